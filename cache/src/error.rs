@@ -1,0 +1,45 @@
+//! The error of this crate: what was tried, on which path, and the cause.
+//!
+//! Does not know who must act on it or how it is shown.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+/// What every fallible function of this crate returns.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What was tried, on which path. The cause, when the system gave one, is [`std::error::Error::source`].
+#[derive(Debug)]
+pub struct Error {
+    message: String,
+    source: Option<io::Error>,
+}
+
+impl Error {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), source: None }
+    }
+
+    /// The kind of the system's error, when there is one: [`io::ErrorKind::StorageFull`] on a full disk.
+    pub fn io_kind(&self) -> Option<io::ErrorKind> {
+        self.source.as_ref().map(io::Error::kind)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|e| e as _)
+    }
+}
+
+/// For `map_err`: "cannot <what> <path>", with the system's error as cause.
+pub(crate) fn at<E: Into<io::Error>>(what: &str, path: &Path) -> impl FnOnce(E) -> Error {
+    move |cause| Error { message: format!("cannot {what} {}", path.display()), source: Some(cause.into()) }
+}

@@ -1,0 +1,210 @@
+//! What fingerprints promise about trees that change.
+
+use super::*;
+use std::fs::FileTimes;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+struct Place {
+    _folder: tempfile::TempDir,
+    cache: Cache,
+    source: PathBuf,
+}
+
+fn place() -> Place {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("source");
+    fs::create_dir(&source).unwrap();
+    let cache = Cache::open(&folder.path().join("cache")).unwrap();
+    Place { cache, source, _folder: folder }
+}
+
+const ALL: Listing = Listing::All { skip: &|_| false };
+
+impl Place {
+    fn write(&self, path: &str, content: &str) -> PathBuf {
+        let path = self.source.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// A scan so long after the last change, as it would be `later` seconds from now.
+    fn scan_in(&self, later: i128) -> Tree {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
+        let now = i128::try_from(now).unwrap() + later * 1_000_000_000;
+        self.cache.scan_at(self.source.clone(), ALL, now).unwrap().tree
+    }
+
+    fn scan(&self) -> Result<Fingerprint> {
+        self.cache.scan(&self.source, ALL)
+    }
+
+    fn remembered(&self) -> usize {
+        let place = self.cache.place("stats", &Digest::of(self.source.as_os_str().as_bytes()));
+        self.cache.load::<Stats>(What::Stats, &place).unwrap().unwrap().files.len()
+    }
+}
+
+fn paths(tree: &Tree) -> Vec<&str> {
+    tree.items().iter().map(|(path, _)| path.as_str()).collect()
+}
+
+#[test]
+fn time_owner_and_place_do_not_count_but_contents_and_kinds_do() {
+    let (a, b) = (place(), place());
+    for place in [&a, &b] {
+        place.write("dir/file", "content");
+        std::os::unix::fs::symlink("dir/file", place.source.join("link")).unwrap();
+    }
+    let old = fs::File::options().write(true).open(a.source.join("dir/file")).unwrap();
+    old.set_times(FileTimes::new().set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(5))).unwrap();
+    let digest = |place: &Place| place.scan().unwrap().tree().output().digest;
+    let before = digest(&a);
+    assert_eq!(before, digest(&b));
+    fs::set_permissions(b.source.join("dir/file"), fs::Permissions::from_mode(0o755)).unwrap();
+    assert_ne!(before, digest(&b));
+    b.write("dir/file", "c0ntent");
+    fs::set_permissions(b.source.join("dir/file"), fs::Permissions::from_mode(0o644)).unwrap();
+    assert_ne!(before, digest(&b));
+    b.write("dir/file", "content");
+    assert_eq!(before, digest(&b));
+}
+
+/// A change of the same length within the same tick of the clock leaves the same `lstat`: only the racy rule sees it.
+#[test]
+fn a_file_changed_just_now_is_not_remembered() {
+    let place = place();
+    place.write("file", "old");
+    place.scan_in(0);
+    assert_eq!(place.remembered(), 0);
+    place.scan_in(1);
+    assert_eq!(place.remembered(), 0);
+    place.scan_in(3);
+    assert_eq!(place.remembered(), 1);
+    // Written in place while racy: what it was is forgotten, what it is now is seen.
+    place.write("file", "new");
+    let tree = place.scan_in(0);
+    let Node::File { digest, .. } = tree.items()[0].1 else { panic!() };
+    assert_eq!(digest, Digest::of(b"new"));
+    assert_eq!(place.remembered(), 0);
+}
+
+#[test]
+fn a_time_in_the_future_is_racy() {
+    let place = place();
+    let path = place.write("file", "x");
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.set_times(FileTimes::new().set_modified(SystemTime::now() + Duration::from_secs(1000))).unwrap();
+    place.scan_in(10);
+    assert_eq!(place.remembered(), 0);
+}
+
+/// Puts a wrong digest into the memory and sees whether it comes out: then the file was not read.
+#[test]
+fn only_what_changed_is_read_again() {
+    let place = place();
+    let path = place.write("file", "abc");
+    let honest = place.scan_in(3);
+    let stats_at = place.cache.place("stats", &Digest::of(place.source.as_os_str().as_bytes()));
+    let mut stats: Stats = place.cache.load(What::Stats, &stats_at).unwrap().unwrap();
+    stats.files[0].2 = Digest::of(b"lie");
+    place.cache.store(What::Stats, &stats_at, &stats).unwrap();
+    assert_ne!(place.scan_in(3), honest, "it was read though nothing changed");
+    // The modification time is put back; the change time tells.
+    let times = fs::metadata(&path).unwrap().modified().unwrap();
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_times(FileTimes::new().set_modified(times)).unwrap();
+    assert_eq!(place.scan_in(3), honest);
+    // A damaged memory costs time only.
+    fs::write(&stats_at, "garbage").unwrap();
+    assert_eq!(place.scan_in(3), honest);
+}
+
+#[test]
+fn listings_choose() {
+    let place = place();
+    for path in ["a.c", "b/c.c", ".git/HEAD", "b/.quiz/x", "z"] {
+        place.write(path, path);
+    }
+    let skip = |path: &str| path == ".git" || path.ends_with("/.quiz");
+    let all = place.cache.scan(&place.source, Listing::All { skip: &skip }).unwrap();
+    assert_eq!(paths(all.tree()), ["a.c", "b", "b/c.c", "z"]);
+    let listed = ["z", "b/c.c", "deleted", "b", "z/below"].map(str::to_owned);
+    let these = place.cache.scan(&place.source, Listing::These(&listed)).unwrap();
+    assert_eq!(paths(these.tree()), ["b", "b/c.c", "z"]);
+}
+
+#[test]
+fn what_a_tree_cannot_hold_is_named() {
+    use std::os::unix::ffi::OsStrExt;
+    let check = |make: &dyn Fn(&Path), word: &str| {
+        let place = place();
+        make(&place.source);
+        let message = place.scan().unwrap_err().to_string();
+        assert!(message.contains(word) && message.contains("bad"), "{message}");
+        if word != "UTF-8" {
+            let listed = place.cache.scan(&place.source, Listing::These(&["bad".to_owned()]));
+            assert!(listed.unwrap_err().to_string().contains(word));
+        }
+    };
+    let with_mode = |path: &Path, mode| {
+        fs::write(path.join("bad"), "").unwrap();
+        fs::set_permissions(path.join("bad"), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    check(&|p| with_mode(p, 0o4755), "setuid");
+    check(&|p| with_mode(p, 0o2755), "setgid");
+    check(&|p| with_mode(p, 0o1644), "sticky");
+    check(&|p| drop(std::os::unix::net::UnixListener::bind(p.join("bad")).unwrap()), "socket");
+    let fifo = rustix::fs::FileType::Fifo;
+    check(&|p| rustix::fs::mknodat(rustix::fs::CWD, p.join("bad"), fifo, 0o600.into(), 0).unwrap(), "fifo");
+    check(&|p| fs::write(p.join(std::ffi::OsStr::from_bytes(b"bad\xff")), "").unwrap(), "UTF-8");
+}
+
+#[test]
+fn a_file_that_keeps_changing_is_an_error_and_one_that_stops_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    let mut changes = 0;
+    let mut read_with_changes = |most: u32| {
+        fs::write(&path, "x").unwrap();
+        changes = 0;
+        digest_stable(&path, |file, executable| {
+            let result = Digest::of_reader(file, executable);
+            if changes < most {
+                changes += 1;
+                fs::write(&path, "x".repeat(1 + changes as usize))?;
+            }
+            result
+        })
+    };
+    let message = read_with_changes(u32::MAX).unwrap_err().to_string();
+    assert!(message.contains("file changed while it was read"), "{message}");
+    let (digest, meta) = read_with_changes(2).unwrap().unwrap();
+    assert_eq!((digest, meta.len()), (Digest::of(b"xxx"), 3));
+    fs::remove_file(&path).unwrap();
+    assert!(digest_stable(&path, |f, x| Digest::of_reader(f, x)).unwrap().is_none());
+}
+
+#[test]
+fn a_scan_is_stored_as_it_was_seen() {
+    let place = place();
+    place.write("dir/file", "content");
+    let script = place.write("script", "#!/bin/sh\n");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::create_dir(place.source.join("empty")).unwrap();
+    std::os::unix::fs::symlink("nowhere", place.source.join("link")).unwrap();
+    let scan = place.scan().unwrap();
+    let output = place.cache.put_tree_from_scan(&scan).unwrap();
+    assert_eq!(output, scan.tree().output());
+    assert!(place.cache.is_present(&output).unwrap());
+    let again = place.cache.scan(&place.cache.path(&output), ALL).unwrap();
+    assert_eq!(again.tree(), scan.tree());
+
+    place.write("dir/file", "changed");
+    let scan = place.scan().unwrap();
+    place.write("dir/file", "Changed");
+    let message = place.cache.put_tree_from_scan(&scan).unwrap_err().to_string();
+    assert!(message.contains("dir/file changed while it was stored"), "{message}");
+    assert!(!place.cache.is_present(&scan.tree().output()).unwrap());
+}

@@ -1,0 +1,65 @@
+//! A content-addressed cache of build results on one machine, shared by processes that know nothing of each other.
+//!
+//! What can change a result is hashed into a [`Key`] ([`KeyEncoder`]). A [`Record`] says which [`Output`]s a key led to; an
+//! output is a file or a tree, named by its own [`Digest`], stored once, immutable. A [`Slot`] is a locked place in which a
+//! result that is missing is made; its commit is all or nothing. A [`Fingerprint`] is the tree of a folder that people edit.
+//!
+//! ```
+//! use quiz_cache::{Built, Cache, Entry, KeyEncoder, Kind, Made};
+//! use std::time::Duration;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let root = folder.path().join("cache");
+//! let cache = Cache::open(&root)?;
+//! let mut encoder = KeyEncoder::new("example.org upper-case 1");
+//! encoder.text("input", "hello").list("options", ["--fast"]);
+//! let (key, manifest) = encoder.finish();
+//!
+//! // The first one who asks makes it.
+//! let Entry::Miss(slot) = cache.slot(&key, &|pid| eprintln!("waiting for process {pid}"))? else { unreachable!() };
+//! std::fs::write(slot.out().join("shout"), "hello".to_uppercase())?;
+//! let record = slot.commit(Made {
+//!     stage: "upper-case".into(),
+//!     outputs: vec![("shout".into(), Kind::File)],
+//!     manifest,
+//!     took: Duration::ZERO,
+//!     from: Built::FromNothing,
+//! })?;
+//!
+//! // Everyone else finds it.
+//! let Entry::Hit(found) = cache.slot(&key, &|_| {})? else { unreachable!() };
+//! assert_eq!(found, record);
+//! assert_eq!(std::fs::read_to_string(cache.path(&found.outputs["shout"]))?, "HELLO");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The disk format is in this crate's README. The crate starts no process and prints nothing.
+
+mod codec;
+mod digest;
+mod error;
+mod files;
+mod fingerprint;
+mod key;
+mod lock;
+mod memo;
+mod objects;
+mod record;
+mod slot;
+mod store;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod walk;
+mod workspace;
+
+pub use digest::{Digest, ParseDigestError};
+pub use error::{Error, Result};
+pub use fingerprint::{Fingerprint, Listing};
+pub use key::{Change, Key, KeyEncoder, Manifest};
+pub use record::{Built, Kind, Output, Record};
+pub use slot::{Entry, Made, Slot};
+pub use store::Cache;
+pub use tree::{Node, Tree};

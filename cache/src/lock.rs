@@ -1,0 +1,157 @@
+//! Locks on files that remove themselves: the lock of a key, and the lock that says a temporary folder is in use.
+//!
+//! The lock is the kernel's (`flock`), so a process that dies, however it dies, holds nothing. The file holds the pid of the
+//! holder, for people only. It is unlinked by its holder; whoever then gets a lock on an unlinked file tries again.
+//!
+//! Does not know what is locked.
+
+use crate::error::{Result, at};
+use fs4::{FileExt, TryLockError};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// A lock that takes less than this to get is not worth a word to the user.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// A held lock; free again when dropped.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Lock {
+    /// Waits for the lock. Calls `waiting` once, with the pid of the holder, when that takes long.
+    pub(crate) fn wait(path: &Path, waiting: &dyn Fn(u32)) -> Result<Self> {
+        let start = Instant::now();
+        let mut told = false;
+        loop {
+            let mut file = open(path)?;
+            match FileExt::try_lock(&file) {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) if start.elapsed() < PATIENCE => {
+                    std::thread::sleep(PATIENCE / 10);
+                    continue;
+                }
+                Err(TryLockError::WouldBlock) => {
+                    if !told && let Some(pid) = holder(&mut file) {
+                        told = true;
+                        waiting(pid);
+                    }
+                    FileExt::lock(&file).map_err(at("lock", path))?;
+                }
+                Err(TryLockError::Error(e)) => return Err(at("lock", path)(e)),
+            }
+            if let Some(lock) = Self::held(path, file)? {
+                return Ok(lock);
+            }
+        }
+    }
+
+    /// The lock if nobody holds it. Does not make the file.
+    pub(crate) fn if_free(path: &Path) -> Option<Self> {
+        let file = fs::OpenOptions::new().read(true).write(true).open(path).ok()?;
+        FileExt::try_lock(&file).ok()?;
+        Self::held(path, file).ok()?
+    }
+
+    /// Turns a locked file into a lock, unless its name now belongs to another file or to none.
+    fn held(path: &Path, mut file: File) -> Result<Option<Self>> {
+        let ours = file.metadata().map_err(at("look at", path))?;
+        match fs::metadata(path) {
+            Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => {}
+            Ok(_) => return Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(at("look at", path)(e)),
+        }
+        // From here on, dropping the lock removes the file.
+        let write = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
+        let lock = Self { path: path.to_owned(), _file: file };
+        write.map_err(at("write", path))?;
+        Ok(Some(lock))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Still locked here: nobody else takes this file for the lock between this and the close.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    match options.open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let folder = path.parent().unwrap_or(path);
+            fs::create_dir_all(folder).map_err(at("create the folder", folder))?;
+            options.open(path).map_err(at("open", path))
+        }
+        other => other.map_err(at("open", path)),
+    }
+}
+
+fn holder(file: &mut File) -> Option<u32> {
+    let mut pid = String::new();
+    file.read_to_string(&mut pid).ok()?;
+    pid.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+
+    #[test]
+    fn second_waits_is_told_the_pid_and_the_file_goes_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("locks/key");
+        let first = Lock::wait(&path, &|_| panic!("nobody holds it")).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), std::process::id().to_string());
+        assert!(Lock::if_free(&path).is_none());
+        let told = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| Lock::wait(&path, &|pid| told.store(pid, SeqCst)));
+            while told.load(SeqCst) == 0 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            drop(first);
+            drop(second.join().unwrap().unwrap());
+        });
+        assert_eq!(told.load(SeqCst), std::process::id());
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn many_threads_one_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        let inside = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..20 {
+                        let _lock = Lock::wait(&path, &|_| {}).unwrap();
+                        assert_eq!(inside.fetch_add(1, SeqCst), 0);
+                        inside.fetch_sub(1, SeqCst);
+                    }
+                });
+            }
+        });
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_that_nobody_locks_is_free() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        fs::write(&path, "1").unwrap();
+        drop(Lock::wait(&path, &|_| panic!("pid 1 does not hold it")).unwrap());
+        assert!(!path.exists());
+        assert!(Lock::if_free(&path).is_none(), "the file is not made");
+    }
+}

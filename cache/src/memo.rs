@@ -1,0 +1,201 @@
+//! Small things that are remembered: values by name and key, the last key of a name, filtered trees; trees put in directly.
+//!
+//! Does not know what the values mean.
+
+use crate::codec::What;
+use crate::error::{Result, at};
+use crate::files::{copy, rename_into, seal_and_digest, write_new, write_sealed};
+use crate::objects::{FileNode, files, make_folders};
+use crate::{Cache, Digest, Error, Fingerprint, Key, Kind, Output, Record, Tree};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Every file says for whom it was written, so that no renamed or copied file is taken for another.
+#[derive(Serialize, Deserialize)]
+struct Memo {
+    name: String,
+    key: Key,
+    value: Vec<u8>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Latest {
+    name: String,
+    key: Key,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Subtree {
+    of: Digest,
+    patterns: Vec<String>,
+    output: Output,
+}
+
+impl Cache {
+    /// A value that [`Cache::set_memo`] stored; `None` also when it is damaged.
+    ///
+    /// # Errors
+    /// When the cache cannot be read.
+    pub fn memo(&self, name: &str, key: &Key) -> Result<Option<Vec<u8>>> {
+        let memo = self.load::<Memo>(What::Memo, &self.memo_path(name, key))?;
+        Ok(memo.filter(|m| m.name == name && m.key == *key).map(|m| m.value))
+    }
+
+    /// Stores a small value under a name and a key; replaces the last one.
+    ///
+    /// # Errors
+    /// When the cache cannot be written.
+    pub fn set_memo(&self, name: &str, key: &Key, value: &[u8]) -> Result<()> {
+        let memo = Memo { name: name.to_owned(), key: *key, value: value.to_vec() };
+        self.store(What::Memo, &self.memo_path(name, key), &memo)
+    }
+
+    /// The record of the key that was noted last under this name.
+    ///
+    /// # Errors
+    /// When the cache cannot be read.
+    pub fn latest(&self, name: &str) -> Result<Option<Record>> {
+        match self.latest_key(name)? {
+            Some(key) => self.record(&key),
+            None => Ok(None),
+        }
+    }
+
+    /// Notes the key under the name. Writes only when it is another than last time.
+    ///
+    /// # Errors
+    /// When the cache cannot be written.
+    pub fn note_latest(&self, name: &str, key: &Key) -> Result<()> {
+        if self.latest_key(name)? == Some(*key) {
+            return Ok(());
+        }
+        let latest = Latest { name: name.to_owned(), key: *key };
+        self.store(What::Latest, &self.latest_path(name), &latest)
+    }
+
+    /// The part of a tree that the patterns select (see [`Tree::filter`]). Remembered on disk, and answered without the
+    /// objects of the tree.
+    ///
+    /// # Errors
+    /// A pattern that is none; a tree whose manifest is gone.
+    pub fn subtree(&self, tree: &Output, patterns: &[String]) -> Result<Output> {
+        if tree.kind != Kind::Tree {
+            return Err(Error::new(format!("{} is a file: no part of it can be selected", tree.digest)));
+        }
+        if patterns.is_empty() {
+            return Ok(tree.clone());
+        }
+        let (path, patterns) = self.subtree_path(tree, patterns);
+        if let Some(known) = self.load::<Subtree>(What::Subtree, &path)?
+            && known.of == tree.digest
+            && known.patterns == patterns
+        {
+            return Ok(known.output);
+        }
+        self.make_subtree(tree, &path, patterns).map(|(_, output)| output)
+    }
+
+    /// Makes sure that the selected part of a tree is there as a folder, and gives its place.
+    ///
+    /// # Errors
+    /// As [`Cache::subtree`], and when an object is missing: make the tree again then.
+    pub fn realise_subtree(&self, tree: &Output, patterns: &[String]) -> Result<PathBuf> {
+        let output = self.subtree(tree, patterns)?;
+        let (part, output) = match self.manifest(&output.digest)? {
+            Some(part) => (part, output),
+            None if patterns.is_empty() => (self.tree(tree)?, output),
+            None => {
+                let (path, patterns) = self.subtree_path(tree, patterns);
+                self.make_subtree(tree, &path, patterns)?
+            }
+        };
+        self.realise(&part, &output, Some(&self.path(tree)))
+    }
+
+    /// Stores files that are in memory as a tree, given as path, content, executable. Does nothing when the tree is there.
+    ///
+    /// # Errors
+    /// As [`Tree::new`], and when the cache cannot be written.
+    pub fn put_tree_from_memory(&self, contents: &[(String, &[u8], bool)]) -> Result<Output> {
+        let tree = Tree::from_memory(contents)?;
+        self.put(&tree, &|path, node, to| {
+            let content = contents.iter().find(|(p, ..)| p == path).map_or(&b""[..], |(_, content, _)| content);
+            write_sealed(to, content, node.executable)
+        })
+    }
+
+    /// Stores the files of a source folder as they were when they were fingerprinted.
+    ///
+    /// # Errors
+    /// A file that changed since, by name; when the cache cannot be written.
+    pub fn put_tree_from_scan(&self, scan: &Fingerprint) -> Result<Output> {
+        self.put(scan.tree(), &|path, node, to| {
+            let from = scan.root().join(path);
+            copy(&from, to)?;
+            let (digest, _) = seal_and_digest(to, node.executable)?;
+            if digest == node.digest {
+                return Ok(());
+            }
+            Err(Error::new(format!("{} changed while it was stored", from.display())))
+        })
+    }
+
+    /// Stores a tree whose files `write` writes, sealed, to where it is told.
+    fn put(&self, tree: &Tree, write: &(dyn Fn(&str, &FileNode, &Path) -> Result<()> + Sync)) -> Result<Output> {
+        let output = tree.output();
+        if self.is_present(&output)? {
+            return Ok(output);
+        }
+        let work = self.workspace()?.folder()?;
+        let new = work.path().join("new");
+        make_folders(&new, tree)?;
+        let missing: Vec<(&str, FileNode)> = files(tree)
+            .map(|(path, node)| Ok((!self.has_object(&node)?).then_some((path, node))))
+            .filter_map(Result::transpose)
+            .collect::<Result<_>>()?;
+        missing.par_iter().try_for_each(|(path, node)| write(path, node, &new.join(path)))?;
+        let manifest = self.place("manifests", &output.digest);
+        let written = work.spare();
+        write_new(&written, &self.encoded(What::Tree, tree, &manifest)?)?;
+        self.sync()?;
+        missing.par_iter().try_for_each(|(path, node)| self.publish(&new.join(path), node, &work))?;
+        rename_into(&written, &manifest).map_err(at("store", &manifest))?;
+        self.realise(tree, &output, None)?;
+        Ok(output)
+    }
+
+    fn make_subtree(&self, tree: &Output, path: &Path, patterns: Vec<String>) -> Result<(Tree, Output)> {
+        let part = self.tree(tree)?.filter(&patterns)?;
+        let output = part.output();
+        self.store(What::Tree, &self.place("manifests", &output.digest), &part)?;
+        self.store(What::Subtree, path, &Subtree { of: tree.digest, patterns, output: output.clone() })?;
+        Ok((part, output))
+    }
+
+    /// Where the answer is remembered, and the patterns sorted: their order means nothing.
+    fn subtree_path(&self, tree: &Output, patterns: &[String]) -> (PathBuf, Vec<String>) {
+        let mut patterns = patterns.to_vec();
+        patterns.sort();
+        patterns.dedup();
+        let mut name = tree.digest.to_string();
+        for pattern in &patterns {
+            name.push('\0');
+            name.push_str(pattern);
+        }
+        (self.place("subtrees", &Digest::of(name.as_bytes())), patterns)
+    }
+
+    fn memo_path(&self, name: &str, key: &Key) -> PathBuf {
+        self.place("memos", &Digest::of(format!("{key}{name}").as_bytes()))
+    }
+
+    fn latest_path(&self, name: &str) -> PathBuf {
+        self.place("latest", &Digest::of(name.as_bytes()))
+    }
+
+    fn latest_key(&self, name: &str) -> Result<Option<Key>> {
+        let latest = self.load::<Latest>(What::Latest, &self.latest_path(name))?;
+        Ok(latest.filter(|l| l.name == name).map(|l| l.key))
+    }
+}

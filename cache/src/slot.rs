@@ -1,0 +1,222 @@
+//! Slots: a locked place in which one result is made, and the commit that makes a result of it.
+//!
+//! The order of a commit: outputs are sealed and digested in the slot; manifests and the record are written in the slot; the
+//! file system is synced; objects, manifests and trees get their names; last of all the record gets its. A process that dies
+//! anywhere before that leaves whole objects that no record names, and a temporary folder that the next slot sweeps.
+//!
+//! Does not know how results are made.
+
+use crate::codec::What;
+use crate::error::{Result, at};
+use crate::files::{adopt, is_executable, look, rename_into, write_new};
+use crate::lock::Lock;
+use crate::objects::{FileNode, digest_folder, files, folder_is_sealed};
+use crate::workspace::Folder;
+use crate::{Built, Cache, Error, Key, Kind, Manifest, Output, Record, Tree, walk};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// What asking for a key gives.
+#[derive(Debug)]
+pub enum Entry {
+    /// It was made before.
+    Hit(Record),
+    /// It is to be made here. Whoever else wants it waits until the slot is committed or dropped.
+    Miss(Slot),
+}
+
+/// What was made in a slot.
+#[derive(Debug, Clone)]
+pub struct Made {
+    /// The name of the stage.
+    pub stage: String,
+    /// Names and kinds of the outputs: what lies at `out()/<name>`.
+    pub outputs: Vec<(String, Kind)>,
+    /// What entered the key.
+    pub manifest: Manifest,
+    /// How long it took.
+    pub took: Duration,
+    /// From nothing or incrementally.
+    pub from: Built,
+}
+
+/// A place in which the result of one key is made. Holds the lock of the key. Dropped without [`Slot::commit`], nothing of it
+/// is left but the log.
+#[derive(Debug)]
+pub struct Slot {
+    cache: Cache,
+    key: Key,
+    out: PathBuf,
+    scratch: PathBuf,
+    log: PathBuf,
+    // Removed before the lock is free.
+    folder: Folder,
+    lock: Lock,
+}
+
+impl Cache {
+    /// The record of a key, or a slot to make it in. The objects of a record need not be there: see [`Cache::remake`].
+    /// Waits while another slot of the same key is open, in this process or another, and calls `waiting` once with the pid of
+    /// its process. A thread that holds a slot and asks for the same key waits forever.
+    ///
+    /// # Errors
+    /// When the cache cannot be read or written.
+    pub fn slot(&self, key: &Key, waiting: &dyn Fn(u32)) -> Result<Entry> {
+        self.enter(key, waiting, &|_| Ok(true))
+    }
+
+    /// Like [`Cache::slot`], but a record counts only when all its outputs are present and undamaged.
+    ///
+    /// # Errors
+    /// When the cache cannot be read or written.
+    pub fn remake(&self, key: &Key, waiting: &dyn Fn(u32)) -> Result<Entry> {
+        self.enter(key, waiting, &|record| {
+            for output in record.outputs.values() {
+                if !self.is_present(output)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+    }
+
+    fn enter(&self, key: &Key, waiting: &dyn Fn(u32), counts: &dyn Fn(&Record) -> Result<bool>) -> Result<Entry> {
+        let hit = || -> Result<Option<Record>> {
+            match self.record(key)? {
+                Some(record) if counts(&record)? => Ok(Some(record)),
+                _ => Ok(None),
+            }
+        };
+        if let Some(record) = hit()? {
+            return Ok(Entry::Hit(record));
+        }
+        // First, because making it sweeps the lock files that dead processes left.
+        let folder = self.workspace()?.folder()?;
+        let lock = Lock::wait(&self.root().join("locks").join(key.to_string()), waiting)?;
+        if let Some(record) = hit()? {
+            return Ok(Entry::Hit(record));
+        }
+        let (out, scratch) = (folder.path().join("out"), folder.path().join("scratch"));
+        let log = self.log_path(key);
+        for wanted in [&out, &scratch, log.parent().unwrap_or(&log)] {
+            fs::create_dir_all(wanted).map_err(at("create the folder", wanted))?;
+        }
+        Ok(Entry::Miss(Slot { cache: self.clone(), key: *key, out, scratch, log, folder, lock }))
+    }
+}
+
+/// An output that is sealed and digested but has no name in the cache yet.
+struct Pending {
+    path: PathBuf,
+    output: Output,
+    content: Content,
+}
+
+enum Content {
+    File(FileNode),
+    /// The tree, and where its encoded manifest lies.
+    Tree(Tree, PathBuf),
+}
+
+impl Slot {
+    /// The key that is made here.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// An empty folder: outputs go to `out()/<name>`.
+    pub fn out(&self) -> &Path {
+        &self.out
+    }
+
+    /// An empty folder for whatever the making needs, in the same file system.
+    pub fn scratch(&self) -> &Path {
+        &self.scratch
+    }
+
+    /// Where the log goes: [`Cache::log_path`] of the key. Its folder is there.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Makes a result of what lies in [`Slot::out`]. Everything in it becomes read-only and moves into the cache; what was not
+    /// declared is removed.
+    ///
+    /// # Errors
+    /// An output that is missing, of another kind, or holds what a tree cannot hold; a full disk. Nothing half is left then.
+    pub fn commit(self, made: Made) -> Result<Record> {
+        let mut pending = BTreeMap::new();
+        for (name, kind) in &made.outputs {
+            pending.insert(name.clone(), self.prepare(name, *kind)?);
+        }
+        let record = Record {
+            key: self.key,
+            stage: made.stage,
+            outputs: pending.iter().map(|(name, p)| (name.clone(), p.output.clone())).collect(),
+            manifest: made.manifest,
+            took: made.took,
+            made_at: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs()),
+            built: made.from,
+        };
+        let written = self.folder.spare();
+        let path = self.cache.place("records", self.key.digest());
+        write_new(&written, &self.cache.encoded(What::Record, &record, &path)?)?;
+        self.cache.sync()?;
+        for output in pending.into_values() {
+            self.publish(output)?;
+        }
+        rename_into(&written, &path).map_err(at("store", &path))?;
+        let Self { folder, lock, .. } = self;
+        // Whoever waits need not wait for the removal of the scratch folder.
+        drop(lock);
+        drop(folder);
+        Ok(record)
+    }
+
+    fn prepare(&self, name: &str, kind: Kind) -> Result<Pending> {
+        if name.contains('/') || matches!(name, "" | "." | "..") {
+            return Err(Error::new(format!("`{}` is not a name for an output", name.escape_debug())));
+        }
+        let path = self.out.join(name);
+        let meta = look(&path)?.ok_or_else(|| Error::new(format!("the output `{name}` was not made")))?;
+        walk::refuse_special(&path, &meta)?;
+        match kind {
+            Kind::File if meta.is_file() => {
+                let executable = is_executable(&meta);
+                let (digest, size) = adopt(&path, &meta, &self.folder.spare())?;
+                let content = Content::File(FileNode { digest, size, executable });
+                Ok(Pending { path, output: Output { kind, digest, size, files: 1 }, content })
+            }
+            Kind::Tree if meta.is_dir() => {
+                let tree = digest_folder(&path, &self.folder)?;
+                let output = tree.output();
+                let manifest = self.folder.spare();
+                let place = self.cache.place("manifests", &output.digest);
+                write_new(&manifest, &self.cache.encoded(What::Tree, &tree, &place)?)?;
+                Ok(Pending { path, output, content: Content::Tree(tree, manifest) })
+            }
+            Kind::File => Err(Error::new(format!("the output `{name}` is not a plain file"))),
+            Kind::Tree => Err(Error::new(format!("the output `{name}` is not a folder"))),
+        }
+    }
+
+    fn publish(&self, pending: Pending) -> Result<()> {
+        match pending.content {
+            Content::File(node) => self.cache.publish(&pending.path, &node, &self.folder),
+            Content::Tree(tree, manifest) => {
+                // The same tree under another key: only its objects that are missing or damaged are wanted.
+                let known = folder_is_sealed(&self.cache.path(&pending.output), &tree)?;
+                files(&tree).try_for_each(|(path, node)| match known && self.cache.has_object(&node)? {
+                    true => Ok(()),
+                    false => self.cache.publish(&pending.path.join(path), &node, &self.folder),
+                })?;
+                let place = self.cache.place("manifests", &pending.output.digest);
+                rename_into(&manifest, &place).map_err(at("store", &place))?;
+                self.cache.install_tree(&pending.path, &tree, &pending.output, &self.folder)
+            }
+        }
+    }
+}

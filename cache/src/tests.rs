@@ -1,0 +1,69 @@
+//! The promises of the cache as a whole: all or nothing, once, never wrong.
+
+mod damage;
+mod process;
+mod promises;
+
+use crate::{Built, Cache, Entry, Key, KeyEncoder, Kind, Made, Manifest, Record, Slot};
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+fn key(name: &str) -> (Key, Manifest) {
+    KeyEncoder::new("quiz-cache test").text("name", name).finish()
+}
+
+fn made(outputs: &[(&str, Kind)], manifest: Manifest) -> Made {
+    Made {
+        stage: "stage".to_owned(),
+        outputs: outputs.iter().map(|(name, kind)| ((*name).to_owned(), *kind)).collect(),
+        manifest,
+        took: Duration::from_millis(1500),
+        from: Built::FromNothing,
+    }
+}
+
+fn miss(entry: Entry) -> Slot {
+    match entry {
+        Entry::Miss(slot) => slot,
+        Entry::Hit(record) => panic!("a hit: {record:?}"),
+    }
+}
+
+fn hit(entry: Entry) -> Record {
+    match entry {
+        Entry::Hit(record) => record,
+        Entry::Miss(_) => panic!("a miss"),
+    }
+}
+
+fn nobody(pid: u32) {
+    panic!("waits for {pid}");
+}
+
+/// A file `tool` (executable), a file `notes`, and a tree `tree` of two files of equal content, a folder and a symlink.
+fn fill(out: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::write(out.join("notes"), "notes").unwrap();
+    fs::write(out.join("tool"), "#!/bin/sh\n").unwrap();
+    fs::set_permissions(out.join("tool"), fs::Permissions::from_mode(0o750)).unwrap();
+    fs::create_dir_all(out.join("tree/sub/empty")).unwrap();
+    fs::write(out.join("tree/a"), "same").unwrap();
+    fs::write(out.join("tree/sub/b"), "same").unwrap();
+    std::os::unix::fs::symlink("sub/b", out.join("tree/link")).unwrap();
+}
+
+const OUTPUTS: [(&str, Kind); 3] = [("notes", Kind::File), ("tool", Kind::File), ("tree", Kind::Tree)];
+
+fn make(cache: &Cache, name: &str) -> Record {
+    let (key, manifest) = key(name);
+    let slot = miss(cache.remake(&key, &nobody).unwrap());
+    fill(slot.out());
+    slot.commit(made(&OUTPUTS, manifest)).unwrap()
+}
+
+/// All files and folders under `folder`, for "nothing is left" checks.
+fn count(folder: &Path) -> usize {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|e| 1 + if e.file_type().unwrap().is_dir() { count(&e.path()) } else { 0 }).sum()
+}
