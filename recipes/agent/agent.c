@@ -1,0 +1,400 @@
+// The guest's first process: makes a root out of the layers, runs the profiles' hooks, takes one request on a
+// virtio-serial port, runs the program, relays its bytes, and says how it ended. Static, without any library but libc.
+//
+// The host's side is src/boot. The control port carries frames, `type u8, length u32 LE, payload` (src/boot/wire.rs); the
+// ports stdin, stdout and stderr carry the program's bytes and nothing else, so how long a stream is goes over the control
+// port. Nothing here knows of kernels, ZFS or recipes.
+
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+enum { FLAG_TTY = 1, FLAG_SHELL = 2 };
+enum { PIPE_SIZE = 1 << 20 };
+
+// ---------------------------------------------------------------------------------------------- hooks
+
+static const char *const default_env[] = {
+	"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+	"HOME=/root", "USER=root", "LOGNAME=root", "SHELL=/bin/sh", "LANG=C.UTF-8", "TERM=dumb",
+};
+
+static void set_default_env(void)
+{
+	clearenv();
+	for (size_t i = 0; i < sizeof default_env / sizeof *default_env; i++)
+		putenv((char *)default_env[i]);
+}
+
+// What this process blocks or ignores would be inherited.
+static void reset_signals(void)
+{
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
+}
+
+static int decode_status(int status)
+{
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static void run_hook(const char *path)
+{
+	pid_t pid = fork();
+	if (pid < 0)
+		fail("cannot fork: %s", strerror(errno));
+	if (pid == 0) {
+		reset_signals();
+		setsid();
+		int null = open("/dev/null", O_RDONLY);
+		dup2(null, 0);
+		execl(path, path, NULL);
+		execl("/bin/sh", "sh", path, NULL);
+		fprintf(stderr, "quiz: %s: %s\n", path, strerror(errno));
+		_exit(127);
+	}
+	int status;
+	for (pid_t got; (got = wait(&status)) != pid;)
+		if (got < 0 && errno != EINTR)
+			fail("cannot wait for %s: %s", path, strerror(errno));
+	if (decode_status(status) != 0)
+		fail("the hook %s failed with status %d", path, decode_status(status));
+}
+
+static int is_hook(const struct dirent *entry)
+{
+	return entry->d_name[0] != '.';
+}
+
+static void run_hooks(void)
+{
+	struct dirent **names;
+	int count = scandir("/.quiz/init.d", &names, is_hook, alphasort);
+	for (int i = 0; i < count; i++) {
+		char path[300];
+		snprintf(path, sizeof path, "/.quiz/init.d/%s", names[i]->d_name);
+		run_hook(path);
+	}
+}
+
+// ---------------------------------------------------------------------------------------------- the program
+
+static struct relay in, out[2]; // out[0] = stdout, out[1] = stderr
+static uint64_t stdin_bytes = UINT64_MAX;
+
+static void end_stdin_when_complete(bool tty)
+{
+	// A terminal has no end that could be passed on; Ctrl-D is a byte like any other.
+	if (!tty && in.to >= 0 && in.start == in.end && in.total >= stdin_bytes)
+		close_fd(&in.to);
+}
+
+static struct {
+	char **args, **env, *dir;
+	struct winsize size;
+	bool tty, shell_after;
+	pid_t pid;
+	int status;
+	bool first_done;
+} program;
+
+static void __attribute__((noreturn)) exec_program(char **args)
+{
+	static char *const shells[][3] = { { "/bin/bash", "-l", NULL }, { "/bin/sh", "-l", NULL } };
+	set_default_env();
+	for (char **entry = program.env; *entry != NULL; entry++)
+		putenv(*entry);
+	if (chdir(program.dir) != 0) {
+		fprintf(stderr, "quiz: cannot change to %s: %s\n", program.dir, strerror(errno));
+		_exit(126);
+	}
+	if (args[0] == NULL) {
+		execv(shells[0][0], shells[0]);
+		execv(shells[1][0], shells[1]);
+		fprintf(stderr, "quiz: /bin/sh: %s\n", strerror(errno));
+		_exit(127);
+	}
+	execvp(args[0], args);
+	int error = errno;
+	bool plain = strchr(args[0], '/') == NULL;
+	fprintf(stderr, "quiz: %s: %s\n", args[0], plain && error == ENOENT ? "command not found" : strerror(error));
+	_exit(error == ENOENT ? 127 : 126);
+}
+
+static void start_on_pty(char **args)
+{
+	int master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+	if (master < 0 || unlockpt(master) != 0)
+		fail("cannot open /dev/ptmx: %s", strerror(errno));
+	ioctl(master, TIOCSWINSZ, &program.size);
+	int slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (slave < 0)
+		fail("cannot open the pty: %s", strerror(errno));
+	program.pid = fork();
+	if (program.pid == 0) {
+		reset_signals();
+		setsid();
+		ioctl(slave, TIOCSCTTY, 0);
+		for (int i = 0; i < 3; i++)
+			dup2(slave, i);
+		exec_program(args);
+	}
+	close(slave);
+	in.to = master;
+	out[0].from = fcntl(master, F_DUPFD_CLOEXEC, 3);
+}
+
+static void start_on_pipes(char **args)
+{
+	int pipes[3][2];
+	for (int i = 0; i < 3; i++) {
+		if (pipe2(pipes[i], O_CLOEXEC) != 0)
+			fail("cannot make a pipe: %s", strerror(errno));
+		fcntl(pipes[i][0], F_SETPIPE_SZ, PIPE_SIZE);
+		fcntl(pipes[i][i == 0], F_SETFL, O_NONBLOCK);
+	}
+	program.pid = fork();
+	if (program.pid == 0) {
+		reset_signals();
+		setsid();
+		for (int i = 0; i < 3; i++)
+			dup2(pipes[i][i != 0], i);
+		exec_program(args);
+	}
+	for (int i = 0; i < 3; i++)
+		close(pipes[i][i != 0]);
+	in.to = pipes[0][1];
+	out[0].from = pipes[1][0];
+	out[1].from = pipes[2][0];
+}
+
+static void start_program(char **args)
+{
+	if (program.tty)
+		start_on_pty(args);
+	else
+		start_on_pipes(args);
+	if (program.pid < 0)
+		fail("cannot fork: %s", strerror(errno));
+}
+
+// A list of `count` strings that lie one after the other, each with its NUL.
+static char **take_strings(uint8_t **at, uint8_t *end, uint32_t count)
+{
+	char **list = calloc(count + 1, sizeof *list);
+	for (uint32_t i = 0; i < count; i++) {
+		uint8_t *stop = *at < end ? memchr(*at, 0, end - *at) : NULL;
+		if (list == NULL || stop == NULL)
+			fail("the host sent a damaged request");
+		list[i] = (char *)*at;
+		*at = stop + 1;
+	}
+	return list;
+}
+
+static char **shares;
+
+// REQUEST: u8 flags, u16 rows, u16 columns, u32 arguments, u32 environment, u32 shares, then strings with their NUL:
+// the directory, the arguments, the environment (NAME=value), the tags of the shares. No argument means a shell.
+static void start_request(uint8_t *payload, uint32_t length)
+{
+	if (length < 17 || program.args != NULL)
+		fail("the host sent a damaged request");
+	uint32_t counts[3] = { get32(payload + 5), get32(payload + 9), get32(payload + 13) };
+	uint8_t *at = payload + 17, *end = payload + length;
+	program.tty = payload[0] & FLAG_TTY;
+	program.shell_after = payload[0] & FLAG_SHELL;
+	program.size = (struct winsize){ .ws_row = get16(payload + 1), .ws_col = get16(payload + 3) };
+	for (int i = 0; i < 3; i++)
+		if (counts[i] > length)
+			fail("the host sent a damaged request");
+	program.dir = *take_strings(&at, end, 1);
+	program.args = take_strings(&at, end, counts[0]);
+	program.env = take_strings(&at, end, counts[1]);
+	shares = take_strings(&at, end, counts[2]);
+	for (char **tag = shares; *tag != NULL; tag++)
+		mount_share(*tag);
+	start_program(program.args);
+}
+
+static void __attribute__((noreturn)) finish(void)
+{
+	if (chdir("/") == 0)
+		for (char **tag = shares; *tag != NULL; tag++)
+			leave_share(*tag);
+	sync();
+	uint8_t payload[17];
+	payload[0] = program.status;
+	put(payload + 1, out[0].total, 8);
+	put(payload + 9, out[1].total, 8);
+	send_frame(EXIT, payload, sizeof payload);
+	// The host ends the machine when it has all bytes, however slowly they are read. Powering off now could lose some.
+	struct pollfd wait = { .fd = control };
+	poll(&wait, 1, -1);
+	power_off();
+}
+
+static void program_ended(int status)
+{
+	relay_drain(&out[0]);
+	relay_drain(&out[1]);
+	close_fd(&in.to);
+	in.total += in.end - in.start;
+	in.start = in.end = 0;
+	program.pid = 0;
+	if (!program.first_done)
+		program.status = decode_status(status);
+	if (program.first_done || !program.shell_after)
+		finish();
+	program.first_done = true;
+	static char *shell[] = { NULL };
+	start_program(shell);
+}
+
+// As init it also gets every orphan.
+static void reap(int signals)
+{
+	struct signalfd_siginfo info;
+	while (read(signals, &info, sizeof info) > 0)
+		;
+	int status;
+	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
+		if (pid == program.pid)
+			program_ended(status);
+}
+
+// ---------------------------------------------------------------------------------------------- the host's frames
+
+static void sysrq(const uint8_t *letters, uint32_t length)
+{
+	int fd = open("/proc/sysrq-trigger", O_WRONLY | O_CLOEXEC);
+	for (uint32_t i = 0; fd >= 0 && i < length; i++)
+		if (write(fd, letters + i, 1) < 0)
+			break;
+	close_fd(&fd);
+}
+
+static void take_frame(uint8_t type, uint8_t *payload, uint32_t length)
+{
+	if (type == REQUEST) {
+		start_request(payload, length);
+	} else if (type == STDIN_END && length == 8) {
+		stdin_bytes = get64(payload);
+	} else if (type == RESIZE && length == 4) {
+		program.size = (struct winsize){ .ws_row = get16(payload), .ws_col = get16(payload + 2) };
+		if (program.tty && in.to >= 0)
+			ioctl(in.to, TIOCSWINSZ, &program.size);
+	} else if (type == SIGNAL && length == 4) {
+		// It has no group of its own before it has called setsid.
+		if (program.pid > 0 && kill(-program.pid, get32(payload)) != 0)
+			kill(program.pid, get32(payload));
+	} else if (type == PING) {
+		send_frame(PONG, "", 0);
+	} else if (type == SYSRQ) {
+		sysrq(payload, length);
+	} else if (type == CLOSE && length == 1 && (payload[0] == 1 || payload[0] == 2)) {
+		close_fd(&out[payload[0] - 1].from);
+	}
+}
+
+// Reads what the control port holds; frames may come in pieces.
+static void read_control(void)
+{
+	static uint8_t buffer[5 + FRAME_LIMIT];
+	static size_t have;
+	ssize_t n = read(control, buffer + have, sizeof buffer - have);
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+		power_off();
+	have += n > 0 ? n : 0;
+	while (have >= 5) {
+		uint32_t length = get32(buffer + 1);
+		if (length > FRAME_LIMIT)
+			fail("the host sent a frame of %u bytes", length);
+		if (have < 5 + length)
+			break;
+		uint8_t *payload = buffer + 5;
+		if (buffer[0] == REQUEST) { // its strings are kept
+			payload = malloc(length + 1);
+			if (payload == NULL)
+				fail("no memory for the request");
+			memcpy(payload, buffer + 5, length);
+		}
+		take_frame(buffer[0], payload, length);
+		have -= 5 + length;
+		memmove(buffer, buffer + 5 + length, have);
+	}
+}
+
+static void serve(int signals)
+{
+	for (;;) {
+		bool in_full = in.start < in.end;
+		struct pollfd fds[8] = {
+			{ .fd = control, .events = POLLIN },
+			{ .fd = signals, .events = POLLIN },
+			{ .fd = in.to >= 0 && !in_full ? in.from : -1, .events = POLLIN },
+			{ .fd = in_full ? in.to : -1, .events = POLLOUT },
+		};
+		for (int i = 0; i < 2; i++) {
+			bool full = out[i].start < out[i].end;
+			fds[4 + 2 * i] = (struct pollfd){ .fd = full ? -1 : out[i].from, .events = POLLIN };
+			fds[5 + 2 * i] = (struct pollfd){ .fd = full ? out[i].to : -1, .events = POLLOUT };
+		}
+		if (poll(fds, 8, -1) < 0)
+			continue;
+		if (fds[0].revents & POLLHUP)
+			power_off(); // the host is gone
+		if (fds[0].revents & POLLIN)
+			read_control();
+		if (in.to >= 0 && (fds[2].revents || fds[3].revents))
+			relay_move(&in);
+		end_stdin_when_complete(program.tty);
+		for (int i = 0; i < 2; i++)
+			if (fds[4 + 2 * i].revents || fds[5 + 2 * i].revents)
+				relay_move(&out[i]);
+		if (fds[1].revents)
+			reap(signals);
+	}
+}
+
+int main(void)
+{
+	sigset_t child;
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &child, NULL);
+	signal(SIGPIPE, SIG_IGN);
+
+	make_root();
+	name_and_loopback();
+	open_ports();
+	uint8_t version[4];
+	put(version, PROTOCOL, 4);
+	send_frame(HELLO, version, sizeof version);
+	set_default_env();
+	run_hooks();
+
+	in = (struct relay){ .from = ports[0], .to = -1 };
+	for (int i = 0; i < 2; i++)
+		out[i] = (struct relay){ .from = -1, .to = ports[1 + i] };
+	int signals = signalfd(-1, &child, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (signals < 0)
+		fail("cannot watch for ended programs: %s (CONFIG_SIGNALFD)", strerror(errno));
+	send_frame(READY, "", 0);
+	serve(signals);
+}

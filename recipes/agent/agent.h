@@ -1,0 +1,68 @@
+// What the parts of the agent share: frames and ports (wire.c), the root (root.c), bytes (relay.c), the program (agent.c).
+
+#ifndef QUIZ_AGENT_H
+#define QUIZ_AGENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { PROTOCOL = 1, FRAME_LIMIT = 1 << 20 };
+
+// Frames. Guest to host below 64, host to guest from 64 on.
+enum frame {
+	HELLO = 1,   // u32 protocol: the kernel and this process live; hooks run next
+	READY = 2,   // nothing: a request may come
+	ERROR = 3,   // text: the guest could not get as far as the program; it powers off
+	EXIT = 4,    // u8 status, u64 bytes of stdout, u64 bytes of stderr
+	PONG = 5,    // nothing
+	REQUEST = 64,     // see start_request
+	STDIN_END = 65,   // u64: bytes of stdin in all
+	RESIZE = 66,      // u16 rows, u16 columns
+	SIGNAL = 67,      // u32 number
+	PING = 68,        // nothing
+	SYSRQ = 69,       // letters for /proc/sysrq-trigger
+	CLOSE = 70,       // u8 stream (1, 2): nobody reads it any more
+};
+
+// The open ports; -1 before open_ports. ports[] are stdin, stdout and stderr.
+extern int control, ports[3];
+
+void open_ports(void);
+uint16_t get16(const uint8_t *p);
+uint32_t get32(const uint8_t *p);
+uint64_t get64(const uint8_t *p);
+void put(uint8_t *p, uint64_t value, int bytes);
+
+// Writes all of it. A port that takes nothing because the host is gone ends the machine.
+void write_all(int fd, const void *data, size_t length);
+// For payloads up to 1024 bytes.
+void send_frame(enum frame type, const void *payload, uint32_t length);
+
+void power_off(void) __attribute__((noreturn));
+// The guest cannot go on: tells the host why, or the console while there is no host, and powers off.
+void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+enum { CHUNK = 64 << 10 };
+
+// One direction of the program's bytes, from `from` to `to`; each -1 when there is none.
+struct relay {
+	int from, to;
+	size_t start, end;
+	uint64_t total; // bytes written to `to`
+	uint8_t buffer[CHUNK];
+};
+
+// Moves one buffer. False when there is nothing to read or no place to write now.
+bool relay_move(struct relay *r);
+// Everything that the program has written when it ends goes out before EXIT.
+void relay_drain(struct relay *r);
+void close_fd(int *fd);
+
+// Mounts: the layers, and what every root needs.
+void make_root(void);
+void mount_share(const char *tag);
+void leave_share(const char *tag);
+void name_and_loopback(void);
+
+#endif

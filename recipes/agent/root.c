@@ -1,0 +1,140 @@
+// The guest's root: layers under a tmpfs, the mounts that every program expects, and the host's shares.
+//
+// Kernel command line: `quiz.layers=N`, the number of virtio disks from vda on that are layers of the root.
+
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void must_mount(const char *what, const char *where, const char *type, unsigned long flags, const char *options)
+{
+	if (mount(what, where, type, flags, options) != 0 && errno != EBUSY)
+		fail("cannot mount %s on %s: %s", type ? type : what, where, strerror(errno));
+}
+
+// For what a kernel may be built without.
+static void may_mount(const char *type, const char *where, unsigned long flags, const char *options)
+{
+	mkdir(where, 0755);
+	mount(type, where, type, flags, options);
+}
+
+static int layer_count(void)
+{
+	char line[4096] = "";
+	FILE *file = fopen("/proc/cmdline", "re");
+	if (file == NULL || fgets(line, sizeof line, file) == NULL)
+		fail("cannot read /proc/cmdline: %s", strerror(errno));
+	fclose(file);
+	int count = 0;
+	for (char *word = strtok(line, " \n"); word != NULL; word = strtok(NULL, " \n"))
+		if (strncmp(word, "quiz.layers=", 12) == 0)
+			count = atoi(word + 12);
+	if (count < 1 || count > 26)
+		fail("the kernel command line has no quiz.layers=N with N from 1 to 26");
+	return count;
+}
+
+static void mount_layer(const char *device, const char *where)
+{
+	static const char *const types[] = { "squashfs", "erofs", "ext4" };
+	for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+		if (mount(device, where, types[i], MS_RDONLY, NULL) == 0)
+			return;
+	fail("cannot mount the layer %s as squashfs, erofs or ext4: %s", device, strerror(errno));
+}
+
+static void mount_rest(void)
+{
+	may_mount("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "gid=5,mode=0620,ptmxmode=0666");
+	may_mount("tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV, "mode=1777");
+	may_mount("tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=0755");
+	may_mount("tmpfs", "/tmp", MS_NOSUID | MS_NODEV, "mode=1777");
+	may_mount("cgroup2", "/sys/fs/cgroup", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+	may_mount("debugfs", "/sys/kernel/debug", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+	may_mount("tracefs", "/sys/kernel/tracing", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+	symlink("/proc/self/fd", "/dev/fd");
+	symlink("/proc/self/fd/0", "/dev/stdin");
+	symlink("/proc/self/fd/1", "/dev/stdout");
+	symlink("/proc/self/fd/2", "/dev/stderr");
+}
+
+// Stacks vda (the kernel's root), vdb, ... under a tmpfs and makes that the root.
+void make_root(void)
+{
+	must_mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+	must_mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+	must_mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=0755");
+	must_mount("tmpfs", "/.quiz/rw", "tmpfs", 0, "mode=0755,size=80%");
+	mkdir("/.quiz/rw/upper", 0755);
+	mkdir("/.quiz/rw/work", 0755);
+
+	char options[2048] = "upperdir=/.quiz/rw/upper,workdir=/.quiz/rw/work,lowerdir=/";
+	int count = layer_count();
+	for (int i = 1; i < count; i++) {
+		char device[16], where[32];
+		snprintf(device, sizeof device, "/dev/vd%c", 'a' + i);
+		snprintf(where, sizeof where, "/.quiz/rw/%d", i);
+		mkdir(where, 0755);
+		mount_layer(device, where);
+		strcat(options, ":");
+		strcat(options, where);
+	}
+	must_mount("overlay", "/.quiz/root", "overlay", 0, options);
+
+	static const char *const moved[] = { "/dev", "/proc", "/sys" };
+	for (size_t i = 0; i < sizeof moved / sizeof *moved; i++) {
+		char target[32];
+		snprintf(target, sizeof target, "/.quiz/root%s", moved[i]);
+		mkdir(target, 0755);
+		must_mount(moved[i], target, NULL, MS_MOVE, NULL);
+	}
+	if (chdir("/.quiz/root") != 0 || mount(".", "/", NULL, MS_MOVE, NULL) != 0 || chroot(".") != 0 || chdir("/") != 0)
+		fail("cannot switch to the new root: %s", strerror(errno));
+	mount_rest();
+}
+
+void name_and_loopback(void)
+{
+	sethostname("quiz", 4);
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
+	if (fd >= 0) {
+		ioctl(fd, SIOCSIFFLAGS, &lo);
+		close(fd);
+	}
+}
+
+void mount_share(const char *tag)
+{
+	char where[64];
+	snprintf(where, sizeof where, "/%s", tag);
+	mkdir(where, 0755);
+	if (mount(tag, where, "9p", 0, "trans=virtio,version=9p2000.L,msize=512000,cache=mmap") != 0)
+		fail("cannot mount the share %s: %s (CONFIG_9P_FS, CONFIG_NET_9P_VIRTIO)", where, strerror(errno));
+}
+
+// What the host must see on its disk when the machine is gone. Other processes may still hold the share.
+void leave_share(const char *tag)
+{
+	char where[64];
+	snprintf(where, sizeof where, "/%s", tag);
+	if (umount(where) == 0)
+		return;
+	int fd = open(where, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0) {
+		syncfs(fd);
+		close(fd);
+	}
+}

@@ -1,0 +1,49 @@
+#!/bin/sh
+# Installs the packages of /quiz/in/debs into an empty root and packs it as one squashfs image, owners and modes kept.
+# Works without network, as root or as the root of a user namespace that has a range of uids; the bytes are the same.
+set -eu
+
+root=/quiz/scratch/root
+# Not left to the engine: as an ordinary user it could not remove files of other uids.
+trap 'rm -rf --one-file-system "$root"' EXIT
+trap 'exit 130' INT TERM HUP
+
+# apt complains when its own folder of settings is not there.
+mkdir -p /etc/apt/apt.conf.d /etc/apt/preferences.d 2>/dev/null || :
+
+# Exactly the packages that are there, whatever their priority: so variant `custom`, which adds none of its own.
+# The hook makes bin, lib and sbin links into usr/ before anything is unpacked, as every Debian since 12 has them.
+sed -n 's/^Package: //p' /quiz/in/debs/Packages >/quiz/scratch/names
+names=$(paste -s -d , /quiz/scratch/names)
+TMPDIR=/quiz/scratch mmdebstrap --quiet --mode=root --variant=custom --format=directory \
+    --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --skip=check/qemu \
+    --include="$names" \
+    --dpkgopt=force-unsafe-io \
+    --aptopt='Acquire::Languages "none"' --aptopt='APT::Sandbox::User "root"' \
+    '' "$root" 'deb [trusted=yes] copy:/quiz/in/debs ./'
+
+cd "$root"
+
+# What nobody reads in a test machine.
+rm -rf usr/share/doc usr/share/man usr/share/info usr/share/locale usr/share/lintian usr/share/bug
+# What differs from run to run, or names this place.
+rm -rf var/cache/ldconfig/aux-cache var/cache/apt var/lib/apt/lists var/lib/systemd/random-seed etc/.pwd.lock
+rm -f etc/apt/sources.list etc/apt/sources.list.d/* etc/apt/apt.conf.d/*mmdebstrap etc/dpkg/dpkg.cfg.d/*mmdebstrap
+rm -f var/cache/debconf/*-old var/lib/dpkg/*-old etc/*- etc/resolv.conf
+find var/log var/tmp tmp run dev -mindepth 1 ! -type d -exec rm -f {} +
+: > etc/machine-id
+
+# root needs no password; where it is kept depends on whether the package `passwd` is there.
+for file in etc/passwd etc/shadow; do
+    if [ -e "$file" ]; then
+        sed -i 's/^root:[*!]*:/root::/' "$file"
+    fi
+done
+echo quiz > etc/hostname
+printf '127.0.0.1 localhost quiz\n::1 localhost\n' > etc/hosts
+
+# The only times in the image. mksquashfs refuses these options while SOURCE_DATE_EPOCH is set.
+time=$SOURCE_DATE_EPOCH
+unset SOURCE_DATE_EPOCH
+mksquashfs "$root" /quiz/out/layer -comp lz4 -noappend -no-progress -quiet \
+    -mkfs-time "$time" -all-time "$time" -processors "$QUIZ_JOBS"

@@ -1,0 +1,35 @@
+# Lays out the work directory, the topmost layer of the guest's root. The kernel mounts it first, so it holds the agent
+# and the mount points that the agent needs before the other layers are there.
+set -eu
+
+tree=/quiz/out/tree
+mkdir -p "$tree/.quiz/rw" "$tree/.quiz/root" "$tree/.quiz/init.d"
+mkdir -p "$tree/dev" "$tree/proc" "$tree/sys" "$tree/usr"
+cp /quiz/in/agent "$tree/.quiz/agent"
+chmod 0755 "$tree/.quiz/agent"
+
+# Debian's root has /lib as a link to usr/lib; a real /lib here would hide it. depmod looks under lib/modules or
+# usr/lib/modules, as its distribution has it: the scratch folder offers both names for the one folder.
+if [ -d /quiz/in/modules/lib/modules ]; then
+    mkdir -p "$tree/usr/lib" base/usr
+    cp -R /quiz/in/modules/lib/modules "$tree/usr/lib/modules"
+    chmod -R u+w "$tree/usr/lib/modules"
+    ln -s "$tree/usr/lib" base/lib
+    ln -s "$tree/usr/lib" base/usr/lib
+    for release in "$tree"/usr/lib/modules/*; do
+        depmod -b /quiz/scratch/base "${release##*/}"
+    done
+fi
+
+# In order of the profiles' names: what a later profile brings lies over what an earlier one brought.
+for profile in /quiz/in/profiles/*; do
+    [ -d "$profile" ] || continue
+    if [ -d "$profile/files" ]; then
+        cp -R "$profile/files/." "$tree/"
+        chmod -R u+w "$tree"
+    fi
+    if [ -f "$profile/init" ]; then
+        cp "$profile/init" "$tree/.quiz/init.d/${profile##*/}"
+        chmod 0755 "$tree/.quiz/init.d/${profile##*/}"
+    fi
+done

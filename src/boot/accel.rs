@@ -1,0 +1,138 @@
+//! KVM or TCG: `/dev/kvm` that opens is no proof that KVM works.
+//!
+//! KVM is tried when the device opens and the processor says `vmx` or `svm`; `run` falls back to TCG when such a machine
+//! shows no sign of life, and remembers that here, in a small file. The verdict holds until the host boots again or qemu
+//! changes. Starts nothing.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::folder::cannot;
+use super::machine::Accel;
+use crate::error::Result;
+
+/// What to use, and why not KVM when it looked as if it were there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// What to use.
+    pub accel: Accel,
+    /// A line for the user.
+    pub why_not_kvm: Option<String>,
+}
+
+/// A machine that lived, or did not, is the only proof.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Verdict {
+    /// The host's boot id: another boot may have another module loaded.
+    boot: String,
+    /// Path and time stamp of qemu.
+    qemu: String,
+    /// Why KVM does not work; nothing when it does.
+    broken: Option<String>,
+}
+
+/// Chooses for the program `qemu`. `memory` is the file in which verdicts are remembered.
+pub fn choose(qemu: &Path, memory: Option<&Path>) -> Choice {
+    choose_from(Path::new("/dev/kvm"), &fs::read_to_string("/proc/cpuinfo").unwrap_or_default(), qemu, memory)
+}
+
+fn choose_from(device: &Path, cpuinfo: &str, qemu: &Path, memory: Option<&Path>) -> Choice {
+    let tcg = |why_not_kvm| Choice { accel: Accel::Tcg, why_not_kvm };
+    if let Err(error) = fs::File::options().read(true).write(true).open(device) {
+        let there = error.kind() != std::io::ErrorKind::NotFound;
+        return tcg(there.then(|| format!("cannot open {}: {error}", device.display())));
+    }
+    if !can_virtualise(cpuinfo) {
+        return tcg(Some(format!("{} is there, but the processor has neither vmx nor svm", device.display())));
+    }
+    match memory.and_then(|memory| recall(memory, qemu)) {
+        Some(Verdict { broken: Some(why), .. }) => tcg(Some(why)),
+        _ => Choice { accel: Accel::Kvm, why_not_kvm: None },
+    }
+}
+
+fn can_virtualise(cpuinfo: &str) -> bool {
+    let flags = cpuinfo.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
+    flags.split_whitespace().any(|flag| flag == "vmx" || flag == "svm")
+}
+
+fn recall(memory: &Path, qemu: &Path) -> Option<Verdict> {
+    let verdict: Verdict = toml::from_str(&fs::read_to_string(memory).ok()?).ok()?;
+    let now = verdict_of(qemu, None);
+    (verdict.boot == now.boot && verdict.qemu == now.qemu).then_some(verdict)
+}
+
+/// Writes down that KVM works with `qemu`, or why it does not.
+///
+/// # Errors
+/// When the file cannot be written. Harmless: the next run finds out again.
+pub fn remember(memory: &Path, qemu: &Path, broken: Option<String>) -> Result<()> {
+    let verdict = verdict_of(qemu, broken);
+    if recall(memory, qemu).as_ref() == Some(&verdict) {
+        return Ok(());
+    }
+    let text = toml::to_string(&verdict).unwrap_or_default();
+    let folder = memory.parent().unwrap_or(Path::new("."));
+    let write = || -> std::io::Result<()> {
+        fs::create_dir_all(folder)?;
+        let file = tempfile::NamedTempFile::new_in(folder)?;
+        fs::write(file.path(), text)?;
+        file.persist(memory)?;
+        Ok(())
+    };
+    write().map_err(|e| cannot("write", memory, e))
+}
+
+fn verdict_of(qemu: &Path, broken: Option<String>) -> Verdict {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
+    let stamp = fs::metadata(qemu).map(|m| format!("{}.{:09}", m.mtime(), m.mtime_nsec())).unwrap_or_default();
+    Verdict { boot, qemu: format!("{} {stamp}", qemu.display()), broken }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "processor\t: 0\nflags\t\t: fpu svm\n";
+
+    #[test]
+    fn without_a_device_tcg_needs_no_excuse() {
+        let choice = choose_from(Path::new("/nowhere/kvm"), GOOD, Path::new("/q"), None);
+        assert_eq!(choice, Choice { accel: Accel::Tcg, why_not_kvm: None });
+    }
+
+    #[test]
+    fn a_device_without_the_processor_flag_is_a_trap() {
+        let device = tempfile::NamedTempFile::new().unwrap();
+        let choice = choose_from(device.path(), "flags : fpu vmxnet\n", Path::new("/q"), None);
+        assert_eq!(choice.accel, Accel::Tcg);
+        assert!(choice.why_not_kvm.unwrap().contains("neither vmx nor svm"));
+        assert_eq!(choose_from(device.path(), GOOD, Path::new("/q"), None).accel, Accel::Kvm);
+    }
+
+    #[test]
+    fn a_device_that_may_not_be_opened_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let choice = choose_from(folder.path(), GOOD, Path::new("/q"), None);
+        assert!(choice.why_not_kvm.unwrap().starts_with("cannot open"));
+    }
+
+    #[test]
+    fn a_verdict_holds_until_qemu_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (device, qemu, memory) =
+            (folder.path().join("kvm"), folder.path().join("qemu"), folder.path().join("m/kvm"));
+        fs::write(&device, "").unwrap();
+        fs::write(&qemu, "").unwrap();
+        remember(&memory, &qemu, Some("it did not start".into())).unwrap();
+        let choice = choose_from(&device, GOOD, &qemu, Some(&memory));
+        assert_eq!(choice, Choice { accel: Accel::Tcg, why_not_kvm: Some("it did not start".into()) });
+        fs::File::open(&qemu).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        assert_eq!(choose_from(&device, GOOD, &qemu, Some(&memory)).accel, Accel::Kvm);
+        remember(&memory, &qemu, None).unwrap();
+        assert_eq!(choose_from(&device, GOOD, &qemu, Some(&memory)).accel, Accel::Kvm);
+    }
+}

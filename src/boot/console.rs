@@ -1,0 +1,207 @@
+//! What the guest's kernel says: written to console.log as it comes, cut into lines, and searched for the end of a kernel.
+//!
+//! Does not decide anything: a program can write "Kernel panic" to /dev/kmsg too. `outcome` weighs it against the rest.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use super::folder::cannot;
+use crate::error::Result;
+
+/// So many lines of an excerpt are kept: a panic with its stack, registers and code fits.
+const EXCERPT: usize = 80;
+
+/// So many of the last lines are kept.
+const TAIL: usize = 20;
+
+/// What a line says about the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// Something is wrong here, and what comes next explains it: an oops, a failed assertion.
+    Trouble,
+    /// The kernel has given up.
+    Panic,
+    /// Something waits for ever: a soft lockup, a blocked task, an RCU stall.
+    Hang,
+}
+
+/// The kernel's messages. Source of each: the format strings in Linux 6.1, and module/os/linux/spl/spl-err.c of OpenZFS.
+const MARKS: &[(&str, Mark)] = &[
+    ("Kernel panic - not syncing", Mark::Panic),
+    ("BUG: soft lockup", Mark::Hang),
+    ("BUG: workqueue lockup", Mark::Hang),
+    ("detected stall", Mark::Hang),
+    ("self-detected stall", Mark::Hang),
+    (" blocked for more than ", Mark::Hang),
+    ("Watchdog detected hard LOCKUP", Mark::Hang),
+    ("BUG: kernel NULL pointer dereference", Mark::Trouble),
+    ("BUG: unable to handle", Mark::Trouble),
+    ("BUG: stack guard page was hit", Mark::Trouble),
+    ("kernel BUG at ", Mark::Trouble),
+    ("general protection fault, probably", Mark::Trouble),
+    ("general protection fault: ", Mark::Trouble),
+    ("Unable to handle kernel ", Mark::Trouble),
+    ("Oops: ", Mark::Trouble),
+    ("PANIC at ", Mark::Trouble),
+    ("PANIC: ", Mark::Trouble),
+    ("VERIFY(", Mark::Trouble),
+    ("VERIFY3", Mark::Trouble),
+    ("ASSERT(", Mark::Trouble),
+    ("ASSERT3", Mark::Trouble),
+    ("VFS: Unable to mount root", Mark::Trouble),
+    ("VFS: Cannot open root device", Mark::Trouble),
+];
+
+fn mark(line: &str) -> Option<Mark> {
+    MARKS.iter().find(|(text, _)| line.contains(text)).map(|(_, mark)| *mark)
+}
+
+/// The console of one machine.
+#[derive(Debug)]
+pub(super) struct Console {
+    log: File,
+    partial: Vec<u8>,
+    tail: VecDeque<String>,
+    /// From the first sign of trouble on.
+    excerpt: Option<Vec<String>>,
+    cause: Option<String>,
+    panicked: bool,
+    bytes: u64,
+}
+
+impl Console {
+    /// A console that writes to the file `path`, which it empties.
+    pub(super) fn create(path: &Path) -> Result<Self> {
+        let log = File::create(path).map_err(|e| cannot("write", path, e))?;
+        let (partial, tail) = (Vec::new(), VecDeque::new());
+        Ok(Self { log, partial, tail, excerpt: None, cause: None, panicked: false, bytes: 0 })
+    }
+
+    /// Takes what came and gives the lines that are whole now.
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> Vec<String> {
+        self.bytes += bytes.len() as u64;
+        // A full disk must not stop the machine; the lines are still looked at and shown.
+        let _ = self.log.write_all(bytes);
+        self.partial.extend_from_slice(bytes);
+        let Some(end) = self.partial.iter().rposition(|&byte| byte == b'\n') else { return Vec::new() };
+        let whole: Vec<u8> = self.partial.drain(..=end).collect();
+        let lines: Vec<String> = whole.split_inclusive(|&byte| byte == b'\n').map(clean).collect();
+        lines.iter().for_each(|line| self.look_at(line));
+        lines
+    }
+
+    /// Something new starts, a hook or the program: what was said before explains nothing any more.
+    pub(super) fn forget_tail(&mut self) {
+        self.tail.clear();
+    }
+
+    /// The machine is gone: what is left is a line too.
+    pub(super) fn finish(&mut self) {
+        if !self.partial.is_empty() {
+            self.feed(b"\n");
+        }
+    }
+
+    fn look_at(&mut self, line: &str) {
+        let mark = mark(line);
+        self.panicked |= mark == Some(Mark::Panic);
+        if matches!(mark, Some(Mark::Panic | Mark::Trouble)) {
+            self.cause.get_or_insert_with(|| without_time(line).to_owned());
+        }
+        if mark.is_some() && self.excerpt.is_none() {
+            // The line before often says what was going on.
+            self.excerpt = Some(self.tail.back().cloned().into_iter().collect());
+        }
+        if let Some(excerpt) = self.excerpt.as_mut().filter(|excerpt| excerpt.len() < EXCERPT) {
+            excerpt.push(line.to_owned());
+        }
+        if self.tail.len() == TAIL {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(line.to_owned());
+    }
+
+    /// The kernel's own words when it gave up: the first trouble, of which the panic is often only the consequence.
+    pub(super) fn panic(&self) -> Option<&str> {
+        self.cause.as_deref().filter(|_| self.panicked)
+    }
+
+    /// Bytes so far: none means that not even a kernel started.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// From the first sign of trouble on; without one, the last lines.
+    pub(super) fn excerpt(&self) -> Vec<String> {
+        self.excerpt.clone().unwrap_or_else(|| self.tail.iter().cloned().collect())
+    }
+}
+
+/// A line as it may be shown on a terminal: no carriage return, no escape sequence.
+fn clean(line: &[u8]) -> String {
+    String::from_utf8_lossy(line).trim_end().chars().filter(|&c| c == '\t' || !c.is_control()).collect()
+}
+
+/// A kernel line without its `[   12.345678] ` and `[ T123] `.
+fn without_time(mut line: &str) -> &str {
+    while let Some((_, rest)) = line.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
+        line = rest;
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn console() -> (tempfile::TempDir, Console) {
+        let folder = tempfile::tempdir().unwrap();
+        let console = Console::create(&folder.path().join("console.log")).unwrap();
+        (folder, console)
+    }
+
+    #[test]
+    fn every_byte_is_logged_and_lines_come_whole() {
+        let (folder, mut console) = console();
+        assert_eq!(console.feed(b"[ 0.1] one\r\n[ 0.2] t"), ["[ 0.1] one"]);
+        assert_eq!(console.feed(b"wo\x1b[31m\r\nthree"), ["[ 0.2] two[31m"]);
+        console.finish();
+        assert_eq!(console.excerpt(), ["[ 0.1] one", "[ 0.2] two[31m", "three"]);
+        let log = std::fs::read(folder.path().join("console.log")).unwrap();
+        assert_eq!(log, b"[ 0.1] one\r\n[ 0.2] two\x1b[31m\r\nthree\n");
+    }
+
+    #[test]
+    fn an_excerpt_begins_before_the_first_trouble() {
+        let (_folder, mut console) = console();
+        console.feed(
+            b"[ 1.0] boring\n[ 1.1] zfs: about to fail\n[ 1.2] BUG: kernel NULL pointer dereference, address: 0\n",
+        );
+        assert_eq!(console.panic(), None);
+        console.feed(b"[ 1.3] Call Trace:\n[    1.4][  T12] Kernel panic - not syncing: Fatal exception\n");
+        assert_eq!(console.panic(), Some("BUG: kernel NULL pointer dereference, address: 0"));
+        let excerpt = console.excerpt();
+        assert_eq!(excerpt.len(), 4);
+        assert_eq!(excerpt[0], "[ 1.1] zfs: about to fail");
+    }
+
+    #[test]
+    fn marks_tell_a_panic_from_a_hang_from_a_warning() {
+        assert_eq!(mark("[ 9.0] Kernel panic - not syncing: sysrq triggered crash"), Some(Mark::Panic));
+        assert_eq!(mark("watchdog: BUG: soft lockup - CPU#0 stuck for 22s!"), Some(Mark::Hang));
+        assert_eq!(mark("INFO: task txg_sync:12 blocked for more than 120 seconds."), Some(Mark::Hang));
+        assert_eq!(mark("VERIFY3(a == b) failed (1 == 2)"), Some(Mark::Trouble));
+        assert_eq!(mark("WARNING: CPU: 0 PID: 1 at kernel/x.c:1"), None);
+    }
+
+    #[test]
+    fn an_endless_trace_does_not_fill_the_memory() {
+        let (_folder, mut console) = console();
+        console.feed(b"Oops: 0000\n");
+        (0..1000).for_each(|_| drop(console.feed(b"a line\n")));
+        assert_eq!(console.excerpt().len(), EXCERPT);
+        assert_eq!(console.tail.len(), TAIL);
+    }
+}

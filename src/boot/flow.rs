@@ -1,0 +1,225 @@
+//! The program's bytes on their way: from the guest to quiz's stdout and stderr, and from quiz's stdin to the guest.
+//!
+//! Each direction holds a bounded number of bytes, so a slow reader slows the program down, as in a pipe. Never blocks:
+//! quiz's own stdout may be shared with others and stays in blocking mode, so it only gets what poll says it takes.
+
+use std::io::{self, Read, Write};
+use std::os::fd::BorrowedFd;
+use std::os::unix::net::UnixStream;
+
+use rustix::fs::{FileType, fstat};
+
+/// A direction holds so many bytes at most, and one read.
+const LIMIT: usize = 1 << 20;
+
+const READ: usize = 256 << 10;
+
+/// What poll promises for a pipe (PIPE_BUF on Linux).
+const PIECE: usize = 4096;
+
+/// Bytes that wait to be written.
+#[derive(Debug, Default)]
+struct Queue {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Queue {
+    fn waiting(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    fn written(&mut self, count: usize) {
+        self.start += count;
+        if self.start == self.bytes.len() {
+            self.bytes.clear();
+            self.start = 0;
+        } else if self.start > LIMIT {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+    }
+}
+
+/// Not a failure: there is nothing to read, or no room to write, right now.
+pub(super) fn is_wait(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+/// One of the program's output streams.
+#[derive(Debug)]
+pub(super) struct Outflow {
+    queue: Queue,
+    piece: usize,
+    received: u64,
+    broken: bool,
+}
+
+impl Outflow {
+    /// A stream that ends in `to`.
+    pub(super) fn new(to: BorrowedFd) -> Self {
+        let is_file = fstat(to).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+        Self { queue: Queue::default(), piece: if is_file { READ } else { PIECE }, received: 0, broken: false }
+    }
+
+    /// There is room for a read.
+    pub(super) fn has_room(&self) -> bool {
+        self.queue.waiting().len() < LIMIT
+    }
+
+    /// Something waits to be written.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.queue.waiting().is_empty()
+    }
+
+    /// Bytes that came from the guest.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Nobody reads this stream any more, so what comes is thrown away.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Reads what the guest sent. False when the guest is gone.
+    pub(super) fn pull(&mut self, mut from: &UnixStream) -> bool {
+        let before = self.queue.bytes.len();
+        self.queue.bytes.resize(before + READ, 0);
+        let result = from.read(&mut self.queue.bytes[before..]);
+        let count = *result.as_ref().unwrap_or(&0);
+        self.queue.bytes.truncate(if self.broken { before } else { before + count });
+        self.received += count as u64;
+        match result {
+            Ok(count) => count > 0,
+            Err(error) => is_wait(&error),
+        }
+    }
+
+    /// Writes once, after poll said that `to` takes bytes. True when its reader went away just now.
+    pub(super) fn push(&mut self, to: BorrowedFd) -> bool {
+        let waiting = self.queue.waiting();
+        match rustix::io::write(to, &waiting[..waiting.len().min(self.piece)]) {
+            Ok(count) => self.queue.written(count),
+            Err(error) if is_wait(&error.into()) => {}
+            Err(_) => {
+                self.broken = true;
+                self.queue = Queue::default();
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// The program's input.
+#[derive(Debug, Default)]
+pub(super) struct Inflow {
+    queue: Queue,
+    total: u64,
+    ended: bool,
+}
+
+impl Inflow {
+    /// More can be read.
+    pub(super) fn has_room(&self) -> bool {
+        !self.ended && !self.is_waiting()
+    }
+
+    /// Something waits to be sent.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.queue.waiting().is_empty()
+    }
+
+    /// Reads once, after poll said that something is there, and gives what came. `None` at the end, with the total.
+    pub(super) fn pull(&mut self, from: BorrowedFd) -> Result<&[u8], u64> {
+        let before = self.queue.bytes.len();
+        self.queue.bytes.resize(before + READ, 0);
+        let result = rustix::io::read(from, &mut self.queue.bytes[before..]);
+        let count = result.unwrap_or(0);
+        self.queue.bytes.truncate(before + count);
+        self.total += count as u64;
+        match result {
+            Err(error) if is_wait(&error.into()) => Ok(&[]),
+            // A terminal that hung up gives an error: that is an end too.
+            Ok(0) | Err(_) => {
+                self.ended = true;
+                Err(self.total)
+            }
+            Ok(_) => Ok(&self.queue.bytes[before..]),
+        }
+    }
+
+    /// Sends what waits. False when the guest is gone.
+    pub(super) fn push(&mut self, mut to: &UnixStream) -> bool {
+        match to.write(self.queue.waiting()) {
+            Ok(count) => self.queue.written(count),
+            Err(error) => return is_wait(&error),
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    fn pair() -> (UnixStream, UnixStream) {
+        let (a, b) = UnixStream::pair().unwrap();
+        a.set_nonblocking(true).unwrap();
+        b.set_nonblocking(true).unwrap();
+        (a, b)
+    }
+
+    #[test]
+    fn bytes_pass_unchanged_and_are_counted() {
+        let (mut guest, quiz) = pair();
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let mut flow = Outflow::new(writer.as_fd());
+        let sent: Vec<u8> = (0..100_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+        let mut got = Vec::new();
+        guest.write_all(&sent).unwrap();
+        assert!(flow.pull(&quiz));
+        while flow.is_waiting() {
+            assert!(!flow.push(writer.as_fd()));
+            let mut piece = [0; PIECE];
+            let count = rustix::io::read(&reader, &mut piece).unwrap();
+            got.extend_from_slice(&piece[..count]);
+        }
+        assert_eq!((flow.received(), got == sent), (100_000, true));
+        assert!(flow.pull(&quiz), "nothing there is no end");
+        drop(guest);
+        assert!(!flow.pull(&quiz));
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_told_once_and_the_rest_is_dropped() {
+        let (mut guest, quiz) = pair();
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let mut flow = Outflow::new(writer.as_fd());
+        drop(reader);
+        guest.write_all(b"hello").unwrap();
+        flow.pull(&quiz);
+        assert!(flow.push(writer.as_fd()) && flow.is_broken());
+        guest.write_all(b"more").unwrap();
+        flow.pull(&quiz);
+        assert!(!flow.is_waiting());
+        assert_eq!(flow.received(), 9);
+    }
+
+    #[test]
+    fn input_ends_with_its_total() {
+        let (quiz, mut guest) = pair();
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let mut flow = Inflow::default();
+        rustix::io::write(&writer, b"abc").unwrap();
+        assert_eq!(flow.pull(reader.as_fd()), Ok(&b"abc"[..]));
+        assert!(flow.is_waiting() && flow.push(&quiz) && !flow.is_waiting());
+        drop(writer);
+        assert_eq!(flow.pull(reader.as_fd()), Err(3));
+        assert!(!flow.has_room());
+        let mut got = [0; 8];
+        assert_eq!(guest.read(&mut got).unwrap(), 3);
+    }
+}

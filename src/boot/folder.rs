@@ -1,0 +1,154 @@
+//! The folder of one run: `.quiz/runs/<number>`, which holds `console.log`, `qemu.log`, `command` and `out/`.
+//!
+//! Any number of runs may be made at once, by any number of processes. A run's folder is locked while its process lives,
+//! so what is old can be removed without asking anyone. Knows nothing of machines.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// Git sees nothing of the folder but what people write there themselves.
+const IGNORE: &str = "*\n!/recipes/\n!/recipes/**\n!/profiles/\n!/profiles/**\n";
+
+/// So many finished runs are kept.
+const KEPT: usize = 20;
+
+/// A run's folder, locked until this value is dropped.
+#[derive(Debug)]
+pub struct RunFolder {
+    number: u64,
+    path: PathBuf,
+    shared: PathBuf,
+    _lock: File,
+}
+
+impl RunFolder {
+    /// Makes the folder of a new run in `base`, usually a work tree's `.quiz`, and removes the oldest finished ones.
+    ///
+    /// # Errors
+    /// When a folder or file cannot be made; the message names it.
+    pub fn create(base: &Path) -> Result<Self> {
+        let (runs, shared) = (base.join("runs"), base.join("shared"));
+        make_folder(&runs)?;
+        make_folder(&shared)?;
+        let ignore = base.join(".gitignore");
+        if !ignore.exists() {
+            fs::write(&ignore, IGNORE).map_err(|e| cannot("write", &ignore, e))?;
+        }
+        // Only one process at a time makes or removes runs.
+        let _all = locked(&runs.join("lock"))?;
+        let mut numbers = numbers(&runs)?;
+        let number = numbers.last().map_or(1, |last| last + 1);
+        let path = runs.join(number.to_string());
+        make_folder(&path.join("out"))?;
+        let lock = locked(&path.join("lock"))?;
+        numbers.truncate(numbers.len().saturating_sub(KEPT));
+        numbers.into_iter().for_each(|old| remove_finished(&runs.join(old.to_string())));
+        Ok(Self { number, path, shared, _lock: lock })
+    }
+
+    /// The name by which people know the run.
+    pub fn id(&self) -> String {
+        self.number.to_string()
+    }
+
+    /// The run's folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the guest writes to `/out`.
+    pub fn out(&self) -> PathBuf {
+        self.path.join("out")
+    }
+
+    /// The guest's `/shared`, the same one for all runs.
+    pub fn shared(&self) -> &Path {
+        &self.shared
+    }
+
+    /// All that the guest's kernel said.
+    pub fn console_log(&self) -> PathBuf {
+        self.path.join("console.log")
+    }
+
+    /// What qemu said.
+    pub fn qemu_log(&self) -> PathBuf {
+        self.path.join("qemu.log")
+    }
+
+    /// The qemu command, as a line for a shell.
+    pub fn command(&self) -> PathBuf {
+        self.path.join("command")
+    }
+}
+
+pub(super) fn cannot(what: &str, path: &Path, error: std::io::Error) -> Error {
+    Error::boot(format!("cannot {what} {}", path.display())).because(error)
+}
+
+fn make_folder(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(|e| cannot("make the folder", path, e))
+}
+
+fn locked(path: &Path) -> Result<File> {
+    let file = File::options().create(true).append(true).open(path).map_err(|e| cannot("open", path, e))?;
+    file.lock().map_err(|e| cannot("lock", path, e))?;
+    Ok(file)
+}
+
+fn numbers(runs: &Path) -> Result<Vec<u64>> {
+    let entries = fs::read_dir(runs).map_err(|e| cannot("list", runs, e))?;
+    let mut numbers: Vec<u64> = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// A run that lives is left alone. What cannot be removed (a guest's file of another owner) only takes room.
+fn remove_finished(path: &Path) {
+    let lock = File::open(path.join("lock"));
+    if let Ok(Err(TryLockError::WouldBlock)) = lock.as_ref().map(File::try_lock) {
+        return;
+    }
+    let _ = fs::remove_dir_all(path);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_have_folders_of_their_own_that_git_does_not_see() {
+        let base = tempfile::tempdir().unwrap();
+        let (a, b) = (RunFolder::create(base.path()).unwrap(), RunFolder::create(base.path()).unwrap());
+        assert_ne!(a.path(), b.path());
+        assert!(a.out().is_dir() && b.shared().is_dir());
+        assert_eq!(fs::read_to_string(base.path().join(".gitignore")).unwrap(), IGNORE);
+    }
+
+    #[test]
+    fn the_oldest_finished_runs_are_removed_and_those_that_live_are_not() {
+        let base = tempfile::tempdir().unwrap();
+        let first = RunFolder::create(base.path()).unwrap();
+        let second = RunFolder::create(base.path()).unwrap().path().to_owned();
+        let rest: Vec<_> = (0..KEPT).map(|_| RunFolder::create(base.path()).unwrap().path().to_owned()).collect();
+        RunFolder::create(base.path()).unwrap();
+        assert!(first.path().exists(), "it lives");
+        assert!(!second.exists(), "it is finished and the oldest");
+        assert!(rest[1..].iter().all(|run| run.exists()));
+    }
+
+    #[test]
+    fn many_at_once_get_different_numbers() {
+        let base = tempfile::tempdir().unwrap();
+        let folders: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| RunFolder::create(base.path()).unwrap())).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let mut ids: Vec<_> = folders.iter().map(RunFolder::id).collect();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 8);
+    }
+}

@@ -1,0 +1,90 @@
+//! Reads an image: the manifest that the stage `image` made, which names a kernel and the layers of a root.
+//!
+//! Knows nothing of how they were built, and does not look whether the objects are there: the caller turns digests into paths.
+
+use std::path::Path;
+
+use quiz_cache::Digest;
+use serde::Deserialize;
+
+use super::machine::Arch;
+use crate::error::{Error, Result};
+
+/// What an image consists of. Nothing in it belongs to one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// For which processor.
+    pub arch: Arch,
+    /// The tree `kernel/image`, which holds `vmlinux`.
+    pub kernel: Digest,
+    /// Layers of the root; the first one is /dev/vda and lies on top.
+    pub layers: Vec<Digest>,
+    /// Words of the kernel command line that every machine of this image needs.
+    pub append: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    arch: Arch,
+    kernel: String,
+    layers: Vec<String>,
+    #[serde(default)]
+    append: String,
+}
+
+/// Reads the manifest in the file `path`.
+///
+/// # Errors
+/// When the file cannot be read, is no manifest, or names no layer.
+pub fn read(path: &Path) -> Result<Image> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| Error::boot(format!("cannot read the image manifest {}", path.display())).because(e))?;
+    parse(&text).map_err(|e| e.detail(format!("in {}", path.display())))
+}
+
+fn parse(text: &str) -> Result<Image> {
+    let text: Text = toml::from_str(text).map_err(|e| Error::boot("this is no image manifest").because(e))?;
+    let digest = |hex: &String| {
+        hex.parse::<Digest>().map_err(|e| Error::boot(format!("{hex:?} in an image manifest is no digest")).because(e))
+    };
+    let layers = text.layers.iter().map(digest).collect::<Result<Vec<_>>>()?;
+    if layers.is_empty() {
+        return Err(Error::boot("the image manifest names no layer"));
+    }
+    Ok(Image {
+        arch: text.arch,
+        kernel: digest(&text.kernel)?,
+        layers,
+        append: text.append.split_whitespace().map(str::to_owned).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_gives_kernel_layers_and_words() {
+        let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
+        let text =
+            format!("arch = \"x86_64\"\nkernel = \"{a}\"\nlayers = [\"{b}\", \"{a}\"]\nappend = \"ro  quiet\"\n");
+        let image = parse(&text).unwrap();
+        assert_eq!(image.arch, Arch::X86_64);
+        assert_eq!((image.kernel, image.layers), (a, vec![b, a]));
+        assert_eq!(image.append, ["ro", "quiet"]);
+    }
+
+    #[test]
+    fn what_cannot_boot_is_refused() {
+        let a = Digest::of(b"a");
+        for text in [
+            format!("arch = \"x86_64\"\nkernel = \"{a}\"\nlayers = []\n"),
+            format!("arch = \"vax\"\nkernel = \"{a}\"\nlayers = [\"{a}\"]\n"),
+            format!("arch = \"x86_64\"\nkernel = \"no\"\nlayers = [\"{a}\"]\n"),
+            format!("arch = \"x86_64\"\nkernel = \"{a}\"\nlayers = [\"{a}\"]\nmore = 1\n"),
+        ] {
+            assert!(parse(&text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! A machine as plain data: what the guest sees. How qemu is told about it is `qemu`'s business.
+//!
+//! Knows nothing of runs, of the cache, or of what is in an image.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// The processor of a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arch {
+    /// 64 bit x86.
+    #[serde(rename = "x86_64")]
+    X86_64,
+}
+
+impl Arch {
+    /// The name of the qemu program for it.
+    pub fn qemu(self) -> &'static str {
+        match self {
+            Self::X86_64 => "qemu-system-x86_64",
+        }
+    }
+}
+
+/// How the guest's instructions are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accel {
+    /// By the processor, with the host kernel's KVM.
+    Kvm,
+    /// By qemu's translator, which works everywhere and is slow.
+    Tcg,
+}
+
+impl Accel {
+    /// The name that qemu and users know.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        }
+    }
+}
+
+/// A folder of the host in the guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// Its 9p tag; the agent mounts it at `/<tag>`.
+    pub tag: String,
+    /// The folder on the host.
+    pub path: PathBuf,
+    /// The guest cannot write there.
+    pub read_only: bool,
+}
+
+/// The guest as data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    /// Its processor.
+    pub arch: Arch,
+    /// How it runs.
+    pub accel: Accel,
+    /// The qemu program, as a path; see [`super::qemu::find`].
+    pub qemu: PathBuf,
+    /// Memory in MiB.
+    pub memory: u32,
+    /// Number of processors.
+    pub cpus: u32,
+    /// The kernel to start; for x86_64 a vmlinux with a PVH note.
+    pub kernel: PathBuf,
+    /// Read-only raw images, /dev/vda first; the first one lies on top.
+    pub layers: Vec<PathBuf>,
+    /// Words for the kernel's command line, after quiz's own, so that they win.
+    pub append: Vec<String>,
+    /// Folders of the host.
+    pub shares: Vec<Share>,
+    /// A device by which the guest's kernel tells the host that it panicked.
+    pub pvpanic: bool,
+    /// A source of random numbers.
+    pub rng: bool,
+    /// Arguments for qemu, after quiz's own.
+    pub extra: Vec<OsString>,
+}

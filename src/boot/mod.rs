@@ -1,0 +1,47 @@
+//! Boots a machine, runs one program in it, and says how that ended. Writes nothing but the run folder.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`machine`] | the guest as plain data |
+//! | [`image`] | the manifest that names kernel and layers |
+//! | [`accel`] | KVM or TCG |
+//! | [`folder`] | `.quiz/runs/<number>` |
+//! | [`qemu`] | the command line, a pure function of a machine |
+//! | `spawn` | sockets and the process |
+//! | [`wire`] | frames on the control port |
+//! | `console`, `qmp` | what the guest's kernel says, what qemu says |
+//! | `flow`, `tty`, `signals` | the program's bytes, the user's terminal, Ctrl-C |
+//! | `limits` | what is done when: watchdogs, time limit, the look at a guest that hangs |
+//! | `session` | the loop that moves all of it |
+//! | [`outcome`] | the judgement |
+//! | `run` | all of it in order; KVM that does not work is tried again with TCG |
+//!
+//! Knows nothing of stages, recipes or the cache.
+
+pub mod accel;
+mod console;
+mod flow;
+pub mod folder;
+pub mod image;
+mod limits;
+pub mod machine;
+pub mod outcome;
+pub mod qemu;
+mod qmp;
+mod run;
+mod session;
+mod signals;
+mod spawn;
+mod tty;
+pub mod wire;
+
+/// What of the host a boot needs: program or file → Debian package.
+pub const TOOLS: &[(&str, &str)] =
+    &[("qemu-system-x86_64", "qemu-system-x86"), ("/usr/share/qemu/qboot.rom", "qemu-system-data")];
+
+pub use folder::RunFolder;
+pub use machine::{Accel, Arch, Machine, Share};
+pub use outcome::{Outcome, State};
+pub use run::{Options, Streams, run};
+pub use tty::terminal_size;
+pub use wire::{Request, Size};

@@ -1,0 +1,240 @@
+//! The qemu command line, as a pure function of a [`Machine`] and the numbers of the inherited sockets.
+//!
+//! Starts nothing and opens nothing: `spawn` does. Written for qemu 7.2 and newer. What is not obvious:
+//!
+//! - Sockets are numbers of inherited file descriptors (`socket,fd=`): no path and no port can collide or be left behind.
+//! - qboot and `-kernel vmlinux` (PVH): no firmware menus, no decompression, no initrd.
+//! - All kernel messages go to the 16550 at ttyS0: it works before virtio does, during a panic, and takes BREAK for sysrq.
+//!   19 KB of boot messages cost 25 ms under TCG, so a second, faster console is not worth its rules.
+//! - `-action panic=none`: pvpanic's event comes before the kernel has flushed its last messages, so qemu must go on;
+//!   the kernel then resets (`panic=-1`), which `-no-reboot` makes the end.
+//! - `no_timer_check`: on a busy host under TCG the kernel otherwise finds its timer broken and panics.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::RawFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use super::machine::{Accel, Arch, Machine};
+use crate::error::{Error, Result};
+
+/// Numbers of the sockets that qemu inherits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fds {
+    /// qemu's own control channel.
+    pub qmp: RawFd,
+    /// The guest's ttyS0.
+    pub console: RawFd,
+    /// Frames to and from the agent.
+    pub control: RawFd,
+    /// Bytes to the program.
+    pub stdin: RawFd,
+    /// Bytes of the program.
+    pub stdout: RawFd,
+    /// Bytes of the program.
+    pub stderr: RawFd,
+}
+
+impl Fds {
+    /// Numbers to show when nothing runs.
+    pub const SHOWN: Self = Self { qmp: 3, console: 4, control: 5, stdin: 6, stdout: 7, stderr: 8 };
+}
+
+/// Finds the qemu for `arch` in `$PATH`.
+///
+/// # Errors
+/// When it is not there.
+pub fn find(arch: Arch) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|folder| folder.join(arch.qemu())).find(|file| file.is_file()).ok_or_else(|| {
+        Error::input(format!("{} is not installed", arch.qemu())).hint("on Debian: apt install qemu-system-x86")
+    })
+}
+
+/// The command that runs `machine`: the program, then its arguments.
+pub fn command(machine: &Machine, fds: &Fds) -> Vec<OsString> {
+    let mut command = vec![machine.qemu.clone().into_os_string()];
+    let mut add = |words: &[&str]| command.extend(words.iter().map(OsString::from));
+    add(&["-nodefaults", "-no-user-config", "-display", "none"]);
+    let (accel, cpu) = match machine.accel {
+        Accel::Kvm => ("kvm", "host"),
+        Accel::Tcg => ("tcg", "max"),
+    };
+    match machine.arch {
+        Arch::X86_64 => add(&["-machine", "q35", "-bios", "qboot.rom"]),
+    }
+    add(&["-accel", accel, "-cpu", cpu, "-smp", &machine.cpus.to_string(), "-m", &machine.memory.to_string()]);
+    add(&["-no-reboot", "-action", "panic=none"]);
+    add(&["-chardev", &socket("qmp", fds.qmp), "-mon", "chardev=qmp,mode=control"]);
+    add(&["-chardev", &socket("console", fds.console), "-serial", "chardev:console"]);
+    add(&["-device", "virtio-serial-pci"]);
+    for (name, fd) in [("control", fds.control), ("stdin", fds.stdin), ("stdout", fds.stdout), ("stderr", fds.stderr)] {
+        add(&["-chardev", &socket(name, fd), "-device", &format!("virtserialport,chardev={name},name=quiz.{name}")]);
+    }
+    if machine.pvpanic {
+        add(&["-device", "pvpanic-pci"]);
+    }
+    if machine.rng {
+        add(&["-device", "virtio-rng-pci"]);
+    }
+    for (number, layer) in machine.layers.iter().enumerate() {
+        let options = format!("driver=raw,node-name=layer{number},read-only=on,file.driver=file,file.filename=");
+        command.extend(["-blockdev".into(), with_path(&options, layer, "")]);
+        command.extend(["-device".into(), format!("virtio-blk-pci,drive=layer{number}").into()]);
+    }
+    for (number, share) in machine.shares.iter().enumerate() {
+        let read_only = if share.read_only { ",readonly=on" } else { "" };
+        let rest = format!(",security_model=none,multidevs=remap{read_only}");
+        command.extend(["-fsdev".into(), with_path(&format!("local,id=share{number},path="), &share.path, &rest)]);
+        let device = format!("virtio-9p-pci,fsdev=share{number},mount_tag={}", share.tag);
+        command.extend(["-device".into(), device.into()]);
+    }
+    command.extend(["-kernel".into(), machine.kernel.clone().into_os_string()]);
+    command.extend(["-append".into(), kernel_words(machine).join(" ").into()]);
+    command.extend(machine.extra.iter().cloned());
+    command
+}
+
+fn kernel_words(machine: &Machine) -> Vec<String> {
+    let mut words = vec![
+        "root=/dev/vda".to_owned(),
+        "ro".to_owned(),
+        "init=/.quiz/agent".to_owned(),
+        format!("quiz.layers={}", machine.layers.len()),
+    ];
+    match machine.arch {
+        Arch::X86_64 => words.extend(["console=ttyS0", "no_timer_check", "unknown_nmi_panic"].map(str::to_owned)),
+    }
+    words.extend(["oops=panic", "panic=-1"].map(str::to_owned));
+    words.extend(machine.append.iter().cloned());
+    words
+}
+
+fn socket(id: &str, fd: RawFd) -> String {
+    format!("socket,id={id},fd={fd}")
+}
+
+/// qemu takes a comma in a value when it is doubled.
+fn with_path(before: &str, path: &Path, after: &str) -> OsString {
+    let mut bytes = before.as_bytes().to_vec();
+    for &byte in path.as_os_str().as_bytes() {
+        bytes.push(byte);
+        if byte == b',' {
+            bytes.push(byte);
+        }
+    }
+    bytes.extend(after.as_bytes());
+    OsString::from_vec(bytes)
+}
+
+/// A command as a line for a shell, options and their values on lines of their own.
+pub fn shell_line(command: &[OsString]) -> String {
+    let mut line = String::new();
+    for (number, word) in command.iter().enumerate() {
+        if number > 0 {
+            line += if word.as_bytes().starts_with(b"-") { " \\\n  " } else { " " };
+        }
+        line += &quoted(word);
+    }
+    line
+}
+
+fn quoted(word: &OsStr) -> String {
+    let word = word.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=/.,:+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.into_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::machine::Share;
+    use super::*;
+
+    pub(in super::super) fn machine(accel: Accel) -> Machine {
+        Machine {
+            arch: Arch::X86_64,
+            accel,
+            qemu: "/usr/bin/qemu-system-x86_64".into(),
+            memory: 2048,
+            cpus: 2,
+            kernel: "/c/kernel/vmlinux".into(),
+            layers: vec!["/c/work".into(), "/c/a,b".into()],
+            append: vec!["loglevel=8".into()],
+            shares: vec![
+                Share { tag: "shared".into(), path: "/w/.quiz/shared".into(), read_only: false },
+                Share { tag: "src".into(), path: "/w".into(), read_only: true },
+            ],
+            pvpanic: true,
+            rng: true,
+            extra: vec!["-s".into()],
+        }
+    }
+
+    const TCG: &str = "\
+/usr/bin/qemu-system-x86_64 \\
+  -nodefaults \\
+  -no-user-config \\
+  -display none \\
+  -machine q35 \\
+  -bios qboot.rom \\
+  -accel tcg \\
+  -cpu max \\
+  -smp 2 \\
+  -m 2048 \\
+  -no-reboot \\
+  -action panic=none \\
+  -chardev socket,id=qmp,fd=3 \\
+  -mon chardev=qmp,mode=control \\
+  -chardev socket,id=console,fd=4 \\
+  -serial chardev:console \\
+  -device virtio-serial-pci \\
+  -chardev socket,id=control,fd=5 \\
+  -device virtserialport,chardev=control,name=quiz.control \\
+  -chardev socket,id=stdin,fd=6 \\
+  -device virtserialport,chardev=stdin,name=quiz.stdin \\
+  -chardev socket,id=stdout,fd=7 \\
+  -device virtserialport,chardev=stdout,name=quiz.stdout \\
+  -chardev socket,id=stderr,fd=8 \\
+  -device virtserialport,chardev=stderr,name=quiz.stderr \\
+  -device pvpanic-pci \\
+  -device virtio-rng-pci \\
+  -blockdev driver=raw,node-name=layer0,read-only=on,file.driver=file,file.filename=/c/work \\
+  -device virtio-blk-pci,drive=layer0 \\
+  -blockdev driver=raw,node-name=layer1,read-only=on,file.driver=file,file.filename=/c/a,,b \\
+  -device virtio-blk-pci,drive=layer1 \\
+  -fsdev local,id=share0,path=/w/.quiz/shared,security_model=none,multidevs=remap \\
+  -device virtio-9p-pci,fsdev=share0,mount_tag=shared \\
+  -fsdev local,id=share1,path=/w,security_model=none,multidevs=remap,readonly=on \\
+  -device virtio-9p-pci,fsdev=share1,mount_tag=src \\
+  -kernel /c/kernel/vmlinux \\
+  -append 'root=/dev/vda ro init=/.quiz/agent quiz.layers=2 console=ttyS0 no_timer_check unknown_nmi_panic oops=panic \
+panic=-1 loglevel=8' \\
+  -s";
+
+    #[test]
+    fn the_command_under_tcg() {
+        assert_eq!(shell_line(&command(&machine(Accel::Tcg), &Fds::SHOWN)), TCG);
+    }
+
+    #[test]
+    fn kvm_changes_the_accelerator_and_the_processor_only() {
+        let wanted = TCG.replace("-accel tcg", "-accel kvm").replace("-cpu max", "-cpu host");
+        assert_eq!(shell_line(&command(&machine(Accel::Kvm), &Fds::SHOWN)), wanted);
+    }
+
+    #[test]
+    fn devices_can_be_left_out() {
+        let small = Machine { pvpanic: false, rng: false, shares: vec![], extra: vec![], ..machine(Accel::Tcg) };
+        let line = shell_line(&command(&small, &Fds::SHOWN));
+        assert!(!["pvpanic-pci", "rng", "9p"].iter().any(|word| line.contains(word)), "{line}");
+    }
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        assert_eq!(shell_line(&["a b".into(), "it's".into(), "".into()]), r"'a b' 'it'\''s' ''");
+    }
+}

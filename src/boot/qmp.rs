@@ -1,0 +1,76 @@
+//! qemu's control channel: a few commands, and the events that tell how a machine ended.
+//!
+//! Knows nothing of sockets. <https://qemu.readthedocs.io/en/v7.2.0/interop/qemu-qmp-ref.html>
+
+use serde_json::Value;
+
+/// Must be sent first; before it qemu takes no command.
+pub(super) const HELLO: &[u8] = b"{\"execute\":\"qmp_capabilities\"}\n";
+
+/// Ends qemu at once.
+pub(super) const QUIT: &[u8] = b"{\"execute\":\"quit\"}\n";
+
+/// A non-maskable interrupt: the guest's kernel shows its stacks and panics (`unknown_nmi_panic`).
+pub(super) const NMI: &[u8] = b"{\"execute\":\"inject-nmi\"}\n";
+
+/// A BREAK on the guest's ttyS0: the kernel takes the next byte as a sysrq command.
+pub(super) const BREAK: &[u8] = b"{\"execute\":\"chardev-send-break\",\"arguments\":{\"id\":\"console\"}}\n";
+
+/// What qemu said about the machine so far.
+#[derive(Debug, Default)]
+pub(super) struct Qmp {
+    partial: Vec<u8>,
+    /// The guest's kernel said that it panicked.
+    pub(super) panicked: bool,
+    /// Why the machine stopped, in qemu's words: `guest-shutdown`, `guest-reset`, `host-signal`, …
+    pub(super) shutdown: Option<String>,
+}
+
+impl Qmp {
+    /// Takes what came.
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
+        self.partial.extend_from_slice(bytes);
+        let Some(end) = self.partial.iter().rposition(|&byte| byte == b'\n') else { return };
+        let whole: Vec<u8> = self.partial.drain(..=end).collect();
+        for line in whole.split(|&byte| byte == b'\n') {
+            if let Ok(message) = serde_json::from_slice::<Value>(line) {
+                self.look_at(&message);
+            }
+        }
+    }
+
+    fn look_at(&mut self, message: &Value) {
+        match message["event"].as_str() {
+            Some("GUEST_PANICKED") => self.panicked = true,
+            Some("SHUTDOWN") => {
+                let reason = message["data"]["reason"].as_str().unwrap_or("unknown");
+                self.shutdown.get_or_insert_with(|| reason.to_owned());
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_come_however_the_bytes_are_cut() {
+        let text = b"{\"QMP\": {}}\r\n{\"return\": {}}\r\n{\"event\": \"GUEST_PANICKED\", \"data\": {\"action\": \"pause\"}}\r\n\
+            {\"event\": \"SHUTDOWN\", \"data\": {\"guest\": true, \"reason\": \"guest-reset\"}}\r\n";
+        for cut in [1, 7, text.len()] {
+            let mut qmp = Qmp::default();
+            text.chunks(cut).for_each(|piece| qmp.feed(piece));
+            assert!(qmp.panicked);
+            assert_eq!(qmp.shutdown.as_deref(), Some("guest-reset"));
+        }
+    }
+
+    #[test]
+    fn noise_is_no_event() {
+        let mut qmp = Qmp::default();
+        qmp.feed(b"not json\n{\"event\": \"RTC_CHANGE\"}\n");
+        assert!(!qmp.panicked && qmp.shutdown.is_none());
+    }
+}

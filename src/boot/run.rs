@@ -1,0 +1,160 @@
+//! One run: starts the machine, waits for its end, judges it; when KVM shows no life, the same again with TCG.
+//!
+//! Must be called on a thread that lives as long as the machine, best the main thread: the host's kernel ends qemu with it.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::accel::remember;
+use super::console::Console;
+use super::folder::RunFolder;
+use super::machine::{Accel, Machine};
+use super::outcome::{Facts, Outcome, judge};
+use super::session::{Ended, Session};
+use super::spawn::spawn;
+use super::wire::{Request, ToGuest};
+use crate::error::{Error, Result};
+use crate::event::{Event, Events};
+
+/// Where the program's bytes come from and go to.
+#[derive(Debug)]
+pub struct Streams {
+    /// Read while the program runs.
+    pub stdin: OwnedFd,
+    /// Gets the program's stdout, or all that it writes to its terminal.
+    pub stdout: OwnedFd,
+    /// Gets the program's stderr.
+    pub stderr: OwnedFd,
+}
+
+impl Streams {
+    /// quiz's own.
+    ///
+    /// # Errors
+    /// When they cannot be duplicated.
+    pub fn inherit() -> Result<Self> {
+        let failed = |e: std::io::Error| Error::boot("cannot duplicate stdin, stdout and stderr").because(e);
+        Ok(Self {
+            stdin: std::io::stdin().as_fd().try_clone_to_owned().map_err(failed)?,
+            stdout: std::io::stdout().as_fd().try_clone_to_owned().map_err(failed)?,
+            stderr: std::io::stderr().as_fd().try_clone_to_owned().map_err(failed)?,
+        })
+    }
+}
+
+/// How a run is watched.
+#[derive(Debug)]
+pub struct Options {
+    /// The program may take so long, from its start.
+    pub timeout: Option<Duration>,
+    /// The guest must take a request within this time under KVM; TCG gets five times as much.
+    pub ready_within: Duration,
+    /// Send the kernel's lines while the program runs.
+    pub kmsg: bool,
+    /// The file in which [`super::accel`] remembers whether KVM works.
+    pub verdicts: Option<PathBuf>,
+    /// What [`super::accel::choose`] said, for [`Event::Booting`].
+    pub why_not_kvm: Option<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let ready_within = Duration::from_secs(60);
+        Self { timeout: None, ready_within, kmsg: false, verdicts: None, why_not_kvm: None }
+    }
+}
+
+/// Runs `request` in `machine` and says how it ended. Sends `Booting`, `Ready`, `Kernel`, `Warning` and `Ended`.
+///
+/// # Errors
+/// When the machine cannot be started, or the guest could not get as far as the program.
+pub fn run(
+    machine: &Machine,
+    request: &Request,
+    folder: &RunFolder,
+    options: &Options,
+    streams: &Streams,
+    events: Events,
+) -> Result<Outcome> {
+    let request = ToGuest::Request(request.clone()).encode().map(|bytes| Asked { request, bytes })?;
+    let job = Job { request: &request, folder, options, streams, events };
+    let (mut ended, mut broken) = (job.once(machine, options.why_not_kvm.clone())?, None);
+    if machine.accel == Accel::Kvm && ended.no_life() {
+        let why = format!("KVM does not work: {}", why_no_life(&ended));
+        events(Event::Warning { message: why.clone() });
+        let tcg = Machine { accel: Accel::Tcg, ..machine.clone() };
+        ended = job.once(&tcg, Some(why.clone()))?;
+        broken = Some(why);
+    }
+    // Only a machine that lived proves that it was KVM's fault.
+    if let (Accel::Kvm, Some(memory), true) = (machine.accel, &options.verdicts, ended.facts.hello)
+        && let Err(error) = remember(memory, &machine.qemu, broken)
+    {
+        events(Event::Warning { message: error.to_string() });
+    }
+    job.close(ended)
+}
+
+/// A request and its frame.
+pub(super) struct Asked<'a> {
+    pub(super) request: &'a Request,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// What stays the same when a machine is started again.
+pub(super) struct Job<'a> {
+    pub(super) request: &'a Asked<'a>,
+    folder: &'a RunFolder,
+    pub(super) options: &'a Options,
+    pub(super) streams: &'a Streams,
+    pub(super) events: Events<'a>,
+}
+
+impl Job<'_> {
+    fn once(&self, machine: &Machine, why_not_kvm: Option<String>) -> Result<Ended> {
+        let accelerator = machine.accel.name().to_owned();
+        (self.events)(Event::Booting { run: self.place(), accelerator, why_not_kvm });
+        let console = Console::create(&self.folder.console_log())?;
+        let started = Instant::now();
+        let (qemu, wires) = spawn(machine, self.folder)?;
+        let mut ended = Session::new(self, machine.accel, started, console, wires)?.play(qemu)?;
+        ended.facts.qemu_says = fs::read_to_string(self.folder.qemu_log()).unwrap_or_default();
+        Ok(ended)
+    }
+
+    /// Shows the kernel's last words when nobody saw them yet, and judges.
+    fn close(&self, ended: Ended) -> Result<Outcome> {
+        let shown = ended.kernel_shown;
+        let judged = judge(ended.facts);
+        if let Ok(Outcome::Panicked { excerpt, .. } | Outcome::Lost { excerpt, .. }) = &judged
+            && !shown
+        {
+            excerpt.iter().for_each(|line| (self.events)(Event::Kernel { line: line.clone() }));
+        }
+        if let Ok(outcome) = &judged
+            && !matches!(outcome, Outcome::Exited(_))
+        {
+            (self.events)(Event::Ended { how: outcome.to_string(), run: self.place() });
+        }
+        judged.map_err(|e| e.hint(format!("the run's files are in {}", self.place())))
+    }
+
+    fn place(&self) -> String {
+        self.folder.path().display().to_string()
+    }
+}
+
+fn why_no_life(ended: &Ended) -> String {
+    let Facts { qemu, qemu_says, .. } = &ended.facts;
+    match (qemu_says.lines().last(), qemu) {
+        (Some(line), _) => line.to_owned(),
+        (None, Some(status)) if !status.success() => format!("qemu ended ({status})"),
+        _ => "the machine showed no sign of life".to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;

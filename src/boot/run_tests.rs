@@ -1,0 +1,121 @@
+//! Runs against `fake-qemu.sh`: what no unit of this room shows alone. No guest, no qemu.
+
+use std::io::{Read, Seek};
+use std::path::Path;
+use std::sync::Mutex;
+
+use super::*;
+use crate::boot::qemu::tests::machine;
+
+/// What a run against the fake gave.
+struct Played {
+    result: Result<Outcome>,
+    stdout: String,
+    stderr: String,
+    events: Vec<Event>,
+    folder: RunFolder,
+}
+
+impl Played {
+    fn kernel_lines(&self) -> usize {
+        self.events.iter().filter(|event| matches!(event, Event::Kernel { .. })).count()
+    }
+
+    fn accelerators(&self) -> Vec<&str> {
+        let booting = self.events.iter().filter_map(|event| match event {
+            Event::Booting { accelerator, .. } => Some(accelerator.as_str()),
+            _ => None,
+        });
+        booting.collect()
+    }
+}
+
+fn play(base: &Path, accel: Accel, what: &str) -> Played {
+    let fake = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/boot/fake-qemu.sh");
+    let machine = Machine { qemu: fake, extra: vec![format!("fake={what}").into()], ..machine(accel) };
+    let request = Request {
+        program: vec!["true".into()],
+        env: vec![],
+        dir: "/".into(),
+        tty: None,
+        shell_after: false,
+        shares: vec![],
+    };
+    let folder = RunFolder::create(base).unwrap();
+    let options = Options { verdicts: Some(base.join("kvm")), ..Options::default() };
+    let (mut stdout, mut stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+    let streams = Streams {
+        stdin: fs::File::open("/dev/null").unwrap().into(),
+        stdout: stdout.try_clone().unwrap().into(),
+        stderr: stderr.try_clone().unwrap().into(),
+    };
+    let events = Mutex::new(Vec::new());
+    let result = run(&machine, &request, &folder, &options, &streams, &|event| events.lock().unwrap().push(event));
+    let text = |file: &mut fs::File| {
+        let mut text = String::new();
+        file.rewind().unwrap();
+        file.read_to_string(&mut text).unwrap();
+        text
+    };
+    let (stdout, stderr) = (text(&mut stdout), text(&mut stderr));
+    Played { result, stdout, stderr, events: events.into_inner().unwrap(), folder }
+}
+
+fn play_tcg(what: &str) -> Played {
+    play(tempfile::tempdir().unwrap().path(), Accel::Tcg, what)
+}
+
+#[test]
+fn the_programs_status_and_bytes_come_back() {
+    let played = play_tcg("program");
+    assert_eq!(played.result.unwrap(), Outcome::Exited(7));
+    assert_eq!((played.stdout.as_str(), played.stderr.as_str()), ("out", "error"));
+}
+
+#[test]
+fn a_status_without_all_bytes_is_a_lost_machine() {
+    let played = play_tcg("short");
+    assert_eq!((played.result.unwrap().status(), played.stdout.as_str()), (122, "out"));
+}
+
+#[test]
+fn a_guest_that_powers_off_is_a_lost_machine() {
+    let outcome = play_tcg("poweroff").result.unwrap();
+    assert_eq!(outcome.status(), 122);
+    assert!(outcome.to_string().contains("powered off"), "{outcome}");
+}
+
+#[test]
+fn a_panic_shows_the_programs_bytes_and_the_kernels_lines() {
+    let played = play_tcg("panic");
+    assert_eq!((played.kernel_lines(), played.stdout.as_str()), (2, "before"));
+    let outcome = played.result.unwrap();
+    assert_eq!(outcome.status(), 123);
+    assert!(outcome.to_string().contains("BUG: unable to handle page fault"), "{outcome}");
+}
+
+#[test]
+fn a_guest_that_cannot_start_the_program_is_an_error() {
+    assert!(play_tcg("hook").result.unwrap_err().to_string().ends_with("hook"));
+    let refused = play_tcg("refuse").result.unwrap_err();
+    assert_eq!(refused.details(), ["qemu: bad option"]);
+}
+
+#[test]
+fn kvm_that_does_not_work_is_tcg_in_the_same_run_and_remembered() {
+    let base = tempfile::tempdir().unwrap();
+    let played = play(base.path(), Accel::Kvm, "program");
+    assert_eq!(played.accelerators(), ["kvm", "tcg"]);
+    assert_eq!(played.result.unwrap(), Outcome::Exited(7));
+    let verdict = fs::read_to_string(base.path().join("kvm")).unwrap();
+    assert!(verdict.contains("failed to initialize kvm: No such device"), "{verdict}");
+    assert!(fs::read_to_string(played.folder.command()).unwrap().contains("-accel tcg"));
+}
+
+#[test]
+fn a_machine_that_never_lived_does_not_prove_anything_about_kvm() {
+    let base = tempfile::tempdir().unwrap();
+    let played = play(base.path(), Accel::Kvm, "refuse");
+    assert!(played.result.is_err());
+    assert!(!base.path().join("kvm").exists());
+}

@@ -1,0 +1,361 @@
+//! The loop of one machine: waits for whatever comes next and moves bytes, frames, signals and time limits.
+//!
+//! Judges nothing (`outcome`) and decides no times (`limits`). One thread, nothing blocks but the wait itself.
+
+mod wait;
+
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use rustix::event::PollFlags;
+use signal_hook::consts::{SIGHUP, SIGTERM, SIGWINCH};
+
+use super::console::Console;
+use super::flow::{Inflow, Outflow, is_wait};
+use super::limits::{Action, Limits};
+use super::machine::Accel;
+use super::outcome::Facts;
+use super::qmp::{self, Qmp};
+use super::run::Job;
+use super::signals::Signals;
+use super::spawn::{Port, Qemu, Wires};
+use super::tty::{self, Escape, Raw};
+use super::wire::{Decoder, FromGuest, PROTOCOL, ToGuest};
+use crate::error::{Error, Result};
+use crate::event::Event;
+use wait::Source;
+
+/// TCG is so much slower than KVM, on a busy host.
+const TCG_PATIENCE: u32 = 5;
+
+/// A machine that is gone.
+pub(super) struct Ended {
+    pub(super) facts: Facts,
+    /// The kernel's trouble was shown while it happened.
+    pub(super) kernel_shown: bool,
+    gave_up: bool,
+    console_bytes: u64,
+}
+
+impl Ended {
+    /// Neither kernel nor agent gave a sign of life, and nobody ended the machine: the accelerator does not work.
+    pub(super) fn no_life(&self) -> bool {
+        let Facts { hello, interrupted, limit, .. } = &self.facts;
+        !hello && interrupted.is_none() && limit.is_none() && (self.gave_up || self.console_bytes == 0)
+    }
+}
+
+/// The program's status and the bytes that it wrote.
+#[derive(Debug, Clone, Copy)]
+struct Exit {
+    status: u8,
+    bytes: [u64; 2],
+}
+
+const STREAMS: [Port; 2] = [Port::Stdout, Port::Stderr];
+
+/// One machine while it lives.
+pub(super) struct Session<'a> {
+    job: &'a Job<'a>,
+    started: Instant,
+    wires: Wires,
+    signals: Signals,
+    limits: Limits,
+    console: Console,
+    qmp: Qmp,
+    decoder: Decoder,
+    to_guest: Vec<u8>,
+    input: Inflow,
+    outputs: [Outflow; 2],
+    raw: Option<Raw>,
+    escape: Escape,
+    hello: bool,
+    running: bool,
+    exit: Option<Exit>,
+    failed: Option<String>,
+    signalled: bool,
+    interrupted: Option<i32>,
+    gave_up: bool,
+    kernel_shown: bool,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(
+        job: &'a Job<'a>,
+        accel: Accel,
+        started: Instant,
+        console: Console,
+        wires: Wires,
+    ) -> Result<Self> {
+        let kvm = accel == Accel::Kvm;
+        let ready = job.options.ready_within * if kvm { 1 } else { TCG_PATIENCE };
+        let mut session = Self {
+            job,
+            started,
+            wires,
+            signals: Signals::catch()?,
+            limits: Limits::start(started, ready, kvm),
+            console,
+            qmp: Qmp::default(),
+            decoder: Decoder::default(),
+            to_guest: Vec::new(),
+            input: Inflow::default(),
+            outputs: [Outflow::new(job.streams.stdout.as_fd()), Outflow::new(job.streams.stderr.as_fd())],
+            raw: None,
+            escape: Escape::default(),
+            hello: false,
+            running: false,
+            exit: None,
+            failed: None,
+            signalled: false,
+            interrupted: None,
+            gave_up: false,
+            kernel_shown: false,
+        };
+        session.tell_qemu(qmp::HELLO);
+        Ok(session)
+    }
+
+    /// Plays until the machine is gone and all of the program's bytes are written.
+    pub(super) fn play(mut self, mut qemu: Qemu) -> Result<Ended> {
+        while !self.is_over() {
+            for (source, flags) in self.wait()? {
+                self.handle(source, flags)?;
+            }
+            let now = Instant::now();
+            while let Some(action) = self.limits.due(now) {
+                self.act(action, &mut qemu)?;
+            }
+            if self.is_complete() {
+                self.quit();
+            }
+        }
+        self.raw = None;
+        self.console.finish();
+        let facts = Facts {
+            hello: self.hello,
+            failed: self.failed.clone(),
+            exited: self.exit.filter(|_| self.is_complete()).map(|exit| exit.status),
+            limit: self.limits.over,
+            interrupted: self.interrupted,
+            panicked: self.qmp.panicked,
+            panic_line: self.console.panic().map(str::to_owned),
+            excerpt: self.console.excerpt(),
+            shutdown: self.qmp.shutdown.clone(),
+            qemu: qemu.wait(),
+            qemu_says: String::new(),
+        };
+        let (gave_up, console_bytes) = (self.gave_up, self.console.bytes());
+        Ok(Ended { facts, kernel_shown: self.kernel_shown, gave_up, console_bytes })
+    }
+
+    /// The program ended and every byte that it wrote has come.
+    fn is_complete(&self) -> bool {
+        let came = |exit: &Exit, n: usize| self.outputs[n].is_broken() || self.outputs[n].received() >= exit.bytes[n];
+        self.exit.as_ref().is_some_and(|exit| came(exit, 0) && came(exit, 1))
+    }
+
+    fn is_over(&self) -> bool {
+        let gone = [Port::Qmp, Port::Console, Port::Control, Port::Stdout, Port::Stderr];
+        gone.iter().all(|port| self.wires.get(*port).is_none())
+            && (self.interrupted.is_some() || !self.outputs.iter().any(Outflow::is_waiting))
+    }
+
+    fn handle(&mut self, source: Source, flags: PollFlags) -> Result<()> {
+        match source {
+            Source::Signals => self.take_signals()?,
+            Source::Input => self.read_input()?,
+            Source::Output(number) => self.write_output(number)?,
+            Source::Port(Port::Stdin) => {
+                if self.wires.get(Port::Stdin).is_some_and(|socket| !self.input.push(socket)) {
+                    self.wires.close(Port::Stdin);
+                }
+            }
+            Source::Port(port @ (Port::Stdout | Port::Stderr)) => {
+                let number = usize::from(port == Port::Stderr);
+                if self.wires.get(port).is_some_and(|socket| !self.outputs[number].pull(socket)) {
+                    self.wires.close(port);
+                }
+            }
+            Source::Port(port) => {
+                if port == Port::Control && flags.contains(PollFlags::OUT) {
+                    self.send_frames();
+                }
+                if flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+                    self.read_port(port)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_port(&mut self, port: Port) -> Result<()> {
+        let Some(mut socket) = self.wires.get(port) else { return Ok(()) };
+        let mut bytes = [0; 64 << 10];
+        let count = match socket.read(&mut bytes) {
+            Err(error) if is_wait(&error) => return Ok(()),
+            Ok(0) | Err(_) => {
+                self.wires.close(port);
+                return Ok(());
+            }
+            Ok(count) => count,
+        };
+        let bytes = &bytes[..count];
+        match port {
+            Port::Console => self.take_console(bytes)?,
+            Port::Qmp => {
+                self.qmp.feed(bytes);
+                if self.qmp.panicked {
+                    self.limits.panicked(Instant::now());
+                }
+            }
+            _ => {
+                self.decoder.push(bytes);
+                while let Some(message) = self.decoder.take()? {
+                    self.take_message(message)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_console(&mut self, bytes: &[u8]) -> Result<()> {
+        let before = self.console.panic().is_some();
+        let lines = self.console.feed(bytes);
+        if self.job.options.kmsg && self.running {
+            self.kernel_shown = true;
+            lines.into_iter().for_each(|line| (self.job.events)(Event::Kernel { line }));
+        }
+        if !before && self.console.panic().is_some() && self.exit.is_none() {
+            self.limits.panicked(Instant::now());
+            self.send(&ToGuest::Ping)?;
+        }
+        Ok(())
+    }
+
+    fn take_message(&mut self, message: FromGuest) -> Result<()> {
+        let now = Instant::now();
+        match message {
+            FromGuest::Hello(version) if version != PROTOCOL => {
+                return Err(Error::boot(format!("the guest's agent speaks version {version}, quiz {PROTOCOL}")));
+            }
+            FromGuest::Hello(_) => {
+                self.hello = true;
+                self.console.forget_tail();
+                self.limits.lives();
+            }
+            FromGuest::Ready => {
+                let milliseconds = u64::try_from((now - self.started).as_millis()).unwrap_or(u64::MAX);
+                (self.job.events)(Event::Ready { milliseconds });
+                self.limits.program_starts(now, self.job.options.timeout);
+                if self.job.request.request.tty.is_some() {
+                    self.raw = Raw::enter(self.job.streams.stdin.as_fd());
+                }
+                self.running = true;
+                self.console.forget_tail();
+                self.to_guest.extend(&self.job.request.bytes);
+                self.send_frames();
+            }
+            FromGuest::Failed(why) => {
+                self.failed = Some(why);
+                self.quit();
+            }
+            FromGuest::Exit { status, stdout, stderr } => {
+                self.exit = Some(Exit { status, bytes: [stdout, stderr] });
+                self.limits.program_ended();
+            }
+            FromGuest::Pong => self.limits.answered(now),
+        }
+        Ok(())
+    }
+
+    fn read_input(&mut self) -> Result<()> {
+        let tty = self.raw.is_some();
+        match self.input.pull(self.job.streams.stdin.as_fd()) {
+            Ok(bytes) if tty && self.escape.feed(bytes, Instant::now()) => self.interrupt(SIGTERM),
+            Ok(_) => {}
+            Err(_) if tty => self.interrupt(SIGHUP),
+            Err(total) => self.send(&ToGuest::StdinEnd(total))?,
+        }
+        Ok(())
+    }
+
+    fn write_output(&mut self, number: usize) -> Result<()> {
+        let to = [&self.job.streams.stdout, &self.job.streams.stderr][number];
+        if self.outputs[number].push(to.as_fd()) && self.wires.get(STREAMS[number]).is_some() {
+            self.send(&ToGuest::Close(if number == 0 { 1 } else { 2 }))?;
+        }
+        Ok(())
+    }
+
+    /// The first SIGINT, SIGTERM or SIGQUIT is the program's; the next one, or SIGHUP, ends the machine.
+    fn take_signals(&mut self) -> Result<()> {
+        for signal in self.signals.take() {
+            if signal == SIGWINCH {
+                if let Some(size) = self.raw.as_ref().and_then(|_| tty::size(self.job.streams.stdout.as_fd())) {
+                    self.send(&ToGuest::Resize(size))?;
+                }
+            } else if self.running && self.exit.is_none() && !self.signalled && signal != SIGHUP {
+                self.signalled = true;
+                self.send(&ToGuest::Signal(u32::try_from(signal).unwrap_or_default()))?;
+            } else {
+                self.interrupt(signal);
+            }
+        }
+        Ok(())
+    }
+
+    fn interrupt(&mut self, signal: i32) {
+        self.interrupted.get_or_insert(signal);
+        self.quit();
+    }
+
+    fn act(&mut self, action: Action, qemu: &mut Qemu) -> Result<()> {
+        match action {
+            Action::Ping => self.send(&ToGuest::Ping)?,
+            Action::AgentSysRq(letters) => self.send(&ToGuest::SysRq(letters.to_owned()))?,
+            Action::Break => self.tell_qemu(qmp::BREAK),
+            Action::Letter(letter) => self.write_now(Port::Console, &[letter]),
+            Action::Nmi => self.tell_qemu(qmp::NMI),
+            Action::NoLife => {
+                self.gave_up = true;
+                self.quit();
+            }
+            Action::Quit => self.quit(),
+            Action::Kill => qemu.kill(),
+        }
+        Ok(())
+    }
+
+    fn quit(&mut self) {
+        if !self.limits.is_quitting() {
+            self.tell_qemu(qmp::QUIT);
+            self.limits.quits(Instant::now());
+        }
+    }
+
+    fn tell_qemu(&mut self, command: &[u8]) {
+        self.write_now(Port::Qmp, command);
+    }
+
+    /// For a few bytes, which an empty socket always takes. A machine that is gone needs none.
+    fn write_now(&mut self, port: Port, bytes: &[u8]) {
+        if let Some(mut socket) = self.wires.get(port) {
+            let _ = socket.write(bytes);
+        }
+    }
+
+    fn send(&mut self, message: &ToGuest) -> Result<()> {
+        self.to_guest.extend(message.encode()?);
+        self.send_frames();
+        Ok(())
+    }
+
+    fn send_frames(&mut self) {
+        let Some(mut socket) = self.wires.get(Port::Control) else { return self.to_guest.clear() };
+        if let Ok(count) = socket.write(&self.to_guest) {
+            self.to_guest.drain(..count);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Starts qemu: sockets to inherit, the process, and its end.
+//!
+//! Knows nothing of what goes over the sockets.
+
+use std::fs::{self, File};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
+
+use super::folder::{RunFolder, cannot};
+use super::machine::Machine;
+use super::qemu::{Fds, command, shell_line};
+use crate::error::{Error, Result};
+
+/// What the sockets between quiz and qemu are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Port {
+    /// qemu's own control channel.
+    Qmp,
+    /// The guest's ttyS0.
+    Console,
+    /// Frames to and from the agent.
+    Control,
+    /// Bytes to the program.
+    Stdin,
+    /// Bytes of the program.
+    Stdout,
+    /// Bytes of the program.
+    Stderr,
+}
+
+/// quiz's ends of the sockets, by [`Port`]; none of them blocks. `None` when the other end is gone.
+#[derive(Debug)]
+pub(super) struct Wires([Option<UnixStream>; 6]);
+
+impl Wires {
+    /// The socket, while it is open.
+    pub(super) fn get(&self, port: Port) -> Option<&UnixStream> {
+        self.0[port as usize].as_ref()
+    }
+
+    /// The other end is gone.
+    pub(super) fn close(&mut self, port: Port) {
+        self.0[port as usize] = None;
+    }
+}
+
+/// A running qemu. It is killed when this is dropped, and by the host's kernel when the thread that called [`spawn`] ends.
+#[derive(Debug)]
+pub(super) struct Qemu(Child);
+
+impl Qemu {
+    /// Ends it at once.
+    pub(super) fn kill(&mut self) {
+        // Only fails when it is gone already.
+        let _ = self.0.kill();
+    }
+
+    /// Waits until it is gone.
+    pub(super) fn wait(&mut self) -> Option<ExitStatus> {
+        self.0.wait().ok()
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        self.kill();
+        self.wait();
+    }
+}
+
+/// Starts `machine`. Its command and what it says go to the run folder.
+pub(super) fn spawn(machine: &Machine, folder: &RunFolder) -> Result<(Qemu, Wires)> {
+    let failed = |e: std::io::Error| Error::boot("cannot make sockets for qemu").because(e);
+    let pairs = (0..6).map(|_| UnixStream::pair()).collect::<std::io::Result<Vec<_>>>().map_err(failed)?;
+    let (ours, theirs): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+    ours.iter().try_for_each(|socket| socket.set_nonblocking(true)).map_err(failed)?;
+    let number = |port: Port| theirs[port as usize].as_raw_fd();
+    let fds = Fds {
+        qmp: number(Port::Qmp),
+        console: number(Port::Console),
+        control: number(Port::Control),
+        stdin: number(Port::Stdin),
+        stdout: number(Port::Stdout),
+        stderr: number(Port::Stderr),
+    };
+    let words = command(machine, &fds);
+    fs::write(folder.command(), shell_line(&words) + "\n").map_err(|e| cannot("write", &folder.command(), e))?;
+    let log = File::create(folder.qemu_log()).map_err(|e| cannot("write", &folder.qemu_log(), e))?;
+    let again = log.try_clone().map_err(failed)?;
+
+    let mut process = Command::new(&words[0]);
+    // A group of its own: Ctrl-C on the terminal is for quiz to decide about.
+    process.args(&words[1..]).stdin(Stdio::null()).stdout(log).stderr(again).process_group(0);
+    inherit(&mut process, theirs.iter().map(AsRawFd::as_raw_fd).collect());
+    let child = process.spawn().map_err(|e| cannot("start", &machine.qemu, e))?;
+    let mut ours = ours.into_iter();
+    Ok((Qemu(child), Wires(std::array::from_fn(|_| ours.next()))))
+}
+
+/// Lets the child keep `fds`, and die with the thread that starts it.
+fn inherit(process: &mut Command, fds: Vec<RawFd>) {
+    let quiz = getpid();
+    let prepare = move || {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        // quiz may have died before the line above, and then nobody would ever send the signal.
+        if getppid() != Some(quiz) {
+            return Err(std::io::ErrorKind::Interrupted.into());
+        }
+        for &fd in &fds {
+            // SAFETY: `spawn` holds the sockets of these numbers open until the child runs its program.
+            fcntl_setfd(unsafe { BorrowedFd::borrow_raw(fd) }, FdFlags::empty())?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec it only makes system calls: no allocation, no lock.
+    unsafe { process.pre_exec(prepare) };
+}

@@ -1,0 +1,270 @@
+//! Frames on the control port between quiz and the guest's agent: `type u8, length u32 LE, payload`.
+//!
+//! Pure: bytes in, frames out. The other side is `recipes/agent/agent.c`; the numbers are written down there too. Knows
+//! nothing of sockets, of qemu, or of the program's own bytes, which never travel here.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use crate::error::{Error, Result};
+
+/// The version of this protocol. The agent says its own in `Hello`.
+pub const PROTOCOL: u32 = 1;
+
+/// The longest payload, in bytes. A longer one is refused on both sides.
+pub const LIMIT: usize = 1 << 20;
+
+const HEAD: usize = 5;
+
+/// Columns and rows of a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Rows.
+    pub rows: u16,
+    /// Columns.
+    pub columns: u16,
+}
+
+/// What the guest is asked to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The program and its arguments; nothing means an interactive shell.
+    pub program: Vec<OsString>,
+    /// `NAME=value`, over the agent's own default environment.
+    pub env: Vec<OsString>,
+    /// The directory in the guest in which the program starts.
+    pub dir: OsString,
+    /// Run it on a pty of this size. `None`: three separate binary streams.
+    pub tty: Option<Size>,
+    /// An interactive shell follows when the program has ended. The exit status stays the program's.
+    pub shell_after: bool,
+    /// Tags of the shares to mount, each at `/<tag>`.
+    pub shares: Vec<String>,
+}
+
+/// A message of the guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FromGuest {
+    /// The kernel and the agent live; the profiles' hooks run next.
+    Hello(u32),
+    /// A request may come.
+    Ready,
+    /// The guest could not get as far as the program, and powers off.
+    Failed(String),
+    /// The program ended. All its bytes are on their way: so many there are.
+    Exit {
+        /// Its exit status, or 128 + n for signal n.
+        status: u8,
+        /// Bytes of stdout, or of the pty.
+        stdout: u64,
+        /// Bytes of stderr.
+        stderr: u64,
+    },
+    /// The answer to `Ping`.
+    Pong,
+}
+
+/// A message to the guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToGuest {
+    /// Run this. Once per machine.
+    Request(Request),
+    /// The program's stdin ends after so many bytes.
+    StdinEnd(u64),
+    /// The terminal has another size now.
+    Resize(Size),
+    /// Send this signal to the program's process group.
+    Signal(u32),
+    /// Answer if you live.
+    Ping,
+    /// Write these letters to /proc/sysrq-trigger.
+    SysRq(String),
+    /// Nobody reads stdout (1) or stderr (2) any more: the program gets SIGPIPE when it writes there.
+    Close(u8),
+}
+
+impl ToGuest {
+    /// The bytes of this message.
+    ///
+    /// # Errors
+    /// When a request has a NUL byte in a string, or is longer than [`LIMIT`].
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        let (kind, payload) = match self {
+            Self::Request(request) => (64, encode_request(request)?),
+            Self::StdinEnd(bytes) => (65, bytes.to_le_bytes().to_vec()),
+            Self::Resize(size) => (66, encode_size(*size).to_vec()),
+            Self::Signal(number) => (67, number.to_le_bytes().to_vec()),
+            Self::Ping => (68, Vec::new()),
+            Self::SysRq(letters) => (69, letters.as_bytes().to_vec()),
+            Self::Close(stream) => (70, vec![*stream]),
+        };
+        frame(kind, &payload)
+    }
+}
+
+fn frame(kind: u8, payload: &[u8]) -> Result<Vec<u8>> {
+    let length = u32::try_from(payload.len()).ok().filter(|_| payload.len() <= LIMIT).ok_or_else(|| {
+        Error::input(format!("the program's arguments and environment are {} bytes long", payload.len()))
+            .hint(format!("{LIMIT} bytes is the most that a machine takes"))
+    })?;
+    let mut bytes = Vec::with_capacity(HEAD + payload.len());
+    bytes.push(kind);
+    bytes.extend(length.to_le_bytes());
+    bytes.extend(payload);
+    Ok(bytes)
+}
+
+fn encode_size(size: Size) -> [u8; 4] {
+    let (rows, columns) = (size.rows.to_le_bytes(), size.columns.to_le_bytes());
+    [rows[0], rows[1], columns[0], columns[1]]
+}
+
+fn encode_request(request: &Request) -> Result<Vec<u8>> {
+    let mut bytes = vec![u8::from(request.tty.is_some()) | u8::from(request.shell_after) << 1];
+    bytes.extend(encode_size(request.tty.unwrap_or(Size { rows: 0, columns: 0 })));
+    for count in [request.program.len(), request.env.len(), request.shares.len()] {
+        // A count too large for u32 has more bytes than LIMIT, which `frame` refuses.
+        bytes.extend(u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes());
+    }
+    let strings = std::iter::once(request.dir.as_bytes())
+        .chain(request.program.iter().map(|s| s.as_bytes()))
+        .chain(request.env.iter().map(|s| s.as_bytes()))
+        .chain(request.shares.iter().map(|s| s.as_bytes()));
+    for string in strings {
+        if string.contains(&0) {
+            let shown = OsString::from_vec(string.to_vec());
+            return Err(Error::input(format!("an argument or environment entry has a NUL byte: {shown:?}")));
+        }
+        bytes.extend(string);
+        bytes.push(0);
+    }
+    Ok(bytes)
+}
+
+/// Takes the guest's bytes as they come and gives whole messages.
+#[derive(Debug, Default)]
+pub struct Decoder(Vec<u8>);
+
+impl Decoder {
+    /// Adds bytes in the order in which they came.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// The next whole message, or `None` while more bytes are needed.
+    ///
+    /// # Errors
+    /// When the bytes are no message of this protocol; nothing after them can be understood either.
+    pub fn take(&mut self) -> Result<Option<FromGuest>> {
+        let Some(head) = self.0.first_chunk::<HEAD>() else { return Ok(None) };
+        let [kind, length @ ..] = *head;
+        let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
+        if length > LIMIT {
+            return Err(damaged(kind, length));
+        }
+        let Some(payload) = self.0.get(HEAD..HEAD + length) else { return Ok(None) };
+        let message = decode(kind, payload).ok_or_else(|| damaged(kind, length))?;
+        self.0.drain(..HEAD + length);
+        Ok(Some(message))
+    }
+}
+
+fn decode(kind: u8, payload: &[u8]) -> Option<FromGuest> {
+    Some(match kind {
+        1 => FromGuest::Hello(u32::from_le_bytes(payload.try_into().ok()?)),
+        2 if payload.is_empty() => FromGuest::Ready,
+        3 => FromGuest::Failed(String::from_utf8_lossy(payload).into_owned()),
+        4 if payload.len() == 17 => FromGuest::Exit {
+            status: payload[0],
+            stdout: u64::from_le_bytes(payload[1..9].try_into().ok()?),
+            stderr: u64::from_le_bytes(payload[9..17].try_into().ok()?),
+        },
+        5 if payload.is_empty() => FromGuest::Pong,
+        _ => return None,
+    })
+}
+
+fn damaged(kind: u8, length: usize) -> Error {
+    Error::boot(format!("the guest sent a message that quiz does not know (type {kind}, {length} bytes)"))
+        .hint("the image was made by another version of quiz")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> Request {
+        Request {
+            program: vec!["uname".into(), "-a".into()],
+            env: vec!["TERM=xterm".into()],
+            dir: "/root".into(),
+            tty: Some(Size { rows: 24, columns: 80 }),
+            shell_after: true,
+            shares: vec!["out".into()],
+        }
+    }
+
+    #[test]
+    fn a_request_has_the_bytes_that_the_agent_reads() {
+        let bytes = ToGuest::Request(request()).encode().unwrap();
+        let mut wanted = vec![64, 50, 0, 0, 0, 3, 24, 0, 80, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0];
+        wanted.extend(b"/root\0uname\0-a\0TERM=xterm\0out\0");
+        wanted[1] = u8::try_from(wanted.len() - HEAD).unwrap();
+        assert_eq!(bytes, wanted);
+    }
+
+    #[test]
+    fn the_small_messages_have_the_bytes_that_the_agent_reads() {
+        let bytes = |message: ToGuest| message.encode().unwrap();
+        assert_eq!(bytes(ToGuest::StdinEnd(258)), [65, 8, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(bytes(ToGuest::Resize(Size { rows: 1, columns: 2 })), [66, 4, 0, 0, 0, 1, 0, 2, 0]);
+        assert_eq!(bytes(ToGuest::Signal(15)), [67, 4, 0, 0, 0, 15, 0, 0, 0]);
+        assert_eq!(bytes(ToGuest::Ping), [68, 0, 0, 0, 0]);
+        assert_eq!(bytes(ToGuest::SysRq("l".into())), [69, 1, 0, 0, 0, b'l']);
+        assert_eq!(bytes(ToGuest::Close(1)), [70, 1, 0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_passed_on_is_refused() {
+        let mut nul = request();
+        nul.program = vec![OsString::from_vec(b"a\0b".to_vec())];
+        assert!(ToGuest::Request(nul).encode().unwrap_err().to_string().contains("NUL"));
+        let mut long = request();
+        long.program = vec!["x".repeat(LIMIT).into()];
+        assert!(ToGuest::Request(long).encode().unwrap_err().to_string().contains("bytes long"));
+    }
+
+    #[test]
+    fn messages_come_whole_however_the_bytes_are_cut() {
+        let mut bytes = vec![1, 4, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 3, 2, 0, 0, 0, b'h', b'i', 4, 17, 0, 0, 0, 7];
+        bytes.extend(5_u64.to_le_bytes());
+        bytes.extend(6_u64.to_le_bytes());
+        bytes.extend([5, 0, 0, 0, 0]);
+        let wanted = [
+            FromGuest::Hello(1),
+            FromGuest::Ready,
+            FromGuest::Failed("hi".into()),
+            FromGuest::Exit { status: 7, stdout: 5, stderr: 6 },
+            FromGuest::Pong,
+        ];
+        for cut in 1..=bytes.len() {
+            let (mut decoder, mut got) = (Decoder::default(), Vec::new());
+            for piece in bytes.chunks(cut) {
+                decoder.push(piece);
+                while let Some(message) = decoder.take().unwrap() {
+                    got.push(message);
+                }
+            }
+            assert_eq!(got, wanted, "cut into pieces of {cut}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused() {
+        for bytes in [&[9, 0, 0, 0, 0][..], &[2, 1, 0, 0, 0, 0], &[4, 1, 0, 0, 0, 0], &[1, 255, 255, 255, 255]] {
+            let mut decoder = Decoder::default();
+            decoder.push(bytes);
+            assert!(decoder.take().is_err(), "{bytes:?}");
+        }
+    }
+}

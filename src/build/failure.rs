@@ -1,0 +1,80 @@
+//! What a failed script said, cut down to what a person wants to see first.
+
+use std::path::Path;
+
+/// Lines that a compiler, linker, make or Kconfig marks as the reason, at most.
+const REASONS: usize = 20;
+/// Last lines of the log.
+const TAIL: usize = 12;
+/// No more than this of a log's end is read, in bytes.
+const WINDOW: u64 = 4 << 20;
+
+/// The lines that name the reason, first, then the end of the log where it adds something.
+pub(super) fn excerpt(log: &Path) -> Vec<String> {
+    excerpt_of(&String::from_utf8_lossy(&tail(log).unwrap_or_default()))
+}
+
+fn tail(log: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut file = std::fs::File::open(log)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(WINDOW)))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn excerpt_of(text: &str) -> Vec<String> {
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let reasons = lines.iter().filter(|line| is_reason(line)).take(REASONS);
+    let mut shown: Vec<String> = reasons.map(|&line| line.to_owned()).collect();
+    let end = &lines[lines.len().saturating_sub(TAIL)..];
+    let news: Vec<&str> = end.iter().copied().filter(|line| !shown.iter().any(|s| s == line)).collect();
+    if shown.is_empty() || !news.iter().all(|line| line.starts_with("make")) {
+        shown.extend(news.iter().map(|&line| line.to_owned()));
+    }
+    shown
+}
+
+fn is_reason(line: &str) -> bool {
+    const MARKS: &[&str] = &[
+        ": error:",
+        ": fatal error:",
+        ": undefined reference to",
+        ": multiple definition of",
+        "ERROR: modpost:",
+        "internal compiler error",
+        "No space left on device",
+        "Killed",
+    ];
+    line.starts_with("error: ") || line.starts_with("E: ") || MARKS.iter().any(|mark| line.contains(mark))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_compilers_own_words_come_first() {
+        let mut log = String::new();
+        for n in 0..500 {
+            log += &format!("  CC      drivers/a{n}.o\n");
+        }
+        log += "/quiz/src/fs/x.c:12:3: error: 'foo' undeclared\n   12 |   foo();\n";
+        for n in 0..50 {
+            log += &format!("  CC      drivers/b{n}.o\n");
+        }
+        log += "make[2]: *** [fs/x.o] Error 1\nmake: *** [all] Error 2\n";
+        let shown = excerpt_of(&log);
+        assert_eq!(shown[0], "/quiz/src/fs/x.c:12:3: error: 'foo' undeclared");
+        assert_eq!(shown.last().unwrap(), "make: *** [all] Error 2");
+        assert!(shown.len() <= 1 + TAIL);
+    }
+
+    #[test]
+    fn without_a_marked_reason_the_end_is_shown() {
+        let shown = excerpt_of("one\n\ntwo\n");
+        assert_eq!(shown, ["one", "two"]);
+        assert!(excerpt_of("").is_empty());
+    }
+}

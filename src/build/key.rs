@@ -1,0 +1,91 @@
+//! The key of a stage: everything that can change its result, and nothing else.
+//!
+//! | value | enters the key as |
+//! |---|---|
+//! | recipe name, version, arch | themselves |
+//! | the recipe's files (script and data) | digest of the folder without recipe.toml |
+//! | which of them is the script; whether it has a range of user ids | themselves |
+//! | options, with the values they have now | themselves; those of a source stage only through its pin |
+//! | outputs the recipe promises | name and kind |
+//! | inputs | digest of the output they name, filtered to the paths they name |
+//! | profiles that are on, for an input `$profiles` | digest of their files |
+//! | tools | version line, or digest of the file; an optional one that is not there: `missing` |
+//! | the pin of a source stage | versions and checksums, never hosts; the path of the tarball in its package |
+//! | `LAYOUT` | itself: how scripts are run |
+//! | `about`, package names of tools, which setting fills an option | not at all |
+//! | the parameter of a stage such as `layer:work/tree` | not at all: equal inputs give equal results |
+//! | number of jobs, place of cache and project, user, time | not at all |
+//!
+//! The walk below writes the key and the readable manifest that `quiz why` compares in one go.
+
+use super::Context;
+use crate::error::Result;
+use crate::graph::{Bound, NodeIndex};
+use crate::load::{OutputKind, Value};
+use quiz_cache::{Digest, Key, KeyEncoder, Manifest, Output, Record};
+use std::collections::BTreeMap;
+
+/// Raised when scripts are run in another way (paths, environment, namespaces), so that nothing old is taken for new.
+const LAYOUT: u64 = 2;
+
+/// The key of a stage whose inputs' records are all known.
+pub(super) fn key(ctx: &Context<'_>, id: NodeIndex, known: &BTreeMap<NodeIndex, Record>) -> Result<(Key, Manifest)> {
+    let stage = ctx.graph.stage(id);
+    let recipe = &stage.recipe;
+    let mut encoder = KeyEncoder::new("quiz stage key 1");
+    encoder.number("layout", LAYOUT);
+    encoder.text("recipe", &recipe.name);
+    encoder.number("version", recipe.version);
+    encoder.text("arch", ctx.project.settings.text("arch"));
+    encoder.digest("files", &ctx.recipe_folder(recipe)?.output().digest);
+    encoder.text("script", recipe.script.as_deref().unwrap_or(""));
+    encoder.flag("uids", recipe.uids);
+    if let (Some(spec), Some(pin)) = (&recipe.source, ctx.pins.get(&id)) {
+        encoder.text("tarball", spec.debian.as_ref().map_or("", |debian| &debian.tarball));
+        for (name, value) in pin.facts() {
+            encoder.text(&format!("pin/{name}"), &value);
+        }
+    }
+    for (name, value) in stage.options.iter().filter(|_| recipe.source.is_none()) {
+        let name = format!("option/{name}");
+        match value {
+            Value::Text(text) => encoder.text(&name, text),
+            Value::List(items) => encoder.list(&name, items),
+            Value::Number(number) => encoder.number(&name, *number),
+            Value::Flag(flag) => encoder.flag(&name, *flag),
+        };
+    }
+    for (name, kind) in &recipe.outputs {
+        let kind = match kind {
+            OutputKind::File => "file",
+            OutputKind::Tree => "tree",
+        };
+        encoder.text(&format!("output/{name}"), kind);
+    }
+    for input in &stage.inputs {
+        encoder.digest(&format!("input/{}", input.name), &input_digest(ctx, &input.from, &input.paths, known)?);
+    }
+    for tool in recipe.tools.keys().chain(recipe.optional_tools.keys()) {
+        encoder.text(&format!("tool/{tool}"), ctx.tools.get(tool));
+    }
+    Ok(encoder.finish())
+}
+
+/// The digest of what a script sees as one input.
+pub(super) fn input_digest(
+    ctx: &Context<'_>,
+    from: &Bound,
+    paths: &[String],
+    known: &BTreeMap<NodeIndex, Record>,
+) -> Result<Digest> {
+    match from {
+        Bound::Profiles => Ok(ctx.profile_folder()?.output().digest),
+        Bound::Output { stage, output } => {
+            let whole: &Output = &known[stage].outputs[output];
+            if paths.is_empty() {
+                return Ok(whole.digest);
+            }
+            Ok(ctx.cache.subtree(whole, paths).map_err(super::cache_error)?.digest)
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Builds: walks the graph once, inputs first; per stage key, look up, make if missing.
+//!
+//! Names no recipe. `plan` is the same walk with "do not make".
+
+mod failure;
+mod key;
+mod make;
+mod sandbox;
+mod tools;
+mod walk;
+
+pub use tools::{Needed, Tools, apt_line, needed, require, with_tools};
+pub use walk::{Known, Missing, State, build, plan};
+
+use crate::error::{Error, Result};
+use crate::event::Events;
+use crate::graph::{Graph, NodeIndex};
+use crate::load::{Project, Recipe};
+use crate::source;
+use quiz_cache::{Cache, Output, Tree};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// All that a walk reads.
+pub struct Context<'a> {
+    /// What was asked for.
+    pub project: &'a Project,
+    /// The stages.
+    pub graph: &'a Graph,
+    /// Where artifacts are kept.
+    pub cache: &'a Cache,
+    /// The host's tools.
+    pub tools: Tools,
+    /// What quiz.lock says of each source stage.
+    pub pins: BTreeMap<NodeIndex, source::Pin>,
+    /// How sources are fetched.
+    pub source: source::Context,
+    /// Where events go.
+    pub events: Events<'a>,
+    /// Compilers at once over all stages.
+    pub jobs: usize,
+    jobserver: jobserver::Client,
+}
+
+impl<'a> Context<'a> {
+    /// Puts a context together; opens the jobserver.
+    ///
+    /// # Errors
+    /// No pipe can be made.
+    pub fn new(
+        project: &'a Project,
+        graph: &'a Graph,
+        cache: &'a Cache,
+        tools: Tools,
+        pins: BTreeMap<NodeIndex, source::Pin>,
+        source: source::Context,
+        events: Events<'a>,
+    ) -> Result<Self> {
+        let jobs = match usize::try_from(project.settings.number("build.jobs")) {
+            Ok(0) | Err(_) => std::thread::available_parallelism().map_or(1, usize::from),
+            Ok(jobs) => jobs,
+        };
+        let jobserver =
+            jobserver::Client::new(jobs).map_err(|e| Error::build("cannot make the jobserver's pipe").because(e))?;
+        Ok(Self { project, graph, cache, tools, pins, source, events, jobs, jobserver })
+    }
+
+    /// The recipe's files.
+    fn recipe_folder(&self, recipe: &'a Recipe) -> Result<Folder<'a>> {
+        Folder::new(recipe.files.iter().map(|(name, bytes, x)| (name.clone(), bytes.as_slice(), *x)).collect())
+    }
+
+    /// The files of the profiles that are on: `NN-name/init`, `NN-name/files/…`.
+    fn profile_folder(&self) -> Result<Folder<'a>> {
+        let mut files: Vec<(String, &[u8], bool)> = Vec::new();
+        for (n, profile) in self.project.profiles.iter().enumerate() {
+            for (name, bytes, x) in &profile.files {
+                files.push((format!("{n:02}-{}/{name}", profile.name), bytes, *x));
+            }
+        }
+        Folder::new(files)
+    }
+
+    fn pin(&self, id: NodeIndex) -> Result<&source::Pin> {
+        self.pins.get(&id).ok_or_else(|| {
+            Error::build(format!("the source of {} is not resolved", self.graph.stage(id).name)).hint("quiz update")
+        })
+    }
+}
+
+/// A folder in memory. Its digest costs no disk; a stage that runs has it laid out in the cache.
+struct Folder<'a> {
+    files: Vec<(String, &'a [u8], bool)>,
+    output: Output,
+}
+
+impl<'a> Folder<'a> {
+    fn new(files: Vec<(String, &'a [u8], bool)>) -> Result<Self> {
+        let output = Tree::from_memory(&files).map_err(cache_error)?.output();
+        Ok(Self { files, output })
+    }
+
+    fn output(&self) -> &Output {
+        &self.output
+    }
+
+    fn lay_out(&self, cache: &Cache) -> Result<PathBuf> {
+        cache.put_tree_from_memory(&self.files).map_err(cache_error)?;
+        Ok(cache.path(&self.output))
+    }
+}
+
+fn cache_error(error: quiz_cache::Error) -> Error {
+    Error::build("the cache cannot be used").because(error)
+}

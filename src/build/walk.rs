@@ -1,0 +1,247 @@
+//! The walk: inputs first, per stage key, look up, make if missing. Stages that do not need each other run side by side.
+//!
+//! A record is enough to go on: objects are asked for only by a stage that really runs, and by boot. What is missing or
+//! damaged then is made again.
+
+use super::{Context, cache_error, key, make};
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::graph::{Bound, NodeIndex};
+use quiz_cache::{Change, Entry, Key, Manifest, Record};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
+
+/// How often a walk starts over when an input, made again, came out different. Twice in a row says that it always will.
+const ATTEMPTS: usize = 3;
+
+/// What the walk knows of a stage.
+#[derive(Debug)]
+pub enum State {
+    /// Its record is in the cache.
+    Known(Record),
+    /// It has to be made.
+    Missing(Missing),
+    /// Its key depends on this stage, which is not made.
+    Unknown(NodeIndex),
+    /// A source stage whose moving name is not pinned in quiz.lock yet.
+    Unresolved,
+}
+
+/// A stage that has to be made.
+#[derive(Debug)]
+pub struct Missing {
+    /// The key under which.
+    pub key: Key,
+    /// What the key is made of.
+    pub manifest: Manifest,
+    /// What differs from the last time it was made here.
+    pub changes: Vec<Change>,
+    /// It was made here before.
+    pub made_before: bool,
+}
+
+/// The records that a walk has found or made.
+pub type Known = BTreeMap<NodeIndex, Record>;
+
+/// What `build` would do, stage by stage, inputs first.
+///
+/// # Errors
+/// The cache cannot be read.
+pub fn plan(ctx: &Context<'_>) -> Result<Vec<(NodeIndex, State)>> {
+    let mut known = Known::new();
+    let mut states = Vec::new();
+    for id in ctx.graph.order() {
+        let open = ctx.graph.inputs(id).into_iter().find(|input| !known.contains_key(input));
+        let source = ctx.graph.stage(id).recipe.source.is_some();
+        let state = match open {
+            Some(input) => State::Unknown(input),
+            None if source && !ctx.pins.contains_key(&id) => State::Unresolved,
+            None => match look(ctx, id, &known)? {
+                Ok(record) => State::Known(record),
+                Err(missing) => State::Missing(missing),
+            },
+        };
+        if let State::Known(record) = &state {
+            known.insert(id, record.clone());
+        }
+        states.push((id, state));
+    }
+    Ok(states)
+}
+
+/// Makes what is missing of the wanted stages and all they need, and makes sure that the wanted stages' own outputs lie in the
+/// cache, and with `inputs` also what they read. Gives the record of each stage.
+///
+/// # Errors
+/// The first stage that failed; those already running are waited for, and what they make is kept.
+pub fn build(ctx: &Context<'_>, wanted: &[NodeIndex], inputs: bool) -> Result<Known> {
+    let order = ctx.graph.closure(wanted);
+    for _ in 0..ATTEMPTS {
+        if let Some(known) = attempt(ctx, &order)?
+            && is_whole(ctx, wanted, inputs, &known)?
+        {
+            for (&id, record) in &known {
+                note_latest(ctx, id, record)?;
+            }
+            for path in ctx.cache.damaged() {
+                (ctx.events)(Event::Warning {
+                    message: format!("{} was damaged, and taken for missing", path.display()),
+                });
+            }
+            return Ok(known);
+        }
+    }
+    Err(Error::build("a stage that had to be made again comes out different each time").hint("quiz -v build"))
+}
+
+/// Makes sure that the objects of finished stages lie in the cache; see [`restore`] for `false`.
+fn is_whole(ctx: &Context<'_>, wanted: &[NodeIndex], inputs: bool, known: &Known) -> Result<bool> {
+    for &id in wanted {
+        for output in known[&id].outputs.keys() {
+            if !restore(ctx, id, output, known)? {
+                return Ok(false);
+            }
+        }
+        if inputs && !restore_inputs(ctx, id, known)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Makes sure that one output of a stage lies in the cache, undamaged. `false`: the stage had to be made again and came out
+/// different, so that what was built on it is out of date.
+///
+/// # Errors
+/// A stage failed.
+fn restore(ctx: &Context<'_>, id: NodeIndex, output: &str, known: &Known) -> Result<bool> {
+    let record = &known[&id];
+    if let Some(object) = record.outputs.get(output)
+        && ctx.cache.is_present(object).map_err(cache_error)?
+    {
+        return Ok(true);
+    }
+    let name = &ctx.graph.stage(id).name;
+    (ctx.events)(Event::Note { message: format!("{name}/{output} is gone or damaged: making {name} again") });
+    if !restore_inputs(ctx, id, known)? {
+        return Ok(false);
+    }
+    let waiting = |pid| (ctx.events)(Event::Waiting { stage: name.clone(), pid });
+    let again = match ctx.cache.remake(&record.key, &waiting).map_err(cache_error)? {
+        Entry::Hit(record) => record,
+        Entry::Miss(slot) => make::make(ctx, id, slot, record.manifest.clone(), known)?,
+    };
+    if again.outputs != record.outputs {
+        let message = format!("{name} made again is not what it was; what depends on it is checked again");
+        (ctx.events)(Event::Warning { message });
+        return Ok(false);
+    }
+    Ok(true)
+}
+
+/// The same for every output that a stage reads.
+fn restore_inputs(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<bool> {
+    for input in &ctx.graph.stage(id).inputs {
+        if let Bound::Output { stage, output } = &input.from
+            && !restore(ctx, *stage, output, known)?
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// One walk; `None` if an input came out different and the keys above it are void.
+fn attempt(ctx: &Context<'_>, order: &[NodeIndex]) -> Result<Option<Known>> {
+    let mut known = Known::new();
+    let mut waiting = order.to_vec();
+    let (done, results) = mpsc::channel();
+    let mut running = 0_usize;
+    let mut moved = false;
+    let mut failure = None;
+    std::thread::scope(|scope| {
+        loop {
+            // After a failure nothing new is started; what runs is waited for.
+            while failure.is_none() && !moved {
+                let is_ready = |id: &NodeIndex| ctx.graph.inputs(*id).iter().all(|input| known.contains_key(input));
+                let Some(next) = waiting.iter().position(is_ready) else { break };
+                let id = waiting.remove(next);
+                match look(ctx, id, &known) {
+                    Ok(Err(missing)) => {
+                        running += 1;
+                        let (done, known) = (done.clone(), known.clone());
+                        scope.spawn(move || {
+                            let made = catch_unwind(AssertUnwindSafe(|| obtain(ctx, id, missing, &known)));
+                            let name = &ctx.graph.stage(id).name;
+                            let bug = |_| Err(Error::build(format!("quiz itself failed while it made {name}")));
+                            // The receiver lives until every thread has sent.
+                            let _ = done.send((id, made.unwrap_or_else(bug)));
+                        });
+                    }
+                    Ok(Ok(record)) => {
+                        (ctx.events)(Event::Cached { stage: ctx.graph.stage(id).name.clone() });
+                        known.insert(id, record);
+                    }
+                    Err(error) => failure = Some(error),
+                }
+            }
+            if running == 0 {
+                break;
+            }
+            let Ok((id, result)) = results.recv() else { break };
+            running -= 1;
+            match result {
+                Ok(Some(record)) => {
+                    known.insert(id, record);
+                }
+                Ok(None) => moved = true,
+                Err(error) => failure = failure.take().or(Some(error)),
+            }
+        }
+    });
+    match failure {
+        Some(error) => Err(error),
+        None if moved => Ok(None),
+        None => Ok(Some(known)),
+    }
+}
+
+/// Gets the artifact of a key that has no record yet: makes it, or takes what another process made meanwhile.
+fn obtain(ctx: &Context<'_>, id: NodeIndex, missing: Missing, known: &Known) -> Result<Option<Record>> {
+    if !restore_inputs(ctx, id, known)? {
+        return Ok(None);
+    }
+    let name = &ctx.graph.stage(id).name;
+    let waiting = |pid| (ctx.events)(Event::Waiting { stage: name.clone(), pid });
+    match ctx.cache.slot(&missing.key, &waiting).map_err(cache_error)? {
+        Entry::Hit(record) => {
+            (ctx.events)(Event::Cached { stage: name.clone() });
+            Ok(Some(record))
+        }
+        Entry::Miss(slot) => make::make(ctx, id, slot, missing.manifest, known).map(Some),
+    }
+}
+
+/// The record of a stage whose inputs are all known, or what has to be made.
+fn look(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<std::result::Result<Record, Missing>> {
+    if ctx.graph.stage(id).recipe.source.is_some() {
+        ctx.pin(id)?;
+    }
+    let (key, manifest) = key::key(ctx, id, known)?;
+    if let Some(record) = ctx.cache.record(&key).map_err(cache_error)? {
+        return Ok(Ok(record));
+    }
+    let latest = ctx.cache.latest(&latest_name(ctx, id)).map_err(cache_error)?;
+    let changes = latest.as_ref().map(|latest| manifest.diff(&latest.manifest)).unwrap_or_default();
+    Ok(Err(Missing { key, manifest, changes, made_before: latest.is_some() }))
+}
+
+/// Under this name the cache remembers what a stage of this project was last, so that `why` can compare.
+fn latest_name(ctx: &Context<'_>, id: NodeIndex) -> String {
+    format!("{}\0{}", ctx.project.dir.display(), ctx.graph.stage(id).name)
+}
+
+fn note_latest(ctx: &Context<'_>, id: NodeIndex, record: &Record) -> Result<()> {
+    ctx.cache.note_latest(&latest_name(ctx, id), &record.key).map_err(cache_error)
+}

@@ -1,0 +1,198 @@
+//! The command line as types. Says what can be typed; does nothing.
+
+use crate::load::{FlagValue, Value};
+use crate::report::Color;
+use clap::{ArgAction, Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Build a Linux kernel and a root file system as cached stages, and boot the result in qemu.
+#[derive(Debug, Parser)]
+#[command(name = "quiz", version, max_term_width = 100, arg_required_else_help = true)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Global {
+    /// Work as if quiz had been started in DIR
+    #[arg(short = 'C', long = "directory", value_name = "DIR", global = true)]
+    pub directory: Option<PathBuf>,
+    /// Kernel: a series (6.1), an exact version (6.1.170), or the address of a tarball
+    #[arg(short, long, value_name = "VERSION", global = true)]
+    pub kernel: Option<String>,
+    /// Add a line to the kernel config, such as CONFIG_KASAN=y (repeatable)
+    #[arg(long, value_name = "LINE", global = true)]
+    pub config: Vec<String>,
+    /// Add a Debian package to the root (repeatable)
+    #[arg(long, value_name = "NAME", global = true)]
+    pub package: Vec<String>,
+    /// Turn a profile on (repeatable)
+    #[arg(short, long, value_name = "NAME", global = true)]
+    pub profile: Vec<String>,
+    /// Compilers at once over all stages [default: one per core]
+    #[arg(short, long, value_name = "N", global = true)]
+    pub jobs: Option<u64>,
+    /// Never use the network; what would need it is an error
+    #[arg(long, global = true)]
+    pub offline: bool,
+    /// Colours on stdout and stderr
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Color::Auto, global = true)]
+    pub color: Color,
+    /// Say only errors and warnings
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say everything, the output of scripts included
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// Events on stderr and results on stdout as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Build what changed, boot it, run a program in it, bring its exit status back
+    #[command(after_help = "Exit status: the program's own; 122 the machine was lost, 123 kernel panic or oops, \
+        124 time limit, 125 quiz could not get that far (which `git bisect run` takes as skip).")]
+    Up(Up),
+    /// Build stages without booting
+    Build {
+        /// Stages, as `quiz graph` names them [default: image]
+        stages: Vec<String>,
+        /// Install missing host tools first
+        #[arg(long)]
+        install: bool,
+    },
+    /// Show the stages: cached, stale, missing, and why
+    Graph,
+    /// Show what a stage is made of, or what changed since it was last made
+    Why {
+        /// The stage, as `quiz graph` names it
+        stage: String,
+    },
+    /// Look up what moving versions stand for today, and write it to quiz.lock
+    Update {
+        /// Only these entries of quiz.lock [default: all]
+        entries: Vec<String>,
+    },
+    /// Show every host tool that any stage needs, and whether it is there
+    Doctor {
+        /// Install what is missing
+        #[arg(long)]
+        install: bool,
+    },
+    /// Show every setting, its value, and where that comes from
+    Config,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Up {
+    /// Memory of the guest: 512M, 4G [default: 1G]
+    #[arg(short, long, value_name = "SIZE")]
+    pub memory: Option<String>,
+    /// Processors of the guest [default: 2]
+    #[arg(long, value_name = "N")]
+    pub cpus: Option<u64>,
+    /// Add words to the kernel command line (repeatable)
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
+    pub append: Vec<String>,
+    /// Add an argument to the qemu command (repeatable)
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    pub qemu_arg: Vec<String>,
+    /// Give a shell after the program
+    #[arg(short = 'S', long)]
+    pub shell: bool,
+    /// Show kernel messages among the program's output even when it does not go to a terminal
+    #[arg(long)]
+    pub kmsg: bool,
+    /// End the machine after this time: 30, 30s, 5m, 1h
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    pub timeout: Option<u64>,
+    /// Build as usual, then print the qemu command instead of running it
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Install missing host tools first
+    #[arg(long)]
+    pub install: bool,
+    /// The program and its arguments [default: a shell]
+    #[arg(last = true, action = ArgAction::Append)]
+    pub program: Vec<String>,
+}
+
+/// "90", "90s", "5m", "1h" as seconds.
+fn seconds(text: &str) -> Result<u64, String> {
+    let (number, unit) = match text.char_indices().last() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 3600),
+        _ => (text, 1),
+    };
+    match number.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)) {
+        Some(seconds) if seconds > 0 => Ok(seconds),
+        _ => Err("a time is a positive number, as in 30, 30s, 5m, 1h".to_owned()),
+    }
+}
+
+impl Cli {
+    /// The settings that are given as flags.
+    pub fn settings(&self) -> Vec<FlagValue> {
+        let mut flags = Vec::new();
+        let mut text = |key, value: &Option<String>, flag| {
+            flags.extend(value.iter().map(|v| FlagValue { key, value: Value::Text(v.clone()), flag }));
+        };
+        text("kernel.version", &self.global.kernel, "--kernel");
+        if let Command::Up(up) = &self.command {
+            text("machine.memory", &up.memory, "--memory");
+        }
+        let mut list = |key, items: &[String], flag| {
+            if !items.is_empty() {
+                flags.push(FlagValue { key, value: Value::List(items.to_vec()), flag });
+            }
+        };
+        list("kernel.config", &self.global.config, "--config");
+        list("rootfs.packages", &self.global.package, "--package");
+        list("profiles", &self.global.profile, "--profile");
+        if let Command::Up(up) = &self.command {
+            list("machine.append", &up.append, "--append");
+            list("machine.qemu-args", &up.qemu_arg, "--qemu-arg");
+        }
+        let mut number = |key, value: Option<u64>, flag| {
+            flags.extend(value.map(|n| FlagValue { key, value: Value::Number(n), flag }));
+        };
+        number("build.jobs", self.global.jobs, "--jobs");
+        if let Command::Up(up) = &self.command {
+            number("machine.cpus", up.cpus, "--cpus");
+        }
+        flags
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_follows_the_dashes_is_the_guests() {
+        let cli = Cli::try_parse_from(["quiz", "up", "-m", "2G", "--", "ls", "-l", "--timeout", "x"]).unwrap();
+        let Command::Up(up) = &cli.command else { panic!("{cli:?}") };
+        assert_eq!(up.program, ["ls", "-l", "--timeout", "x"]);
+        assert_eq!(up.memory.as_deref(), Some("2G"));
+    }
+
+    #[test]
+    fn times_have_units_and_are_never_zero() {
+        assert_eq!([seconds("90"), seconds("90s"), seconds("2m"), seconds("1h")], [Ok(90), Ok(90), Ok(120), Ok(3600)]);
+        for wrong in ["", "s", "0", "-1", "1d", "99999999999999999999h"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The front door: reads the command line, calls the rooms in their order, and turns the end into an exit status.
+
+mod args;
+mod doctor;
+mod session;
+mod up;
+
+use crate::error::{Error, Kind, Result};
+use crate::event::Event;
+use crate::graph::Graph;
+use crate::report::{self, Reporter, Style, Verbosity};
+use crate::source;
+use args::{Cli, Command};
+use clap::Parser;
+use session::Session;
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// The stage that `up` boots and `build` builds by default.
+const IMAGE: &str = "image";
+
+/// What `quiz up` exits with when it could not get as far as running the program; `git bisect run` takes it as "skip".
+const COULD_NOT: u8 = 125;
+
+/// Runs the program and gives its exit status.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing better can be done with a stderr that is closed.
+            let _ = error.print();
+            let is_up = args.iter().skip(1).take_while(|arg| *arg != "--").any(|arg| arg == "up");
+            return match (error.use_stderr(), is_up) {
+                (false, _) => 0,
+                (true, true) => COULD_NOT,
+                (true, false) => 2,
+            };
+        }
+    };
+    let verbosity = match (cli.global.quiet, cli.global.verbose) {
+        (true, _) => Verbosity::Quiet,
+        (_, true) => Verbosity::Verbose,
+        _ => Verbosity::Normal,
+    };
+    let reporter = Reporter::new(cli.global.color, verbosity, cli.global.json);
+    let events = |event: Event| reporter.event(&event);
+    // A bug of quiz must not look like a bad commit to `git bisect run`, as a panic's status 101 would.
+    let result = catch_unwind(AssertUnwindSafe(|| dispatch(&cli, &events)))
+        .unwrap_or_else(|_| Err(Error::build("quiz itself failed; what it said is above")));
+    result.unwrap_or_else(|error| {
+        reporter.error(&error);
+        match (&cli.command, error.kind()) {
+            (Command::Up(_), _) => COULD_NOT,
+            (_, Kind::Input) => 2,
+            (_, Kind::Build | Kind::Boot) => 1,
+        }
+    })
+}
+
+fn dispatch(cli: &Cli, events: &(dyn Fn(Event) + Sync)) -> Result<u8> {
+    let session = Session::open(cli, events)?;
+    let style = Style::new(cli.global.color, std::io::stdout().is_terminal());
+    match &cli.command {
+        Command::Up(up) => return up::run(&session, up),
+        Command::Build { stages, install } => build_stages(&session, stages, *install, cli.global.json)?,
+        Command::Graph => {
+            let graph = session.whole_graph()?;
+            let states = session.plan(&graph)?;
+            if cli.global.json {
+                report::result(&format!("{}\n", report::graph_json(&graph, &states)))?;
+            } else {
+                report::result(&report::graph(&graph, &states, &style))?;
+            }
+        }
+        Command::Why { stage } => {
+            let graph = session.graph_with(stage)?;
+            let id = graph.find(stage)?;
+            let states = session.plan(&graph)?;
+            report::result(&if cli.global.json {
+                format!("{}\n", report::why_json(&graph, id, &states))
+            } else {
+                report::why(&graph, id, &states, &style)
+            })?;
+        }
+        Command::Update { entries } => update(&session, entries)?,
+        Command::Doctor { install } => return doctor::run(&session, *install, cli.global.json, &style),
+        Command::Config if cli.global.json => {
+            report::result(&format!("{}\n", report::config_json(&session.project.settings)))?;
+        }
+        Command::Config => report::result(&report::config(&session.project.settings, cli.global.verbose))?,
+    }
+    Ok(0)
+}
+
+fn build_stages(session: &Session<'_>, stages: &[String], install: bool, json: bool) -> Result<()> {
+    let names: Vec<&str> = if stages.is_empty() { vec![IMAGE] } else { stages.iter().map(String::as_str).collect() };
+    let graph = Graph::bind(&session.project, names.iter().copied())?;
+    if install {
+        doctor::install(&session.needed(&graph), session.events)?;
+    }
+    let wanted = names.iter().map(|name| graph.find(name)).collect::<Result<Vec<_>>>()?;
+    let known = session.build(&graph, &wanted, false)?;
+    let paths = wanted.iter().flat_map(|id| {
+        let name = |output: &String| format!("{}/{output}", graph.stage(*id).name);
+        known[id].outputs.iter().map(move |(output, object)| (name(output), session.cache.path(object)))
+    });
+    report::result(&if json {
+        format!("{}\n", serde_json::Value::Object(paths.map(|(name, path)| (name, serde_json::json!(path))).collect()))
+    } else {
+        paths.map(|(name, path)| format!("{name} {}\n", path.display())).collect()
+    })
+}
+
+fn update(session: &Session<'_>, entries: &[String]) -> Result<()> {
+    let graph = session.whole_graph()?;
+    let wishes = session.wishes(&graph)?;
+    if let Some(wrong) = entries.iter().find(|entry| !wishes.iter().any(|w| w.wish.entry() == *entry)) {
+        let known: Vec<&str> = wishes.iter().map(|w| w.wish.entry()).collect();
+        return Err(
+            Error::input(format!("quiz.lock has no entry `{wrong}`")).hint(format!("there is: {}", known.join(", ")))
+        );
+    }
+    for w in wishes.iter().filter(|w| entries.is_empty() || entries.iter().any(|entry| entry == w.wish.entry())) {
+        let before = source::Lock::read(&w.lock)?.get(&w.wish).cloned();
+        let pin = source::resolve(w.spec, &w.wish, &session.source, session.events)?;
+        let moved = before.as_ref() != Some(&pin);
+        let (entry, wanted) = (w.wish.entry().to_owned(), w.wish.to_string());
+        let pinned = if moved { pin.to_string() } else { format!("{pin} (as before)") };
+        source::replace(&w.lock, &w.wish, pin)?;
+        (session.events)(Event::Resolved { entry, wanted, pinned });
+    }
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! What every command needs first: the project, the cache, and how sources are pinned.
+
+use super::args::Cli;
+use crate::build::{self, Context, Known, Needed, State, Tools};
+use crate::error::{Error, Result};
+use crate::event::Events;
+use crate::graph::{Graph, NodeIndex};
+use crate::load::{Project, Value};
+use crate::source::{self, Pin, Spec, Wish};
+use quiz_cache::Cache;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// The architectures that quiz has recipes and a qemu for.
+const ARCHES: &[&str] = &["x86_64"];
+
+/// The project, the cache, and where events go.
+pub(super) struct Session<'a> {
+    pub project: Project,
+    pub cache: Cache,
+    pub source: source::Context,
+    pub events: Events<'a>,
+}
+
+/// A source stage's wish, its recipe's `[source]`, and the lock file it is pinned in.
+pub(super) struct SourceWish<'g> {
+    pub id: NodeIndex,
+    pub spec: &'g Spec,
+    pub wish: Wish,
+    pub lock: PathBuf,
+}
+
+impl<'a> Session<'a> {
+    pub fn open(cli: &Cli, events: Events<'a>) -> Result<Self> {
+        let start = match &cli.global.directory {
+            Some(dir) => std::fs::canonicalize(dir)
+                .map_err(|e| Error::input(format!("-C {}: no such folder", dir.display())).because(e))?,
+            None => std::env::current_dir().map_err(|e| Error::input("the current folder is gone").because(e))?,
+        };
+        let project = Project::load(&start, &cli.settings())?;
+        let arch = project.settings.text("arch");
+        if !ARCHES.contains(&arch) {
+            return Err(Error::input(format!("quiz cannot build for `{arch}`"))
+                .hint(format!("it can for: {}", ARCHES.join(", "))));
+        }
+        let cache = Cache::open(&project.cache_dir).map_err(|e| {
+            Error::build(format!("the cache {} cannot be used", project.cache_dir.display()))
+                .because(e)
+                .hint("QUIZ_CACHE_DIR sets another place")
+        })?;
+        let source =
+            source::Context { cache: cache.root().join("source"), arch: arch.to_owned(), offline: cli.global.offline };
+        Ok(Self { project, cache, source, events })
+    }
+
+    /// Every stage there is: of each recipe without parameter, and what they read.
+    pub fn whole_graph(&self) -> Result<Graph> {
+        let plain = self
+            .project
+            .recipes
+            .values()
+            .filter(|recipe| !recipe.inputs.values().any(|input| input.from == crate::load::InputFrom::Of));
+        Graph::bind(&self.project, plain.map(|recipe| recipe.name.as_str()))
+    }
+
+    /// Every stage there is, and `name` if it is one with a parameter.
+    pub fn graph_with(&self, name: &str) -> Result<Graph> {
+        let whole = self.whole_graph()?;
+        if whole.find(name).is_ok() || !name.contains(':') {
+            return Ok(whole);
+        }
+        Graph::bind(&self.project, [name])
+    }
+
+    /// The tools that the stages of this graph need, and quiz's own.
+    pub fn needed(&self, graph: &Graph) -> Vec<Needed> {
+        build::needed(graph.order().into_iter().map(|id| &graph.stage(id).recipe))
+    }
+
+    /// Where it is remembered whether KVM works here.
+    pub fn kvm_verdicts(&self) -> PathBuf {
+        self.cache.root().join("kvm.toml")
+    }
+
+    /// What each source stage of the graph asks for, and where that is pinned.
+    pub fn wishes<'g>(&self, graph: &'g Graph) -> Result<Vec<SourceWish<'g>>> {
+        let mut wishes = Vec::new();
+        for id in graph.order() {
+            let stage = graph.stage(id);
+            let Some(spec) = &stage.recipe.source else { continue };
+            let options = stage.options.iter().map(|(name, value)| {
+                let list = match value {
+                    Value::List(items) => items.clone(),
+                    Value::Text(text) => vec![text.clone()],
+                    Value::Number(number) => vec![number.to_string()],
+                    Value::Flag(flag) => vec![flag.to_string()],
+                };
+                (name.clone(), list)
+            });
+            let wish = Wish::new(spec, &options.collect(), &self.source)?;
+            let own = |name: &String| format!("recipe.{}.{name}", stage.recipe.name);
+            let keys = stage.recipe.options.iter().map(|(name, o)| o.setting.clone().unwrap_or_else(|| own(name)));
+            wishes.push(SourceWish { id, spec, wish, lock: self.project.lock_path(keys) });
+        }
+        Ok(wishes)
+    }
+
+    /// What would be done: the walk without making anything, without resolving anything.
+    pub fn plan(&self, graph: &Graph) -> Result<Vec<(NodeIndex, State)>> {
+        let mut pins = BTreeMap::new();
+        for w in self.wishes(graph)? {
+            if let Some(pin) = source::Lock::read(&w.lock)?.get(&w.wish) {
+                pins.insert(w.id, pin.clone());
+            }
+        }
+        build::plan(&self.context(graph, pins)?)
+    }
+
+    /// Pins what moves, then makes what is missing of the wanted stages; see [`build::build`].
+    pub fn build(&self, graph: &Graph, wanted: &[NodeIndex], inputs: bool) -> Result<Known> {
+        // Before anything is fetched: a missing tool found after minutes is the worst time to find it.
+        build::require(&self.needed(graph))?;
+        let mut pins = BTreeMap::new();
+        for w in self.wishes(graph)? {
+            pins.insert(w.id, source::pinned(w.spec, &w.wish, &w.lock, &self.source, self.events)?);
+        }
+        let ctx = self.context(graph, pins)?;
+        build::build(&ctx, wanted, inputs)
+    }
+
+    fn context<'g>(&'g self, graph: &'g Graph, pins: BTreeMap<NodeIndex, Pin>) -> Result<Context<'g>> {
+        let tools = Tools::identify(&self.needed(graph), &self.cache)?;
+        Context::new(&self.project, graph, &self.cache, tools, pins, self.source.clone(), self.events)
+    }
+}

@@ -1,0 +1,42 @@
+//! What happens while quiz works, as data. The library sends these; only `report` turns them into text.
+
+use serde::Serialize;
+use std::time::Duration;
+
+/// Where events go. Called from any thread.
+pub type Events<'a> = &'a (dyn Fn(Event) + Sync);
+
+/// Something that happened.
+#[allow(missing_docs, reason = "the line of a variant says what its fields are")]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// A moving name ("6.1") was pinned in quiz.lock.
+    Resolved { entry: String, wanted: String, pinned: String },
+    /// Bytes of a download so far. `total` is unknown for some servers.
+    Download { what: String, done: u64, total: Option<u64> },
+    /// A stage runs now.
+    Started { stage: String, log: String },
+    /// A stage printed a line.
+    Output { stage: String, line: String },
+    /// Another process makes this stage; this one waits for it.
+    Waiting { stage: String, pid: u32 },
+    /// A stage was made.
+    Finished { stage: String, took: Duration },
+    /// A stage came out of the cache.
+    Cached { stage: String },
+    /// A stage failed; the error follows by return.
+    Failed { stage: String, log: String },
+    /// The machine starts. `why_not_kvm` is set when an accelerator was there but does not work.
+    Booting { run: String, accelerator: String, why_not_kvm: Option<String> },
+    /// The guest takes requests. Milliseconds since quiz started qemu.
+    Ready { milliseconds: u64 },
+    /// A line of the guest's kernel log, to be shown among the program's output.
+    Kernel { line: String },
+    /// The machine is gone before its program ended: how, and where its files lie.
+    Ended { how: String, run: String },
+    /// Something the user should know that stops nothing.
+    Warning { message: String },
+    /// Something that `-v` shows.
+    Note { message: String },
+}

@@ -1,0 +1,220 @@
+//! The graph: recipes bound to their options and inputs. Names no recipe; computes no keys.
+
+use crate::error::{Error, Result};
+use crate::load::{InputFrom, Project, Recipe, Value, nearest};
+use petgraph::Direction;
+use petgraph::algo::{astar, toposort};
+use petgraph::graph::DiGraph;
+pub use petgraph::graph::NodeIndex;
+use std::collections::BTreeMap;
+
+/// A recipe bound to its options and inputs.
+#[derive(Debug)]
+pub struct Stage {
+    /// The recipe's name; for one with a parameter `recipe:stage/output`.
+    pub name: String,
+    /// How it is made.
+    pub recipe: Recipe,
+    /// Every option of the recipe with its value.
+    pub options: BTreeMap<String, Value>,
+    /// What it reads, sorted by name.
+    pub inputs: Vec<BoundInput>,
+}
+
+/// One input of a stage.
+#[derive(Debug)]
+pub struct BoundInput {
+    /// The name under which the script sees it.
+    pub name: String,
+    /// Where it comes from.
+    pub from: Bound,
+    /// If not empty: only these paths of the tree.
+    pub paths: Vec<String>,
+}
+
+/// Where an input of a stage comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bound {
+    /// An output of another stage.
+    Output {
+        /// The stage.
+        stage: NodeIndex,
+        /// The output's name.
+        output: String,
+    },
+    /// The files of the profiles that are on.
+    Profiles,
+}
+
+/// Stages and what they read, free of cycles.
+#[derive(Debug)]
+pub struct Graph {
+    /// An edge leads from the stage that makes to the stage that reads.
+    dag: DiGraph<Stage, ()>,
+    by_name: BTreeMap<String, NodeIndex>,
+}
+
+impl Graph {
+    /// Binds the wanted stages and all that they read.
+    ///
+    /// # Errors
+    /// A stage, output or parameter that does not exist, named with the recipe that asks for it; a cycle, named whole.
+    pub fn bind<'a>(project: &Project, wanted: impl IntoIterator<Item = &'a str>) -> Result<Self> {
+        let mut binder = Binder { project, dag: DiGraph::new(), by_name: BTreeMap::new() };
+        for name in wanted {
+            binder.stage(name, None)?;
+        }
+        let graph = Self { dag: binder.dag, by_name: binder.by_name };
+        match toposort(&graph.dag, None) {
+            Ok(_) => Ok(graph),
+            Err(cycle) => Err(graph.cycle_error(cycle.node_id())),
+        }
+    }
+
+    /// The stage at `id`.
+    pub fn stage(&self, id: NodeIndex) -> &Stage {
+        &self.dag[id]
+    }
+
+    /// The stage of that name.
+    ///
+    /// # Errors
+    /// There is none; the nearest name is in the hint.
+    pub fn find(&self, name: &str) -> Result<NodeIndex> {
+        self.by_name.get(name).copied().ok_or_else(|| {
+            let error = Error::input(format!("there is no stage `{name}`"));
+            match nearest(name, self.by_name.keys().map(String::as_str)) {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error.hint("`quiz graph` lists the stages"),
+            }
+        })
+    }
+
+    /// All stages, inputs before those who read them.
+    pub fn order(&self) -> Vec<NodeIndex> {
+        // `bind` has made sure that there is no cycle.
+        toposort(&self.dag, None).unwrap_or_default()
+    }
+
+    /// The stages that `id` reads, each once, in the order of its inputs.
+    pub fn inputs(&self, id: NodeIndex) -> Vec<NodeIndex> {
+        let mut seen = Vec::new();
+        for input in &self.dag[id].inputs {
+            if let Bound::Output { stage, .. } = &input.from
+                && !seen.contains(stage)
+            {
+                seen.push(*stage);
+            }
+        }
+        seen
+    }
+
+    /// The stages that nothing reads: the ends of the graph.
+    pub fn ends(&self) -> Vec<NodeIndex> {
+        self.dag.externals(Direction::Outgoing).collect()
+    }
+
+    /// `id` and everything it needs, inputs first.
+    pub fn closure(&self, ids: &[NodeIndex]) -> Vec<NodeIndex> {
+        let mut needed = std::collections::BTreeSet::new();
+        let mut todo = ids.to_vec();
+        while let Some(id) = todo.pop() {
+            if needed.insert(id) {
+                todo.extend(self.inputs(id));
+            }
+        }
+        self.order().into_iter().filter(|id| needed.contains(id)).collect()
+    }
+
+    fn cycle_error(&self, start: NodeIndex) -> Error {
+        let path = self
+            .dag
+            .neighbors(start)
+            .find_map(|next| astar(&self.dag, next, |id| id == start, |_| 1, |_| 0).map(|(_, path)| path));
+        let mut names: Vec<&str> = path.unwrap_or_default().iter().map(|&id| self.dag[id].name.as_str()).collect();
+        names.insert(0, &self.dag[start].name);
+        Error::input(format!("the recipes need each other in a circle: {}", names.join(" → ")))
+            .hint(format!("take one of these inputs out; the first is in {}", self.dag[start].recipe.path.display()))
+    }
+}
+
+struct Binder<'a> {
+    project: &'a Project,
+    dag: DiGraph<Stage, ()>,
+    by_name: BTreeMap<String, NodeIndex>,
+}
+
+impl Binder<'_> {
+    /// Binds the stage called `name`; `asked_by` is the recipe that reads it.
+    fn stage(&mut self, name: &str, asked_by: Option<&Recipe>) -> Result<NodeIndex> {
+        if let Some(&id) = self.by_name.get(name) {
+            return Ok(id);
+        }
+        let (recipe_name, parameter) = match name.split_once(':') {
+            Some((recipe, parameter)) => (recipe, Some(parameter)),
+            None => (name, None),
+        };
+        let Some(recipe) = self.project.recipes.get(recipe_name) else {
+            let error = Error::input(match asked_by {
+                Some(by) => format!("{}: there is no recipe `{recipe_name}`", by.path.display()),
+                None => format!("there is no stage `{name}`"),
+            });
+            return Err(match nearest(recipe_name, self.project.recipes.keys().map(String::as_str)) {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error.hint("`quiz graph` lists the stages"),
+            });
+        };
+        let takes_parameter = recipe.inputs.values().any(|input| input.from == InputFrom::Of);
+        if takes_parameter != parameter.is_some() {
+            let form = if takes_parameter { format!("{recipe_name}:STAGE/OUTPUT") } else { recipe_name.to_owned() };
+            return Err(Error::input(format!("`{name}` is no stage: the recipe is used as {form}")));
+        }
+        let options =
+            recipe.options.keys().map(|option| (option.clone(), self.project.option(recipe, option))).collect();
+        let stage = Stage { name: name.to_owned(), recipe: recipe.clone(), options, inputs: Vec::new() };
+        // Known before its inputs are bound: a circle then closes, and is found as one afterwards.
+        let id = self.dag.add_node(stage);
+        self.by_name.insert(name.to_owned(), id);
+        for (input_name, input) in &recipe.inputs {
+            let from = match &input.from {
+                InputFrom::Profiles => Bound::Profiles,
+                InputFrom::Stage { stage, output } => self.output(stage, output.as_deref(), recipe)?,
+                InputFrom::Of => {
+                    let parameter = parameter.unwrap_or_default();
+                    match parameter.rsplit_once('/') {
+                        Some((stage, output)) => self.output(stage, Some(output), recipe)?,
+                        None => self.output(parameter, None, recipe)?,
+                    }
+                }
+            };
+            if let Bound::Output { stage, .. } = &from {
+                self.dag.update_edge(*stage, id, ());
+            }
+            self.dag[id].inputs.push(BoundInput { name: input_name.clone(), from, paths: input.paths.clone() });
+        }
+        Ok(id)
+    }
+
+    fn output(&mut self, stage: &str, output: Option<&str>, asked_by: &Recipe) -> Result<Bound> {
+        let id = self.stage(stage, Some(asked_by))?;
+        let outputs = &self.dag[id].recipe.outputs;
+        let names = || outputs.keys().map(String::as_str);
+        let wrong = |what: String| Error::input(format!("{}: {what}", asked_by.path.display()));
+        let output = match output {
+            Some(name) if outputs.contains_key(name) => name.to_owned(),
+            Some(name) => {
+                let error = wrong(format!("the stage `{stage}` has no output `{name}`"));
+                return Err(error.hint(format!("it has: {}", names().collect::<Vec<_>>().join(", "))));
+            }
+            None if outputs.len() == 1 => names().next().unwrap_or_default().to_owned(),
+            None => {
+                let error = wrong(format!("the stage `{stage}` has several outputs"));
+                return Err(error.hint(format!("name one of: {}", names().collect::<Vec<_>>().join(", "))));
+            }
+        };
+        Ok(Bound::Output { stage: id, output })
+    }
+}
+
+#[cfg(test)]
+mod tests;

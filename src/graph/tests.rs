@@ -1,0 +1,106 @@
+//! What binding promises: shared stages are one, mistakes are named with the recipe that makes them.
+
+use super::*;
+use std::path::Path;
+
+/// A project whose own recipes are `recipes`: (name, lines of `[inputs]`, names of outputs).
+fn project(dir: &Path, recipes: &[(&str, &str, &[&str])]) -> Project {
+    for (name, inputs, outputs) in recipes {
+        let folder = dir.join(".quiz/recipes").join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let outputs: String = outputs.iter().map(|o| format!("{o} = \"file\"\n")).collect();
+        let text =
+            format!("version = 1\nabout = \"x\"\nscript = \"build.sh\"\n[inputs]\n{inputs}\n[outputs]\n{outputs}");
+        std::fs::write(folder.join("recipe.toml"), text).unwrap();
+        std::fs::write(folder.join("build.sh"), "true\n").unwrap();
+    }
+    std::fs::write(dir.join("quiz.toml"), "").unwrap();
+    Project::load(dir, &[]).unwrap()
+}
+
+fn bind(recipes: &[(&str, &str, &[&str])], wanted: &str) -> Result<Graph> {
+    let dir = tempfile::tempdir().unwrap();
+    Graph::bind(&project(dir.path(), recipes), [wanted])
+}
+
+fn names(graph: &Graph, ids: &[NodeIndex]) -> Vec<String> {
+    ids.iter().map(|&id| graph.stage(id).name.clone()).collect()
+}
+
+#[test]
+fn inputs_come_first_and_a_shared_stage_is_one() {
+    let graph = bind(
+        &[
+            ("t-a", "", &["out"]),
+            ("t-b", "a = \"t-a\"", &["out"]),
+            ("t-c", "a = \"t-a/out\"", &["out"]),
+            ("t-d", "b = \"t-b\"\nc = \"t-c\"", &["out"]),
+        ],
+        "t-d",
+    )
+    .unwrap();
+    let order = names(&graph, &graph.order());
+    assert_eq!(order.len(), 4);
+    assert_eq!((order[0].as_str(), order[3].as_str()), ("t-a", "t-d"));
+    let b = graph.find("t-b").unwrap();
+    assert_eq!(names(&graph, &graph.closure(&[b])), ["t-a", "t-b"]);
+    assert_eq!(names(&graph, &graph.ends()), ["t-d"]);
+}
+
+#[test]
+fn a_parameter_makes_a_stage_of_its_own() {
+    let graph = bind(
+        &[
+            ("t-a", "", &["one", "two"]),
+            ("t-pack", "tree = \"$of\"", &["image"]),
+            ("t-z", "x = \"t-pack:t-a/one\"\ny = { from = \"t-pack:t-a/two\", output = \"image\" }", &["out"]),
+        ],
+        "t-z",
+    )
+    .unwrap();
+    let mut all = names(&graph, &graph.order());
+    all.sort();
+    assert_eq!(all, ["t-a", "t-pack:t-a/one", "t-pack:t-a/two", "t-z"]);
+}
+
+#[test]
+fn a_circle_is_reported_whole_and_by_name() {
+    let recipes: &[(&str, &str, &[&str])] =
+        &[("t-a", "x = \"t-c\"", &["out"]), ("t-b", "x = \"t-a\"", &["out"]), ("t-c", "x = \"t-b\"", &["out"])];
+    let message = bind(recipes, "t-a").unwrap_err().to_string();
+    let circle = message.rsplit(": ").next().unwrap();
+    let stages: Vec<&str> = circle.split(" → ").collect();
+    assert_eq!(stages.len(), 4, "{message}");
+    assert_eq!(stages.first(), stages.last());
+    for pair in stages.windows(2) {
+        assert!([["t-a", "t-b"], ["t-b", "t-c"], ["t-c", "t-a"]].contains(&[pair[0], pair[1]]), "{message}");
+    }
+}
+
+#[test]
+fn mistakes_name_the_recipe_and_the_way_out() {
+    let check = |recipes: &[(&str, &str, &[&str])], wanted: &str, message: &str, hint: &str| {
+        let error = bind(recipes, wanted).unwrap_err();
+        assert!(error.to_string().contains(message), "{error}");
+        assert!(error.hints().iter().any(|h| h.contains(hint)), "{:?}", error.hints());
+    };
+    check(&[("t-abc", "", &["out"])], "t-abd", "there is no stage `t-abd`", "did you mean `t-abc`?");
+    check(
+        &[("t-abc", "x = \"t-xyz\"", &["out"]), ("t-xy", "", &["out"])],
+        "t-abc",
+        "t-abc/recipe.toml: there is no recipe `t-xyz`",
+        "did you mean `t-xy`?",
+    );
+    check(
+        &[("t-a", "", &["one", "two"]), ("t-b", "x = \"t-a\"", &["out"])],
+        "t-b",
+        "t-b/recipe.toml: the stage `t-a` has several outputs",
+        "one, two",
+    );
+    check(
+        &[("t-a", "", &["one"]), ("t-b", "x = \"t-a/six\"", &["out"])],
+        "t-b",
+        "the stage `t-a` has no output `six`",
+        "it has: one",
+    );
+}

@@ -1,0 +1,23 @@
+//! quiz: builds a kernel and a root file system as cached stages, and boots the result in qemu.
+//!
+//! One straight line, each room importing only those above it:
+//!
+//! | room | takes | gives |
+//! |---|---|---|
+//! | [`source`] | a wish ("6.1") | a pin in quiz.lock; the pinned files, fetched and unpacked |
+//! | [`load`] | argv, settings, recipes, profiles | a `Project`: what was asked for |
+//! | [`graph`] | recipes, options | a `Graph` of stages |
+//! | [`build`] | a `Graph`, the cache | artifacts |
+//! | [`boot`] | a `Machine`, a request | an exit status |
+//! | [`report`] | events, errors, results | text; the only room that prints |
+//! | [`cli`] | the command line | what to call, in which order |
+
+pub mod boot;
+pub mod build;
+pub mod cli;
+pub mod error;
+pub mod event;
+pub mod graph;
+pub mod load;
+pub mod report;
+pub mod source;

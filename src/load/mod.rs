@@ -1,0 +1,118 @@
+//! What was asked for: settings, recipes and profiles, read and checked, as one `Project`.
+//!
+//! Reads files; builds nothing, resolves nothing, asks no network.
+
+mod document;
+mod embedded;
+mod folder;
+mod profile;
+mod recipe;
+mod settings;
+
+pub use document::nearest;
+pub use profile::Profile;
+pub use recipe::{Input, InputFrom, OptionSpec, OutputKind, Recipe};
+pub use settings::{FlagValue, Origin, SCHEMA, Setting, Settings, Value};
+
+use crate::error::{Error, Result};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The folder that holds a project's runs, shared folder, and its own recipes and profiles.
+pub const PROJECT_FOLDER: &str = ".quiz";
+
+/// Everything that was asked for.
+#[derive(Debug)]
+pub struct Project {
+    /// Where quiz.toml lies, else the root of the git worktree, else the current folder. Holds `.quiz/`.
+    pub dir: PathBuf,
+    /// The user's own quiz folder (`$XDG_CONFIG_HOME/quiz`).
+    pub config_dir: PathBuf,
+    /// The cache, shared by all projects of the user.
+    pub cache_dir: PathBuf,
+    /// Every setting with its origin.
+    pub settings: Settings,
+    /// All recipes by name: the built-in ones, with the project's own added or in their place.
+    pub recipes: BTreeMap<String, Recipe>,
+    /// The profiles that are on, in the order in which they are laid over the root.
+    pub profiles: Vec<Profile>,
+}
+
+impl Project {
+    /// Reads everything. `start` is the folder quiz was run in; `flags` are settings given as flags.
+    ///
+    /// # Errors
+    /// Input errors that name file, line and column, the variable, or the flag.
+    pub fn load(start: &Path, flags: &[settings::FlagValue]) -> Result<Self> {
+        let dir = find_dir(start);
+        let config_dir = user_folder("XDG_CONFIG_HOME", ".config")?;
+        let cache_dir = match absolute_var("QUIZ_CACHE_DIR")? {
+            Some(dir) => dir,
+            None => user_folder("XDG_CACHE_HOME", ".cache")?,
+        };
+        let own = dir.join(PROJECT_FOLDER);
+        let recipes = recipe::load_all(&own.join("recipes"))?;
+        let variables = std::env::vars_os().collect();
+        let (user, own_file) = (config_dir.join("quiz.toml"), dir.join("quiz.toml"));
+        let settings = Settings::load(&user, &own_file, variables, flags, &recipes)?;
+        let profiles = profile::load_active(&own.join("profiles"), settings.list("profiles"))?;
+        Ok(Self { dir, config_dir, cache_dir, settings, recipes, profiles })
+    }
+
+    /// The value an option of a recipe has in this project: the setting it is bound to, else `[recipe.NAME] option`,
+    /// else its default. Lists that a profile adds to come with the profiles' items first.
+    pub fn option(&self, recipe: &Recipe, name: &str) -> Value {
+        let spec = &recipe.options[name];
+        let own = format!("recipe.{}.{name}", recipe.name);
+        let key = spec.setting.as_deref().unwrap_or(&own);
+        let value = match self.settings.get(key) {
+            Some(setting) if spec.setting.is_none() || setting.origin != Origin::Default => setting.value.clone(),
+            _ => spec.default.clone(),
+        };
+        let Value::List(items) = value else { return value };
+        let mut all: Vec<String> = self.profiles.iter().flat_map(|p| p.adds_to(key)).cloned().collect();
+        all.extend(items);
+        // Of equal items the last one stays: of two lines about one kernel symbol the later one counts.
+        let mut seen = std::collections::BTreeSet::new();
+        all.reverse();
+        all.retain(|item| seen.insert(item.clone()));
+        all.reverse();
+        Value::List(all)
+    }
+
+    /// The quiz.lock that holds what the given settings pin: beside the project's quiz.toml when that names one of them,
+    /// else in the user's folder, so that worktrees share it.
+    pub fn lock_path(&self, keys: impl IntoIterator<Item = String>) -> PathBuf {
+        let own = self.dir.join("quiz.toml");
+        let named = keys.into_iter().any(
+            |key| matches!(self.settings.get(&key).map(|s| &s.origin), Some(Origin::File { path, .. }) if *path == own),
+        );
+        if named { self.dir.join("quiz.lock") } else { self.config_dir.join("quiz.lock") }
+    }
+}
+
+fn find_dir(start: &Path) -> PathBuf {
+    let up = |name: &str| start.ancestors().find(|dir| dir.join(name).exists());
+    up("quiz.toml").or_else(|| up(".git")).unwrap_or(start).to_owned()
+}
+
+/// `$variable/quiz`, or `~/<fallback>/quiz`. The XDG base directory specification ignores relative values.
+fn user_folder(variable: &str, fallback: &str) -> Result<PathBuf> {
+    if let Some(dir) = std::env::var_os(variable).map(PathBuf::from).filter(|dir| dir.is_absolute()) {
+        return Ok(dir.join("quiz"));
+    }
+    match std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute()) {
+        Some(home) => Ok(home.join(fallback).join("quiz")),
+        None => Err(Error::input(format!("neither {variable} nor HOME is set"))
+            .hint("set QUIZ_CACHE_DIR and HOME to absolute folders")),
+    }
+}
+
+fn absolute_var(name: &str) -> Result<Option<PathBuf>> {
+    match std::env::var_os(name).filter(|value| !value.is_empty()) {
+        Some(value) => std::path::absolute(&value)
+            .map(Some)
+            .map_err(|e| Error::input(format!("{name}={} is no usable path", value.display())).because(e)),
+        None => Ok(None),
+    }
+}

@@ -1,0 +1,347 @@
+//! Recipes: how one kind of thing is made. Reads `recipe.toml` and checks what can be checked without other recipes.
+
+use super::document;
+use super::folder::{self, Folder};
+use super::settings::Value;
+use super::{SCHEMA, embedded};
+use crate::error::{Error, Result};
+use crate::source;
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// How one kind of thing is made: inputs, options, tools, script, outputs.
+#[derive(Debug, Clone)]
+pub struct Recipe {
+    /// The folder's name.
+    pub name: String,
+    /// Where its recipe.toml lies; built-in ones have a path that says so.
+    pub path: PathBuf,
+    /// Raised when the meaning changes and no file does.
+    pub version: u64,
+    /// One line for people.
+    pub about: String,
+    /// The script's file name; source stages have none.
+    pub script: Option<String>,
+    /// What it reads, by the name under which the script sees it.
+    pub inputs: BTreeMap<String, Input>,
+    /// What can be set.
+    pub options: BTreeMap<String, OptionSpec>,
+    /// What it makes.
+    pub outputs: BTreeMap<String, OutputKind>,
+    /// Programs (in PATH) and files (absolute) it needs of the host, each with the Debian package that has it.
+    pub tools: BTreeMap<String, String>,
+    /// The same for what changes the result when it is there, and may be missing.
+    pub optional_tools: BTreeMap<String, String>,
+    /// It wants a whole range of user ids (to make files of other owners).
+    pub uids: bool,
+    /// Where its files come from, if it is a source stage.
+    pub source: Option<source::Spec>,
+    /// All files of its folder but recipe.toml: path, contents, executable.
+    pub files: Vec<(String, Vec<u8>, bool)>,
+}
+
+/// One input of a recipe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    /// Where it comes from.
+    pub from: InputFrom,
+    /// If not empty: only these paths of the tree are seen, and only they enter the key.
+    pub paths: Vec<String>,
+}
+
+/// Where an input comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InputFrom {
+    /// An output of a stage, by the stage's name; without an output name it must have just one.
+    Stage {
+        /// For a recipe with a parameter `recipe:stage/output`.
+        stage: String,
+        /// The output's name.
+        output: Option<String>,
+    },
+    /// The parameter of the recipe: what stands after the `:` of the stage's name.
+    Of,
+    /// The files and init hooks of the profiles that are on.
+    Profiles,
+}
+
+/// A value that can be set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OptionSpec {
+    /// What it is when nobody sets it; also tells the type.
+    pub default: Value,
+    /// The setting that fills it; without one it is `[recipe.NAME] option`.
+    pub setting: Option<String>,
+    /// One line for people.
+    pub about: String,
+}
+
+/// What an output is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OutputKind {
+    /// One file.
+    File,
+    /// A folder.
+    Tree,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecipeFile {
+    version: u64,
+    about: String,
+    script: Option<String>,
+    #[serde(default)]
+    inputs: BTreeMap<String, InputField>,
+    #[serde(default)]
+    options: BTreeMap<String, OptionField>,
+    outputs: BTreeMap<String, OutputKind>,
+    #[serde(default)]
+    tools: BTreeMap<String, String>,
+    #[serde(default, rename = "optional-tools")]
+    optional_tools: BTreeMap<String, String>,
+    #[serde(default)]
+    needs: NeedsField,
+    source: Option<source::Spec>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NeedsField {
+    #[serde(default)]
+    uids: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OptionField {
+    r#type: OptionType,
+    default: toml::Value,
+    setting: Option<String>,
+    about: String,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum OptionType {
+    String,
+    List,
+    Int,
+    Bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InputTable {
+    from: String,
+    output: Option<String>,
+    #[serde(default)]
+    paths: Vec<String>,
+}
+
+/// `"stage/output"` or `{ from = …, output = …, paths = […] }`; by hand, because serde's untagged enums lose the reason.
+struct InputField(Input);
+
+impl<'de> Deserialize<'de> for InputField {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = InputField;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("\"stage/output\" or { from = \"stage\", output = \"…\", paths = [\"…\"] }")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> std::result::Result<InputField, E> {
+                let (stage, output) = match text.rsplit_once('/') {
+                    Some((stage, output)) if !stage.contains(':') => (stage, Some(output.to_owned())),
+                    _ => (text, None),
+                };
+                Ok(InputField(Input { from: input_from(stage, output), paths: Vec::new() }))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> std::result::Result<InputField, A::Error> {
+                let table = InputTable::deserialize(MapAccessDeserializer::new(map))?;
+                let field: InputField = self.visit_str(&table.from)?;
+                let mut input = field.0;
+                input.paths = table.paths;
+                match (&mut input.from, table.output) {
+                    (InputFrom::Stage { output: slot @ None, .. }, Some(output)) => *slot = Some(output),
+                    (_, Some(output)) => {
+                        return Err(serde::de::Error::custom(format!(
+                            "`{}` already names an output, so `output = \"{output}\"` is one too many",
+                            table.from
+                        )));
+                    }
+                    (_, None) => {}
+                }
+                Ok(InputField(input))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+fn input_from(stage: &str, output: Option<String>) -> InputFrom {
+    match stage {
+        "$of" => InputFrom::Of,
+        "$profiles" => InputFrom::Profiles,
+        _ => InputFrom::Stage { stage: stage.to_owned(), output },
+    }
+}
+
+/// The built-in recipes, with those under `own` added or in their place.
+pub(super) fn load_all(own: &Path) -> Result<BTreeMap<String, Recipe>> {
+    let mut recipes = BTreeMap::new();
+    for folder in embedded::recipes().into_iter().chain(folder::on_disk(own)?) {
+        recipes.insert(folder.name.clone(), load(folder)?);
+    }
+    Ok(recipes)
+}
+
+fn load(mut folder: Folder) -> Result<Recipe> {
+    let path = folder.path.join("recipe.toml");
+    let wrong = |what: String| Error::input(format!("{}: {what}", path.display()));
+    if !is_name(&folder.name) {
+        return Err(wrong(format!("`{}` is no recipe name: use a-z, 0-9 and -", folder.name)));
+    }
+    let file: RecipeFile = document::parse(&path, folder.text("recipe.toml")?)?;
+    folder.files.retain(|(name, ..)| name != "recipe.toml");
+    let mut options = BTreeMap::new();
+    for (name, field) in file.options {
+        options.insert(name.clone(), option(&name, field).map_err(wrong)?);
+    }
+    let names = options.keys().chain(file.inputs.keys()).chain(file.outputs.keys());
+    if let Some(name) = names.into_iter().find(|name| !is_name(name)) {
+        return Err(wrong(format!("`{name}` is no name: use a-z, 0-9 and -")));
+    }
+    if file.outputs.is_empty() {
+        return Err(wrong("a recipe without outputs makes nothing; name them under [outputs]".into()));
+    }
+    match (&file.script, &file.source) {
+        (None, None) => return Err(wrong("needs `script`, or [source] if it fetches something".into())),
+        (Some(_), Some(_)) => {
+            return Err(wrong("has both `script` and [source]; a source stage runs no script".into()));
+        }
+        (Some(script), None) if !folder.files.iter().any(|(name, ..)| name == script) => {
+            return Err(wrong(format!("the script {} does not exist", folder.path.join(script).display())));
+        }
+        _ => {}
+    }
+    if file.source.is_some() && (!file.inputs.is_empty() || file.outputs.len() != 1) {
+        return Err(wrong("a source stage has no inputs and one output".into()));
+    }
+    Ok(Recipe {
+        name: folder.name,
+        path,
+        version: file.version,
+        about: file.about,
+        script: file.script,
+        inputs: file.inputs.into_iter().map(|(name, field)| (name, field.0)).collect(),
+        options,
+        outputs: file.outputs,
+        tools: file.tools,
+        optional_tools: file.optional_tools,
+        uids: file.needs.uids,
+        source: file.source,
+        files: folder.files,
+    })
+}
+
+fn option(name: &str, field: OptionField) -> std::result::Result<OptionSpec, String> {
+    let default = match (field.r#type, &field.default) {
+        (OptionType::String, toml::Value::String(text)) => Some(Value::Text(text.clone())),
+        (OptionType::Int, toml::Value::Integer(number)) => u64::try_from(*number).ok().map(Value::Number),
+        (OptionType::Bool, toml::Value::Boolean(flag)) => Some(Value::Flag(*flag)),
+        (OptionType::List, toml::Value::Array(items)) => {
+            items.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<String>>>().map(Value::List)
+        }
+        _ => None,
+    };
+    let default = default.ok_or_else(|| format!("option `{name}`: its default is not of its type"))?;
+    if let Some(setting) = &field.setting
+        && !SCHEMA.iter().any(|key| key.name == setting)
+    {
+        let near = document::nearest(setting, SCHEMA.iter().map(|key| key.name));
+        let near = near.map_or(String::new(), |name| format!("; did you mean `{name}`?"));
+        return Err(format!("option `{name}`: there is no setting `{setting}`{near}"));
+    }
+    Ok(OptionSpec { default, setting: field.setting, about: field.about })
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(toml: &str) -> Folder {
+        let files = vec![
+            ("build.sh".to_owned(), b"true\n".to_vec(), false),
+            ("recipe.toml".to_owned(), toml.as_bytes().to_vec(), false),
+        ];
+        Folder { name: "demo".into(), path: "/p/recipes/demo".into(), files }
+    }
+
+    fn fails(toml: &str) -> (String, Vec<String>) {
+        let error = load(folder(toml)).unwrap_err();
+        (error.to_string(), error.hints().to_vec())
+    }
+
+    #[test]
+    fn a_recipe_reads_back_as_written() {
+        let recipe = load(folder(
+            "version = 3\nabout = \"x\"\nscript = \"build.sh\"\n[inputs]\nsource = \"kernel-source/tree\"\n\
+             image = { from = \"layer:work/tree\", output = \"image\" }\nall = \"$profiles\"\n\
+             conf = { from = \"kernel-source/tree\", paths = [\"**/Kconfig*\"] }\n\
+             [options.lines]\ntype = \"list\"\ndefault = []\nsetting = \"kernel.config\"\nabout = \"lines\"\n\
+             [outputs]\nout = \"file\"\n[tools]\ngcc = \"gcc\"\n",
+        ))
+        .unwrap();
+        let stage = |stage: &str, output: &str| InputFrom::Stage { stage: stage.into(), output: Some(output.into()) };
+        assert_eq!(recipe.inputs["source"].from, stage("kernel-source", "tree"));
+        assert_eq!(recipe.inputs["image"].from, stage("layer:work/tree", "image"));
+        assert_eq!(recipe.inputs["all"].from, InputFrom::Profiles);
+        assert_eq!(recipe.inputs["conf"].paths, ["**/Kconfig*"]);
+        assert_eq!(recipe.options["lines"].setting.as_deref(), Some("kernel.config"));
+        assert_eq!(recipe.version, 3);
+    }
+
+    #[test]
+    fn an_unknown_field_is_placed_and_the_right_one_named() {
+        let (message, hints) = fails("version = 1\nabout = \"x\"\nscrpt = \"build.sh\"\n[outputs]\nout = \"file\"\n");
+        assert!(message.starts_with("/p/recipes/demo/recipe.toml:3:1: unknown field `scrpt`"), "{message}");
+        assert_eq!(hints, ["did you mean `script`?"]);
+    }
+
+    #[test]
+    fn a_wrong_type_is_placed() {
+        let (message, _) = fails("version = \"1\"\nabout = \"x\"\nscript = \"build.sh\"\n[outputs]\nout = \"file\"\n");
+        assert!(message.starts_with("/p/recipes/demo/recipe.toml:1:11: invalid type: string"), "{message}");
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        let head = "version = 1\nabout = \"x\"\n";
+        for (toml, wanted) in [
+            ("script = \"nope.sh\"\n[outputs]\no = \"file\"\n", "the script /p/recipes/demo/nope.sh does not exist"),
+            ("[outputs]\no = \"file\"\n", "needs `script`"),
+            ("script = \"build.sh\"\n[outputs]\n", "without outputs"),
+            ("script = \"build.sh\"\n[outputs]\nA = \"file\"\n", "`A` is no name"),
+            (
+                "script = \"build.sh\"\n[outputs]\no = \"file\"\n[options.n]\ntype=\"int\"\ndefault=\"x\"\nabout=\"\"\n",
+                "option `n`: its default is not of its type",
+            ),
+            (
+                "script = \"build.sh\"\n[outputs]\no = \"file\"\n[options.n]\ntype=\"list\"\ndefault=[]\nabout=\"\"\n\
+                 setting = \"kernel.confg\"\n",
+                "did you mean `kernel.config`?",
+            ),
+        ] {
+            let (message, _) = fails(&format!("{head}{toml}"));
+            assert!(message.contains(wanted), "{message}");
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Settings: defaults ← the user's quiz.toml ← the project's quiz.toml ← `QUIZ_*` ← flags. Each value knows its origin.
+//!
+//! Knows names and types of settings, not what they do.
+
+mod file;
+
+use super::Recipe;
+use super::document::nearest;
+use crate::error::{Error, Result};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// A value of a setting or of a recipe's option.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// Text.
+    Text(String),
+    /// A list of texts.
+    List(Vec<String>),
+    /// A number, never negative.
+    Number(u64),
+    /// Yes or no.
+    Flag(bool),
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// quiz itself.
+    Default,
+    /// A quiz.toml.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+    },
+    /// An environment variable, by name.
+    Variable(String),
+    /// A flag, as the user types it.
+    Flag(String),
+}
+
+/// A value and where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// The value.
+    pub value: Value,
+    /// Its origin.
+    pub origin: Origin,
+}
+
+/// A setting given as a flag.
+#[derive(Debug, Clone)]
+pub struct FlagValue {
+    /// The setting's name.
+    pub key: &'static str,
+    /// What it is set to; the items of a list are added to those of the files.
+    pub value: Value,
+    /// The flag, for messages.
+    pub flag: &'static str,
+}
+
+/// What a setting is called, its type (that of the default), and what it is for.
+#[derive(Debug)]
+pub struct SchemaEntry {
+    /// Dotted name, as in quiz.toml.
+    pub name: &'static str,
+    /// Default and type.
+    pub default: Default,
+    /// One line for people.
+    pub about: &'static str,
+}
+
+/// A default as a constant.
+#[derive(Debug, Clone, Copy)]
+pub enum Default {
+    /// Text.
+    Text(&'static str),
+    /// An empty list.
+    List,
+    /// A number.
+    Number(u64),
+}
+
+const fn entry(name: &'static str, default: Default, about: &'static str) -> SchemaEntry {
+    SchemaEntry { name, default, about }
+}
+
+/// Every setting.
+pub const SCHEMA: &[SchemaEntry] = &[
+    entry("arch", Default::Text(std::env::consts::ARCH), "architecture of the guest"),
+    entry("build.jobs", Default::Number(0), "compilers at once over all stages; 0 = one per core"),
+    entry("kernel.config", Default::List, "lines added to the kernel config, such as CONFIG_KASAN=y"),
+    entry("kernel.source", Default::Text("debian"), "where the kernel source comes from: debian or url"),
+    entry("kernel.version", Default::Text("default"), "series (6.1), exact version (6.1.170), URL, or default"),
+    entry("machine.append", Default::List, "words added to the kernel command line"),
+    entry("machine.boot-timeout", Default::Number(60), "seconds until the guest must be ready"),
+    entry("machine.cpus", Default::Number(2), "processors of the guest"),
+    entry("machine.memory", Default::Text("1G"), "memory of the guest: 512M, 4G"),
+    entry("machine.qemu-args", Default::List, "arguments added to the qemu command"),
+    entry("profiles", Default::List, "profiles that are on"),
+    entry("rootfs.packages", Default::List, "Debian packages added to the root"),
+    entry("rootfs.suite", Default::Text(""), "Debian suite of the root; empty = the host's"),
+];
+
+/// The environment.
+pub(super) type Variables = Vec<(OsString, OsString)>;
+
+/// `QUIZ_*` variables that are no settings.
+const OTHER_VARIABLES: &[&str] = &["QUIZ_CACHE_DIR"];
+
+/// All settings with their origins, those that nobody set included.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    values: BTreeMap<String, Setting>,
+    flags: Vec<FlagValue>,
+}
+
+impl Settings {
+    /// Puts the layers over each other. A file that does not exist is an empty one.
+    pub(super) fn load(
+        user: &Path,
+        project: &Path,
+        variables: Variables,
+        flags: &[FlagValue],
+        recipes: &BTreeMap<String, Recipe>,
+    ) -> Result<Self> {
+        let types = types(recipes);
+        let mut values: BTreeMap<String, Setting> = types
+            .iter()
+            .map(|(name, value)| (name.clone(), Setting { value: value.clone(), origin: Origin::Default }))
+            .collect();
+        for path in [user, project] {
+            values.extend(file::read(path, &types)?);
+        }
+        values.extend(from_variables(variables, &types)?);
+        for flag in flags {
+            let origin = Origin::Flag(flag.flag.to_owned());
+            let value = match (&flag.value, values.get(flag.key).map(|s| &s.value)) {
+                (Value::List(more), Some(Value::List(old))) => Value::List([old.clone(), more.clone()].concat()),
+                (value, _) => value.clone(),
+            };
+            values.insert(flag.key.to_owned(), Setting { value, origin });
+        }
+        Ok(Self { values, flags: flags.to_vec() })
+    }
+
+    /// The setting of that name.
+    pub fn get(&self, name: &str) -> Option<&Setting> {
+        self.values.get(name)
+    }
+
+    /// All, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Setting)> {
+        self.values.iter().map(|(name, setting)| (name.as_str(), setting))
+    }
+
+    /// The flags that set them, as words of a command line.
+    pub fn flags(&self) -> impl Iterator<Item = String> {
+        self.flags.iter().flat_map(|flag| match &flag.value {
+            Value::List(items) => items.iter().map(|item| format!("{}={item}", flag.flag)).collect(),
+            Value::Text(text) => vec![format!("{}={text}", flag.flag)],
+            Value::Number(number) => vec![format!("{}={number}", flag.flag)],
+            Value::Flag(_) => vec![flag.flag.to_owned()],
+        })
+    }
+
+    /// A text setting; "" if there is none of that name and type.
+    pub fn text(&self, name: &str) -> &str {
+        match self.get(name).map(|s| &s.value) {
+            Some(Value::Text(text)) => text,
+            _ => "",
+        }
+    }
+
+    /// A list setting; empty if there is none of that name and type.
+    pub fn list(&self, name: &str) -> &[String] {
+        match self.get(name).map(|s| &s.value) {
+            Some(Value::List(items)) => items,
+            _ => &[],
+        }
+    }
+
+    /// A number setting; 0 if there is none of that name and type.
+    pub fn number(&self, name: &str) -> u64 {
+        match self.get(name).map(|s| &s.value) {
+            Some(Value::Number(number)) => *number,
+            _ => 0,
+        }
+    }
+}
+
+/// Every name that may be set, with its default: the schema's, and the options of recipes that no setting fills.
+fn types(recipes: &BTreeMap<String, Recipe>) -> BTreeMap<String, Value> {
+    let fixed = SCHEMA.iter().map(|entry| {
+        let value = match entry.default {
+            Default::Text(text) => Value::Text(text.to_owned()),
+            Default::List => Value::List(Vec::new()),
+            Default::Number(number) => Value::Number(number),
+        };
+        (entry.name.to_owned(), value)
+    });
+    let own = recipes.values().flat_map(|recipe| {
+        let unbound = recipe.options.iter().filter(|(_, option)| option.setting.is_none());
+        unbound.map(|(name, option)| (format!("recipe.{}.{name}", recipe.name), option.default.clone()))
+    });
+    fixed.chain(own).collect()
+}
+
+/// The variable that sets `name`: `kernel.version` → `QUIZ_KERNEL_VERSION`.
+fn variable_name(name: &str) -> String {
+    format!("QUIZ_{}", name.to_uppercase().replace(['.', '-'], "_"))
+}
+
+fn from_variables(all: Variables, types: &BTreeMap<String, Value>) -> Result<Vec<(String, Setting)>> {
+    let known: BTreeMap<String, &String> = types.keys().map(|name| (variable_name(name), name)).collect();
+    let mut found = Vec::new();
+    for (variable, text) in all {
+        let Some(variable) = variable.to_str().filter(|v| v.starts_with("QUIZ_") && !OTHER_VARIABLES.contains(v))
+        else {
+            continue;
+        };
+        let Some(&name) = known.get(variable) else {
+            let names = known.keys().map(String::as_str).chain(OTHER_VARIABLES.iter().copied());
+            let error = Error::input(format!("quiz reads no environment variable {variable}"));
+            return Err(match nearest(variable, names) {
+                Some(near) => error.hint(format!("did you mean {near}?")),
+                None => error.hint("`quiz config` lists the settings; QUIZ_KERNEL_VERSION sets kernel.version"),
+            });
+        };
+        let text =
+            text.into_string().map_err(|text| Error::input(format!("{variable}={} is not UTF-8", text.display())))?;
+        let wrong = |wanted: &str| Error::input(format!("{variable}={text}: {wanted} is wanted"));
+        let value = match &types[name] {
+            Value::Text(_) => Value::Text(text),
+            Value::List(_) if text.contains('\n') => {
+                Value::List(text.lines().filter(|l| !l.is_empty()).map(str::to_owned).collect())
+            }
+            Value::List(_) => Value::List(text.split_whitespace().map(str::to_owned).collect()),
+            Value::Number(_) => Value::Number(text.parse().map_err(|_| wrong("a number"))?),
+            Value::Flag(_) => Value::Flag(text.parse().map_err(|_| wrong("true or false"))?),
+        };
+        found.push((name.clone(), Setting { value, origin: Origin::Variable(variable.to_owned()) }));
+    }
+    Ok(found)
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "{text:?}"),
+            Self::List(items) => f.debug_list().entries(items).finish(),
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Flag(flag) => write!(f, "{flag}"),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::Variable(name) => f.write_str(name),
+            Self::Flag(flag) => f.write_str(flag),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

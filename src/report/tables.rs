@@ -1,0 +1,282 @@
+//! Results as text for stdout, or as JSON: the graph, the settings, the tools, the reason for a rebuild.
+
+use super::lines::{duration, size};
+use super::style::Style;
+use crate::build::{Missing, Needed, State, apt_line};
+use crate::graph::{Graph, NodeIndex};
+use crate::load::{SCHEMA, Settings, Value};
+use quiz_cache::{Change, Digest, Record};
+use serde_json::{Value as Json, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// What one line of the graph says.
+struct Row {
+    name: String,
+    state: &'static str,
+    took: String,
+    size: String,
+    digest: String,
+    why: String,
+}
+
+/// The graph as a tree from its ends down; a stage that stands above already is not unfolded again.
+pub fn graph(graph: &Graph, states: &[(NodeIndex, State)], style: &Style) -> String {
+    let by_id: BTreeMap<NodeIndex, &State> = states.iter().map(|(id, state)| (*id, state)).collect();
+    let mut rows = Vec::new();
+    let mut seen = BTreeSet::new();
+    for end in graph.ends() {
+        unfold(graph, &by_id, end, ["", ""], &mut seen, &mut rows);
+    }
+    let width = |get: fn(&Row) -> &str| rows.iter().map(|row| get(row).chars().count()).max().unwrap_or(0);
+    let (name, took, size) = (width(|r| &r.name), width(|r| &r.took), width(|r| &r.size));
+    let mut text = String::new();
+    for row in &rows {
+        let state = format!("{:<10}", row.state);
+        let state = match row.state {
+            "cached" => style.good(&state),
+            "stale" | "missing" | "unresolved" => style.warn(&state),
+            _ => style.dim(&state),
+        };
+        let fill = " ".repeat(name - row.name.chars().count());
+        let line = format!(
+            "{}{fill}  {state} {:>took$}  {:>size$}  {:<12}  {}",
+            row.name,
+            row.took,
+            row.size,
+            row.digest,
+            style.dim(&row.why)
+        );
+        text += line.trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+fn unfold(
+    graph: &Graph,
+    states: &BTreeMap<NodeIndex, &State>,
+    id: NodeIndex,
+    [first, rest]: [&str; 2],
+    seen: &mut BTreeSet<NodeIndex>,
+    rows: &mut Vec<Row>,
+) {
+    let known_above = !seen.insert(id);
+    let inputs = graph.inputs(id);
+    let mut row = row(graph, states[&id]);
+    row.name = format!("{first}{}", graph.stage(id).name);
+    if known_above && !inputs.is_empty() {
+        row.name += " …";
+    }
+    rows.push(row);
+    if known_above {
+        return;
+    }
+    for (n, input) in inputs.iter().enumerate() {
+        let [branch, below] = if n + 1 == inputs.len() { ["└─ ", "   "] } else { ["├─ ", "│  "] };
+        unfold(graph, states, *input, [&format!("{rest}{branch}"), &format!("{rest}{below}")], seen, rows);
+    }
+}
+
+fn row(graph: &Graph, state: &State) -> Row {
+    let empty = |state, why: String| Row {
+        name: String::new(),
+        state,
+        took: String::new(),
+        size: String::new(),
+        digest: String::new(),
+        why,
+    };
+    match state {
+        State::Known(record) => Row {
+            took: duration(record.took),
+            size: size(record.outputs.values().map(|output| output.size).sum()),
+            digest: digest(record).short(),
+            ..empty("cached", String::new())
+        },
+        State::Missing(Missing { made_before: false, .. }) => empty("missing", String::new()),
+        State::Missing(Missing { changes, .. }) => empty("stale", changed(changes)),
+        State::Unknown(input) => empty("unknown", format!("needs {}", graph.stage(*input).name)),
+        State::Unresolved => empty("unresolved", "not in quiz.lock yet".to_owned()),
+    }
+}
+
+/// One digest for all outputs: the only one's own, else that of all in the order of their names.
+fn digest(record: &Record) -> Digest {
+    let mut outputs = record.outputs.values().map(|output| output.digest);
+    match (outputs.next(), record.outputs.len()) {
+        (Some(only), 1) => only,
+        _ => {
+            let all: Vec<String> = record.outputs.values().map(|output| output.digest.to_string()).collect();
+            Digest::of(all.concat().as_bytes())
+        }
+    }
+}
+
+fn changed(changes: &[Change]) -> String {
+    let names: Vec<&str> = changes.iter().map(|change| change.name.as_str()).collect();
+    format!("changed: {}", names.join(", "))
+}
+
+/// The graph as JSON: one object a stage, inputs first.
+pub fn graph_json(graph: &Graph, states: &[(NodeIndex, State)]) -> Json {
+    states.iter().map(|(id, state)| stage_json(graph, *id, state)).collect()
+}
+
+/// One stage of the graph as JSON, with what its key is made of.
+pub fn why_json(graph: &Graph, id: NodeIndex, states: &[(NodeIndex, State)]) -> Json {
+    let Some((_, state)) = states.iter().find(|(other, _)| *other == id) else { return Json::Null };
+    let mut value = stage_json(graph, id, state);
+    if let State::Known(Record { manifest, .. }) | State::Missing(Missing { manifest, .. }) = state {
+        let entries = manifest.entries.iter().map(|(name, value)| (name.clone(), json!(value)));
+        value["made-from"] = Json::Object(entries.collect());
+    }
+    value
+}
+
+fn stage_json(graph: &Graph, id: NodeIndex, state: &State) -> Json {
+    let inputs: Vec<&str> = graph.inputs(id).iter().map(|input| graph.stage(*input).name.as_str()).collect();
+    let row = row(graph, state);
+    let mut value = json!({ "stage": graph.stage(id).name, "state": row.state, "inputs": inputs });
+    match state {
+        State::Known(record) => {
+            value["key"] = json!(record.key.to_string());
+            value["seconds"] = json!(record.took.as_secs_f64());
+            let outputs = record.outputs.iter().map(|(name, output)| {
+                (name.clone(), json!({ "digest": output.digest.to_string(), "bytes": output.size }))
+            });
+            value["outputs"] = Json::Object(outputs.collect());
+        }
+        State::Missing(Missing { key, changes, .. }) => {
+            value["key"] = json!(key.to_string());
+            let changes = changes.iter().map(|c| json!({ "name": c.name, "before": c.before, "after": c.after }));
+            value["changes"] = changes.collect();
+        }
+        State::Unknown(_) | State::Unresolved => {}
+    }
+    value
+}
+
+/// Why a stage would run, or why not: what differs from the last time it was made here.
+pub fn why(graph: &Graph, id: NodeIndex, states: &[(NodeIndex, State)], style: &Style) -> String {
+    let stage = graph.stage(id);
+    let name = format!("{} ({})", stage.name, stage.recipe.about);
+    let Some((_, state)) = states.iter().find(|(other, _)| *other == id) else { return String::new() };
+    match state {
+        State::Known(record) => {
+            let ago = std::time::SystemTime::now()
+                .duration_since(std::time::UNIX_EPOCH + Duration::from_secs(record.made_at))
+                .unwrap_or_default();
+            let made = format!("made {} ago in {}", duration(ago), duration(record.took));
+            let mut text = format!("{name} is {}: {made}, from:\n", style.good("cached"));
+            for (name, value) in &record.manifest.entries {
+                text += &format!("  {name} = {}\n", shown(value));
+            }
+            text
+        }
+        State::Missing(Missing { made_before: false, manifest, .. }) => {
+            let mut text =
+                format!("{name} is {}: it was never made here; it would be made from:\n", style.warn("missing"));
+            for (name, value) in &manifest.entries {
+                text += &format!("  {name} = {}\n", shown(value));
+            }
+            text
+        }
+        State::Missing(Missing { changes, .. }) => {
+            let mut text = format!("{name} is {}: since it was last made here\n", style.warn("stale"));
+            for change in changes {
+                let value = |value: &Option<String>| value.as_deref().map_or("nothing".to_owned(), shown);
+                text += &format!("  {}: {} → {}\n", change.name, value(&change.before), value(&change.after));
+            }
+            text
+        }
+        State::Unknown(input) => {
+            format!("{name} is {}: its key depends on another stage:\n", style.warn("unknown"))
+                + &why(graph, *input, states, style)
+        }
+        State::Unresolved => {
+            format!("{name} is {}: `quiz update` (or the next build) pins it in quiz.lock\n", style.warn("unresolved"))
+        }
+    }
+}
+
+/// A manifest's value on one line, cut where it gets long.
+fn shown(value: &str) -> String {
+    let line = value.replace('\n', " ⏎ ");
+    match line.char_indices().nth(100) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+/// Every setting, its value, and where that comes from; as TOML that can be pasted into a quiz.toml.
+/// With `verbose` each has a line before it that says what it is for.
+pub fn config(settings: &Settings, verbose: bool) -> String {
+    let lines: Vec<(String, String, &str)> = settings
+        .iter()
+        .map(|(name, s)| {
+            let about = SCHEMA.iter().find(|entry| entry.name == name).map_or("", |entry| entry.about);
+            (format!("{name} = {}", s.value), s.origin.to_string(), about)
+        })
+        .collect();
+    let width = lines.iter().map(|(line, ..)| line.chars().count()).max().unwrap_or(0).min(60);
+    let shown = |(line, origin, about): &(String, String, &str)| {
+        let before = if verbose && !about.is_empty() { format!("\n# {about}\n") } else { String::new() };
+        format!("{before}{line:<width$}  # {origin}\n")
+    };
+    lines.iter().map(shown).collect()
+}
+
+/// The settings as JSON.
+pub fn config_json(settings: &Settings) -> Json {
+    let value = |value: &Value| match value {
+        Value::Text(text) => json!(text),
+        Value::List(items) => json!(items),
+        Value::Number(number) => json!(number),
+        Value::Flag(flag) => json!(flag),
+    };
+    let entries = settings
+        .iter()
+        .map(|(name, s)| (name.to_owned(), json!({ "value": value(&s.value), "origin": s.origin.to_string() })));
+    Json::Object(entries.collect())
+}
+
+/// The tools and checks as JSON.
+pub fn doctor_json(tools: &[Needed], checks: &[(String, std::result::Result<String, String>)]) -> Json {
+    let tools = tools.iter().map(
+        |tool| json!({ "tool": tool.name, "package": tool.package, "found": tool.found, "needed-by": tool.recipes }),
+    );
+    let checks = checks.iter().map(|(name, outcome)| match outcome {
+        Ok(what) => json!({ "check": name, "ok": true, "what": what }),
+        Err(what) => json!({ "check": name, "ok": false, "what": what }),
+    });
+    json!({ "tools": tools.collect::<Json>(), "checks": checks.collect::<Json>() })
+}
+
+/// Every tool, where it lies or which package has it, further checks, and the one command that installs what is missing.
+pub fn doctor(tools: &[Needed], checks: &[(String, std::result::Result<String, String>)], style: &Style) -> String {
+    let mut text = String::new();
+    for tool in tools {
+        match &tool.found {
+            Some(path) => {
+                text +=
+                    &format!("{} {:<28} {}\n", style.good("ok     "), tool.name, style.dim(&path.display().to_string()))
+            }
+            None if tool.optional => {
+                text += &format!("{} {:<28} optional, package {}\n", style.dim("not    "), tool.name, tool.package)
+            }
+            None => text += &format!("{} {:<28} package {}\n", style.bad("missing"), tool.name, tool.package),
+        }
+    }
+    for (name, outcome) in checks {
+        match outcome {
+            Ok(what) => text += &format!("{} {name:<28} {}\n", style.good("ok     "), style.dim(what)),
+            Err(what) => text += &format!("{} {name:<28} {what}\n", style.warn("note   ")),
+        }
+    }
+    let missing: Vec<&Needed> = tools.iter().filter(|tool| tool.is_missing()).collect();
+    if !missing.is_empty() {
+        text += &format!("\n{}\n", apt_line(&missing));
+    }
+    text
+}

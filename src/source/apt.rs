@@ -1,0 +1,284 @@
+//! The host's apt with a state of its own: its sources, keys, proxies and passwords, but package lists and a package database
+//! that belong to quiz. Needs no root and leaves the host's state alone. Knows nothing of kernels or roots.
+//!
+//! Signatures are checked as always; nothing here weakens them.
+
+pub(super) mod parse;
+mod sources;
+
+use super::Context;
+use crate::error::{Error, Result};
+use crate::event::{Event, Events};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// apt with its own state for one suite and one architecture. While this value lives no other quiz process uses that state.
+pub(super) struct Apt<'a> {
+    folder: PathBuf,
+    suite: String,
+    events: Events<'a>,
+    _lock: File,
+}
+
+/// How a program of apt ended.
+pub(super) struct Ran {
+    pub ok: bool,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    /// The lines in which apt says what is wrong.
+    pub(super) fn complaints(&self) -> impl Iterator<Item = &str> {
+        self.stderr.lines().filter(|line| line.starts_with("E: ") || line.starts_with("W: "))
+    }
+}
+
+impl<'a> Apt<'a> {
+    /// Opens the state for `suite` and `arch` (Debian's word), and waits while another process has it.
+    pub(super) fn open(suite: &str, arch: &str, ctx: &Context, events: Events<'a>) -> Result<Self> {
+        let folder = ctx.cache.join("apt").join(format!("{suite}-{arch}"));
+        let broken =
+            |e: io::Error| Error::build(format!("cannot prepare apt's folder {}", folder.display())).because(e);
+        for name in ["lists/partial", "archives/partial", "sources.list.d", "download"] {
+            fs::create_dir_all(folder.join(name)).map_err(broken)?;
+        }
+        let lock = File::create(folder.join("quiz-lock")).map_err(broken)?;
+        if lock.try_lock().is_err() {
+            events(Event::Note { message: "waiting for the apt of another quiz".to_owned() });
+            lock.lock().map_err(broken)?;
+        }
+        let chosen = sources::choose(&sources::read(Path::new("/etc/apt"))?, suite, host_suite().ok().as_deref())?;
+        let files = [
+            ("status", String::new()),
+            ("sources.list", chosen.lines),
+            ("sources.list.d/quiz.sources", chosen.stanzas),
+            ("apt.conf", settings(&folder, arch)),
+        ];
+        for (name, text) in files {
+            fs::write(folder.join(name), text).map_err(broken)?;
+        }
+        Ok(Self { folder, suite: suite.to_owned(), events, _lock: lock })
+    }
+
+    /// Brings the package lists up to date.
+    ///
+    /// A source that fails is a warning as long as there are lists of the suite itself: a third party's broken server, or no
+    /// network and lists of yesterday. The lists of what failed are then old or missing, never unchecked.
+    pub(super) fn update(&self) -> Result<()> {
+        (self.events)(Event::Note { message: format!("apt: updating the package lists of {}", self.suite) });
+        let ran = self.run("apt-get", ["update", "-o", "APT::Update::Error-Mode=any"])?;
+        if ran.ok {
+            return Ok(());
+        }
+        let lists = fs::read_dir(self.folder.join("lists"))
+            .map_err(|e| Error::build("cannot read apt's package lists").because(e))?;
+        let have = lists.flatten().any(|f| f.file_name().to_string_lossy().contains("_Packages"));
+        let details: Vec<&str> = ran.complaints().collect();
+        if !have {
+            let error = Error::build(format!("apt has no package lists of {}, and could not get them", self.suite));
+            let error = details.iter().fold(error, |error, line| error.detail(*line));
+            return Err(error.hint("is there network? does `apt-get update` work on this machine?"));
+        }
+        let message = format!("apt could not update every package list of {}: {}", self.suite, details.join("; "));
+        (self.events)(Event::Warning { message });
+        Ok(())
+    }
+
+    /// Runs a program of apt. That it fails is for the caller to judge.
+    pub(super) fn run<I>(&self, program: &str, args: I) -> Result<Ran>
+    where
+        I: IntoIterator<Item: AsRef<std::ffi::OsStr>>,
+    {
+        self.watch(program, args, &|_| {})
+    }
+
+    /// All versions of packages that the lists have; names that they do not have are left out.
+    /// A name may have the form `name=version` or `name:arch=version`.
+    pub(super) fn show(&self, names: &[String]) -> Result<Vec<super::Package>> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ran = self.run("apt-cache", ["show", "--"].into_iter().chain(names.iter().map(String::as_str)))?;
+        parse::packages(&ran.stdout)
+    }
+
+    /// The names of all packages that begin with `start`.
+    pub(super) fn names(&self, start: &str) -> Result<Vec<String>> {
+        let ran = self.run("apt-cache", ["pkgnames", "--", start])?;
+        Ok(ran.stdout.lines().map(str::to_owned).collect())
+    }
+
+    /// Downloads exactly these packages, checks them against their pinned sums, and gives their paths in the same order.
+    /// `entry` is what `quiz update` takes.
+    pub(super) fn download(&self, packages: &[super::Package], entry: &str) -> Result<Vec<PathBuf>> {
+        let exact: Vec<String> = packages.iter().map(parse::exact).collect();
+        self.check_offered(packages, &exact, entry)?;
+        let total = packages.iter().map(|p| p.size).sum();
+        let what = if let [one] = packages { one.name.clone() } else { format!("{} packages", packages.len()) };
+        let tell = |line: &str| {
+            if let Some(done) = parse::progress(line, total) {
+                (self.events)(Event::Download { what: what.clone(), done, total: Some(total) });
+            }
+        };
+        let options = ["download", "-o", "APT::Status-Fd=1", "--"];
+        let ran = self.watch("apt-get", options.into_iter().chain(exact.iter().map(String::as_str)), &tell)?;
+        if !ran.ok {
+            let error = Error::build(format!("apt could not download {what} of {}", self.suite));
+            return Err(ran.complaints().fold(error, Error::detail));
+        }
+        let folder = self.folder.join("download");
+        let mut paths = Vec::new();
+        for package in packages {
+            let path = folder.join(parse::file_name(package));
+            let sum = super::download::sha256_of(&path)
+                .map_err(|e| Error::build(format!("cannot read {}", path.display())).because(e))?;
+            if sum != package.sha256 {
+                let _ = fs::remove_file(&path);
+                return Err(super::download::wrong_sum(
+                    &format!("{} {}", package.name, package.version),
+                    &package.sha256,
+                    &sum,
+                ));
+            }
+            paths.push(path);
+        }
+        Ok(paths)
+    }
+
+    /// Whether the lists have the pinned packages with the pinned sums; updates the lists if not.
+    fn check_offered(&self, packages: &[super::Package], exact: &[String], entry: &str) -> Result<()> {
+        let mut offered = self.show(exact)?;
+        if !packages.iter().all(|p| offered.contains(p)) {
+            self.update()?;
+            offered = self.show(exact)?;
+        }
+        let Some(missing) = packages.iter().find(|p| !offered.contains(p)) else { return Ok(()) };
+        if let Some(other) =
+            offered.iter().find(|o| (&o.name, &o.version, &o.arch) == (&missing.name, &missing.version, &missing.arch))
+        {
+            return Err(super::download::wrong_sum(
+                &format!("{} {}", missing.name, missing.version),
+                &missing.sha256,
+                &other.sha256,
+            ));
+        }
+        let error = Error::build(format!(
+            "{} {} is pinned in quiz.lock, but the archive does not have it",
+            missing.name, missing.version
+        ));
+        let versions = self.show(std::slice::from_ref(&missing.name))?;
+        let versions: Vec<&str> = versions.iter().map(|p| p.version.as_str()).collect();
+        let there = if versions.is_empty() { "no version of it at all".to_owned() } else { versions.join(", ") };
+        Err(error.detail(format!("there is: {there}")).hint(format!("take what there is now: quiz update {entry}")))
+    }
+
+    /// Runs a program and shows each line of its output to `line`.
+    fn watch<I>(&self, program: &str, args: I, line: &dyn Fn(&str)) -> Result<Ran>
+    where
+        I: IntoIterator<Item: AsRef<std::ffi::OsStr>>,
+    {
+        let mut command = Command::new(program);
+        command.arg("-c").arg(self.folder.join("apt.conf")).args(args).current_dir(self.folder.join("download"));
+        command.env("LC_ALL", "C").env("DEBIAN_FRONTEND", "noninteractive").env_remove("APT_CONFIG");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let failed = |e: io::Error| Error::build(format!("cannot run {program}")).because(e);
+        let mut child = command.spawn().map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => {
+                Error::input(format!("{program} is not there, so Debian packages cannot be had"))
+                    .hint("on a machine without apt only sources with an address work, such as kernel.source = \"url\"")
+            }
+            _ => failed(e),
+        })?;
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let read = std::thread::scope(|scope| {
+            let errors = scope.spawn(|| {
+                let mut text = Vec::new();
+                stderr.map_or(Ok(0), |mut pipe| pipe.read_to_end(&mut text)).map(|_| text)
+            });
+            let mut text = String::new();
+            for read in stdout.into_iter().flat_map(|pipe| BufReader::new(pipe).split(b'\n')) {
+                let read = read?;
+                let read = String::from_utf8_lossy(&read);
+                line(&read);
+                text.push_str(&read);
+                text.push('\n');
+            }
+            Ok((text, errors.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?))
+        });
+        let status = child.wait().map_err(failed)?;
+        let (stdout, stderr) = read.map_err(failed)?;
+        Ok(Ran { ok: status.success(), stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() })
+    }
+}
+
+/// The host's own suite, from os-release(5).
+pub(super) fn host_suite() -> Result<String> {
+    let text = ["/etc/os-release", "/usr/lib/os-release"].iter().find_map(|path| fs::read_to_string(path).ok());
+    parse::codename(text.as_deref().unwrap_or_default()).ok_or_else(|| {
+        Error::input("/etc/os-release does not tell which suite this machine is (VERSION_CODENAME)")
+            .hint("say which suite the root is made of, such as rootfs.suite = \"bookworm\"")
+    })
+}
+
+/// Debian's word for what `uname -m` calls `machine`.
+pub(super) fn arch(machine: &str) -> Result<&'static str> {
+    Ok(match machine {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "riscv64" => "riscv64",
+        "ppc64le" => "ppc64el",
+        "s390x" => "s390x",
+        "armv7l" => "armhf",
+        "i686" => "i386",
+        _ => return Err(Error::input(format!("no Debian architecture is known for `{machine}`"))),
+    })
+}
+
+/// apt.conf(5), read after the host's own files (`-c`), so that `#clear` reaches what they say: hooks that would clean the host's
+/// caches, further index files, other architectures, pins that are meant for the host.
+fn settings(folder: &Path, arch: &str) -> String {
+    let folder = folder.display();
+    format!(
+        r#"#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+#clear DPkg::Pre-Invoke;
+#clear DPkg::Post-Invoke;
+#clear DPkg::Pre-Install-Pkgs;
+#clear APT::Architectures;
+#clear Acquire::IndexTargets;
+APT::Architecture "{arch}";
+APT::Architectures {{ "{arch}"; }};
+APT::Default-Release "";
+APT::Sandbox::User "root";
+APT::Get::AllowUnauthenticated "false";
+APT::Install-Recommends "false";
+APT::Install-Suggests "false";
+Acquire::AllowInsecureRepositories "false";
+Acquire::AllowWeakRepositories "false";
+Acquire::AllowDowngradeToInsecureRepositories "false";
+Acquire::Languages "none";
+Acquire::Retries "3";
+Acquire::IndexTargets::deb::Packages {{
+  MetaKey "$(COMPONENT)/binary-$(ARCHITECTURE)/Packages";
+  flatMetaKey "Packages";
+  ShortDescription "Packages";
+  Description "$(RELEASE)/$(COMPONENT) $(ARCHITECTURE) Packages";
+  Optional "0";
+}};
+Dir::State "{folder}";
+Dir::State::lists "{folder}/lists";
+Dir::State::status "{folder}/status";
+Dir::Cache "{folder}";
+Dir::Cache::archives "{folder}/archives";
+Dir::Etc::sourcelist "{folder}/sources.list";
+Dir::Etc::sourceparts "{folder}/sources.list.d";
+Dir::Etc::preferences "/dev/null";
+Dir::Etc::preferencesparts "/dev/null";
+quiet "1";
+"#
+    )
+}

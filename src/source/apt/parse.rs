@@ -1,0 +1,121 @@
+//! Reads what apt's programs print, and writes what they take. Text in, data out.
+
+use crate::error::{Error, Result};
+use crate::source::Package;
+
+/// VERSION_CODENAME of os-release(5).
+pub(in crate::source) fn codename(os_release: &str) -> Option<String> {
+    let value = os_release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="))?;
+    let value = value.trim().trim_matches(['"', '\'']);
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+/// The stanzas of deb-control(5) text, each as its fields; lines that continue a field are joined to it.
+pub(in crate::source) fn stanzas(text: &str) -> impl Iterator<Item = Vec<(&str, String)>> {
+    text.split("\n\n").map(|stanza| {
+        let mut fields: Vec<(&str, String)> = Vec::new();
+        for line in stanza.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            match (line.strip_prefix([' ', '\t']), line.split_once(':'), fields.last_mut()) {
+                (Some(more), _, Some((_, value))) => {
+                    value.push('\n');
+                    value.push_str(more);
+                }
+                (None, Some((name, value)), _) => fields.push((name, value.trim().to_owned())),
+                _ => {}
+            }
+        }
+        fields
+    })
+}
+
+/// The value of a field, "" if it is not there.
+pub(in crate::source) fn field<'a>(stanza: &'a [(&str, String)], name: &str) -> &'a str {
+    stanza.iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value)
+}
+
+/// The packages of `apt-cache show`.
+pub(in crate::source) fn packages(shown: &str) -> Result<Vec<Package>> {
+    let with_name = stanzas(shown).filter(|s| !field(s, "Package").is_empty());
+    let mut packages: Vec<Package> = with_name.map(|s| package(&s)).collect::<Result<_>>()?;
+    packages.sort();
+    // The same package from two sources.
+    packages.dedup();
+    Ok(packages)
+}
+
+fn package(stanza: &[(&str, String)]) -> Result<Package> {
+    let [name, version, arch, sha256] =
+        ["Package", "Version", "Architecture", "SHA256"].map(|name| field(stanza, name).to_owned());
+    let good = sha256.len() == 64 && sha256.bytes().all(|b| b.is_ascii_hexdigit());
+    match field(stanza, "Size").parse() {
+        Ok(size) if good => Ok(Package { name, version, arch, sha256: sha256.to_ascii_lowercase(), size }),
+        _ => Err(Error::build(format!("the package lists have no SHA256 and Size for {name} {version}"))),
+    }
+}
+
+/// Name, version and architecture of each line of `--print-uris`: 'address' name_version_arch.deb size sum
+pub(in crate::source) fn uris(printed: &str) -> Vec<(String, String, String)> {
+    let file = |line: &str| {
+        let stem = line.strip_prefix('\'')?.split_once("' ")?.1.split(' ').next()?.strip_suffix(".deb")?.to_owned();
+        let mut parts = stem.split('_').map(unescaped);
+        Some((parts.next()?, parts.next()?, parts.next()?))
+    };
+    printed.lines().filter_map(file).collect()
+}
+
+/// apt writes what does not fit into a file name as %xx.
+fn unescaped(text: &str) -> String {
+    let mut pieces = text.split('%');
+    let mut plain = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let code = piece.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match code {
+            Some(code) => {
+                plain.push(char::from(code));
+                plain.push_str(&piece[2..]);
+            }
+            None => {
+                plain.push('%');
+                plain.push_str(piece);
+            }
+        }
+    }
+    plain
+}
+
+/// The name of a .deb as apt stores it.
+pub(in crate::source) fn file_name(package: &Package) -> String {
+    format!("{}_{}_{}.deb", package.name, package.version.replace(':', "%3a"), package.arch)
+}
+
+/// How apt's programs are asked for exactly this package.
+pub(in crate::source) fn exact(package: &Package) -> String {
+    match package.arch.as_str() {
+        "all" => format!("{}={}", package.name, package.version),
+        arch => format!("{}:{arch}={}", package.name, package.version),
+    }
+}
+
+/// The bytes that have arrived, from a line of `APT::Status-Fd`: `dlstatus:item:percent:text`.
+pub(in crate::source) fn progress(line: &str, total: u64) -> Option<u64> {
+    let percent = line.strip_prefix("dlstatus:")?.split(':').nth(1)?;
+    let (whole, part) = percent.split_once('.').unwrap_or((percent, ""));
+    let hundredths = whole.parse::<u64>().ok()? * 100 + format!("{part:0<2}").get(..2)?.parse::<u64>().ok()?;
+    Some(total * hundredths.min(10_000) / 10_000)
+}
+
+/// The first dependency on a package whose name is accepted: its name, and the version if exactly one will do.
+pub(in crate::source) fn dependency(
+    depends: &str,
+    accepted: impl Fn(&str) -> bool,
+) -> Option<(String, Option<String>)> {
+    depends.split([',', '|']).find_map(|one| {
+        let (name, rest) = one.trim().split_once([' ', '(']).unwrap_or((one.trim(), ""));
+        let name = name.split(':').next().unwrap_or(name);
+        let version = rest.trim_matches([' ', '(', ')']).strip_prefix('=').map(|v| v.trim().to_owned());
+        accepted(name).then(|| (name.to_owned(), version))
+    })
+}
+
+#[cfg(test)]
+mod tests;

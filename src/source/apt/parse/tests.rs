@@ -1,0 +1,91 @@
+//! Recorded output of apt 2.6.
+
+use super::*;
+
+const SUM: &str = "ae95fe63d4c553f8d0e6c86cb1ab566f3894a43743eb19ab585cd97d82f26514";
+
+#[test]
+fn shown_packages() {
+    let shown = format!(
+        "\
+Package: linux-source-6.1
+Source: linux
+Version: 6.1.192-2
+Architecture: all
+Depends: binutils, xz-utils
+Description: Linux kernel source for version 6.1 with Debian patches
+ This package provides source code: for the Linux kernel.
+ .
+ Version: 0
+Filename: pool/updates/main/l/linux/linux-source-6.1_6.1.192-2_all.deb
+Size: 139331676
+SHA256: {SUM}
+
+Package: bash
+Version: 5.2.15-2+b13
+Architecture: amd64
+Size: 1490652
+SHA256: {SUM}
+
+Package: bash
+Version: 5.2.15-2+b13
+Architecture: amd64
+Size: 1490652
+SHA256: {SUM}
+
+"
+    );
+    let package = |name: &str, version: &str, arch: &str, size| Package {
+        name: name.into(),
+        version: version.into(),
+        arch: arch.into(),
+        sha256: SUM.into(),
+        size,
+    };
+    let bash = package("bash", "5.2.15-2+b13", "amd64", 1_490_652);
+    assert_eq!(packages(&shown).unwrap(), [bash.clone(), package("linux-source-6.1", "6.1.192-2", "all", 139_331_676)]);
+    assert_eq!(exact(&bash), "bash:amd64=5.2.15-2+b13");
+    assert_eq!(file_name(&package("mount", "1:2.3", "amd64", 1)), "mount_1%3a2.3_amd64.deb");
+    assert!(packages("").unwrap().is_empty());
+}
+
+#[test]
+fn a_package_without_a_sum_is_refused() {
+    let error = packages("Package: x\nVersion: 1\nSize: 3\nMD5sum: 0\n").unwrap_err();
+    assert_eq!(error.to_string(), "the package lists have no SHA256 and Size for x 1");
+}
+
+#[test]
+fn printed_uris() {
+    let printed = "\
+The following NEW packages will be installed:
+  procps libtirpc3
+After this operation, 113 MB of additional disk space will be used.
+'http://mirror.example.org/debian/pool/main/p/procps/procps_4.0.2-3_amd64.deb' procps_2%3a4.0.2-3_amd64.deb 708712 MD5Sum:3ec3649d38e1ade32c96ece131efa0e6
+'http://mirror.example.org/debian-security/pool/updates/main/x/xz-utils/liblzma5_5.4.1-1%2bdeb12u2_amd64.deb' liblzma5_5.4.1-1+deb12u2_amd64.deb 205796 
+";
+    let text = |a: &str, b: &str| (a.to_owned(), b.to_owned(), "amd64".to_owned());
+    assert_eq!(uris(printed), [text("procps", "2:4.0.2-3"), text("liblzma5", "5.4.1-1+deb12u2")]);
+}
+
+#[test]
+fn small_texts() {
+    assert_eq!(
+        codename("NAME=\"Debian GNU/Linux\"\nVERSION_CODENAME=bookworm\nID=debian\n").as_deref(),
+        Some("bookworm")
+    );
+    assert_eq!(codename("ID=arch\n"), None);
+    assert_eq!(progress("dlstatus:1:45.3021:Retrieving file 1 of 1 (3s remaining)", 1000), Some(453));
+    assert_eq!(progress("dlstatus:1:100:x", 1000), Some(1000));
+    assert_eq!(progress("Get:1 http://mirror.example.org/debian", 1000), None);
+}
+
+#[test]
+fn what_a_metapackage_depends_on() {
+    let linux = |name: &str| name.starts_with("linux-source-");
+    let found = |text: &str| dependency(text, linux);
+    assert_eq!(found("linux-source-6.1 (= 6.1.192-2)"), Some(("linux-source-6.1".into(), Some("6.1.192-2".into()))));
+    assert_eq!(found("xz-utils, linux-source-6.1:all (>= 6.1) | x"), Some(("linux-source-6.1".into(), None)));
+    assert_eq!(found("xz-utils, linux-source-6.8"), Some(("linux-source-6.8".into(), None)));
+    assert_eq!(found("xz-utils"), None);
+}

@@ -1,0 +1,130 @@
+//! Reads Debian packages, deb(5): an `ar` archive of two tars. Knows nothing of where they come from.
+
+use super::unpack::{Limits, decompressed, unpack};
+use crate::error::{Error, Result};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// A control file is some kilobytes.
+const CONTROL: u64 = 4 << 20;
+
+/// The text that describes the package: deb-control(5), without an empty line at its end.
+pub(super) fn control(deb: &Path) -> Result<String> {
+    let broken = |why: &str| Error::build(format!("{}: {why}", deb.display()));
+    find(deb, "control.tar", "control", |file| {
+        let mut text = String::new();
+        file.take(CONTROL)
+            .read_to_string(&mut text)
+            .map_err(|e| broken("its control file cannot be read").because(e))?;
+        match text.trim_end() {
+            text if text.contains("\n\n") => Err(broken("its control file has more than one paragraph")),
+            text => Ok(text.to_owned()),
+        }
+    })
+}
+
+/// Unpacks a tarball that lies in the package, at `path` without a leading slash, into the new folder `dest`. One pass: the
+/// tarball itself is never on the disk.
+pub(super) fn unpack_inner(deb: &Path, path: &str, dest: &Path) -> Result<()> {
+    find(deb, "data.tar", path, |file| unpack(file, &format!("{}: {path}", deb.display()), dest, Limits::default()))
+}
+
+/// Gives the file `path` of the tar `member` to `then`.
+fn find<T>(deb: &Path, member: &str, path: &str, then: impl FnOnce(&mut dyn Read) -> Result<T>) -> Result<T> {
+    let failed = |e: io::Error| Error::build(format!("cannot read the package {}", deb.display())).because(e);
+    let tar = ar_member(File::open(deb).map_err(failed)?, member).map_err(failed)?;
+    let mut archive = tar::Archive::new(decompressed(tar).map_err(failed)?);
+    for entry in archive.entries().map_err(failed)? {
+        let mut entry = entry.map_err(failed)?;
+        let name = entry.path_bytes();
+        if name.strip_prefix(b"./").unwrap_or(&name) == path.as_bytes() && entry.header().entry_type().is_file() {
+            return then(&mut entry);
+        }
+    }
+    Err(Error::build(format!("there is no file {path} in the package {}", deb.display())))
+}
+
+/// The member of an `ar` archive whose name begins with `start`: what follows says how it is compressed.
+fn ar_member<R: Read>(mut archive: R, start: &str) -> io::Result<io::Take<R>> {
+    let bad = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
+    let mut magic = [0; 8];
+    archive.read_exact(&mut magic)?;
+    if &magic != b"!<arch>\n" {
+        return Err(bad("this is not a Debian package"));
+    }
+    let mut header = [0; 60];
+    loop {
+        archive.read_exact(&mut header).map_err(|_| bad(&format!("there is no {start} in it")))?;
+        let size = std::str::from_utf8(&header[48..58]).ok().and_then(|text| text.trim_end().parse::<u64>().ok());
+        let size = size.ok_or_else(|| bad("the header of a member is damaged"))?;
+        if header.starts_with(start.as_bytes()) {
+            return Ok(archive.take(size));
+        }
+        // Members begin at even offsets.
+        let skip = size + size % 2;
+        if io::copy(&mut archive.by_ref().take(skip), &mut io::sink())? != skip {
+            return Err(bad("a member is cut off"));
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (name, content) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            builder.append_data(&mut header, name, *content).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    fn ar(members: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut bytes = b"!<arch>\n".to_vec();
+        for (name, content) in members {
+            bytes.extend_from_slice(
+                format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, 100_644, content.len()).as_bytes(),
+            );
+            bytes.extend_from_slice(content);
+            bytes.resize(bytes.len().next_multiple_of(2), b'\n');
+        }
+        bytes
+    }
+
+    /// A package with a control file and a tarball in it, as linux-source has it.
+    pub(in crate::source) fn package() -> Vec<u8> {
+        let inner = zstd::encode_all(&tar(&[("top/file", b"content")])[..], 1).unwrap();
+        let data = zstd::encode_all(&tar(&[("./usr/src/x.tar", &inner)])[..], 1).unwrap();
+        let control = tar(&[("./md5sums", b""), ("./control", b"Package: x\nVersion: 1\n")]);
+        ar(&[("debian-binary", b"2.0\n"), ("odd", b"1"), ("control.tar", &control), ("data.tar.zst", &data)])
+    }
+
+    #[test]
+    fn control_text_and_tarball() {
+        let dir = tempfile::tempdir().unwrap();
+        let deb = dir.path().join("x.deb");
+        std::fs::write(&deb, package()).unwrap();
+        assert_eq!(control(&deb).unwrap(), "Package: x\nVersion: 1");
+        unpack_inner(&deb, "usr/src/x.tar", &dir.path().join("tree")).unwrap();
+        assert_eq!(std::fs::read(dir.path().join("tree/file")).unwrap(), b"content");
+        let error = unpack_inner(&deb, "usr/src/y.tar", &dir.path().join("y")).unwrap_err();
+        assert!(error.to_string().contains("no file usr/src/y.tar"), "{error}");
+    }
+
+    #[test]
+    fn damaged_packages() {
+        let whole = package();
+        for broken in [&b"!<arch>\n"[..], b"hello", &whole[..100], &whole[..whole.len() - 40]] {
+            let dir = tempfile::tempdir().unwrap();
+            let deb = dir.path().join("x.deb");
+            std::fs::write(&deb, broken).unwrap();
+            assert!(unpack_inner(&deb, "usr/src/x.tar", &dir.path().join("tree")).is_err());
+            assert!(!dir.path().join("tree").exists());
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! quiz.lock: what every wish was pinned to. Sorted, stable text that merges well; written whole and atomically, under a lock
+//! beside it, so that two processes keep each other's entries. Knows nothing of how pins are found.
+
+use super::pin::{Package, Pin};
+use super::wish::Wish;
+use crate::error::{Error, Result};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::Path;
+
+const HEAD: &str = "\
+# Written by quiz: exactly which bytes the sources that quiz.toml names stand for.
+# They move only by `quiz update`.
+version = 1
+";
+
+/// The pins of a lock file, by entry and wish.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lock(BTreeMap<(String, String), Pin>);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    version: u32,
+    #[serde(default)]
+    pin: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    entry: String,
+    wanted: String,
+    is: Pin,
+}
+
+impl Lock {
+    /// Reads a lock file; one that does not exist is empty.
+    ///
+    /// # Errors
+    /// A file that this version does not understand, with file, line and column.
+    pub fn read(path: &Path) -> Result<Self> {
+        match fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, path),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(e) => Err(failed("read", path, e)),
+        }
+    }
+
+    /// The pin of a wish.
+    pub fn get(&self, wish: &Wish) -> Option<&Pin> {
+        self.0.get(&key(wish))
+    }
+
+    /// All pins as (entry, wish, pin), sorted.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &Pin)> {
+        self.0.iter().map(|((entry, wanted), pin)| (entry.as_str(), wanted.as_str(), pin))
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self> {
+        let at = |offset: usize| {
+            let before = &text[..offset.min(text.len())];
+            let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+            format!("{}:{}:{column}", path.display(), before.matches('\n').count() + 1)
+        };
+        let wrong = |place: String, why: &str| {
+            Error::input(format!("{place}: {why}")).hint(format!(
+                "quiz writes this file; bring it back from git, or remove it and run `quiz update`: {}",
+                path.display()
+            ))
+        };
+        let parsed: Text = toml::from_str(text).map_err(|e| wrong(at(e.span().map_or(0, |s| s.start)), e.message()))?;
+        if parsed.version != 1 {
+            return Err(Error::input(format!(
+                "{}: version {} is not known to this quiz",
+                path.display(),
+                parsed.version
+            ))
+            .hint("a newer quiz wrote it: use that one"));
+        }
+        let mut pins = BTreeMap::new();
+        for Entry { entry, wanted, is } in parsed.pin {
+            let name = format!("`{entry}` `{wanted}`");
+            if let Some(sum) =
+                sums(&is).find(|s| s.len() != 64 || !s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+            {
+                return Err(wrong(path.display().to_string(), &format!("{name}: not a sha256: `{sum}`")));
+            }
+            if pins.insert((entry, wanted), is).is_some() {
+                return Err(wrong(path.display().to_string(), &format!("{name} is there twice")));
+            }
+        }
+        Ok(Self(pins))
+    }
+
+    fn text(&self) -> String {
+        let mut text = HEAD.to_owned();
+        for ((entry, wanted), pin) in &self.0 {
+            let _ = write!(text, "\n[[pin]]\nentry = {}\nwanted = {}\n", quoted(entry), quoted(wanted));
+            match pin {
+                Pin::Package(p) => {
+                    let _ = writeln!(text, "is.package = {}", package(p));
+                }
+                Pin::Url(p) => {
+                    let version = p.version.as_ref().map(|v| format!("version = {}, ", quoted(v))).unwrap_or_default();
+                    let size = p.size.map(|s| format!(", size = {s}")).unwrap_or_default();
+                    let _ = writeln!(
+                        text,
+                        "is.url = {{ {version}url = {}, sha256 = {}{size} }}",
+                        quoted(&p.url),
+                        quoted(&p.sha256)
+                    );
+                }
+                Pin::Packages(p) => {
+                    let _ = writeln!(text, "is.packages.suite = {}\nis.packages.packages = [", quoted(&p.suite));
+                    for p in &p.packages {
+                        let _ = writeln!(text, "  {},", package(p));
+                    }
+                    text.push_str("]\n");
+                }
+            }
+        }
+        text
+    }
+}
+
+/// Adds a pin, unless another process was first: then that one stays and is returned.
+pub fn add(path: &Path, wish: &Wish, pin: Pin) -> Result<Pin> {
+    change(path, |lock| match lock.0.get(&key(wish)) {
+        Some(first) => (first.clone(), false),
+        None => {
+            lock.0.insert(key(wish), pin.clone());
+            (pin, true)
+        }
+    })
+}
+
+/// Sets a pin, and returns what it was before.
+pub fn replace(path: &Path, wish: &Wish, pin: Pin) -> Result<Option<Pin>> {
+    change(path, |lock| {
+        let old = lock.0.insert(key(wish), pin.clone());
+        let changed = old.as_ref() != Some(&pin);
+        (old, changed)
+    })
+}
+
+/// Reads, changes and writes the file while no other quiz does.
+fn change<T>(path: &Path, change: impl FnOnce(&mut Lock) -> (T, bool)) -> Result<T> {
+    // A project may keep quiz.lock as a symlink to a shared one; renaming over it would part them.
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(|e| failed("create", folder, e))?;
+    // The folder itself is locked: the file is replaced by every write, and a lock file of its own would show up in git.
+    let guard = File::open(folder).and_then(|f| f.lock().map(|()| f)).map_err(|e| failed("lock", folder, e))?;
+    let mut lock = Lock::read(path)?;
+    let (value, changed) = change(&mut lock);
+    if changed {
+        write(path, folder, lock.text().as_bytes()).map_err(|e| failed("write", path, e))?;
+    }
+    drop(guard);
+    Ok(value)
+}
+
+fn write(path: &Path, folder: &Path, text: &[u8]) -> io::Result<()> {
+    let mut new = tempfile::Builder::new().prefix(".quiz.lock.").permissions(mode(path)).tempfile_in(folder)?;
+    new.write_all(text)?;
+    new.as_file().sync_all()?;
+    new.persist(path)?;
+    File::open(folder)?.sync_all()
+}
+
+/// The mode of the file that is there, else what the umask leaves of 0666.
+fn mode(path: &Path) -> fs::Permissions {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(path).map_or_else(|_| fs::Permissions::from_mode(0o666), |m| m.permissions())
+}
+
+fn key(wish: &Wish) -> (String, String) {
+    (wish.entry().to_owned(), wish.to_string())
+}
+
+fn sums(pin: &Pin) -> Box<dyn Iterator<Item = &str> + '_> {
+    match pin {
+        Pin::Package(p) => Box::new(std::iter::once(p.sha256.as_str())),
+        Pin::Url(p) => Box::new(std::iter::once(p.sha256.as_str())),
+        Pin::Packages(p) => Box::new(p.packages.iter().map(|p| p.sha256.as_str())),
+    }
+}
+
+fn package(p: &Package) -> String {
+    let [name, version, arch, sum] = [&p.name, &p.version, &p.arch, &p.sha256].map(|t| quoted(t));
+    format!("{{ name = {name}, version = {version}, arch = {arch}, sha256 = {sum}, size = {} }}", p.size)
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
+fn failed(what: &str, path: &Path, error: io::Error) -> Error {
+    Error::build(format!("cannot {what} {}", path.display())).because(error)
+}
+
+#[cfg(test)]
+mod tests;

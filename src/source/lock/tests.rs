@@ -1,0 +1,131 @@
+//! What quiz.lock promises.
+
+use super::*;
+use crate::source::{Context, PackagesPin, Spec, UrlPin};
+
+fn context() -> Context {
+    Context { cache: "/none".into(), arch: "x86_64".into(), offline: true }
+}
+
+fn wish(entry: &str, option: (&str, &[&str])) -> Wish {
+    let text = format!(
+        "entry = \"{entry}\"\ndebian = {{ package = \"l-{{series}}\", tarball = \"t\" }}\n\
+         url = {{ index = \"https://example.org/\", file = \"f\", sums = \"s\" }}\npackages = {{ include = [\"?essential\"] }}\n"
+    );
+    let spec: Spec = toml::from_str(&text).unwrap();
+    let value = |values: &[&str]| values.iter().map(|v| (*v).to_owned()).collect();
+    let mut options = BTreeMap::from([(option.0.to_owned(), value(option.1))]);
+    if option.0 == "packages" {
+        options.insert("origin".to_owned(), value(&["packages"]));
+        options.insert("suite".to_owned(), value(&["bookworm"]));
+    }
+    Wish::new(&spec, &options, &context()).unwrap()
+}
+
+fn package(name: &str) -> Package {
+    let sha256 = "0123456789abcdef".repeat(4);
+    Package { name: name.into(), version: "1:2.0-1+b1".into(), arch: "amd64".into(), sha256, size: 42 }
+}
+
+fn url() -> Pin {
+    let sha256 = "f".repeat(64);
+    Pin::Url(UrlPin { url: "https://example.org/a\"b.tar".into(), version: Some("6.1".into()), sha256, size: None })
+}
+
+const TEXT: &str = r#"# Written by quiz: exactly which bytes the sources that quiz.toml names stand for.
+# They move only by `quiz update`.
+version = 1
+
+[[pin]]
+entry = "kernel"
+wanted = "debian 6.1"
+is.package = { name = "linux", version = "1:2.0-1+b1", arch = "amd64", sha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", size = 42 }
+
+[[pin]]
+entry = "kernel"
+wanted = "https://example.org/x.tar"
+is.url = { version = "6.1", url = 'https://example.org/a"b.tar', sha256 = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff" }
+
+[[pin]]
+entry = "rootfs"
+wanted = "bookworm amd64: bash less"
+is.packages.suite = "bookworm"
+is.packages.packages = [
+  { name = "bash", version = "1:2.0-1+b1", arch = "amd64", sha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", size = 42 },
+  { name = "less", version = "1:2.0-1+b1", arch = "amd64", sha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", size = 42 },
+]
+"#;
+
+#[test]
+fn the_text_is_stable_sorted_and_read_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("quiz.lock");
+    let debs =
+        Pin::Packages(PackagesPin { suite: "bookworm".into(), packages: vec![package("bash"), package("less")] });
+    let pins = [
+        (wish("rootfs", ("packages", &["less", "bash", "less"])), debs),
+        (wish("kernel", ("version", &["https://example.org/x.tar"])), url()),
+        (wish("kernel", ("version", &["6.1"])), Pin::Package(package("linux"))),
+    ];
+    for (wish, pin) in &pins {
+        assert_eq!(add(&path, wish, pin.clone()).unwrap(), *pin);
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap(), TEXT);
+    let lock = Lock::read(&path).unwrap();
+    for (wish, pin) in &pins {
+        assert_eq!(lock.get(wish), Some(pin));
+    }
+    assert_eq!(lock.iter().count(), 3);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "something else was left in the folder");
+}
+
+#[test]
+fn the_first_pin_stays_until_it_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("quiz.lock");
+    let (wish, first, second) =
+        (wish("kernel", ("version", &["6.1"])), Pin::Package(package("a")), Pin::Package(package("b")));
+    assert_eq!(add(&path, &wish, first.clone()).unwrap(), first);
+    assert_eq!(add(&path, &wish, second.clone()).unwrap(), first);
+    assert_eq!(replace(&path, &wish, second.clone()).unwrap(), Some(first));
+    assert_eq!(Lock::read(&path).unwrap().get(&wish), Some(&second));
+}
+
+#[test]
+fn writers_keep_each_others_entries() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("quiz.lock");
+    std::thread::scope(|scope| {
+        for i in 0..16 {
+            let path = &path;
+            scope.spawn(move || add(path, &wish(&format!("e{i}"), ("version", &["6.1"])), url()).unwrap());
+        }
+    });
+    assert_eq!(Lock::read(&path).unwrap().iter().count(), 16);
+}
+
+#[test]
+fn a_link_stays_a_link_and_a_mode_a_mode() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let (real, link) = (dir.path().join("real"), dir.path().join("quiz.lock"));
+    fs::write(&real, HEAD).unwrap();
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    add(&link, &wish("kernel", ("version", &["6.1"])), url()).unwrap();
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o640);
+    assert_eq!(Lock::read(&real).unwrap().iter().count(), 1);
+}
+
+#[test]
+fn what_is_not_understood_is_refused_with_its_place() {
+    let error = |text: &str| Lock::parse(text, Path::new("quiz.lock")).unwrap_err().to_string();
+    assert!(error("version = 1\nnew = 2\n").starts_with("quiz.lock:2:1: unknown field `new`"));
+    assert!(error(&TEXT.replace("size = 42 }\n\n", "size = 42, odd = 1 }\n\n")).contains("odd"));
+    assert!(error(&TEXT.replace("size = 42 }\n\n", "size = \"x\" }\n\n")).starts_with("quiz.lock:8:"));
+    assert!(error("version = 2\n").contains("version 2 is not known"));
+    assert!(error(&TEXT.replace("ffff", "xyzw")).contains("not a sha256"));
+    let twice = format!("{TEXT}\n{}", &TEXT[TEXT.find("[[pin]]").unwrap()..]);
+    assert!(error(&twice).contains("is there twice"));
+}

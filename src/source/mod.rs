@@ -1,0 +1,79 @@
+//! Sources that come from outside: what is asked for ([`Wish`]), what exactly that is ([`Pin`], kept in quiz.lock), and how it
+//! is brought here.
+//!
+//! Two functions go to the network: [`resolve`] asks what is newest, [`fetch`] brings the pinned bytes and nothing else. Knows no
+//! stage, no cache key and no recipe by name: a recipe's `[source]` table ([`Spec`]) says where to look.
+
+mod apt;
+mod deb;
+mod debian;
+mod download;
+mod index;
+mod lock;
+mod packages;
+mod pin;
+mod spec;
+mod unpack;
+mod version;
+mod wish;
+
+pub use lock::{Lock, add, replace};
+pub use pin::{Package, PackagePin, PackagesPin, Pin, UrlPin};
+pub use spec::Spec;
+pub use unpack::{Limits, unpack};
+pub use wish::Wish;
+
+use crate::error::{Error, Result};
+use crate::event::{Event, Events};
+use std::path::{Path, PathBuf};
+
+/// What the functions of this room need to know of the machine.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// A folder of the cache that belongs to this room: package lists and downloads. Several quiz processes share it.
+    pub cache: PathBuf,
+    /// The machine for which packages are wanted, as `uname -m` says it: "x86_64".
+    pub arch: String,
+    /// Never ask the network; what would need it is an error.
+    pub offline: bool,
+}
+
+/// The pin of `wish`: from the lock file, or resolved now and written there.
+pub fn pinned(spec: &Spec, wish: &Wish, lock: &Path, ctx: &Context, events: Events) -> Result<Pin> {
+    if let Some(pin) = Lock::read(lock)?.get(wish) {
+        return Ok(pin.clone());
+    }
+    let pin = add(lock, wish, resolve(spec, wish, ctx, events)?)?;
+    events(Event::Resolved { entry: wish.entry().into(), wanted: wish.to_string(), pinned: pin.to_string() });
+    Ok(pin)
+}
+
+/// Asks the outside what `wish` stands for today. The only function that asks what is newest.
+///
+/// # Errors
+/// A version that nobody has lists those that are there; without network the hint says what to type.
+pub fn resolve(spec: &Spec, wish: &Wish, ctx: &Context, events: Events) -> Result<Pin> {
+    if ctx.offline {
+        return Err(Error::input(format!("`{wish}` is not in quiz.lock, and quiz was told not to use the network"))
+            .hint(format!("run once with network, without --offline: quiz update {}", wish.entry())));
+    }
+    wish.resolve(spec, ctx, events)
+}
+
+/// Brings exactly what `pin` says and makes the folder `dest` of it: the unpacked source, or the packages with their index.
+///
+/// `dest` must not exist; its parent must. Every byte is checked against the pinned sha256 before it is unpacked.
+pub fn fetch(spec: &Spec, pin: &Pin, dest: &Path, ctx: &Context, events: Events) -> Result<()> {
+    if ctx.offline {
+        return Err(Error::input(format!(
+            "{} ({pin}) is not in the cache, and quiz was told not to use the network",
+            spec.entry
+        ))
+        .hint("run once with network, without --offline"));
+    }
+    match pin {
+        Pin::Package(pin) => debian::fetch(spec, pin, dest, ctx, events),
+        Pin::Url(pin) => index::fetch(pin, dest, ctx, events),
+        Pin::Packages(pin) => packages::fetch(spec, pin, dest, ctx, events),
+    }
+}

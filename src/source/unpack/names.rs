@@ -1,0 +1,32 @@
+//! Names inside archives: made plain, or refused. Knows only text.
+
+/// The path of an entry below the archive's one top folder; "" for that folder itself. `top` remembers its name.
+pub(super) fn inside(name: &[u8], top: &mut Option<String>) -> Result<String, String> {
+    let name = std::str::from_utf8(name).map_err(|_| "its name is not UTF-8".to_owned())?;
+    if name.starts_with('/') {
+        return Err("its name is an absolute path".to_owned());
+    }
+    let mut parts = name.split('/').filter(|part| !part.is_empty() && *part != ".");
+    let first = parts.next();
+    let rest: Vec<&str> = parts.collect();
+    if first == Some("..") || rest.contains(&"..") {
+        return Err("its name leads out of the archive".to_owned());
+    }
+    // "./" before the top folder.
+    let Some(first) = first else { return Ok(String::new()) };
+    let known = top.get_or_insert_with(|| first.to_owned());
+    if known != first {
+        return Err(format!("not in the archive's top folder `{known}`"));
+    }
+    Ok(rest.join("/"))
+}
+
+/// The target of a symlink, which is followed later, by [`super::links`].
+pub(super) fn target(name: Option<&[u8]>) -> Result<String, String> {
+    let name = std::str::from_utf8(name.unwrap_or_default()).map_err(|_| "its target is not UTF-8".to_owned())?;
+    match name {
+        "" => Err("a link without a target".to_owned()),
+        name if name.starts_with('/') => Err(format!("a link to the absolute path {name}")),
+        name => Ok(name.to_owned()),
+    }
+}
