@@ -1,0 +1,180 @@
+//! What building promises, with small recipes of a project's own: nothing is made twice, nothing unseen gets in.
+
+use crate::project::Project;
+
+const OUT: &str = "[outputs]\nout = \"file\"\n";
+
+#[test]
+fn the_second_run_makes_nothing_and_says_nothing() {
+    let project = Project::new();
+    project.recipe("t-one", OUT, "echo one >/quiz/out/out\n");
+    let first = project.ok(&["build", "t-one"]);
+    assert_eq!(first.count("Made t-one"), 1, "{first:?}");
+    let second = project.ok(&["build", "t-one"]);
+    assert_eq!(second.err, "");
+    assert_eq!(first.out, second.out);
+    assert_eq!(std::fs::read_to_string(project.built("t-one")).unwrap(), "one\n");
+}
+
+#[test]
+fn a_changed_script_option_tool_or_file_makes_again_and_why_says_so() {
+    let project = Project::new();
+    let tables = format!("{OUT}[options.word]\ntype = \"string\"\ndefault = \"a\"\nabout = \"x\"\n");
+    project.recipe("t-one", &tables, "echo \"$QUIZ_OPT_WORD\" >/quiz/out/out\n");
+    assert_eq!(std::fs::read_to_string(project.built("t-one")).unwrap(), "a\n");
+    project.write("quiz.toml", "[recipe.t-one]\nword = \"b\"\n");
+    let why = project.ok(&["why", "t-one"]);
+    assert!(why.out.contains("stale") && why.out.contains("option/word: a → b"), "{}", why.out);
+    assert_eq!(std::fs::read_to_string(project.built("t-one")).unwrap(), "b\n");
+    // Back again is a hit.
+    project.write("quiz.toml", "");
+    assert_eq!(project.ok(&["build", "t-one"]).err, "");
+    project.write(".quiz/recipes/t-one/data", "x");
+    let graph = project.ok(&["build", "t-one"]);
+    assert_eq!(graph.count("Made t-one"), 1);
+}
+
+#[test]
+fn an_input_rebuilt_to_the_same_bytes_stops_the_rebuild() {
+    let project = Project::new();
+    project.recipe("t-one", OUT, "echo same >/quiz/out/out\n");
+    project.recipe("t-two", &format!("[inputs]\none = \"t-one\"\n{OUT}"), "cp /quiz/in/one /quiz/out/out\n");
+    project.ok(&["build", "t-two"]);
+    project.recipe("t-one", OUT, "# a comment\necho same >/quiz/out/out\n");
+    let ran = project.ok(&["build", "t-two"]);
+    assert_eq!((ran.count("Made t-one"), ran.count("Made t-two")), (1, 0), "{ran:?}");
+}
+
+#[test]
+fn a_script_sees_only_the_paths_that_its_input_names() {
+    let project = Project::new();
+    let tree = "[outputs]\ntree = \"tree\"\n";
+    let script = |c: &str| {
+        format!("mkdir -p /quiz/out/tree/a\necho k >/quiz/out/tree/a/Kconfig\necho {c} >/quiz/out/tree/a/x.c\n")
+    };
+    project.recipe("t-source", tree, &script("one"));
+    let tables = format!("[inputs]\nsource = {{ from = \"t-source\", paths = [\"**/Kconfig*\"] }}\n{OUT}");
+    project.recipe("t-conf", &tables, "(cd /quiz/src && find . -type f) >/quiz/out/out\n");
+    assert_eq!(std::fs::read_to_string(project.built("t-conf")).unwrap(), "./a/Kconfig\n");
+    project.recipe("t-source", tree, &script("two"));
+    let ran = project.ok(&["build", "t-conf"]);
+    assert_eq!((ran.count("Made t-source"), ran.count("Made t-conf")), (1, 0), "{ran:?}");
+}
+
+#[test]
+fn stages_that_do_not_need_each_other_run_at_the_same_time() {
+    let project = Project::new();
+    for name in ["t-a", "t-b"] {
+        project.recipe(name, OUT, "sleep 1; echo x >/quiz/out/out\n");
+    }
+    project.recipe("t-both", &format!("[inputs]\na = \"t-a\"\nb = \"t-b\"\n{OUT}"), "echo x >/quiz/out/out\n");
+    let ran = project.ok(&["-j2", "--json", "build", "t-both"]);
+    let order: Vec<&str> = ran
+        .err
+        .lines()
+        .filter(|line| !line.contains("t-both"))
+        .filter_map(|line| {
+            ["started", "finished"].into_iter().find(|kind| line.contains(&format!("\"event\":\"{kind}\"")))
+        })
+        .collect();
+    assert_eq!(order, ["started", "started", "finished", "finished"], "{}", ran.err);
+}
+
+#[test]
+fn all_stages_share_one_jobserver() {
+    let project = Project::new();
+    let make = "[tools]\nmake = \"make\"\n";
+    // make warns when it is told of a jobserver that it cannot reach; with one token there is never a second job.
+    let script =
+        "printf 'all: a b\\na b:\\n\\t@echo start $@; sleep 0.2; echo end $@\\n' >Makefile\nmake >/quiz/out/out 2>&1\n";
+    project.recipe("t-make", &format!("{OUT}{make}"), script);
+    let ran = project.ok(&["-j1", "build", "t-make"]);
+    let path = ran.out.trim().split_once(' ').unwrap().1;
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "start a\nend a\nstart b\nend b\n");
+    project.recipe("t-make", &format!("{OUT}{make}"), &format!("# again\n{script}"));
+    let ran = project.ok(&["-j2", "build", "t-make"]);
+    let text = std::fs::read_to_string(ran.out.trim().split_once(' ').unwrap().1).unwrap();
+    assert!(text.starts_with("start a\nstart b\n"), "{text}");
+}
+
+#[test]
+fn a_script_runs_at_fixed_paths_in_a_clean_environment() {
+    let project = Project::new();
+    project.recipe("t-env", OUT, "{ pwd; env; ls -a / /quiz /quiz/scratch; id -u; } >/quiz/out/out\n");
+    let text = std::fs::read_to_string(project.built("t-env")).unwrap();
+    let home = project.dir().display().to_string();
+    assert!(!text.contains(&home) && !text.contains("QUIZ_CACHE_DIR"), "{text}");
+    assert!(text.starts_with("/quiz/scratch\n") && text.contains("SOURCE_DATE_EPOCH=1000000000"), "{text}");
+    assert!(!text.lines().any(|line| ["home", "root", "srv", "work"].contains(&line)), "{text}");
+    assert!(text.ends_with("\n0\n"), "{text}");
+}
+
+#[test]
+fn the_graph_tells_cached_stale_missing_and_unknown_apart() {
+    let project = Project::new();
+    project.recipe("t-one", OUT, "echo one >/quiz/out/out\n");
+    project.recipe("t-two", &format!("[inputs]\none = \"t-one\"\n{OUT}"), "cp /quiz/in/one /quiz/out/out\n");
+    let state = |stage: &str| {
+        let ran = project.ok(&["--json", "graph"]);
+        let all: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+        let found = all.as_array().unwrap().iter().find(|s| s["stage"] == stage).unwrap()["state"].clone();
+        found.as_str().unwrap().to_owned()
+    };
+    assert_eq!((state("t-one").as_str(), state("t-two").as_str()), ("missing", "unknown"));
+    project.ok(&["build", "t-two"]);
+    assert_eq!((state("t-one").as_str(), state("t-two").as_str()), ("cached", "cached"));
+    project.recipe("t-one", OUT, "echo two >/quiz/out/out\n");
+    assert_eq!((state("t-one").as_str(), state("t-two").as_str()), ("stale", "unknown"));
+}
+
+#[test]
+fn another_script_of_the_same_folder_is_another_key() {
+    let project = Project::new();
+    project.recipe("t-one", OUT, "echo one >/quiz/out/out\n");
+    project.write(".quiz/recipes/t-one/other.sh", "echo other >/quiz/out/out\n");
+    assert_eq!(std::fs::read_to_string(project.built("t-one")).unwrap(), "one\n");
+    let toml = format!("version = 1\nabout = \"a test\"\nscript = \"other.sh\"\n{OUT}");
+    project.write(".quiz/recipes/t-one/recipe.toml", &toml);
+    assert_eq!(std::fs::read_to_string(project.built("t-one")).unwrap(), "other\n");
+}
+
+#[test]
+fn the_last_word_about_a_kernel_symbol_counts() {
+    let project = Project::new();
+    let lines = "[options.lines]\ntype = \"list\"\ndefault = []\nsetting = \"kernel.config\"\nabout = \"x\"\n";
+    project.recipe("t-lines", &format!("{OUT}{lines}"), "echo \"$QUIZ_OPT_LINES\" >/quiz/out/out\n");
+    project.write(".quiz/profiles/kasan/profile.toml", "about = \"x\"\nkernel = [\"CONFIG_KASAN=y\"]\n");
+    project.write("quiz.toml", "profiles = [\"kasan\"]\n[kernel]\nconfig = [\"CONFIG_KASAN=n\"]\n");
+    let ran = project.ok(&["--config", "CONFIG_KASAN=y", "build", "t-lines"]);
+    let text = std::fs::read_to_string(ran.out.trim().split_once(' ').unwrap().1).unwrap();
+    assert_eq!(text, "CONFIG_KASAN=n\nCONFIG_KASAN=y\n");
+}
+
+#[test]
+fn a_remade_output_that_differs_is_said_and_what_is_printed_is_there() {
+    let project = Project::new();
+    project.recipe("t-random", OUT, "head -c 16 /dev/urandom | od >/quiz/out/out\n");
+    let first = project.built("t-random");
+    std::fs::remove_file(&first).unwrap();
+    let ran = project.ok(&["build", "t-random"]);
+    ran.says(&["t-random made again is not what it was"]);
+    let second = std::path::Path::new(ran.out.trim().split_once(' ').unwrap().1);
+    assert!(second.exists() && second != first);
+}
+
+#[test]
+fn the_graph_is_shown_even_when_a_tool_is_missing() {
+    let project = Project::new();
+    project.recipe("t-one", &format!("{OUT}[tools]\nno-such-flex = \"flex\"\n"), "true\n");
+    assert!(project.ok(&["why", "t-one"]).out.contains("tool/no-such-flex = missing"));
+}
+
+#[test]
+fn an_optional_tool_may_be_missing_and_its_coming_makes_again() {
+    let project = Project::new();
+    let tool = project.dir().join("tool.h").display().to_string();
+    project.recipe("t-one", &format!("{OUT}[optional-tools]\n\"{tool}\" = \"x\"\n"), "echo x >/quiz/out/out\n");
+    project.ok(&["build", "t-one"]);
+    project.write("tool.h", "1");
+    assert_eq!(project.ok(&["build", "t-one"]).count("Made t-one"), 1);
+}

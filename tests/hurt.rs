@@ -1,0 +1,190 @@
+//! What must survive: scripts that misbehave, killed builds, full disks, damaged caches, two builds at once.
+
+use crate::project::{Project, Ran, files};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const OUT: &str = "[outputs]\nout = \"file\"\n";
+
+#[test]
+fn a_failed_script_shows_the_compilers_words_its_log_and_the_way_to_repeat_it() {
+    let project = Project::new();
+    let noise = "for n in $(seq 100); do echo \"  CC x$n.o\"; done\n";
+    project.recipe("t-bad", OUT, &format!("{noise}echo \"x.c:3:1: error: no such thing\"\n{noise}exit 7\n"));
+    let ran = project.run(&["build", "t-bad"]);
+    assert_eq!(ran.status, Some(1));
+    ran.says(&[
+        "the stage t-bad failed (exit status: 7)",
+        "x.c:3:1: error: no such thing",
+        "the whole log is ",
+        "build t-bad",
+    ]);
+    let log = ran.err.lines().find_map(|line| line.split("the whole log is ").nth(1)).unwrap();
+    assert_eq!(std::fs::read_to_string(log).unwrap().lines().count(), 201);
+}
+
+#[test]
+fn an_output_left_out_or_of_the_wrong_kind_is_named() {
+    let project = Project::new();
+    project.recipe("t-none", "[outputs]\nfirst = \"file\"\nsecond = \"tree\"\n", "echo x >/quiz/out/first\n");
+    let ran = project.run(&["build", "t-none"]);
+    assert_eq!(ran.status, Some(1));
+    ran.says(&["t-none", "second"]);
+    project.recipe("t-kind", "[outputs]\nfirst = \"tree\"\n", "echo x >/quiz/out/first\n");
+    project.run(&["build", "t-kind"]).says(&["t-kind", "first"]);
+}
+
+#[test]
+fn a_script_cannot_write_to_its_inputs_or_elsewhere_nor_reach_the_network() {
+    let project = Project::new();
+    project.recipe("t-one", OUT, "echo one >/quiz/out/out\n");
+    let attempts = [
+        ("t-input", "echo x >/quiz/in/one"),
+        ("t-chmod", "chmod 0777 /quiz/in/one"),
+        ("t-usr", "touch /usr/evil"),
+        ("t-root", "touch /evil"),
+        ("t-recipe", "touch /quiz/recipe/evil"),
+        ("t-remount", "mount -o remount,rw,bind /quiz/in/one"),
+    ];
+    for (name, attempt) in attempts {
+        let tables = format!("[inputs]\none = \"t-one\"\n{OUT}");
+        project.recipe(name, &tables, &format!("echo x >/quiz/out/out\n{attempt}\n"));
+        let ran = project.run(&["build", name]);
+        assert_eq!(ran.status, Some(1), "{name} went through: {ran:?}");
+    }
+    // Only the loopback is there.
+    project.recipe("t-links", OUT, "tail -n +3 /proc/net/dev | cut -d: -f1 >/quiz/out/out\n");
+    assert_eq!(std::fs::read_to_string(project.built("t-links")).unwrap().trim(), "lo");
+    assert_eq!(std::fs::read_to_string(project.built("t-one")).unwrap(), "one\n");
+}
+
+#[test]
+fn two_at_once_make_each_stage_once_and_the_second_says_whom_it_waits_for() {
+    let project = Project::new();
+    project.recipe("t-slow", OUT, "sleep 1.5; echo x >/quiz/out/out\n");
+    let first = project.start(&["build", "t-slow"]);
+    std::thread::sleep(Duration::from_millis(500));
+    let pid = first.id();
+    let second = Ran::from(project.start(&["build", "t-slow"]).wait_with_output().unwrap());
+    let first = Ran::from(first.wait_with_output().unwrap());
+    assert_eq!((first.status, second.status), (Some(0), Some(0)), "{first:?} {second:?}");
+    assert_eq!(first.count("Made t-slow") + second.count("Made t-slow"), 1, "{first:?} {second:?}");
+    second.says(&[&format!("Waiting for t-slow, which process {pid} is making")]);
+    assert_eq!(first.out, second.out);
+}
+
+#[test]
+fn after_kill_9_in_the_middle_there_is_no_half_artifact_no_lock_and_no_script_left() {
+    let project = Project::new();
+    let marker = format!("{}.{}", 86400, std::process::id());
+    project.recipe("t-slow", OUT, &format!("echo half >/quiz/out/out\nsleep {marker}\n"));
+    let mut child = project.start(&["build", "t-slow"]);
+    let running = || {
+        let ps = Command::new("ps").args(["-eo", "args"]).output().unwrap();
+        String::from_utf8_lossy(&ps.stdout).lines().any(|line| line == format!("sleep {marker}"))
+    };
+    wait_until("the script runs", running);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    wait_until("the script is gone", || !running());
+    project.recipe("t-slow", OUT, "echo whole >/quiz/out/out\n");
+    assert_eq!(std::fs::read_to_string(project.built("t-slow")).unwrap(), "whole\n");
+    let left: Vec<_> = files(&project.cache().join("tmp")).into_iter().filter(|p| p.ends_with("out")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+fn wait_until(what: &str, happens: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !happens() {
+        assert!(start.elapsed() < Duration::from_secs(20), "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_full_disk_is_said_and_leaves_nothing_half() {
+    let project = Project::new();
+    project.recipe("t-big", OUT, "head -c 8000000 /dev/zero >/quiz/out/out\n");
+    std::fs::create_dir(project.cache()).unwrap();
+    let quiz = env!("CARGO_BIN_EXE_quiz");
+    // A file system of 4 MB, in a mount namespace of its own.
+    let script =
+        "mount -t tmpfs -o size=4m none \"$1\"; shift; \"$@\"; s=$?; find \"$QUIZ_CACHE_DIR/records\" -type f; exit $s";
+    let cache = project.cache();
+    let run = |stage: &str| {
+        let template = project.command(&[]);
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--mount", "sh", "-c", script, "sh"]);
+        command.arg(&cache).args([quiz, "build", stage]).current_dir(project.dir()).env_clear();
+        for (name, value) in template.get_envs() {
+            command.env(name, value.unwrap());
+        }
+        Ran::from(command.output().unwrap())
+    };
+    let ran = run("t-big");
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    ran.says(&["No space left on device"]);
+    assert_eq!(ran.out, "", "a record was written");
+    project.recipe("t-small", OUT, "echo x >/quiz/out/out\n");
+    assert_eq!(run("t-small").status, Some(0));
+}
+
+/// Changes one byte in the middle of a file, read-only or not.
+fn damage(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x40;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_damaged_record_or_object_is_noticed_and_made_again() {
+    let project = Project::new();
+    project.recipe("t-one", OUT, "echo the right words >/quiz/out/out\n");
+    let path = project.built("t-one");
+    let records = files(&project.cache().join("records"));
+    assert!(!records.is_empty());
+    records.iter().for_each(|record| damage(record));
+    let ran = project.ok(&["build", "t-one"]);
+    assert_eq!(ran.count("Made t-one"), 1);
+    ran.says(&[&format!("warning: {} was damaged", records[0].display())]);
+    damage(&path);
+    let ran = project.ok(&["build", "t-one"]);
+    assert_eq!(ran.count("Made t-one"), 1, "{ran:?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "the right words\n");
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(std::fs::read_to_string(project.built("t-one")).unwrap(), "the right words\n");
+}
+
+#[test]
+fn an_object_that_is_gone_is_made_again_only_when_something_reads_it() {
+    let project = Project::new();
+    project.recipe("t-one", OUT, "echo one >/quiz/out/out\n");
+    let two = |comment: &str| {
+        let script = format!("# {comment}\ntr a-z A-Z </quiz/in/one >/quiz/out/out\n");
+        project.recipe("t-two", &format!("[inputs]\none = \"t-one\"\n{OUT}"), &script);
+    };
+    two("a");
+    let path = project.built("t-one");
+    project.ok(&["build", "t-two"]);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(project.ok(&["build", "t-two"]).count("Made"), 0);
+    assert!(!path.exists());
+    two("b");
+    let ran = project.ok(&["build", "t-two"]);
+    assert_eq!((ran.count("Made t-one"), ran.count("Made t-two")), (1, 1), "{ran:?}");
+}
+
+#[test]
+fn a_cache_of_another_format_is_refused_with_the_way_out() {
+    let project = Project::new();
+    project.recipe("t-one", OUT, "echo one >/quiz/out/out\n");
+    project.ok(&["build", "t-one"]);
+    std::fs::write(project.cache().join("version"), "99\n").unwrap();
+    let ran = project.run(&["build", "t-one"]);
+    assert_eq!(ran.status, Some(1));
+    ran.says(&[&project.cache().display().to_string(), "QUIZ_CACHE_DIR"]);
+}

@@ -1,0 +1,8 @@
+//! The integration tests, one binary. What needs a real boot is in `real`, the rest is hermetic and quick.
+
+mod engine;
+mod hurt;
+mod project;
+mod real;
+mod settings;
+mod tidy;

@@ -1,0 +1,77 @@
+//! What takes longer: only `tests/run --full` runs these.
+
+use super::Real;
+use crate::project::Ran;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// The digests of a stage's outputs, made from nothing in this cache.
+fn digests(real: &Real, stage: &str, cache: &Path) -> serde_json::Value {
+    let status = real.command(&["build", stage]).env("QUIZ_CACHE_DIR", cache).status().unwrap();
+    assert!(status.success(), "{status}");
+    let output = real.command(&["--json", "graph"]).env("QUIZ_CACHE_DIR", cache).output().unwrap();
+    let all: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let found = all.as_array().unwrap().iter().find(|s| s["stage"] == stage).unwrap().clone();
+    assert_eq!(found["state"], "cached");
+    found["outputs"].clone()
+}
+
+#[test]
+#[ignore = "takes 20 minutes: tests/run --full"]
+fn a_kernel_and_a_root_from_nothing_are_the_same_bytes_in_two_caches() {
+    let real = Real::new();
+    let [one, two] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    for stage in ["rootfs", "kernel"] {
+        assert_eq!(digests(&real, stage, one.path()), digests(&real, stage, two.path()), "{stage}");
+    }
+}
+
+#[test]
+#[ignore = "makes a root from nothing: tests/run --full"]
+fn two_at_once_on_an_empty_cache_make_each_stage_once() {
+    let real = Real::new();
+    let cache = tempfile::tempdir().unwrap();
+    let start = || {
+        let mut command = real.command(&["build", "rootfs"]);
+        command.env("QUIZ_CACHE_DIR", cache.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let runs: Vec<Ran> = [start(), start()].map(|child| Ran::from(child.wait_with_output().unwrap())).into();
+    for ran in &runs {
+        assert_eq!(ran.status, Some(0), "{ran:?}");
+    }
+    for stage in ["rootfs-packages", "rootfs"] {
+        let made: usize = runs.iter().map(|ran| ran.count(&format!("Made {stage} in"))).sum();
+        assert_eq!(made, 1, "{stage}: {runs:?}");
+    }
+    assert_eq!(runs[0].out, runs[1].out);
+}
+
+/// Files of the root belong to several users, so an ordinary user makes it in a user namespace of his own.
+#[test]
+#[ignore = "makes a root from nothing as another user, whom tests/run --full adds"]
+fn an_ordinary_user_makes_the_same_root() {
+    let real = Real::new();
+    let user =
+        std::env::var("ROOTLESS_USER").expect("ROOTLESS_USER names a user with ids in /etc/subuid; runs as root");
+    let digest = |command: &mut Command| {
+        let ran = Ran::from(command.output().unwrap());
+        assert_eq!(ran.status, Some(0), "{ran:?}");
+        ran.out.trim().rsplit("objects/").next().unwrap().replace('/', "")
+    };
+    let home = tempfile::tempdir().unwrap();
+    let status = Command::new("chown").arg(&user).arg(home.path()).status().unwrap();
+    assert!(status.success());
+    let config = home.path().join("config/quiz");
+    std::fs::create_dir_all(&config).unwrap();
+    std::fs::copy(super::cache().join("tests/quiz/quiz.lock"), config.join("quiz.lock")).unwrap();
+    let quiz = home.path().join("quiz");
+    std::fs::copy(env!("CARGO_BIN_EXE_quiz"), &quiz).unwrap();
+    let mut as_user = Command::new("runuser");
+    as_user.args(["-u", &user, "--", "env", "-i", "PATH=/usr/bin:/bin:/usr/sbin:/sbin"]);
+    as_user.arg(format!("HOME={}", home.path().display()));
+    as_user.arg(format!("XDG_CONFIG_HOME={}", home.path().join("config").display()));
+    as_user.arg(quiz).args(["build", "rootfs"]).current_dir(home.path());
+    let root = tempfile::tempdir().unwrap();
+    let mine = digest(real.command(&["build", "rootfs"]).env("QUIZ_CACHE_DIR", root.path()));
+    assert_eq!(digest(&mut as_user), mine);
+}

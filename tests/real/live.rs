@@ -1,0 +1,163 @@
+//! What a run brings back: output, exit status, files, a terminal, and every byte of a stream.
+
+use super::Real;
+use crate::project::Ran;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+#[test]
+fn uname_comes_back_and_the_second_run_only_boots() {
+    let real = Real::new();
+    let ran = real.run(&["up", "--", "uname", "-a"]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    assert!(ran.out.starts_with("Linux quiz ") && ran.out.ends_with("GNU/Linux\n"), "{ran:?}");
+    let again = real.run(&["up", "--", "uname", "-a"]);
+    assert_eq!((again.count("Made"), again.count("Making")), (0, 0), "{again:?}");
+    assert_eq!(again.out, ran.out);
+}
+
+#[test]
+fn exit_statuses_are_the_programs_own() {
+    let real = Real::new();
+    for (script, status) in [("exit 0", 0), ("exit 7", 7), ("exit 255", 255), ("kill -9 $$", 137), ("kill -15 $$", 143)]
+    {
+        let ran = real.sh(script);
+        assert_eq!(ran.status, Some(status), "{script}: {ran:?}");
+    }
+    assert_eq!(real.run(&["up", "--", "no-such-program"]).status, Some(127));
+    assert_eq!(real.run(&["up", "--", "/etc/hostname"]).status, Some(126));
+}
+
+#[test]
+fn streams_are_apart_and_binary_clean() {
+    let real = Real::new();
+    let output =
+        real.command(&["up", "--", "sh", "-c", "printf 'a\\000\\377\\r\\nb'; printf 'c\\r\\n' >&2"]).output().unwrap();
+    assert_eq!(output.stdout, b"a\0\xff\r\nb");
+    assert!(output.stderr.ends_with(b"c\r\n"), "{:?}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_hundred_megabytes_go_through_cat_and_come_back_the_same() {
+    let real = Real::new();
+    // Every block differs, so that a lost, doubled or moved one shows.
+    let data: Vec<u8> = (0_u32..25_000_000).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let mut child = real.command(&["up", "--", "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let output = std::thread::scope(|scope| {
+        let data = &data;
+        scope.spawn(move || stdin.write_all(data).unwrap());
+        child.wait_with_output().unwrap()
+    });
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.stdout.len(), data.len());
+    assert!(output.stdout == data, "the bytes differ");
+}
+
+#[test]
+fn shared_is_the_hosts_folder_and_out_comes_back() {
+    let real = Real::new();
+    real.0.write(".quiz/shared/question", "6 * 7\n");
+    let ran = real.sh("echo $(( $(cat /shared/question) )) >/shared/answer; echo kept >/out/result");
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let read = |path: &str| std::fs::read_to_string(real.0.dir().join(path)).unwrap();
+    assert_eq!(read(".quiz/shared/answer"), "42\n");
+    assert_eq!(std::fs::read_to_string(real.run_folder().join("out/result")).unwrap(), "kept\n");
+    assert!(read(".quiz/.gitignore").starts_with("*\n"));
+}
+
+#[test]
+fn the_root_is_fresh_and_writable_each_time() {
+    let real = Real::new();
+    let script = "test ! -e /usr/mark && touch /usr/mark /etc/mark /root/mark && mount | grep -q '^overlay on / '";
+    assert_eq!(real.sh(script).status, Some(0));
+    assert_eq!(real.sh(script).status, Some(0));
+}
+
+#[test]
+fn on_a_terminal_the_program_has_one_of_the_right_size() {
+    let real = Real::new();
+    let quiz = env!("CARGO_BIN_EXE_quiz");
+    let inner = format!("stty rows 33 cols 111; {quiz} up -- sh -c 'tty; stty size; exit 5'");
+    let template = real.command(&[]);
+    let mut command = Command::new("script");
+    command.args(["-q", "-e", "-c", &inner, "/dev/null"]).current_dir(real.0.dir()).env_clear();
+    for (name, value) in template.get_envs() {
+        command.env(name, value.unwrap());
+    }
+    let ran = Ran::from(command.env("TERM", "xterm").stdin(Stdio::null()).output().unwrap());
+    assert_eq!(ran.status, Some(5), "{ran:?}");
+    assert!(ran.out.contains("/dev/pts/0") && ran.out.contains("33 111"), "{ran:?}");
+}
+
+#[test]
+fn kernel_messages_go_to_the_log_and_with_kmsg_among_the_output() {
+    let real = Real::new();
+    let script = "echo '<4>hello from the kernel' >/dev/kmsg; sleep 0.3";
+    let plain = real.sh(script);
+    assert_eq!((plain.status, plain.count("hello from the kernel")), (Some(0), 0), "{plain:?}");
+    let log = std::fs::read_to_string(real.run_folder().join("console.log")).unwrap();
+    assert!(log.contains("hello from the kernel"), "{log}");
+    let shown = real.run(&["up", "--kmsg", "--", "sh", "-c", script]);
+    assert_eq!((shown.status, shown.count("hello from the kernel")), (Some(0), 1), "{shown:?}");
+}
+
+#[test]
+fn machines_at_the_same_time_do_not_meet() {
+    let real = Real::new();
+    let runs: Vec<_> = (0..3)
+        .map(|n| {
+            let script = format!("echo {n} >/out/me; cat; sleep 1; cat /out/me");
+            real.command(&["up", "--", "sh", "-c", &script])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    for (n, child) in runs.into_iter().enumerate() {
+        let ran = Ran::from(child.wait_with_output().unwrap());
+        assert_eq!((ran.status, ran.out), (Some(0), format!("{n}\n")), "{}", ran.err);
+    }
+    assert!(real.run_folder().ends_with("3"));
+}
+
+#[test]
+fn the_machine_is_as_asked_for() {
+    let real = Real::new();
+    let words = ["up", "-m", "768M", "--cpus", "1", "--append", "quiz.test=1", "--", "sh", "-c"];
+    let ran = real.run(&[&words[..], &["nproc; grep MemTotal /proc/meminfo; cat /proc/cmdline"]].concat());
+    let mut lines = ran.out.lines();
+    assert_eq!(lines.next(), Some("1"), "{ran:?}");
+    let memory: u64 = lines.next().unwrap().split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert!((650_000..786_432).contains(&memory), "{memory} kB");
+    assert!(lines.next().unwrap().split_whitespace().any(|word| word == "quiz.test=1"));
+}
+
+#[test]
+fn a_dry_run_prints_the_command_and_starts_no_process() {
+    let real = Real::new();
+    let ran = real.run(&["up", "--dry-run", "--", "true"]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    assert!(ran.out.starts_with("qemu-system-x86_64 ") || ran.out.contains("/qemu-system-x86_64 "), "{}", ran.out);
+    let template = real.command(&[]);
+    let mut command = Command::new("strace");
+    command.args([
+        "-f",
+        "-qq",
+        "-e",
+        "trace=execve,execveat",
+        env!("CARGO_BIN_EXE_quiz"),
+        "up",
+        "--dry-run",
+        "--",
+        "true",
+    ]);
+    command.current_dir(real.0.dir()).env_clear();
+    for (name, value) in template.get_envs() {
+        command.env(name, value.unwrap());
+    }
+    let traced = Ran::from(command.output().unwrap());
+    assert_eq!(traced.status, Some(0), "{traced:?}");
+    assert_eq!(traced.count("exec"), 1, "only quiz itself: {traced:?}");
+}

@@ -1,0 +1,75 @@
+//! The real thing: a kernel, a root and machines. Uses quiz's own cache, so that only the first run takes minutes.
+//!
+//! Where a machine cannot be booted these fail; they never skip.
+
+mod die;
+mod full;
+mod live;
+
+use crate::project::{Project, Ran};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The cache that quiz itself would use. The locks of the test projects lie in one folder of it, so that all tests agree on
+/// the exact versions without each asking the network.
+fn cache() -> PathBuf {
+    let var = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    var("QUIZ_CACHE_DIR")
+        .or_else(|| var("XDG_CACHE_HOME").map(|dir| dir.join("quiz")))
+        .or_else(|| var("HOME").map(|home| home.join(".cache/quiz")))
+        .expect("HOME is set")
+}
+
+/// A project that uses the real cache.
+struct Real(Project);
+
+impl Real {
+    fn new() -> Self {
+        static BUILT: OnceLock<()> = OnceLock::new();
+        let real = Self(Project::new());
+        // The first one builds; the others wait here instead of each drawing its own progress.
+        BUILT.get_or_init(|| {
+            let status = real.command(&["build"]).stdout(std::process::Stdio::null()).status().unwrap();
+            assert!(status.success(), "the image was not built: {status}");
+        });
+        real
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.0.command(args);
+        command.env("QUIZ_CACHE_DIR", cache()).env("XDG_CONFIG_HOME", cache().join("tests"));
+        for name in ["http_proxy", "https_proxy", "no_proxy"] {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        Ran::from(self.command(args).output().unwrap())
+    }
+
+    /// `quiz up -- sh -c SCRIPT`.
+    fn sh(&self, script: &str) -> Ran {
+        self.run(&["up", "--", "sh", "-c", script])
+    }
+
+    /// The folder of the newest run.
+    fn run_folder(&self) -> PathBuf {
+        let runs = self.0.dir().join(".quiz/runs");
+        let entries = std::fs::read_dir(&runs).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        let newest = entries.filter_map(|name| name.parse::<u64>().ok()).max().unwrap();
+        runs.join(newest.to_string())
+    }
+
+    /// The process ids of the machines that belong to this project.
+    fn machines(&self) -> Vec<u32> {
+        let dir = self.0.dir().display().to_string();
+        let output = Command::new("ps").args(["-eo", "pid,args", "-ww"]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let ours = text.lines().filter(|line| line.contains("qemu-system") && line.contains(&dir));
+        ours.map(|line| line.split_whitespace().next().unwrap().parse().unwrap()).collect()
+    }
+}

@@ -1,0 +1,32 @@
+// What a developer's module may do to the machine, by parameter.
+#include <linux/irqflags.h>
+#include <linux/module.h>
+
+static char *what = "greet";
+module_param(what, charp, 0);
+
+static noinline void quiz_test_oops(int *where)
+{
+	WRITE_ONCE(*where, 1);
+}
+
+static int __init quiz_test_init(void)
+{
+	pr_info("t: hello\n");
+	if (!strcmp(what, "oops"))
+		quiz_test_oops(NULL);
+	if (!strcmp(what, "hang")) {
+		local_irq_disable();
+		for (;;)
+			cpu_relax();
+	}
+	return 0;
+}
+
+static void __exit quiz_test_exit(void)
+{
+}
+
+module_init(quiz_test_init);
+module_exit(quiz_test_exit);
+MODULE_LICENSE("GPL");

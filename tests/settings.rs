@@ -1,0 +1,76 @@
+//! What wrong input gets: the place, the right word, and exit status 2 (125 of `up`, which bisect takes as "skip").
+
+use crate::project::Project;
+
+#[test]
+fn a_wrong_key_is_shown_with_its_place_and_the_nearest_right_one() {
+    let project = Project::new();
+    let file = project.write("quiz.toml", "[kernel]\nversoin = \"6.1\"\n");
+    let ran = project.run(&["config"]);
+    assert_eq!(ran.status, Some(2));
+    ran.says(&[
+        &format!("{}:2:1: there is no setting `kernel.versoin`", file.display()),
+        "did you mean `kernel.version`?",
+    ]);
+    assert_eq!(project.run(&["up", "--", "true"]).status, Some(125));
+}
+
+#[test]
+fn config_shows_each_value_and_where_it_comes_from() {
+    let project = Project::new();
+    let file = project.write("quiz.toml", "[machine]\nmemory = \"2G\"\n");
+    let mut command = project.command(&["--kernel", "6.1.170", "config"]);
+    let output = command.env("QUIZ_MACHINE_CPUS", "3").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    assert!(line("machine.memory = \"2G\"").ends_with(&format!("# {}:2", file.display())), "{text}");
+    assert!(line("machine.cpus = 3").ends_with("# QUIZ_MACHINE_CPUS"));
+    assert!(line("kernel.version = \"6.1.170\"").ends_with("# --kernel"));
+    assert!(line("rootfs.suite = \"\"").ends_with("# default"));
+}
+
+#[test]
+fn a_recipe_with_an_unknown_field_names_file_line_and_column() {
+    let project = Project::new();
+    project.recipe("t-one", "[outputs]\nout = \"file\"\n[needz]\nuids = true\n", "true\n");
+    let ran = project.run(&["build", "t-one"]);
+    assert_eq!(ran.status, Some(2));
+    ran.says(&["t-one/recipe.toml:6:2: unknown field `needz`", "did you mean `needs`?"]);
+}
+
+#[test]
+fn a_missing_tool_is_found_before_anything_is_built() {
+    let project = Project::new();
+    let out = "[outputs]\nout = \"file\"\n";
+    project.recipe("t-one", out, "echo one >/quiz/out/out\n");
+    let tables = format!(
+        "[inputs]\none = \"t-one\"\n{out}[tools]\nno-such-flex = \"flex\"\n\"/no/such/libelf.h\" = \"libelf-dev\"\n"
+    );
+    project.recipe("t-two", &tables, "true\n");
+    let ran = project.run(&["build", "t-two"]);
+    assert_eq!(ran.status, Some(2));
+    ran.says(&[
+        "no-such-flex (package flex), needed by t-two",
+        "apt-get install --no-install-recommends flex libelf-dev",
+    ]);
+    assert_eq!(ran.count("Making"), 0, "{ran:?}");
+}
+
+#[test]
+fn an_unknown_stage_flag_or_architecture_is_wrong_input() {
+    let project = Project::new();
+    project.run(&["build", "kernle"]).says(&["there is no stage `kernle`", "did you mean `kernel`?"]);
+    assert_eq!(project.run(&["build", "kernle"]).status, Some(2));
+    assert_eq!(project.run(&["--no-such-flag", "graph"]).status, Some(2));
+    assert_eq!(project.run(&["up", "--no-such-flag"]).status, Some(125));
+    project.write("quiz.toml", "arch = \"vax\"\n");
+    project.run(&["graph"]).says(&["quiz cannot build for `vax`", "x86_64"]);
+}
+
+#[test]
+fn without_network_and_without_a_lock_the_way_out_is_said() {
+    let project = Project::new();
+    let ran = project.run(&["--offline", "build", "kernel-source"]);
+    assert_eq!(ran.status, Some(2), "{ran:?}");
+    ran.says(&["quiz.lock", "quiz update"]);
+}

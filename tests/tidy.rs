@@ -1,0 +1,112 @@
+//! Keeps the house: direction of imports, `//!` heads, length of files and functions.
+
+use std::path::{Path, PathBuf};
+
+/// The rooms in the order in which data walks; each may import only those before it.
+const ROOMS: &[&str] = &["error", "event", "source", "load", "graph", "build", "boot", "report", "cli"];
+const FILE_LINES: usize = 400;
+const FUNCTION_LINES: usize = 70;
+
+fn sources(dir: &str) -> Vec<PathBuf> {
+    fn collect(dir: &Path, found: &mut Vec<PathBuf>) {
+        let mut entries: Vec<PathBuf> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+        entries.sort();
+        for path in entries {
+            if path.is_dir() {
+                collect(&path, found);
+            } else if path.extension().is_some_and(|ext| ext == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join(dir), &mut found);
+    assert!(!found.is_empty(), "{dir} has no sources");
+    found
+}
+
+fn all() -> Vec<PathBuf> {
+    ["src", "cache/src", "tests"].iter().flat_map(|dir| sources(dir)).collect()
+}
+
+fn text(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap()
+}
+
+/// The rooms that a line names as `crate::room`.
+fn rooms_named(line: &str) -> impl Iterator<Item = &str> {
+    line.split("crate::").skip(1).map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap())
+}
+
+#[test]
+fn rooms_import_only_the_rooms_before_them() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let rank = |room: &str| ROOMS.iter().position(|r| *r == room);
+    let mut wrong = Vec::new();
+    for path in sources("src") {
+        let relative = path.strip_prefix(&src).unwrap();
+        let room =
+            relative.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned();
+        let Some(own) = rank(&room) else {
+            assert!(["lib", "main"].contains(&room.as_str()), "{} is in no room", path.display());
+            continue;
+        };
+        for (n, line) in text(&path).lines().enumerate() {
+            for named in rooms_named(line) {
+                if rank(named).is_some_and(|other| other > own) {
+                    wrong.push(format!("{}:{}: {room} imports {named}", path.display(), n + 1));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_cache_knows_nothing_of_kernels_and_machines() {
+    for path in sources("cache/src") {
+        let text = text(&path).to_lowercase();
+        for word in ["qemu", "vmlinux", "bubblewrap", "zfs"] {
+            assert!(!text.contains(word), "{} says {word}", path.display());
+        }
+        assert!(!text.contains("process::command"), "{} starts processes", path.display());
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    for path in all() {
+        assert!(text(&path).starts_with("//! "), "{} does not open with //!", path.display());
+    }
+}
+
+#[test]
+fn files_and_functions_stay_short() {
+    let mut long = Vec::new();
+    for path in all() {
+        let text = text(&path);
+        let lines: Vec<&str> = text.lines().collect();
+        if lines.len() >= FILE_LINES {
+            long.push(format!("{} has {} lines", path.display(), lines.len()));
+        }
+        for (start, line) in lines.iter().enumerate() {
+            let code = line.trim_start();
+            let indent = line.len() - code.len();
+            let is_function = code.split("fn ").next().is_some_and(|before| {
+                code.contains("fn ")
+                    && before.split_whitespace().all(|w| {
+                        w.starts_with("pub") || ["const", "unsafe", "extern", "\"C\""].contains(&w) || w.ends_with(')')
+                    })
+            });
+            if !is_function {
+                continue;
+            }
+            let close = format!("{}}}", " ".repeat(indent));
+            let length = lines[start..].iter().position(|l| *l == close).unwrap_or(0);
+            if length >= FUNCTION_LINES {
+                long.push(format!("{}:{}: {} lines: {code}", path.display(), start + 1, length));
+            }
+        }
+    }
+    assert!(long.is_empty(), "{}", long.join("\n"));
+}
