@@ -10,7 +10,7 @@
 //! | inputs | digest of the output they name, filtered to the paths they name |
 //! | profiles that are on, for an input `$profiles` | digest of their files |
 //! | tools | version line, or digest of the file; an optional one that is not there: `missing` |
-//! | the pin of a source stage | versions and checksums, never hosts; the path of the tarball in its package |
+//! | the pin of a source stage | versions and checksums, of git the tree's id, never hosts; the path of the tarball in its package |
 //! | `LAYOUT` | itself: how scripts are run |
 //! | `about`, package names of tools, which setting fills an option | not at all |
 //! | the parameter of a stage such as `layer:work/tree` | not at all: equal inputs give equal results |

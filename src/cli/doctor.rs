@@ -17,11 +17,11 @@ type Check = (String, std::result::Result<String, String>);
 /// Shows all tools and checks; with `install` installs what is missing first. Status 0 if everything is there and works, else 1.
 pub(super) fn run(session: &Session<'_>, with_install: bool, json: bool, style: &Style) -> Result<u8> {
     let graph = session.whole_graph()?;
-    let needed = || build::with_tools(session.needed(&graph), boot::TOOLS);
+    let needed = || Ok(build::with_tools(session.needed(&graph)?, boot::TOOLS));
     if with_install {
-        install(&needed(), session.events)?;
+        install(&needed()?, session.events)?;
     }
-    let needed = needed();
+    let needed = needed()?;
     let mut checks: Vec<Check> = Vec::new();
     if needed.iter().any(|tool| tool.name == "bwrap" && tool.found.is_some()) {
         checks.push(("sandbox".to_owned(), sandbox()));

@@ -98,7 +98,7 @@ fn build_stages(session: &Session<'_>, stages: &[String], install: bool, json: b
     let names: Vec<&str> = if stages.is_empty() { vec![IMAGE] } else { stages.iter().map(String::as_str).collect() };
     let graph = Graph::bind(&session.project, names.iter().copied())?;
     if install {
-        doctor::install(&session.needed(&graph), session.events)?;
+        doctor::install(&session.needed(&graph)?, session.events)?;
     }
     let wanted = names.iter().map(|name| graph.find(name)).collect::<Result<Vec<_>>>()?;
     let known = session.build(&graph, &wanted, false)?;
@@ -123,6 +123,11 @@ fn update(session: &Session<'_>, entries: &[String]) -> Result<()> {
         );
     }
     for w in wishes.iter().filter(|w| entries.is_empty() || entries.iter().any(|entry| entry == w.wish.entry())) {
+        if let Some(dir) = w.wish.dir() {
+            let message = format!("{} is the folder {}: there is nothing to pin", w.wish.entry(), dir.display());
+            (session.events)(Event::Note { message });
+            continue;
+        }
         let before = source::Lock::read(&w.lock)?.get(&w.wish).cloned();
         let pin = source::resolve(w.spec, &w.wish, &session.source, session.events)?;
         let moved = before.as_ref() != Some(&pin);

@@ -5,10 +5,10 @@ use crate::build::{self, Context, Known, Needed, State, Tools};
 use crate::error::{Error, Result};
 use crate::event::Events;
 use crate::graph::{Graph, NodeIndex};
-use crate::load::{Project, Value};
+use crate::load::{Origin, Project, Value};
 use crate::source::{self, Pin, Spec, Wish};
 use quiz_cache::Cache;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// The architectures that quiz has recipes and a qemu for.
@@ -48,8 +48,13 @@ impl<'a> Session<'a> {
                 .because(e)
                 .hint("QUIZ_CACHE_DIR sets another place")
         })?;
-        let source =
-            source::Context { cache: cache.root().join("source"), arch: arch.to_owned(), offline: cli.global.offline };
+        let source = source::Context {
+            cache: cache.root().join("source"),
+            arch: arch.to_owned(),
+            offline: cli.global.offline,
+            base: project.dir.clone(),
+            start,
+        };
         Ok(Self { project, cache, source, events })
     }
 
@@ -72,9 +77,13 @@ impl<'a> Session<'a> {
         Graph::bind(&self.project, [name])
     }
 
-    /// The tools that the stages of this graph need, and quiz's own.
-    pub fn needed(&self, graph: &Graph) -> Vec<Needed> {
-        build::needed(graph.order().into_iter().map(|id| &graph.stage(id).recipe))
+    /// The tools that the stages of this graph need, those that bring their sources, and quiz's own.
+    pub fn needed(&self, graph: &Graph) -> Result<Vec<Needed>> {
+        let needed = build::needed(graph.order().into_iter().map(|id| &graph.stage(id).recipe));
+        let wishes = self.wishes(graph)?;
+        let tools: BTreeSet<_> = wishes.iter().flat_map(|w| w.wish.tools()).copied().collect();
+        let new: Vec<_> = tools.into_iter().filter(|(name, _)| !needed.iter().any(|n| n.name == *name)).collect();
+        Ok(build::with_tools(needed, &new))
     }
 
     /// Where it is remembered whether KVM works here.
@@ -97,12 +106,23 @@ impl<'a> Session<'a> {
                 };
                 (name.clone(), list)
             });
-            let wish = Wish::new(spec, &options.collect(), &self.source)?;
             let own = |name: &String| format!("recipe.{}.{name}", stage.recipe.name);
             let keys = stage.recipe.options.iter().map(|(name, o)| o.setting.clone().unwrap_or_else(|| own(name)));
+            let wish = Wish::new(spec, &options.collect(), &self.source);
+            let wish = wish.map_err(|error| keys.clone().fold(error, |error, key| self.asked_by(error, &key)))?;
             wishes.push(SourceWish { id, spec, wish, lock: self.project.lock_path(keys) });
         }
         Ok(wishes)
+    }
+
+    /// The error with the place where a setting was set, if anybody did.
+    fn asked_by(&self, error: Error, key: &str) -> Error {
+        match self.project.settings.get(key) {
+            Some(set) if set.origin != Origin::Default => {
+                error.hint(format!("asked for by {key} = {} ({})", set.value, set.origin))
+            }
+            _ => error,
+        }
     }
 
     /// What would be done: the walk without making anything, without resolving anything.
@@ -119,9 +139,14 @@ impl<'a> Session<'a> {
     /// Pins what moves, then makes what is missing of the wanted stages; see [`build::build`].
     pub fn build(&self, graph: &Graph, wanted: &[NodeIndex], inputs: bool) -> Result<Known> {
         // Before anything is fetched: a missing tool found after minutes is the worst time to find it.
-        build::require(&self.needed(graph))?;
+        build::require(&self.needed(graph)?)?;
         let mut pins = BTreeMap::new();
         for w in self.wishes(graph)? {
+            if let Some(dir) = w.wish.dir() {
+                return Err(Error::input(format!("{}: building from a folder does not work yet", w.wish.entry()))
+                    .detail(format!("the folder is {}", dir.display()))
+                    .hint("another source does: quiz config shows the settings"));
+            }
             pins.insert(w.id, source::pinned(w.spec, &w.wish, &w.lock, &self.source, self.events)?);
         }
         let ctx = self.context(graph, pins)?;
@@ -129,7 +154,7 @@ impl<'a> Session<'a> {
     }
 
     fn context<'g>(&'g self, graph: &'g Graph, pins: BTreeMap<NodeIndex, Pin>) -> Result<Context<'g>> {
-        let tools = Tools::identify(&self.needed(graph), &self.cache)?;
+        let tools = Tools::identify(&self.needed(graph)?, &self.cache)?;
         Context::new(&self.project, graph, &self.cache, tools, pins, self.source.clone(), self.events)
     }
 }

@@ -21,11 +21,11 @@ const OUT: &str = "out";
 
 pub(super) fn run(session: &Session<'_>, up: &Up) -> Result<u8> {
     let graph = Graph::bind(&session.project, [IMAGE])?;
-    let needed = || build::with_tools(session.needed(&graph), boot::TOOLS);
+    let needed = || Ok(build::with_tools(session.needed(&graph)?, boot::TOOLS));
     if up.install {
-        doctor::install(&needed(), session.events)?;
+        doctor::install(&needed()?, session.events)?;
     }
-    build::require(&needed())?;
+    build::require(&needed()?)?;
     let settings = &session.project.settings;
     let memory = memory(settings.text("machine.memory"))?;
     let cpus = count("machine.cpus", settings.number("machine.cpus"))?;

@@ -39,7 +39,30 @@ impl Ran {
 impl<'a> Apt<'a> {
     /// Opens the state for `suite` and `arch` (Debian's word), and waits while another process has it.
     pub(super) fn open(suite: &str, arch: &str, ctx: &Context, events: Events<'a>) -> Result<Self> {
-        let folder = ctx.cache.join("apt").join(format!("{suite}-{arch}"));
+        Self::open_at(&format!("{suite}-{arch}"), suite, arch, None, ctx, events)
+    }
+
+    /// The same for source packages, a state of its own: their lists are long, and nothing else needs them. Of the places that
+    /// have `main` also `component` is looked at.
+    pub(super) fn open_sources(
+        suite: &str,
+        arch: &str,
+        component: &str,
+        ctx: &Context,
+        events: Events<'a>,
+    ) -> Result<Self> {
+        Self::open_at(&format!("{suite}-{arch}-src"), suite, arch, Some(component), ctx, events)
+    }
+
+    fn open_at(
+        name: &str,
+        suite: &str,
+        arch: &str,
+        component: Option<&str>,
+        ctx: &Context,
+        events: Events<'a>,
+    ) -> Result<Self> {
+        let folder = ctx.cache.join("apt").join(name);
         let broken =
             |e: io::Error| Error::build(format!("cannot prepare apt's folder {}", folder.display())).because(e);
         for name in ["lists/partial", "archives/partial", "sources.list.d", "download"] {
@@ -50,7 +73,8 @@ impl<'a> Apt<'a> {
             events(Event::Note { message: "waiting for the apt of another quiz".to_owned() });
             lock.lock().map_err(broken)?;
         }
-        let chosen = sources::choose(&sources::read(Path::new("/etc/apt"))?, suite, host_suite().ok().as_deref())?;
+        let all = sources::read(Path::new("/etc/apt"))?;
+        let chosen = sources::choose(&all, suite, host_suite().ok().as_deref(), component)?;
         let files = [
             ("status", String::new()),
             ("sources.list", chosen.lines),
@@ -75,7 +99,8 @@ impl<'a> Apt<'a> {
         }
         let lists = fs::read_dir(self.folder.join("lists"))
             .map_err(|e| Error::build("cannot read apt's package lists").because(e))?;
-        let have = lists.flatten().any(|f| f.file_name().to_string_lossy().contains("_Packages"));
+        let is_list = |name: &str| name.contains("_Packages") || name.contains("_Sources");
+        let have = lists.flatten().any(|f| is_list(&f.file_name().to_string_lossy()));
         let details: Vec<&str> = ran.complaints().collect();
         if !have {
             let error = Error::build(format!("apt has no package lists of {}, and could not get them", self.suite));
@@ -118,34 +143,49 @@ impl<'a> Apt<'a> {
         self.check_offered(packages, &exact, entry)?;
         let total = packages.iter().map(|p| p.size).sum();
         let what = if let [one] = packages { one.name.clone() } else { format!("{} packages", packages.len()) };
+        self.get("download", ["--".to_owned()].into_iter().chain(exact), &what, total)?;
+        packages
+            .iter()
+            .map(|p| self.checked(&parse::file_name(p), &p.sha256, &format!("{} {}", p.name, p.version)))
+            .collect()
+    }
+
+    /// Downloads a source package, checks each file against its pinned sum, and gives their paths in the same order.
+    pub(super) fn download_source(&self, pin: &super::DscPin) -> Result<Vec<PathBuf>> {
+        let what = format!("{} {}", pin.name, pin.version);
+        let total = pin.files.iter().map(|f| f.size).sum();
+        let exact = format!("{}={}", pin.name, pin.version);
+        self.get("source", ["--download-only".into(), "--only-source".into(), "--".into(), exact], &what, total)?;
+        pin.files.iter().map(|f| self.checked(&f.name, &f.sha256, &format!("{} of {what}", f.name))).collect()
+    }
+
+    /// Runs a command of apt-get that downloads `total` bytes into the download folder, and shows how far it is.
+    fn get(&self, command: &str, args: impl IntoIterator<Item = String>, what: &str, total: u64) -> Result<()> {
         let tell = |line: &str| {
             if let Some(done) = parse::progress(line, total) {
-                (self.events)(Event::Download { what: what.clone(), done, total: Some(total) });
+                (self.events)(Event::Download { what: what.to_owned(), done, total: Some(total) });
             }
         };
-        let options = ["download", "-o", "APT::Status-Fd=1", "--"];
-        let ran = self.watch("apt-get", options.into_iter().chain(exact.iter().map(String::as_str)), &tell)?;
-        if !ran.ok {
-            let error = Error::build(format!("apt could not download {what} of {}", self.suite));
-            return Err(ran.complaints().fold(error, Error::detail));
+        let options = [command, "-o", "APT::Status-Fd=1"].map(str::to_owned);
+        let ran = self.watch("apt-get", options.into_iter().chain(args), &tell)?;
+        if ran.ok {
+            return Ok(());
         }
-        let folder = self.folder.join("download");
-        let mut paths = Vec::new();
-        for package in packages {
-            let path = folder.join(parse::file_name(package));
-            let sum = super::download::sha256_of(&path)
-                .map_err(|e| Error::build(format!("cannot read {}", path.display())).because(e))?;
-            if sum != package.sha256 {
-                let _ = fs::remove_file(&path);
-                return Err(super::download::wrong_sum(
-                    &format!("{} {}", package.name, package.version),
-                    &package.sha256,
-                    &sum,
-                ));
-            }
-            paths.push(path);
+        let error = Error::build(format!("apt could not download {what} of {}", self.suite));
+        Err(ran.complaints().fold(error, Error::detail))
+    }
+
+    /// The path of a downloaded file whose sum is right.
+    fn checked(&self, name: &str, sha256: &str, what: &str) -> Result<PathBuf> {
+        let path = self.folder.join("download").join(name);
+        let sum = super::download::sha256_of(&path)
+            .map_err(|e| Error::build(format!("cannot read {}", path.display())).because(e))?;
+        if sum == sha256 {
+            return Ok(path);
         }
-        Ok(paths)
+        // It is in the way of the right one, whether it can be removed or not.
+        let _ = fs::remove_file(&path);
+        Err(super::download::wrong_sum(what, sha256, &sum))
     }
 
     /// Whether the lists have the pinned packages with the pinned sums; updates the lists if not.
@@ -267,6 +307,13 @@ Acquire::IndexTargets::deb::Packages {{
   flatMetaKey "Packages";
   ShortDescription "Packages";
   Description "$(RELEASE)/$(COMPONENT) $(ARCHITECTURE) Packages";
+  Optional "0";
+}};
+Acquire::IndexTargets::deb-src::Sources {{
+  MetaKey "$(COMPONENT)/source/Sources";
+  flatMetaKey "Sources";
+  ShortDescription "Sources";
+  Description "$(RELEASE)/$(COMPONENT) Sources";
   Optional "0";
 }};
 Dir::State "{folder}";

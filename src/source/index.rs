@@ -3,7 +3,8 @@
 //! The list comes over https; that it may be signed as well is not looked at.
 
 use super::download::{Patience, Wanted, download, text};
-use super::spec::{Spec, UrlSpec};
+use super::release::{Release, ReleaseKind};
+use super::spec::{Releases, Spec, UrlSpec};
 use super::unpack::{Limits, unpack};
 use super::{Context, Pin, UrlPin, version};
 use crate::error::{Error, Result};
@@ -26,7 +27,12 @@ pub(super) fn resolve(spec: &Spec, wanted: &str, ctx: &Context, events: Events) 
     let list = text(&format!("{index}{}", urls.sums), &folder(ctx), events)?;
     let there = listed(&list, urls);
     let versions: Vec<&str> = there.iter().map(|(version, _)| *version).collect();
-    let newest = version::newest(wanted, versions.iter().copied());
+    // By the grammar of Linux 6.1.0 is the tarball 6.1, while 6.1 is the newest of the series.
+    let exact = spec.releases.and_then(|Releases::Linux| Release::parse(wanted));
+    let newest = match exact.filter(|release| release.kind != ReleaseKind::Series).map(|release| release.source()) {
+        Some(source) => versions.iter().copied().find(|version| *version == source),
+        None => version::newest(wanted, versions.iter().copied()),
+    };
     let Some((version, sha256)) = newest.and_then(|newest| there.iter().find(|(version, _)| *version == newest)) else {
         return Err(version::unknown(&spec.entry, wanted, &versions));
     };

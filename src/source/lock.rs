@@ -1,7 +1,7 @@
 //! quiz.lock: what every wish was pinned to. Sorted, stable text that merges well; written whole and atomically, under a lock
 //! beside it, so that two processes keep each other's entries. Knows nothing of how pins are found.
 
-use super::pin::{Package, Pin};
+use super::pin::{DscFile, Package, Pin};
 use super::wish::Wish;
 use crate::error::{Error, Result};
 use serde::Deserialize;
@@ -84,10 +84,15 @@ impl Lock {
         let mut pins = BTreeMap::new();
         for Entry { entry, wanted, is } in parsed.pin {
             let name = format!("`{entry}` `{wanted}`");
-            if let Some(sum) =
-                sums(&is).find(|s| s.len() != 64 || !s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
-            {
+            let hex = |s: &str| s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+            if let Some(sum) = sums(&is).find(|s| s.len() != 64 || !hex(s)) {
                 return Err(wrong(path.display().to_string(), &format!("{name}: not a sha256: `{sum}`")));
+            }
+            if let Pin::Git(pin) = &is
+                && let Some(id) =
+                    [&pin.commit, &pin.tree].into_iter().find(|id| ![40, 64].contains(&id.len()) || !hex(id))
+            {
+                return Err(wrong(path.display().to_string(), &format!("{name}: not an object id: `{id}`")));
             }
             if pins.insert((entry, wanted), is).is_some() {
                 return Err(wrong(path.display().to_string(), &format!("{name} is there twice")));
@@ -120,6 +125,23 @@ impl Lock {
                         let _ = writeln!(text, "  {},", package(p));
                     }
                     text.push_str("]\n");
+                }
+                Pin::Dsc(p) => {
+                    let (name, version) = (quoted(&p.name), quoted(&p.version));
+                    let _ = writeln!(text, "is.dsc.name = {name}\nis.dsc.version = {version}\nis.dsc.files = [");
+                    for DscFile { name, sha256, size } in &p.files {
+                        let (name, sum) = (quoted(name), quoted(sha256));
+                        let _ = writeln!(text, "  {{ name = {name}, sha256 = {sum}, size = {size} }},");
+                    }
+                    text.push_str("]\n");
+                }
+                Pin::Git(p) => {
+                    let [repository, name, commit, tree] =
+                        [&p.repository, &p.name, &p.commit, &p.tree].map(|t| quoted(t));
+                    let _ = writeln!(
+                        text,
+                        "is.git = {{ repository = {repository}, name = {name}, commit = {commit}, tree = {tree} }}"
+                    );
                 }
             }
         }
@@ -187,6 +209,8 @@ fn sums(pin: &Pin) -> Box<dyn Iterator<Item = &str> + '_> {
         Pin::Package(p) => Box::new(std::iter::once(p.sha256.as_str())),
         Pin::Url(p) => Box::new(std::iter::once(p.sha256.as_str())),
         Pin::Packages(p) => Box::new(p.packages.iter().map(|p| p.sha256.as_str())),
+        Pin::Dsc(p) => Box::new(p.files.iter().map(|f| f.sha256.as_str())),
+        Pin::Git(_) => Box::new(std::iter::empty()),
     }
 }
 

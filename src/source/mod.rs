@@ -1,24 +1,31 @@
 //! Sources that come from outside: what is asked for ([`Wish`]), what exactly that is ([`Pin`], kept in quiz.lock), and how it
 //! is brought here.
 //!
-//! Two functions go to the network: [`resolve`] asks what is newest, [`fetch`] brings the pinned bytes and nothing else. Knows no
+//! Two functions go to the network: [`resolve`] asks what is newest, [`fetch`] brings the pinned bytes and nothing else. A folder
+//! that people edit is never pinned; [`worktree`] says which of its files are source. Knows no
 //! stage, no cache key and no recipe by name: a recipe's `[source]` table ([`Spec`]) says where to look.
 
 mod apt;
 mod deb;
 mod debian;
 mod download;
+mod dsc;
+mod git;
 mod index;
 mod lock;
+mod origin;
 mod packages;
 mod pin;
+mod release;
 mod spec;
 mod unpack;
 mod version;
 mod wish;
+pub mod worktree;
 
 pub use lock::{Lock, add, replace};
-pub use pin::{Package, PackagePin, PackagesPin, Pin, UrlPin};
+pub use pin::{DscFile, DscPin, GitPin, Package, PackagePin, PackagesPin, Pin, UrlPin};
+pub use release::{Release, ReleaseKind};
 pub use spec::Spec;
 pub use unpack::{Limits, unpack};
 pub use wish::Wish;
@@ -36,6 +43,10 @@ pub struct Context {
     pub arch: String,
     /// Never ask the network; what would need it is an error.
     pub offline: bool,
+    /// The folder quiz was run in: a source may be the worktree around it.
+    pub start: PathBuf,
+    /// The project's folder: relative paths in options start there.
+    pub base: PathBuf,
 }
 
 /// The pin of `wish`: from the lock file, or resolved now and written there.
@@ -51,9 +62,9 @@ pub fn pinned(spec: &Spec, wish: &Wish, lock: &Path, ctx: &Context, events: Even
 /// Asks the outside what `wish` stands for today. The only function that asks what is newest.
 ///
 /// # Errors
-/// A version that nobody has lists those that are there; without network the hint says what to type.
+/// A version that nobody has lists those that are there; a folder ([`Wish::dir`]) cannot be pinned; without network the hint says what to type.
 pub fn resolve(spec: &Spec, wish: &Wish, ctx: &Context, events: Events) -> Result<Pin> {
-    if ctx.offline {
+    if ctx.offline && !wish.is_local() {
         return Err(Error::input(format!("`{wish}` is not in quiz.lock, and quiz was told not to use the network"))
             .hint(format!("run once with network, without --offline: quiz update {}", wish.entry())));
     }
@@ -64,7 +75,7 @@ pub fn resolve(spec: &Spec, wish: &Wish, ctx: &Context, events: Events) -> Resul
 ///
 /// `dest` must not exist; its parent must. Every byte is checked against the pinned sha256 before it is unpacked.
 pub fn fetch(spec: &Spec, pin: &Pin, dest: &Path, ctx: &Context, events: Events) -> Result<()> {
-    if ctx.offline {
+    if ctx.offline && !pin.is_local() {
         return Err(Error::input(format!(
             "{} ({pin}) is not in the cache, and quiz was told not to use the network",
             spec.entry
@@ -75,5 +86,7 @@ pub fn fetch(spec: &Spec, pin: &Pin, dest: &Path, ctx: &Context, events: Events)
         Pin::Package(pin) => debian::fetch(spec, pin, dest, ctx, events),
         Pin::Url(pin) => index::fetch(pin, dest, ctx, events),
         Pin::Packages(pin) => packages::fetch(spec, pin, dest, ctx, events),
+        Pin::Dsc(pin) => dsc::fetch(spec, pin, dest, ctx, events),
+        Pin::Git(pin) => git::fetch(spec, pin, dest, ctx, events),
     }
 }

@@ -13,6 +13,10 @@ pub enum Pin {
     Url(UrlPin),
     /// A closed set of Debian packages.
     Packages(PackagesPin),
+    /// One Debian source package.
+    Dsc(DscPin),
+    /// One tree of a git repository.
+    Git(GitPin),
 }
 
 /// One Debian package, as quiz.lock has it.
@@ -58,9 +62,52 @@ pub struct PackagesPin {
     pub packages: Vec<Package>,
 }
 
+/// One Debian source package: name and version say where to find it, the checksums what it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DscPin {
+    /// Name.
+    pub name: String,
+    /// Version with epoch and revision.
+    pub version: String,
+    /// The .dsc, the tarballs and what else belongs to it, sorted.
+    pub files: Vec<DscFile>,
+}
+
+/// One file of a Debian source package.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DscFile {
+    /// Name, without a folder.
+    pub name: String,
+    /// sha256, 64 hex digits.
+    pub sha256: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// One tree of a git repository.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GitPin {
+    /// Address, or absolute path of a local one.
+    pub repository: String,
+    /// How it is called there: a tag, a branch, or a commit.
+    pub name: String,
+    /// The commit's full object id.
+    pub commit: String,
+    /// The full object id of the commit's tree.
+    pub tree: String,
+}
+
 impl Pin {
+    /// It can be brought here without network.
+    pub(super) fn is_local(&self) -> bool {
+        matches!(self, Self::Git(pin) if super::git::is_local(&pin.repository))
+    }
+
     /// What identifies the content, as pairs of name and value in a fixed order: the same pairs, the same bytes.
-    /// Not in it: addresses, sizes, the suite.
+    /// Not in it: addresses, sizes, the suite, and of a git repository all but the tree: two commits may have the same.
     pub fn facts(&self) -> Vec<(String, String)> {
         let package =
             |p: &Package| (format!("package/{}:{}", p.name, p.arch), format!("{} sha256:{}", p.version, p.sha256));
@@ -71,6 +118,14 @@ impl Pin {
                 version.chain([("sha256".to_owned(), p.sha256.clone())]).collect()
             }
             Self::Packages(p) => p.packages.iter().map(package).collect(),
+            Self::Dsc(p) => {
+                let files = p.files.iter().map(|f| (format!("file/{}", f.name), format!("sha256:{}", f.sha256)));
+                [("name".to_owned(), p.name.clone()), ("version".to_owned(), p.version.clone())]
+                    .into_iter()
+                    .chain(files)
+                    .collect()
+            }
+            Self::Git(p) => vec![("tree".to_owned(), p.tree.clone())],
         }
     }
 }
@@ -82,6 +137,9 @@ impl fmt::Display for Pin {
             Self::Url(UrlPin { version: Some(version), .. }) => f.write_str(version),
             Self::Url(p) => f.write_str(&p.url),
             Self::Packages(p) => write!(f, "{} packages of {}", p.packages.len(), p.suite),
+            Self::Dsc(p) => write!(f, "{} {}", p.name, p.version),
+            Self::Git(p) if p.commit.starts_with(&p.name) => write!(f, "{:.12}", p.commit),
+            Self::Git(p) => write!(f, "{} ({:.12})", p.name, p.commit),
         }
     }
 }

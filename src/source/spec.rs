@@ -14,6 +14,66 @@ pub struct Spec {
     pub url: Option<UrlSpec>,
     /// A set of Debian packages with all that they depend on.
     pub packages: Option<PackagesSpec>,
+    /// A Debian source package.
+    pub dsc: Option<DscSpec>,
+    /// A git repository.
+    pub git: Option<GitSpec>,
+    /// A folder that people edit.
+    pub dir: Option<DirSpec>,
+    /// The address of a tarball may be given. With `url` it always may.
+    #[serde(default)]
+    pub address: bool,
+    /// The grammar of its versions; without one they are taken as they are.
+    pub releases: Option<Releases>,
+}
+
+/// A grammar of versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Releases {
+    /// [`super::Release`].
+    Linux,
+}
+
+/// A Debian source package, from the host's own suite.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DscSpec {
+    /// Its name.
+    pub package: String,
+    /// The archive's component that has it: looked at even if the host's package sources name only `main`.
+    pub component: Option<String>,
+}
+
+/// A git repository. The option `repository` takes the place of every address in it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GitSpec {
+    /// Its address.
+    pub repository: String,
+    /// How the release `{version}` is called there, such as "v{version}".
+    pub tag: String,
+    /// Where names are that begin with something else.
+    #[serde(default)]
+    pub other: Vec<OtherSpec>,
+}
+
+/// Another repository, for names that begin with `prefix`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OtherSpec {
+    /// How those names begin.
+    pub prefix: String,
+    /// Its address.
+    pub repository: String,
+}
+
+/// A folder that people edit.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DirSpec {
+    /// The paths by which such a folder is known: it has all of them.
+    pub marks: Vec<String>,
 }
 
 /// Where a Debian package has a tarball. In all texts `{series}` stands for the first two numbers of a version.

@@ -21,6 +21,12 @@ pub fn prefix(version: &str, count: usize) -> &str {
     upstream.match_indices(['.', '-', '~', '+']).nth(count - 1).map_or(upstream, |(at, _)| &upstream[..at])
 }
 
+/// Whether it is a version at all: a digit, and then what Debian versions are made of.
+pub fn is_version(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_digit())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".+~:-".contains(&b))
+}
+
 /// Whether `version` is meant by `wanted`: it is the same, a revision of it, or a member of that series.
 pub fn belongs(wanted: &str, version: &str) -> bool {
     let rest = upstream(version).strip_prefix(wanted);

@@ -1,12 +1,15 @@
 //! Wishes: what the settings ask for, before anybody looked where it is. Knows nothing of the network.
 
+use super::git::run;
+use super::origin::{self, Asked, Origin};
 use super::pin::Pin;
 use super::spec::Spec;
-use super::{Context, apt, debian, index, packages};
+use super::{Context, apt, debian, dsc, git, index, packages, version};
 use crate::error::{Error, Result};
 use crate::event::Events;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 /// What the settings ask for. Its text (`to_string`) is its name in quiz.lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +26,12 @@ enum What {
     Release { version: String },
     /// A tarball by address; the checksum is pinned on first use if the user gave none.
     Address { url: String, sha256: Option<String> },
+    /// "default", a series, or an exact version of a Debian source package.
+    Dsc { version: String },
+    /// "default", a release, a tag, a branch, or a commit; "" is the repository of the spec.
+    Git { version: String, repository: String },
+    /// A folder that people edit. It has all marks, and its path is absolute.
+    Dir { path: PathBuf },
     /// Packages and their dependencies, out of a suite, for an architecture (Debian's word).
     Packages { suite: String, arch: String, names: BTreeSet<String> },
 }
@@ -32,26 +41,60 @@ impl Wish {
     ///
     /// | option | means |
     /// |---|---|
-    /// | `origin` | "debian", "url" or "packages"; by default the first of them that the spec has |
-    /// | `version` | "default", "6.1" (newest of it), "6.1.170" (its newest revision), "6.1.170-3", or an address |
+    /// | `origin` | "debian", "dsc", "url", "git" or "packages", of those that the spec has; "dir" is the worktree quiz runs in; |
+    /// | | a folder (`/…`, `./…`, `../…`, `~/…`), taken as it is whatever `version` says; the address of a tarball |
+    /// | | "" is by itself: an address in `version`; git for a version that only git has; the worktree quiz runs in if |
+    /// | | `version` is "default"; git if there is a `repository`; else the first of those in the order above |
+    /// | `version` | "default", "6.1" (newest of it), "6.1.170" (its newest revision), "6.1.170-3", an address; of git also a tag, |
+    /// | | a branch, a commit; by the spec's grammar ([`super::Release`]) also what `uname -r` says |
     /// | | an address may end with `#sha256=…`; else the sum is pinned on first use |
+    /// | `repository` | takes the place of the spec's git repository: an address or a path |
     /// | `packages` | package names |
     /// | `suite` | where packages come from; "" is the host's own suite |
     pub fn new(spec: &Spec, options: &BTreeMap<String, Vec<String>>, ctx: &Context) -> Result<Self> {
         let one = |name: &str| options.get(name).and_then(|v| v.first()).map_or("", |v| v.trim());
-        let version = one("version");
-        let what = if version.contains("://") {
-            address(version)?
-        } else {
-            named(spec, one("origin"), version, options, ctx)?
+        let version = if one("version").is_empty() { "default" } else { one("version") };
+        let repository = one("repository");
+        let what = match origin::choose(spec, Asked { origin: one("origin"), version, repository }, ctx)? {
+            Origin::Address(address) if spec.address || spec.url.is_some() => tarball(&address)?,
+            Origin::Address(address) => {
+                return Err(Error::input(format!(
+                    "{}: an address was given ({address}), but this source takes none",
+                    spec.entry
+                )));
+            }
+            Origin::Debian => What::Debian { version: plain(spec, version)? },
+            Origin::Dsc => What::Dsc { version: plain(spec, version)? },
+            Origin::Url => What::Release { version: plain(spec, version)? },
+            Origin::Git => git_wish(spec, version, repository, ctx)?,
+            Origin::Packages => packages_wish(spec, options, ctx)?,
+            Origin::Dir(path) => What::Dir { path },
         };
-        if matches!(what, What::Address { .. }) && spec.url.is_none() {
-            return Err(Error::input(format!(
-                "{}: an address was given ({version}), but this source has no origin `url`",
-                spec.entry
-            )));
-        }
         Ok(Self { entry: spec.entry.clone(), what })
+    }
+
+    /// The folder that people edit, if that is what is asked for. It is never pinned: what is in it is looked at each time.
+    pub fn dir(&self) -> Option<&Path> {
+        if let What::Dir { path } = &self.what { Some(path) } else { None }
+    }
+
+    /// The programs that bring it here, each with its Debian package; not those that quiz always needs.
+    pub fn tools(&self) -> &'static [(&'static str, &'static str)] {
+        match &self.what {
+            What::Git { .. } => run::TOOLS,
+            What::Dir { path } if path.join(".git").exists() => run::TOOLS,
+            What::Dsc { .. } => dsc::TOOLS,
+            _ => &[],
+        }
+    }
+
+    /// Resolving it asks no network.
+    pub(super) fn is_local(&self) -> bool {
+        match &self.what {
+            What::Git { repository, .. } => git::is_local(repository),
+            What::Dir { .. } => true,
+            _ => false,
+        }
     }
 
     /// The name of the source in quiz.lock: what `quiz update` takes.
@@ -66,6 +109,11 @@ impl Wish {
             What::Release { version } => index::resolve(spec, version, ctx, events),
             What::Address { url, sha256 } => index::resolve_address(url, sha256.as_deref(), ctx, events),
             What::Packages { suite, arch, names } => packages::resolve(spec, suite, arch, names, ctx, events),
+            What::Dsc { version } => dsc::resolve(spec, version, ctx, events),
+            What::Git { version, repository } => git::resolve(spec, version, repository, ctx, events),
+            What::Dir { path } => {
+                Err(Error::build(format!("{}: the folder {} cannot be pinned", self.entry, path.display())))
+            }
         }
     }
 }
@@ -81,35 +129,52 @@ impl fmt::Display for Wish {
                 write!(f, "{suite} {arch}:")?;
                 names.iter().try_for_each(|name| write!(f, " {name}"))
             }
+            What::Dsc { version } => write!(f, "dsc {version}"),
+            What::Git { version, repository } if repository.is_empty() => write!(f, "git {version}"),
+            What::Git { version, repository } => write!(f, "git {version} of {repository}"),
+            What::Dir { path } => write!(f, "dir {}", path.display()),
         }
     }
 }
 
-fn named(
-    spec: &Spec,
-    origin: &str,
-    version: &str,
-    options: &BTreeMap<String, Vec<String>>,
-    ctx: &Context,
-) -> Result<What> {
-    let there = [("debian", spec.debian.is_some()), ("url", spec.url.is_some()), ("packages", spec.packages.is_some())];
-    let there: Vec<&str> = there.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect();
-    let origin = if origin.is_empty() { there.first().copied().unwrap_or_default() } else { origin };
-    if !there.contains(&origin) {
-        return Err(Error::input(format!("{}: there is no origin `{origin}`", spec.entry))
-            .hint(format!("there is: {}", there.join(", "))));
+/// A version of a package or a tarball.
+fn plain(spec: &Spec, version: &str) -> Result<String> {
+    if version == "default" || version::is_version(version) {
+        return Ok(version.to_owned());
     }
-    if origin == "packages" {
-        return packages_wish(spec, options, ctx);
+    Err(Error::input(format!("{}: `{version}` is not a version", spec.entry)).hint(
+        "write `default`, a series such as 6.1, a version such as 6.1.170 or 6.1.170-3, or the https:// address of a tarball",
+    ))
+}
+
+fn git_wish(spec: &Spec, version: &str, repository: &str, ctx: &Context) -> Result<What> {
+    // gitrevisions(7), without what leads out of a commit: `:path`, ranges. A hyphen at the start would be an option.
+    let good = |text: &str| {
+        !text.starts_with('-') && !text.contains("..") && !text.contains(|c: char| c.is_whitespace() || c.is_control())
+    };
+    if !good(version) || version.contains(':') {
+        return Err(Error::input(format!("{}: `{version}` is no name that git could have", spec.entry))
+            .hint("write a version, a tag, a branch, or a commit"));
     }
-    let version = if version.is_empty() { "default" } else { version };
-    let plain = version.bytes().all(|b| b.is_ascii_alphanumeric() || b".+~:-".contains(&b));
-    if version != "default" && !(plain && version.starts_with(|c: char| c.is_ascii_digit())) {
-        return Err(Error::input(format!("{}: `{version}` is not a version", spec.entry))
-            .hint("write `default`, a series such as 6.1, a version such as 6.1.170 or 6.1.170-3, or the https:// address of a tarball"));
-    }
-    let version = version.to_owned();
-    Ok(if origin == "debian" { What::Debian { version } } else { What::Release { version } })
+    // `host:path` and `user@host:path` are addresses, too.
+    let is_address = repository.split('/').next().is_some_and(|start| start.contains(':'));
+    let repository = match repository {
+        "" => String::new(),
+        given if !is_address || origin::is_place(given) => {
+            let path = origin::place(given, &ctx.base)?;
+            let path = std::fs::canonicalize(&path).map_err(|e| {
+                Error::input(format!("{}: there is no repository {}", spec.entry, path.display())).because(e)
+            })?;
+            path.into_os_string()
+                .into_string()
+                .map_err(|path| Error::input(format!("{}: {} is not UTF-8", spec.entry, path.display())))?
+        }
+        given if given.starts_with('-') || given.contains(char::is_whitespace) => {
+            return Err(Error::input(format!("{}: `{given}` is no address of a repository", spec.entry)));
+        }
+        given => given.to_owned(),
+    };
+    Ok(What::Git { version: version.to_owned(), repository })
 }
 
 fn packages_wish(spec: &Spec, options: &BTreeMap<String, Vec<String>>, ctx: &Context) -> Result<What> {
@@ -133,7 +198,7 @@ fn packages_wish(spec: &Spec, options: &BTreeMap<String, Vec<String>>, ctx: &Con
     Ok(What::Packages { suite, arch: apt::arch(&ctx.arch)?.to_owned(), names })
 }
 
-fn address(text: &str) -> Result<What> {
+fn tarball(text: &str) -> Result<What> {
     let (url, sum) = match text.split_once("#sha256=") {
         Some((url, sum)) => (url, Some(sum.to_ascii_lowercase())),
         None => (text, None),
@@ -159,11 +224,18 @@ mod tests {
 
     fn wish(options: &[(&str, &[&str])]) -> Result<Wish> {
         let text = "entry = \"kernel\"\ndebian = { package = \"l-{series}\", tarball = \"t\" }\n\
-                    url = { index = \"https://example.org/\", file = \"f\", sums = \"s\" }\npackages = {}\n";
+                    url = { index = \"https://example.org/\", file = \"f\", sums = \"s\" }\npackages = {}\n\
+                    dsc = { package = \"l\" }\ngit = { repository = \"r\", tag = \"v{version}\" }\ndir = { marks = [] }\n";
         let spec: Spec = toml::from_str(text).unwrap();
         let list = |values: &[&str]| values.iter().map(|v| (*v).to_owned()).collect();
         let options = options.iter().map(|(name, values)| ((*name).to_owned(), list(values))).collect();
-        let ctx = Context { cache: "/none".into(), arch: "aarch64".into(), offline: true };
+        let ctx = Context {
+            cache: "/none".into(),
+            arch: "aarch64".into(),
+            offline: true,
+            start: "/none".into(),
+            base: "/usr".into(),
+        };
         Wish::new(&spec, &options, &ctx)
     }
 
@@ -177,6 +249,12 @@ mod tests {
             (&[("origin", &["url"]), ("version", &["6.1.170"])], "url 6.1.170"),
             (&[("version", &["https://example.org/x.tar"])], "https://example.org/x.tar"),
             (&[("version", &[&with_sum])], &with_sum.replace('A', "a")),
+            (&[("origin", &["dsc"]), ("version", &["2.1"])], "dsc 2.1"),
+            (&[("version", &["next-20250721"])], "git next-20250721"),
+            (&[("version", &["v6.1"]), ("repository", &["https://e.org/x.git"])], "git v6.1 of https://e.org/x.git"),
+            (&[("version", &["v6.1"]), ("repository", &["x@e.org:x.git"])], "git v6.1 of x@e.org:x.git"),
+            (&[("origin", &["git"]), ("repository", &["../etc"])], "git default of /etc"),
+            (&[("origin", &["../etc"])], "dir /etc"),
             (
                 &[("origin", &["packages"]), ("suite", &["trixie"]), ("packages", &["less", "bash", "", "less"])],
                 "trixie arm64: bash less",
@@ -187,12 +265,38 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_is_never_pinned() {
+        let text = "entry = \"kernel\"\ndir = { marks = [] }\n";
+        let (spec, none) = (toml::from_str(text).unwrap(), std::path::Path::new("/none"));
+        let (cache, start, base) = (none.into(), none.into(), none.into());
+        let ctx = Context { cache, arch: "x86_64".into(), offline: false, start, base };
+        let wish = Wish::new(&spec, &BTreeMap::from([("origin".to_owned(), vec!["/etc".to_owned()])]), &ctx).unwrap();
+        assert_eq!(wish.dir(), Some(Path::new("/etc")));
+        assert!(crate::source::resolve(&spec, &wish, &ctx, &|_| {}).is_err());
+        let offline = Context { offline: true, ..ctx };
+        let error = crate::source::pinned(&spec, &wish, Path::new("/none/quiz.lock"), &offline, &|_| {}).unwrap_err();
+        assert_eq!(error.to_string(), "kernel: the folder /etc cannot be pinned");
+    }
+
+    #[test]
+    fn only_the_tools_of_what_is_asked_for() {
+        let tools = |options| wish(options).unwrap().tools().iter().map(|(name, _)| *name).collect::<Vec<_>>();
+        assert_eq!(tools(&[("version", &["v6.1"])]), ["git"]);
+        assert_eq!(tools(&[("origin", &["dsc"])]), ["dpkg-source"]);
+        assert!(tools(&[]).is_empty() && tools(&[("origin", &["/etc"])]).is_empty());
+    }
+
+    #[test]
     fn what_cannot_be_meant() {
         let packages = |name| wish(&[("origin", &["packages"]), ("suite", &["x"]), ("packages", &[name])]);
         for (wrong, says) in [
-            (wish(&[("origin", &["git"])]), "no origin `git`"),
-            (wish(&[("version", &["six"])]), "`six` is not a version"),
-            (wish(&[("version", &["6.1/../x"])]), "is not a version"),
+            (wish(&[("origin", &["gti"])]), "no origin `gti`"),
+            (wish(&[("origin", &["git"]), ("version", &["--upload-pack=x"])]), "no name that git could have"),
+            (wish(&[("origin", &["git"]), ("version", &["master:init"])]), "no name that git could have"),
+            (wish(&[("repository", &["-x:y"])]), "no address of a repository"),
+            (wish(&[("repository", &["/nowhere/at/all"])]), "there is no repository /nowhere/at/all"),
+            (wish(&[("origin", &["debian"]), ("version", &["six"])]), "`six` is not a version"),
+            (wish(&[("origin", &["url"]), ("version", &["6.1/../x"])]), "is not a version"),
             (wish(&[("version", &["http://example.org/x.tar"])]), "only with a checksum"),
             (wish(&[("version", &["ftp://example.org/x.tar"])]), "only https"),
             (wish(&[("version", &["https://example.org/x#sha256=12"])]), "64 hex digits"),

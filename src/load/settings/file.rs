@@ -68,7 +68,10 @@ impl Reader<'_> {
 
     fn unknown(&self, name: &str, span: &Range<usize>) -> Error {
         let error = self.wrong(span, &format!("there is no setting `{name}`"));
-        match nearest(name, self.types.keys().map(String::as_str).chain(["kernel", "rootfs", "machine", "build"])) {
+        match nearest(
+            name,
+            self.types.keys().map(String::as_str).chain(["kernel", "rootfs", "machine", "build", "zfs"]),
+        ) {
             Some(near) => error.hint(format!("did you mean `{near}`?")),
             None => error.hint("`quiz config` lists the settings"),
         }

@@ -94,8 +94,13 @@ pub const SCHEMA: &[SchemaEntry] = &[
     entry("arch", Default::Text(std::env::consts::ARCH), "architecture of the guest"),
     entry("build.jobs", Default::Number(0), "compilers at once over all stages; 0 = one per core"),
     entry("kernel.config", Default::List, "lines added to the kernel config, such as CONFIG_KASAN=y"),
-    entry("kernel.source", Default::Text("debian"), "where the kernel source comes from: debian or url"),
-    entry("kernel.version", Default::Text("default"), "series (6.1), exact version (6.1.170), URL, or default"),
+    entry("kernel.repository", Default::Text(""), "git repository of the kernel, URL or path; empty = git.kernel.org"),
+    entry("kernel.source", Default::Text(""), "debian, url, git, dir, a folder, or an URL; empty = by itself"),
+    entry(
+        "kernel.version",
+        Default::Text("default"),
+        "series (6.1), release (6.1.170), tag, branch, commit, URL, or default",
+    ),
     entry("machine.append", Default::List, "words added to the kernel command line"),
     entry("machine.boot-timeout", Default::Number(60), "seconds until the guest must be ready"),
     entry("machine.cpus", Default::Number(2), "processors of the guest"),
@@ -104,6 +109,17 @@ pub const SCHEMA: &[SchemaEntry] = &[
     entry("profiles", Default::List, "profiles that are on"),
     entry("rootfs.packages", Default::List, "Debian packages added to the root"),
     entry("rootfs.suite", Default::Text(""), "Debian suite of the root; empty = the host's"),
+    entry(
+        "zfs.repository",
+        Default::Text(""),
+        "git repository of OpenZFS, URL or path; empty = github.com/openzfs/zfs",
+    ),
+    entry("zfs.source", Default::Text(""), "dsc, git, dir, a folder, or an URL; empty = by itself"),
+    entry(
+        "zfs.version",
+        Default::Text("default"),
+        "series (2.1), release (2.1.11), tag, branch, commit, URL, or default",
+    ),
 ];
 
 /// The environment.

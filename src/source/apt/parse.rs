@@ -1,7 +1,7 @@
 //! Reads what apt's programs print, and writes what they take. Text in, data out.
 
 use crate::error::{Error, Result};
-use crate::source::Package;
+use crate::source::{DscFile, DscPin, Package};
 
 /// VERSION_CODENAME of os-release(5).
 pub(in crate::source) fn codename(os_release: &str) -> Option<String> {
@@ -50,6 +50,35 @@ fn package(stanza: &[(&str, String)]) -> Result<Package> {
     match field(stanza, "Size").parse() {
         Ok(size) if good => Ok(Package { name, version, arch, sha256: sha256.to_ascii_lowercase(), size }),
         _ => Err(Error::build(format!("the package lists have no SHA256 and Size for {name} {version}"))),
+    }
+}
+
+/// The packages of `apt-cache showsrc`.
+pub(in crate::source) fn source_packages(shown: &str) -> Result<Vec<DscPin>> {
+    let with_name = stanzas(shown).filter(|s| !field(s, "Package").is_empty());
+    let mut packages: Vec<DscPin> = with_name.map(|s| source_package(&s)).collect::<Result<_>>()?;
+    packages.sort();
+    // The same package from two sources.
+    packages.dedup();
+    Ok(packages)
+}
+
+fn source_package(stanza: &[(&str, String)]) -> Result<DscPin> {
+    let [name, version] = ["Package", "Version"].map(|name| field(stanza, name).to_owned());
+    let file = |line: &str| {
+        let mut words = line.split_whitespace();
+        let (sum, size, name) = (words.next()?, words.next()?.parse().ok()?, words.next()?);
+        let good = sum.len() == 64 && sum.bytes().all(|b| b.is_ascii_hexdigit()) && !name.contains('/');
+        good.then(|| DscFile { name: name.to_owned(), sha256: sum.to_ascii_lowercase(), size })
+    };
+    let lines = field(stanza, "Checksums-Sha256").lines().filter(|line| !line.trim().is_empty());
+    let files = lines.map(file).collect::<Option<Vec<DscFile>>>();
+    match files {
+        Some(mut files) if files.iter().filter(|f| f.name.ends_with(".dsc")).count() == 1 => {
+            files.sort();
+            Ok(DscPin { name, version, files })
+        }
+        _ => Err(Error::build(format!("the package lists have no good Checksums-Sha256 for {name} {version}"))),
     }
 }
 

@@ -16,6 +16,29 @@ pub(super) struct Source {
     stanza: bool,
 }
 
+impl Source {
+    /// The same place, for source packages, with `component` if it has `main`.
+    fn turn_to_source_packages(&mut self, component: &str) {
+        let (before, after) = &mut self.around;
+        let (at, end) = if self.stanza {
+            *before = before.replacen("Types: deb", "Types: deb-src", 1);
+            let Some(at) = after.to_ascii_lowercase().find("\ncomponents:").map(|at| at + "\ncomponents:".len()) else {
+                return;
+            };
+            // Lines that continue the field begin with a blank.
+            let more = after[at..].match_indices('\n').find(|(n, _)| !after[at + n + 1..].starts_with([' ', '\t']));
+            (at, more.map_or(after.len(), |(n, _)| at + n))
+        } else {
+            *before = before.replacen("deb ", "deb-src ", 1);
+            (0, after.len())
+        };
+        let has = |name: &str| after[at..end].split_whitespace().any(|word| word == name);
+        if has("main") && !component.is_empty() && !has(component) {
+            after.insert_str(end, &format!(" {component}"));
+        }
+    }
+}
+
 /// The texts of the two files that apt is given.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Chosen {
@@ -54,7 +77,9 @@ pub(super) fn read(etc: &Path) -> Result<Vec<Source>> {
 /// 1. those that say so, or `suite-updates`, `suite-security` and the like;
 /// 2. none, and it is the host's own suite: all with their names as they are ("stable", "sid");
 /// 3. none, and it is another: those of the host's own suite, with that name replaced.
-pub(super) fn choose(sources: &[Source], suite: &str, host: Option<&str>) -> Result<Chosen> {
+///
+/// With `component` ("" for none in particular) they are those of source packages, and those that have `main` also have it.
+pub(super) fn choose(sources: &[Source], suite: &str, host: Option<&str>, component: Option<&str>) -> Result<Chosen> {
     let of = |wanted: &str| sources.iter().filter(|s| tail(&s.suite, wanted).is_some()).cloned().collect::<Vec<_>>();
     let mut chosen = of(suite);
     if chosen.is_empty() && host == Some(suite) {
@@ -67,6 +92,9 @@ pub(super) fn choose(sources: &[Source], suite: &str, host: Option<&str>) -> Res
         for source in &mut chosen {
             source.suite = format!("{suite}{}", tail(&source.suite, host).unwrap_or_default());
         }
+    }
+    if let Some(component) = component {
+        chosen.iter_mut().for_each(|source| source.turn_to_source_packages(component));
     }
     if chosen.is_empty() {
         return Err(Error::input(format!("the package sources of this machine say nothing of the suite `{suite}`"))
@@ -172,7 +200,7 @@ Suites: bookworm
 
     #[test]
     fn only_the_suite_and_what_belongs_to_it() {
-        let chosen = choose(&all(), "bookworm", Some("bookworm")).unwrap();
+        let chosen = choose(&all(), "bookworm", Some("bookworm"), None).unwrap();
         assert_eq!(chosen.lines, "deb http://mirror.example.org/debian bookworm main contrib\n");
         let rest = "URIs: http://mirror.example.org/debian-security\nComponents: main\nSigned-By:\n -----BEGIN-----\n .\n abc\n";
         let stanza = |suite: &str| format!("Types: deb\nSuites: {suite}\n{rest}\n");
@@ -181,7 +209,7 @@ Suites: bookworm
 
     #[test]
     fn another_suite_comes_from_the_same_mirrors() {
-        let chosen = choose(&all(), "trixie", Some("bookworm")).unwrap();
+        let chosen = choose(&all(), "trixie", Some("bookworm"), None).unwrap();
         assert_eq!(chosen.lines, "deb http://mirror.example.org/debian trixie main contrib\n");
         assert!(
             chosen.stanzas.contains("Suites: trixie-security\n") && chosen.stanzas.contains("Suites: trixie-updates\n")
@@ -190,16 +218,34 @@ Suites: bookworm
 
     #[test]
     fn a_suite_by_another_name() {
-        let chosen = choose(&lines(LINES), "trixie", Some("trixie")).unwrap();
+        let chosen = choose(&lines(LINES), "trixie", Some("trixie"), None).unwrap();
         assert!(chosen.lines.contains("[arch=amd64 signed-by=/k.gpg] https://other.example.org/x stable main"));
         assert!(!chosen.lines.contains("flat"));
-        let stable = choose(&all(), "stable", Some("bookworm")).unwrap();
+        let stable = choose(&all(), "stable", Some("bookworm"), None).unwrap();
         assert_eq!(stable.lines, "deb [arch=amd64 signed-by=/k.gpg] https://other.example.org/x stable main\n");
     }
 
     #[test]
+    fn source_packages_come_from_the_same_places_with_the_component_added() {
+        let chosen = |component| choose(&all(), "bookworm", Some("bookworm"), Some(component)).unwrap();
+        assert_eq!(chosen("contrib").lines, "deb-src http://mirror.example.org/debian bookworm main contrib\n");
+        assert_eq!(
+            chosen("non-free").lines,
+            "deb-src http://mirror.example.org/debian bookworm main contrib non-free\n"
+        );
+        let rest = "Components: main contrib\nSigned-By:\n -----BEGIN-----\n .\n abc\n";
+        let start = "Types: deb-src\nSuites: bookworm-security\nURIs: http://mirror.example.org/debian-security\n";
+        assert!(chosen("contrib").stanzas.starts_with(&format!("{start}{rest}")), "{}", chosen("contrib").stanzas);
+        assert!(chosen("").stanzas.contains("Components: main\n"));
+        let folded = stanzas("Types: deb\nURIs: http://e.org/\nSuites: s\nComponents: main\n contrib\nTrusted: no\n");
+        let chosen = |component| choose(&folded, "s", None, Some(component)).unwrap().stanzas;
+        assert!(chosen("contrib").contains("Components: main\n contrib\nTrusted: no\n"));
+        assert!(chosen("x").contains("Components: main\n contrib x\nTrusted: no\n"));
+    }
+
+    #[test]
     fn no_source_at_all_is_an_error_with_a_hint() {
-        let error = choose(&stanzas("Types: deb-src\nSuites: sid\n"), "sid", None).unwrap_err();
+        let error = choose(&stanzas("Types: deb-src\nSuites: sid\n"), "sid", None, None).unwrap_err();
         assert!(error.to_string().contains("`sid`") && error.hints()[0].contains("/etc/apt/sources.list.d/"));
     }
 }

@@ -60,7 +60,7 @@ fn wish(spec: &Spec, version: &str, ctx: &Context) -> Wish {
 }
 
 fn context(dir: &Path) -> Context {
-    Context { cache: dir.join("cache"), arch: "x86_64".into(), offline: false }
+    Context { cache: dir.join("cache"), arch: "x86_64".into(), offline: false, start: dir.into(), base: dir.into() }
 }
 
 #[test]
@@ -98,6 +98,19 @@ fn newest_and_unknown_versions() {
     assert_eq!(error.details(), ["there is: 6.1.20, 6.1.3, 6.2"]);
     assert_eq!(error.hints(), ["the nearest is 6.1.20"]);
     assert_eq!(resolve(&spec, "default", &ctx, &|_| {}).unwrap_err().kind(), crate::error::Kind::Input);
+}
+
+#[test]
+fn the_first_release_of_a_series_has_a_tarball_of_two_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    let ctx = context(dir.path());
+    let list = ["6.1", "6.1.3", "6.2"].map(|v| format!("{}  linux-{v}.tar.xz\n", "a".repeat(64))).concat();
+    let base = serve(["v6.x/sums"; 3].map(|path| (path, list.clone().into())).into());
+    let spec = Spec { releases: Some(Releases::Linux), ..spec(&base) };
+    for (wanted, found) in [("6.1.0", Some("6.1")), ("6.1", Some("6.1.3")), ("6.1-rc1", None)] {
+        let version = resolve(&spec, wanted, &ctx, &|_| {}).ok().map(|pin| pin.to_string());
+        assert_eq!(version.as_deref(), found, "{wanted}");
+    }
 }
 
 #[test]

@@ -1,16 +1,18 @@
 //! What quiz.lock promises.
 
 use super::*;
-use crate::source::{Context, PackagesPin, Spec, UrlPin};
+use crate::source::{Context, DscFile, DscPin, GitPin, PackagesPin, Spec, UrlPin};
 
 fn context() -> Context {
-    Context { cache: "/none".into(), arch: "x86_64".into(), offline: true }
+    let none = || "/none".into();
+    Context { cache: none(), arch: "x86_64".into(), offline: true, start: none(), base: none() }
 }
 
 fn wish(entry: &str, option: (&str, &[&str])) -> Wish {
     let text = format!(
         "entry = \"{entry}\"\ndebian = {{ package = \"l-{{series}}\", tarball = \"t\" }}\n\
-         url = {{ index = \"https://example.org/\", file = \"f\", sums = \"s\" }}\npackages = {{ include = [\"?essential\"] }}\n"
+         url = {{ index = \"https://example.org/\", file = \"f\", sums = \"s\" }}\npackages = {{ include = [\"?essential\"] }}\n\
+         git = {{ repository = \"r\", tag = \"v{{version}}\" }}\ndsc = {{ package = \"l\" }}\n"
     );
     let spec: Spec = toml::from_str(&text).unwrap();
     let value = |values: &[&str]| values.iter().map(|v| (*v).to_owned()).collect();
@@ -43,6 +45,11 @@ is.package = { name = "linux", version = "1:2.0-1+b1", arch = "amd64", sha256 = 
 
 [[pin]]
 entry = "kernel"
+wanted = "git master"
+is.git = { repository = "https://example.org/x.git", name = "master", commit = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", tree = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb" }
+
+[[pin]]
+entry = "kernel"
 wanted = "https://example.org/x.tar"
 is.url = { version = "6.1", url = 'https://example.org/a"b.tar', sha256 = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff" }
 
@@ -54,6 +61,15 @@ is.packages.packages = [
   { name = "bash", version = "1:2.0-1+b1", arch = "amd64", sha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", size = 42 },
   { name = "less", version = "1:2.0-1+b1", arch = "amd64", sha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", size = 42 },
 ]
+
+[[pin]]
+entry = "zfs"
+wanted = "dsc default"
+is.dsc.name = "l"
+is.dsc.version = "1"
+is.dsc.files = [
+  { name = "l_1.dsc", sha256 = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff", size = 7 },
+]
 "#;
 
 #[test]
@@ -62,7 +78,13 @@ fn the_text_is_stable_sorted_and_read_back() {
     let path = dir.path().join("quiz.lock");
     let debs =
         Pin::Packages(PackagesPin { suite: "bookworm".into(), packages: vec![package("bash"), package("less")] });
+    let file = DscFile { name: "l_1.dsc".into(), sha256: "f".repeat(64), size: 7 };
+    let dsc = Pin::Dsc(DscPin { name: "l".into(), version: "1".into(), files: vec![file] });
+    let (repository, name) = ("https://example.org/x.git".into(), "master".into());
+    let git = Pin::Git(GitPin { repository, name, commit: "a".repeat(40), tree: "b".repeat(40) });
     let pins = [
+        (wish("zfs", ("origin", &["dsc"])), dsc),
+        (wish("kernel", ("version", &["master"])), git),
         (wish("rootfs", ("packages", &["less", "bash", "less"])), debs),
         (wish("kernel", ("version", &["https://example.org/x.tar"])), url()),
         (wish("kernel", ("version", &["6.1"])), Pin::Package(package("linux"))),
@@ -75,7 +97,7 @@ fn the_text_is_stable_sorted_and_read_back() {
     for (wish, pin) in &pins {
         assert_eq!(lock.get(wish), Some(pin));
     }
-    assert_eq!(lock.iter().count(), 3);
+    assert_eq!(lock.iter().count(), 5);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "something else was left in the folder");
 }
 
@@ -126,6 +148,7 @@ fn what_is_not_understood_is_refused_with_its_place() {
     assert!(error(&TEXT.replace("size = 42 }\n\n", "size = \"x\" }\n\n")).starts_with("quiz.lock:8:"));
     assert!(error("version = 2\n").contains("version 2 is not known"));
     assert!(error(&TEXT.replace("ffff", "xyzw")).contains("not a sha256"));
+    assert!(error(&TEXT.replace("aaaa", "--aa")).contains("not an object id: `--aa"));
     let twice = format!("{TEXT}\n{}", &TEXT[TEXT.find("[[pin]]").unwrap()..]);
     assert!(error(&twice).contains("is there twice"));
 }

@@ -89,3 +89,40 @@ fn what_a_metapackage_depends_on() {
     assert_eq!(found("xz-utils, linux-source-6.8"), Some(("linux-source-6.8".into(), None)));
     assert_eq!(found("xz-utils"), None);
 }
+
+#[test]
+fn shown_source_packages() {
+    // As apt shows it, with the fields that nobody reads here left out.
+    let shown = format!(
+        "\
+Package: zfs-linux
+Binary: libnvpair3linux, zfs-dkms
+Version: 2.1.11-1+deb12u1
+Format: 3.0 (quilt)
+Files:
+ d1688215266b54f6bf8f342569edb830 3245 zfs-linux_2.1.11-1+deb12u1.dsc
+ 2a7b9d2a487a02d373404c48719488ed 35100716 zfs-linux_2.1.11.orig.tar.gz
+ 35b78b1c847409b22b8691bcf5ea0095 116548 zfs-linux_2.1.11-1+deb12u1.debian.tar.xz
+Vcs-Git: https://salsa.debian.org/zfsonlinux-team/zfs.git
+Checksums-Sha256:
+ {SUM} 3245 zfs-linux_2.1.11-1+deb12u1.dsc
+ {SUM} 35100716 zfs-linux_2.1.11.orig.tar.gz
+ {SUM} 116548 zfs-linux_2.1.11-1+deb12u1.debian.tar.xz
+Package-List: 
+ libnvpair3linux deb contrib/libs optional arch=linux-any
+ zfs-dkms deb contrib/kernel optional arch=all
+Directory: pool/contrib/z/zfs-linux
+
+"
+    );
+    let [package] = &source_packages(&shown.repeat(2)).unwrap()[..] else { panic!("not one package") };
+    assert_eq!((package.name.as_str(), package.version.as_str()), ("zfs-linux", "2.1.11-1+deb12u1"));
+    let file = |name: &str, size| DscFile { name: format!("zfs-linux_2.1.11{name}"), sha256: SUM.into(), size };
+    let files =
+        [file("-1+deb12u1.debian.tar.xz", 116_548), file("-1+deb12u1.dsc", 3245), file(".orig.tar.gz", 35_100_716)];
+    assert_eq!(package.files, files);
+    for wrong in [shown.replace("ae95", "xyzw"), shown.replace(" zfs-linux_2", " ../2"), shown.replace(".dsc", ".dcs")]
+    {
+        assert!(source_packages(&wrong).unwrap_err().to_string().contains("zfs-linux 2.1.11-1+deb12u1"));
+    }
+}

@@ -1,0 +1,206 @@
+//! Origin `git`: a tree of a repository, local or not. What is pinned is the tree's id, and the bytes in it are what comes out:
+//! no config, attribute, hook or filter changes them.
+//!
+//! A local repository is only read; its objects are borrowed by an empty repository of quiz's own, so that its config has no say.
+//! Of others a bare one is kept in the cache, with only the commits that were asked for.
+
+mod refs;
+pub(super) mod run;
+
+use super::download::hex;
+use super::spec::{GitSpec, Spec};
+use super::{Context, GitPin, Pin};
+use crate::error::{Error, Result};
+use crate::event::{Event, Events};
+use refs::{Pick, Refs};
+use sha2::{Digest as _, Sha256};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Of all attributes that a tree may carry for its files, none that changes bytes.
+const ATTRIBUTES: &str = "* -text -ident !eol !filter !working-tree-encoding\n";
+
+/// The tree of what `version` names. `repository` is "" for that of the spec.
+pub(super) fn resolve(spec: &Spec, version: &str, repository: &str, ctx: &Context, events: Events) -> Result<Pin> {
+    let table = table(spec)?;
+    let (pick, word) = Pick::of(spec, table, version);
+    let repository = if repository.is_empty() { table.repository(&word) } else { repository };
+    let local = is_local(repository);
+    if local && !Path::new(repository).is_dir() {
+        return Err(Error::input(format!("{}: there is no repository {repository}", spec.entry)));
+    }
+    let refs = Refs::list(repository)?;
+    let (name, commit) = match refs.find(&pick, version, local) {
+        Some((name, id)) => (name, id.to_owned()),
+        None if local => local_commit(repository, &pick).map_err(|ran| {
+            let error = refs.unknown(&spec.entry, repository, &pick, version);
+            ran.map_or_else(|error| error, |ran| ran.explain(error))
+        })?,
+        None => match &pick {
+            Pick::Any(id) if id.len() >= 40 && super::release::is_commit(id) => (id.clone(), id.to_ascii_lowercase()),
+            _ => return Err(refs.unknown(&spec.entry, repository, &pick, version)),
+        },
+    };
+    let place =
+        if local { run::at(Path::new(repository)) } else { Bare::open(repository, &commit, ctx, events)?.git() };
+    let mut place = place;
+    // The name of a tag may stand for its commit.
+    let ids = [format!("{commit}^{{commit}}"), format!("{commit}^{{tree}}")];
+    place.args(["rev-parse", "--end-of-options"]).args(&ids);
+    let ids =
+        run::run(&mut place)?.or(|| Error::input(format!("{}: {name} is no commit of {repository}", spec.entry)))?;
+    let ids = String::from_utf8_lossy(&ids).into_owned();
+    let mut ids = ids.lines().map(str::to_owned).filter(|id| id.len() >= 40);
+    match (ids.next(), ids.next()) {
+        (Some(commit), Some(tree)) => Ok(Pin::Git(GitPin { repository: repository.to_owned(), name, commit, tree })),
+        _ => Err(Error::build(format!("{}: git does not tell the tree of {name} in {repository}", spec.entry))),
+    }
+}
+
+/// Makes the folder `dest` of exactly the pinned tree, without submodules.
+pub(super) fn fetch(spec: &Spec, pin: &GitPin, dest: &Path, ctx: &Context, events: Events) -> Result<()> {
+    let failed = |e: io::Error| Error::build(format!("cannot write {}", dest.display())).because(e);
+    let folder = folder(ctx)?;
+    let scratch = tempfile::Builder::new().prefix("checkout.").tempdir_in(&folder).map_err(failed)?;
+    let bare = if is_local(&pin.repository) {
+        Bare::borrow(&pin.repository, &pin.commit, &scratch.path().join("repository"))?
+    } else {
+        Bare::open(&pin.repository, &pin.commit, ctx, events)?
+    };
+    let lost = || {
+        Error::build(format!("{}: {} does not have the tree of {pin}", spec.entry, pin.repository, pin = pin.name))
+            .hint(format!("if the history was rewritten, take what there is now: quiz update {}", spec.entry))
+    };
+    let listed = run::run(run::without_config(bare.git().args(["ls-tree", "-r", "-z", &pin.tree])))?.or(lost)?;
+    fs::create_dir(dest).map_err(failed)?;
+    for step in [&["read-tree", &pin.tree][..], &["checkout-index", "--all", "--force", "--quiet"]] {
+        let mut git = bare.git();
+        git.env("GIT_INDEX_FILE", scratch.path().join("index")).env("GIT_WORK_TREE", dest).current_dir(dest).args(step);
+        run::run(run::without_config(&mut git))?.or(lost)?;
+    }
+    for path in submodules(&listed) {
+        // An empty folder stands for it.
+        fs::remove_dir(dest.join(std::ffi::OsStr::from_bytes(path))).map_err(failed)?;
+        let path = String::from_utf8_lossy(path);
+        events(Event::Note { message: format!("{}: the submodule {path} is left out", spec.entry) });
+    }
+    Ok(())
+}
+
+/// Whether a repository is named by its path: then no network is needed, and it is never written to.
+pub(super) fn is_local(repository: &str) -> bool {
+    repository.starts_with('/')
+}
+
+fn table(spec: &Spec) -> Result<&GitSpec> {
+    spec.git.as_ref().ok_or_else(|| Error::input(format!("{}: this source has no origin `git`", spec.entry)))
+}
+
+fn folder(ctx: &Context) -> Result<PathBuf> {
+    let folder = ctx.cache.join("git");
+    fs::create_dir_all(&folder).map_err(|e| Error::build(format!("cannot create {}", folder.display())).because(e))?;
+    Ok(folder)
+}
+
+/// What git itself makes of a name in a local repository: an abbreviated commit, `HEAD~3`.
+fn local_commit(
+    repository: &str,
+    pick: &Pick,
+) -> std::result::Result<(String, String), std::result::Result<run::Ran, Error>> {
+    let Pick::Any(name) = pick else {
+        return Err(Ok(run::Ran { ok: false, stdout: Vec::new(), stderr: String::new() }));
+    };
+    let mut git = run::at(Path::new(repository));
+    git.args(["rev-parse", "--verify", "--end-of-options", &format!("{name}^{{commit}}")]);
+    let ran = run::run(&mut git).map_err(Err)?;
+    if ran.ok { Ok((name.clone(), ran.line())) } else { Err(Ok(ran)) }
+}
+
+/// The paths of a `ls-tree -z` that are other repositories.
+fn submodules(listed: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let entries = listed.split(|b| *b == 0).filter(|entry| entry.starts_with(b"160000 "));
+    entries.filter_map(|entry| entry.splitn(2, |b| *b == b'\t').nth(1))
+}
+
+/// A repository of quiz's own, without files, config or hooks.
+struct Bare {
+    dir: PathBuf,
+    _lock: Option<File>,
+}
+
+impl Bare {
+    /// The one in the cache that has commits of `repository`; fetches `commit` if it has not. Other processes wait meanwhile.
+    fn open(repository: &str, commit: &str, ctx: &Context, events: Events) -> Result<Self> {
+        let folder = folder(ctx)?;
+        let name = &hex(&Sha256::digest(repository))[..32];
+        let lock = folder.join(format!("{name}.lock"));
+        let locked = File::create(&lock).and_then(|file| file.lock().map(|()| file));
+        let locked = locked.map_err(|e| Error::build(format!("cannot lock {}", lock.display())).because(e))?;
+        let bare = Self { dir: folder.join(name), _lock: Some(locked) };
+        bare.init(commit)?;
+        // Written after all objects are there.
+        let mark = format!("refs/quiz/{commit}");
+        if run::run(bare.git().args(["rev-parse", "--verify", "--quiet", &mark]))?.ok {
+            return Ok(bare);
+        }
+        events(Event::Note { message: format!("git: fetching {commit:.12} of {repository}") });
+        let mut git = bare.git();
+        git.args([
+            "-c",
+            "http.lowSpeedLimit=1",
+            "-c",
+            "http.lowSpeedTime=60",
+            "fetch",
+            "--progress",
+            "--depth=1",
+            "--no-tags",
+        ]);
+        git.args(["--no-recurse-submodules", "--no-write-fetch-head", "--no-auto-maintenance", "--", repository]);
+        git.arg(format!("+{commit}:{mark}"));
+        let what = repository.to_owned();
+        run::run_telling(&mut git, &|done| events(Event::Download { what: what.clone(), done, total: None }))?.or(
+            || {
+                Error::build(format!("the commit {commit} cannot be had from {repository}"))
+                    .hint("is there network, and does that server have this commit?")
+            },
+        )?;
+        Ok(bare)
+    }
+
+    /// An empty one at `dir` that reads the objects of the local repository.
+    fn borrow(repository: &str, commit: &str, dir: &Path) -> Result<Self> {
+        let mut git = run::at(Path::new(repository));
+        git.args(["rev-parse", "--path-format=absolute", "--git-path", "objects"]);
+        let ran = run::run(&mut git)?;
+        let objects = ran.line();
+        ran.or(|| Error::input(format!("{repository} is no git repository")))?;
+        let bare = Self { dir: dir.to_owned(), _lock: None };
+        bare.init(commit)?;
+        let alternates = dir.join("objects/info/alternates");
+        let written =
+            fs::create_dir_all(dir.join("objects/info")).and_then(|()| fs::write(&alternates, objects + "\n"));
+        written.map_err(|e| Error::build(format!("cannot write {}", alternates.display())).because(e))?;
+        Ok(bare)
+    }
+
+    /// Makes the repository, or leaves it as it is. The length of an object id tells the kind of its digests.
+    fn init(&self, id: &str) -> Result<()> {
+        let broken = || Error::build(format!("cannot make the repository {}", self.dir.display()));
+        let format = format!("--object-format={}", if id.len() == 64 { "sha256" } else { "sha1" });
+        let mut git = self.git();
+        git.args(["init", "--quiet", "--bare", "--template=", &format]);
+        run::run(run::without_config(&mut git))?.or(broken)?;
+        let info = self.dir.join("info");
+        let written = fs::create_dir_all(&info).and_then(|()| fs::write(info.join("attributes"), ATTRIBUTES));
+        written.map_err(|e| broken().because(e))
+    }
+
+    fn git(&self) -> std::process::Command {
+        run::within(&self.dir)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

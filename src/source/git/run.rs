@@ -1,0 +1,156 @@
+//! Runs git: without what the environment says of another repository, without questions, and with git's own words in errors.
+
+use crate::error::{Error, Result};
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// The program, and its Debian package.
+pub(in crate::source) const TOOLS: &[(&str, &str)] = &[("git", "git")];
+
+/// Variables of git that say how to reach a server, and nothing of what is there.
+const TRANSPORT: &[&str] = &["GIT_SSH", "GIT_SSL", "GIT_HTTP", "GIT_PROXY"];
+
+/// How git ended.
+pub(in crate::source) struct Ran {
+    pub ok: bool,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+/// git for the repository that the folder is in. The user's own config counts: proxies, passwords, `safe.directory`, ignored files.
+pub(in crate::source) fn at(folder: &Path) -> Command {
+    let mut command = plain();
+    command.arg("-C").arg(folder);
+    command
+}
+
+/// git for exactly this repository.
+pub(in crate::source) fn within(repository: &Path) -> Command {
+    let mut command = plain();
+    command.env("GIT_DIR", repository);
+    command
+}
+
+/// Nobody's config counts but the repository's.
+pub(in crate::source) fn without_config(command: &mut Command) -> &mut Command {
+    command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_ATTR_NOSYSTEM", "1")
+}
+
+fn plain() -> Command {
+    let mut command = Command::new("git");
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        if name.starts_with("GIT_") && !TRANSPORT.iter().any(|start| name.starts_with(start)) {
+            command.env_remove(name);
+        }
+    }
+    command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_OPTIONAL_LOCKS", "0").env("GIT_NO_REPLACE_OBJECTS", "1");
+    command.env("LC_ALL", "C").stdin(Stdio::null());
+    command.args(["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "core.quotePath=off"]);
+    command
+}
+
+/// Runs it to its end. That it fails is for the caller to judge.
+pub(in crate::source) fn run(command: &mut Command) -> Result<Ran> {
+    let output = command.output().map_err(not_run)?;
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    Ok(Ran { ok: output.status.success(), stdout: output.stdout, stderr })
+}
+
+/// The same for a command that prints nothing but how far it is: `tell` gets the bytes that have arrived.
+pub(in crate::source) fn run_telling(command: &mut Command, tell: &dyn Fn(u64)) -> Result<Ran> {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().map_err(not_run)?;
+    let mut stderr = String::new();
+    let mut line = Vec::new();
+    // git ends a line that it will write again with a carriage return.
+    for byte in child.stderr.take().into_iter().flat_map(|pipe| BufReader::new(pipe).bytes()) {
+        match byte.map_err(not_run)? {
+            byte @ (b'\r' | b'\n') => {
+                let text = String::from_utf8_lossy(&line).into_owned();
+                line.clear();
+                if let Some(bytes) = received(&text) {
+                    tell(bytes);
+                } else if byte == b'\n' && !text.starts_with("remote: ") {
+                    stderr.push_str(&text);
+                    stderr.push('\n');
+                }
+            }
+            byte => line.push(byte),
+        }
+    }
+    let status = child.wait().map_err(not_run)?;
+    Ok(Ran { ok: status.success(), stdout: Vec::new(), stderr })
+}
+
+fn not_run(e: io::Error) -> Error {
+    match e.kind() {
+        io::ErrorKind::NotFound => Error::input("git is not there").hint("apt-get install git"),
+        _ => Error::build("cannot run git").because(e),
+    }
+}
+
+/// The bytes of "Receiving objects:  45% (1234/5678), 12.50 MiB | 1.00 MiB/s".
+fn received(line: &str) -> Option<u64> {
+    let (number, unit) = line.strip_prefix("Receiving objects:")?.split_once("), ")?.1.split_once(' ')?;
+    let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+    let hundredths = whole.parse::<u64>().ok()? * 100 + format!("{part:0<2}").get(..2)?.parse::<u64>().ok()?;
+    let scale = match unit.split([' ', ',']).next()? {
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => 1,
+    };
+    Some(hundredths * scale / 100)
+}
+
+impl Ran {
+    /// What git printed; if it failed, `error` with git's own words.
+    pub(in crate::source) fn or(self, error: impl FnOnce() -> Error) -> Result<Vec<u8>> {
+        if self.ok { Ok(self.stdout) } else { Err(self.explain(error())) }
+    }
+
+    /// The error with git's words, and with the way out where git's own is lost.
+    pub(in crate::source) fn explain(&self, error: Error) -> Error {
+        let words = self.stderr.lines().map(str::trim_end).filter(|line| !line.is_empty());
+        // git's advice is for its own users, but for the one line that is to be typed.
+        let safe = words.clone().find(|line| line.trim_start().starts_with("git config --global --add safe.directory"));
+        let said =
+            words.take_while(|line| !line.starts_with("To add an exception")).filter(|l| !l.starts_with("hint:"));
+        let error = said.fold(error, Error::detail);
+        safe.into_iter().fold(error, |error, line| error.hint(line.trim_start()))
+    }
+
+    /// The first line of what it printed.
+    pub(in crate::source) fn line(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).lines().next().unwrap_or_default().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_far_a_fetch_is() {
+        assert_eq!(
+            received("Receiving objects:  45% (1234/5678), 12.50 MiB | 1.00 MiB/s"),
+            Some(12 * (1 << 20) + (1 << 19))
+        );
+        assert_eq!(received("Receiving objects: 100% (3/3), 240 bytes | 240.00 KiB/s, done."), Some(240));
+        assert_eq!(received("Receiving objects:  45% (1234/5678)"), None);
+        assert_eq!(received("fatal: the remote end hung up unexpectedly"), None);
+    }
+
+    #[test]
+    fn a_folder_of_another_user_gets_the_line_to_type() {
+        // As git 2.47 says it.
+        let stderr = "fatal: detected dubious ownership in repository at '/x/a b'\n\
+                      To add an exception for this directory, call:\n\n\
+                      \tgit config --global --add safe.directory '/x/a b'\n";
+        let ran = Ran { ok: false, stdout: Vec::new(), stderr: stderr.to_owned() };
+        let error = ran.or(|| Error::build("it failed")).unwrap_err();
+        assert_eq!(error.details(), ["fatal: detected dubious ownership in repository at '/x/a b'"]);
+        assert_eq!(error.hints(), ["git config --global --add safe.directory '/x/a b'"]);
+    }
+}
