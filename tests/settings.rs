@@ -74,3 +74,17 @@ fn without_network_and_without_a_lock_the_way_out_is_said() {
     assert_eq!(ran.status, Some(2), "{ran:?}");
     ran.says(&["quiz.lock", "quiz update"]);
 }
+
+#[test]
+fn a_folder_that_is_no_source_is_named_with_what_it_lacks_and_who_asked_for_it() {
+    let project = Project::new();
+    let file = project.write("quiz.toml", "[kernel]\nsource = \"./linux\"\n");
+    project.write("linux/Kbuild", "");
+    let ran = project.run(&["build", "kernel-source"]);
+    assert_eq!(ran.status, Some(2));
+    ran.says(&[
+        "/linux is no source of it",
+        "it has no Kconfig, MAINTAINERS, init/main.c",
+        &format!("asked for by kernel.source = \"./linux\" ({}:2)", file.display()),
+    ]);
+}

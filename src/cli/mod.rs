@@ -125,7 +125,7 @@ fn update(session: &Session<'_>, entries: &[String]) -> Result<()> {
     for w in wishes.iter().filter(|w| entries.is_empty() || entries.iter().any(|entry| entry == w.wish.entry())) {
         if let Some(dir) = w.wish.dir() {
             let message = format!("{} is the folder {}: there is nothing to pin", w.wish.entry(), dir.display());
-            (session.events)(Event::Note { message });
+            (session.events)(if entries.is_empty() { Event::Note { message } } else { Event::Warning { message } });
             continue;
         }
         let before = source::Lock::read(&w.lock)?.get(&w.wish).cloned();

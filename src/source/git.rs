@@ -1,8 +1,8 @@
-//! Origin `git`: a tree of a repository, local or not. What is pinned is the tree's id, and the bytes in it are what comes out:
-//! no config, attribute, hook or filter changes them.
+//! Origin `git`: a tree of a repository, local or not. What is pinned is the tree's id, and the bytes in it are what comes
+//! out: no config, attribute, hook or filter changes them.
 //!
-//! A local repository is only read; its objects are borrowed by an empty repository of quiz's own, so that its config has no say.
-//! Of others a bare one is kept in the cache, with only the commits that were asked for.
+//! A local repository is only read; its objects are borrowed by an empty repository of quiz's own, so that its config has no
+//! say. Of others a bare one is kept in the cache, with only the commits that were asked for.
 
 mod refs;
 pub(super) mod run;
@@ -62,8 +62,9 @@ pub(super) fn resolve(spec: &Spec, version: &str, repository: &str, ctx: &Contex
 /// Makes the folder `dest` of exactly the pinned tree, without submodules.
 pub(super) fn fetch(spec: &Spec, pin: &GitPin, dest: &Path, ctx: &Context, events: Events) -> Result<()> {
     let failed = |e: io::Error| Error::build(format!("cannot write {}", dest.display())).because(e);
-    let folder = folder(ctx)?;
-    let scratch = tempfile::Builder::new().prefix("checkout.").tempdir_in(&folder).map_err(failed)?;
+    // Beside `dest`: whatever ends this process, what is left goes with that folder.
+    let beside = dest.parent().unwrap_or(Path::new("."));
+    let scratch = tempfile::Builder::new().prefix(".checkout.").tempdir_in(beside).map_err(failed)?;
     let bare = if is_local(&pin.repository) {
         Bare::borrow(&pin.repository, &pin.commit, &scratch.path().join("repository"))?
     } else {
@@ -131,7 +132,7 @@ struct Bare {
 }
 
 impl Bare {
-    /// The one in the cache that has commits of `repository`; fetches `commit` if it has not. Other processes wait meanwhile.
+    /// The one in the cache that has commits of `repository`; fetches `commit` if it has not. Meanwhile other processes wait.
     fn open(repository: &str, commit: &str, ctx: &Context, events: Events) -> Result<Self> {
         let folder = folder(ctx)?;
         let name = &hex(&Sha256::digest(repository))[..32];

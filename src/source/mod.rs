@@ -62,7 +62,8 @@ pub fn pinned(spec: &Spec, wish: &Wish, lock: &Path, ctx: &Context, events: Even
 /// Asks the outside what `wish` stands for today. The only function that asks what is newest.
 ///
 /// # Errors
-/// A version that nobody has lists those that are there; a folder ([`Wish::dir`]) cannot be pinned; without network the hint says what to type.
+/// A version that nobody has lists those that are there; without network the hint says what to type. A folder ([`Wish::dir`])
+/// cannot be pinned.
 pub fn resolve(spec: &Spec, wish: &Wish, ctx: &Context, events: Events) -> Result<Pin> {
     if ctx.offline && !wish.is_local() {
         return Err(Error::input(format!("`{wish}` is not in quiz.lock, and quiz was told not to use the network"))

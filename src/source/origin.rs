@@ -1,5 +1,5 @@
-//! Which of a source's origins is meant: what was said, else what the version and the folder quiz runs in suggest. Looks at folders
-//! for their marks and at nothing else.
+//! Which of a source's origins is meant: what was said, else what the version and the folder quiz runs in suggest. Looks at
+//! folders for their marks and at nothing else.
 
 use super::release::{Release, ReleaseKind, is_commit};
 use super::spec::{Releases, Spec};

@@ -1,5 +1,5 @@
-//! Names of Linux releases: what people write, what `uname -r` says, and what tags and tarballs are called. Text in, data out;
-//! knows no repository and no server.
+//! Names of Linux releases: what people write, what `uname -r` says, and what tags and tarballs are called. Text in, data
+//! out; knows no repository and no server.
 
 /// What kind of release a name means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,8 @@ pub struct Release {
     pub kind: ReleaseKind,
     /// Major, minor, patch; zero where the name has none.
     pub numbers: [u32; 3],
-    /// The number of a release candidate, the day of a linux-next, the commit of a master with the `+` that may follow it; else "".
+    /// The number of a release candidate, the day of a linux-next, the commit of a master with the `+` that may follow it;
+    /// else "".
     pub rest: String,
 }
 

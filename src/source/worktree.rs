@@ -77,8 +77,8 @@ impl Worktree {
         self.git.is_some()
     }
 
-    /// The files whose change may change the list, besides new and vanished names and the `.gitignore` files among the sources: the index, and
-    /// what says which files are ignored. Some may not exist. Empty without git.
+    /// The files whose change may change the list, besides new and vanished names and the `.gitignore` files among the sources:
+    /// the index, and what says which files are ignored. Some may not exist. Empty without git.
     pub fn also(&self) -> Vec<PathBuf> {
         let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         self.also_of(variable("HOME").as_deref(), variable("XDG_CONFIG_HOME"))

@@ -1,4 +1,4 @@
-//! Runs git: without what the environment says of another repository, without questions, and with git's own words in errors.
+//! Runs git: without what the environment says of another repository, without questions, with git's own words in errors.
 
 use crate::error::{Error, Result};
 use std::io::{self, BufReader, Read};
@@ -18,7 +18,8 @@ pub(in crate::source) struct Ran {
     pub stderr: String,
 }
 
-/// git for the repository that the folder is in. The user's own config counts: proxies, passwords, `safe.directory`, ignored files.
+/// git for the repository that the folder is in. The user's own config counts: proxies, passwords, `safe.directory`, what is
+/// ignored.
 pub(in crate::source) fn at(folder: &Path) -> Command {
     let mut command = plain();
     command.arg("-C").arg(folder);

@@ -59,7 +59,8 @@ fn sample() -> tempfile::TempDir {
 }
 
 fn spec() -> Spec {
-    toml::from_str("entry = \"kernel\"\nreleases = \"linux\"\ngit = { repository = \"https://example.org/\", tag = \"v{version}\" }\n").unwrap()
+    let git = "git = { repository = \"https://example.org/\", tag = \"v{version}\" }";
+    toml::from_str(&format!("entry = \"kernel\"\nreleases = \"linux\"\n{git}\n")).unwrap()
 }
 
 fn context(dir: &Path, offline: bool) -> Context {
