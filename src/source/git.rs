@@ -34,18 +34,10 @@ pub(super) fn resolve(spec: &Spec, version: &str, repository: &str, ctx: &Contex
     let refs = Refs::list(repository)?;
     let (name, commit) = match refs.find(&pick, version, local) {
         Some((name, id)) => (name, id.to_owned()),
-        None if local => local_commit(repository, &pick).map_err(|ran| {
-            let error = refs.unknown(&spec.entry, repository, &pick, version);
-            ran.map_or_else(|error| error, |ran| ran.explain(error))
-        })?,
-        None => match &pick {
-            Pick::Any(id) if id.len() >= 40 && super::release::is_commit(id) => (id.clone(), id.to_ascii_lowercase()),
-            _ => return Err(refs.unknown(&spec.entry, repository, &pick, version)),
-        },
+        None => unlisted(&refs, spec, repository, &pick, version)?,
     };
-    let place =
+    let mut place =
         if local { run::at(Path::new(repository)) } else { Bare::open(repository, &commit, ctx, events)?.git() };
-    let mut place = place;
     // The name of a tag may stand for its commit.
     let ids = [format!("{commit}^{{commit}}"), format!("{commit}^{{tree}}")];
     place.args(["rev-parse", "--end-of-options"]).args(&ids);
@@ -105,18 +97,20 @@ fn folder(ctx: &Context) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// What git itself makes of a name in a local repository: an abbreviated commit, `HEAD~3`.
-fn local_commit(
-    repository: &str,
-    pick: &Pick,
-) -> std::result::Result<(String, String), std::result::Result<run::Ran, Error>> {
-    let Pick::Any(name) = pick else {
-        return Err(Ok(run::Ran { ok: false, stdout: Vec::new(), stderr: String::new() }));
-    };
-    let mut git = run::at(Path::new(repository));
-    git.args(["rev-parse", "--verify", "--end-of-options", &format!("{name}^{{commit}}")]);
-    let ran = run::run(&mut git).map_err(Err)?;
-    if ran.ok { Ok((name.clone(), ran.line())) } else { Err(Ok(ran)) }
+/// A commit that no ref names: of a local repository what git makes of the name, an abbreviated commit or `HEAD~3`; of others
+/// a whole id.
+fn unlisted(refs: &Refs, spec: &Spec, repository: &str, pick: &Pick, version: &str) -> Result<(String, String)> {
+    let unknown = || refs.unknown(&spec.entry, repository, pick, version);
+    match pick {
+        Pick::Any(name) if is_local(repository) => {
+            let mut git = run::at(Path::new(repository));
+            git.args(["rev-parse", "--verify", "--end-of-options", &format!("{name}^{{commit}}")]);
+            let ran = run::run(&mut git)?;
+            if ran.ok { Ok((name.clone(), ran.line())) } else { Err(ran.explain(unknown())) }
+        }
+        Pick::Any(id) if id.len() >= 40 && super::release::is_commit(id) => Ok((id.clone(), id.to_ascii_lowercase())),
+        _ => Err(unknown()),
+    }
 }
 
 /// The paths of a `ls-tree -z` that are other repositories.
@@ -146,19 +140,12 @@ impl Bare {
         if run::run(bare.git().args(["rev-parse", "--verify", "--quiet", &mark]))?.ok {
             return Ok(bare);
         }
+        // What a git that was killed has left; nobody else is here now.
+        let _ = fs::remove_file(bare.dir.join("shallow.lock"));
         events(Event::Note { message: format!("git: fetching {commit:.12} of {repository}") });
         let mut git = bare.git();
-        git.args([
-            "-c",
-            "http.lowSpeedLimit=1",
-            "-c",
-            "http.lowSpeedTime=60",
-            "fetch",
-            "--progress",
-            "--depth=1",
-            "--no-tags",
-        ]);
-        git.args(["--no-recurse-submodules", "--no-write-fetch-head", "--no-auto-maintenance", "--", repository]);
+        git.args(run::PATIENCE).args(["fetch", "--progress", "--depth=1", "--no-tags", "--no-recurse-submodules"]);
+        git.args(["--no-write-fetch-head", "--no-auto-maintenance", "--", repository]);
         git.arg(format!("+{commit}:{mark}"));
         let what = repository.to_owned();
         run::run_telling(&mut git, &|done| events(Event::Download { what: what.clone(), done, total: None }))?.or(

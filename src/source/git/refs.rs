@@ -64,16 +64,7 @@ impl Refs {
     /// Asks the repository.
     pub(super) fn list(repository: &str) -> Result<Self> {
         let mut git = run::at(std::path::Path::new("/"));
-        git.args([
-            "-c",
-            "http.lowSpeedLimit=1",
-            "-c",
-            "http.lowSpeedTime=60",
-            "ls-remote",
-            "--quiet",
-            "--",
-            repository,
-        ]);
+        git.args(run::PATIENCE).args(["ls-remote", "--quiet", "--", repository]);
         let listed = run::run(&mut git)?.or(|| {
             Error::input(format!("cannot look into the git repository {repository}"))
                 .hint("is it there, and is there network?")
@@ -132,7 +123,7 @@ impl Refs {
             Pick::Tag(name) | Pick::Any(name) => name,
         };
         let error = Error::input(format!("{entry}: {repository} has no tag, branch or commit {name}"));
-        if is_commit(name) {
+        if is_commit(name) && !super::is_local(repository) {
             return error.hint(
                 "a server gives a commit only by all its 40 digits; a clone on this machine (repository) takes fewer",
             );

@@ -11,6 +11,9 @@ pub(in crate::source) const TOOLS: &[(&str, &str)] = &[("git", "git")];
 /// Variables of git that say how to reach a server, and nothing of what is there.
 const TRANSPORT: &[&str] = &["GIT_SSH", "GIT_SSL", "GIT_HTTP", "GIT_PROXY"];
 
+/// Before a command that goes to a server: a minute without one byte is the end.
+pub(super) const PATIENCE: &[&str] = &["-c", "http.lowSpeedLimit=1", "-c", "http.lowSpeedTime=60"];
+
 /// How git ended.
 pub(in crate::source) struct Ran {
     pub ok: bool,
