@@ -47,6 +47,7 @@ mod lock;
 mod memo;
 mod objects;
 mod record;
+mod scratch;
 mod slot;
 mod store;
 #[cfg(test)]
@@ -60,6 +61,7 @@ pub use error::{Error, Result};
 pub use fingerprint::{Fingerprint, Listing};
 pub use key::{Change, Key, KeyEncoder, Manifest};
 pub use record::{Built, Kind, Output, Record};
+pub use scratch::{Scratch, Source, Synced};
 pub use slot::{Entry, Made, Slot};
 pub use store::Cache;
 pub use tree::{Node, Tree};

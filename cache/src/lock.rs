@@ -51,6 +51,16 @@ impl Lock {
         }
     }
 
+    /// The lock if nobody holds it.
+    pub(crate) fn at_once(path: &Path) -> Result<Option<Self>> {
+        let file = open(path)?;
+        match FileExt::try_lock(&file) {
+            Ok(()) => Self::held(path, file),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(e)) => Err(at("lock", path)(e)),
+        }
+    }
+
     /// The lock if nobody holds it. Does not make the file.
     pub(crate) fn if_free(path: &Path) -> Option<Self> {
         let file = fs::OpenOptions::new().read(true).write(true).open(path).ok()?;
