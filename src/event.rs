@@ -27,6 +27,10 @@ pub enum Event {
     Cached { stage: String },
     /// A stage failed; the error follows by return.
     Failed { stage: String, log: String },
+    /// Of several kernels this one is next.
+    Turn { kernel: String },
+    /// How the program ended on each of several kernels: name, exit status of `quiz up`, in words.
+    Compared { rows: Vec<(String, u8, String)> },
     /// The machine starts. `why_not_kvm` is set when an accelerator was there but does not work.
     Booting { run: String, accelerator: String, why_not_kvm: Option<String> },
     /// The guest takes requests. Milliseconds since quiz started qemu.

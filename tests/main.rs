@@ -6,3 +6,4 @@ mod project;
 mod real;
 mod settings;
 mod tidy;
+mod worktree;

@@ -32,6 +32,18 @@ static const char *const default_env[] = {
 	"HOME=/root", "USER=root", "LOGNAME=root", "SHELL=/bin/sh", "LANG=C.UTF-8", "TERM=dumb",
 };
 
+// The kernel hands the words QUIZ_NAME=value of its command line to the first process as environment: the options of the
+// profiles, which their hooks are told.
+static char *options[64];
+
+static void keep_options(void)
+{
+	size_t count = 0;
+	for (char **entry = environ; *entry != NULL && count + 1 < sizeof options / sizeof *options; entry++)
+		if (strncmp(*entry, "QUIZ_", 5) == 0)
+			options[count++] = *entry;
+}
+
 static void set_default_env(void)
 {
 	clearenv();
@@ -83,6 +95,9 @@ static int is_hook(const struct dirent *entry)
 
 static void run_hooks(void)
 {
+	set_default_env();
+	for (char **option = options; *option != NULL; option++)
+		putenv(*option);
 	struct dirent **names;
 	int count = scandir("/.quiz/init.d", &names, is_hook, alphasort);
 	for (int i = 0; i < count; i++) {
@@ -380,13 +395,13 @@ int main(void)
 	sigprocmask(SIG_BLOCK, &child, NULL);
 	signal(SIGPIPE, SIG_IGN);
 
+	keep_options();
 	make_root();
 	name_and_loopback();
 	open_ports();
 	uint8_t version[4];
 	put(version, PROTOCOL, 4);
 	send_frame(HELLO, version, sizeof version);
-	set_default_env();
 	run_hooks();
 
 	in = (struct relay){ .from = ports[0], .to = -1 };

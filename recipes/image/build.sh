@@ -2,11 +2,12 @@
 # all runs of all worktrees share it.
 set -eu
 
-cat >/quiz/out/manifest <<END
-arch = "$QUIZ_ARCH"
-kernel = "$QUIZ_DIGEST_KERNEL"
-layers = [
-    "$QUIZ_DIGEST_WORK",
-    "$QUIZ_DIGEST_ROOTFS",
-]
-END
+{
+    echo "arch = \"$QUIZ_ARCH\""
+    echo "kernel = \"$QUIZ_DIGEST_KERNEL\""
+    echo "layers = ["
+    for layer in $QUIZ_DIGEST_WORK ${QUIZ_DIGEST_LAYERS-} $QUIZ_DIGEST_ROOTFS; do
+        echo "    \"$layer\","
+    done
+    echo "]"
+} >/quiz/out/manifest

@@ -1,5 +1,6 @@
 # Builds the kernel out of its read-only source. The same source and config give the same bytes: no time, host, user or
-# build count gets in, and the folders have the same names everywhere.
+# build count gets in, and the folders have the same names everywhere. The build folder may be that of an earlier build of the
+# same config; then make goes on in it.
 
 export ARCH="$QUIZ_ARCH"
 export KBUILD_BUILD_USER=quiz KBUILD_BUILD_HOST=quiz KBUILD_BUILD_VERSION=1
@@ -7,9 +8,11 @@ KBUILD_BUILD_TIMESTAMP="$(date -u -d "@$SOURCE_DATE_EPOCH")"
 export KBUILD_BUILD_TIMESTAMP
 
 build=/quiz/scratch/build
-mkdir "$build"
-cp /quiz/in/config "$build/.config"
-chmod u+w "$build/.config"
+mkdir -p "$build"
+if ! cmp -s /quiz/in/config "$build/.config"; then
+    cp /quiz/in/config "$build/.config"
+    chmod u+w "$build/.config"
+fi
 
 kernel() { make -C /quiz/src O="$build" "$@"; }
 

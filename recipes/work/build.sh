@@ -12,8 +12,10 @@ chmod 0755 "$tree/.quiz/agent"
 # usr/lib/modules, as its distribution has it: the scratch folder offers both names for the one folder.
 if [ -d /quiz/in/modules/lib/modules ]; then
     mkdir -p "$tree/usr/lib" base/usr
-    cp -R /quiz/in/modules/lib/modules "$tree/usr/lib/modules"
-    chmod -R u+w "$tree/usr/lib/modules"
+    for modules in /quiz/in/modules /quiz/in/added/*; do
+        [ ! -d "$modules" ] || cp -R "$modules/lib/modules" "$tree/usr/lib/"
+        chmod -R u+w "$tree/usr/lib/modules"
+    done
     ln -s "$tree/usr/lib" base/lib
     ln -s "$tree/usr/lib" base/usr/lib
     for release in "$tree"/usr/lib/modules/*; do

@@ -14,25 +14,42 @@
 //! | `LAYOUT` | itself: how scripts are run |
 //! | `about`, package names of tools, which setting fills an option | not at all |
 //! | the parameter of a stage such as `layer:work/tree` | not at all: equal inputs give equal results |
+//! | a folder that people edit, as a source stage | digest of its files |
+//! | whether and how it builds on what an earlier run left | themselves, if it does |
 //! | number of jobs, place of cache and project, user, time | not at all |
+//!
+//! The family of a persistent folder is the same without the inputs that are brought into it, and without what names them.
 //!
 //! The walk below writes the key and the readable manifest that `quiz why` compares in one go.
 
 use super::Context;
+use super::walk::Known;
 use crate::error::Result;
 use crate::graph::{Bound, NodeIndex};
 use crate::load::{OutputKind, Value};
-use quiz_cache::{Digest, Key, KeyEncoder, Manifest, Output, Record};
-use std::collections::BTreeMap;
+use quiz_cache::{Digest, Key, KeyEncoder, Manifest, Output};
 
 /// Raised when scripts are run in another way (paths, environment, namespaces), so that nothing old is taken for new.
 const LAYOUT: u64 = 2;
 
 /// The key of a stage whose inputs' records are all known.
-pub(super) fn key(ctx: &Context<'_>, id: NodeIndex, known: &BTreeMap<NodeIndex, Record>) -> Result<(Key, Manifest)> {
+pub(super) fn key(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<(Key, Manifest)> {
+    let mut encoder = KeyEncoder::new("quiz stage key 1");
+    encode(ctx, id, known, &[], &mut encoder)?;
+    Ok(encoder.finish())
+}
+
+/// What all builds that may go on in one persistent folder have in common.
+pub(super) fn family(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<Key> {
+    let synced = ctx.graph.stage(id).recipe.incremental.as_ref().map_or(&[][..], |i| &i.sync);
+    let mut encoder = KeyEncoder::new("quiz scratch family 1");
+    encode(ctx, id, known, synced, &mut encoder)?;
+    Ok(encoder.finish().0)
+}
+
+fn encode(ctx: &Context<'_>, id: NodeIndex, known: &Known, without: &[String], encoder: &mut KeyEncoder) -> Result<()> {
     let stage = ctx.graph.stage(id);
     let recipe = &stage.recipe;
-    let mut encoder = KeyEncoder::new("quiz stage key 1");
     encoder.number("layout", LAYOUT);
     encoder.text("recipe", &recipe.name);
     encoder.number("version", recipe.version);
@@ -40,7 +57,13 @@ pub(super) fn key(ctx: &Context<'_>, id: NodeIndex, known: &BTreeMap<NodeIndex, 
     encoder.digest("files", &ctx.recipe_folder(recipe)?.output().digest);
     encoder.text("script", recipe.script.as_deref().unwrap_or(""));
     encoder.flag("uids", recipe.uids);
-    if let (Some(spec), Some(pin)) = (&recipe.source, ctx.pins.get(&id)) {
+    if let Some(incremental) = &recipe.incremental {
+        encoder.list("incremental/sync", &incremental.sync);
+        encoder.text("incremental/into", incremental.into.as_deref().unwrap_or(""));
+    }
+    if let Some(live) = ctx.live.get(&id) {
+        encoder.digest("tree", &live.output().digest);
+    } else if let (Some(spec), Some(pin)) = (&recipe.source, ctx.pins.get(&id)) {
         encoder.text("tarball", spec.debian.as_ref().map_or("", |debian| &debian.tarball));
         for (name, value) in pin.facts() {
             encoder.text(&format!("pin/{name}"), &value);
@@ -62,22 +85,17 @@ pub(super) fn key(ctx: &Context<'_>, id: NodeIndex, known: &BTreeMap<NodeIndex, 
         };
         encoder.text(&format!("output/{name}"), kind);
     }
-    for input in &stage.inputs {
+    for input in stage.inputs.iter().filter(|input| !without.contains(&input.name)) {
         encoder.digest(&format!("input/{}", input.name), &input_digest(ctx, &input.from, &input.paths, known)?);
     }
     for tool in recipe.tools.keys().chain(recipe.optional_tools.keys()) {
         encoder.text(&format!("tool/{tool}"), ctx.tools.get(tool));
     }
-    Ok(encoder.finish())
+    Ok(())
 }
 
 /// The digest of what a script sees as one input.
-pub(super) fn input_digest(
-    ctx: &Context<'_>,
-    from: &Bound,
-    paths: &[String],
-    known: &BTreeMap<NodeIndex, Record>,
-) -> Result<Digest> {
+pub(super) fn input_digest(ctx: &Context<'_>, from: &Bound, paths: &[String], known: &Known) -> Result<Digest> {
     match from {
         Bound::Profiles => Ok(ctx.profile_folder()?.output().digest),
         Bound::Output { stage, output } => {
@@ -85,7 +103,11 @@ pub(super) fn input_digest(
             if paths.is_empty() {
                 return Ok(whole.digest);
             }
-            Ok(ctx.cache.subtree(whole, paths).map_err(super::cache_error)?.digest)
+            let part = match ctx.live.get(stage) {
+                Some(live) => ctx.cache.subtree_from_scan(live, paths),
+                None => ctx.cache.subtree(whole, paths),
+            };
+            Ok(part.map_err(super::cache_error)?.digest)
         }
     }
 }

@@ -4,11 +4,15 @@
 
 mod failure;
 mod key;
+mod live;
 mod make;
+mod paths;
 mod sandbox;
+mod script;
 mod tools;
 mod walk;
 
+pub use live::{has_moved, scan};
 pub use tools::{Needed, Tools, apt_line, needed, require, with_tools};
 pub use walk::{Known, Missing, State, build, plan};
 
@@ -17,7 +21,7 @@ use crate::event::Events;
 use crate::graph::{Graph, NodeIndex};
 use crate::load::{Project, Recipe};
 use crate::source;
-use quiz_cache::{Cache, Output, Tree};
+use quiz_cache::{Cache, Fingerprint, Output, Tree};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -33,6 +37,8 @@ pub struct Context<'a> {
     pub tools: Tools,
     /// What quiz.lock says of each source stage.
     pub pins: BTreeMap<NodeIndex, source::Pin>,
+    /// The source stages that are folders which people edit, as they were when they were looked at.
+    pub live: BTreeMap<NodeIndex, Fingerprint>,
     /// How sources are fetched.
     pub source: source::Context,
     /// Where events go.
@@ -47,12 +53,14 @@ impl<'a> Context<'a> {
     ///
     /// # Errors
     /// No pipe can be made.
+    #[expect(clippy::too_many_arguments, reason = "one for each field; a builder would say the same twice")]
     pub fn new(
         project: &'a Project,
         graph: &'a Graph,
         cache: &'a Cache,
         tools: Tools,
         pins: BTreeMap<NodeIndex, source::Pin>,
+        live: BTreeMap<NodeIndex, Fingerprint>,
         source: source::Context,
         events: Events<'a>,
     ) -> Result<Self> {
@@ -62,7 +70,7 @@ impl<'a> Context<'a> {
         };
         let jobserver =
             jobserver::Client::new(jobs).map_err(|e| Error::build("cannot make the jobserver's pipe").because(e))?;
-        Ok(Self { project, graph, cache, tools, pins, source, events, jobs, jobserver })
+        Ok(Self { project, graph, cache, tools, pins, live, source, events, jobs, jobserver })
     }
 
     /// The recipe's files.

@@ -4,7 +4,7 @@
 //! built again, and debug info and objtool carry paths into outputs.
 
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Where programs are looked for, inside and when tools are identified.
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -33,10 +33,8 @@ pub(super) struct Sandbox<'a> {
     pub script: &'a str,
     /// Host path → path inside, read-only.
     pub read: Vec<(PathBuf, String)>,
-    /// The slot's output folder.
-    pub out: &'a Path,
-    /// The slot's scratch folder.
-    pub scratch: &'a Path,
+    /// Host path → path inside, writable.
+    pub write: Vec<(PathBuf, String)>,
     /// Environment beside the fixed one.
     pub env: Vec<(String, OsString)>,
     /// It makes files of other owners: give it all capabilities over its own user namespace (or as root, over its files).
@@ -87,8 +85,9 @@ pub(super) fn command(sandbox: &Sandbox<'_>) -> Vec<OsString> {
     for (host, inside) in &sandbox.read {
         add(&[o("--ro-bind"), host.as_os_str(), o(inside)]);
     }
-    add(&[o("--bind"), sandbox.out.as_os_str(), o("/quiz/out")]);
-    add(&[o("--bind"), sandbox.scratch.as_os_str(), o("/quiz/scratch")]);
+    for (host, inside) in &sandbox.write {
+        add(&[o("--bind"), host.as_os_str(), o(inside)]);
+    }
     // What is not bound above is a tmpfs of bubblewrap's; read-only, so that a stray write fails instead of being lost.
     add(&[o("--remount-ro"), o("/"), o("--chdir"), o("/quiz/scratch"), o("--clearenv")]);
     let fixed = [
@@ -117,8 +116,7 @@ mod tests {
         let sandbox = Sandbox {
             script: "build.sh",
             read: vec![("/cache/trees/x".into(), "/quiz/src".into())],
-            out: Path::new("/cache/tmp/1/out"),
-            scratch: Path::new("/cache/tmp/1/scratch"),
+            write: vec![("/cache/tmp/1/out".into(), "/quiz/out".into())],
             env: vec![("QUIZ_ARCH".into(), "x86_64".into())],
             uids,
             root,

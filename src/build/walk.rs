@@ -7,10 +7,11 @@ use super::{Context, cache_error, key, make};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::graph::{Bound, NodeIndex};
-use quiz_cache::{Change, Entry, Key, Manifest, Record};
+use quiz_cache::{Built, Change, Entry, Key, Manifest, Output, Record};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
+use std::time::Duration;
 
 /// How often a walk starts over when an input, made again, came out different. Twice in a row says that it always will.
 const ATTEMPTS: usize = 3;
@@ -56,7 +57,7 @@ pub fn plan(ctx: &Context<'_>) -> Result<Vec<(NodeIndex, State)>> {
         let source = ctx.graph.stage(id).recipe.source.is_some();
         let state = match open {
             Some(input) => State::Unknown(input),
-            None if source && !ctx.pins.contains_key(&id) => State::Unresolved,
+            None if source && !ctx.pins.contains_key(&id) && !ctx.live.contains_key(&id) => State::Unresolved,
             None => match look(ctx, id, &known)? {
                 Ok(record) => State::Known(record),
                 Err(missing) => State::Missing(missing),
@@ -81,7 +82,7 @@ pub fn build(ctx: &Context<'_>, wanted: &[NodeIndex], inputs: bool) -> Result<Kn
         if let Some(known) = attempt(ctx, &order)?
             && is_whole(ctx, wanted, inputs, &known)?
         {
-            for (&id, record) in &known {
+            for (&id, record) in known.iter().filter(|(id, _)| !ctx.live.contains_key(id)) {
                 note_latest(ctx, id, record)?;
             }
             for path in ctx.cache.damaged() {
@@ -117,8 +118,12 @@ fn is_whole(ctx: &Context<'_>, wanted: &[NodeIndex], inputs: bool, known: &Known
 /// A stage failed.
 fn restore(ctx: &Context<'_>, id: NodeIndex, output: &str, known: &Known) -> Result<bool> {
     let record = &known[&id];
+    let is_there = |object: &Output| match ctx.live.get(&id) {
+        Some(live) => ctx.cache.put_tree_from_scan(live).map(|_| true),
+        None => ctx.cache.is_present(object),
+    };
     if let Some(object) = record.outputs.get(output)
-        && ctx.cache.is_present(object).map_err(cache_error)?
+        && is_there(object).map_err(cache_error)?
     {
         return Ok(true);
     }
@@ -140,10 +145,11 @@ fn restore(ctx: &Context<'_>, id: NodeIndex, output: &str, known: &Known) -> Res
     Ok(true)
 }
 
-/// The same for every output that a stage reads.
+/// The same for every output that a stage reads. What people edit lies where they edit it.
 fn restore_inputs(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<bool> {
-    for input in &ctx.graph.stage(id).inputs {
+    for input in ctx.graph.stage(id).inputs.iter().filter(|input| !input.digest_only) {
         if let Bound::Output { stage, output } = &input.from
+            && !ctx.live.contains_key(stage)
             && !restore(ctx, *stage, output, known)?
         {
             return Ok(false);
@@ -196,7 +202,15 @@ fn attempt(ctx: &Context<'_>, order: &[NodeIndex]) -> Result<Option<Known>> {
                     known.insert(id, record);
                 }
                 Ok(None) => moved = true,
-                Err(error) => failure = failure.take().or(Some(error)),
+                Err(error) => {
+                    // What the others still do can take minutes; the reason shall not.
+                    if running > 0 {
+                        let reason = error.details().first().map_or(String::new(), |line| format!(": {line}"));
+                        let message = format!("{error}{reason} (what still runs is finished first)");
+                        (ctx.events)(Event::Warning { message });
+                    }
+                    failure = failure.take().or(Some(error));
+                }
             }
         }
     });
@@ -225,10 +239,16 @@ fn obtain(ctx: &Context<'_>, id: NodeIndex, missing: Missing, known: &Known) -> 
 
 /// The record of a stage whose inputs are all known, or what has to be made.
 fn look(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<std::result::Result<Record, Missing>> {
-    if ctx.graph.stage(id).recipe.source.is_some() {
+    let stage = ctx.graph.stage(id);
+    let (key, manifest) = key::key(ctx, id, known)?;
+    if let (Some(live), Some(output)) = (ctx.live.get(&id), stage.recipe.outputs.keys().next()) {
+        let outputs = [(output.clone(), live.output().clone())].into();
+        let (stage, built) = (stage.name.clone(), Built::FromNothing);
+        return Ok(Ok(Record { key, stage, outputs, manifest, took: Duration::ZERO, made_at: 0, built }));
+    }
+    if stage.recipe.source.is_some() {
         ctx.pin(id)?;
     }
-    let (key, manifest) = key::key(ctx, id, known)?;
     if let Some(record) = ctx.cache.record(&key).map_err(cache_error)? {
         return Ok(Ok(record));
     }

@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use std::path::PathBuf;
 
 /// Build a Linux kernel and a root file system as cached stages, and boot the result in qemu.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(name = "quiz", version, max_term_width = 100, arg_required_else_help = true)]
 pub(super) struct Cli {
     #[command(flatten)]
@@ -15,12 +15,13 @@ pub(super) struct Cli {
     pub command: Command,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct Global {
     /// Work as if quiz had been started in DIR
     #[arg(short = 'C', long = "directory", value_name = "DIR", global = true)]
     pub directory: Option<PathBuf>,
-    /// Kernel: a series (6.1), an exact version (6.1.170), or the address of a tarball
+    /// Kernel: a series (6.1), an exact version (6.1.170), a tag, branch or commit, or the address of a tarball; `up` takes
+    /// several with commas between, and runs the program on each
     #[arg(short, long, value_name = "VERSION", global = true)]
     pub kernel: Option<String>,
     /// Add a line to the kernel config, such as CONFIG_KASAN=y (repeatable)
@@ -29,8 +30,8 @@ pub(super) struct Global {
     /// Add a Debian package to the root (repeatable)
     #[arg(long, value_name = "NAME", global = true)]
     pub package: Vec<String>,
-    /// Turn a profile on (repeatable)
-    #[arg(short, long, value_name = "NAME", global = true)]
+    /// Turn a profile on, with options if it has some: memdev, memdev:count=2,size=1G (repeatable)
+    #[arg(short, long, value_name = "NAME[:OPTION=VALUE,…]", global = true)]
     pub profile: Vec<String>,
     /// Compilers at once over all stages [default: one per core]
     #[arg(short, long, value_name = "N", global = true)]
@@ -52,7 +53,7 @@ pub(super) struct Global {
     pub json: bool,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub(super) enum Command {
     /// Build what changed, boot it, run a program in it, bring its exit status back
     #[command(after_help = "Exit status: the program's own; 122 the machine was lost, 123 kernel panic or oops, \
@@ -66,7 +67,7 @@ pub(super) enum Command {
         #[arg(long)]
         install: bool,
     },
-    /// Show the stages: cached, stale, missing, and why
+    /// Show the stages of the image and of the project's own recipes: cached, stale, missing, and why; with -v all there are
     Graph,
     /// Show what a stage is made of, or what changed since it was last made
     Why {
@@ -75,7 +76,7 @@ pub(super) enum Command {
     },
     /// Look up what moving versions stand for today, and write it to quiz.lock
     Update {
-        /// Only these entries of quiz.lock [default: all]
+        /// Only these entries of quiz.lock [default: all that the image needs]
         entries: Vec<String>,
     },
     /// Show every host tool that any stage needs, and whether it is there
@@ -88,7 +89,7 @@ pub(super) enum Command {
     Config,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct Up {
     /// Memory of the guest: 512M, 4G [default: 1G]
     #[arg(short, long, value_name = "SIZE")]
@@ -137,6 +138,17 @@ fn seconds(text: &str) -> Result<u64, String> {
 }
 
 impl Cli {
+    /// The command line for each of several kernels, `-k 6.1.170,6.1.192`; none where there is at most one.
+    pub fn kernels(&self) -> Vec<(String, Self)> {
+        let several = self.global.kernel.as_deref().filter(|text| text.contains(',') && !text.contains("://"));
+        let one = |version: &str| {
+            let mut cli = self.clone();
+            cli.global.kernel = Some(version.to_owned());
+            (version.to_owned(), cli)
+        };
+        several.into_iter().flat_map(|text| text.split(',').filter(|v| !v.is_empty())).map(one).collect()
+    }
+
     /// The settings that are given as flags.
     pub fn settings(&self) -> Vec<FlagValue> {
         let mut flags = Vec::new();
@@ -186,6 +198,19 @@ mod tests {
         let Command::Up(up) = &cli.command else { panic!("{cli:?}") };
         assert_eq!(up.program, ["ls", "-l", "--timeout", "x"]);
         assert_eq!(up.memory.as_deref(), Some("2G"));
+    }
+
+    #[test]
+    fn several_kernels_are_a_command_line_each() {
+        let kernels = |words: &[&str]| {
+            let cli = Cli::try_parse_from([&["quiz"], words, &["up"]].concat()).unwrap();
+            cli.kernels().into_iter().map(|(name, cli)| (name, cli.global.kernel.unwrap())).collect::<Vec<_>>()
+        };
+        let same = |names: &[&str]| names.iter().map(|n| ((*n).to_owned(), (*n).to_owned())).collect::<Vec<_>>();
+        assert_eq!(kernels(&["-k", "6.1.170,6.1.192"]), same(&["6.1.170", "6.1.192"]));
+        assert_eq!(kernels(&["-k", "6.1.170"]), []);
+        assert_eq!(kernels(&["-k", "https://example.org/a,b.tar.xz"]), []);
+        assert_eq!(kernels(&[]), []);
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let reporter = Reporter::new(cli.global.color, verbosity, cli.global.json);
     let events = |event: Event| reporter.event(&event);
     // A bug of quiz must not look like a bad commit to `git bisect run`, as a panic's status 101 would.
-    let result = catch_unwind(AssertUnwindSafe(|| dispatch(&cli, &events)))
+    let result = catch_unwind(AssertUnwindSafe(|| dispatch(&cli, &reporter, &events)))
         .unwrap_or_else(|_| Err(Error::build("quiz itself failed; what it said is above")));
     result.unwrap_or_else(|error| {
         reporter.error(&error);
@@ -59,14 +59,18 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     })
 }
 
-fn dispatch(cli: &Cli, events: &(dyn Fn(Event) + Sync)) -> Result<u8> {
+fn dispatch(cli: &Cli, reporter: &Reporter, events: &(dyn Fn(Event) + Sync)) -> Result<u8> {
+    let kernels = cli.kernels();
+    if let (Command::Up(up), [_, ..]) = (&cli.command, &kernels[..]) {
+        return up::run_each(&kernels, up, events, &|error| reporter.error(error));
+    }
     let session = Session::open(cli, events)?;
     let style = Style::new(cli.global.color, std::io::stdout().is_terminal());
     match &cli.command {
         Command::Up(up) => return up::run(&session, up),
         Command::Build { stages, install } => build_stages(&session, stages, *install, cli.global.json)?,
         Command::Graph => {
-            let graph = session.whole_graph()?;
+            let graph = if cli.global.verbose { session.whole_graph()? } else { session.project_graph()? };
             let states = session.plan(&graph)?;
             if cli.global.json {
                 report::result(&format!("{}\n", report::graph_json(&graph, &states)))?;
@@ -114,7 +118,7 @@ fn build_stages(session: &Session<'_>, stages: &[String], install: bool, json: b
 }
 
 fn update(session: &Session<'_>, entries: &[String]) -> Result<()> {
-    let graph = session.whole_graph()?;
+    let graph = if entries.is_empty() { session.project_graph()? } else { session.whole_graph()? };
     let wishes = session.wishes(&graph)?;
     if let Some(wrong) = entries.iter().find(|entry| !wishes.iter().any(|w| w.wish.entry() == *entry)) {
         let known: Vec<&str> = wishes.iter().map(|w| w.wish.entry()).collect();

@@ -3,16 +3,19 @@
 use super::args::Cli;
 use crate::build::{self, Context, Known, Needed, State, Tools};
 use crate::error::{Error, Result};
-use crate::event::Events;
+use crate::event::{Event, Events};
 use crate::graph::{Graph, NodeIndex};
-use crate::load::{Origin, Project, Value};
+use crate::load::{InputFrom, Origin, Project, Recipe, Value};
 use crate::source::{self, Pin, Spec, Wish};
-use quiz_cache::Cache;
+use quiz_cache::{Cache, Fingerprint};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// The architectures that quiz has recipes and a qemu for.
 const ARCHES: &[&str] = &["x86_64"];
+
+/// How often sources that change while they are read are looked at.
+const LOOKS: usize = 4;
 
 /// The project, the cache, and where events go.
 pub(super) struct Session<'a> {
@@ -60,12 +63,18 @@ impl<'a> Session<'a> {
 
     /// Every stage there is: of each recipe without parameter, and what they read.
     pub fn whole_graph(&self) -> Result<Graph> {
-        let plain = self
-            .project
-            .recipes
-            .values()
-            .filter(|recipe| !recipe.inputs.values().any(|input| input.from == crate::load::InputFrom::Of));
-        Graph::bind(&self.project, plain.map(|recipe| recipe.name.as_str()))
+        Graph::bind(&self.project, self.plain_recipes().map(|recipe| recipe.name.as_str()))
+    }
+
+    /// The stages that are of interest here: those of the image, and of the project's own recipes.
+    pub fn project_graph(&self) -> Result<Graph> {
+        let own = self.plain_recipes().filter(|recipe| recipe.path.starts_with(&self.project.dir));
+        Graph::bind(&self.project, std::iter::once(super::IMAGE).chain(own.map(|recipe| recipe.name.as_str())))
+    }
+
+    fn plain_recipes(&self) -> impl Iterator<Item = &Recipe> {
+        let is_plain = |recipe: &&Recipe| !recipe.inputs.values().any(|input| input.from == InputFrom::Of);
+        self.project.recipes.values().filter(is_plain)
     }
 
     /// Every stage there is, and `name` if it is one with a parameter.
@@ -127,34 +136,54 @@ impl<'a> Session<'a> {
 
     /// What would be done: the walk without making anything, without resolving anything.
     pub fn plan(&self, graph: &Graph) -> Result<Vec<(NodeIndex, State)>> {
+        let wishes = self.wishes(graph)?;
         let mut pins = BTreeMap::new();
-        for w in self.wishes(graph)? {
+        for w in wishes.iter().filter(|w| w.wish.dir().is_none()) {
             if let Some(pin) = source::Lock::read(&w.lock)?.get(&w.wish) {
                 pins.insert(w.id, pin.clone());
             }
         }
-        build::plan(&self.context(graph, pins)?)
+        build::plan(&self.context(graph, pins, self.scan(&wishes)?)?)
     }
 
     /// Pins what moves, then makes what is missing of the wanted stages; see [`build::build`].
     pub fn build(&self, graph: &Graph, wanted: &[NodeIndex], inputs: bool) -> Result<Known> {
         // Before anything is fetched: a missing tool found after minutes is the worst time to find it.
         build::require(&self.needed(graph)?)?;
+        let wishes = self.wishes(graph)?;
         let mut pins = BTreeMap::new();
-        for w in self.wishes(graph)? {
-            if let Some(dir) = w.wish.dir() {
-                return Err(Error::input(format!("{}: building from a folder does not work yet", w.wish.entry()))
-                    .detail(format!("the folder is {}", dir.display()))
-                    .hint("another source does: quiz config shows the settings"));
-            }
+        for w in wishes.iter().filter(|w| w.wish.dir().is_none()) {
             pins.insert(w.id, source::pinned(w.spec, &w.wish, &w.lock, &self.source, self.events)?);
         }
-        let ctx = self.context(graph, pins)?;
-        build::build(&ctx, wanted, inputs)
+        for _ in 0..LOOKS {
+            let ctx = self.context(graph, pins.clone(), self.scan(&wishes)?)?;
+            match build::build(&ctx, wanted, inputs) {
+                Err(error) if build::has_moved(&error) => {
+                    let why = std::error::Error::source(&error).map_or_else(String::new, ToString::to_string);
+                    (self.events)(Event::Note { message: format!("{why}: looking at the sources again") });
+                }
+                other => return other,
+            }
+        }
+        let folders: Vec<String> =
+            wishes.iter().filter_map(|w| w.wish.dir()).map(|d| d.display().to_string()).collect();
+        Err(Error::build(format!("{} changed each time it was looked at", folders.join(" or ")))
+            .hint("what writes to it? `quiz -v build` names the files"))
     }
 
-    fn context<'g>(&'g self, graph: &'g Graph, pins: BTreeMap<NodeIndex, Pin>) -> Result<Context<'g>> {
+    /// The source folders that people edit, as they are now.
+    fn scan(&self, wishes: &[SourceWish<'_>]) -> Result<BTreeMap<NodeIndex, Fingerprint>> {
+        let dirs = wishes.iter().filter_map(|w| w.wish.dir().map(|dir| (w.id, dir)));
+        dirs.map(|(id, dir)| Ok((id, build::scan(&self.cache, dir)?))).collect()
+    }
+
+    fn context<'g>(
+        &'g self,
+        graph: &'g Graph,
+        pins: BTreeMap<NodeIndex, Pin>,
+        live: BTreeMap<NodeIndex, Fingerprint>,
+    ) -> Result<Context<'g>> {
         let tools = Tools::identify(&self.needed(graph)?, &self.cache)?;
-        Context::new(&self.project, graph, &self.cache, tools, pins, self.source.clone(), self.events)
+        Context::new(&self.project, graph, &self.cache, tools, pins, live, self.source.clone(), self.events)
     }
 }

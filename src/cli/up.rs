@@ -1,14 +1,14 @@
 //! `quiz up`: builds the image, makes a machine of it, runs the program in that, and gives the exit status.
 
-use super::args::Up;
+use super::args::{Cli, Up};
 use super::session::Session;
 use super::{IMAGE, doctor};
 use crate::boot::{self, Machine, Options, Outcome, Request, RunFolder, Share, Streams};
 use crate::build::{self, Known};
 use crate::error::{Error, Result};
-use crate::event::Event;
+use crate::event::{Event, Events};
 use crate::graph::Graph;
-use crate::load::PROJECT_FOLDER;
+use crate::load::{PROJECT_FOLDER, Profile};
 use crate::report;
 use quiz_cache::{Cache, Digest};
 use std::ffi::OsString;
@@ -20,14 +20,51 @@ const SHARED: &str = "shared";
 const OUT: &str = "out";
 
 pub(super) fn run(session: &Session<'_>, up: &Up) -> Result<u8> {
+    let (machine, why_not_kvm) = build(session, up)?;
+    let outcome = boot(session, up, machine, why_not_kvm)?;
+    Ok(outcome.map_or(0, |outcome| outcome.status()))
+}
+
+/// The same on each of several kernels: first all images, then one run after the other, in the end how each went. The status
+/// is the first that is not 0.
+pub(super) fn run_each(kernels: &[(String, Cli)], up: &Up, events: Events<'_>, error: &dyn Fn(&Error)) -> Result<u8> {
+    let sessions: Vec<Session<'_>> =
+        kernels.iter().map(|(_, cli)| Session::open(cli, events)).collect::<Result<_>>()?;
+    let built: Vec<Result<_>> = sessions.iter().map(|session| build(session, up)).collect();
+    let mut rows = Vec::new();
+    for (((kernel, _), session), built) in kernels.iter().zip(&sessions).zip(built) {
+        events(Event::Turn { kernel: kernel.clone() });
+        let ran = built.and_then(|(machine, why_not_kvm)| boot(session, up, machine, why_not_kvm));
+        rows.push(match ran {
+            Ok(Some(outcome)) => (kernel.clone(), outcome.status(), outcome.to_string()),
+            Ok(None) => (kernel.clone(), 0, "the command was printed".to_owned()),
+            Err(why) => {
+                error(&why);
+                (kernel.clone(), super::COULD_NOT, why.to_string())
+            }
+        });
+    }
+    let status = rows.iter().map(|(_, status, _)| *status).find(|status| *status != 0);
+    events(Event::Compared { rows });
+    Ok(status.unwrap_or(0))
+}
+
+/// Builds the image and makes a machine of it. Also says why that has no KVM.
+fn build(session: &Session<'_>, up: &Up) -> Result<(Machine, Option<String>)> {
     let graph = Graph::bind(&session.project, [IMAGE])?;
-    let needed = || Ok(build::with_tools(session.needed(&graph)?, boot::TOOLS));
+    let needed = || session.needed(&graph).map(|needed| build::with_tools(needed, boot::TOOLS));
     if up.install {
         doctor::install(&needed()?, session.events)?;
     }
     build::require(&needed()?)?;
     let settings = &session.project.settings;
     let memory = memory(settings.text("machine.memory"))?;
+    let profiles = &session.project.profiles;
+    if let Some(large) = profiles.iter().filter(|profile| profile.memory > memory).max_by_key(|p| p.memory) {
+        let (name, least) = (&large.name, large.memory);
+        return Err(Error::input(format!("machine.memory = {memory}M: the profile {name} needs {least}M"))
+            .hint(format!("quiz up -m {least}M")));
+    }
     let cpus = count("machine.cpus", settings.number("machine.cpus"))?;
     let id = graph.find(IMAGE)?;
     // qemu opens what the image is made of, so that has to lie there, too.
@@ -39,7 +76,12 @@ pub(super) fn run(session: &Session<'_>, up: &Up) -> Result<u8> {
     let qemu = boot::qemu::find(image.arch)?;
     let choice = boot::accel::choose(&qemu, Some(&session.kvm_verdicts()));
     let object = |digest: &Digest| object(&session.cache, &known, digest);
-    let mut machine = Machine {
+    // One `--append` may hold several words, as people paste them. The user's come last, and win.
+    let words = settings.list("machine.append").iter().flat_map(|words| words.split_whitespace().map(str::to_owned));
+    let batch =
+        |profile: &Profile| if boot::terminal_size().is_some() { Vec::new() } else { profile.append_batch.clone() };
+    let by_profiles = profiles.iter().flat_map(|profile| [profile.append.clone(), batch(profile)].concat());
+    let machine = Machine {
         arch: image.arch,
         accel: choice.accel,
         qemu,
@@ -47,37 +89,40 @@ pub(super) fn run(session: &Session<'_>, up: &Up) -> Result<u8> {
         cpus,
         kernel: object(&image.kernel)?.join("vmlinux"),
         layers: image.layers.iter().map(object).collect::<Result<_>>()?,
-        append: image.append,
+        append: image.append.into_iter().chain(by_profiles).chain(words).collect(),
         shares: Vec::new(),
         pvpanic: true,
         rng: true,
         extra: settings.list("machine.qemu-args").iter().map(OsString::from).collect(),
     };
-    // One `--append` may hold several words, as people paste them.
-    machine.append.extend(settings.list("machine.append").iter().flat_map(|w| w.split_whitespace().map(str::to_owned)));
+    Ok((machine, choice.why_not_kvm))
+}
+
+/// Runs the program, or prints the command instead.
+fn boot(session: &Session<'_>, up: &Up, mut machine: Machine, why_not_kvm: Option<String>) -> Result<Option<Outcome>> {
     let own = session.project.dir.join(PROJECT_FOLDER);
     if up.dry_run {
         machine.shares = vec![share(SHARED, &own.join("shared")), share(OUT, &own.join("runs/N/out"))];
         let command = boot::qemu::command(&machine, &boot::qemu::Fds::SHOWN);
         report::result(&format!("{}\n", boot::qemu::shell_line(&command)))?;
-        return Ok(0);
+        return Ok(None);
     }
     let folder = RunFolder::create(&own)?;
     machine.shares = vec![share(SHARED, folder.shared()), share(OUT, &folder.out())];
     let request = request(up);
     let options = Options {
         timeout: up.timeout.map(Duration::from_secs),
-        ready_within: Duration::from_secs(settings.number("machine.boot-timeout")),
+        ready_within: Duration::from_secs(session.project.settings.number("machine.boot-timeout")),
         // On a terminal the kernel's words come among the program's: print debugging is why people use this.
         kmsg: up.kmsg || request.tty.is_some(),
         verdicts: Some(session.kvm_verdicts()),
-        why_not_kvm: choice.why_not_kvm,
+        why_not_kvm,
     };
     let outcome = boot::run(&machine, &request, &folder, &options, &Streams::inherit()?, session.events)?;
     if let Outcome::TimeLimit { excerpt, .. } = &outcome {
         excerpt.iter().for_each(|line| (session.events)(Event::Kernel { line: line.clone() }));
     }
-    Ok(outcome.status())
+    Ok(Some(outcome))
 }
 
 /// Where the object of that digest lies: one of the outputs that were built.

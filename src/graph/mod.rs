@@ -1,12 +1,13 @@
 //! The graph: recipes bound to their options and inputs. Names no recipe; computes no keys.
 
 use crate::error::{Error, Result};
-use crate::load::{InputFrom, Project, Recipe, Value, nearest};
+use crate::load::{Input, InputFrom, Profile, Project, Recipe, Value, nearest};
 use petgraph::Direction;
 use petgraph::algo::{astar, toposort};
 use petgraph::graph::DiGraph;
 pub use petgraph::graph::NodeIndex;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// A recipe bound to its options and inputs.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct BoundInput {
     pub from: Bound,
     /// If not empty: only these paths of the tree.
     pub paths: Vec<String>,
+    /// The script is told its digest and does not see it.
+    pub digest_only: bool,
 }
 
 /// Where an input of a stage comes from.
@@ -145,8 +148,8 @@ struct Binder<'a> {
 }
 
 impl Binder<'_> {
-    /// Binds the stage called `name`; `asked_by` is the recipe that reads it.
-    fn stage(&mut self, name: &str, asked_by: Option<&Recipe>) -> Result<NodeIndex> {
+    /// Binds the stage called `name`; `asked_by` is the file of the recipe or profile that reads it.
+    fn stage(&mut self, name: &str, asked_by: Option<&Path>) -> Result<NodeIndex> {
         if let Some(&id) = self.by_name.get(name) {
             return Ok(id);
         }
@@ -156,7 +159,7 @@ impl Binder<'_> {
         };
         let Some(recipe) = self.project.recipes.get(recipe_name) else {
             let error = Error::input(match asked_by {
-                Some(by) => format!("{}: there is no recipe `{recipe_name}`", by.path.display()),
+                Some(by) => format!("{}: there is no recipe `{recipe_name}`", by.display()),
                 None => format!("there is no stage `{name}`"),
             });
             return Err(match nearest(recipe_name, self.project.recipes.keys().map(String::as_str)) {
@@ -176,30 +179,72 @@ impl Binder<'_> {
         let id = self.dag.add_node(stage);
         self.by_name.insert(name.to_owned(), id);
         for (input_name, input) in &recipe.inputs {
-            let from = match &input.from {
-                InputFrom::Profiles => Bound::Profiles,
-                InputFrom::Stage { stage, output } => self.output(stage, output.as_deref(), recipe)?,
-                InputFrom::Of => {
-                    let parameter = parameter.unwrap_or_default();
-                    match parameter.rsplit_once('/') {
-                        Some((stage, output)) => self.output(stage, Some(output), recipe)?,
-                        None => self.output(parameter, None, recipe)?,
-                    }
+            for (name, from) in self.bind_input(input_name, input, recipe, parameter)? {
+                if let Bound::Output { stage, .. } = &from {
+                    self.dag.update_edge(*stage, id, ());
                 }
-            };
-            if let Bound::Output { stage, .. } = &from {
-                self.dag.update_edge(*stage, id, ());
+                let (paths, digest_only) = (input.paths.clone(), input.digest_only);
+                self.dag[id].inputs.push(BoundInput { name, from, paths, digest_only });
             }
-            self.dag[id].inputs.push(BoundInput { name: input_name.clone(), from, paths: input.paths.clone() });
         }
         Ok(id)
     }
 
-    fn output(&mut self, stage: &str, output: Option<&str>, asked_by: &Recipe) -> Result<Bound> {
+    /// What an input stands for; a list gives `name/NN-stage` for each of its items.
+    fn bind_input(
+        &mut self,
+        name: &str,
+        input: &Input,
+        recipe: &Recipe,
+        parameter: Option<&str>,
+    ) -> Result<Vec<(String, Bound)>> {
+        let profiles = &self.project.profiles;
+        let one = match &input.from {
+            InputFrom::Profiles => Bound::Profiles,
+            InputFrom::Stage { stage, output } => self.output(stage, output.as_deref(), &recipe.path)?,
+            InputFrom::Of => self.whole(parameter.unwrap_or_default(), &recipe.path)?,
+            InputFrom::Modules => {
+                let items = profiles.iter().flat_map(|p| p.modules.iter().map(move |item| (p, item)));
+                return self.list(name, items, None);
+            }
+            // What a later profile brings lies over what an earlier one brought.
+            InputFrom::Layers => {
+                let items = profiles.iter().rev().flat_map(|p| p.layers.iter().map(move |item| (p, item)));
+                return self.list(name, items, input.through.as_deref());
+            }
+        };
+        Ok(vec![(name.to_owned(), one)])
+    }
+
+    fn list<'b>(
+        &mut self,
+        name: &str,
+        items: impl Iterator<Item = (&'b Profile, &'b String)>,
+        through: Option<&str>,
+    ) -> Result<Vec<(String, Bound)>> {
+        let bind = |(n, (profile, item)): (usize, (&Profile, &String))| {
+            let from = match through {
+                Some(recipe) => self.output(&format!("{recipe}:{item}"), None, &profile.path)?,
+                None => self.whole(item, &profile.path)?,
+            };
+            Ok((format!("{name}/{n:02}-{}", item.replace([':', '/'], "-")), from))
+        };
+        items.enumerate().map(bind).collect()
+    }
+
+    /// "stage/output", or "stage" alone when it has just one.
+    fn whole(&mut self, text: &str, asked_by: &Path) -> Result<Bound> {
+        match text.rsplit_once('/') {
+            Some((stage, output)) => self.output(stage, Some(output), asked_by),
+            None => self.output(text, None, asked_by),
+        }
+    }
+
+    fn output(&mut self, stage: &str, output: Option<&str>, asked_by: &Path) -> Result<Bound> {
         let id = self.stage(stage, Some(asked_by))?;
         let outputs = &self.dag[id].recipe.outputs;
         let names = || outputs.keys().map(String::as_str);
-        let wrong = |what: String| Error::input(format!("{}: {what}", asked_by.path.display()));
+        let wrong = |what: String| Error::input(format!("{}: {what}", asked_by.display()));
         let output = match output {
             Some(name) if outputs.contains_key(name) => name.to_owned(),
             Some(name) => {

@@ -11,10 +11,11 @@ mod settings;
 
 pub use document::nearest;
 pub use profile::Profile;
-pub use recipe::{Input, InputFrom, OptionSpec, OutputKind, Recipe};
+pub use recipe::{Incremental, Input, InputFrom, OptionSpec, OutputKind, Recipe};
 pub use settings::{FlagValue, Origin, SCHEMA, Setting, Settings, Value};
 
 use crate::error::{Error, Result};
+use crate::source::worktree;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -55,7 +56,11 @@ impl Project {
         let variables = std::env::vars_os().collect();
         let (user, own_file) = (config_dir.join("quiz.toml"), dir.join("quiz.toml"));
         let settings = Settings::load(&user, &own_file, variables, flags, &recipes)?;
-        let profiles = profile::load_active(&own.join("profiles"), settings.list("profiles"))?;
+        let is_inside = |stage: &str| {
+            let source = recipes.get(stage).and_then(|recipe| recipe.source.as_ref());
+            source.and_then(|spec| spec.dir.as_ref()).is_some_and(|dir| worktree::find(start, &dir.marks).is_some())
+        };
+        let profiles = profile::load_active(&own.join("profiles"), settings.list("profiles"), &is_inside)?;
         Ok(Self { dir, config_dir, cache_dir, settings, recipes, profiles })
     }
 

@@ -1,13 +1,17 @@
 //! Recipes: how one kind of thing is made. Reads `recipe.toml` and checks what can be checked without other recipes.
 
+mod input;
+
+pub use input::{Input, InputFrom};
+
 use super::document;
 use super::folder::{self, Folder};
 use super::settings::Value;
 use super::{SCHEMA, embedded};
 use crate::error::{Error, Result};
 use crate::source;
+use input::InputField;
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -36,35 +40,25 @@ pub struct Recipe {
     pub optional_tools: BTreeMap<String, String>,
     /// It wants a whole range of user ids (to make files of other owners).
     pub uids: bool,
+    /// Its script is given a folder that all runs of this recipe share, for what it names by content.
+    pub store: bool,
+    /// It builds on what an earlier run left, when what it reads is a folder that people edit.
+    pub incremental: Option<Incremental>,
     /// Where its files come from, if it is a source stage.
     pub source: Option<source::Spec>,
     /// All files of its folder but recipe.toml: path, contents, executable.
     pub files: Vec<(String, Vec<u8>, bool)>,
 }
 
-/// One input of a recipe.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Input {
-    /// Where it comes from.
-    pub from: InputFrom,
-    /// If not empty: only these paths of the tree are seen, and only they enter the key.
-    pub paths: Vec<String>,
-}
-
-/// Where an input comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum InputFrom {
-    /// An output of a stage, by the stage's name; without an output name it must have just one.
-    Stage {
-        /// For a recipe with a parameter `recipe:stage/output`.
-        stage: String,
-        /// The output's name.
-        output: Option<String>,
-    },
-    /// The parameter of the recipe: what stands after the `:` of the stage's name.
-    Of,
-    /// The files and init hooks of the profiles that are on.
-    Profiles,
+/// How a recipe builds on what an earlier run left.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Incremental {
+    /// The inputs that are brought into its folder, only what changed of them; later ones lie over earlier ones.
+    pub sync: Vec<String>,
+    /// The folder in `/quiz/scratch` where they lie, writable. Without one there is one input, and it lies read-only at its
+    /// usual place.
+    pub into: Option<String>,
 }
 
 /// A value that can be set.
@@ -105,6 +99,7 @@ struct RecipeFile {
     optional_tools: BTreeMap<String, String>,
     #[serde(default)]
     needs: NeedsField,
+    incremental: Option<Incremental>,
     source: Option<source::Spec>,
 }
 
@@ -113,6 +108,8 @@ struct RecipeFile {
 struct NeedsField {
     #[serde(default)]
     uids: bool,
+    #[serde(default)]
+    store: bool,
 }
 
 #[derive(Deserialize)]
@@ -131,63 +128,6 @@ enum OptionType {
     List,
     Int,
     Bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct InputTable {
-    from: String,
-    output: Option<String>,
-    #[serde(default)]
-    paths: Vec<String>,
-}
-
-/// `"stage/output"` or `{ from = …, output = …, paths = […] }`; by hand, because serde's untagged enums lose the reason.
-struct InputField(Input);
-
-impl<'de> Deserialize<'de> for InputField {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = InputField;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("\"stage/output\" or { from = \"stage\", output = \"…\", paths = [\"…\"] }")
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> std::result::Result<InputField, E> {
-                let (stage, output) = match text.rsplit_once('/') {
-                    Some((stage, output)) if !stage.contains(':') => (stage, Some(output.to_owned())),
-                    _ => (text, None),
-                };
-                Ok(InputField(Input { from: input_from(stage, output), paths: Vec::new() }))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> std::result::Result<InputField, A::Error> {
-                let table = InputTable::deserialize(MapAccessDeserializer::new(map))?;
-                let field: InputField = self.visit_str(&table.from)?;
-                let mut input = field.0;
-                input.paths = table.paths;
-                match (&mut input.from, table.output) {
-                    (InputFrom::Stage { output: slot @ None, .. }, Some(output)) => *slot = Some(output),
-                    (_, Some(output)) => {
-                        return Err(serde::de::Error::custom(format!(
-                            "`{}` already names an output, so `output = \"{output}\"` is one too many",
-                            table.from
-                        )));
-                    }
-                    (_, None) => {}
-                }
-                Ok(InputField(input))
-            }
-        }
-        deserializer.deserialize_any(Either)
-    }
-}
-
-fn input_from(stage: &str, output: Option<String>) -> InputFrom {
-    match stage {
-        "$of" => InputFrom::Of,
-        "$profiles" => InputFrom::Profiles,
-        _ => InputFrom::Stage { stage: stage.to_owned(), output },
-    }
 }
 
 /// The built-in recipes, with those under `own` added or in their place.
@@ -228,6 +168,9 @@ fn load(mut folder: Folder) -> Result<Recipe> {
         }
         _ => {}
     }
+    if let Some(what) = file.incremental.as_ref().and_then(|incremental| incremental.fault(&file.inputs)) {
+        return Err(wrong(what));
+    }
     if file.source.is_some() && (!file.inputs.is_empty() || file.outputs.len() != 1) {
         return Err(wrong("a source stage has no inputs and one output".into()));
     }
@@ -243,9 +186,30 @@ fn load(mut folder: Folder) -> Result<Recipe> {
         tools: file.tools,
         optional_tools: file.optional_tools,
         uids: file.needs.uids,
+        store: file.needs.store,
+        incremental: file.incremental,
         source: file.source,
         files: folder.files,
     })
+}
+
+impl Incremental {
+    /// What is wrong with it in a recipe of these inputs.
+    fn fault(&self, inputs: &BTreeMap<String, InputField>) -> Option<String> {
+        let stray = self.sync.iter().find(|name| {
+            inputs
+                .get(*name)
+                .is_none_or(|field| !matches!(field.0.from, InputFrom::Stage { .. }) || field.0.digest_only)
+        });
+        match (&stray, &self.into) {
+            (Some(name), _) => Some(format!("[incremental] sync: `{name}` is no input that comes from a stage")),
+            (None, None) if self.sync.len() != 1 => {
+                Some("[incremental] without `into` has one input to `sync`".to_owned())
+            }
+            (None, Some(into)) if !is_name(into) => Some(format!("[incremental] into: `{into}` is no name")),
+            _ => None,
+        }
+    }
 }
 
 fn option(name: &str, field: OptionField) -> std::result::Result<OptionSpec, String> {
@@ -296,6 +260,7 @@ mod tests {
             "version = 3\nabout = \"x\"\nscript = \"build.sh\"\n[inputs]\nsource = \"kernel-source/tree\"\n\
              image = { from = \"layer:work/tree\", output = \"image\" }\nall = \"$profiles\"\n\
              conf = { from = \"kernel-source/tree\", paths = [\"**/Kconfig*\"] }\n\
+             layers = { from = \"$layers\", through = \"layer\" }\n[incremental]\nsync = [\"source\"]\n\
              [options.lines]\ntype = \"list\"\ndefault = []\nsetting = \"kernel.config\"\nabout = \"lines\"\n\
              [outputs]\nout = \"file\"\n[tools]\ngcc = \"gcc\"\n",
         ))
@@ -304,6 +269,8 @@ mod tests {
         assert_eq!(recipe.inputs["source"].from, stage("kernel-source", "tree"));
         assert_eq!(recipe.inputs["image"].from, stage("layer:work/tree", "image"));
         assert_eq!(recipe.inputs["all"].from, InputFrom::Profiles);
+        assert_eq!(recipe.inputs["layers"].through.as_deref(), Some("layer"));
+        assert_eq!(recipe.incremental.unwrap().sync, ["source"]);
         assert_eq!(recipe.inputs["conf"].paths, ["**/Kconfig*"]);
         assert_eq!(recipe.options["lines"].setting.as_deref(), Some("kernel.config"));
         assert_eq!(recipe.version, 3);
@@ -330,6 +297,14 @@ mod tests {
             ("[outputs]\no = \"file\"\n", "needs `script`"),
             ("script = \"build.sh\"\n[outputs]\n", "without outputs"),
             ("script = \"build.sh\"\n[outputs]\nA = \"file\"\n", "`A` is no name"),
+            (
+                "script = \"build.sh\"\n[outputs]\no = \"file\"\n[incremental]\nsync = [\"src\"]\n",
+                "sync: `src` is no input",
+            ),
+            (
+                "script = \"build.sh\"\n[outputs]\no = \"file\"\n[inputs]\na = { from = \"b/c\", through = \"d\" }\n",
+                "`through` is for $modules and $layers",
+            ),
             (
                 "script = \"build.sh\"\n[outputs]\no = \"file\"\n[options.n]\ntype=\"int\"\ndefault=\"x\"\nabout=\"\"\n",
                 "option `n`: its default is not of its type",

@@ -25,6 +25,8 @@ pub(super) fn line(event: &Event, verbosity: Verbosity, style: &Style) -> Option
         Event::Failed { stage, log } => {
             (Quiet, Some(format!("{} {stage} ({log})", style.bad(&format!("{:>12}", "Failed")))))
         }
+        Event::Turn { kernel } => (Normal, verb("Running", &format!("on kernel {kernel}"))),
+        Event::Compared { rows } => (Normal, Some(compared(rows, style))),
         Event::Booting { run, accelerator, why_not_kvm } => {
             let why = why_not_kvm.as_ref().map_or(String::new(), |why| format!("; no KVM: {why}"));
             (Normal, verb("Booting", &format!("{run} ({accelerator}{why})")))
@@ -38,6 +40,18 @@ pub(super) fn line(event: &Event, verbosity: Verbosity, style: &Style) -> Option
         Event::Note { message } => (Verbose, verb("Note", message)),
     };
     text.filter(|_| verbosity >= least)
+}
+
+/// A line for each kernel, and a head.
+fn compared(rows: &[(String, u8, String)], style: &Style) -> String {
+    let width = rows.iter().map(|(kernel, ..)| kernel.chars().count()).max().unwrap_or(0).max("kernel".len());
+    let mut text = style.dim(&format!("{:<width$}  status", "kernel"));
+    for (kernel, status, how) in rows {
+        let number = format!("{status:>6}");
+        let number = if *status == 0 { style.good(&number) } else { style.bad(&number) };
+        text += &format!("\n{kernel:<width$}  {number}  {how}");
+    }
+    text
 }
 
 /// The message, what belongs to it, its causes, what to do next.

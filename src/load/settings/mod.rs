@@ -109,6 +109,7 @@ pub const SCHEMA: &[SchemaEntry] = &[
     entry("profiles", Default::List, "profiles that are on"),
     entry("rootfs.packages", Default::List, "Debian packages added to the root"),
     entry("rootfs.suite", Default::Text(""), "Debian suite of the root; empty = the host's"),
+    entry("zfs.configure", Default::List, "arguments for OpenZFS's configure, such as --enable-debug"),
     entry(
         "zfs.repository",
         Default::Text(""),

@@ -1,0 +1,38 @@
+# Compares META's range of kernels with the kernel's version, and the kernel's config with what OpenZFS cannot do without.
+
+field() { sed -n "s/^$1:[[:space:]]*//p" /quiz/in/meta/META; }
+make_var() { sed -n "s/^$1 = *//p" /quiz/in/makefile/Makefile | head -n 1; }
+
+zfs="$(field Name) $(field Version)"
+kernel="$(make_var VERSION).$(make_var PATCHLEVEL)"
+least="$(field Linux-Minimum)"
+most="$(field Linux-Maximum)"
+bad=
+
+newest() { printf '%s\n' "$@" | sort -V | tail -n 1; }
+
+if [ -n "$most" ] && [ "$(newest "$kernel" "$most")" != "$most" ]; then
+    echo "error: $zfs supports Linux up to $most (META: Linux-Maximum), and this is Linux $kernel"
+    echo "error: take an older kernel (quiz -k $most), or a newer OpenZFS; where you know better, raise Linux-Maximum in META"
+    bad=1
+fi
+if [ -n "$least" ] && [ "$(newest "$kernel" "$least")" != "$kernel" ]; then
+    echo "error: $zfs supports Linux from $least on (META: Linux-Minimum), and this is Linux $kernel"
+    bad=1
+fi
+
+# What config/kernel-config-defined.m4 and the modules themselves refuse to go without.
+for symbol in MODULES BLOCK ZLIB_INFLATE ZLIB_DEFLATE; do
+    grep -q "^CONFIG_$symbol=[ym]" /quiz/in/config || {
+        echo "error: OpenZFS needs CONFIG_$symbol, which this kernel's config has not"
+        bad=1
+    }
+done
+for symbol in DEBUG_LOCK_ALLOC TRIM_UNUSED_KSYMS; do
+    ! grep -q "^CONFIG_$symbol=y" /quiz/in/config || {
+        echo "error: OpenZFS cannot be built for a kernel with CONFIG_$symbol=y"
+        bad=1
+    }
+done
+[ -z "$bad" ] || exit 1
+echo "$zfs on Linux $kernel" >/quiz/out/ok

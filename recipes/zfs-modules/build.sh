@@ -1,0 +1,15 @@
+# Builds OpenZFS's modules in their tree. The guest gets them without debug info; what gdb wants goes to `symbols`.
+
+cd tree
+# Complete messages with the folder they speak of, one target's at a time.
+make -s -w --output-sync -C module
+
+release="$(cat /quiz/in/devel/include/config/kernel.release)"
+modules="/quiz/out/modules/lib/modules/$release/extra"
+symbols="/quiz/out/symbols/lib/modules/$release/extra"
+mkdir -p "$modules" "$symbols"
+for module in $(find module -name '*.ko'); do
+    name="${module##*/}"
+    objcopy --strip-debug "$module" "$modules/$name"
+    objcopy --only-keep-debug "$module" "$symbols/$name.debug"
+done

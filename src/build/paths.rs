@@ -1,0 +1,81 @@
+//! Turns the paths in a script's words into those of the user: compilers see `/quiz/…`, editors want the worktree's own.
+//!
+//! Also completes what a compiler names relative to the folder it was started in, which make tells ("Entering directory")
+//! when it is called with `-w` and `--output-sync`. Does not know what compilers say otherwise.
+
+use std::path::{Component, Path, PathBuf};
+
+/// What stands for what.
+#[derive(Debug, Default)]
+pub(super) struct PathMap {
+    /// Folder inside, folder of the user.
+    pairs: Vec<(String, String)>,
+    /// The folder that make said last.
+    folder: Option<String>,
+}
+
+impl PathMap {
+    /// All below `inside` is the user's `outside`.
+    pub(super) fn add(&mut self, inside: String, outside: String) {
+        self.pairs.push((inside, outside));
+    }
+
+    /// The line with the user's paths.
+    pub(super) fn outside(&mut self, line: &str) -> String {
+        if let Some((_, folder)) = line.split_once(": Entering directory '") {
+            self.folder = folder.strip_suffix('\'').map(str::to_owned);
+        }
+        let mut line = self.complete(line).unwrap_or_else(|| line.to_owned());
+        for (inside, outside) in &self.pairs {
+            line = line.replace(&format!("{inside}/"), &format!("{outside}/"));
+        }
+        line
+    }
+
+    /// `../../a/b.c:12: …` with the folder in front, `.` and `..` taken out.
+    fn complete(&self, line: &str) -> Option<String> {
+        let (path, rest) = line.split_once(':')?;
+        let is_place = rest.starts_with(|c: char| c.is_ascii_digit()) && path.contains('.') && !path.starts_with('/');
+        if self.pairs.is_empty() || !is_place || path.contains(char::is_whitespace) {
+            return None;
+        }
+        let mut full = PathBuf::new();
+        for part in Path::new(self.folder.as_ref()?).join(path).components() {
+            match part {
+                Component::ParentDir => drop(full.pop()),
+                Component::CurDir => {}
+                other => full.push(other),
+            }
+        }
+        Some(format!("{}:{rest}", full.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compilers_words_get_the_users_paths() {
+        let mut map = PathMap::default();
+        map.add("/quiz/scratch/tree".to_owned(), "/home/me/zfs".to_owned());
+        assert_eq!(
+            map.outside("/quiz/scratch/tree/module/zfs/arc.c:7:1: error: x"),
+            "/home/me/zfs/module/zfs/arc.c:7:1: error: x"
+        );
+        assert_eq!(map.outside("../../module/zfs/arc.c:7:1: error: x"), "../../module/zfs/arc.c:7:1: error: x");
+        map.outside("make[2]: Entering directory '/quiz/scratch/tree/lib/libzpool'");
+        assert_eq!(map.outside("../../module/zfs/arc.c:7:1: error: x"), "/home/me/zfs/module/zfs/arc.c:7:1: error: x");
+        assert_eq!(map.outside("kernel.c:12:3: warning: y"), "/home/me/zfs/lib/libzpool/kernel.c:12:3: warning: y");
+        for same in ["  CC       arc.lo", "note: see x.c", "make: *** [Makefile:12: all] Error 2", "12:30: noon"] {
+            assert_eq!(map.outside(same), same);
+        }
+    }
+
+    #[test]
+    fn without_a_users_folder_nothing_changes() {
+        let mut map = PathMap::default();
+        map.outside("make: Entering directory '/quiz/src'");
+        assert_eq!(map.outside("a.c:1:2: error: x"), "a.c:1:2: error: x");
+    }
+}

@@ -1,0 +1,299 @@
+//! Runs a stage's script: what it sees of its inputs, where it writes, what it is told, and where its words go.
+//!
+//! Does not know what the script does.
+
+use super::paths::PathMap;
+use super::sandbox::{self, Sandbox};
+use super::{Context, cache_error, failure, key};
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::graph::{Bound, BoundInput, NodeIndex, Stage};
+use crate::load::Value;
+use quiz_cache::{Built, Node, Scratch, Slot, Source, Tree};
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use super::walk::Known;
+
+/// Where a persistent folder has what the script may write, and what is brought in read-only.
+const SCRATCH: &str = "scratch";
+const SOURCE: &str = "src";
+
+/// Runs the script of a stage in its slot. Says whether it built on what an earlier run left.
+pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, known: &Known) -> Result<Built> {
+    let stage = ctx.graph.stage(id);
+    let mut read = vec![(ctx.recipe_folder(&stage.recipe)?.lay_out(ctx.cache)?, "/quiz/recipe".to_owned())];
+    let mut scratch = persistent(ctx, id, known)?;
+    let built = match &mut scratch {
+        Some(scratch) => {
+            let built = bring(ctx, stage, scratch, known)?;
+            std::fs::create_dir_all(scratch.path().join(SCRATCH))
+                .map_err(|e| Error::build(format!("cannot write in {}", scratch.path().display())).because(e))?;
+            built
+        }
+        None => {
+            lay_out(ctx, stage, slot, known)?;
+            Built::FromNothing
+        }
+    };
+    for input in stage.inputs.iter().filter(|input| !input.digest_only) {
+        let inside = match input.name.as_str() {
+            "source" => "/quiz/src".to_owned(),
+            name => format!("/quiz/in/{name}"),
+        };
+        match (is_synced(stage, input), &scratch, into(stage)) {
+            (true, _, Some(_)) => {}
+            (true, Some(scratch), None) => read.push((scratch.path().join(SOURCE), inside)),
+            _ => read.push((body(ctx, input, known)?, inside)),
+        }
+    }
+    let mut write = vec![(slot.out().to_owned(), "/quiz/out".to_owned())];
+    let scratch_folder = scratch.as_ref().map_or_else(|| slot.scratch().to_owned(), |s| s.path().join(SCRATCH));
+    write.push((scratch_folder, "/quiz/scratch".to_owned()));
+    if stage.recipe.store {
+        write.push((store(ctx, stage)?, "/quiz/store".to_owned()));
+    }
+    let env = environment(ctx, stage, known, scratch.is_some())?;
+    let (uids, root) = (stage.recipe.uids, rustix::process::geteuid().is_root());
+    let args = sandbox::command(&Sandbox { script, read, write, env, uids, root });
+    let mut command = Command::new(&args[0]);
+    command.args(&args[1..]).stdin(Stdio::null());
+    ctx.jobserver.configure_make(&mut command);
+    if let Some(scratch) = &mut scratch {
+        scratch.begin().map_err(cache_error)?;
+    }
+    let status = run_logged(ctx, &mut command, stage, slot.log())?;
+    if let Some(scratch) = &mut scratch {
+        scratch.finish().map_err(cache_error)?;
+    }
+    if status.success() { Ok(built) } else { Err(script_error(ctx, stage, slot.log(), status)) }
+}
+
+/// The folder in which an incremental stage goes on, when something that it builds on is a folder that people edit.
+fn persistent(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<Option<Scratch>> {
+    let stage = ctx.graph.stage(id);
+    let edited = |input: &BoundInput| match &input.from {
+        Bound::Output { stage: from, .. } if is_synced(stage, input) => ctx.live.get(from),
+        _ => None,
+    };
+    let Some(live) = stage.inputs.iter().find_map(edited) else { return Ok(None) };
+    let family = key::family(ctx, id, known)?;
+    let waiting = |pid| (ctx.events)(Event::Waiting { stage: stage.name.clone(), pid });
+    ctx.cache.scratch(&family, live.root(), &waiting).map(Some).map_err(cache_error)
+}
+
+fn into(stage: &Stage) -> Option<&str> {
+    stage.recipe.incremental.as_ref().and_then(|incremental| incremental.into.as_deref())
+}
+
+fn is_synced(stage: &Stage, input: &BoundInput) -> bool {
+    stage.recipe.incremental.as_ref().is_some_and(|incremental| incremental.sync.contains(&input.name))
+}
+
+/// What one input that is brought in consists of: its tree and where its files lie.
+fn parts(ctx: &Context<'_>, stage: &Stage, known: &Known) -> Result<Vec<(Tree, PathBuf)>> {
+    let sync = stage.recipe.incremental.as_ref().map_or(&[][..], |incremental| &incremental.sync);
+    let mut parts = Vec::new();
+    for name in sync {
+        let Some(input) = stage.inputs.iter().find(|input| input.name == *name) else { continue };
+        let Bound::Output { stage: from, output } = &input.from else { continue };
+        let (tree, root) = match ctx.live.get(from) {
+            Some(live) => (live.tree().map_err(cache_error)?.filter(&input.paths), live.root().to_owned()),
+            None => {
+                let object = &known[from].outputs[output];
+                let tree = ctx.cache.tree(object).map_err(cache_error)?;
+                (tree.filter(&input.paths), ctx.cache.path(object))
+            }
+        };
+        parts.push((tree.map_err(cache_error)?, root));
+    }
+    Ok(parts)
+}
+
+/// Brings what changed into the persistent folder.
+fn bring(ctx: &Context<'_>, stage: &Stage, scratch: &mut Scratch, known: &Known) -> Result<Built> {
+    let parts = parts(ctx, stage, known)?;
+    let place = into(stage).map_or_else(|| SOURCE.to_owned(), |into| format!("{SCRATCH}/{into}"));
+    let sources: Vec<Source<'_>> = parts.iter().map(|(tree, root)| Source { tree, root, into: &place }).collect();
+    let synced = scratch.sync(&sources).map_err(cache_error)?;
+    if let Some(sibling) = &synced.seeded_from {
+        let message = format!("{} starts from what was built in {}", stage.name, sibling.display());
+        (ctx.events)(Event::Note { message });
+    }
+    let message = format!("{}: {} files brought in, {} removed", stage.name, synced.written, synced.removed);
+    (ctx.events)(Event::Note { message });
+    Ok(if synced.fresh { Built::FromNothing } else { Built::Incremental })
+}
+
+/// The same for a stage that builds from nothing: plain copies that its script may write to.
+fn lay_out(ctx: &Context<'_>, stage: &Stage, slot: &Slot, known: &Known) -> Result<()> {
+    let Some(into) = into(stage) else { return Ok(()) };
+    let top = slot.scratch().join(into);
+    let failed = |path: &Path, e: std::io::Error| Error::build(format!("cannot write {}", path.display())).because(e);
+    std::fs::create_dir_all(&top).map_err(|e| failed(&top, e))?;
+    for (tree, root) in parts(ctx, stage, known)? {
+        for (path, node) in tree.items() {
+            let (from, to) = (root.join(path), top.join(path));
+            let done = match node {
+                Node::Folder => std::fs::create_dir_all(&to),
+                _ if to.symlink_metadata().is_ok() => std::fs::remove_file(&to).and_then(|()| copy(&from, &to, node)),
+                _ => copy(&from, &to, node),
+            };
+            done.map_err(|e| failed(&to, e))?;
+        }
+    }
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path, node: &Node) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    match node {
+        Node::Symlink { target } => std::os::unix::fs::symlink(target, to),
+        Node::File { executable, .. } => {
+            std::fs::copy(from, to)?;
+            let mode = if *executable { 0o755 } else { 0o644 };
+            std::fs::set_permissions(to, std::fs::Permissions::from_mode(mode))
+        }
+        Node::Folder => Ok(()),
+    }
+}
+
+/// Where an input lies on the host.
+pub(super) fn body(ctx: &Context<'_>, input: &BoundInput, known: &Known) -> Result<PathBuf> {
+    match &input.from {
+        Bound::Profiles => ctx.profile_folder()?.lay_out(ctx.cache),
+        Bound::Output { stage, output } => {
+            let object = &known[stage].outputs[output];
+            let whole = input.paths.is_empty();
+            match ctx.live.get(stage) {
+                Some(live) if whole => ctx.cache.put_tree_from_scan(live).map(|_| ctx.cache.path(object)),
+                Some(live) => ctx.cache.realise_subtree_from_scan(live, &input.paths),
+                None if whole => Ok(ctx.cache.path(object)),
+                None => ctx.cache.realise_subtree(object, &input.paths),
+            }
+            .map_err(cache_error)
+        }
+    }
+}
+
+/// The folder that all runs of this recipe share.
+fn store(ctx: &Context<'_>, stage: &Stage) -> Result<PathBuf> {
+    let path = ctx.cache.root().join("store").join(&stage.recipe.name);
+    std::fs::create_dir_all(&path)
+        .map_err(|e| Error::build(format!("cannot create the folder {}", path.display())).because(e))?;
+    Ok(path)
+}
+
+fn environment(ctx: &Context<'_>, stage: &Stage, known: &Known, incremental: bool) -> Result<Vec<(String, OsString)>> {
+    let upper = |name: &str| name.to_uppercase().replace('-', "_");
+    let mut env: Vec<(String, OsString)> = vec![
+        ("QUIZ_ARCH".into(), ctx.project.settings.text("arch").into()),
+        ("QUIZ_JOBS".into(), ctx.jobs.to_string().into()),
+        ("QUIZ_INCREMENTAL".into(), if incremental { "1" } else { "" }.into()),
+    ];
+    let mut make = Command::new("make");
+    ctx.jobserver.configure_make(&mut make);
+    for (name, value) in make.get_envs() {
+        if let (Some(name), Some(value)) = (name.to_str(), value) {
+            env.push((name.to_owned(), value.to_owned()));
+        }
+    }
+    for (name, value) in &stage.options {
+        let value = match value {
+            Value::Text(text) => text.clone(),
+            Value::List(items) => items.join("\n"),
+            Value::Number(number) => number.to_string(),
+            Value::Flag(flag) => if *flag { "1" } else { "" }.to_owned(),
+        };
+        env.push((format!("QUIZ_OPT_{}", upper(name)), value.into()));
+    }
+    // The items of a list come one after the other, and make one variable of a line each.
+    let mut lists: Vec<(String, String)> = Vec::new();
+    for input in &stage.inputs {
+        let digest = key::input_digest(ctx, &input.from, &input.paths, known)?.to_string();
+        let name = format!("QUIZ_DIGEST_{}", upper(input.name.split('/').next().unwrap_or_default()));
+        match lists.last_mut() {
+            Some((last, digests)) if *last == name => *digests += &format!("\n{digest}"),
+            _ => lists.push((name, digest)),
+        }
+    }
+    env.extend(lists.into_iter().map(|(name, digests)| (name, digests.into())));
+    Ok(env)
+}
+
+/// The user's own paths for those inside.
+fn path_map(ctx: &Context<'_>, stage: &Stage) -> PathMap {
+    let mut map = PathMap::default();
+    for input in &stage.inputs {
+        if let Bound::Output { stage: from, .. } = &input.from
+            && let Some(live) = ctx.live.get(from)
+            && is_synced(stage, input)
+        {
+            let inside = into(stage).map_or_else(|| "/quiz/src".to_owned(), |into| format!("/quiz/scratch/{into}"));
+            map.add(inside, live.root().display().to_string());
+        }
+    }
+    map
+}
+
+/// Runs a command; what it prints goes to the log and, line by line, out as events.
+fn run_logged(ctx: &Context<'_>, command: &mut Command, stage: &Stage, log: &Path) -> Result<ExitStatus> {
+    let broken = |e: std::io::Error| Error::build(format!("cannot write the log {}", log.display())).because(e);
+    let mut file = std::fs::File::create(log).map_err(broken)?;
+    let pipe = |e: std::io::Error| Error::build("cannot make a pipe").because(e);
+    let (reader, writer) = std::io::pipe().map_err(pipe)?;
+    command.stdout(writer.try_clone().map_err(pipe)?).stderr(writer);
+    let mut child = command.spawn().map_err(|e| {
+        Error::build(format!("cannot start {}", command.get_program().display())).because(e).hint("quiz doctor")
+    })?;
+    // The command holds copies of the pipe's end; without letting go of them the reader would wait for itself.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut reader = BufReader::new(reader);
+    let mut paths = path_map(ctx, stage);
+    let mut line = Vec::new();
+    let copied = loop {
+        line.clear();
+        match reader.read_until(b'\n', &mut line) {
+            Ok(0) => break Ok(()),
+            Ok(_) => {
+                let text = paths.outside(String::from_utf8_lossy(&line).trim_end());
+                if let Err(e) = writeln!(file, "{text}") {
+                    break Err(broken(e));
+                }
+                (ctx.events)(Event::Output { stage: stage.name.clone(), line: text });
+            }
+            Err(e) => break Err(broken(e)),
+        }
+    };
+    drop(reader);
+    if copied.is_err() {
+        // With its pipe gone it would fail soon, but not surely; without a log it shall not go on. It may have ended.
+        let _ = child.kill();
+    }
+    let status = child.wait().map_err(|e| Error::build(format!("lost the script of {}", stage.name)).because(e))?;
+    copied.map(|()| status)
+}
+
+fn script_error(ctx: &Context<'_>, stage: &Stage, log: &Path, status: ExitStatus) -> Error {
+    let mut error = Error::build(format!("the stage {} failed ({status})", stage.name));
+    for line in failure::excerpt(log) {
+        error = error.detail(line);
+    }
+    let flags: String = ctx.project.settings.flags().map(|flag| format!(" {}", quoted(&flag))).collect();
+    let (dir, name) = (quoted(&ctx.project.dir.display().to_string()), quoted(&stage.name));
+    error
+        .hint(format!("the whole log is {}", log.display()))
+        .hint(format!("to run it again: quiz -C {dir}{flags} build {name}"))
+}
+
+/// A word for a shell.
+fn quoted(word: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./:=,+".contains(&b);
+    if !word.is_empty() && word.bytes().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}

@@ -1,0 +1,266 @@
+//! What building from folders that people edit promises: each sees exactly its own files, and only what changed is compiled.
+
+use crate::project::{Project, Ran};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// "Compiles" each .c file by copying it, as make decides; a file that says ERROR does not compile. The result has all objects.
+const MAKEFILE: &str = "\
+objects := $(patsubst %.c,%.o,$(sort $(wildcard *.c)))
+all: $(objects) FORCE
+\t@cat $(objects) >all
+FORCE:
+%.o: %.c
+\t@if grep -q ERROR $*.c; then echo \"$*.c:1:1: error: no such thing\"; exit 1; fi
+\t@echo compiling $*
+\t@cp $*.c $@
+";
+
+struct Tree {
+    project: Project,
+}
+
+fn git(dir: &Path, args: &[&str]) -> String {
+    let mut command = Command::new("git");
+    command.arg("-C").arg(dir).args(["-c", "user.name=t", "-c", "user.email=t@example.org"]).args(args);
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("GIT_CONFIG_GLOBAL", "/dev/null");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The recipes of every worktree: a source folder known by the file MARK, and what is built of it.
+fn recipes(project: &Project, script: &str) {
+    let source = "version = 1\nabout = \"a test\"\n[options.origin]\ntype = \"string\"\ndefault = \"\"\nabout = \"x\"\n\
+                  [outputs]\ntree = \"tree\"\n[source]\nentry = \"t\"\n[source.dir]\nmarks = [\"MARK\"]\n";
+    project.write(".quiz/recipes/t-source/recipe.toml", source);
+    let tables = "[inputs]\nsource = \"t-source\"\n[outputs]\nout = \"file\"\n[incremental]\nsync = [\"source\"]\ninto = \"tree\"\n\
+                  [tools]\nmake = \"make\"\n";
+    project.recipe("t-build", tables, script);
+}
+
+const SCRIPT: &str = "make -s -w --output-sync -C tree -f /quiz/recipe/rules\ncp tree/all /quiz/out/out\n";
+
+impl Tree {
+    fn new() -> Self {
+        let project = Project::new();
+        let tree = Self { project };
+        tree.furnish(SCRIPT);
+        tree.write("MARK", "").write("a.c", "a\n").write("b.c", "b\n").write(".gitignore", "*.o\n");
+        git(&tree.dir(), &["init", "-q"]);
+        tree.commit();
+        tree
+    }
+
+    fn furnish(&self, script: &str) {
+        recipes(&self.project, script);
+        self.project.write(".quiz/recipes/t-build/rules", MAKEFILE);
+        self.project.write(".quiz/.gitignore", "*\n");
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.project.dir()
+    }
+
+    fn write(&self, path: &str, text: &str) -> &Self {
+        self.project.write(path, text);
+        self
+    }
+
+    fn commit(&self) {
+        git(&self.dir(), &["add", "-A"]);
+        git(&self.dir(), &["commit", "-q", "-m", "x"]);
+    }
+
+    /// Builds in a worktree of this cache; gives what the guest would see, and what was compiled.
+    fn build_in(&self, dir: &Path) -> (String, Vec<String>, Ran) {
+        let output = self.project.command(&["-v", "build", "t-build"]).current_dir(dir).output().unwrap();
+        let ran = Ran::from(output);
+        assert_eq!(ran.status, Some(0), "{ran:?}");
+        let path = ran.out.trim().split_once(' ').unwrap().1;
+        let compiled = ran.err.lines().filter_map(|line| line.split("compiling ").nth(1).map(str::to_owned));
+        // Two at once may be told in either order.
+        let compiled = compiled.collect::<std::collections::BTreeSet<String>>().into_iter().collect();
+        (std::fs::read_to_string(path).unwrap(), compiled, ran)
+    }
+
+    fn build(&self) -> (String, Vec<String>) {
+        let (text, compiled, _) = self.build_in(&self.dir());
+        (text, compiled)
+    }
+
+    /// Another worktree of the same repository.
+    fn second(&self, name: &str) -> PathBuf {
+        let dir = self.dir().parent().unwrap().join(name);
+        git(&self.dir(), &["worktree", "add", "-q", "--detach", dir.to_str().unwrap()]);
+        let copy = Command::new("cp").arg("-a").arg(self.dir().join(".quiz")).arg(&dir).status().unwrap();
+        assert!(copy.success());
+        std::fs::write(dir.join("quiz.toml"), "").unwrap();
+        dir
+    }
+}
+
+fn built(text: &str, compiled: &[&str]) -> (String, Vec<String>) {
+    (text.to_owned(), compiled.iter().map(|name| (*name).to_owned()).collect())
+}
+
+#[test]
+fn only_what_changed_is_compiled_and_the_worktree_stays_clean() {
+    let tree = Tree::new();
+    assert_eq!(tree.build(), built("a\nb\n", &["a", "b"]));
+    assert_eq!(tree.build(), built("a\nb\n", &[]));
+    tree.write("b.c", "bb\n");
+    assert_eq!(tree.build(), built("a\nbb\n", &["b"]));
+    // Back again is a hit, and the edit after it still compiles.
+    tree.write("b.c", "b\n");
+    assert_eq!(tree.build(), built("a\nb\n", &[]));
+    tree.write("b.c", "bbb\n");
+    assert_eq!(tree.build(), built("a\nbbb\n", &["b"]));
+    assert_eq!(git(&tree.dir(), &["status", "--porcelain"]), " M b.c\n");
+}
+
+#[test]
+fn what_git_calls_source_gets_in_and_nothing_else() {
+    let tree = Tree::new();
+    tree.build();
+    // Built by hand, and ignored: newer than its source, and wrong.
+    tree.write("a.o", "by hand\n").write("new.c", "new\n");
+    assert_eq!(tree.build(), built("a\nb\nnew\n", &["new"]));
+    std::fs::remove_file(tree.dir().join("new.c")).unwrap();
+    std::fs::remove_file(tree.dir().join("b.c")).unwrap();
+    assert_eq!(tree.build().0, "a\n");
+    tree.write("a.c", "aa\n");
+    assert_eq!(tree.build(), built("aa\n", &["a"]));
+}
+
+#[test]
+fn a_second_worktree_takes_what_the_first_has_made() {
+    let tree = Tree::new();
+    tree.build();
+    let second = tree.second("second");
+    let (text, compiled, ran) = tree.build_in(&second);
+    assert_eq!((text.as_str(), compiled.len(), ran.count("Making")), ("a\nb\n", 0, 0), "{ran:?}");
+    std::fs::write(second.join("b.c"), "second\n").unwrap();
+    let (text, compiled, ran) = tree.build_in(&second);
+    assert_eq!((text, compiled), built("a\nsecond\n", &["b"]), "{ran:?}");
+    // Neither sees the other's.
+    tree.write("a.c", "first\n");
+    assert_eq!(tree.build(), built("first\nb\n", &["a"]));
+    assert_eq!(tree.build_in(&second).0, "a\nsecond\n");
+}
+
+#[test]
+fn branches_back_and_forth_are_hits() {
+    let tree = Tree::new();
+    tree.build();
+    git(&tree.dir(), &["checkout", "-q", "-b", "other"]);
+    tree.write("a.c", "other\n").commit();
+    assert_eq!(tree.build(), built("other\nb\n", &["a"]));
+    for (branch, text) in [("-", "a\nb\n"), ("other", "other\nb\n"), ("-", "a\nb\n")] {
+        git(&tree.dir(), &["checkout", "-q", branch]);
+        assert_eq!(tree.build(), built(text, &[]), "{branch}");
+    }
+}
+
+#[test]
+fn a_compilers_error_names_the_worktrees_own_file() {
+    let tree = Tree::new();
+    tree.build();
+    tree.write("b.c", "ERROR\n");
+    let ran = tree.project.run(&["build", "t-build"]);
+    assert_eq!(ran.status, Some(1));
+    let place = format!("{}/b.c:1:1: error: no such thing", tree.dir().canonicalize().unwrap().display());
+    assert_eq!(ran.err.lines().find(|line| line.contains("error: no such")).unwrap().trim(), place, "{}", ran.err);
+    tree.write("b.c", "mended\n");
+    assert_eq!(tree.build(), built("a\nmended\n", &["b"]));
+}
+
+#[test]
+fn what_a_killed_build_left_half_is_made_again() {
+    let tree = Tree::new();
+    tree.build();
+    // Writes half an object, newer than its source, says so, and hangs.
+    let hang =
+        "if [ -e tree/hang ]; then echo half >tree/b.o; echo half >tree/all; touch /quiz/store/half; sleep 60; fi\n";
+    tree.furnish(&format!("{hang}{SCRIPT}"));
+    let path = ".quiz/recipes/t-build/recipe.toml";
+    let text = std::fs::read_to_string(tree.dir().join(path)).unwrap();
+    tree.write(path, &format!("{text}[needs]\nstore = true\n"));
+    tree.build();
+    tree.write("hang", "").write("b.c", "bb\n");
+    let mut child = tree.project.start(&["build", "t-build"]);
+    let mark = tree.project.cache().join("store/t-build/half");
+    let start = Instant::now();
+    while !mark.exists() {
+        assert!(start.elapsed() < Duration::from_secs(20), "the script did not come so far");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    std::fs::remove_file(tree.dir().join("hang")).unwrap();
+    assert_eq!(tree.build(), built("a\nbb\n", &["b"]));
+}
+
+#[test]
+fn a_worktree_that_is_removed_meanwhile_is_named() {
+    let tree = Tree::new();
+    tree.project.recipe("t-slow", "[outputs]\nout = \"file\"\n", "sleep 1; echo slow >/quiz/out/out\n");
+    let tables =
+        "[inputs]\nslow = \"t-slow\"\nsource = { from = \"t-source\", paths = [\"*.c\"] }\n[outputs]\nout = \"file\"\n";
+    tree.project.recipe("t-late", tables, "cat /quiz/src/*.c >/quiz/out/out\n");
+    let second = tree.second("second");
+    let mut command = tree.project.command(&["build", "t-late"]);
+    let child = command.current_dir(&second).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    std::fs::remove_dir_all(&second).unwrap();
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert_ne!(ran.status, Some(0));
+    ran.says(&[&second.canonicalize().unwrap_or(second.clone()).display().to_string()]);
+}
+
+#[test]
+fn a_folder_that_is_not_what_is_asked_for_is_named_with_what_it_lacks() {
+    let project = Project::new();
+    let empty = project.dir().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    for (key, mark) in [("kernel", "Kconfig"), ("zfs", "META")] {
+        project.write("quiz.toml", &format!("[{key}]\nsource = \"./empty\"\n"));
+        let ran = project.run(&["build", &format!("{key}-source")]);
+        assert_eq!(ran.status, Some(2), "{ran:?}");
+        ran.says(&[&empty.display().to_string(), mark, &format!("{key}.source")]);
+    }
+}
+
+#[test]
+fn a_file_that_keeps_changing_is_one_state_of_it_or_an_error_with_its_name() {
+    let tree = Tree::new();
+    let path = tree.dir().join("a.c");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let state = |n: u64| format!("{n:08}\n").repeat(200_000);
+    std::fs::write(&path, state(0)).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut n = 1_u64;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                std::fs::write(&path, state(n)).unwrap();
+                n += 1;
+            }
+        });
+        for _ in 0..5 {
+            let ran = tree.project.run(&["build", "t-build"]);
+            if ran.status == Some(0) {
+                let text = std::fs::read_to_string(ran.out.trim().split_once(' ').unwrap().1).unwrap();
+                // The writer empties the file before it fills it.
+                let a = text.strip_suffix("b\n").unwrap();
+                assert!(a.lines().all(|line| Some(line) == a.lines().next()), "a mixture");
+            } else {
+                ran.says(&["chang"]);
+                assert!(ran.err.contains("a.c") || ran.err.contains(tree.dir().to_str().unwrap()), "{}", ran.err);
+            }
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    tree.write("a.c", "quiet\n");
+    assert_eq!(tree.build().0, "quiet\nb\n");
+}
