@@ -10,7 +10,7 @@
 use crate::{Digest, Error, Kind, Output, Result};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 const DOMAIN: &str = "quiz-cache 1 tree";
 
@@ -47,26 +47,32 @@ impl Tree {
     /// # Errors
     /// A path that is given twice, is absolute or empty or has `.` or `..` in it, or that lies below something that is no folder.
     pub fn new(items: impl IntoIterator<Item = (String, Node)>) -> Result<Self> {
-        let mut all = BTreeMap::new();
-        for (path, node) in items {
-            if !path_is_plain(&path) {
-                return Err(Error::new(format!("`{}` is not a path below a folder", path.escape_debug())));
-            }
-            if all.contains_key(&path) {
-                return Err(Error::new(format!("`{path}` is in the tree twice")));
-            }
-            all.insert(path, node);
+        let mut all: Vec<(String, Node)> = items.into_iter().collect();
+        all.iter().try_for_each(|(path, _)| check_path(path))?;
+        all.sort_by(|(a, _), (b, _)| a.cmp(b));
+        if let Some(twice) = all.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return Err(Error::new(format!("`{}` is in the tree twice", twice[0].0)));
         }
-        let mut above = Vec::new();
-        for folder in all.keys().flat_map(|path| folders_above(path)) {
-            match all.get(folder) {
-                Some(Node::Folder) => {}
-                Some(_) => return Err(Error::new(format!("`{folder}` has items below it but is no folder"))),
-                None => above.push(folder.to_owned()),
+        let mut above = BTreeSet::new();
+        let mut last = "";
+        for (path, _) in &all {
+            // Neighbours mostly lie in the same folder.
+            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            if folder == last {
+                continue;
+            }
+            last = folder;
+            for folder in folders_above(path) {
+                match find(&all, folder) {
+                    Some(Node::Folder) => {}
+                    Some(_) => return Err(Error::new(format!("`{folder}` has items below it but is no folder"))),
+                    None => drop(above.insert(folder.to_owned())),
+                }
             }
         }
         all.extend(above.into_iter().map(|folder| (folder, Node::Folder)));
-        Ok(Self { items: all.into_iter().collect() })
+        all.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(Self { items: all })
     }
 
     /// A tree of files given as path, content, executable. Touches no disk.
@@ -124,16 +130,26 @@ impl Tree {
 
     /// Whether what came from a disk is a tree as [`Tree::new`] makes it.
     pub(crate) fn is_valid(&self) -> bool {
-        let folder = |path: &str| {
-            let at = self.items.binary_search_by(|(other, _)| other.as_str().cmp(path));
-            at.is_ok_and(|i| self.items[i].1 == Node::Folder)
-        };
+        let folder = |path: &str| find(&self.items, path) == Some(&Node::Folder);
         self.items.is_sorted_by(|(a, _), (b, _)| a < b)
             && self
                 .items
                 .iter()
                 .all(|(path, _)| path_is_plain(path) && path.rsplit_once('/').is_none_or(|(parent, _)| folder(parent)))
     }
+}
+
+/// In items sorted by path.
+fn find<'a>(items: &'a [(String, Node)], path: &str) -> Option<&'a Node> {
+    items.binary_search_by(|(other, _)| other.as_str().cmp(path)).ok().map(|i| &items[i].1)
+}
+
+/// An error for what is no path below a folder.
+pub(crate) fn check_path(path: &str) -> Result<()> {
+    if path_is_plain(path) {
+        return Ok(());
+    }
+    Err(Error::new(format!("`{}` is not a path below a folder", path.escape_debug())))
 }
 
 fn sized(hasher: &mut blake3::Hasher, text: &str) {
