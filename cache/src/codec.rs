@@ -34,7 +34,8 @@ pub(crate) enum What {
     Subtree = 3,
     Memo = 4,
     Latest = 5,
-    Stats = 6,
+    // 6 was an older layout of 7.
+    Stats = 7,
 }
 
 /// Header and payload. The error says why it cannot be done.

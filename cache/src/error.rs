@@ -14,11 +14,22 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub struct Error {
     message: String,
     source: Option<io::Error>,
+    is_changed: bool,
 }
 
 impl Error {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), source: None }
+        Self { message: message.into(), source: None, is_changed: false }
+    }
+
+    /// A source file is no longer what its fingerprint says.
+    pub(crate) fn changed(path: &Path) -> Self {
+        Self { is_changed: true, ..Self::new(format!("{} changed while it was stored", path.display())) }
+    }
+
+    /// Whether a source file changed since its fingerprint was taken: scan again and start over.
+    pub fn is_changed(&self) -> bool {
+        self.is_changed
     }
 
     /// The kind of the system's error, when there is one: [`io::ErrorKind::StorageFull`] on a full disk.
@@ -41,5 +52,5 @@ impl std::error::Error for Error {
 
 /// For `map_err`: "cannot <what> <path>", with the system's error as cause.
 pub(crate) fn at<E: Into<io::Error>>(what: &str, path: &Path) -> impl FnOnce(E) -> Error {
-    move |cause| Error { message: format!("cannot {what} {}", path.display()), source: Some(cause.into()) }
+    move |cause| Error { source: Some(cause.into()), ..Error::new(format!("cannot {what} {}", path.display())) }
 }

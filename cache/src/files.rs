@@ -111,6 +111,19 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     })
 }
 
+/// Copies the content of a regular file to a new one; `false` when it is none (any more).
+pub(crate) fn copy_plain(from: &Path, to: &Path) -> Result<bool> {
+    let mut file = match open_plain(from) {
+        Ok(file) if file.metadata().is_ok_and(|meta| meta.is_file()) => file,
+        Ok(_) => return Ok(false),
+        Err(_) if !look(from)?.is_some_and(|meta| meta.is_file()) => return Ok(false),
+        Err(e) => return Err(at("read", from)(e)),
+    };
+    let mut new = File::create_new(to).map_err(at("create", to))?;
+    io::copy(&mut file, &mut new).map_err(at(&format!("copy {} to", from.display()), to))?;
+    Ok(true)
+}
+
 /// A new sealed inode with the content of a sealed file.
 pub(crate) fn copy_sealed(from: &Path, to: &Path, executable: bool) -> Result<()> {
     copy(from, to)?;

@@ -1,49 +1,68 @@
 //! Fingerprints: the tree of a source folder that people edit, read again only where `lstat` shows a change.
 //!
-//! What was digested is remembered with device, inode, size, mode, and modification and change time in nanoseconds. As in git,
-//! a file that was changed so shortly before it was digested that a later change could carry the same time ("racy") is not
-//! remembered. A file is looked at before and after it is read; one that keeps changing is an error.
+//! What was seen is remembered with device, inode, size, mode, and modification and change time in nanoseconds: of files (with
+//! the digest) and symlinks (with the target), and of what the list of files depends on. As in git, what was changed so shortly
+//! before it was looked at that a later change could carry the same time ("racy") is not trusted next time. A file is looked
+//! at before and after it is read; one that keeps changing is an error.
 //!
 //! Does not know git: the caller lists the files of a worktree.
 
+mod look;
+#[cfg(test)]
+mod tests;
+mod watch;
+
 use crate::codec::What;
 use crate::error::{Result, at};
-use crate::files::{is_executable, open_plain};
-use crate::objects::symlink_target;
-use crate::walk::{Found, refuse_special, walk};
-use crate::{Cache, Digest, Error, Node, Tree};
+use crate::{Cache, Digest, Node, Output, Tree};
+use look::{Root, Stat, see};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File, Metadata};
-use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::SystemTime;
+use watch::Watched;
 
-/// The coarsest time stamps of file systems in use, in nanoseconds: 2 s on FAT.
-const COARSEST: i128 = 2_000_000_000;
-/// How often a file is read before it counts as one that keeps changing.
-const TRIES: u32 = 4;
+/// How many items a thread takes at a time: an `lstat` is about as long as handing it to a thread.
+const AT_A_TIME: usize = 256;
+
+/// What a caller's function that lists files may fail with.
+type ListError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Which files of a folder are its source.
 #[derive(Clone, Copy)]
 pub enum Listing<'a> {
-    /// All, but not what `skip` says yes to. It is given paths below the root, and a folder before it is read.
+    /// All, but not what `skip` says yes to.
     All {
-        /// Whether to leave out a path and, for a folder, all in it.
+        /// Whether to leave out a path below the root and, for a folder, all in it. Asked before a folder is read.
         skip: &'a (dyn Fn(&str) -> bool + Sync),
     },
-    /// These paths below the root, say from `git ls-files`. What is listed but not there is left out; a folder that is listed
-    /// counts as an empty one.
-    These(&'a [String]),
+    /// The list comes from `list`, which is asked only when it could have changed: when a folder under the root, a file that
+    /// `decides`, or one of `also` changed since. Then nothing is read but what changed, and otherwise no folder is.
+    Asked {
+        /// Names what `list`, `decides` and `skip` do. A list that was remembered under another name is not used.
+        rule: &'a str,
+        /// The paths below the root, in any order. Left out are those that end with `/`, that are gone, and that lie below
+        /// what is no folder or is skipped; a folder counts as an empty one.
+        list: &'a (dyn Fn() -> std::result::Result<Vec<String>, ListError> + Sync),
+        /// Whether a file of this name, in whatever folder under the root, can change the list (an ignore file).
+        decides: &'a (dyn Fn(&str) -> bool + Sync),
+        /// Files elsewhere that can change the list (an index), absolute or from the root. One that is missing counts as
+        /// missing, a symlink as what it leads to.
+        also: &'a [PathBuf],
+        /// Folders, by path below the root, that are never looked into.
+        skip: &'a (dyn Fn(&str) -> bool + Sync),
+    },
 }
 
 /// A source folder as it was when it was looked at.
 #[derive(Debug, Clone)]
 pub struct Fingerprint {
     root: PathBuf,
-    tree: Tree,
+    output: Output,
+    items: Vec<Item>,
+    tree: OnceLock<Tree>,
 }
 
 impl Fingerprint {
@@ -52,155 +71,135 @@ impl Fingerprint {
         &self.root
     }
 
-    /// Every file with its digest; [`Tree::output`] has the digest of all, [`Tree::filter`] selects.
-    pub fn tree(&self) -> &Tree {
-        &self.tree
+    /// Digest, size and number of files of the whole tree. It is not in the cache: see [`Cache::put_tree_from_scan`].
+    pub fn output(&self) -> &Output {
+        &self.output
     }
-}
 
-/// What `lstat` must say for a remembered digest to hold.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Stat {
-    dev: u64,
-    ino: u64,
-    size: u64,
-    mtime: (i64, i64),
-    ctime: (i64, i64),
-    mode: u32,
-}
-
-impl Stat {
-    fn of(meta: &Metadata) -> Self {
-        Self {
-            dev: meta.dev(),
-            ino: meta.ino(),
-            size: meta.size(),
-            mtime: (meta.mtime(), meta.mtime_nsec()),
-            ctime: (meta.ctime(), meta.ctime_nsec()),
-            mode: meta.mode(),
+    /// Every item of the tree, made when it is first asked for.
+    ///
+    /// # Errors
+    /// None but for a memory that another program wrote: what was looked at in this scan is a tree.
+    pub fn tree(&self) -> Result<&Tree> {
+        match self.tree.get() {
+            Some(tree) => Ok(tree),
+            None => tree_of(&self.items).map(|tree| self.tree.get_or_init(|| tree)),
         }
     }
-
-    /// Whether a change after `now` could leave the same times. `now` is in nanoseconds since 1970.
-    fn is_racy(&self, now: i128) -> bool {
-        let nanoseconds = |(s, ns): (i64, i64)| i128::from(s) * 1_000_000_000 + i128::from(ns);
-        nanoseconds(self.mtime).max(nanoseconds(self.ctime)) + COARSEST > now
-    }
 }
 
-#[derive(Serialize, Deserialize, PartialEq)]
+fn tree_of(items: &[Item]) -> Result<Tree> {
+    Tree::new(items.iter().map(|item| (item.path.clone(), item.node.clone())))
+}
+
+/// What was found at a path.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Item {
+    path: String,
+    node: Node,
+    /// With what `lstat` the node holds; `None` when it was racy: then it is looked at again whatever `lstat` says.
+    stat: Option<Stat>,
+}
+
+/// What is remembered of a source folder.
+#[derive(Default, Serialize, Deserialize)]
 struct Stats {
     root: Vec<u8>,
     /// Sorted by path.
-    files: Vec<(String, Stat, Digest)>,
+    items: Vec<Item>,
+    /// Of the tree of all items, when every one of them has its `stat`.
+    output: Option<Output>,
+    /// What the list of the items depends on; `None` when it must be asked for again.
+    watched: Option<Watched>,
+}
+
+impl Stats {
+    /// Takes these paths for the items; what is known of them stays. Whether they are the same as before.
+    fn list(&mut self, mut paths: Vec<String>) -> bool {
+        paths.sort_unstable();
+        paths.dedup();
+        if paths.iter().eq(self.items.iter().map(|item| &item.path)) {
+            return true;
+        }
+        let mut known = std::mem::take(&mut self.items).into_iter().peekable();
+        let find = |path: String| {
+            while known.next_if(|item| item.path < path).is_some() {}
+            known.next_if(|item| item.path == path).unwrap_or(Item { path, node: Node::Folder, stat: None })
+        };
+        self.items = paths.into_iter().map(find).collect();
+        self.output = None;
+        false
+    }
+
+    /// Looks again at what `lstat` shows as changed. `now` as in [`Cache::scan_at`]. Whether nothing was changed.
+    fn refresh(&mut self, root: &Root, now: i128) -> Result<bool> {
+        let known = self.items.par_iter().enumerate().with_min_len(AT_A_TIME);
+        let changed: Vec<usize> = known
+            .filter(|(_, item)| item.stat.is_none() || root.lstat(&item.path).ok() != item.stat)
+            .map(|(i, _)| i)
+            .collect();
+        let seen: Vec<_> = changed.par_iter().map(|i| see(root, &self.items[*i].path)).collect::<Result<_>>()?;
+        let mut same = true;
+        for (i, seen) in changed.into_iter().zip(seen) {
+            let item = &mut self.items[i];
+            let path = std::mem::take(&mut item.path);
+            // What is gone stays without a path.
+            let Some((node, stat)) = seen else { continue };
+            let new = Item { path, node, stat: (!stat.is_racy(now)).then_some(stat) };
+            same &= (&item.node, &item.stat) == (&new.node, &new.stat);
+            *item = new;
+        }
+        let before = self.items.len();
+        self.items.retain(|item| !item.path.is_empty());
+        same &= self.items.len() == before;
+        if !same {
+            self.output = None;
+        }
+        Ok(same)
+    }
 }
 
 impl Cache {
-    /// Digests a source folder. Reads only files that are new or whose `lstat` changed since the last time; does not store them.
+    /// Digests a source folder. Reads only what is new or whose `lstat` changed since the last time; does not store it.
     ///
     /// # Errors
-    /// What cannot be read, a name that is not UTF-8, a device, fifo or socket, a file that keeps changing: each by name.
+    /// What cannot be read, a name that is not UTF-8, a device, fifo or socket, a file that keeps changing: each by name. The
+    /// error of [`Listing::Asked`]'s `list`: as the inner error ([`std::io::Error::get_ref`]) of the source.
     pub fn scan(&self, root: &Path, listing: Listing) -> Result<Fingerprint> {
-        let root = std::path::absolute(root).map_err(at("find", root))?;
         // Taken before anything is looked at: the longer ago, the more counts as racy.
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
         self.scan_at(root, listing, i128::try_from(now).unwrap_or(0))
     }
 
-    fn scan_at(&self, root: PathBuf, listing: Listing, now: i128) -> Result<Fingerprint> {
-        let found = match listing {
-            Listing::All { skip } => walk(&root, &|path, _, _| Ok(!skip(path)))?,
-            Listing::These(paths) => look_at(&root, paths)?,
-        };
-        let name = root.as_os_str().as_bytes();
+    /// `now` is in nanoseconds since 1970.
+    fn scan_at(&self, root: &Path, listing: Listing, now: i128) -> Result<Fingerprint> {
+        let root = Root::open(std::path::absolute(root).map_err(at("find", root))?)?;
+        let name = root.path.as_os_str().as_bytes();
         let place = self.place("stats", &Digest::of(name));
         let known = self.load::<Stats>(What::Stats, &place)?.filter(|stats| stats.root == name);
-        let known_files = known.as_ref().map_or(&[][..], |stats| &stats.files);
+        let mut stats = known.unwrap_or_else(|| Stats { root: name.to_owned(), ..Stats::default() });
 
-        let seen = found.par_iter().map(|found| see(&root, found, known_files));
-        let seen: Vec<Seen> = seen.filter_map(Result::transpose).collect::<Result<_>>()?;
-        let mut files: Vec<(String, Stat, Digest)> = Vec::with_capacity(known_files.len());
-        let mut items = Vec::with_capacity(seen.len());
-        for (path, node, stat) in seen {
-            if let (Node::File { digest, .. }, Some(stat)) = (&node, stat)
-                && !stat.is_racy(now)
-            {
-                files.push((path.to_owned(), stat, *digest));
-            }
-            items.push((path.to_owned(), node));
+        let mut same = true;
+        if let Some((paths, watched)) = watch::list(&root, listing, stats.watched.as_ref())? {
+            let watched = watched.filter(|watched| !watched.is_racy(now));
+            same = watched == stats.watched;
+            stats.watched = watched;
+            same &= stats.list(paths);
         }
-        files.sort_by(|(a, ..), (b, ..)| a.cmp(b));
-        let stats = Stats { root: name.to_owned(), files };
-        if known.as_ref() != Some(&stats) {
+        same &= stats.refresh(&root, now)?;
+        let tree = OnceLock::new();
+        let output = match &stats.output {
+            Some(output) => output.clone(),
+            None => {
+                let made = tree_of(&stats.items)?;
+                let output = tree.get_or_init(|| made).output();
+                stats.output = stats.items.iter().all(|item| item.stat.is_some()).then(|| output.clone());
+                output
+            }
+        };
+        if !same {
             self.store(What::Stats, &place, &stats)?;
         }
-        Ok(Fingerprint { tree: Tree::new(items)?, root })
+        Ok(Fingerprint { root: root.path, output, items: stats.items, tree })
     }
 }
-
-/// An item, and for a file what `lstat` said when it was digested.
-type Seen<'a> = (&'a str, Node, Option<Stat>);
-
-/// `None` when it is gone by now.
-fn see<'a>(root: &Path, found: &'a Found, known: &[(String, Stat, Digest)]) -> Result<Option<Seen<'a>>> {
-    let path = root.join(&found.path);
-    if found.meta.is_dir() {
-        return Ok(Some((&found.path, Node::Folder, None)));
-    }
-    if found.meta.is_symlink() {
-        return Ok(Some((&found.path, Node::Symlink { target: symlink_target(&path)? }, None)));
-    }
-    let stat = Stat::of(&found.meta);
-    let file = |meta: &Metadata, digest| Node::File { digest, size: meta.len(), executable: is_executable(meta) };
-    if let Ok(i) = known.binary_search_by(|(other, ..)| other.as_str().cmp(&found.path))
-        && known[i].1 == stat
-    {
-        return Ok(Some((&found.path, file(&found.meta, known[i].2), Some(stat))));
-    }
-    let read = digest_stable(&path, |file, executable| Digest::of_reader(file, executable))?;
-    Ok(read.map(|(digest, meta)| (found.path.as_str(), file(&meta, digest), Some(Stat::of(&meta)))))
-}
-
-/// The digest of a file that did not change while it was read, and what `lstat` says of it. `None` when it is gone.
-fn digest_stable(
-    path: &Path,
-    mut read: impl FnMut(&File, bool) -> io::Result<(Digest, u64)>,
-) -> Result<Option<(Digest, Metadata)>> {
-    for _ in 0..TRIES {
-        let file = match open_plain(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(at("read", path))?,
-        };
-        let before = file.metadata().map_err(at("look at", path))?;
-        if !before.is_file() {
-            return Err(Error::new(format!("{} changed into something else while it was read", path.display())));
-        }
-        let (digest, size) = read(&file, is_executable(&before)).map_err(at("read", path))?;
-        match fs::symlink_metadata(path) {
-            Ok(after) if Stat::of(&after) == Stat::of(&before) && size == after.len() => {
-                return Ok(Some((digest, after)));
-            }
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(at("look at", path)(e)),
-            _ => {}
-        }
-    }
-    Err(Error::new(format!(
-        "{} changed while it was read, {TRIES} times in a row: something writes to it",
-        path.display()
-    )))
-}
-
-fn look_at(root: &Path, paths: &[String]) -> Result<Vec<Found>> {
-    let look = |path: &String| {
-        let full = root.join(path);
-        match fs::symlink_metadata(&full) {
-            Ok(meta) => refuse_special(&full, &meta).map(|()| Some(Found { path: path.clone(), meta })),
-            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
-            Err(e) => Err(at("look at", &full)(e)),
-        }
-    };
-    paths.par_iter().map(look).filter_map(Result::transpose).collect()
-}
-
-#[cfg(test)]
-mod tests;

@@ -4,11 +4,12 @@
 
 use crate::codec::What;
 use crate::error::{Result, at};
-use crate::files::{copy, rename_into, seal_and_digest, write_new, write_sealed};
+use crate::files::{copy_plain, rename_into, seal_and_digest, write_new, write_sealed};
 use crate::objects::{FileNode, files, make_folders};
 use crate::{Cache, Digest, Error, Fingerprint, Key, Kind, Output, Record, Tree};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 /// Every file says for whom it was written, so that no renamed or copied file is taken for another.
@@ -83,17 +84,15 @@ impl Cache {
         if tree.kind != Kind::Tree {
             return Err(Error::new(format!("{} is a file: no part of it can be selected", tree.digest)));
         }
-        if patterns.is_empty() {
-            return Ok(tree.clone());
-        }
-        let (path, patterns) = self.subtree_path(tree, patterns);
-        if let Some(known) = self.load::<Subtree>(What::Subtree, &path)?
-            && known.of == tree.digest
-            && known.patterns == patterns
-        {
-            return Ok(known.output);
-        }
-        self.make_subtree(tree, &path, patterns).map(|(_, output)| output)
+        self.part(tree, patterns, || Ok(Cow::Owned(self.tree(tree)?)))
+    }
+
+    /// As [`Cache::subtree`], of a source folder as it was when it was fingerprinted. Its files need not be in the cache.
+    ///
+    /// # Errors
+    /// A pattern that is none.
+    pub fn subtree_from_scan(&self, scan: &Fingerprint, patterns: &[String]) -> Result<Output> {
+        self.part(scan.output(), patterns, || scan.tree().map(Cow::Borrowed))
     }
 
     /// Makes sure that the selected part of a tree is there as a folder, and gives its place.
@@ -107,10 +106,22 @@ impl Cache {
             None if patterns.is_empty() => (self.tree(tree)?, output),
             None => {
                 let (path, patterns) = self.subtree_path(tree, patterns);
-                self.make_subtree(tree, &path, patterns)?
+                self.make_subtree(tree, &self.tree(tree)?, &path, patterns)?
             }
         };
         self.realise(&part, &output, Some(&self.path(tree)))
+    }
+
+    /// Stores the selected part of a source folder as it was when it was fingerprinted, and gives its place.
+    ///
+    /// # Errors
+    /// As [`Cache::subtree_from_scan`] and [`Cache::put_tree_from_scan`].
+    pub fn realise_subtree_from_scan(&self, scan: &Fingerprint, patterns: &[String]) -> Result<PathBuf> {
+        let output = self.subtree_from_scan(scan, patterns)?;
+        if !self.is_present(&output)? {
+            self.put_from_scan(scan, &scan.tree()?.filter(patterns)?)?;
+        }
+        Ok(self.path(&output))
     }
 
     /// Stores files that are in memory as a tree, given as path, content, executable. Does nothing when the tree is there.
@@ -128,16 +139,18 @@ impl Cache {
     /// Stores the files of a source folder as they were when they were fingerprinted.
     ///
     /// # Errors
-    /// A file that changed since, by name; when the cache cannot be written.
+    /// A file that changed since, by name ([`Error::is_changed`]); when the cache cannot be written.
     pub fn put_tree_from_scan(&self, scan: &Fingerprint) -> Result<Output> {
-        self.put(scan.tree(), &|path, node, to| {
+        self.put_from_scan(scan, scan.tree()?)
+    }
+
+    fn put_from_scan(&self, scan: &Fingerprint, part: &Tree) -> Result<Output> {
+        self.put(part, &|path, node, to| {
             let from = scan.root().join(path);
-            copy(&from, to)?;
-            let (digest, _) = seal_and_digest(to, node.executable)?;
-            if digest == node.digest {
+            if copy_plain(&from, to)? && seal_and_digest(to, node.executable)?.0 == node.digest {
                 return Ok(());
             }
-            Err(Error::new(format!("{} changed while it was stored", from.display())))
+            Err(Error::changed(&from))
         })
     }
 
@@ -165,11 +178,31 @@ impl Cache {
         Ok(output)
     }
 
-    fn make_subtree(&self, tree: &Output, path: &Path, patterns: Vec<String>) -> Result<(Tree, Output)> {
-        let part = self.tree(tree)?.filter(&patterns)?;
+    /// The part of a tree that the patterns select, remembered; `whole` gives the items of the tree when it must be made.
+    fn part<'a>(
+        &self,
+        tree: &Output,
+        patterns: &[String],
+        whole: impl FnOnce() -> Result<Cow<'a, Tree>>,
+    ) -> Result<Output> {
+        if patterns.is_empty() {
+            return Ok(tree.clone());
+        }
+        let (path, patterns) = self.subtree_path(tree, patterns);
+        if let Some(known) = self.load::<Subtree>(What::Subtree, &path)?
+            && known.of == tree.digest
+            && known.patterns == patterns
+        {
+            return Ok(known.output);
+        }
+        self.make_subtree(tree, &*whole()?, &path, patterns).map(|(_, output)| output)
+    }
+
+    fn make_subtree(&self, of: &Output, whole: &Tree, at: &Path, patterns: Vec<String>) -> Result<(Tree, Output)> {
+        let part = whole.filter(&patterns)?;
         let output = part.output();
         self.store(What::Tree, &self.place("manifests", &output.digest), &part)?;
-        self.store(What::Subtree, path, &Subtree { of: tree.digest, patterns, output: output.clone() })?;
+        self.store(What::Subtree, at, &Subtree { of: of.digest, patterns, output: output.clone() })?;
         Ok((part, output))
     }
 

@@ -16,6 +16,7 @@ use crate::{Built, Cache, Error, Key, Kind, Manifest, Output, Record, Tree, walk
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -182,7 +183,7 @@ impl Slot {
         }
         let path = self.out.join(name);
         let meta = look(&path)?.ok_or_else(|| Error::new(format!("the output `{name}` was not made")))?;
-        walk::refuse_special(&path, &meta)?;
+        walk::refuse_special(&path, meta.mode())?;
         match kind {
             Kind::File if meta.is_file() => {
                 let executable = is_executable(&meta);

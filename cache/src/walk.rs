@@ -5,9 +5,10 @@
 use crate::Error;
 use crate::error::{Result, at};
 use rayon::prelude::*;
+use rustix::fs::FileType;
 use std::fs::{self, Metadata};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Something that was found: its path below the root, and what `lstat` says.
@@ -45,7 +46,7 @@ fn walk_folder(folder: &Path, prefix: &str, choose: Choose) -> Result<Vec<Found>
         if !choose(&path, &full, &meta)? {
             continue;
         }
-        refuse_special(&full, &meta)?;
+        refuse_special(&full, meta.mode())?;
         if meta.is_dir() {
             folders.push((full, format!("{path}/")));
         }
@@ -59,24 +60,17 @@ fn walk_folder(folder: &Path, prefix: &str, choose: Choose) -> Result<Vec<Found>
 
 /// An error that names the path of what a tree cannot hold: devices, fifos, sockets, and bits that give rights.
 /// The group bit of a folder is let through and dropped, because a folder inherits it from the place it is made in.
-pub(crate) fn refuse_special(path: &Path, meta: &Metadata) -> Result<()> {
-    let kind = meta.file_type();
-    let what = if kind.is_fifo() {
-        "a fifo"
-    } else if kind.is_socket() {
-        "a socket"
-    } else if kind.is_block_device() || kind.is_char_device() {
-        "a device"
-    } else if kind.is_symlink() {
-        return Ok(());
-    } else if meta.mode() & 0o4000 != 0 {
-        "setuid"
-    } else if meta.mode() & 0o2000 != 0 && !kind.is_dir() {
-        "setgid"
-    } else if meta.mode() & 0o1000 != 0 {
-        "sticky"
-    } else {
-        return Ok(());
+pub(crate) fn refuse_special(path: &Path, mode: u32) -> Result<()> {
+    let kind = FileType::from_raw_mode(mode);
+    let what = match kind {
+        FileType::Symlink => return Ok(()),
+        FileType::Fifo => "a fifo",
+        FileType::Socket => "a socket",
+        FileType::BlockDevice | FileType::CharacterDevice => "a device",
+        _ if mode & 0o4000 != 0 => "setuid",
+        _ if mode & 0o2000 != 0 && kind != FileType::Directory => "setgid",
+        _ if mode & 0o1000 != 0 => "sticky",
+        _ => return Ok(()),
     };
     Err(Error::new(format!(
         "{} is {what}: only plain files, folders and symlinks without setuid, setgid and sticky bits are stored",

@@ -1,8 +1,11 @@
 //! What fingerprints promise about trees that change.
 
+mod asked;
+
+use super::look::digest_stable;
 use super::*;
-use std::fs::FileTimes;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, FileTimes};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::Duration;
 
 struct Place {
@@ -29,20 +32,40 @@ impl Place {
         path
     }
 
-    /// A scan so long after the last change, as it would be `later` seconds from now.
-    fn scan_in(&self, later: i128) -> Tree {
+    /// A scan as it would be `later` seconds from now.
+    fn scan_as(&self, listing: Listing, later: i128) -> Result<Fingerprint> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
         let now = i128::try_from(now).unwrap() + later * 1_000_000_000;
-        self.cache.scan_at(self.source.clone(), ALL, now).unwrap().tree
+        self.cache.scan_at(&self.source, listing, now)
+    }
+
+    fn scan_in(&self, later: i128) -> Tree {
+        self.scan_as(ALL, later).unwrap().tree().unwrap().clone()
     }
 
     fn scan(&self) -> Result<Fingerprint> {
         self.cache.scan(&self.source, ALL)
     }
 
+    fn memory(&self) -> PathBuf {
+        self.cache.place("stats", &Digest::of(self.source.as_os_str().as_bytes()))
+    }
+
+    fn stats(&self) -> Stats {
+        self.cache.load(What::Stats, &self.memory()).unwrap().unwrap()
+    }
+
+    /// How many items are trusted next time.
     fn remembered(&self) -> usize {
-        let place = self.cache.place("stats", &Digest::of(self.source.as_os_str().as_bytes()));
-        self.cache.load::<Stats>(What::Stats, &place).unwrap().unwrap().files.len()
+        self.stats().items.iter().filter(|item| item.stat.is_some()).count()
+    }
+
+    /// Changes what is remembered: what was not looked at again comes out wrong.
+    fn lie(&self, path: &str, node: Node) {
+        let mut stats = self.stats();
+        stats.items.iter_mut().find(|item| item.path == path).unwrap().node = node;
+        stats.output = None;
+        self.cache.store(What::Stats, &self.memory(), &stats).unwrap();
     }
 }
 
@@ -59,7 +82,7 @@ fn time_owner_and_place_do_not_count_but_contents_and_kinds_do() {
     }
     let old = fs::File::options().write(true).open(a.source.join("dir/file")).unwrap();
     old.set_times(FileTimes::new().set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(5))).unwrap();
-    let digest = |place: &Place| place.scan().unwrap().tree().output().digest;
+    let digest = |place: &Place| place.scan().unwrap().output().digest;
     let before = digest(&a);
     assert_eq!(before, digest(&b));
     fs::set_permissions(b.source.join("dir/file"), fs::Permissions::from_mode(0o755)).unwrap();
@@ -100,39 +123,49 @@ fn a_time_in_the_future_is_racy() {
     assert_eq!(place.remembered(), 0);
 }
 
-/// Puts a wrong digest into the memory and sees whether it comes out: then the file was not read.
 #[test]
 fn only_what_changed_is_read_again() {
     let place = place();
     let path = place.write("file", "abc");
+    std::os::unix::fs::symlink("file", place.source.join("link")).unwrap();
     let honest = place.scan_in(3);
-    let stats_at = place.cache.place("stats", &Digest::of(place.source.as_os_str().as_bytes()));
-    let mut stats: Stats = place.cache.load(What::Stats, &stats_at).unwrap().unwrap();
-    stats.files[0].2 = Digest::of(b"lie");
-    place.cache.store(What::Stats, &stats_at, &stats).unwrap();
-    assert_ne!(place.scan_in(3), honest, "it was read though nothing changed");
+    place.lie("link", Node::Symlink { target: "lie".to_owned() });
+    assert_ne!(place.scan_in(3), honest, "the symlink was read though nothing changed");
+    place.lie("link", Node::Symlink { target: "file".to_owned() });
+    place.lie("file", Node::File { digest: Digest::of(b"lie"), size: 3, executable: false });
+    assert_ne!(place.scan_in(3), honest, "the file was read though nothing changed");
     // The modification time is put back; the change time tells.
     let times = fs::metadata(&path).unwrap().modified().unwrap();
     let file = fs::File::options().write(true).open(&path).unwrap();
     file.set_times(FileTimes::new().set_modified(times)).unwrap();
     assert_eq!(place.scan_in(3), honest);
     // A damaged memory costs time only.
-    fs::write(&stats_at, "garbage").unwrap();
+    fs::write(place.memory(), "garbage").unwrap();
     assert_eq!(place.scan_in(3), honest);
 }
 
 #[test]
-fn listings_choose() {
+fn an_unchanged_tree_is_not_made_and_nothing_is_written() {
     let place = place();
-    for path in ["a.c", "b/c.c", ".git/HEAD", "b/.quiz/x", "z"] {
+    place.write("dir/file", "abc");
+    let first = place.scan_as(ALL, 3).unwrap();
+    let written = fs::metadata(place.memory()).unwrap().ino();
+    let second = place.scan_as(ALL, 3).unwrap();
+    assert!(second.tree.get().is_none());
+    assert_eq!(second.output(), first.output());
+    assert_eq!(&second.tree().unwrap().output(), first.output());
+    assert_eq!(fs::metadata(place.memory()).unwrap().ino(), written);
+}
+
+#[test]
+fn what_is_skipped_is_not_in_the_tree() {
+    let place = place();
+    for path in ["a.c", "b/c.c", ".git/HEAD", "b/.quiz/x", "b/d", "z"] {
         place.write(path, path);
     }
-    let skip = |path: &str| path == ".git" || path.ends_with("/.quiz");
-    let all = place.cache.scan(&place.source, Listing::All { skip: &skip }).unwrap();
-    assert_eq!(paths(all.tree()), ["a.c", "b", "b/c.c", "z"]);
-    let listed = ["z", "b/c.c", "deleted", "b", "z/below"].map(str::to_owned);
-    let these = place.cache.scan(&place.source, Listing::These(&listed)).unwrap();
-    assert_eq!(paths(these.tree()), ["b", "b/c.c", "z"]);
+    let skip = |path: &str| path == ".git" || path.ends_with("/.quiz") || path == "b/d";
+    let all = place.scan_as(Listing::All { skip: &skip }, 0).unwrap();
+    assert_eq!(paths(all.tree().unwrap()), ["a.c", "b", "b/c.c", "z"]);
 }
 
 #[test]
@@ -144,7 +177,7 @@ fn what_a_tree_cannot_hold_is_named() {
         let message = place.scan().unwrap_err().to_string();
         assert!(message.contains(word) && message.contains("bad"), "{message}");
         if word != "UTF-8" {
-            let listed = place.cache.scan(&place.source, Listing::These(&["bad".to_owned()]));
+            let listed = place.scan_as(asked::listing(&|| Ok(vec!["bad".to_owned()])), 0);
             assert!(listed.unwrap_err().to_string().contains(word));
         }
     };
@@ -165,11 +198,12 @@ fn what_a_tree_cannot_hold_is_named() {
 fn a_file_that_keeps_changing_is_an_error_and_one_that_stops_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
+    let root = Root::open(folder.path().to_owned()).unwrap();
     let mut changes = 0;
     let mut read_with_changes = |most: u32| {
         fs::write(&path, "x").unwrap();
         changes = 0;
-        digest_stable(&path, |file, executable| {
+        digest_stable(&root, "file", |file, executable| {
             let result = Digest::of_reader(file, executable);
             if changes < most {
                 changes += 1;
@@ -180,10 +214,10 @@ fn a_file_that_keeps_changing_is_an_error_and_one_that_stops_is_read() {
     };
     let message = read_with_changes(u32::MAX).unwrap_err().to_string();
     assert!(message.contains("file changed while it was read"), "{message}");
-    let (digest, meta) = read_with_changes(2).unwrap().unwrap();
-    assert_eq!((digest, meta.len()), (Digest::of(b"xxx"), 3));
+    let (digest, stat) = read_with_changes(2).unwrap().unwrap();
+    assert_eq!((digest, stat.size), (Digest::of(b"xxx"), 3));
     fs::remove_file(&path).unwrap();
-    assert!(digest_stable(&path, |f, x| Digest::of_reader(f, x)).unwrap().is_none());
+    assert!(digest_stable(&root, "file", |f, x| Digest::of_reader(f, x)).unwrap().is_none());
 }
 
 #[test]
@@ -196,15 +230,67 @@ fn a_scan_is_stored_as_it_was_seen() {
     std::os::unix::fs::symlink("nowhere", place.source.join("link")).unwrap();
     let scan = place.scan().unwrap();
     let output = place.cache.put_tree_from_scan(&scan).unwrap();
-    assert_eq!(output, scan.tree().output());
+    assert_eq!(&output, scan.output());
     assert!(place.cache.is_present(&output).unwrap());
     let again = place.cache.scan(&place.cache.path(&output), ALL).unwrap();
-    assert_eq!(again.tree(), scan.tree());
+    assert_eq!(again.tree().unwrap(), scan.tree().unwrap());
+}
 
-    place.write("dir/file", "changed");
-    let scan = place.scan().unwrap();
-    place.write("dir/file", "Changed");
-    let message = place.cache.put_tree_from_scan(&scan).unwrap_err().to_string();
-    assert!(message.contains("dir/file changed while it was stored"), "{message}");
-    assert!(!place.cache.is_present(&scan.tree().output()).unwrap());
+#[test]
+fn a_part_of_a_scan_is_stored_alone_and_remembered() {
+    let place = place();
+    for path in ["Kconfig", "fs/Kconfig", "fs/inode.c"] {
+        place.write(path, path);
+    }
+    let patterns = ["**/Kconfig".to_owned()];
+    let scan = place.scan_as(ALL, 3).unwrap();
+    let part = place.cache.subtree_from_scan(&scan, &patterns).unwrap();
+    assert_eq!(part, scan.tree().unwrap().filter(&patterns).unwrap().output());
+    assert_eq!(&place.cache.subtree_from_scan(&scan, &[]).unwrap(), scan.output());
+    let at = place.cache.realise_subtree_from_scan(&scan, &patterns).unwrap();
+    assert_eq!(at, place.cache.path(&part));
+    assert_eq!(fs::read_to_string(at.join("fs/Kconfig")).unwrap(), "fs/Kconfig");
+    assert!(!at.join("fs/inode.c").exists() && !place.cache.is_present(scan.output()).unwrap());
+    // Asked again: from the memory, without the tree.
+    let again = place.scan_as(ALL, 3).unwrap();
+    assert_eq!(place.cache.subtree_from_scan(&again, &patterns).unwrap(), part);
+    assert_eq!(place.cache.realise_subtree_from_scan(&again, &patterns).unwrap(), at);
+    assert!(again.tree.get().is_none());
+    // A part that was lost or damaged is made again.
+    fs::remove_file(at.join("Kconfig")).unwrap();
+    place.cache.realise_subtree_from_scan(&again, &patterns).unwrap();
+    assert!(place.cache.is_present(&part).unwrap());
+}
+
+#[test]
+fn what_changed_since_the_scan_is_told_apart() {
+    type Change = (&'static str, fn(&Path));
+    let changes: [Change; 5] = [
+        ("written", |path| fs::write(path, "Changed").unwrap()),
+        ("gone", |path| fs::remove_file(path).unwrap()),
+        ("folder gone", |path| fs::remove_dir_all(path.parent().unwrap()).unwrap()),
+        ("symlink", |path| {
+            fs::rename(path, path.with_extension("other")).unwrap();
+            std::os::unix::fs::symlink("file.other", path).unwrap();
+        }),
+        ("fifo", |path| {
+            fs::remove_file(path).unwrap();
+            rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        }),
+    ];
+    for (what, change) in changes {
+        let place = place();
+        let path = place.write("dir/file", "changed");
+        let scan = place.scan().unwrap();
+        change(&path);
+        for result in [
+            place.cache.put_tree_from_scan(&scan).map(drop),
+            place.cache.realise_subtree_from_scan(&scan, &["dir/*".to_owned()]).map(drop),
+        ] {
+            let error = result.expect_err(what);
+            assert!(error.is_changed(), "{what}: {error}");
+            assert!(error.to_string().contains("dir/file changed while it was stored"), "{what}: {error}");
+        }
+        assert!(!place.cache.is_present(scan.output()).unwrap(), "{what}");
+    }
 }
