@@ -2,7 +2,8 @@
 //!
 //! What can change a result is hashed into a [`Key`] ([`KeyEncoder`]). A [`Record`] says which [`Output`]s a key led to; an
 //! output is a file or a tree, named by its own [`Digest`], stored once, immutable. A [`Slot`] is a locked place in which a
-//! result that is missing is made; its commit is all or nothing. A [`Fingerprint`] is the tree of a folder that people edit.
+//! result that is missing is made; its commit is all or nothing. A [`Fingerprint`] is the tree of a folder that people edit:
+//! what did not change since the last time is not read again.
 //!
 //! ```
 //! use quiz_cache::{Built, Cache, Entry, KeyEncoder, Kind, Made};

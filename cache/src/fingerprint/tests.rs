@@ -264,7 +264,8 @@ fn a_part_of_a_scan_is_stored_alone_and_remembered() {
 
 #[test]
 fn what_changed_since_the_scan_is_told_apart() {
-    let changes: [(&str, fn(&Path)); 5] = [
+    type Change = (&'static str, fn(&Path));
+    let changes: [Change; 5] = [
         ("written", |path| fs::write(path, "Changed").unwrap()),
         ("gone", |path| fs::remove_file(path).unwrap()),
         ("folder gone", |path| fs::remove_dir_all(path.parent().unwrap()).unwrap()),

@@ -17,7 +17,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What a list depends on, as it was before the list was asked for.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ impl Watched {
     fn holds(&self, root: &Root, rule: &str, also: &[PathBuf]) -> bool {
         let Some(below) = self.places.len().checked_sub(also.len()) else { return false };
         self.rule == rule
-            && self.places[below..].iter().map(|(path, _)| path.as_slice()).eq(also.iter().map(bytes))
+            && self.places[below..].iter().map(|(path, _)| path.as_slice()).eq(also.iter().map(|path| bytes(path)))
             && self.places.par_iter().with_min_len(AT_A_TIME).all(|(path, stat)| root.stat(path.as_slice()) == *stat)
     }
 
@@ -41,17 +41,15 @@ impl Watched {
     }
 }
 
-fn bytes(path: &PathBuf) -> &[u8] {
+fn bytes(path: &Path) -> &[u8] {
     path.as_os_str().as_bytes()
 }
 
-/// The paths of all items, in any order, and what this list depends on (`None`: not known). `None` when the list that is
-/// known still holds.
-pub(super) fn list(
-    root: &Root,
-    listing: Listing,
-    known: Option<&Watched>,
-) -> Result<Option<(Vec<String>, Option<Watched>)>> {
+/// The paths of all items, in any order, and what they depend on, when that is known.
+type Listed = (Vec<String>, Option<Watched>);
+
+/// `None` when the list that is known still holds.
+pub(super) fn list(root: &Root, listing: Listing, known: Option<&Watched>) -> Result<Option<Listed>> {
     match listing {
         Listing::All { skip } => {
             let found = walk(root, &Walk { skip, take: &|path, _| !skip(path), whole: true })?;
@@ -92,7 +90,7 @@ struct Walk<'a> {
     whole: bool,
 }
 
-/// Paths from the root, in the order of the walk: a folder's own names sorted.
+/// Paths from the root, sorted.
 #[derive(Default)]
 struct Walked {
     /// As they were before they were read; the root is `.`.
@@ -127,7 +125,11 @@ fn walk_folder(root: &Root, path: Vec<u8>, rules: &Walk) -> Result<Walked> {
         let name = entry.file_name();
         let item = if path == b"." { name.as_bytes().to_owned() } else { [&path, &b"/"[..], name.as_bytes()].concat() };
         let text = String::from_utf8_lossy(&item);
-        if entry.file_type().map_err(at("look at", &entry.path()))?.is_dir() {
+        let kind = match entry.file_type() {
+            Err(e) if is_gone(&e) => continue,
+            other => other.map_err(at("look at", &entry.path()))?,
+        };
+        if kind.is_dir() {
             if !(rules.skip)(&text) {
                 below.push(item);
             }
