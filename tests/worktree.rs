@@ -21,7 +21,8 @@ struct Tree {
     project: Project,
 }
 
-fn git(dir: &Path, args: &[&str]) -> String {
+/// Runs git without anybody's settings.
+pub fn git(dir: &Path, args: &[&str]) -> String {
     let mut command = Command::new("git");
     command.arg("-C").arg(dir).args(["-c", "user.name=t", "-c", "user.email=t@example.org"]).args(args);
     command.env_clear().env("PATH", "/usr/bin:/bin").env("GIT_CONFIG_GLOBAL", "/dev/null");
@@ -200,6 +201,37 @@ fn what_a_killed_build_left_half_is_made_again() {
     child.wait().unwrap();
     std::fs::remove_file(tree.dir().join("hang")).unwrap();
     assert_eq!(tree.build(), built("a\nbb\n", &["b"]));
+}
+
+#[test]
+fn a_script_may_keep_an_output_only_of_the_last_result_in_its_folder() {
+    let tree = Tree::new();
+    let keep =
+        "case \" $QUIZ_KEPT \" in *' big '*) echo big >>/quiz/out/.kept ;; *) cat tree/a.c >/quiz/out/big ;; esac\n";
+    tree.furnish(&format!("{keep}{SCRIPT}"));
+    let path = ".quiz/recipes/t-build/recipe.toml";
+    let text = std::fs::read_to_string(tree.dir().join(path))
+        .unwrap()
+        .replace("out = \"file\"", "big = \"file\"\nout = \"file\"");
+    tree.write(path, &text);
+    let outputs = || {
+        let ran = tree.project.ok(&["build", "t-build"]);
+        let read = |line: &str| std::fs::read_to_string(line.split_once(' ').unwrap().1).unwrap();
+        ran.out.lines().map(read).collect::<Vec<_>>()
+    };
+    assert_eq!(outputs(), ["a\n", "a\nb\n"]);
+    // Kept, though it would be another one: what the script says is believed.
+    tree.write("a.c", "aa\n");
+    assert_eq!(outputs(), ["a\n", "aa\nb\n"]);
+    // After a build that came to nothing there is no last result.
+    tree.write("a.c", "ERROR\n");
+    assert_eq!(tree.project.run(&["build", "t-build"]).status, Some(1));
+    tree.write("a.c", "aaa\n");
+    assert_eq!(outputs(), ["aaa\n", "aaa\nb\n"]);
+    tree.furnish(&format!("echo other >>/quiz/out/.kept\n{SCRIPT}"));
+    let ran = tree.project.run(&["build", "t-build"]);
+    assert_eq!(ran.status, Some(1));
+    ran.says(&["t-build", "`other`"]);
 }
 
 #[test]

@@ -23,6 +23,7 @@
 //! let record = slot.commit(Made {
 //!     stage: "upper-case".into(),
 //!     outputs: vec![("shout".into(), Kind::File)],
+//!     kept: Default::default(),
 //!     manifest,
 //!     took: Duration::ZERO,
 //!     from: Built::FromNothing,

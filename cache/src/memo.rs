@@ -21,9 +21,9 @@ struct Memo {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Latest {
-    name: String,
-    key: Key,
+pub(crate) struct Latest {
+    pub(crate) name: String,
+    pub(crate) key: Key,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -16,7 +16,8 @@ use crate::codec::What;
 use crate::error::{Result, at};
 use crate::files::{look, remove_tree};
 use crate::lock::Lock;
-use crate::{Cache, Digest, Error, Key, Tree};
+use crate::memo::Latest;
+use crate::{Cache, Digest, Error, Key, Record, Tree};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::fs::{self, File, Metadata};
@@ -24,6 +25,9 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+/// The name in the file `made`.
+const MADE: &str = "made";
 
 /// A folder that stays between builds; locked while this lives.
 #[derive(Debug)]
@@ -155,11 +159,38 @@ impl Scratch {
         self.folder.join("work")
     }
 
+    /// The result of the last build here, if it was committed and told by [`Scratch::set_made`]: what the folder has of it is what
+    /// that result was made of.
+    ///
+    /// # Errors
+    /// When the cache cannot be read.
+    pub fn made(&self) -> Result<Option<Record>> {
+        let made = self.cache.load::<Latest>(What::Latest, &self.folder.join("made"))?;
+        match made.filter(|made| made.name == MADE) {
+            Some(made) => self.cache.record(&made.key),
+            None => Ok(None),
+        }
+    }
+
+    /// Remembers the result of the build that has ended here, for [`Scratch::made`], until the next one begins.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn set_made(&mut self, key: &Key) -> Result<()> {
+        let made = Latest { name: MADE.to_owned(), key: *key };
+        self.cache.store(What::Latest, &self.folder.join("made"), &made)
+    }
+
     /// From here on something else writes to the folder, until [`Scratch::finish`].
     ///
     /// # Errors
     /// When the folder cannot be written.
     pub fn begin(&mut self) -> Result<()> {
+        let made = self.folder.join("made");
+        match fs::remove_file(&made) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(at("remove", &made)(e)),
+            _ => {}
+        }
         let mark = self.folder.join("running");
         // Its time of change, by the clock of this file system, is when it began.
         File::create(&mark).map(drop).map_err(at("create", &mark))

@@ -36,6 +36,8 @@ pub struct Made {
     pub stage: String,
     /// Names and kinds of the outputs: what lies at `out()/<name>`.
     pub outputs: Vec<(String, Kind)>,
+    /// Further outputs that are what an earlier result has. They must be present.
+    pub kept: BTreeMap<String, Output>,
     /// What entered the key.
     pub manifest: Manifest,
     /// How long it took.
@@ -156,7 +158,7 @@ impl Slot {
         let record = Record {
             key: self.key,
             stage: made.stage,
-            outputs: pending.iter().map(|(name, p)| (name.clone(), p.output.clone())).collect(),
+            outputs: pending.iter().map(|(name, p)| (name.clone(), p.output.clone())).chain(made.kept).collect(),
             manifest: made.manifest,
             took: made.took,
             made_at: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs()),

@@ -1,6 +1,8 @@
 # Builds the kernel out of its read-only source. The same source and config give the same bytes: no time, host, user or
-# build count gets in, and the folders have the same names everywhere. The build folder may be that of an earlier build of the
-# same config; then make goes on in it.
+# build count gets in, and the folders have the same names everywhere.
+#
+# The build folder may be that of an earlier build of the same config; then make goes on in it, and what is made of headers
+# and modules is made again only if one of them is newer than it, or another set of them is there.
 
 export ARCH="$QUIZ_ARCH"
 export KBUILD_BUILD_USER=quiz KBUILD_BUILD_HOST=quiz KBUILD_BUILD_VERSION=1
@@ -9,36 +11,83 @@ export KBUILD_BUILD_TIMESTAMP
 
 build=/quiz/scratch/build
 mkdir -p "$build"
-if ! cmp -s /quiz/in/config "$build/.config"; then
-    cp /quiz/in/config "$build/.config"
-    chmod u+w "$build/.config"
-fi
 
 kernel() { make -C /quiz/src O="$build" "$@"; }
 
-kernel olddefconfig
+if ! cmp -s /quiz/in/config "$build/.config"; then
+    cp /quiz/in/config "$build/.config"
+    chmod u+w "$build/.config"
+    kernel olddefconfig
+fi
+# bzImage is the x86 name; `all` makes the default image of every architecture, and the modules.
+kernel all
 cmp -s /quiz/in/config "$build/.config" || {
     echo "error: the tools that build the kernel resolve another config than the stage kernel-config did:" >&2
     diff /quiz/in/config "$build/.config" >&2
+    # The next build shall not take it for the right one.
+    rm "$build/.config"
     exit 1
 }
-# bzImage is the x86 name; `all` makes the default image of every architecture, and the modules.
-kernel all
 release="$(cat "$build/include/config/kernel.release")"
 
-mkdir -p /quiz/out/image /quiz/out/symbols /quiz/out/modules
+mkdir -p /quiz/out/image /quiz/out/symbols
+[ -e image_name ] || kernel -s image_name >image_name.new
+[ -e image_name ] || mv image_name.new image_name
 strip -s -o /quiz/out/image/vmlinux "$build/vmlinux"
-cp "$build/$(kernel -s image_name)" /quiz/out/image/
+cp "$build/$(cat image_name)" /quiz/out/image/
 cp "$build/vmlinux" "$build/System.map" /quiz/out/symbols/
+
+# is_current RESULT LIST: whether RESULT was made of exactly the files that LIST names, and none of them is newer.
+is_current() {
+    [ -e "$1.made" ] && cmp -s "$2" "$1.list" || return 1
+    xargs -r -d '\n' -a "$2" sh -c 'made="$1"; shift; exec find "$@" -prune -newer "$made" -print' sh "$1.made" |
+        head -n 1 | grep -q . && return 1
+    return 0
+}
+# keep OUTPUT: says that it is what it was in the last result, if quiz offers that. Otherwise it has to be copied out.
+keep() {
+    case " $QUIZ_KEPT " in
+    *" $1 "*) echo "$1" >>/quiz/out/.kept ;;
+    *) return 1 ;;
+    esac
+}
+# was_made RESULT LIST: what is_current looks at the next time.
+was_made() {
+    cp "$2" "$1.list"
+    mv "$1.now" "$1.made"
+}
 
 # Modules go to the guest without debug info, which stays in `symbols`. Who puts all modules of a guest together makes
 # the index of depmod.
 install_modules() { kernel -s modules_install DEPMOD=true "$@"; }
-install_modules INSTALL_MOD_PATH=/quiz/out/modules INSTALL_MOD_STRIP=1
-rm -f "/quiz/out/modules/lib/modules/$release/build" "/quiz/out/modules/lib/modules/$release/source"
-if grep -q '^CONFIG_DEBUG_INFO=y' "$build/.config"; then
-    install_modules INSTALL_MOD_PATH=/quiz/out/symbols
-    find /quiz/out/symbols/lib -type l -delete
+find "$build" -name '*.ko' | sort >modules.files
+# These are written anew by each link, mostly the same.
+(cd "$build" && cat modules.order modules.builtin modules.builtin.modinfo) | sha256sum >modules.sum
+if ! is_current modules modules.files || ! cmp -s modules.sum modules.sum.made || ! keep modules; then
+    rm -rf modules modules.made
+    : >modules.now
+    mkdir -p modules/stripped modules/symbols
+    install_modules INSTALL_MOD_PATH=/quiz/scratch/modules/stripped INSTALL_MOD_STRIP=1
+    rm -f "modules/stripped/lib/modules/$release/build" "modules/stripped/lib/modules/$release/source"
+    if grep -q '^CONFIG_DEBUG_INFO=y' "$build/.config"; then
+        install_modules INSTALL_MOD_PATH=/quiz/scratch/modules/symbols
+        find modules/symbols/lib -type l -delete
+    fi
+    was_made modules modules.files
+    mv modules.sum modules.sum.made
+    cp -a modules/stripped /quiz/out/modules
 fi
+cp -a modules/symbols/. /quiz/out/symbols/
 
-sh -eu /quiz/recipe/devel.sh /quiz/src "$build" /quiz/out/devel
+# For editors, and for the modules that are built against this kernel.
+perl /quiz/recipe/compile-commands.pl "$build" "$build" >/quiz/out/compile-commands
+
+sh -eu /quiz/recipe/devel.sh list /quiz/src "$build" >devel.files
+if ! is_current devel devel.files || ! keep devel; then
+    rm -rf devel devel.made
+    : >devel.now
+    sh -eu /quiz/recipe/devel.sh copy /quiz/src "$build" devel
+    cp /quiz/recipe/compile-commands.pl devel/scripts/quiz-compile-commands.pl
+    was_made devel devel.files
+    mv devel /quiz/out/devel
+fi

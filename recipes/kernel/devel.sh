@@ -1,34 +1,25 @@
-# devel.sh SOURCE BUILD DEVEL: puts together what `make -C DEVEL M=...` needs when source and build folder are gone.
+# devel.sh list SOURCE BUILD: names, whole, all files that `make -C DEVEL M=...` needs when source and build folder are gone.
+# devel.sh copy SOURCE BUILD DEVEL: puts them together in the new folder DEVEL.
 #
 # It is what Debian's linux-headers packages hold, as one folder that is source and build folder at once. Nothing gets in
 # that changes with a .c file alone (objects, .cmd files, vmlinux): a kernel with the same interface has the same devel, and
 # what was built against it is not built again. Module.symvers is that interface, seen from the linker.
 
-source="$1"
-build="$2"
-devel="$3"
+source="$2"
+build="$3"
 # Only the folder of the architecture that was built has generated headers.
 arch="$(cd "$build" && echo arch/*/include/generated | cut -d / -f 2)"
 
-# copy FROM: the files that the list names, as they lie below FROM. One that is not there is an error; a pipe would hide it.
-list=/quiz/scratch/devel.list
-copy() {
-    tar -C "$1" -cf /quiz/scratch/devel.tar -T "$list"
-    tar -C "$devel" -xf /quiz/scratch/devel.tar
-}
-
-mkdir "$devel"
-cd "$source"
-{
+of_source() {
+    cd "$source"
     find . "arch/$arch" -maxdepth 1 \( -name 'Makefile*' -o -name 'Kbuild*' \)
     find "arch/$arch" -name Kbuild.platforms -o -name Platform
     find include scripts "arch/$arch/include" ! -type d ! -path 'scripts/kconfig/*' ! -path 'scripts/coccinelle/*' \
         ! -path 'scripts/dtc/*' ! -path 'scripts/gdb/*' ! -path 'scripts/package/*'
-} >"$list"
-copy "$source"
+}
 
-cd "$build"
-{
+of_build() {
+    cd "$build"
     echo .config
     echo Module.symvers
     [ ! -e tools/objtool/objtool ] || echo tools/objtool/objtool
@@ -36,5 +27,26 @@ cd "$build"
         ! -path 'include/config/*' ! -path 'scripts/kconfig/*' ! -path '*.d'
     echo include/config/auto.conf
     echo include/config/kernel.release
-} >"$list"
-copy "$build"
+}
+
+# copy FROM LIST: the files that the list names, as they lie below FROM. One that is not there is an error; a pipe would hide it.
+copy() {
+    tar -C "$1" -cf /quiz/scratch/devel.tar -T "$2"
+    tar -C "$devel" -xf /quiz/scratch/devel.tar
+    rm /quiz/scratch/devel.tar
+}
+
+(of_source) >/quiz/scratch/devel.source
+(of_build) >/quiz/scratch/devel.build
+case "$1" in
+list)
+    sed "s|^|$source/|" /quiz/scratch/devel.source | sort
+    sed "s|^|$build/|" /quiz/scratch/devel.build | sort
+    ;;
+copy)
+    devel="$PWD/$4"
+    mkdir "$devel"
+    copy "$source" /quiz/scratch/devel.source
+    copy "$build" /quiz/scratch/devel.build
+    ;;
+esac

@@ -18,8 +18,9 @@ configure() {
         exit 1
     }
     grep '^configure: WARNING: ' configure.out || :
-    # Where versions are shown, the place for the digest of the source: the stage zfs fills it in.
-    sed -i 's/^\(#define ZFS_META_\(ALIAS\|RELEASE\) ".*\)"$/\1-@quiz-source"/' tree/zfs_config.h
+    # Where versions are shown, the place for the digest of the source: the stage zfs fills it in. It ends with a byte that no
+    # other text ends with, because the linker lets a text be the tail of another.
+    sed -i 's/^\(#define ZFS_META_\(ALIAS\|RELEASE\) ".*\)"$/\1-@quiz-tree@\x01"/' tree/zfs_config.h
 }
 
 # The reason out of config.log: the check that failed, with the compiler's words, and configure's own error.

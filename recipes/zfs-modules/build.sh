@@ -13,3 +13,5 @@ for module in $(find module -name '*.ko'); do
     objcopy --strip-debug "$module" "$modules/$name"
     objcopy --only-keep-debug "$module" "$symbols/$name.debug"
 done
+
+perl /quiz/in/devel/scripts/quiz-compile-commands.pl /quiz/in/devel module >/quiz/out/compile-commands

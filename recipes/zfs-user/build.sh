@@ -17,7 +17,7 @@ else
 fi
 for part in $parts; do
     # Complete messages with the folder they speak of, one target's at a time.
-    make -s -w --output-sync -C "$part" all
+    make -s -w --output-sync -C "$part" CC=/quiz/recipe/cc all
 done
 
 install=/quiz/scratch/install
@@ -47,3 +47,10 @@ find "$install/usr" -type f \( -perm -100 -o -name '*.so*' \) | while read -r fi
 done | xargs -r strip --strip-unneeded
 mkdir /quiz/out/install
 cp -a "$install/." /quiz/out/install/
+
+# One line for each object that is there; a comma between them.
+{
+    echo '['
+    find lib cmd -name '.*.command' -exec cat {} + | sed '$!s/$/,/'
+    echo ']'
+} >/quiz/out/compile-commands

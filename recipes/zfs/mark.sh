@@ -3,17 +3,17 @@
 
 mark="$(printf '%.12s' "$QUIZ_DIGEST_SOURCE")"
 # Both are 12 bytes long.
-mark() { LC_ALL=C sed -i "s/@quiz-source/$mark/g" "$@"; }
+mark() { sed -i "s/@quiz-tree@\x01/$mark/g" "$@"; }
 
 mkdir -p /quiz/out/libraries/usr/lib
 cp -R /quiz/in/modules /quiz/out/modules
 chmod -R u+w /quiz/out/modules
-find /quiz/out/modules -name '*.ko' -exec grep -l @quiz-source {} + | while read -r file; do mark "$file"; done
+find /quiz/out/modules -name '*.ko' -exec grep -l @quiz-tree@ {} + | while read -r file; do mark "$file"; done
 
 # Laid over the installed ones, so that these need not be packed again when only the mark moves.
 cd /quiz/in/install/usr/lib
 for file in *.so*; do
-    if [ ! -L "$file" ] && grep -q @quiz-source "$file"; then
+    if [ ! -L "$file" ] && grep -q @quiz-tree@ "$file"; then
         cp "$file" /quiz/out/libraries/usr/lib/
         chmod u+w "/quiz/out/libraries/usr/lib/$file"
         mark "/quiz/out/libraries/usr/lib/$file"

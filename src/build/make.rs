@@ -1,13 +1,15 @@
 //! Makes one stage: runs its script (or fetches its source) in a slot, and commits what came out.
 
+use super::script::Ran;
 use super::walk::Known;
-use super::{Context, script};
+use super::{Context, cache_error, editor, script};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::graph::{NodeIndex, Stage};
 use crate::load::OutputKind;
 use crate::source;
 use quiz_cache::{Built, Kind, Made, Manifest, Record, Slot};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// Makes the stage in its slot. Every input's objects lie in the cache.
@@ -21,24 +23,31 @@ pub(super) fn make(ctx: &Context<'_>, id: NodeIndex, slot: Slot, manifest: Manif
     let shown = log.display().to_string();
     (ctx.events)(Event::Started { stage: stage.name.clone(), log: shown.clone() });
     let start = Instant::now();
+    let nothing = || Ran { built: Built::FromNothing, scratch: None, kept: BTreeMap::new() };
     let result = match (&stage.recipe.script, &stage.recipe.source) {
         (Some(script), _) => script::run(ctx, id, script, &slot, known),
-        (None, Some(spec)) => fetch(ctx, id, stage, spec, &slot).map(|()| Built::FromNothing),
-        (None, None) => Ok(Built::FromNothing),
+        (None, Some(spec)) => fetch(ctx, id, stage, spec, &slot).map(|()| nothing()),
+        (None, None) => Ok(nothing()),
     };
-    let made = result.and_then(|from| {
+    let made = result.and_then(|ran| {
         let kind = |kind: &OutputKind| match kind {
             OutputKind::File => Kind::File,
             OutputKind::Tree => Kind::Tree,
         };
-        let outputs = stage.recipe.outputs.iter().map(|(name, k)| (name.clone(), kind(k))).collect();
-        let name = stage.name.clone();
-        let made = Made { stage: name, outputs, manifest, took: start.elapsed(), from };
-        slot.commit(made).map_err(|e| {
+        let new = stage.recipe.outputs.iter().filter(|(name, _)| !ran.kept.contains_key(*name));
+        let outputs = new.map(|(name, k)| (name.clone(), kind(k))).collect();
+        let (name, took) = (stage.name.clone(), start.elapsed());
+        let made = Made { stage: name, outputs, kept: ran.kept, manifest, took, from: ran.built };
+        let record = slot.commit(made).map_err(|e| {
             Error::build(format!("the stage {} did not come out right", stage.name))
                 .because(e)
                 .hint(format!("its log is {shown}"))
-        })
+        })?;
+        if let Some(mut scratch) = ran.scratch {
+            scratch.set_made(&record.key).map_err(cache_error)?;
+            editor::note(ctx, id, &record, known, &scratch.path().join(script::SCRATCH))?;
+        }
+        Ok(record)
     });
     (ctx.events)(match &made {
         Ok(_) => Event::Finished { stage: stage.name.clone(), took: start.elapsed() },

@@ -2,6 +2,7 @@
 //!
 //! Names no recipe. `plan` is the same walk with "do not make".
 
+mod editor;
 mod failure;
 mod key;
 mod live;

@@ -6,7 +6,7 @@
 use std::path::{Component, Path, PathBuf};
 
 /// What stands for what.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct PathMap {
     /// Folder inside, folder of the user.
     pairs: Vec<(String, String)>,
@@ -15,9 +15,10 @@ pub(super) struct PathMap {
 }
 
 impl PathMap {
-    /// All below `inside` is the user's `outside`.
-    pub(super) fn add(&mut self, inside: String, outside: String) {
-        self.pairs.push((inside, outside));
+    /// All below the first of a pair is what lies below its second, the user's.
+    pub(super) fn new(pairs: Vec<(String, PathBuf)>) -> Self {
+        let text = |(inside, outside): (String, PathBuf)| (inside, outside.display().to_string());
+        Self { pairs: pairs.into_iter().map(text).collect(), folder: None }
     }
 
     /// The line with the user's paths.
@@ -57,8 +58,7 @@ mod tests {
 
     #[test]
     fn compilers_words_get_the_users_paths() {
-        let mut map = PathMap::default();
-        map.add("/quiz/scratch/tree".to_owned(), "/home/me/zfs".to_owned());
+        let mut map = PathMap::new(vec![("/quiz/scratch/tree".to_owned(), "/home/me/zfs".into())]);
         assert_eq!(
             map.outside("/quiz/scratch/tree/module/zfs/arc.c:7:1: error: x"),
             "/home/me/zfs/module/zfs/arc.c:7:1: error: x"
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn without_a_users_folder_nothing_changes() {
-        let mut map = PathMap::default();
+        let mut map = PathMap::new(Vec::new());
         map.outside("make: Entering directory '/quiz/src'");
         assert_eq!(map.outside("a.c:1:2: error: x"), "a.c:1:2: error: x");
     }

@@ -9,7 +9,8 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::graph::{Bound, BoundInput, NodeIndex, Stage};
 use crate::load::Value;
-use quiz_cache::{Built, Node, Scratch, Slot, Source, Tree};
+use quiz_cache::{Built, Node, Output, Scratch, Slot, Source, Tree};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -18,26 +19,34 @@ use std::process::{Command, ExitStatus, Stdio};
 use super::walk::Known;
 
 /// Where a persistent folder has what the script may write, and what is brought in read-only.
-const SCRATCH: &str = "scratch";
+pub(super) const SCRATCH: &str = "scratch";
 const SOURCE: &str = "src";
 
-/// Runs the script of a stage in its slot. Says whether it built on what an earlier run left.
-pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, known: &Known) -> Result<Built> {
+/// What came of a script that ended well.
+pub(super) struct Ran {
+    /// Whether it built on what an earlier run left.
+    pub built: Built,
+    /// The folder that stays, if there is one.
+    pub scratch: Option<Scratch>,
+    /// Outputs that it says are those of the last result that was made in that folder.
+    pub kept: BTreeMap<String, Output>,
+}
+
+/// Runs the script of a stage in its slot.
+pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, known: &Known) -> Result<Ran> {
     let stage = ctx.graph.stage(id);
     let mut read = vec![(ctx.recipe_folder(&stage.recipe)?.lay_out(ctx.cache)?, "/quiz/recipe".to_owned())];
     let mut scratch = persistent(ctx, id, known)?;
-    let built = match &mut scratch {
+    let (mut built, mut keepable) = (Built::FromNothing, BTreeMap::new());
+    match &mut scratch {
         Some(scratch) => {
-            let built = bring(ctx, stage, scratch, known)?;
+            built = bring(ctx, stage, scratch, known)?;
             std::fs::create_dir_all(scratch.path().join(SCRATCH))
                 .map_err(|e| Error::build(format!("cannot write in {}", scratch.path().display())).because(e))?;
-            built
+            keepable = last_outputs(ctx, scratch)?;
         }
-        None => {
-            lay_out(ctx, stage, slot, known)?;
-            Built::FromNothing
-        }
-    };
+        None => lay_out(ctx, stage, slot, known)?,
+    }
     for input in stage.inputs.iter().filter(|input| !input.digest_only) {
         let inside = match input.name.as_str() {
             "source" => "/quiz/src".to_owned(),
@@ -55,7 +64,9 @@ pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, k
     if stage.recipe.store {
         write.push((store(ctx, stage)?, "/quiz/store".to_owned()));
     }
-    let env = environment(ctx, stage, known, scratch.is_some())?;
+    let mut env = environment(ctx, stage, known)?;
+    let names: Vec<&str> = keepable.keys().map(String::as_str).collect();
+    env.push(("QUIZ_KEPT".to_owned(), names.join(" ").into()));
     let (uids, root) = (stage.recipe.uids, rustix::process::geteuid().is_root());
     let args = sandbox::command(&Sandbox { script, read, write, env, uids, root });
     let mut command = Command::new(&args[0]);
@@ -68,17 +79,39 @@ pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, k
     if let Some(scratch) = &mut scratch {
         scratch.finish().map_err(cache_error)?;
     }
-    if status.success() { Ok(built) } else { Err(script_error(ctx, stage, slot.log(), status)) }
+    if !status.success() {
+        return Err(script_error(ctx, stage, slot.log(), status));
+    }
+    let said = std::fs::read_to_string(slot.out().join(".kept")).unwrap_or_default();
+    let kept = said.lines().map(|name| match keepable.remove_entry(name) {
+        Some(kept) => Ok(kept),
+        None => Err(Error::build(format!("the script of {} keeps `{name}`, which it was not offered", stage.name))),
+    });
+    let kept = kept.collect::<Result<_>>()?;
+    Ok(Ran { built, scratch, kept })
+}
+
+/// The outputs of the last result that was made in a persistent folder, as far as the cache still has them.
+fn last_outputs(ctx: &Context<'_>, scratch: &Scratch) -> Result<BTreeMap<String, Output>> {
+    let mut outputs = scratch.made().map_err(cache_error)?.map(|record| record.outputs).unwrap_or_default();
+    let mut gone = Vec::new();
+    for (name, output) in &outputs {
+        if !ctx.cache.is_present(output).map_err(cache_error)? {
+            gone.push(name.clone());
+        }
+    }
+    outputs.retain(|name, _| !gone.contains(name));
+    Ok(outputs)
 }
 
 /// The folder in which an incremental stage goes on, when something that it builds on is a folder that people edit.
 fn persistent(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<Option<Scratch>> {
     let stage = ctx.graph.stage(id);
-    let edited = |input: &BoundInput| match &input.from {
+    let live = |input: &BoundInput| match &input.from {
         Bound::Output { stage: from, .. } if is_synced(stage, input) => ctx.live.get(from),
         _ => None,
     };
-    let Some(live) = stage.inputs.iter().find_map(edited) else { return Ok(None) };
+    let Some(live) = stage.inputs.iter().find_map(live) else { return Ok(None) };
     let family = key::family(ctx, id, known)?;
     let waiting = |pid| (ctx.events)(Event::Waiting { stage: stage.name.clone(), pid });
     ctx.cache.scratch(&family, live.root(), &waiting).map(Some).map_err(cache_error)
@@ -88,7 +121,7 @@ fn into(stage: &Stage) -> Option<&str> {
     stage.recipe.incremental.as_ref().and_then(|incremental| incremental.into.as_deref())
 }
 
-fn is_synced(stage: &Stage, input: &BoundInput) -> bool {
+pub(super) fn is_synced(stage: &Stage, input: &BoundInput) -> bool {
     stage.recipe.incremental.as_ref().is_some_and(|incremental| incremental.sync.contains(&input.name))
 }
 
@@ -186,12 +219,11 @@ fn store(ctx: &Context<'_>, stage: &Stage) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn environment(ctx: &Context<'_>, stage: &Stage, known: &Known, incremental: bool) -> Result<Vec<(String, OsString)>> {
+fn environment(ctx: &Context<'_>, stage: &Stage, known: &Known) -> Result<Vec<(String, OsString)>> {
     let upper = |name: &str| name.to_uppercase().replace('-', "_");
     let mut env: Vec<(String, OsString)> = vec![
         ("QUIZ_ARCH".into(), ctx.project.settings.text("arch").into()),
         ("QUIZ_JOBS".into(), ctx.jobs.to_string().into()),
-        ("QUIZ_INCREMENTAL".into(), if incremental { "1" } else { "" }.into()),
     ];
     let mut make = Command::new("make");
     ctx.jobserver.configure_make(&mut make);
@@ -223,19 +255,14 @@ fn environment(ctx: &Context<'_>, stage: &Stage, known: &Known, incremental: boo
     Ok(env)
 }
 
-/// The user's own paths for those inside.
-fn path_map(ctx: &Context<'_>, stage: &Stage) -> PathMap {
-    let mut map = PathMap::default();
-    for input in &stage.inputs {
-        if let Bound::Output { stage: from, .. } = &input.from
-            && let Some(live) = ctx.live.get(from)
-            && is_synced(stage, input)
-        {
-            let inside = into(stage).map_or_else(|| "/quiz/src".to_owned(), |into| format!("/quiz/scratch/{into}"));
-            map.add(inside, live.root().display().to_string());
-        }
-    }
-    map
+/// The folders that people edit, by the place where the script sees what was brought in of them.
+pub(super) fn edited(ctx: &Context<'_>, stage: &Stage) -> Vec<(String, PathBuf)> {
+    let inside = into(stage).map_or_else(|| "/quiz/src".to_owned(), |into| format!("/quiz/scratch/{into}"));
+    let live = stage.inputs.iter().filter(|input| is_synced(stage, input)).filter_map(|input| match &input.from {
+        Bound::Output { stage: from, .. } => ctx.live.get(from),
+        _ => None,
+    });
+    live.map(|live| (inside.clone(), live.root().to_owned())).collect()
 }
 
 /// Runs a command; what it prints goes to the log and, line by line, out as events.
@@ -251,7 +278,7 @@ fn run_logged(ctx: &Context<'_>, command: &mut Command, stage: &Stage, log: &Pat
     // The command holds copies of the pipe's end; without letting go of them the reader would wait for itself.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut reader = BufReader::new(reader);
-    let mut paths = path_map(ctx, stage);
+    let mut paths = PathMap::new(edited(ctx, stage));
     let mut line = Vec::new();
     let copied = loop {
         line.clear();

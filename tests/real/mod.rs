@@ -4,7 +4,9 @@
 
 mod die;
 mod full;
+mod linux;
 mod live;
+mod zfs;
 
 use crate::project::{Project, Ran};
 use std::path::PathBuf;

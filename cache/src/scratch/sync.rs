@@ -68,6 +68,9 @@ impl Scratch {
         let mut above = HashSet::new();
         for path in gone {
             let full = self.path().join(path);
+            if !self.is_below_folders(path)? {
+                continue;
+            }
             match fs::remove_file(&full) {
                 Ok(()) => removed += 1,
                 // It never came, or a build has put a folder there.
@@ -84,6 +87,16 @@ impl Scratch {
             let _ = fs::remove_dir(self.path().join(folder));
         }
         Ok(removed)
+    }
+
+    /// Whether all above a path are folders. A build may have put a symlink there, and what it leads to is not ours.
+    fn is_below_folders(&self, path: &str) -> Result<bool> {
+        for (i, _) in path.match_indices('/') {
+            if !look(&self.path().join(&path[..i]))?.is_some_and(|meta| meta.is_dir()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn make_folders(&self, wanted: &Wanted<'_>) -> Result<()> {

@@ -146,6 +146,25 @@ fn files_folders_and_symlinks_take_each_others_places() {
 }
 
 #[test]
+fn what_a_symlink_of_a_build_leads_to_is_left_alone() {
+    let place = place();
+    let elsewhere = place.worktree("elsewhere", &[("a.c", "not ours"), ("b.c", "not ours")]);
+    let root = place.worktree("w", &[("gone/a.c", "1"), ("kept/b.c", "2")]);
+    let (scratch, _) = place.sync(&root);
+    for folder in ["gone", "kept"] {
+        let folder = scratch.path().join("tree").join(folder);
+        fs::remove_dir_all(&folder).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, folder).unwrap();
+    }
+    drop(scratch);
+    fs::remove_dir_all(root.join("gone")).unwrap();
+    let (scratch, _) = place.sync(&root);
+    assert_eq!(read(&scratch, "kept/b.c"), "2");
+    let theirs = ["a.c", "b.c"].map(|name| fs::read_to_string(elsewhere.join(name)).unwrap());
+    assert_eq!(theirs, ["not ours", "not ours"]);
+}
+
+#[test]
 fn later_sources_lie_over_earlier_ones() {
     let place = place();
     let one = place.worktree("one", &[("same", "1"), ("only", "1"), ("folder/in", "1")]);
@@ -202,6 +221,25 @@ fn what_a_build_wrote_that_died_is_removed_and_nothing_else() {
     fs::write(tree.join("later.o"), "whole").unwrap();
     place.open(&root);
     assert!(tree.join("later.o").exists(), "the mark is gone with the clean-up");
+}
+
+#[test]
+fn the_last_result_is_told_until_something_begins_again() {
+    let place = place();
+    let root = place.worktree("w", &[("a.c", "1")]);
+    let (mut scratch, _) = place.sync(&root);
+    let (key, manifest) = KeyEncoder::new("test key").text("x", "y").finish();
+    let crate::Entry::Miss(slot) = place.cache.slot(&key, NOBODY).unwrap() else { panic!("a hit") };
+    fs::write(slot.out().join("out"), "result").unwrap();
+    let record = slot.commit(crate::tests::made(&[("out", crate::Kind::File)], manifest)).unwrap();
+    assert_eq!(scratch.made().unwrap(), None);
+    scratch.set_made(&key).unwrap();
+    drop(scratch);
+    let mut scratch = place.open(&root);
+    assert_eq!(scratch.made().unwrap(), Some(record));
+    scratch.begin().unwrap();
+    scratch.finish().unwrap();
+    assert_eq!(scratch.made().unwrap(), None, "what the folder has may be of a build that was not committed");
 }
 
 #[test]

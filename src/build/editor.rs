@@ -1,0 +1,147 @@
+//! compile_commands.json for editors: what a stage tells of its compilers, with the paths that the user has.
+//!
+//! A stage that builds from a folder which people edit may have an output `compile-commands`, a list as
+//! <https://clang.llvm.org/docs/JSONCompilationDatabase.html> says. Those of all stages lie together in
+//! `.quiz/compile_commands.json`. Does not know which compilers there are.
+
+use super::Context;
+use super::script;
+use super::walk::Known;
+use crate::error::{Error, Result};
+use crate::graph::{NodeIndex, Stage};
+use crate::load::PROJECT_FOLDER;
+use quiz_cache::Record;
+use serde_json::Value;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The name of the output.
+const OUTPUT: &str = "compile-commands";
+
+/// Folders inside and outside, the first that fits counts.
+pub(super) type Places = Vec<(String, PathBuf)>;
+
+/// Puts what the stage tells into the project's list, if it tells something.
+///
+/// # Errors
+/// The list of the stage is none; the project's folder cannot be written.
+pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Known, scratch: &Path) -> Result<()> {
+    let stage = ctx.graph.stage(id);
+    let Some(output) = record.outputs.get(OUTPUT) else { return Ok(()) };
+    let own = ctx.project.dir.join(PROJECT_FOLDER);
+    let folder = own.join("compile-commands");
+    let name = stage.name.replace(['/', ':'], "-");
+    let (part, digest) = (folder.join(format!("{name}.json")), folder.join(format!("{name}.digest")));
+    // Told before; looking for thousands of files takes time.
+    if std::fs::read_to_string(&digest).is_ok_and(|text| text == output.digest.to_string()) && part.exists() {
+        return Ok(());
+    }
+    let places = places(ctx, stage, known, scratch)?;
+    let path = ctx.cache.path(output);
+    let failed = |path: &Path, e: io::Error| Error::build(format!("cannot write {}", path.display())).because(e);
+    let text = std::fs::read_to_string(&path).map_err(|e| failed(&path, e))?;
+    let mut list: Vec<Value> = serde_json::from_str(&text)
+        .map_err(|e| Error::build(format!("the stage {}: its {OUTPUT} is no list", stage.name)).because(e))?;
+    for entry in &mut list {
+        outside(entry, &places);
+    }
+    let write = || -> io::Result<()> {
+        std::fs::create_dir_all(&folder)?;
+        std::fs::write(&part, serde_json::to_vec(&list)?)?;
+        let mut all: Vec<Value> = Vec::new();
+        for part in std::fs::read_dir(&folder)? {
+            let part = part?.path();
+            if part.extension().is_some_and(|ext| ext == "json") {
+                all.extend(serde_json::from_slice::<Vec<Value>>(&std::fs::read(part)?)?);
+            }
+        }
+        let new = folder.join(format!(".new-{}", std::process::id()));
+        std::fs::write(&new, serde_json::to_vec_pretty(&all)?)?;
+        std::fs::rename(&new, own.join("compile_commands.json"))?;
+        std::fs::write(&digest, output.digest.to_string())
+    };
+    write().map_err(|e| failed(&folder, e))
+}
+
+/// Where the user has what the script saw. A source lies in his folder; what the build made lies where it was built.
+fn places(ctx: &Context<'_>, stage: &Stage, known: &Known, scratch: &Path) -> Result<Places> {
+    let mut places = Places::new();
+    for (inside, root) in script::edited(ctx, stage) {
+        places.push((inside, root));
+    }
+    places.push(("/quiz/scratch".to_owned(), scratch.to_owned()));
+    for input in stage.inputs.iter().filter(|input| !input.digest_only && !script::is_synced(stage, input)) {
+        places.push((format!("/quiz/in/{}", input.name), script::body(ctx, input, known)?));
+    }
+    Ok(places)
+}
+
+fn outside(value: &mut Value, places: &Places) {
+    match value {
+        Value::String(text) => *text = translated(text, places),
+        Value::Array(items) => items.iter_mut().for_each(|item| outside(item, places)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| outside(field, places)),
+        _ => {}
+    }
+}
+
+/// Every path below `/quiz/` in a text: an argument, or a whole command line.
+fn translated(text: &str, places: &Places) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("/quiz/") {
+        out += &rest[..at];
+        rest = &rest[at..];
+        let end = rest.find(|c: char| c.is_whitespace() || "\"',:;".contains(c)).unwrap_or(rest.len());
+        let (path, after) = rest.split_at(end);
+        let below = |inside: &str| {
+            let below = path.strip_prefix(inside)?;
+            (below.is_empty() || below.starts_with('/')).then(|| below.trim_start_matches('/'))
+        };
+        let join =
+            |outside: &PathBuf, below: &str| if below.is_empty() { outside.clone() } else { outside.join(below) };
+        let fits = |(inside, outside): &(String, PathBuf)| below(inside).map(|below| join(outside, below));
+        let mut all = places.iter().filter_map(fits);
+        let first = all.next();
+        let there = first.iter().cloned().chain(all).find(|path| path.exists());
+        match there.or(first) {
+            Some(place) => out += &place.display().to_string(),
+            None => out += path,
+        }
+        rest = after;
+    }
+    out + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_the_users_and_what_was_made_lies_where_it_was_built() {
+        let dir = tempfile::tempdir().unwrap();
+        let (tree, scratch) = (dir.path().join("zfs"), dir.path().join("scratch"));
+        for file in [tree.join("arc.c"), scratch.join("tree/zfs_config.h")] {
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, "").unwrap();
+        }
+        let places = vec![
+            ("/quiz/scratch/tree".to_owned(), tree.clone()),
+            ("/quiz/scratch".to_owned(), scratch.clone()),
+            ("/quiz/in/devel".to_owned(), PathBuf::from("/cache/devel")),
+        ];
+        let mut entry = serde_json::json!({
+            "directory": "/quiz/scratch/tree", "file": "/quiz/scratch/tree/arc.c",
+            "arguments": ["gcc", "-I/quiz/in/devel/include", "-include", "/quiz/scratch/tree/zfs_config.h", "/quiz/other"],
+        });
+        outside(&mut entry, &places);
+        let (tree, scratch) = (tree.display(), scratch.display());
+        assert_eq!(
+            entry,
+            serde_json::json!({
+                "directory": tree.to_string(), "file": format!("{tree}/arc.c"),
+                "arguments": ["gcc", "-I/cache/devel/include", "-include", format!("{scratch}/tree/zfs_config.h"), "/quiz/other"],
+            })
+        );
+    }
+}

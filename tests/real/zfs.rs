@@ -1,0 +1,245 @@
+//! OpenZFS as its developers have it: a git worktree, edited, built and booted. The distribution's source, turned into one.
+
+use super::Real;
+use crate::project::Ran;
+use crate::worktree::git;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// A worktree of OpenZFS with the machine of [`Real`].
+struct Zfs(Real);
+
+/// Lets the module do what the name of a pool says that is asked for: fail an assertion, or hang.
+const TRAP: (&str, &str) = (
+    "zfs_ioc_pool_stats(zfs_cmd_t *zc)\n{\n",
+    "zfs_ioc_pool_stats(zfs_cmd_t *zc)\n{\n\tif (strcmp(zc->zc_name, \"quiz-verify\") == 0)\n\t\tVERIFY3U(strlen(zc->zc_name), ==, 0);\n\
+     \tif (strcmp(zc->zc_name, \"quiz-hang\") == 0) {\n\t\tpreempt_disable();\n\t\tfor (;;)\n\t\t\tcpu_relax();\n\t}\n",
+);
+
+impl Zfs {
+    fn new() -> Self {
+        static SOURCE: OnceLock<PathBuf> = OnceLock::new();
+        static BUILT: OnceLock<()> = OnceLock::new();
+        let real = Real::new();
+        let source = SOURCE.get_or_init(|| {
+            let ran = real.run(&["build", "zfs-source"]);
+            assert_eq!(ran.status, Some(0), "{ran:?}");
+            PathBuf::from(ran.out.trim().split_once(' ').unwrap().1)
+        });
+        let dir = real.0.dir();
+        let copied =
+            Command::new("cp").args(["-R", "--no-preserve=all"]).arg(source.join(".")).arg(&dir).status().unwrap();
+        assert!(copied.success());
+        // Modes are of no interest but to scripts that are run.
+        let runs = Command::new("find")
+            .arg(source)
+            .args(["-perm", "-100", "-type", "f", "-printf", "%P\\n"])
+            .output()
+            .unwrap();
+        for path in String::from_utf8(runs.stdout).unwrap().lines() {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::set_permissions(dir.join(path), std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        git(&dir, &["init", "-q"]);
+        git(&dir, &["add", "-A", "-f"]);
+        git(&dir, &["commit", "-q", "-m", "OpenZFS"]);
+        let zfs = Self(real);
+        // The first one builds; the others wait here, and start from what it has.
+        BUILT.get_or_init(|| {
+            let ran = zfs.0.run(&["build"]);
+            assert_eq!(ran.status, Some(0), "{ran:?}");
+        });
+        zfs
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.0.0.dir()
+    }
+
+    fn edit(&self, path: &str, (from, to): (&str, &str)) {
+        let path = self.dir().join(path);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{}: there is no `{from}`", path.display());
+        std::fs::write(path, text.replacen(from, to, 1)).unwrap();
+    }
+
+    /// Puts a word where the guest can read it in the module: the description of the parameter zfs_arc_min.
+    fn mark(&self, word: &str) {
+        let path = self.dir().join("module/zfs/arc.c");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let start = "zfs_arc_, min, param_set_arc_min,\n\tparam_get_long, ZMOD_RW, \"";
+        let (before, rest) = text.split_once(start).expect("arc.c has the parameter");
+        let (_, after) = rest.split_once('"').unwrap();
+        std::fs::write(&path, format!("{before}{start}{word}\"{after}")).unwrap();
+    }
+}
+
+/// What was compiled, by the words that kbuild and libtool say, without what is made anew each time.
+fn compiled(ran: &Ran) -> BTreeSet<String> {
+    let lines = ran.err.lines().filter_map(|line| line.split_once("  CC"));
+    lines.map(|(_, rest)| rest.split_whitespace().last().unwrap().rsplit('/').next().unwrap().to_owned()).collect()
+}
+
+fn names(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn output(root: &Path, args: &[&str]) -> String {
+    let output = Command::new(args[0]).args(&args[1..]).current_dir(root).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_pool_in_memory_and_a_version_that_tells_the_tree() {
+    let zfs = Zfs::new();
+    let script = "zpool create t quizm0 && zpool status && zfs version";
+    let ran = zfs.0.run(&["up", "-p", "memdev", "--", "sh", "-c", script]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    assert!(ran.out.contains("pool: t") && ran.out.contains("quizm0") && ran.out.contains("ONLINE"), "{ran:?}");
+    let graph = zfs.0.run(&["graph"]).out;
+    let digest = graph.lines().find(|line| line.contains("zfs-source ")).unwrap().split_whitespace().last().unwrap();
+    let versions: Vec<&str> = ran.out.lines().filter(|line| line.starts_with("zfs-")).collect();
+    assert_eq!(versions.len(), 2, "{ran:?}");
+    assert!(versions.iter().all(|version| version.ends_with(digest)), "{versions:?}, not {digest}");
+    let fails = zfs.0.run(&["up", "-p", "memdev:count=1,size=128M", "--", "zpool", "create", "t", "quizm1"]);
+    assert_eq!(fails.status, Some(1), "{fails:?}");
+    // Built in, but not in, the worktree.
+    assert_eq!(git(&zfs.dir(), &["status", "--porcelain", "--ignored"]), "?? quiz.toml\n!! .quiz/\n");
+}
+
+#[test]
+fn an_edit_compiles_what_make_would_and_runs() {
+    let zfs = Zfs::new();
+    zfs.mark("first edit");
+    let ran = zfs.0.run(&["-v", "up", "--", "modinfo", "-p", "zfs"]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    assert!(ran.out.contains("zfs_arc_min:first edit"), "{}", ran.out);
+    // The module's own object, that of libzpool, and what is linked of them.
+    assert_eq!(compiled(&ran), names(&["arc.o", "arc.lo", "zfs.mod.o", "libzpool.la"]));
+    for stage in ["kernel", "zfs-autogen", "zfs-configure-user", "zfs-configure-kernel", "rootfs"] {
+        assert_eq!(ran.count(&format!("Making {stage},")), 0, "{stage}: {}", ran.err);
+    }
+    // An editor finds the command that compiles it, and the file is the worktree's own.
+    let list = std::fs::read_to_string(zfs.dir().join(".quiz/compile_commands.json")).unwrap();
+    let list: Vec<serde_json::Value> = serde_json::from_str(&list).unwrap();
+    let arc = zfs.dir().canonicalize().unwrap().join("module/zfs/arc.c");
+    let of_arc = |entry: &&serde_json::Value| {
+        let at = PathBuf::from(entry["directory"].as_str().unwrap()).join(entry["file"].as_str().unwrap());
+        at.canonicalize().is_ok_and(|path| path == arc)
+    };
+    assert_eq!(list.iter().filter(of_arc).count(), 2, "of the module and of libzpool");
+}
+
+#[test]
+fn two_worktrees_each_see_their_own_code() {
+    let (one, two) = (Zfs::new(), Zfs::new());
+    let rounds = if std::env::var_os("QUIZ_TEST_ROUNDS").is_some() { 20 } else { 2 };
+    std::thread::scope(|scope| {
+        for (zfs, name) in [(&one, "one"), (&two, "two")] {
+            scope.spawn(move || {
+                for round in 0..rounds {
+                    let word = format!("{name} {round}");
+                    zfs.mark(&word);
+                    let script = "modinfo -p zfs | grep ^zfs_arc_min:; zpool list";
+                    let ran = zfs.0.sh(script);
+                    assert_eq!(ran.status, Some(0), "{ran:?}");
+                    assert_eq!(ran.out.lines().next().unwrap(), format!("zfs_arc_min:{word}"));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_failed_assertion_is_123_with_names_a_hang_124_and_the_pools_disk_is_whole() {
+    let zfs = Zfs::new();
+    zfs.edit("module/zfs/zfs_ioctl.c", TRAP);
+    let disk = zfs.0.0.dir().join(".quiz/disk.raw");
+    std::fs::create_dir_all(disk.parent().unwrap()).unwrap();
+    std::fs::File::create(&disk).unwrap().set_len(512 << 20).unwrap();
+    let drive = format!("file={},format=raw,if=virtio", disk.display());
+    let up = |more: &[&str], script: &str| {
+        let args = [&["up", "--qemu-arg=-drive", "--qemu-arg", &drive][..], more, &["--", "sh", "-c", script]].concat();
+        zfs.0.run(&args)
+    };
+    let device = "disk=$(lsblk -dnbo NAME,SIZE | awk '$2 == 536870912 { print $1 }'); ";
+    let create = format!(
+        "{device} zpool create t $disk && seq 1000000 >/t/data && zpool sync && sha256sum </t/data && zpool export t"
+    );
+    let made = up(&[], &create);
+    assert_eq!(made.status, Some(0), "{made:?}");
+    let verify = up(&[], &format!("{device} zpool import t && touch /t/more && zpool status quiz-verify"));
+    assert_eq!(verify.status, Some(123), "{verify:?}");
+    verify.says(&["VERIFY3"]);
+    let log = std::fs::read_to_string(zfs.0.run_folder().join("console.log")).unwrap();
+    assert!(log.contains("zfs_ioc_pool_stats") && log.contains("zfsdev_ioctl"), "{log}");
+    let hang = up(&["--timeout", "15", "--cpus", "1"], "zpool status quiz-hang");
+    assert_eq!(hang.status, Some(124), "{hang:?}");
+    let after = up(&[], "zpool import t && zpool scrub -w t && zpool status t && sha256sum </t/data");
+    assert_eq!(after.status, Some(0), "{after:?}");
+    assert!(after.out.contains("errors: No known data errors"), "{after:?}");
+    assert_eq!(after.out.lines().last(), made.out.lines().last());
+}
+
+#[test]
+fn what_cannot_work_is_said_before_anything_is_compiled() {
+    let zfs = Zfs::new();
+    let lacks = zfs.0.run(&["--config", "CONFIG_TRIM_UNUSED_KSYMS=y", "build", "zfs-compat"]);
+    assert_eq!(lacks.status, Some(1), "{lacks:?}");
+    lacks.says(&["CONFIG_TRIM_UNUSED_KSYMS"]);
+    let meta = std::fs::read_to_string(zfs.dir().join("META")).unwrap();
+    let most = meta.lines().find_map(|line| line.strip_prefix("Linux-Maximum:")).unwrap().trim().to_owned();
+    zfs.edit("META", (&format!("Linux-Maximum: {most}"), "Linux-Maximum: 5.19"));
+    let newer = zfs.0.run(&["build", "zfs-configure-kernel"]);
+    assert_eq!(newer.status, Some(1), "{newer:?}");
+    newer.says(&["supports Linux up to 5.19", "Linux-Maximum", "quiz -k 5.19"]);
+    assert_eq!(newer.count("Making zfs-configure-kernel"), 0, "{newer:?}");
+    let small = zfs.0.run(&["up", "-m", "128M", "--", "true"]);
+    assert_eq!(small.status, Some(125), "{small:?}");
+    small.says(&["the profile zfs needs 256M", "quiz up -m 256M"]);
+}
+
+#[test]
+fn an_error_of_the_compiler_or_of_configure_is_shown_with_its_reason() {
+    let zfs = Zfs::new();
+    zfs.edit("module/zfs/arc.c", ("#include <sys/spa.h>\n", "#include <sys/spa.h>\nint quiz_test = no_such_thing;\n"));
+    let ran = zfs.0.run(&["build"]);
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    let place = format!("{}/module/zfs/arc.c:", zfs.dir().canonicalize().unwrap().display());
+    let first = ran.err.lines().find(|line| line.contains("no_such_thing") && line.contains("error:")).unwrap();
+    assert!(first.contains(&place), "{first}");
+    git(&zfs.dir(), &["checkout", "-q", "module/zfs/arc.c"]);
+    zfs.edit(
+        "config/user.m4",
+        (
+            "AC_DEFUN([ZFS_AC_CONFIG_USER], [\n",
+            "AC_DEFUN([ZFS_AC_CONFIG_USER], [\n\tAC_MSG_ERROR([no flux capacitor])\n",
+        ),
+    );
+    let ran = zfs.0.run(&["build", "zfs-configure-user"]);
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    ran.says(&["configure: error: no flux capacitor"]);
+    assert!(ran.err.lines().count() < 60, "{}", ran.err);
+}
+
+/// The kernel's checks come from the store, whatever else of configure changes.
+#[test]
+fn configure_runs_again_only_for_what_it_reads_and_its_kernel_checks_are_remembered() {
+    let zfs = Zfs::new();
+    std::fs::write(zfs.dir().join("module/zfs/quiz_note.txt"), "nothing that configure reads\n").unwrap();
+    let ran = zfs.0.run(&["-v", "build", "zfs-configure-kernel"]);
+    assert_eq!((ran.status, ran.count("Making")), (Some(0), 0), "{}", ran.err);
+    zfs.edit(
+        "config/user.m4",
+        ("AC_DEFUN([ZFS_AC_CONFIG_USER], [\n", "AC_DEFUN([ZFS_AC_CONFIG_USER], [\n\tAC_MSG_CHECKING([quiz])\n"),
+    );
+    let store = super::cache().join("store/zfs-configure-kernel");
+    let remembered = || output(&store, &["ls"]).lines().count();
+    let before = remembered();
+    assert!(before > 100, "{before}");
+    let ran = zfs.0.run(&["build", "zfs-configure-kernel"]);
+    assert_eq!((ran.status, ran.count("Made zfs-configure-kernel")), (Some(0), 1), "{}", ran.err);
+    assert_eq!(remembered(), before, "a check was compiled again");
+}
