@@ -13,7 +13,7 @@ fn key(name: &str) -> (Key, Manifest) {
     KeyEncoder::new("quiz-cache test").text("name", name).finish()
 }
 
-fn made(outputs: &[(&str, Kind)], manifest: Manifest) -> Made {
+pub(crate) fn made(outputs: &[(&str, Kind)], manifest: Manifest) -> Made {
     Made {
         stage: "stage".to_owned(),
         outputs: outputs.iter().map(|(name, kind)| ((*name).to_owned(), *kind)).collect(),

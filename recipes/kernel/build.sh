@@ -37,10 +37,11 @@ strip -s -o /quiz/out/image/vmlinux "$build/vmlinux"
 cp "$build/$(cat image_name)" /quiz/out/image/
 cp "$build/vmlinux" "$build/System.map" /quiz/out/symbols/
 
-# is_current RESULT LIST: whether RESULT was made of exactly the files that LIST names, and none of them is newer.
+# is_current RESULT: whether RESULT was made of exactly the files that RESULT.files names, none of them is newer, and RESULT.sum,
+# of the contents of files that each build writes anew, is the same.
 is_current() {
-    [ -e "$1.made" ] && cmp -s "$2" "$1.list" || return 1
-    xargs -r -d '\n' -a "$2" sh -c 'made="$1"; shift; exec find "$@" -prune -newer "$made" -print' sh "$1.made" |
+    [ -e "$1.made" ] && cmp -s "$1.files" "$1.files.made" && cmp -s "$1.sum" "$1.sum.made" || return 1
+    xargs -r -d '\n' -a "$1.files" sh -c 'made="$1"; shift; exec find "$@" -prune -newer "$made" -print' sh "$1.made" |
         head -n 1 | grep -q . && return 1
     return 0
 }
@@ -51,9 +52,10 @@ keep() {
     *) return 1 ;;
     esac
 }
-# was_made RESULT LIST: what is_current looks at the next time.
+# was_made RESULT: what is_current looks at the next time.
 was_made() {
-    cp "$2" "$1.list"
+    cp "$1.files" "$1.files.made"
+    cp "$1.sum" "$1.sum.made"
     mv "$1.now" "$1.made"
 }
 
@@ -61,9 +63,8 @@ was_made() {
 # the index of depmod.
 install_modules() { kernel -s modules_install DEPMOD=true "$@"; }
 find "$build" -name '*.ko' | sort >modules.files
-# These are written anew by each link, mostly the same.
 (cd "$build" && cat modules.order modules.builtin modules.builtin.modinfo) | sha256sum >modules.sum
-if ! is_current modules modules.files || ! cmp -s modules.sum modules.sum.made || ! keep modules; then
+if ! is_current modules || ! keep modules; then
     rm -rf modules modules.made
     : >modules.now
     mkdir -p modules/stripped modules/symbols
@@ -73,8 +74,7 @@ if ! is_current modules modules.files || ! cmp -s modules.sum modules.sum.made |
         install_modules INSTALL_MOD_PATH=/quiz/scratch/modules/symbols
         find modules/symbols/lib -type l -delete
     fi
-    was_made modules modules.files
-    mv modules.sum modules.sum.made
+    was_made modules
     cp -a modules/stripped /quiz/out/modules
 fi
 cp -a modules/symbols/. /quiz/out/symbols/
@@ -82,12 +82,13 @@ cp -a modules/symbols/. /quiz/out/symbols/
 # For editors, and for the modules that are built against this kernel.
 perl /quiz/recipe/compile-commands.pl "$build" "$build" >/quiz/out/compile-commands
 
-sh -eu /quiz/recipe/devel.sh list /quiz/src "$build" >devel.files
-if ! is_current devel devel.files || ! keep devel; then
+sh -eu /quiz/recipe/devel.sh list /quiz/src "$build" | grep -v '/Module.symvers$' >devel.files
+sha256sum <"$build/Module.symvers" >devel.sum
+if ! is_current devel || ! keep devel; then
     rm -rf devel devel.made
     : >devel.now
     sh -eu /quiz/recipe/devel.sh copy /quiz/src "$build" devel
     cp /quiz/recipe/compile-commands.pl devel/scripts/quiz-compile-commands.pl
-    was_made devel devel.files
+    was_made devel
     mv devel /quiz/out/devel
 fi
