@@ -34,9 +34,10 @@ pub(crate) enum What {
     Subtree = 3,
     Memo = 4,
     Latest = 5,
-    // 6 was an older layout of 7.
-    Stats = 7,
     Scratch = 8,
+    // 6 and 7 were older layouts.
+    Stats = 9,
+    Glance = 10,
 }
 
 /// Header and payload. The error says why it cannot be done.
@@ -65,6 +66,46 @@ pub(crate) fn decode<T: DeserializeOwned>(what: What, file: &[u8]) -> Option<T> 
     let config = bincode::config::standard().with_limit::<LIMIT>();
     let (value, read) = bincode::serde::decode_from_slice(payload, config).ok()?;
     (read == payload.len()).then_some(value)
+}
+
+/// For `#[serde(with = "codec::pieces")]`: a long list as pieces that several threads read at the same time.
+pub(crate) mod pieces {
+    use super::LIMIT;
+    use rayon::prelude::*;
+    use serde::de::{DeserializeOwned, Deserializer, Error as _};
+    use serde::ser::{Error as _, Serializer};
+    use serde::{Deserialize, Serialize};
+    use serde_bytes::ByteBuf;
+
+    /// Items of a piece.
+    const PIECE: usize = 2048;
+
+    pub(crate) fn serialize<T: Serialize, S: Serializer>(items: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+        let pack = |piece: &[T]| bincode::serde::encode_to_vec(piece, bincode::config::standard()).map(ByteBuf::from);
+        let pieces: Vec<ByteBuf> = items.chunks(PIECE).map(pack).collect::<Result<_, _>>().map_err(S::Error::custom)?;
+        pieces.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+    where
+        T: DeserializeOwned + Send,
+        D: Deserializer<'de>,
+    {
+        let pieces = Vec::<ByteBuf>::deserialize(deserializer)?;
+        let unpack = |piece: &ByteBuf| {
+            let config = bincode::config::standard().with_limit::<LIMIT>();
+            match bincode::serde::decode_from_slice::<Vec<T>, _>(piece, config) {
+                Ok((items, read)) if read == piece.len() => Ok(items),
+                Ok(_) => Err("a piece has bytes after its end".to_owned()),
+                Err(e) => Err(e.to_string()),
+            }
+        };
+        let unpacked: Vec<Vec<T>> =
+            pieces.par_iter().map(unpack).collect::<Result<_, _>>().map_err(D::Error::custom)?;
+        let mut items = Vec::with_capacity(unpacked.iter().map(Vec::len).sum());
+        unpacked.into_iter().for_each(|piece| items.extend(piece));
+        Ok(items)
+    }
 }
 
 fn header(what: What, payload: &[u8]) -> [u8; HEADER] {
@@ -112,6 +153,23 @@ mod tests {
         longer.push(0);
         assert_eq!(decode::<Value>(What::Record, &longer), None);
         assert_eq!(decode::<Value>(What::Memo, &file), None);
+    }
+
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Long(#[serde(with = "pieces")] Vec<(String, u64)>);
+
+    #[test]
+    fn a_list_in_pieces_is_the_same_list_and_a_piece_that_lies_is_refused() {
+        let long = Long((0..5000).map(|n| (format!("item {n}"), n)).collect());
+        let file = encode(What::Stats, &long).unwrap();
+        assert_eq!(decode::<Long>(What::Stats, &file), Some(long));
+        assert_eq!(
+            decode::<Long>(What::Stats, &encode(What::Stats, &Long(Vec::new())).unwrap()),
+            Some(Long(Vec::new()))
+        );
+        // One item, and a byte after it.
+        let lying = vec![serde_bytes::ByteBuf::from(b"\x01\x01a\x05\x00".to_vec())];
+        assert_eq!(decode::<Long>(What::Stats, &encode(What::Stats, &lying).unwrap()), None);
     }
 
     /// A header that holds over a payload that bincode must refuse: too long, trailing, or nonsense.

@@ -7,6 +7,7 @@
 //!
 //! Does not know git: the caller lists the files of a worktree.
 
+mod glance;
 mod look;
 #[cfg(test)]
 mod tests;
@@ -14,10 +15,12 @@ mod watch;
 
 use crate::codec::What;
 use crate::error::{Result, at};
-use crate::{Cache, Digest, Node, Output, Tree};
+use crate::{Cache, Digest, Error, Node, Output, Tree};
+use glance::Glance;
 use look::{Root, Stat, see};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -61,8 +64,16 @@ pub enum Listing<'a> {
 pub struct Fingerprint {
     root: PathBuf,
     output: Output,
-    items: Vec<Item>,
+    items: Items,
     tree: OnceLock<Tree>,
+}
+
+/// The items of a source folder.
+#[derive(Debug, Clone)]
+enum Items {
+    Here(Vec<Item>),
+    /// Nothing changed, and they are where they were remembered.
+    Remembered(Cache),
 }
 
 impl Fingerprint {
@@ -79,12 +90,26 @@ impl Fingerprint {
     /// Every item of the tree, made when it is first asked for.
     ///
     /// # Errors
-    /// None but for a memory that another program wrote: what was looked at in this scan is a tree.
+    /// When what was remembered is no more, because another process scanned the folder meanwhile, or is damaged: see
+    /// [`crate::Error::is_changed`].
     pub fn tree(&self) -> Result<&Tree> {
-        match self.tree.get() {
-            Some(tree) => Ok(tree),
-            None => tree_of(&self.items).map(|tree| self.tree.get_or_init(|| tree)),
+        if let Some(tree) = self.tree.get() {
+            return Ok(tree);
         }
+        let tree = match &self.items {
+            Items::Here(items) => tree_of(items)?,
+            Items::Remembered(cache) => {
+                let (place, glance) = cache.scan_places(&self.root);
+                let stats = cache.load::<Stats>(What::Stats, &place)?;
+                let Some(stats) = stats.filter(|stats| stats.output.as_ref() == Some(&self.output)) else {
+                    // The next scan shall look for itself.
+                    let _ = fs::remove_file(glance);
+                    return Err(Error::changed(&self.root));
+                };
+                tree_of(&stats.items)?
+            }
+        };
+        Ok(self.tree.get_or_init(|| tree))
     }
 }
 
@@ -106,6 +131,7 @@ struct Item {
 struct Stats {
     root: Vec<u8>,
     /// Sorted by path.
+    #[serde(with = "crate::codec::pieces")]
     items: Vec<Item>,
     /// Of the tree of all items, when every one of them has its `stat`.
     output: Option<Output>,
@@ -133,10 +159,15 @@ impl Stats {
 
     /// Looks again at what `lstat` shows as changed. `now` as in [`Cache::scan_at`]. Whether nothing was changed.
     fn refresh(&mut self, root: &Root, now: i128) -> Result<bool> {
-        let known = self.items.par_iter().enumerate().with_min_len(AT_A_TIME);
+        let known = self.items.par_chunks(AT_A_TIME).enumerate();
         let changed: Vec<usize> = known
-            .filter(|(_, item)| item.stat.is_none() || root.lstat(&item.path).ok() != item.stat)
-            .map(|(i, _)| i)
+            .flat_map_iter(|(n, items)| {
+                let mut at = root.folders();
+                let items = items.iter().enumerate();
+                items
+                    .filter(move |(_, item)| item.stat.is_none() || at.lstat(&item.path).ok() != item.stat)
+                    .map(move |(i, _)| n * AT_A_TIME + i)
+            })
             .collect();
         let seen: Vec<_> = changed.par_iter().map(|i| see(root, &self.items[*i].path)).collect::<Result<_>>()?;
         let mut same = true;
@@ -175,7 +206,14 @@ impl Cache {
     fn scan_at(&self, root: &Path, listing: Listing, now: i128) -> Result<Fingerprint> {
         let root = Root::open(std::path::absolute(root).map_err(at("find", root))?)?;
         let name = root.path.as_os_str().as_bytes();
-        let place = self.place("stats", &Digest::of(name));
+        let (place, glance_place) = self.scan_places(&root.path);
+        if let Listing::Asked { rule, also, .. } = listing
+            && let Some(glance) = self.load::<Glance>(What::Glance, &glance_place)?
+            && glance.holds(&root, rule, also)
+        {
+            let items = Items::Remembered(self.clone());
+            return Ok(Fingerprint { root: root.path, output: glance.output, items, tree: OnceLock::new() });
+        }
         let known = self.load::<Stats>(What::Stats, &place)?.filter(|stats| stats.root == name);
         let mut stats = known.unwrap_or_else(|| Stats { root: name.to_owned(), ..Stats::default() });
 
@@ -200,6 +238,15 @@ impl Cache {
         if !same {
             self.store(What::Stats, &place, &stats)?;
         }
-        Ok(Fingerprint { root: root.path, output, items: stats.items, tree })
+        if let Some(glance) = Glance::new(&stats) {
+            self.store(What::Glance, &glance_place, &glance)?;
+        }
+        Ok(Fingerprint { root: root.path, output, items: Items::Here(stats.items), tree })
+    }
+
+    /// Where it is remembered what is in a source folder, and what the quick look compares.
+    fn scan_places(&self, root: &Path) -> (PathBuf, PathBuf) {
+        let name = Digest::of(root.as_os_str().as_bytes());
+        (self.place("stats", &name), self.place("glances", &name))
     }
 }

@@ -75,3 +75,20 @@ fn an_ordinary_user_makes_the_same_root() {
     let mine = digest(real.command(&["build", "rootfs"]).env("QUIZ_CACHE_DIR", root.path()));
     assert_eq!(digest(&mut as_user), mine);
 }
+
+/// Another line of the kernel's config is another kernel, and nothing to the user land of OpenZFS.
+#[test]
+#[ignore = "builds a second kernel: tests/run --full"]
+fn for_another_kernel_only_the_modules_of_openzfs_are_built() {
+    let real = Real::new();
+    assert_eq!(real.run(&["-p", "zfs", "build"]).status, Some(0));
+    let line = "CONFIG_LOCALVERSION=\"-other\"";
+    let script = "uname -r; cat /sys/module/zfs/version";
+    let ran = real.run(&["-v", "-p", "zfs", "--config", line, "up", "--", "sh", "-c", script]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    assert!(ran.out.lines().next().unwrap().ends_with("-other"), "{ran:?}");
+    for stage in ["zfs-autogen", "zfs-configure-user", "zfs-user", "rootfs"] {
+        assert_eq!((ran.count(&format!("Cached {stage}")), ran.count(&format!("Making {stage},"))), (1, 0), "{stage}");
+    }
+    assert_eq!(ran.count("Made zfs-modules in"), 1, "{}", ran.err);
+}

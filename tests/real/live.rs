@@ -161,3 +161,22 @@ fn a_dry_run_prints_the_command_and_starts_no_process() {
     assert_eq!(traced.status, Some(0), "{traced:?}");
     assert_eq!(traced.count("exec"), 1, "only quiz itself: {traced:?}");
 }
+
+/// Two names of one kernel: what is shown is the order, the table and the status, not another build.
+#[test]
+fn several_kernels_run_one_after_the_other_and_end_with_a_table() {
+    let real = Real::new();
+    let script = "test -e /shared/second && exit 3; touch /shared/second; exit 0";
+    let ran = real.run(&["-k", "default,6.1,6.1.1", "up", "--", "sh", "-c", script]);
+    // The third is not to be had: that is said, and the others run all the same.
+    ran.says(&["there is no version 6.1.1"]);
+    assert_eq!(ran.status, Some(3), "{ran:?}");
+    let rows: Vec<Vec<&str>> = ran
+        .err
+        .lines()
+        .skip_while(|line| !line.starts_with("kernel "))
+        .skip(1)
+        .map(|line| line.split_whitespace().take(2).collect())
+        .collect();
+    assert_eq!(rows, [["default", "0"], ["6.1", "3"], ["6.1.1", "125"]], "{}", ran.err);
+}

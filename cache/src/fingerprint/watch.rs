@@ -20,7 +20,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// What a list depends on, as it was before the list was asked for.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Watched {
     rule: String,
     /// Path from the root, and what `stat` says: all folders and the files that decide, sorted, and then those elsewhere.
@@ -28,7 +28,7 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    fn holds(&self, root: &Root, rule: &str, also: &[PathBuf]) -> bool {
+    pub(super) fn holds(&self, root: &Root, rule: &str, also: &[PathBuf]) -> bool {
         let Some(below) = self.places.len().checked_sub(also.len()) else { return false };
         self.rule == rule
             && self.places[below..].iter().map(|(path, _)| path.as_slice()).eq(also.iter().map(|path| bytes(path)))

@@ -246,8 +246,27 @@ fn an_edited_file_is_the_only_one_that_is_read() {
     let Listing::Asked { decides, skip, .. } = listing(&list) else { unreachable!() };
     let listing = Listing::Asked { rule: "1", list: &list, decides, also: &worktree.also, skip };
     let after = worktree.place.scan_as(listing, 3).unwrap();
-    let node = |scan: &Fingerprint, path| scan.items.iter().find(|item| item.path == path).unwrap().node.clone();
+    let node = |scan: &Fingerprint, path: &str| {
+        let items = scan.tree().unwrap().items();
+        items.iter().find(|(item, _)| item == path).unwrap().1.clone()
+    };
     assert!(matches!(node(&after, "dir/b.c"), Node::File { digest, .. } if digest == Digest::of(b"lie")));
     assert!(matches!(node(&after, "a.c"), Node::File { digest, .. } if digest == Digest::of(b"edited")));
     assert_ne!(node(&before, "a.c"), node(&after, "a.c"));
+}
+
+/// The quick look finds nothing changed, and then the list that belongs to it is another one: another process was faster.
+#[test]
+fn what_is_remembered_no_more_is_told_as_a_change_and_the_next_scan_looks_for_itself() {
+    let worktree = Worktree::new();
+    let (before, _) = worktree.scan_in(3);
+    let (again, asked) = worktree.scan_in(3);
+    assert_eq!((again.output(), asked), (before.output(), 0));
+    let (stats, glance) = worktree.place.cache.scan_places(again.root());
+    assert!(glance.exists());
+    fs::remove_file(stats).unwrap();
+    let unseen = Fingerprint { tree: OnceLock::new(), ..again };
+    assert!(unseen.tree().unwrap_err().is_changed());
+    let (after, _) = worktree.scan_in(3);
+    assert_eq!(after.tree().unwrap(), before.tree().unwrap());
 }
