@@ -196,11 +196,13 @@ impl Scratch {
         File::create(&mark).map(drop).map_err(at("create", &mark))
     }
 
-    /// It has ended by itself, well or not.
+    /// It has ended by itself, well or not. What it wrote is on the disk before that is noted: a machine that goes down shall not
+    /// leave a file that looks finished.
     ///
     /// # Errors
     /// When the folder cannot be written.
     pub fn finish(&mut self) -> Result<()> {
+        self.cache.sync()?;
         let mark = self.folder.join("running");
         fs::remove_file(&mark).map_err(at("remove", &mark))
     }

@@ -1,8 +1,8 @@
 # Builds OpenZFS's modules in their tree. The guest gets them without debug info; what gdb wants goes to `symbols`.
 
 cd tree
-# Complete messages with the folder they speak of, one target's at a time.
-make -s -w --output-sync -C module
+# Complete messages with the folder they speak of, one target's at a time; not -s, with which kbuild names no file.
+make -w --output-sync -C module
 
 release="$(cat /quiz/in/devel/include/config/kernel.release)"
 modules="/quiz/out/modules/lib/modules/$release/extra"

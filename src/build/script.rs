@@ -150,7 +150,8 @@ fn bring(ctx: &Context<'_>, stage: &Stage, scratch: &mut Scratch, known: &Known)
     let parts = parts(ctx, stage, known)?;
     let place = into(stage).map_or_else(|| SOURCE.to_owned(), |into| format!("{SCRATCH}/{into}"));
     let sources: Vec<Source<'_>> = parts.iter().map(|(tree, root)| Source { tree, root, into: &place }).collect();
-    let synced = scratch.sync(&sources).map_err(cache_error)?;
+    let waiting = |pid| (ctx.events)(Event::Waiting { stage: stage.name.clone(), pid });
+    let synced = scratch.sync(&sources, &waiting).map_err(cache_error)?;
     if let Some(sibling) = &synced.seeded_from {
         let message = format!("{} starts from what was built in {}", stage.name, sibling.display());
         (ctx.events)(Event::Note { message });

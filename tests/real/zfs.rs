@@ -76,9 +76,9 @@ impl Zfs {
     }
 }
 
-/// What was compiled, by the words that kbuild and libtool say, without what is made anew each time.
+/// What was compiled, by the words that kbuild and libtool say; not what was linked.
 fn compiled(ran: &Ran) -> BTreeSet<String> {
-    let lines = ran.err.lines().filter_map(|line| line.split_once("  CC"));
+    let lines = ran.err.lines().filter_map(|line| line.split_once("  CC "));
     lines.map(|(_, rest)| rest.split_whitespace().last().unwrap().rsplit('/').next().unwrap().to_owned()).collect()
 }
 
@@ -116,8 +116,8 @@ fn an_edit_compiles_what_make_would_and_runs() {
     let ran = zfs.0.run(&["-v", "up", "--", "modinfo", "-p", "zfs"]);
     assert_eq!(ran.status, Some(0), "{ran:?}");
     assert!(ran.out.contains("zfs_arc_min:first edit"), "{}", ran.out);
-    // The module's own object, that of libzpool, and what is linked of them.
-    assert_eq!(compiled(&ran), names(&["arc.o", "arc.lo", "zfs.mod.o", "libzpool.la"]));
+    // For the module, and for libzpool.
+    assert_eq!(compiled(&ran), names(&["arc.o", "arc.lo"]), "{}", ran.err);
     for stage in ["kernel", "zfs-autogen", "zfs-configure-user", "zfs-configure-kernel", "rootfs"] {
         assert_eq!(ran.count(&format!("Making {stage},")), 0, "{stage}: {}", ran.err);
     }

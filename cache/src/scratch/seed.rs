@@ -20,8 +20,8 @@ const KEPT: usize = 6;
 
 impl Scratch {
     /// Copies what the nearest folder of the same family has, times included. Gives its owner.
-    pub(super) fn seed(&mut self, wanted: &Wanted<'_>) -> Result<Option<PathBuf>> {
-        let from = self.nearest(wanted)?;
+    pub(super) fn seed(&mut self, wanted: &Wanted<'_>, waiting: &dyn Fn(u32)) -> Result<Option<PathBuf>> {
+        let from = self.nearest(wanted, waiting)?;
         let owner = match from {
             Some((folder, lock)) => {
                 let seeded = self.copy_from(&folder);
@@ -39,7 +39,7 @@ impl Scratch {
     }
 
     /// The sibling that has most of what is wanted, locked. One that somebody works in is waited for only if there is no other.
-    fn nearest(&self, wanted: &Wanted<'_>) -> Result<Option<(PathBuf, Lock)>> {
+    fn nearest(&self, wanted: &Wanted<'_>, waiting: &dyn Fn(u32)) -> Result<Option<(PathBuf, Lock)>> {
         let mut siblings: Vec<(usize, PathBuf)> = Vec::new();
         for folder in folders(self.folder.parent().unwrap_or(&self.folder)) {
             if folder == self.folder || folder.join("running").exists() && is_free(&self.cache, &folder) {
@@ -59,7 +59,7 @@ impl Scratch {
         });
         match (free, siblings.into_iter().next()) {
             (None, Some((_, folder))) => {
-                let lock = Lock::wait(&self.cache.scratch_lock(&folder), &|_| {})?;
+                let lock = Lock::wait(&self.cache.scratch_lock(&folder), waiting)?;
                 Ok(Some((folder, lock)))
             }
             (free, _) => Ok(free),

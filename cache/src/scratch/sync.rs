@@ -21,11 +21,15 @@ impl Scratch {
     /// content is there already keeps its time; all others get one time, that of this sync. What was brought in before and is
     /// wanted no more is removed, what a build left stays, unless it lies where a file is wanted.
     ///
+    /// A new folder starts from the nearest one of the same family. `waiting` is called with the pid of the process that has the
+    /// only such one, while it is waited for.
+    ///
     /// # Errors
-    /// A source file that is not what its tree says ([`crate::Error::is_changed`]); when the folder cannot be written. The next sync goes on from there.
-    pub fn sync(&mut self, sources: &[Source<'_>]) -> Result<Synced> {
+    /// A source file that is not what its tree says ([`crate::Error::is_changed`]); when the folder cannot be written. The next sync
+    /// goes on from there.
+    pub fn sync(&mut self, sources: &[Source<'_>], waiting: &dyn Fn(u32)) -> Result<Synced> {
         let wanted = merge(sources);
-        let seeded_from = if self.items.is_none() { self.seed(&wanted)? } else { None };
+        let seeded_from = if self.items.is_none() { self.seed(&wanted, waiting)? } else { None };
         let fresh = self.items.is_none();
         let old = self.items.clone().unwrap_or_default();
         let known: HashMap<&str, &Item> = old.iter().map(|(path, item)| (path.as_str(), item)).collect();

@@ -47,7 +47,7 @@ impl Place {
     fn sync(&self, root: &Path) -> (Scratch, Synced) {
         let mut scratch = self.open(root);
         let tree = self.tree(root);
-        let synced = scratch.sync(&[Source { tree: &tree, root, into: "tree" }]).unwrap();
+        let synced = scratch.sync(&[Source { tree: &tree, root, into: "tree" }], NOBODY).unwrap();
         (scratch, synced)
     }
 }
@@ -172,11 +172,11 @@ fn later_sources_lie_over_earlier_ones() {
     let (a, b) = (place.tree(&one), place.tree(&two));
     let mut scratch = place.open(&one);
     let sources = [Source { tree: &a, root: &one, into: "tree" }, Source { tree: &b, root: &two, into: "tree" }];
-    scratch.sync(&sources).unwrap();
+    scratch.sync(&sources, NOBODY).unwrap();
     assert_eq!(["same", "only", "more", "folder"].map(|p| read(&scratch, p)), ["2", "1", "2", "now a file"]);
-    assert_eq!(scratch.sync(&sources).unwrap().written, 0);
+    assert_eq!(scratch.sync(&sources, NOBODY).unwrap().written, 0);
     // Without the later one the earlier one shows again.
-    scratch.sync(&sources[..1]).unwrap();
+    scratch.sync(&sources[..1], NOBODY).unwrap();
     assert_eq!(["same", "folder/in"].map(|p| read(&scratch, p)), ["1", "1"]);
     assert!(!scratch.path().join("tree/more").exists());
 }
@@ -188,7 +188,7 @@ fn a_source_that_changes_meanwhile_is_told_and_leaves_nothing_stale() {
     let tree = place.tree(&root);
     let mut scratch = place.open(&root);
     fs::write(root.join("a.c"), "2").unwrap();
-    let error = scratch.sync(&[Source { tree: &tree, root: &root, into: "tree" }]).unwrap_err();
+    let error = scratch.sync(&[Source { tree: &tree, root: &root, into: "tree" }], NOBODY).unwrap_err();
     assert!(error.is_changed() && error.to_string().contains("a.c"), "{error}");
     drop(scratch);
     // What the failed sync may have brought is not wanted any more.
@@ -275,7 +275,7 @@ fn another_family_or_a_sibling_that_died_is_no_start() {
     assert_eq!(counts(&place.sync(&new).1), (1, 0, true));
     let mut other = place.cache.scratch(&family("b"), &root, NOBODY).unwrap();
     let tree = place.tree(&root);
-    assert!(other.sync(&[Source { tree: &tree, root: &root, into: "tree" }]).unwrap().fresh);
+    assert!(other.sync(&[Source { tree: &tree, root: &root, into: "tree" }], NOBODY).unwrap().fresh);
 }
 
 #[test]
@@ -289,7 +289,7 @@ fn folders_of_gone_owners_and_the_oldest_of_one_owner_are_removed() {
     let paths: Vec<PathBuf> = (0..8)
         .map(|n| {
             let mut scratch = place.cache.scratch(&family(&n.to_string()), &root, NOBODY).unwrap();
-            scratch.sync(&[Source { tree: &tree, root: &root, into: "tree" }]).unwrap();
+            scratch.sync(&[Source { tree: &tree, root: &root, into: "tree" }], NOBODY).unwrap();
             std::thread::sleep(Duration::from_millis(10));
             scratch.path()
         })
