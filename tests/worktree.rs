@@ -264,6 +264,33 @@ fn a_folder_that_is_not_what_is_asked_for_is_named_with_what_it_lacks() {
     }
 }
 
+/// root reads everything, so root lets nobody try.
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    use std::os::unix::fs::PermissionsExt;
+    let tree = Tree::new();
+    let secret = tree.dir().join("b.c");
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o000)).unwrap();
+    let mut command = tree.project.command(&["build", "t-build"]);
+    let is_root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
+    if is_root {
+        let top = tree.dir().parent().unwrap().to_owned();
+        let quiz = top.join("quiz");
+        std::fs::copy(env!("CARGO_BIN_EXE_quiz"), &quiz).unwrap();
+        assert!(Command::new("chown").args(["-R", "65534:65534"]).arg(&top).status().unwrap().success());
+        let mut other = Command::new("setpriv");
+        other.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(quiz).args(command.get_args());
+        other.current_dir(tree.dir()).env_clear();
+        for (name, value) in command.get_envs() {
+            other.env(name, value.unwrap());
+        }
+        command = other;
+    }
+    let ran = Ran::from(command.output().unwrap());
+    assert_eq!(ran.status, Some(2), "{ran:?}");
+    ran.says(&["b.c", "Permission denied"]);
+}
+
 #[test]
 fn a_file_that_keeps_changing_is_one_state_of_it_or_an_error_with_its_name() {
     let tree = Tree::new();

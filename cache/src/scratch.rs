@@ -25,6 +25,10 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// So long the kernel may take to end the processes of one that was killed.
+const DYING: Duration = Duration::from_millis(200);
 
 /// The name in the file `made`.
 const MADE: &str = "made";
@@ -211,6 +215,8 @@ impl Scratch {
     fn remove_half_done(&mut self) -> Result<()> {
         let mark = self.folder.join("running");
         let Some(began) = look(&mark)?.map(|meta| (meta.ctime(), meta.ctime_nsec())) else { return Ok(()) };
+        // The lock is free a moment before all that died with its holder is gone.
+        std::thread::sleep(DYING);
         let work = self.path();
         let ours: HashSet<&str> = self.items.iter().flatten().map(|(path, _)| path.as_str()).collect();
         visit(&work, &mut |path, meta| {

@@ -8,7 +8,12 @@ release="$(cat /quiz/in/devel/include/config/kernel.release)"
 modules="/quiz/out/modules/lib/modules/$release/extra"
 symbols="/quiz/out/symbols/lib/modules/$release/extra"
 mkdir -p "$modules" "$symbols"
-for module in $(find module -name '*.ko'); do
+# As kbuild lists them, not as they lie there: an earlier build may have left others. Newer kernels name the objects.
+for module in $(sed 's/\.o$/.ko/' module/modules.order); do
+    case "$module" in
+    /*) ;;
+    *) module="module/$module" ;;
+    esac
     name="${module##*/}"
     objcopy --strip-debug "$module" "$modules/$name"
     objcopy --only-keep-debug "$module" "$symbols/$name.debug"

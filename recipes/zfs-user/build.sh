@@ -15,10 +15,18 @@ else
     # From 2.2 on there is one Makefile for all but tests and manual pages.
     parts=.
 fi
+# Objects do not depend on their Makefile, and flags stand there: where it changed, all of its folder is compiled.
+if [ -e ../built ]; then
+    find lib cmd -name Makefile -newer ../built | while read -r makefile; do
+        find "${makefile%/*}" -maxdepth 1 \( -name '*.o' -o -name '*.lo' \) -delete
+    done
+fi
+: >../built.now
 for part in $parts; do
     # Complete messages with the folder they speak of, one target's at a time.
     make -s -w --output-sync -C "$part" CC=/quiz/recipe/cc all
 done
+mv ../built.now ../built
 
 install=/quiz/scratch/install
 rm -rf "$install"
@@ -48,9 +56,10 @@ done | xargs -r strip --strip-unneeded
 mkdir /quiz/out/install
 cp -a "$install/." /quiz/out/install/
 
-# One line for each object that is there; a comma between them.
+# One line for each object whose source is there; a comma between them.
 {
     echo '['
-    find lib cmd -name '.*.command' -exec cat {} + | sed '$!s/$/,/'
+    find lib cmd -name '.*.command' -exec cat {} + |
+        perl -ne 'print if m{"directory": "([^"]*)", "file": "([^"]*)"} && -e ($2 =~ m{^/} ? $2 : "$1/$2")' | sed '$!s/$/,/'
     echo ']'
 } >/quiz/out/compile-commands

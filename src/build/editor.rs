@@ -12,7 +12,7 @@ use crate::graph::{NodeIndex, Stage};
 use crate::load::PROJECT_FOLDER;
 use quiz_cache::Record;
 use serde_json::Value;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// The name of the output.
@@ -45,20 +45,26 @@ pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Kn
     for entry in &mut list {
         outside(entry, &places);
     }
+    let put = |path: &Path, content: &[u8]| -> io::Result<()> {
+        let mut new = tempfile::NamedTempFile::new_in(&own)?;
+        new.write_all(content)?;
+        new.persist(path).map(drop).map_err(|e| e.error)
+    };
     let write = || -> io::Result<()> {
         std::fs::create_dir_all(&folder)?;
-        std::fs::write(&part, serde_json::to_vec(&list)?)?;
+        // Stages that end at the same time each want all lists.
+        let lock = std::fs::File::open(&folder)?;
+        lock.lock()?;
+        put(&part, &serde_json::to_vec(&list)?)?;
         let mut all: Vec<Value> = Vec::new();
         for part in std::fs::read_dir(&folder)? {
             let part = part?.path();
             if part.extension().is_some_and(|ext| ext == "json") {
-                all.extend(serde_json::from_slice::<Vec<Value>>(&std::fs::read(part)?)?);
+                all.extend(serde_json::from_slice::<Vec<Value>>(&std::fs::read(part)?).unwrap_or_default());
             }
         }
-        let new = folder.join(format!(".new-{}", std::process::id()));
-        std::fs::write(&new, serde_json::to_vec_pretty(&all)?)?;
-        std::fs::rename(&new, own.join("compile_commands.json"))?;
-        std::fs::write(&digest, output.digest.to_string())
+        put(&own.join("compile_commands.json"), &serde_json::to_vec_pretty(&all)?)?;
+        put(&digest, output.digest.to_string().as_bytes())
     };
     write().map_err(|e| failed(&folder, e))
 }

@@ -45,7 +45,10 @@ pub(super) fn make(ctx: &Context<'_>, id: NodeIndex, slot: Slot, manifest: Manif
         })?;
         if let Some(mut scratch) = ran.scratch {
             scratch.set_made(&record.key).map_err(cache_error)?;
-            editor::note(ctx, id, &record, known, &scratch.path().join(script::SCRATCH))?;
+            // A list for editors is no reason to fail.
+            if let Err(error) = editor::note(ctx, id, &record, known, &scratch.path().join(script::SCRATCH)) {
+                (ctx.events)(Event::Warning { message: format!("no compile_commands.json: {error}") });
+            }
         }
         Ok(record)
     });

@@ -76,7 +76,8 @@ pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, k
         scratch.begin().map_err(cache_error)?;
     }
     let status = run_logged(ctx, &mut command, stage, slot.log())?;
-    if let Some(scratch) = &mut scratch {
+    // Killed, by a signal or with 128 and more from a shell: what it wrote may be half, and is removed when the folder is opened next.
+    if let Some(scratch) = scratch.as_mut().filter(|_| status.code().is_some_and(|code| code < 128)) {
         scratch.finish().map_err(cache_error)?;
     }
     if !status.success() {

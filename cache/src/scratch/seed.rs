@@ -102,6 +102,8 @@ impl Scratch {
             };
             (path, item)
         };
+        // Only sources are looked at again after the machine went down; what was built has to be on the disk by now.
+        self.cache.sync()?;
         self.save(items.into_par_iter().map(take).collect())?;
         Ok(Some(PathBuf::from(OsStr::from_bytes(&owner))))
     }
