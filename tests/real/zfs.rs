@@ -112,10 +112,11 @@ fn a_pool_in_memory_and_a_version_that_tells_the_tree() {
 #[test]
 fn an_edit_compiles_what_make_would_and_runs() {
     let zfs = Zfs::new();
-    zfs.mark("first edit");
+    let word = super::new_word();
+    zfs.mark(&word);
     let ran = zfs.0.run(&["-v", "up", "--", "modinfo", "-p", "zfs"]);
     assert_eq!(ran.status, Some(0), "{ran:?}");
-    assert!(ran.out.contains("zfs_arc_min:first edit"), "{}", ran.out);
+    assert!(ran.out.contains(&format!("zfs_arc_min:{word}")), "{}", ran.out);
     // For the module, which has a digest of its sources in zfs.mod.c, and for libzpool.
     assert_eq!(compiled(&ran), names(&["arc.o", "arc.lo", "zfs.mod.o"]), "{}", ran.err);
     for stage in ["kernel", "zfs-autogen", "zfs-configure-user", "zfs-configure-kernel", "rootfs"] {
@@ -135,12 +136,13 @@ fn an_edit_compiles_what_make_would_and_runs() {
 #[test]
 fn two_worktrees_each_see_their_own_code() {
     let (one, two) = (Zfs::new(), Zfs::new());
-    let rounds = if std::env::var_os("QUIZ_TEST_ROUNDS").is_some() { 20 } else { 2 };
+    // More for whoever wants to look longer.
+    let rounds = std::env::var("ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2);
     std::thread::scope(|scope| {
         for (zfs, name) in [(&one, "one"), (&two, "two")] {
             scope.spawn(move || {
                 for round in 0..rounds {
-                    let word = format!("{name} {round}");
+                    let word = format!("{name} {round} {}", super::new_word());
                     zfs.mark(&word);
                     let script = "modinfo -p zfs | grep ^zfs_arc_min:; zpool list";
                     let ran = zfs.0.sh(script);
@@ -236,10 +238,8 @@ fn configure_runs_again_only_for_what_it_reads_and_its_kernel_checks_are_remembe
     std::fs::write(zfs.dir().join("module/zfs/quiz_note.txt"), "nothing that configure reads\n").unwrap();
     let ran = zfs.0.run(&["-v", "build", "zfs-configure-kernel"]);
     assert_eq!((ran.status, ran.count("Making")), (Some(0), 0), "{}", ran.err);
-    zfs.edit(
-        "config/user.m4",
-        ("AC_DEFUN([ZFS_AC_CONFIG_USER], [\n", "AC_DEFUN([ZFS_AC_CONFIG_USER], [\n\tAC_MSG_CHECKING([quiz])\n"),
-    );
+    let check = format!("AC_DEFUN([ZFS_AC_CONFIG_USER], [\n\tAC_MSG_CHECKING([{}])\n", super::new_word());
+    zfs.edit("config/user.m4", ("AC_DEFUN([ZFS_AC_CONFIG_USER], [\n", &check));
     let store = super::cache().join("store/zfs-configure-kernel");
     let remembered = || output(&store, &["ls"]).lines().count();
     let before = remembered();
