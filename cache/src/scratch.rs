@@ -17,7 +17,7 @@ use crate::error::{Result, at};
 use crate::files::{look, remove_tree};
 use crate::lock::Lock;
 use crate::memo::Latest;
-use crate::{Cache, Digest, Error, Key, Record, Tree};
+use crate::{Cache, Digest, Key, Record, Tree};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::fs::{self, File, Metadata};
@@ -256,9 +256,4 @@ fn visit(folder: &Path, see: &mut dyn FnMut(&Path, &Metadata) -> io::Result<()>)
 fn boot() -> Vec<u8> {
     // Without /proc every boot is the same one.
     fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default()
-}
-
-/// A source file is no longer what its tree says.
-fn changed(path: &Path) -> Error {
-    Error::changed(path)
 }

@@ -1,9 +1,9 @@
 //! The sync: compares what is wanted with what was brought in, and touches only what differs.
 
-use super::{Item, Scratch, Source, Stat, Synced, changed};
+use super::{Item, Scratch, Source, Stat, Synced};
 use crate::error::{Result, at};
 use crate::files::{copy_plain, is_executable, look, open_plain, remove_tree};
-use crate::{Digest, Node};
+use crate::{Digest, Error, Node};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, FileTimes, Permissions};
@@ -183,12 +183,12 @@ fn bring(node: &Node, from: &Path, to: &Path, known: Option<&Item>, now: SystemT
 
 fn write(from: &Path, new: &Path, digest: &Digest, executable: bool, now: SystemTime) -> Result<()> {
     if !copy_plain(from, new)? {
-        return Err(changed(from));
+        return Err(Error::changed(from));
     }
     let mode = if executable { 0o755 } else { 0o644 };
     fs::set_permissions(new, Permissions::from_mode(mode)).map_err(at("set the mode of", new))?;
     if digest_of(new, executable)? != *digest {
-        return Err(changed(from));
+        return Err(Error::changed(from));
     }
     let file = fs::File::options().append(true).open(new).map_err(at("open", new))?;
     file.set_times(FileTimes::new().set_modified(now)).map_err(at("set the time of", new))
