@@ -2,6 +2,7 @@
 
 mod args;
 mod doctor;
+mod machine;
 mod session;
 mod up;
 

@@ -1,0 +1,194 @@
+//! The machine that a project asks for: its image, built, with the devices of the profiles that are on.
+//!
+//! Runs nothing in it.
+
+use super::session::Session;
+use super::{IMAGE, doctor};
+use crate::boot::{self, Disk, Machine, Net};
+use crate::build::{self, Known};
+use crate::error::{Error, Result};
+use crate::graph::Graph;
+use crate::load::{Bus, Device, DiskFormat, PROJECT_FOLDER, Profile, Project};
+use quiz_cache::{Cache, Digest};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// PCI has room for so many beside the rest.
+const MOST_DISKS: usize = 64;
+
+/// Builds the image and makes a machine of it, without what belongs to one run: shares and disks. Also says why it has no KVM.
+///
+/// # Errors
+/// What was asked for is wrong, or a stage failed.
+pub(super) fn build(session: &Session<'_>, install: bool) -> Result<(Machine, Option<String>)> {
+    let graph = Graph::bind(&session.project, [IMAGE])?;
+    let tools: Vec<_> = boot::TOOLS.iter().copied().chain(disk_tool(&session.project)).collect();
+    let needed = || session.needed(&graph).map(|needed| build::with_tools(needed, &tools));
+    if install {
+        doctor::install(&needed()?, session.events)?;
+    }
+    build::require(&needed()?)?;
+    let settings = &session.project.settings;
+    let memory = memory(settings.text("machine.memory"))?;
+    let profiles = &session.project.profiles;
+    if let Some(large) = profiles.iter().filter(|profile| profile.memory > memory).max_by_key(|p| p.memory) {
+        let (name, least) = (&large.name, large.memory);
+        return Err(Error::input(format!("machine.memory = {memory}M: the profile {name} needs {least}M"))
+            .hint(format!("quiz up -m {least}M")));
+    }
+    let cpus = count("machine.cpus", settings.number("machine.cpus"))?;
+    let id = graph.find(IMAGE)?;
+    // qemu opens what the image is made of, so that has to lie there, too.
+    let known = session.build(&graph, &[id], true)?;
+    let [manifest] = &known[&id].outputs.values().collect::<Vec<_>>()[..] else {
+        return Err(Error::input(format!("the recipe {IMAGE} must have one output, the manifest")));
+    };
+    let image = boot::image::read(&session.cache.path(manifest))?;
+    let qemu = boot::qemu::find(image.arch)?;
+    let choice = boot::accel::choose(&qemu, Some(&session.kvm_verdicts()));
+    let object = |digest: &Digest| object(&session.cache, &known, digest);
+    // One `--append` may hold several words, as people paste them. The user's come last, and win.
+    let words = settings.list("machine.append").iter().flat_map(|words| words.split_whitespace().map(str::to_owned));
+    let batch =
+        |profile: &Profile| if boot::terminal_size().is_some() { Vec::new() } else { profile.append_batch.clone() };
+    let by_profiles = profiles.iter().flat_map(|profile| [profile.append.clone(), batch(profile)].concat());
+    let machine = Machine {
+        arch: image.arch,
+        accel: choice.accel,
+        qemu,
+        memory,
+        cpus,
+        kernel: object(&image.kernel)?.join("vmlinux"),
+        layers: image.layers.iter().map(object).collect::<Result<_>>()?,
+        append: image.append.into_iter().chain(by_profiles).chain(words).collect(),
+        disks: Vec::new(),
+        net: net(profiles)?,
+        channels: channels(profiles),
+        shares: Vec::new(),
+        pvpanic: true,
+        rng: true,
+        extra: settings.list("machine.qemu-args").iter().map(OsString::from).collect(),
+    };
+    Ok((machine, choice.why_not_kvm))
+}
+
+/// The disks of the machine that runs in the folder `run`: those that are gone afterwards lie there, the others in `.quiz/disks`.
+///
+/// # Errors
+/// There are more than a machine can have.
+pub(super) fn disks(project: &Project, run: &Path) -> Result<Vec<Disk>> {
+    let kept = project.dir.join(PROJECT_FOLDER).join("disks");
+    let mut disks = Vec::new();
+    for profile in &project.profiles {
+        for device in &profile.devices {
+            let Device::Disk { bus, name, count, size, persistent, format } = device else { continue };
+            let count = usize::try_from(*count).unwrap_or(usize::MAX);
+            if count.saturating_add(disks.len()) > MOST_DISKS {
+                return Err(Error::input(format!("the profile {} asks for {count} disks", profile.name))
+                    .hint(format!("a machine has {MOST_DISKS} at most")));
+            }
+            let (format, ending) = match format {
+                DiskFormat::Raw => (boot::DiskFormat::Raw, "raw"),
+                DiskFormat::Qcow2 => (boot::DiskFormat::Qcow2, "qcow2"),
+            };
+            let bus = match bus {
+                Bus::Virtio => boot::Bus::Virtio,
+                Bus::Nvme => boot::Bus::Nvme,
+                Bus::Scsi => boot::Bus::Scsi,
+            };
+            let folder = if *persistent { kept.clone() } else { run.join("disks") };
+            disks.extend((0..count).map(|n| {
+                let serial = format!("{name}{n}");
+                let path = folder.join(format!("{serial}.{ending}"));
+                // Devices count in sectors.
+                Disk { serial, bus, path, format, size: size.next_multiple_of(512), persistent: *persistent }
+            }));
+        }
+    }
+    Ok(disks)
+}
+
+/// What some disk's format needs of the host.
+fn disk_tool(project: &Project) -> Option<(&'static str, &'static str)> {
+    let mut devices = project.profiles.iter().flat_map(|profile| &profile.devices);
+    let is_qcow2 = |device: &Device| matches!(device, Device::Disk { format: DiskFormat::Qcow2, .. });
+    devices.any(is_qcow2).then_some(boot::disk::QEMU_IMG)
+}
+
+fn net(profiles: &[Profile]) -> Result<Option<Net>> {
+    let mut net = None;
+    for profile in profiles {
+        for device in &profile.devices {
+            let Device::Net { forward } = device else { continue };
+            let net = net.get_or_insert(Net { forward: Vec::new() });
+            for pair in forward.split('+').filter(|pair| !pair.is_empty()) {
+                let ports =
+                    pair.split_once(':').and_then(|(host, guest)| Some((host.parse().ok()?, guest.parse().ok()?)));
+                net.forward.push(ports.ok_or_else(|| {
+                    Error::input(format!("{}: {pair:?} is no pair of ports", profile.name))
+                        .hint("write it as HOST:GUEST, several with + between: forward=2222:22+8080:80")
+                })?);
+            }
+        }
+    }
+    Ok(net)
+}
+
+fn channels(profiles: &[Profile]) -> Vec<String> {
+    let devices = profiles.iter().flat_map(|profile| &profile.devices);
+    let named = devices.filter_map(|device| match device {
+        Device::Channel { name, count } => Some((0..*count).map(move |n| format!("{name}.{n}"))),
+        _ => None,
+    });
+    named.flatten().collect()
+}
+
+/// Where the object of that digest lies: one of the outputs that were built.
+fn object(cache: &Cache, known: &Known, digest: &Digest) -> Result<PathBuf> {
+    let outputs = known.values().flat_map(|record| record.outputs.values());
+    let found = outputs.into_iter().find(|output| output.digest == *digest);
+    found.map(|output| cache.path(output)).ok_or_else(|| {
+        Error::build(format!("the image names {digest}, which none of its stages made"))
+            .hint("the script of the recipe `image` must write the digests it is given")
+    })
+}
+
+/// "512M", "4G" or a number of MiB, as MiB.
+fn memory(text: &str) -> Result<u32> {
+    let (number, factor) = match text.char_indices().last() {
+        Some((at, 'M' | 'm')) => (&text[..at], 1),
+        Some((at, 'G' | 'g')) => (&text[..at], 1024),
+        _ => (text, 1),
+    };
+    match number.parse::<u32>().ok().and_then(|number| number.checked_mul(factor)) {
+        Some(mib) if mib >= 64 => Ok(mib),
+        _ => Err(Error::input(format!("machine.memory = {text:?}: a size of 64M or more is wanted"))
+            .hint("write it as 512M or 4G")),
+    }
+}
+
+fn count(name: &str, number: u64) -> Result<u32> {
+    u32::try_from(number)
+        .ok()
+        .filter(|number| (1..=255).contains(number))
+        .ok_or_else(|| Error::input(format!("{name} = {number}: a number from 1 to 255 is wanted")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_has_units_and_a_least_size() {
+        assert_eq!([memory("512M").unwrap(), memory("4G").unwrap(), memory("256").unwrap()], [512, 4096, 256]);
+        for wrong in ["", "G", "0", "63M", "-1G", "1T", "99999999G"] {
+            assert!(memory(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_guest_has_a_processor() {
+        assert_eq!(count("machine.cpus", 1).unwrap(), 1);
+        assert!(count("machine.cpus", 0).is_err() && count("machine.cpus", 256).is_err());
+    }
+}
