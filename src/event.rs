@@ -31,8 +31,8 @@ pub enum Event {
     Turn { kernel: String },
     /// How the program ended on each of several kernels: name, exit status of `quiz up`, in words.
     Compared { rows: Vec<(String, u8, String)> },
-    /// The machine starts. `why_not_kvm` is set when an accelerator was there but does not work.
-    Booting { run: String, accelerator: String, why_not_kvm: Option<String> },
+    /// The machine starts, with its kernel or from a snapshot. `why_not_kvm` is set when an accelerator was there but does not work.
+    Booting { run: String, accelerator: String, why_not_kvm: Option<String>, restored: bool },
     /// The guest takes requests. Milliseconds since quiz started qemu.
     Ready { milliseconds: u64 },
     /// A line of the guest's kernel log, to be shown among the program's output.

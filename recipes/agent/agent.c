@@ -223,7 +223,9 @@ static void sysrq(const uint8_t *letters, uint32_t length)
 
 static void take_frame(uint8_t type, uint8_t *payload, uint32_t length)
 {
-	if (type == REQUEST) {
+	if (type == WAKE) {
+		wake(payload, length);
+	} else if (type == REQUEST) {
 		start_request(payload, length);
 	} else if (type == STDIN_END && length == 8) {
 		stdin_bytes = get64(payload);
@@ -314,7 +316,7 @@ int main(void)
 
 	make_root();
 	keep_options();
-	name_and_loopback();
+	bring_up_loopback();
 	open_ports();
 	uint8_t version[4];
 	put(version, PROTOCOL, 4);
@@ -327,6 +329,6 @@ int main(void)
 	int signals = signalfd(-1, &child, SFD_NONBLOCK | SFD_CLOEXEC);
 	if (signals < 0)
 		fail("cannot watch for ended programs: %s (CONFIG_SIGNALFD)", strerror(errno));
-	send_frame(READY, "", 0);
+	send_ready();
 	serve(signals);
 }

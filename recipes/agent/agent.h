@@ -1,5 +1,5 @@
 // What the parts of the agent share: frames and ports (wire.c), the root (root.c), hooks
-// (hooks.c), bytes (relay.c), the program (agent.c).
+// (hooks.c), what a snapshot must not share (wake.c), bytes (relay.c), the program (agent.c).
 
 #ifndef QUIZ_AGENT_H
 #define QUIZ_AGENT_H
@@ -8,15 +8,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PROTOCOL = 1, FRAME_LIMIT = 1 << 20 };
+enum { PROTOCOL = 2, FRAME_LIMIT = 1 << 20 };
 
 // Frames. Guest to host below 64, host to guest from 64 on.
 enum frame {
 	HELLO = 1,   // u32 protocol: the kernel and this process live; hooks run next
-	READY = 2,   // nothing: a request may come
+	READY = 2,   // text: why this machine may not be saved; empty when it may. WAKE may come
 	ERROR = 3,   // text: the guest could not get as far as the program; it powers off
 	EXIT = 4,    // u8 status, u64 bytes of stdout, u64 bytes of stderr
 	PONG = 5,    // nothing
+	AWAKE = 6,   // nothing: a request may come
 	REQUEST = 64,     // see start_request
 	STDIN_END = 65,   // u64: bytes of stdin in all
 	RESIZE = 66,      // u16 rows, u16 columns
@@ -24,6 +25,7 @@ enum frame {
 	PING = 68,        // nothing
 	SYSRQ = 69,       // letters for /proc/sysrq-trigger
 	CLOSE = 70,       // u8 stream (1, 2): nobody reads it any more
+	WAKE = 71,        // see wake
 };
 
 // The open ports; -1 before open_ports. ports[] are stdin, stdout and stderr.
@@ -71,10 +73,15 @@ void keep_options(void);
 // Runs the profiles' hooks; does not return when one fails.
 void run_hooks(void);
 
+// Tells the host that the guest is ready, and whether it may be saved.
+void send_ready(void);
+// Makes this machine one of its own, after READY or after a snapshot of that moment was restored.
+void wake(const uint8_t *payload, uint32_t length);
+
 // Mounts: the layers, and what every root needs.
 void make_root(void);
 void mount_share(const char *tag);
 void leave_share(const char *tag);
-void name_and_loopback(void);
+void bring_up_loopback(void);
 
 #endif

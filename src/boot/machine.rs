@@ -99,6 +99,17 @@ pub struct Net {
     pub forward: Vec<(u16, u16)>,
 }
 
+/// Where a machine's first state comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// Its kernel boots.
+    Cold,
+    /// Its kernel boots, and when the guest is ready its state is saved in this folder; then it goes on.
+    Save(PathBuf),
+    /// It goes on as it was saved in this folder.
+    Restore(PathBuf),
+}
+
 /// The guest as data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
@@ -106,6 +117,8 @@ pub struct Machine {
     pub arch: Arch,
     /// How it runs.
     pub accel: Accel,
+    /// Where its first state comes from.
+    pub start: Start,
     /// The qemu program, as a path; see [`super::qemu::find`].
     pub qemu: PathBuf,
     /// Memory in MiB.

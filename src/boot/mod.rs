@@ -42,8 +42,8 @@ pub const TOOLS: &[(&str, &str)] =
     &[("qemu-system-x86_64", "qemu-system-x86"), ("/usr/share/qemu/qboot.rom", "qemu-system-data")];
 
 pub use folder::RunFolder;
-pub use machine::{Accel, Arch, Bus, Disk, DiskFormat, Machine, Net, Share};
+pub use machine::{Accel, Arch, Bus, Disk, DiskFormat, Machine, Net, Share, Start};
 pub use outcome::{Outcome, State};
-pub use run::{Options, Streams, run};
+pub use run::{Options, Restored, Streams, restore, run};
 pub use tty::terminal_size;
 pub use wire::{Request, Size};

@@ -2,6 +2,7 @@
 //!
 //! Must be called on a thread that lives as long as the machine, best the main thread: the host's kernel ends qemu with it.
 
+use std::cell::Cell;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -10,10 +11,10 @@ use std::time::{Duration, Instant};
 use super::accel::remember;
 use super::console::Console;
 use super::folder::RunFolder;
-use super::machine::{Accel, Machine};
+use super::machine::{Accel, Machine, Start};
 use super::outcome::{Facts, Outcome, judge};
 use super::session::{Ended, Session};
-use super::spawn::spawn;
+use super::spawn::{CONSOLE, spawn};
 use super::wire::{Request, ToGuest};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
@@ -45,8 +46,7 @@ impl Streams {
 }
 
 /// How a run is watched.
-#[derive(Debug)]
-pub struct Options {
+pub struct Options<'a> {
     /// The program may take so long, from its start.
     pub timeout: Option<Duration>,
     /// The guest must take a request within this time under KVM; TCG gets five times as much.
@@ -57,12 +57,15 @@ pub struct Options {
     pub verdicts: Option<PathBuf>,
     /// What [`super::accel::choose`] said, for [`Event::Booting`].
     pub why_not_kvm: Option<String>,
+    /// Called once when a machine of [`Start::Save`] is saved, or with why it is not. Not called when
+    /// the machine never came so far.
+    pub saved: Option<&'a dyn Fn(std::result::Result<(), String>)>,
 }
 
-impl Default for Options {
+impl Default for Options<'_> {
     fn default() -> Self {
         let ready_within = Duration::from_secs(60);
-        Self { timeout: None, ready_within, kmsg: false, verdicts: None, why_not_kvm: None }
+        Self { timeout: None, ready_within, kmsg: false, verdicts: None, why_not_kvm: None, saved: None }
     }
 }
 
@@ -79,12 +82,13 @@ pub fn run(
     events: Events,
 ) -> Result<Outcome> {
     let request = ToGuest::Request(request.clone()).encode().map(|bytes| Asked { request, bytes })?;
-    let job = Job { request: &request, folder, options, streams, events };
+    let job = Job { request: &request, folder, options, streams, events, awake: Cell::new(false) };
     let (mut ended, mut broken) = (job.once(machine, options.why_not_kvm.clone())?, None);
     if machine.accel == Accel::Kvm && ended.no_life() {
         let why = format!("KVM does not work: {}", why_no_life(&ended));
         events(Event::Warning { message: why.clone() });
-        let tcg = Machine { accel: Accel::Tcg, ..machine.clone() };
+        // The snapshot's place belongs to a machine under KVM.
+        let tcg = Machine { accel: Accel::Tcg, start: Start::Cold, ..machine.clone() };
         ended = job.once(&tcg, Some(why.clone()))?;
         broken = Some(why);
     }
@@ -97,6 +101,37 @@ pub fn run(
     job.close(ended)
 }
 
+/// What came of a machine of [`Start::Restore`].
+#[derive(Debug)]
+pub enum Restored {
+    /// The program ran.
+    Ran(Outcome),
+    /// The snapshot is of no use, and why. The program did not start.
+    Failed(String),
+}
+
+/// Like [`run`], for a machine that is restored.
+///
+/// # Errors
+/// As [`run`], once the restored guest has answered.
+pub fn restore(
+    machine: &Machine,
+    request: &Request,
+    folder: &RunFolder,
+    options: &Options,
+    streams: &Streams,
+    events: Events,
+) -> Result<Restored> {
+    let request = ToGuest::Request(request.clone()).encode().map(|bytes| Asked { request, bytes })?;
+    let job = Job { request: &request, folder, options, streams, events, awake: Cell::new(false) };
+    match job.once(machine, options.why_not_kvm.clone()) {
+        Ok(ended) if job.awake.get() || ended.facts.interrupted.is_some() => job.close(ended).map(Restored::Ran),
+        Ok(ended) => Ok(Restored::Failed(why_no_life(&ended))),
+        Err(error) if job.awake.get() => Err(error),
+        Err(error) => Ok(Restored::Failed(error.to_string())),
+    }
+}
+
 /// A request and its frame.
 pub(super) struct Asked<'a> {
     pub(super) request: &'a Request,
@@ -107,19 +142,23 @@ pub(super) struct Asked<'a> {
 pub(super) struct Job<'a> {
     pub(super) request: &'a Asked<'a>,
     folder: &'a RunFolder,
-    pub(super) options: &'a Options,
+    pub(super) options: &'a Options<'a>,
     pub(super) streams: &'a Streams,
     pub(super) events: Events<'a>,
+    /// The guest answered and is a machine of its own: from now on the program may have run.
+    pub(super) awake: Cell<bool>,
 }
 
 impl Job<'_> {
     fn once(&self, machine: &Machine, why_not_kvm: Option<String>) -> Result<Ended> {
         let accelerator = machine.accel.name().to_owned();
-        (self.events)(Event::Booting { run: self.place(), accelerator, why_not_kvm });
-        let console = Console::create(&self.folder.console_log())?;
+        let snapshot = if let Start::Restore(folder) = &machine.start { Some(folder.join(CONSOLE)) } else { None };
+        let restored = snapshot.is_some();
+        (self.events)(Event::Booting { run: self.place(), accelerator, why_not_kvm, restored });
+        let console = Console::create(&self.folder.console_log(), snapshot.as_deref())?;
         let started = Instant::now();
-        let (qemu, wires) = spawn(machine, self.folder)?;
-        let mut ended = Session::new(self, machine.accel, started, console, wires)?.play(qemu)?;
+        let (qemu, wires, snapshot) = spawn(machine, self.folder)?;
+        let mut ended = Session::new(self, machine, started, console, wires, snapshot)?.play(qemu)?;
         ended.facts.qemu_says = fs::read_to_string(self.folder.qemu_log()).unwrap_or_default();
         Ok(ended)
     }
@@ -139,6 +178,16 @@ impl Job<'_> {
             (self.events)(Event::Ended { how: outcome.to_string(), run: self.place() });
         }
         judged.map_err(|e| e.hint(format!("the run's files are in {}", self.place())))
+    }
+
+    /// Where the guest's kernel speaks.
+    pub(super) fn console_log(&self) -> PathBuf {
+        self.folder.console_log()
+    }
+
+    /// The guest's host name: another one for each run of a project.
+    pub(super) fn name(&self) -> String {
+        format!("quiz-{}", self.folder.id())
     }
 
     fn place(&self) -> String {

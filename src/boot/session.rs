@@ -2,11 +2,12 @@
 //!
 //! Judges nothing (`outcome`) and decides no times (`limits`). One thread, nothing blocks but the wait itself.
 
+mod snapshot;
 mod wait;
 
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 use signal_hook::consts::{SIGHUP, SIGTERM, SIGWINCH};
@@ -14,17 +15,20 @@ use signal_hook::consts::{SIGHUP, SIGTERM, SIGWINCH};
 use super::console::Console;
 use super::flow::{Inflow, Outflow, is_wait};
 use super::limits::{Action, Limits};
-use super::machine::Accel;
+use super::machine::{Accel, Machine, Start};
 use super::outcome::Facts;
 use super::qmp::{self, Qmp};
 use super::run::Job;
 use super::signals::Signals;
-use super::spawn::{Port, Qemu, Wires};
+use super::spawn::{Port, Qemu, Snapshot, Wires};
 use super::tty::{self, Escape, Raw};
 use super::wire::{Decoder, FromGuest, PROTOCOL, ToGuest};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use wait::Source;
+
+/// A machine that is restored answers within this time.
+const RESTORED: Duration = Duration::from_secs(3);
 
 /// TCG is so much slower than KVM, on a busy host.
 const TCG_PATIENCE: u32 = 5;
@@ -60,6 +64,8 @@ pub(super) struct Session<'a> {
     job: &'a Job<'a>,
     started: Instant,
     wires: Wires,
+    start: Start,
+    snapshot: Option<Snapshot>,
     signals: Signals,
     limits: Limits,
     console: Console,
@@ -83,19 +89,26 @@ pub(super) struct Session<'a> {
 impl<'a> Session<'a> {
     pub(super) fn new(
         job: &'a Job<'a>,
-        accel: Accel,
+        machine: &Machine,
         started: Instant,
         console: Console,
         wires: Wires,
+        snapshot: Option<Snapshot>,
     ) -> Result<Self> {
-        let kvm = accel == Accel::Kvm;
-        let ready = job.options.ready_within * if kvm { 1 } else { TCG_PATIENCE };
+        let kvm = machine.accel == Accel::Kvm;
+        let patience = if kvm { 1 } else { TCG_PATIENCE };
+        let limits = match machine.start {
+            Start::Restore(_) => Limits::restore(started, RESTORED * patience),
+            _ => Limits::start(started, job.options.ready_within * patience, kvm),
+        };
         let mut session = Self {
             job,
             started,
             wires,
+            start: machine.start.clone(),
+            snapshot,
             signals: Signals::catch()?,
-            limits: Limits::start(started, ready, kvm),
+            limits,
             console,
             qmp: Qmp::default(),
             decoder: Decoder::default(),
@@ -114,6 +127,7 @@ impl<'a> Session<'a> {
             kernel_shown: false,
         };
         session.tell_qemu(qmp::HELLO);
+        session.restore();
         Ok(session)
     }
 
@@ -209,6 +223,7 @@ impl<'a> Session<'a> {
                 if self.qmp.panicked {
                     self.limits.panicked(Instant::now());
                 }
+                self.follow_snapshot()?;
             }
             _ => {
                 self.decoder.push(bytes);
@@ -245,7 +260,11 @@ impl<'a> Session<'a> {
                 self.console.forget_tail();
                 self.limits.lives();
             }
-            FromGuest::Ready => {
+            FromGuest::Ready(reason) => self.save(reason)?,
+            FromGuest::Awake => {
+                self.job.awake.set(true);
+                self.hello = true;
+                self.limits.lives();
                 let milliseconds = u64::try_from((now - self.started).as_millis()).unwrap_or(u64::MAX);
                 (self.job.events)(Event::Ready { milliseconds });
                 self.limits.program_starts(now, self.job.options.timeout);

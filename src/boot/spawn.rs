@@ -8,11 +8,12 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 
 use super::folder::{RunFolder, cannot};
-use super::machine::Machine;
+use super::machine::{Machine, Start};
 use super::qemu::{Fds, command, shell_line};
 use crate::error::{Error, Result};
 
@@ -49,6 +50,44 @@ impl Wires {
     }
 }
 
+/// The open files of a snapshot.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    /// What the machine has as memory.
+    pub(super) memory: File,
+    /// Everything else that it consists of.
+    pub(super) state: File,
+}
+
+/// The names of the files in a snapshot's folder.
+pub(super) const MEMORY: &str = "memory";
+pub(super) const STATE: &str = "state";
+pub(super) const CONSOLE: &str = "console.log";
+
+/// The snapshot that a machine is to be saved in, or restored from.
+fn open(machine: &Machine) -> Result<Option<Snapshot>> {
+    match &machine.start {
+        Start::Cold => Ok(None),
+        Start::Save(folder) => {
+            let failed = |e: std::io::Error| Error::boot("cannot make the guest's memory").because(e);
+            // Not a file of the snapshot's folder: the guest would write to it, page by page, at a disk's price.
+            let memory = File::from(memfd_create("memory", MemfdFlags::CLOEXEC).map_err(|e| failed(e.into()))?);
+            memory.set_len(u64::from(machine.memory) << 20).map_err(failed)?;
+            let path = folder.join(STATE);
+            let state = File::create_new(&path).map_err(|e| cannot("write", &path, e))?;
+            Ok(Some(Snapshot { memory, state }))
+        }
+        Start::Restore(folder) => {
+            let (memory, state) = (folder.join(MEMORY), folder.join(STATE));
+            // qemu opens it for writing although it writes nothing there.
+            let memory =
+                File::options().read(true).write(true).open(&memory).map_err(|e| cannot("open", &memory, e))?;
+            let state = File::open(&state).map_err(|e| cannot("open", &state, e))?;
+            Ok(Some(Snapshot { memory, state }))
+        }
+    }
+}
+
 /// A running qemu. It is killed when this is dropped, and by the host's kernel when the thread that called [`spawn`] ends.
 #[derive(Debug)]
 pub(super) struct Qemu(Child);
@@ -74,7 +113,8 @@ impl Drop for Qemu {
 }
 
 /// Starts `machine`. Its command and what it says go to the run folder.
-pub(super) fn spawn(machine: &Machine, folder: &RunFolder) -> Result<(Qemu, Wires)> {
+pub(super) fn spawn(machine: &Machine, folder: &RunFolder) -> Result<(Qemu, Wires, Option<Snapshot>)> {
+    let snapshot = open(machine)?;
     let failed = |e: std::io::Error| Error::boot("cannot make sockets for qemu").because(e);
     let pairs = (0..6).map(|_| UnixStream::pair()).collect::<std::io::Result<Vec<_>>>().map_err(failed)?;
     let (ours, theirs): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
@@ -89,6 +129,7 @@ pub(super) fn spawn(machine: &Machine, folder: &RunFolder) -> Result<(Qemu, Wire
         stdout: number(Port::Stdout),
         stderr: number(Port::Stderr),
         channels: channels.iter().map(AsRawFd::as_raw_fd).collect(),
+        memory: snapshot.as_ref().map_or(-1, |snapshot| snapshot.memory.as_raw_fd()),
     };
     let words = command(machine, &fds);
     fs::write(folder.command(), shell_line(&words) + "\n").map_err(|e| cannot("write", &folder.command(), e))?;
@@ -98,10 +139,11 @@ pub(super) fn spawn(machine: &Machine, folder: &RunFolder) -> Result<(Qemu, Wire
     let mut process = Command::new(&words[0]);
     // A group of its own: Ctrl-C on the terminal is for quiz to decide about.
     process.args(&words[1..]).stdin(Stdio::null()).stdout(log).stderr(again).process_group(0);
-    inherit(&mut process, theirs.iter().map(AsRawFd::as_raw_fd).chain(fds.channels).collect());
+    let files = snapshot.iter().flat_map(|snapshot| [snapshot.memory.as_raw_fd(), snapshot.state.as_raw_fd()]);
+    inherit(&mut process, theirs.iter().map(AsRawFd::as_raw_fd).chain(fds.channels).chain(files).collect());
     let child = process.spawn().map_err(|e| cannot("start", &machine.qemu, e))?;
     let mut ours = ours.into_iter();
-    Ok((Qemu(child), Wires(std::array::from_fn(|_| ours.next()))))
+    Ok((Qemu(child), Wires(std::array::from_fn(|_| ours.next())), snapshot))
 }
 
 /// Lets the child keep `fds`, and die with the thread that starts it.

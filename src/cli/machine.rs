@@ -55,6 +55,7 @@ pub(super) fn build(session: &Session<'_>, install: bool) -> Result<(Machine, Op
     let machine = Machine {
         arch: image.arch,
         accel: choice.accel,
+        start: boot::Start::Cold,
         qemu,
         memory,
         cpus,

@@ -4,6 +4,7 @@ mod args;
 mod doctor;
 mod machine;
 mod session;
+mod snapshot;
 mod up;
 
 use crate::error::{Error, Kind, Result};

@@ -3,6 +3,7 @@
 use super::args::{Cli, Up};
 use super::machine;
 use super::session::Session;
+use super::snapshot::{self, Run};
 use crate::boot::{self, Machine, Options, Outcome, Request, RunFolder, Share, Streams};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
@@ -68,8 +69,11 @@ fn boot(session: &Session<'_>, up: &Up, mut machine: Machine, why_not_kvm: Optio
         kmsg: up.kmsg || request.tty.is_some(),
         verdicts: Some(session.kvm_verdicts()),
         why_not_kvm,
+        saved: None,
     };
-    let outcome = boot::run(&machine, &request, &folder, &options, &Streams::inherit()?, session.events)?;
+    let run = Run { request: &request, folder: &folder, options, streams: &Streams::inherit()? };
+    let outcome =
+        if up.no_snapshot { snapshot::cold(session, &machine, &run)? } else { snapshot::run(session, machine, run)? };
     if let Outcome::TimeLimit { excerpt, .. } = &outcome {
         excerpt.iter().for_each(|line| (session.events)(Event::Kernel { line: line.clone() }));
     }
