@@ -89,7 +89,10 @@ impl Cache {
         match fs::remove_file(&index) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(at("remove", &index)(e)),
             // What is left only takes room, until the next one is made.
-            _ => Ok(drop(remove_tree(&folder))),
+            _ => {
+                let _ = remove_tree(&folder);
+                Ok(())
+            }
         }
     }
 

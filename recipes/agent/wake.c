@@ -4,7 +4,6 @@
 #define _GNU_SOURCE
 #include "agent.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/random.h>
@@ -15,8 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
-// Links to files of kernel modules that have a random number generator of their own: `1` written there seeds it again.
-static const char reseed_folder[] = "/run/quiz/reseed";
+// Names of files, one a line, of kernel modules that have random numbers of their own: `1` written there seeds them again.
+static const char reseed_file[] = "/run/quiz/reseed";
 // A hook that cannot stand a snapshot writes the reason here.
 static const char reason_file[] = "/run/quiz/no-snapshot";
 static const char machine_id[] = "/etc/machine-id";
@@ -49,15 +48,12 @@ static void reseed(const uint8_t seed[32])
 	if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) != 0 || ioctl(fd, RNDRESEEDCRNG) != 0)
 		fail("cannot seed the random number generator: %s", strerror(errno));
 	close_fd(&fd);
-	DIR *dir = opendir(reseed_folder);
-	for (struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
-		char path[320];
-		snprintf(path, sizeof path, "%s/%s", reseed_folder, entry->d_name);
-		if (entry->d_name[0] != '.')
-			write_to(path, "1");
-	}
-	if (dir != NULL)
-		closedir(dir);
+	FILE *file = fopen(reseed_file, "re");
+	char path[256];
+	while (file != NULL && fscanf(file, "%255s", path) == 1)
+		write_to(path, "1");
+	if (file != NULL)
+		fclose(file);
 }
 
 // A root that brings an id of its own keeps it.
@@ -70,9 +66,12 @@ static void make_machine_id(void)
 			fail("cannot get random numbers: %s", strerror(errno));
 		random[6] = (random[6] & 0x0f) | 0x40; // as machine-id(5) has it: a random UUID
 		random[8] = (random[8] & 0x3f) | 0x80;
+		char text[34];
 		for (size_t i = 0; i < sizeof random; i++)
-			dprintf(fd, "%02x", random[i]);
-		dprintf(fd, "\n");
+			snprintf(text + 2 * i, 3, "%02x", random[i]);
+		text[32] = '\n';
+		if (write(fd, text, 33) != 33)
+			fail("cannot write %s: %s", machine_id, strerror(errno));
 	}
 	close_fd(&fd);
 }
