@@ -35,6 +35,9 @@ pub enum Event {
     Booting { run: String, accelerator: String, why_not_kvm: Option<String>, restored: bool },
     /// The guest takes requests. Milliseconds since quiz started qemu.
     Ready { milliseconds: u64 },
+    /// A step of a run is done: `quiz` (all before qemu starts), `firmware`, `kernel`, `hooks`, `save`, `wake` or `restore`, `program`,
+    /// `end`. Shown when timings are asked for.
+    Step { name: &'static str, took: Duration },
     /// A line of the guest's kernel log, to be shown among the program's output.
     Kernel { line: String },
     /// The machine is gone before its program ended: how, and where its files lie.

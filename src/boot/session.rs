@@ -63,6 +63,7 @@ const STREAMS: [Port; 2] = [Port::Stdout, Port::Stderr];
 pub(super) struct Session<'a> {
     job: &'a Job<'a>,
     started: Instant,
+    step: Instant,
     wires: Wires,
     start: Start,
     snapshot: Option<Snapshot>,
@@ -104,6 +105,7 @@ impl<'a> Session<'a> {
         let mut session = Self {
             job,
             started,
+            step: started,
             wires,
             start: machine.start.clone(),
             snapshot,
@@ -146,6 +148,7 @@ impl<'a> Session<'a> {
             }
         }
         self.raw = None;
+        self.step("end");
         self.console.finish();
         let facts = Facts {
             hello: self.hello,
@@ -162,6 +165,13 @@ impl<'a> Session<'a> {
         };
         let (gave_up, console_bytes) = (self.gave_up, self.console.bytes());
         Ok(Ended { facts, kernel_shown: self.kernel_shown, gave_up, console_bytes })
+    }
+
+    /// A step is done.
+    fn step(&mut self, name: &'static str) {
+        let now = Instant::now();
+        (self.job.events)(Event::Step { name, took: now - self.step });
+        self.step = now;
     }
 
     /// The program ended and every byte that it wrote has come.
@@ -236,6 +246,9 @@ impl<'a> Session<'a> {
     }
 
     fn take_console(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.console.bytes() == 0 && !self.is_restored() {
+            self.step("firmware");
+        }
         let before = self.console.panic().is_some();
         let lines = self.console.feed(bytes);
         if self.job.options.kmsg && self.running {
@@ -256,12 +269,17 @@ impl<'a> Session<'a> {
                 return Err(Error::boot(format!("the guest's agent speaks version {version}, quiz {PROTOCOL}")));
             }
             FromGuest::Hello(_) => {
+                self.step("kernel");
                 self.hello = true;
                 self.console.forget_tail();
                 self.limits.lives();
             }
-            FromGuest::Ready(reason) => self.save(reason)?,
+            FromGuest::Ready(reason) => {
+                self.step("hooks");
+                self.save(reason)?;
+            }
             FromGuest::Awake => {
+                self.step(if self.is_restored() { "restore" } else { "wake" });
                 self.job.awake.set(true);
                 self.hello = true;
                 self.limits.lives();
@@ -281,6 +299,7 @@ impl<'a> Session<'a> {
                 self.quit();
             }
             FromGuest::Exit { status, stdout, stderr } => {
+                self.step("program");
                 self.exit = Some(Exit { status, bytes: [stdout, stderr] });
                 self.limits.program_ended();
             }

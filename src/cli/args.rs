@@ -112,6 +112,9 @@ pub(super) struct Up {
     /// End the machine after this time: 30, 30s, 5m, 1h
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub timeout: Option<u64>,
+    /// Show how long each step takes
+    #[arg(long)]
+    pub timings: bool,
     /// Boot, and save nothing for the next run, instead of starting from a snapshot of an equal machine
     #[arg(long)]
     pub no_snapshot: bool,

@@ -47,7 +47,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         _ => Verbosity::Normal,
     };
     let reporter = Reporter::new(cli.global.color, verbosity, cli.global.json);
-    let events = |event: Event| reporter.event(&event);
+    let timings = matches!(&cli.command, Command::Up(up) if up.timings);
+    let events = |event: Event| {
+        if timings || !matches!(event, Event::Step { .. }) {
+            reporter.event(&event);
+        }
+    };
     // A bug of quiz must not look like a bad commit to `git bisect run`, as a panic's status 101 would.
     let result = catch_unwind(AssertUnwindSafe(|| dispatch(&cli, &reporter, &events)))
         .unwrap_or_else(|_| Err(Error::build("quiz itself failed; what it said is above")));

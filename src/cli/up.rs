@@ -71,6 +71,7 @@ fn boot(session: &Session<'_>, up: &Up, mut machine: Machine, why_not_kvm: Optio
         why_not_kvm,
         saved: None,
     };
+    (session.events)(Event::Step { name: "quiz", took: session.begun.elapsed() });
     let run = Run { request: &request, folder: &folder, options, streams: &Streams::inherit()? };
     let outcome =
         if up.no_snapshot { snapshot::cold(session, &machine, &run)? } else { snapshot::run(session, machine, run)? };

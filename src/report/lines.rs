@@ -32,6 +32,9 @@ pub(super) fn line(event: &Event, verbosity: Verbosity, style: &Style) -> Option
             (Normal, verb(if *restored { "Restoring" } else { "Booting" }, &format!("{run} ({accelerator}{why})")))
         }
         Event::Ready { milliseconds } => (Verbose, verb("Ready", &format!("after {milliseconds} ms"))),
+        Event::Step { name, took } => {
+            (Quiet, verb("Timing", &format!("{name:<8} {:>8.1} ms", took.as_secs_f64() * 1000.0)))
+        }
         Event::Kernel { line } => (Quiet, Some(style.dim(line))),
         Event::Ended { how, run } => {
             (Quiet, Some(format!("{} {how} ({run})", style.warn(&format!("{:>12}", "Ended")))))

@@ -21,6 +21,10 @@ use super::Session;
 use crate::error::{Error, Result};
 
 impl Session<'_> {
+    pub(super) fn is_restored(&self) -> bool {
+        matches!(self.start, Start::Restore(_))
+    }
+
     /// Tells qemu where the state of a machine that is restored lies.
     pub(super) fn restore(&mut self) {
         if let (Start::Restore(_), Some(snapshot)) = (&self.start, &self.snapshot) {
@@ -64,6 +68,7 @@ impl Session<'_> {
                 if is_saved {
                     self.tell_qemu(qmp::CONTINUE);
                 }
+                self.step("save");
                 self.wake()?;
                 self.settle(copied);
             }
