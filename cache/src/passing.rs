@@ -16,6 +16,7 @@ use crate::workspace::Folder;
 use crate::{Cache, Digest, Error, Key};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -71,12 +72,15 @@ impl Cache {
         })
     }
 
-    /// Whether a passing result is there and undamaged.
+    /// The bytes on the disk of a passing result that is there and undamaged. Does not count as a use.
     ///
     /// # Errors
     /// When the cache cannot be read.
-    pub fn has_passing(&self, key: &Key) -> Result<bool> {
-        Ok(self.passing_index(key)?.is_some())
+    pub fn passing_size(&self, key: &Key) -> Result<Option<u64>> {
+        let Some(folder) = self.passing_index(key)? else { return Ok(None) };
+        let blocks = |entry: fs::DirEntry| entry.metadata().map_or(0, |meta| meta.blocks());
+        let entries = fs::read_dir(&folder).map_err(at("read the folder", &folder))?;
+        Ok(Some(entries.flatten().map(blocks).sum::<u64>() * 512))
     }
 
     /// Removes a passing result that turned out to be of no use. Who has its files open keeps them.
@@ -226,7 +230,7 @@ mod tests {
         fs::write(slot.path().join("small"), "half").unwrap();
         let half = slot.path().to_owned();
         drop(slot);
-        assert!(!half.exists() && !cache.has_passing(&key("a")).unwrap());
+        assert!(!half.exists() && cache.passing_size(&key("a")).unwrap().is_none());
         let made = make(&cache, "a");
         let Passing::Hit(found) = ask(&cache, "a") else { panic!("it was made") };
         assert_eq!((found, fs::read(made.join("small")).unwrap()), (made, b"small".to_vec()));
@@ -256,7 +260,7 @@ mod tests {
         ];
         for (n, damage) in damages.iter().enumerate() {
             damage(&make(&cache, "a"));
-            assert!(!cache.has_passing(&key("a")).unwrap(), "damage {n}");
+            assert!(cache.passing_size(&key("a")).unwrap().is_none(), "damage {n}");
             assert!(!cache.damaged().is_empty(), "damage {n}");
         }
     }
@@ -267,9 +271,9 @@ mod tests {
         let made = make(&cache, "old");
         let old = Index { key: key("old"), boot: b"another".to_vec(), files: Vec::new() };
         fs::write(made.join(INDEX), cache.encoded(What::Passing, &old, &made).unwrap()).unwrap();
-        assert!(!cache.has_passing(&key("old")).unwrap());
+        assert!(cache.passing_size(&key("old")).unwrap().is_none());
         make(&cache, "new");
-        assert!(!made.exists() && cache.has_passing(&key("new")).unwrap());
+        assert!(!made.exists() && cache.passing_size(&key("new")).unwrap().is_some());
     }
 
     #[test]

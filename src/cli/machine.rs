@@ -4,14 +4,18 @@
 
 use super::session::Session;
 use super::{IMAGE, doctor};
-use crate::boot::{self, Disk, Machine, Net};
+use crate::boot::{self, Disk, Machine, Net, Share};
 use crate::build::{self, Known};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::load::{Bus, Device, DiskFormat, PROJECT_FOLDER, Profile, Project};
-use quiz_cache::{Cache, Digest};
+use quiz_cache::{Cache, Digest, Record};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+
+/// Folders that host and guest share, by tag: the guest mounts each at `/<tag>`.
+pub(super) const SHARED: &str = "shared";
+pub(super) const OUT: &str = "out";
 
 /// PCI has room for so many beside the rest.
 const MOST_DISKS: usize = 64;
@@ -28,6 +32,15 @@ pub(super) fn build(session: &Session<'_>, install: bool) -> Result<(Machine, Op
         doctor::install(&needed()?, session.events)?;
     }
     build::require(&needed()?)?;
+    size(session)?;
+    let id = graph.find(IMAGE)?;
+    // qemu opens what the image is made of, so that has to lie there, too.
+    let known = session.build(&graph, &[id], true)?;
+    of(session, &known, &known[&id])
+}
+
+/// Memory in MiB and processors, as they were asked for.
+fn size(session: &Session<'_>) -> Result<(u32, u32)> {
     let settings = &session.project.settings;
     let memory = memory(settings.text("machine.memory"))?;
     let profiles = &session.project.profiles;
@@ -36,17 +49,23 @@ pub(super) fn build(session: &Session<'_>, install: bool) -> Result<(Machine, Op
         return Err(Error::input(format!("machine.memory = {memory}M: the profile {name} needs {least}M"))
             .hint(format!("quiz up -m {least}M")));
     }
-    let cpus = count("machine.cpus", settings.number("machine.cpus"))?;
-    let id = graph.find(IMAGE)?;
-    // qemu opens what the image is made of, so that has to lie there, too.
-    let known = session.build(&graph, &[id], true)?;
-    let [manifest] = &known[&id].outputs.values().collect::<Vec<_>>()[..] else {
+    Ok((memory, count("machine.cpus", settings.number("machine.cpus"))?))
+}
+
+/// The machine of an image that is built, without what belongs to one run. Also says why it has no KVM.
+///
+/// # Errors
+/// What was asked for is wrong, or the image is none.
+pub(super) fn of(session: &Session<'_>, known: &Known, image: &Record) -> Result<(Machine, Option<String>)> {
+    let (settings, profiles) = (&session.project.settings, &session.project.profiles);
+    let (memory, cpus) = size(session)?;
+    let [manifest] = &image.outputs.values().collect::<Vec<_>>()[..] else {
         return Err(Error::input(format!("the recipe {IMAGE} must have one output, the manifest")));
     };
     let image = boot::image::read(&session.cache.path(manifest))?;
     let qemu = boot::qemu::find(image.arch)?;
     let choice = boot::accel::choose(&qemu, Some(&session.kvm_verdicts()));
-    let object = |digest: &Digest| object(&session.cache, &known, digest);
+    let object = |digest: &Digest| object(&session.cache, known, digest);
     // One `--append` may hold several words, as people paste them. The user's come last, and win.
     let words = settings.list("machine.append").iter().flat_map(|words| words.split_whitespace().map(str::to_owned));
     let batch =
@@ -73,11 +92,23 @@ pub(super) fn build(session: &Session<'_>, install: bool) -> Result<(Machine, Op
     Ok((machine, choice.why_not_kvm))
 }
 
+/// Adds what belongs to the run in the folder `run`: shares and disks.
+///
+/// # Errors
+/// There are more disks than a machine can have.
+pub(super) fn equip(machine: &mut Machine, project: &Project, run: &Path) -> Result<()> {
+    let share = |tag: &str, path: PathBuf| Share { tag: tag.to_owned(), path, read_only: false };
+    let shared = project.dir.join(PROJECT_FOLDER).join(SHARED);
+    machine.shares = vec![share(SHARED, shared), share(OUT, run.join(OUT))];
+    machine.disks = disks(project, run)?;
+    Ok(())
+}
+
 /// The disks of the machine that runs in the folder `run`: those that are gone afterwards lie there, the others in `.quiz/disks`.
 ///
 /// # Errors
 /// There are more than a machine can have.
-pub(super) fn disks(project: &Project, run: &Path) -> Result<Vec<Disk>> {
+fn disks(project: &Project, run: &Path) -> Result<Vec<Disk>> {
     let kept = project.dir.join(PROJECT_FOLDER).join("disks");
     let mut disks = Vec::new();
     for profile in &project.profiles {

@@ -79,10 +79,11 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: &(dyn Fn(Event) + Sync)) -> 
         Command::Graph => {
             let graph = if cli.global.verbose { session.whole_graph()? } else { session.project_graph()? };
             let states = session.plan(&graph)?;
+            let snapshot = snapshot::state(&session, &graph, &states)?;
             if cli.global.json {
-                report::result(&format!("{}\n", report::graph_json(&graph, &states)))?;
+                report::result(&format!("{}\n", report::graph_json(&graph, &states, snapshot.as_ref())))?;
             } else {
-                report::result(&report::graph(&graph, &states, &style))?;
+                report::result(&report::graph(&graph, &states, snapshot.as_ref(), &style))?;
             }
         }
         Command::Why { stage } => {

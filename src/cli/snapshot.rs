@@ -3,16 +3,20 @@
 //! Decides by key and cache which of the two. Never an error: what cannot be saved or restored boots.
 
 use super::session::Session;
+use super::{IMAGE, machine};
 use crate::boot::qemu::{Fds, command};
 use crate::boot::wire::PROTOCOL;
 use crate::boot::{self, Bus, Machine, Net, Options, Outcome, Request, Restored, RunFolder, Start, Streams};
-use crate::error::Result;
+use crate::build::{Known, State};
+use crate::error::{Error, Result};
 use crate::event::Event;
+use crate::graph::{Graph, NodeIndex};
+use crate::report;
 use quiz_cache::{Key, KeyEncoder, Passing, PassingSlot};
 use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Of a run: everything but the machine.
 pub(super) struct Run<'a> {
@@ -76,6 +80,40 @@ fn save(session: &Session<'_>, machine: Machine, run: Run<'_>, slot: PassingSlot
     };
     let run = Run { options: Options { saved: Some(&saved), ..run.options }, ..run };
     cold(session, &machine, &run)
+}
+
+/// What is known of the snapshot of the machine that `quiz up` would run here.
+///
+/// # Errors
+/// The cache cannot be read.
+pub(super) fn state(
+    session: &Session<'_>,
+    graph: &Graph,
+    states: &[(NodeIndex, State)],
+) -> Result<Option<report::Snapshot>> {
+    let Ok(of) = graph.find(IMAGE) else { return Ok(None) };
+    let known = states.iter().filter_map(|(id, state)| match state {
+        State::Known(record) => Some((*id, record.clone())),
+        _ => None,
+    });
+    let known: Known = known.collect();
+    let unknown = report::Snapshot { of, key: None, size: None, why_not: None };
+    let failed = |e| Error::build("the cache cannot be read").because(e);
+    // Of an image whose objects are gone nothing can be said without making them.
+    let Some(image) = known.get(&of) else { return Ok(Some(unknown)) };
+    let objects = image.outputs.values().map(|output| session.cache.is_present(output));
+    if !objects.collect::<std::result::Result<Vec<_>, _>>().map_err(failed)?.iter().all(|there| *there) {
+        return Ok(Some(unknown));
+    }
+    // Without qemu, or with a wrong setting, there is no machine, but the graph is as true.
+    let machine = machine::of(session, &known, image).and_then(|(mut machine, _)| {
+        machine::equip(&mut machine, &session.project, Path::new(""))?;
+        Ok(machine)
+    });
+    let Ok(machine) = machine else { return Ok(Some(unknown)) };
+    let key = key(&machine);
+    let size = session.cache.passing_size(&key).map_err(failed)?;
+    Ok(Some(report::Snapshot { of, key: Some(key.short()), size, why_not: why_not(&machine) }))
 }
 
 /// Why a machine cannot be restored into another run, if so.

@@ -4,18 +4,13 @@ use super::args::{Cli, Up};
 use super::machine;
 use super::session::Session;
 use super::snapshot::{self, Run};
-use crate::boot::{self, Machine, Options, Outcome, Request, RunFolder, Share, Streams};
+use crate::boot::{self, Machine, Options, Outcome, Request, RunFolder, Streams};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::load::PROJECT_FOLDER;
 use crate::report;
 use std::ffi::OsString;
-use std::path::Path;
 use std::time::Duration;
-
-/// Folders that host and guest share, by tag: the guest mounts each at `/<tag>`.
-const SHARED: &str = "shared";
-const OUT: &str = "out";
 
 pub(super) fn run(session: &Session<'_>, up: &Up) -> Result<u8> {
     let (machine, why_not_kvm) = machine::build(session, up.install)?;
@@ -51,15 +46,13 @@ pub(super) fn run_each(kernels: &[(String, Cli)], up: &Up, events: Events<'_>, e
 fn boot(session: &Session<'_>, up: &Up, mut machine: Machine, why_not_kvm: Option<String>) -> Result<Option<Outcome>> {
     let own = session.project.dir.join(PROJECT_FOLDER);
     if up.dry_run {
-        machine.shares = vec![share(SHARED, &own.join("shared")), share(OUT, &own.join("runs/N/out"))];
-        machine.disks = machine::disks(&session.project, &own.join("runs/N"))?;
+        machine::equip(&mut machine, &session.project, &own.join("runs/N"))?;
         let command = boot::qemu::command(&machine, &boot::qemu::Fds::shown(&machine));
         report::result(&format!("{}\n", boot::qemu::shell_line(&command)))?;
         return Ok(None);
     }
     let folder = RunFolder::create(&own)?;
-    machine.shares = vec![share(SHARED, folder.shared()), share(OUT, &folder.out())];
-    machine.disks = machine::disks(&session.project, folder.path())?;
+    machine::equip(&mut machine, &session.project, folder.path())?;
     let _disks = boot::disk::take(&machine.disks, &folder)?;
     let request = request(session, up);
     let options = Options {
@@ -81,10 +74,6 @@ fn boot(session: &Session<'_>, up: &Up, mut machine: Machine, why_not_kvm: Optio
     Ok(Some(outcome))
 }
 
-fn share(tag: &str, path: &Path) -> Share {
-    Share { tag: tag.to_owned(), path: path.to_owned(), read_only: false }
-}
-
 fn request(session: &Session<'_>, up: &Up) -> Request {
     let passed = ["TERM", "COLORTERM", "LANG"].into_iter().filter_map(|name| {
         let value = std::env::var_os(name)?;
@@ -103,6 +92,6 @@ fn request(session: &Session<'_>, up: &Up) -> Request {
         dir: OsString::from("/root"),
         tty,
         shell_after: up.shell,
-        shares: vec![SHARED.to_owned(), OUT.to_owned()],
+        shares: vec![machine::SHARED.to_owned(), machine::OUT.to_owned()],
     }
 }

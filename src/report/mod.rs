@@ -9,7 +9,7 @@ mod style;
 mod tables;
 
 pub use style::{Color, Style};
-pub use tables::{config, config_json, doctor, doctor_json, graph, graph_json, why, why_json};
+pub use tables::{Snapshot, config, config_json, doctor, doctor_json, graph, graph_json, why, why_json};
 
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
