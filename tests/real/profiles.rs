@@ -14,11 +14,13 @@ const SHELL: &str = "set -eu\n\
 impl Real {
     /// `quiz up` with these profiles, and a script with the functions of [`SHELL`].
     fn with(&self, profiles: &[&str], script: &str) -> Ran {
-        let flags = profiles.iter().flat_map(|profile| ["-p", profile]);
-        let script = format!("{SHELL}{script}");
-        let args: Vec<&str> = ["up"].into_iter().chain(flags).chain(["--", "sh", "-c", &script]).collect();
-        self.run(&args)
+        self.run(&up(profiles, &format!("{SHELL}{script}")))
     }
+}
+
+fn up<'a>(profiles: &[&'a str], script: &'a str) -> Vec<&'a str> {
+    let flags = profiles.iter().flat_map(|profile| ["-p", profile]);
+    ["up"].into_iter().chain(flags).chain(["--", "sh", "-c", script]).collect()
 }
 
 #[test]
@@ -63,7 +65,7 @@ fn what_stands_on_devices_stacks_in_the_order_of_the_names_and_does_what_it_says
     ];
     let script = "cat /run/quiz/devices\n\
         lsblk -nso NAME /dev/quizf0 | tr -dc 'a-z0-9\\n' | paste -sd ' '\n\
-        grep -q '^md0 : active raid5 .*\\[3/3\\] \\[UUU\\]' /proc/mdstat || grep -A1 -q '^md0 : active raid5' /proc/mdstat\n\
+        grep -q '^md0 : active raid5' /proc/mdstat\n\
         can_read /dev/quize0 2047 || fail 'before the region'\n\
         can_read /dev/quize0 2304 || fail 'behind the region'\n\
         ! can_read /dev/quize0 2048 || fail 'no error at its begin'\n\
@@ -107,10 +109,8 @@ fn a_pool_on_persistent_disks_survives_its_machines_however_they_end() {
     let profiles = ["blockdev:count=2,size=256M,persistent", "pool:layout=mirror"];
     let made = real.with(&profiles, "seq 1000000 >/tank/data; sha256sum </tank/data\n");
     assert_eq!(made.status, Some(0), "{made:?}");
-    let flags = profiles.iter().flat_map(|profile| ["-p", profile]);
     let script = "sha256sum </tank/data; n=0; while :; do n=$((n + 1)); cat /tank/data >/tank/more$((n % 9)); done";
-    let args: Vec<&str> = ["up"].into_iter().chain(flags).chain(["--", "sh", "-c", script]).collect();
-    let mut child = real.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = real.command(&up(&profiles, script)).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut said = vec![0; made.out.len()];
     child.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
     assert_eq!(String::from_utf8(said).unwrap(), made.out, "the next run has another pool");
