@@ -91,16 +91,19 @@ fn what_stands_on_devices_stacks_in_the_order_of_the_names_and_does_what_it_says
 #[test]
 fn a_scrub_finds_what_error_injects() {
     let real = Real::new();
-    let script = "head -c 90M /dev/urandom >/tank/data; zpool sync; zpool scrub -w tank; zpool status -p tank\n";
-    let ran = real.with(&["memdev:count=2", "error", "pool:layout=mirror"], script);
+    let script = "head -c 40M /dev/urandom >/tank/data; zpool sync; zpool scrub -w tank; zpool status -p tank\n\
+        dmsetup resume quize0; zpool scrub -w tank; zpool status -p tank\n";
+    let ran = real.with(&["memdev:count=2", "error:later,offset=8M,size=16M", "pool:layout=mirror"], script);
     assert_eq!(ran.status, Some(0), "{ran:?}");
-    let errors = |name: &str| -> Vec<u64> {
-        let row = ran.out.lines().find(|line| line.trim_start().starts_with(name)).unwrap();
-        row.split_whitespace().skip(2).take(3).map(|n| n.parse().unwrap()).collect()
+    let errors = |name: &str| -> Vec<Vec<u64>> {
+        let rows = ran.out.lines().filter(|line| line.trim_start().starts_with(name));
+        rows.map(|row| row.split_whitespace().skip(2).take(3).map(|n| n.parse().unwrap()).collect()).collect()
     };
-    assert!(errors("quize0")[0] > 0, "the scrub read no bad block: {ran:?}");
-    assert_eq!(errors("quize1"), [0, 0, 0], "{ran:?}");
-    assert!(ran.out.contains("errors: No known data errors"), "{ran:?}");
+    assert_eq!(errors("quize1"), [[0, 0, 0], [0, 0, 0]], "{ran:?}");
+    let [before, after] = &errors("quize0")[..] else { panic!("{ran:?}") };
+    assert_eq!(*before, [0, 0, 0], "{ran:?}");
+    assert!(after[0] > 0, "the scrub read no bad blocks: {ran:?}");
+    assert_eq!(ran.out.matches("errors: No known data errors").count(), 2, "{ran:?}");
 }
 
 #[test]
