@@ -8,7 +8,7 @@ use super::{Context, cache_error, failure, key};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::graph::{Bound, BoundInput, NodeIndex, Stage};
-use crate::load::Value;
+use crate::load::{Profile, Value};
 use quiz_cache::{Built, Node, Output, Scratch, Slot, Source, Tree};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -307,14 +307,29 @@ fn run_logged(ctx: &Context<'_>, command: &mut Command, stage: &Stage, log: &Pat
 
 fn script_error(ctx: &Context<'_>, stage: &Stage, log: &Path, status: ExitStatus) -> Error {
     let mut error = Error::build(format!("the stage {} failed ({status})", stage.name));
-    for line in failure::excerpt(log) {
+    let excerpt = failure::excerpt(log);
+    for line in &excerpt {
         error = error.detail(line);
+    }
+    for (item, profile) in added_by_profiles(ctx, stage) {
+        if failure::names(&excerpt, item) {
+            error =
+                error.hint(format!("{item} is asked for by the profile {} ({})", profile.name, profile.path.display()));
+        }
     }
     let flags: String = ctx.project.settings.flags().map(|flag| format!(" {}", quoted(&flag))).collect();
     let (dir, name) = (quoted(&ctx.project.dir.display().to_string()), quoted(&stage.name));
     error
         .hint(format!("the whole log is {}", log.display()))
         .hint(format!("to run it again: quiz -C {dir}{flags} build {name}"))
+}
+
+/// What the profiles that are on add to the stage's options.
+fn added_by_profiles<'a>(ctx: &Context<'a>, stage: &Stage) -> Vec<(&'a String, &'a Profile)> {
+    let settings = stage.recipe.options.values().filter_map(|option| option.setting.as_deref());
+    let of =
+        |setting| ctx.project.profiles.iter().flat_map(move |p| p.adds_to(setting).iter().map(move |item| (item, p)));
+    settings.flat_map(of).collect()
 }
 
 /// A word for a shell.

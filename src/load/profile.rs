@@ -89,8 +89,8 @@ struct ProfileFile {
 }
 
 impl Profile {
-    /// What this profile adds to the setting `key`.
-    pub(super) fn adds_to(&self, key: &str) -> &[String] {
+    /// What this profile adds to the setting `key`: to lists of packages and of kernel config lines.
+    pub fn adds_to(&self, key: &str) -> &[String] {
         match key {
             "rootfs.packages" => &self.packages,
             "kernel.config" => &self.kernel,
@@ -231,6 +231,38 @@ mod tests {
         std::fs::write(&file, text("\"$m\"")).unwrap();
         let error = devices("mine").unwrap_err().to_string();
         assert!(error.ends_with("mine/profile.toml: a device names the option `m`, which is not there"), "{error}");
+    }
+
+    /// By what their hooks call: whoever takes devices runs after all who make them, and the pool after all.
+    #[test]
+    fn shipped_profiles_that_stand_on_devices_come_after_those_that_make_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = load_all(dir.path()).unwrap();
+        let calls = |profile: &Profile, words: &[&str]| {
+            let init = profile.files.iter().find(|(name, ..)| name == "init");
+            let text = init.map(|(_, bytes, _)| String::from_utf8(bytes.clone()).unwrap()).unwrap_or_default();
+            words.iter().any(|word| text.contains(word))
+        };
+        let names =
+            |of: &dyn Fn(&Profile) -> bool| all.iter().filter(|p| of(p)).map(|p| p.name.clone()).collect::<Vec<_>>();
+        let stand = names(&|p| calls(p, &["take_devices", "map_devices"]) && p.name != "pool");
+        let make = names(&|p| calls(p, &["add_devices", "link_disks"]) && !stand.contains(&p.name));
+        assert!(stand.len() >= 6 && make.len() >= 5, "{stand:?} {make:?}");
+        let active = |names: &[&String]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).clone()).collect();
+            let active = load_active(dir.path(), &names, &|_| false);
+            active.map(|active| active.into_iter().map(|p| p.name).filter(|name| name != "zfs").collect::<Vec<_>>())
+        };
+        let pool = "pool".to_owned();
+        for (late, early) in stand.iter().flat_map(|late| make.iter().map(move |early| (late, early))) {
+            let order = active(&[late, early]).unwrap();
+            assert_eq!(order, ["base", early, late]);
+            // Some make what no pool can stand on.
+            let Ok(order) = active(&[&pool, late, early]) else { continue };
+            assert_eq!(order, ["base", early, late, "pool"]);
+        }
+        let order = active(&[&pool, &"md".to_owned(), &"error".to_owned(), &"memdev".to_owned()]).unwrap();
+        assert_eq!(order, ["base", "memdev", "md", "error", "pool"], "as they were named");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How a machine can end otherwise: each is told apart, none passes for success, and no qemu stays behind.
 
-use super::Real;
+use super::{Real, kill};
 use crate::project::Ran;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
@@ -95,11 +95,6 @@ fn sleeper(real: &Real) -> Child {
     child.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
     assert_eq!(&said, b"up\n");
     child
-}
-
-fn kill(pid: u32, signal: &str) {
-    let status = std::process::Command::new("kill").args([signal, &pid.to_string()]).status().unwrap();
-    assert!(status.success());
 }
 
 #[test]

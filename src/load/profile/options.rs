@@ -111,11 +111,11 @@ impl OptionField {
 
     fn wanted(&self) -> String {
         match self.r#type {
+            _ if !self.values.is_empty() => format!("one of {}", self.values.join(", ")),
             OptionType::Int => "a number from 1 on".to_owned(),
             OptionType::Size => "a size, as in 512M or 1G,".to_owned(),
             OptionType::Flag => "true or false".to_owned(),
-            OptionType::String if self.values.is_empty() => "a word of letters, digits and -_./:+@".to_owned(),
-            OptionType::String => format!("one of {}", self.values.join(", ")),
+            OptionType::String => "a word of letters, digits and -_./:+@".to_owned(),
         }
     }
 }
