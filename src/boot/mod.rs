@@ -6,6 +6,7 @@
 //! | [`image`] | the manifest that names kernel and layers |
 //! | [`accel`] | KVM or TCG |
 //! | [`folder`] | `.quiz/runs/<number>` |
+//! | [`channel`] | the host's end of a channel into the guest |
 //! | [`disk`] | the files of the guest's disks |
 //! | [`qemu`] | the command line, a pure function of a machine |
 //! | `spawn` | sockets and the process |
@@ -20,6 +21,7 @@
 //! Knows nothing of stages, recipes or the cache.
 
 pub mod accel;
+pub mod channel;
 mod console;
 pub mod disk;
 mod flow;

@@ -3,7 +3,7 @@
 //! Runs nothing in it.
 
 use super::session::Session;
-use super::{IMAGE, doctor};
+use super::{IMAGE, doctor, ssh};
 use crate::boot::{self, Disk, Machine, Net};
 use crate::build::{self, Known};
 use crate::error::{Error, Result};
@@ -22,7 +22,8 @@ const MOST_DISKS: usize = 64;
 /// What was asked for is wrong, or a stage failed.
 pub(super) fn build(session: &Session<'_>, install: bool) -> Result<(Machine, Option<String>)> {
     let graph = Graph::bind(&session.project, [IMAGE])?;
-    let tools: Vec<_> = boot::TOOLS.iter().copied().chain(disk_tool(&session.project)).collect();
+    let tools: Vec<_> =
+        boot::TOOLS.iter().chain(ssh::tools(&session.project)).copied().chain(disk_tool(&session.project)).collect();
     let needed = || session.needed(&graph).map(|needed| build::with_tools(needed, &tools));
     if install {
         doctor::install(&needed()?, session.events)?;
@@ -60,7 +61,7 @@ pub(super) fn build(session: &Session<'_>, install: bool) -> Result<(Machine, Op
         cpus,
         kernel: object(&image.kernel)?.join("vmlinux"),
         layers: image.layers.iter().map(object).collect::<Result<_>>()?,
-        append: image.append.into_iter().chain(by_profiles).chain(words).collect(),
+        append: image.append.into_iter().chain(by_profiles).chain(ssh::words(&session.project)?).chain(words).collect(),
         disks: Vec::new(),
         net: net(profiles)?,
         channels: channels(profiles),

@@ -4,6 +4,7 @@ mod args;
 mod doctor;
 mod machine;
 mod session;
+mod ssh;
 mod up;
 
 use crate::error::{Error, Kind, Result};
@@ -54,6 +55,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         reporter.error(&error);
         match (&cli.command, error.kind()) {
             (Command::Up(_), _) => COULD_NOT,
+            (Command::Ssh(_), _) => ssh::FAILED,
             (_, Kind::Input) => 2,
             (_, Kind::Build | Kind::Boot) => 1,
         }
@@ -69,6 +71,7 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: &(dyn Fn(Event) + Sync)) -> 
     let style = Style::new(cli.global.color, std::io::stdout().is_terminal());
     match &cli.command {
         Command::Up(up) => return up::run(&session, up),
+        Command::Ssh(ssh) => return ssh::run(&session, ssh),
         Command::Build { stages, install } => build_stages(&session, stages, *install, cli.global.json)?,
         Command::Graph => {
             let graph = if cli.global.verbose { session.whole_graph()? } else { session.project_graph()? };
