@@ -90,6 +90,11 @@ pub(super) enum Command {
     },
     /// Show every setting, its value, and where that comes from
     Config,
+    /// Show every profile: whether it is on, what it touches, and what it would cost now
+    Profiles {
+        #[command(subcommand)]
+        command: Option<ProfilesCommand>,
+    },
 }
 
 #[derive(Debug, Clone, Args)]
@@ -124,6 +129,15 @@ pub(super) struct Up {
     /// The program and its arguments [default: a shell]
     #[arg(last = true, action = ArgAction::Append)]
     pub program: Vec<String>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum ProfilesCommand {
+    /// Write a start for a profile of your own into .quiz/profiles
+    New {
+        /// Its name: small letters, digits and dashes
+        name: String,
+    },
 }
 
 #[derive(Debug, Clone, Args)]

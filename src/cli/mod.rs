@@ -3,6 +3,7 @@
 mod args;
 mod doctor;
 mod machine;
+mod profiles;
 mod session;
 mod ssh;
 mod up;
@@ -12,7 +13,7 @@ use crate::event::Event;
 use crate::graph::Graph;
 use crate::report::{self, Reporter, Style, Verbosity};
 use crate::source;
-use args::{Cli, Command};
+use args::{Cli, Command, ProfilesCommand};
 use clap::Parser;
 use session::Session;
 use std::ffi::OsString;
@@ -94,6 +95,8 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: &(dyn Fn(Event) + Sync)) -> 
         }
         Command::Update { entries } => update(&session, entries)?,
         Command::Doctor { install } => return doctor::run(&session, *install, cli.global.json, &style),
+        Command::Profiles { command: Some(ProfilesCommand::New { name }) } => profiles::new(&session, name)?,
+        Command::Profiles { command: None } => profiles::list(&session, cli, &style)?,
         Command::Config if cli.global.json => {
             report::result(&format!("{}\n", report::config_json(&session.project.settings)))?;
         }
