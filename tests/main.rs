@@ -2,6 +2,7 @@
 
 mod engine;
 mod hurt;
+mod listing;
 mod project;
 mod real;
 mod settings;
