@@ -39,7 +39,7 @@ fn the_cost_of_a_profile_is_what_is_not_in_the_cache_yet() {
     project.ok(&["-p", "mine", "build"]);
     let mine = one(&listed(&project, &[]), "mine").clone();
     assert_eq!(mine["cost"]["stages"], json!([]));
-    assert_eq!(project.dir().join(".quiz/runs").exists(), false);
+    assert!(!project.dir().join(".quiz/runs").exists());
 }
 
 #[test]

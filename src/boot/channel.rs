@@ -4,11 +4,11 @@
 //! program starts, so what a client before left behind is skipped, and again when the program has ended, because the socket
 //! stays open then. Knows nothing of what is spoken.
 
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -19,7 +19,7 @@ const MARK: usize = 16;
 
 /// So long the guest may take at first; the next try waits twice as long. A guest that has not noticed that the client
 /// before is gone takes the mark for that one's bytes.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// The rest of a mark comes within this time, as the guest writes it at once: what only looks like the beginning of one must
 /// not wait for what comes next, since that may wait for it.
@@ -33,33 +33,38 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Channel<'a> {
     run: &'a Path,
     name: String,
-    _lock: File,
+    lock: File,
 }
 
-/// Takes the first of the channels `<name>.0`, `<name>.1`, … of a run that is free.
+/// Takes one of the channels `<name>.0`, `<name>.1`, … of a run: of those that are free the one that was used the longest time
+/// ago, since the guest may not be done yet with who had the others.
 ///
 /// # Errors
 /// The run has no such channels, or all of them are busy.
 pub fn take<'a>(run: &'a Path, name: &str) -> Result<Channel<'a>> {
+    let names = (0..).map(|n| format!("{name}.{n}")).take_while(|name| run.join(name).exists());
+    let used_at = |name: &String| fs::metadata(lock_path(run, name)).and_then(|meta| meta.modified()).ok();
+    let mut channels: Vec<_> = names.map(|name| (used_at(&name), name)).collect();
+    channels.sort();
     let id = run.file_name().unwrap_or_default().display();
-    let mut number = 0;
-    loop {
-        let socket = format!("{name}.{number}");
-        if !run.join(&socket).exists() {
-            break;
-        }
-        let path = run.join(format!("{socket}.lock"));
+    let error = match channels.len() {
+        0 => Error::input(format!("run {id} has no channel {name}")),
+        all => Error::boot(format!("all {all} channels {name} of run {id} are busy")),
+    };
+    for (_, name) in channels {
+        let path = lock_path(run, &name);
         let lock = File::options().create(true).append(true).open(&path).map_err(|e| cannot("open", &path, e))?;
         match lock.try_lock() {
-            Ok(()) => return Ok(Channel { run, name: socket, _lock: lock }),
-            Err(TryLockError::WouldBlock) => number += 1,
+            Ok(()) => return Ok(Channel { run, name, lock }),
+            Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(e)) => return Err(cannot("lock", &path, e)),
         }
     }
-    Err(match number {
-        0 => Error::input(format!("run {id} has no channel {name}")),
-        _ => Error::boot(format!("all {number} channels {name} of run {id} are busy")),
-    })
+    Err(error)
+}
+
+fn lock_path(run: &Path, channel: &str) -> PathBuf {
+    run.join(format!("{channel}.lock"))
 }
 
 impl Channel<'_> {
@@ -69,6 +74,7 @@ impl Channel<'_> {
     /// # Errors
     /// The run is over before the program starts.
     pub fn relay(&self, mut input: impl Read + Send + 'static, mut output: impl Write) -> Result<()> {
+        self.note_use()?;
         let (socket, mut marked) = self.open()?;
         let mut to_guest = socket.try_clone().map_err(|e| cannot("use", &self.run.join(&self.name), e))?;
         // Not joined: nothing ends it while `input` says nothing.
@@ -91,6 +97,12 @@ impl Channel<'_> {
                 Ok(count) => count,
             };
         }
+    }
+
+    /// The next one takes another channel, if there is one.
+    fn note_use(&self) -> Result<()> {
+        let noted = self.lock.set_modified(SystemTime::now());
+        noted.map_err(|e| cannot("write", &lock_path(self.run, &self.name), e))
     }
 
     /// Connects until the guest sends the mark back; what came behind it is in the [`Marked`].
@@ -199,8 +211,14 @@ mod tests {
         let two = take(folder.path(), "ssh").unwrap();
         assert_eq!([one.name.as_str(), two.name.as_str()], ["ssh.0", "ssh.1"]);
         assert_eq!(take(folder.path(), "ssh").unwrap_err().to_string(), "all 2 channels ssh of run 1 are busy");
+        drop(two);
         drop(one);
-        assert_eq!(take(folder.path(), "ssh").unwrap().name, "ssh.0");
+        let use_one = || {
+            let channel = take(folder.path(), "ssh").unwrap();
+            channel.note_use().unwrap();
+            channel.name
+        };
+        assert_eq!([use_one(), use_one(), use_one()], ["ssh.0", "ssh.1", "ssh.0"], "never the one that was used last");
     }
 
     /// Plays the guest: one mark is lost to a program that still runs, bytes of that one lie before the answer to the next,
