@@ -176,6 +176,8 @@ fn config(quiz: &Path, project: &Path, key: &Path) -> String {
          \x20   StrictHostKeyChecking no\n\
          \x20   UserKnownHostsFile /dev/null\n\
          \x20   GlobalKnownHostsFile /dev/null\n\
+         \x20   # Nobody listens, and what is thought safe from computers of the future takes an emulated guest a third longer.\n\
+         \x20   KexAlgorithms curve25519-sha256\n\
          \x20   LogLevel ERROR\n",
         for_shell(quiz),
         for_shell(project),
