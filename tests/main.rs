@@ -3,6 +3,7 @@
 mod devices;
 mod engine;
 mod hurt;
+mod listing;
 mod project;
 mod real;
 mod settings;

@@ -15,7 +15,7 @@ mod walk;
 
 pub use live::{has_moved, scan};
 pub use tools::{Needed, Tools, apt_line, needed, require, with_tools};
-pub use walk::{Known, Missing, State, build, plan};
+pub use walk::{Known, Missing, State, build, last_took, plan};
 
 use crate::error::{Error, Result};
 use crate::event::Events;

@@ -59,6 +59,9 @@ pub(super) enum Command {
     #[command(after_help = "Exit status: the program's own; 122 the machine was lost, 123 kernel panic or oops, \
         124 time limit, 125 quiz could not get that far (which `git bisect run` takes as skip).")]
     Up(Up),
+    /// Open an ssh session in a machine that runs with the profile ssh; for scp and rsync see `.quiz/ssh_config`
+    #[command(after_help = "Exit status: the program's own; 255 quiz or ssh could not get that far.")]
+    Ssh(Ssh),
     /// Build stages without booting
     Build {
         /// Stages, as `quiz graph` names them [default: image]
@@ -87,6 +90,11 @@ pub(super) enum Command {
     },
     /// Show every setting, its value, and where that comes from
     Config,
+    /// Show every profile: whether it is on, what it touches, and what it would cost now
+    Profiles {
+        #[command(subcommand)]
+        command: Option<ProfilesCommand>,
+    },
 }
 
 #[derive(Debug, Clone, Args)]
@@ -120,6 +128,27 @@ pub(super) struct Up {
     pub install: bool,
     /// The program and its arguments [default: a shell]
     #[arg(last = true, action = ArgAction::Append)]
+    pub program: Vec<String>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum ProfilesCommand {
+    /// Write a start for a profile of your own into .quiz/profiles
+    New {
+        /// Its name: small letters, digits and dashes
+        name: String,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct Ssh {
+    /// The run's number, as `.quiz/runs` has it [default: the newest that has an sshd]
+    pub id: Option<String>,
+    /// Be the connection: what ssh's ProxyCommand is
+    #[arg(long, hide = true)]
+    pub stdio: bool,
+    /// The program and its arguments [default: a shell]
+    #[arg(last = true)]
     pub program: Vec<String>,
 }
 

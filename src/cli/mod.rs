@@ -3,7 +3,9 @@
 mod args;
 mod doctor;
 mod machine;
+mod profiles;
 mod session;
+mod ssh;
 mod up;
 
 use crate::error::{Error, Kind, Result};
@@ -11,7 +13,7 @@ use crate::event::Event;
 use crate::graph::Graph;
 use crate::report::{self, Reporter, Style, Verbosity};
 use crate::source;
-use args::{Cli, Command};
+use args::{Cli, Command, ProfilesCommand};
 use clap::Parser;
 use session::Session;
 use std::ffi::OsString;
@@ -54,6 +56,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         reporter.error(&error);
         match (&cli.command, error.kind()) {
             (Command::Up(_), _) => COULD_NOT,
+            (Command::Ssh(_), _) => ssh::FAILED,
             (_, Kind::Input) => 2,
             (_, Kind::Build | Kind::Boot) => 1,
         }
@@ -69,6 +72,7 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: &(dyn Fn(Event) + Sync)) -> 
     let style = Style::new(cli.global.color, std::io::stdout().is_terminal());
     match &cli.command {
         Command::Up(up) => return up::run(&session, up),
+        Command::Ssh(ssh) => return ssh::run(&session, ssh),
         Command::Build { stages, install } => build_stages(&session, stages, *install, cli.global.json)?,
         Command::Graph => {
             let graph = if cli.global.verbose { session.whole_graph()? } else { session.project_graph()? };
@@ -91,6 +95,8 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: &(dyn Fn(Event) + Sync)) -> 
         }
         Command::Update { entries } => update(&session, entries)?,
         Command::Doctor { install } => return doctor::run(&session, *install, cli.global.json, &style),
+        Command::Profiles { command: Some(ProfilesCommand::New { name }) } => profiles::new(&session, name)?,
+        Command::Profiles { command: None } => profiles::list(&session, cli, &style)?,
         Command::Config if cli.global.json => {
             report::result(&format!("{}\n", report::config_json(&session.project.settings)))?;
         }

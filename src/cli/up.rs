@@ -56,6 +56,7 @@ fn boot(session: &Session<'_>, up: &Up, mut machine: Machine, why_not_kvm: Optio
         report::result(&format!("{}\n", boot::qemu::shell_line(&command)))?;
         return Ok(None);
     }
+    boot::net::check(machine.net.as_ref())?;
     let folder = RunFolder::create(&own)?;
     machine.shares = vec![share(SHARED, folder.shared()), share(OUT, &folder.out())];
     machine.disks = machine::disks(&session.project, folder.path())?;
@@ -64,8 +65,9 @@ fn boot(session: &Session<'_>, up: &Up, mut machine: Machine, why_not_kvm: Optio
     let options = Options {
         timeout: up.timeout.map(Duration::from_secs),
         ready_within: Duration::from_secs(session.project.settings.number("machine.boot-timeout")),
-        // On a terminal the kernel's words come among the program's: print debugging is why people use this.
-        kmsg: up.kmsg || request.tty.is_some(),
+        // On a terminal the kernel's words come among the program's: print debugging is why people use this. What stands
+        // around the program may have the whole screen to itself.
+        kmsg: up.kmsg || (request.tty.is_some() && wraps(session).next().is_none()),
         verdicts: Some(session.kvm_verdicts()),
         why_not_kvm,
     };
@@ -80,6 +82,12 @@ fn share(tag: &str, path: &Path) -> Share {
     Share { tag: tag.to_owned(), path: path.to_owned(), read_only: false }
 }
 
+/// The programs of the guest that start its program on a terminal: what a later profile brings stands around what an earlier
+/// one brought.
+fn wraps<'a>(session: &'a Session<'_>) -> impl Iterator<Item = &'a String> {
+    session.project.profiles.iter().rev().filter_map(|profile| profile.wrap.as_ref())
+}
+
 fn request(session: &Session<'_>, up: &Up) -> Request {
     let passed = ["TERM", "COLORTERM", "LANG"].into_iter().filter_map(|name| {
         let value = std::env::var_os(name)?;
@@ -88,9 +96,7 @@ fn request(session: &Session<'_>, up: &Up) -> Request {
         Some(pair)
     });
     let tty = boot::terminal_size();
-    // What a later profile brings stands around what an earlier one brought.
-    let wraps = session.project.profiles.iter().rev().filter_map(|profile| profile.wrap.as_ref());
-    let wraps = wraps.filter(|_| tty.is_some());
+    let wraps = wraps(session).filter(|_| tty.is_some());
     Request {
         program: wraps.chain(&up.program).map(OsString::from).collect(),
         // Only a terminal's own words: what else is set on the host means nothing in the guest.

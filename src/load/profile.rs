@@ -16,6 +16,10 @@ use options::OptionField;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use toml::Spanned;
+
+/// Its own file in a profile's folder.
+const FILE: &str = "profile.toml";
 
 /// The profile that is always on: the base package set and the guest's own files.
 const BASE: &str = "base";
@@ -84,7 +88,7 @@ struct ProfileFile {
     #[serde(default)]
     options: BTreeMap<String, OptionField>,
     #[serde(default)]
-    devices: Vec<DeviceField>,
+    devices: Vec<Spanned<DeviceField>>,
     wrap: Option<String>,
 }
 
@@ -126,10 +130,16 @@ fn read_all(own: &Path) -> Result<BTreeMap<String, (ProfileFile, Folder)>> {
     folders.map(|folder| Ok((folder.name.clone(), read(folder)?))).collect()
 }
 
-fn read(mut folder: Folder) -> Result<(ProfileFile, Folder)> {
-    let file = document::parse(&folder.path.join("profile.toml"), folder.text("profile.toml")?)?;
-    folder.files.retain(|(name, ..)| name != "profile.toml");
-    if let Some((name, ..)) = folder.files.iter().find(|(name, ..)| name != "init" && !name.starts_with("files/")) {
+fn read(folder: Folder) -> Result<(ProfileFile, Folder)> {
+    let (path, text) = (folder.path.join(FILE), folder.text(FILE)?);
+    let file: ProfileFile = document::parse(&path, text)?;
+    for (name, option) in &file.options {
+        option.check(|span, wanted| {
+            Error::input(format!("{}: {wanted} is wanted for `{name}`", document::place(&path, text, span)))
+        })?;
+    }
+    let known = |name: &str| [FILE, "init"].contains(&name) || name.starts_with("files/");
+    if let Some((name, ..)) = folder.files.iter().find(|(name, ..)| !known(name)) {
         return Err(Error::input(format!("{} is not used", folder.path.join(name).display()))
             .hint("what goes over the root lies under files/; what runs before the program is named init"));
     }
@@ -144,13 +154,14 @@ fn read(mut folder: Folder) -> Result<(ProfileFile, Folder)> {
 }
 
 fn profile((file, folder): &(ProfileFile, Folder), given: &[(&str, Option<&str>)]) -> Result<Profile> {
-    let path = folder.path.join("profile.toml");
+    let (path, text) = (folder.path.join(FILE), folder.text(FILE)?);
+    let devices = file.devices.iter().map(|device| (document::place(&path, text, &device.span()), device.get_ref()));
     let options = options::read(&folder.name, &file.options, given)?;
     let mut append = file.append.clone();
     append.extend(options::words(&folder.name, &options));
     Ok(Profile {
-        devices: file.devices.iter().map(|device| device.read(&options, &path)).collect::<Result<_>>()?,
-        path,
+        devices: devices.map(|(at, device)| device.read(&options, &at)).collect::<Result<_>>()?,
+        path: path.clone(),
         name: folder.name.clone(),
         about: file.about.clone(),
         packages: file.packages.clone(),
@@ -164,7 +175,7 @@ fn profile((file, folder): &(ProfileFile, Folder), given: &[(&str, Option<&str>)
         conflicts: file.conflicts.clone(),
         options,
         wrap: file.wrap.clone(),
-        files: folder.files.clone(),
+        files: folder.files.iter().filter(|(name, ..)| name != FILE).cloned().collect(),
     })
 }
 
@@ -230,7 +241,7 @@ mod tests {
         assert_eq!(devices("mine:n=3").unwrap(), [disks]);
         std::fs::write(&file, text("\"$m\"")).unwrap();
         let error = devices("mine").unwrap_err().to_string();
-        assert!(error.ends_with("mine/profile.toml: a device names the option `m`, which is not there"), "{error}");
+        assert!(error.ends_with("mine/profile.toml:4:1: a device names the option `m`, which is not there"), "{error}");
     }
 
     /// By what their hooks call: whoever takes devices runs after all who make them, and the pool after all.

@@ -7,6 +7,7 @@ mod full;
 mod linux;
 mod live;
 mod profiles;
+mod reach;
 mod zfs;
 
 use crate::project::{Project, Ran};
