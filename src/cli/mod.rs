@@ -2,7 +2,9 @@
 
 mod args;
 mod doctor;
+mod machine;
 mod session;
+mod test;
 mod up;
 
 use crate::error::{Error, Kind, Result};
@@ -68,6 +70,10 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: &(dyn Fn(Event) + Sync)) -> 
     let style = Style::new(cli.global.color, std::io::stdout().is_terminal());
     match &cli.command {
         Command::Up(up) => return up::run(&session, up),
+        Command::Test(asked) => {
+            let (json, verbose, jobs) = (cli.global.json, cli.global.verbose, cli.global.jobs);
+            return test::run(&session, asked, &test::Shown { json, verbose, style: &style, jobs });
+        }
         Command::Build { stages, install } => build_stages(&session, stages, *install, cli.global.json)?,
         Command::Graph => {
             let graph = if cli.global.verbose { session.whole_graph()? } else { session.project_graph()? };

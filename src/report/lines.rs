@@ -33,6 +33,17 @@ pub(super) fn line(event: &Event, verbosity: Verbosity, style: &Style) -> Option
         }
         Event::Ready { milliseconds } => (Verbose, verb("Ready", &format!("after {milliseconds} ms"))),
         Event::Kernel { line } => (Quiet, Some(style.dim(line))),
+        Event::GroupStarted { group, tests } => (Normal, verb("Testing", &format!("{group} ({tests} tests)"))),
+        Event::TestEnded { group, test, verdict } => (Verbose, verb(verdict, &format!("{group} {test}"))),
+        Event::GroupEnded { group, unexpected: 0, cached: true, .. } => (Normal, verb("Cached", group)),
+        Event::GroupEnded { group, tests, unexpected: 0, took, .. } => {
+            (Normal, verb("Passed", &format!("{group} {tests} tests in {}", duration(*took))))
+        }
+        Event::GroupEnded { group, tests, unexpected, took, cached } => {
+            let when = if *cached { "from the cache".to_owned() } else { format!("in {}", duration(*took)) };
+            let text = format!("{group} {unexpected} of {tests} tests {when}");
+            (Quiet, Some(format!("{} {text}", style.bad(&format!("{:>12}", "Failed")))))
+        }
         Event::Ended { how, run } => {
             (Quiet, Some(format!("{} {how} ({run})", style.warn(&format!("{:>12}", "Ended")))))
         }

@@ -1,0 +1,145 @@
+//! The machine of a project: builds the image and describes the guest that boots it. The same for every command that boots one.
+//!
+//! Knows nothing of what is run in it.
+
+use super::session::Session;
+use super::{IMAGE, doctor};
+use crate::boot::{self, Machine, Options, Share};
+use crate::build::{self, Known};
+use crate::error::{Error, Result};
+use crate::graph::Graph;
+use crate::load::Profile;
+use quiz_cache::{Cache, Digest};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Folders that host and guest share, by tag: the guest mounts each at `/<tag>`.
+const SHARED: &str = "shared";
+const OUT: &str = "out";
+
+/// A machine that can be booted.
+pub(super) struct Built {
+    /// Without shares: they belong to a run.
+    pub machine: Machine,
+    /// Why it has no KVM, when there is a reason.
+    pub why_not_kvm: Option<String>,
+    /// The image's manifest.
+    pub image: Digest,
+}
+
+/// Builds the image and makes a machine of it. `terminal`: somebody sits there and looks. With `install` missing host tools are
+/// installed first.
+pub(super) fn build(session: &Session<'_>, install: bool, terminal: bool) -> Result<Built> {
+    let graph = Graph::bind(&session.project, [IMAGE])?;
+    let needed = || session.needed(&graph).map(|needed| build::with_tools(needed, boot::TOOLS));
+    if install {
+        doctor::install(&needed()?, session.events)?;
+    }
+    build::require(&needed()?)?;
+    let settings = &session.project.settings;
+    let memory = memory(settings.text("machine.memory"))?;
+    let profiles = &session.project.profiles;
+    if let Some(large) = profiles.iter().filter(|profile| profile.memory > memory).max_by_key(|p| p.memory) {
+        let (name, least) = (&large.name, large.memory);
+        return Err(Error::input(format!("machine.memory = {memory}M: the profile {name} needs {least}M"))
+            .hint(format!("-m {least}M, or machine.memory = \"{least}M\" in quiz.toml")));
+    }
+    let cpus = count("machine.cpus", settings.number("machine.cpus"))?;
+    let id = graph.find(IMAGE)?;
+    // qemu opens what the image is made of, so that has to lie there, too.
+    let known = session.build(&graph, &[id], true)?;
+    let [manifest] = &known[&id].outputs.values().collect::<Vec<_>>()[..] else {
+        return Err(Error::input(format!("the recipe {IMAGE} must have one output, the manifest")));
+    };
+    let image = boot::image::read(&session.cache.path(manifest))?;
+    let qemu = boot::qemu::find(image.arch)?;
+    let choice = boot::accel::choose(&qemu, Some(&session.kvm_verdicts()));
+    let object = |digest: &Digest| object(&session.cache, &known, digest);
+    // One `--append` may hold several words, as people paste them. The user's come last, and win.
+    let words = settings.list("machine.append").iter().flat_map(|words| words.split_whitespace().map(str::to_owned));
+    let batch = |profile: &Profile| if terminal { Vec::new() } else { profile.append_batch.clone() };
+    let by_profiles = profiles.iter().flat_map(|profile| [profile.append.clone(), batch(profile)].concat());
+    let machine = Machine {
+        arch: image.arch,
+        accel: choice.accel,
+        qemu,
+        memory,
+        cpus,
+        kernel: object(&image.kernel)?.join("vmlinux"),
+        layers: image.layers.iter().map(object).collect::<Result<_>>()?,
+        append: image.append.into_iter().chain(by_profiles).chain(words).collect(),
+        shares: Vec::new(),
+        pvpanic: true,
+        rng: true,
+        extra: settings.list("machine.qemu-args").iter().map(OsString::from).collect(),
+    };
+    Ok(Built { machine, why_not_kvm: choice.why_not_kvm, image: manifest.digest })
+}
+
+/// How a run of it is watched, by the settings.
+pub(super) fn options(session: &Session<'_>, timeout: Option<u64>, why_not_kvm: Option<String>) -> Options {
+    Options {
+        timeout: timeout.map(Duration::from_secs),
+        ready_within: Duration::from_secs(session.project.settings.number("machine.boot-timeout")),
+        verdicts: Some(session.kvm_verdicts()),
+        why_not_kvm,
+        ..Options::default()
+    }
+}
+
+/// Where the object of that digest lies: one of the outputs that were built.
+fn object(cache: &Cache, known: &Known, digest: &Digest) -> Result<PathBuf> {
+    let outputs = known.values().flat_map(|record| record.outputs.values());
+    let found = outputs.into_iter().find(|output| output.digest == *digest);
+    found.map(|output| cache.path(output)).ok_or_else(|| {
+        Error::build(format!("the image names {digest}, which none of its stages made"))
+            .hint("the script of the recipe `image` must write the digests it is given")
+    })
+}
+
+/// The folders that host and guest share. Of several machines none may write what another one reads.
+pub(super) fn shares(shared: &Path, out: &Path, shared_read_only: bool) -> Vec<Share> {
+    let share = |tag: &str, path: &Path, read_only| Share { tag: tag.to_owned(), path: path.to_owned(), read_only };
+    vec![share(SHARED, shared, shared_read_only), share(OUT, out, false)]
+}
+
+/// "512M", "4G" or a number of MiB, as MiB.
+fn memory(text: &str) -> Result<u32> {
+    let (number, factor) = match text.char_indices().last() {
+        Some((at, 'M' | 'm')) => (&text[..at], 1),
+        Some((at, 'G' | 'g')) => (&text[..at], 1024),
+        _ => (text, 1),
+    };
+    match number.parse::<u32>().ok().and_then(|number| number.checked_mul(factor)) {
+        Some(mib) if mib >= 64 => Ok(mib),
+        _ => Err(Error::input(format!("machine.memory = {text:?}: a size of 64M or more is wanted"))
+            .hint("write it as 512M or 4G")),
+    }
+}
+
+fn count(name: &str, number: u64) -> Result<u32> {
+    u32::try_from(number)
+        .ok()
+        .filter(|number| (1..=255).contains(number))
+        .ok_or_else(|| Error::input(format!("{name} = {number}: a number from 1 to 255 is wanted")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_has_units_and_a_least_size() {
+        assert_eq!([memory("512M").unwrap(), memory("4G").unwrap(), memory("256").unwrap()], [512, 4096, 256]);
+        for wrong in ["", "G", "0", "63M", "-1G", "1T", "99999999G"] {
+            assert!(memory(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_guest_has_a_processor() {
+        assert_eq!(count("machine.cpus", 1).unwrap(), 1);
+        assert!(count("machine.cpus", 0).is_err() && count("machine.cpus", 256).is_err());
+    }
+}
