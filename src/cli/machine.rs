@@ -8,7 +8,7 @@ use crate::boot::{self, Machine, Options, Share};
 use crate::build::{self, Known};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
-use crate::load::Profile;
+use crate::load::{Origin, Profile};
 use quiz_cache::{Cache, Digest};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -38,8 +38,12 @@ pub(super) fn build(session: &Session<'_>, install: bool, terminal: bool) -> Res
     }
     build::require(&needed()?)?;
     let settings = &session.project.settings;
-    let memory = memory(settings.text("machine.memory"))?;
     let profiles = &session.project.profiles;
+    let memory = memory(settings.text("machine.memory"))?;
+    // Only what somebody asked for can be too little.
+    let by_default = settings.get("machine.memory").is_some_and(|setting| setting.origin == Origin::Default);
+    let least = profiles.iter().map(|profile| profile.memory).max().unwrap_or(0);
+    let memory = if by_default { memory.max(least) } else { memory };
     if let Some(large) = profiles.iter().filter(|profile| profile.memory > memory).max_by_key(|p| p.memory) {
         let (name, least) = (&large.name, large.memory);
         return Err(Error::input(format!("machine.memory = {memory}M: the profile {name} needs {least}M"))

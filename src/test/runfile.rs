@@ -123,13 +123,13 @@ impl Section {
         self.options.get(name).map(String::as_str)
     }
 
-    /// A runfile of this group alone, whose results go to the folder `results` in the guest.
+    /// A runfile of this group alone, whose results go to the folder `results` in the guest. Its one tag is `quiz`.
     pub fn runfile(&self, results: &str) -> String {
         let mut text = format!("[DEFAULT]\noutputdir = {results}\nquiet = False\n\n[{}]\n", self.name);
         let tests: Vec<String> = self.tests.iter().map(|test| format!("'{test}'")).collect();
         // Writing to a String does not fail.
-        let _ = writeln!(text, "tests = [{}]", tests.join(", "));
-        for (name, value) in self.options.iter().filter(|(name, _)| !["outputdir", "quiet"].contains(&name.as_str())) {
+        let _ = writeln!(text, "tests = [{}]\ntags = ['quiz']", tests.join(", "));
+        for (name, value) in self.options.iter().filter(|(name, _)| !["outputdir", "quiet", "tags"].contains(&name.as_str())) {
             let _ = writeln!(text, "{name} = {}", value.replace('\n', "\n    "));
         }
         text
