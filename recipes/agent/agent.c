@@ -8,7 +8,6 @@
 #define _GNU_SOURCE
 #include "agent.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -24,88 +23,6 @@
 
 enum { FLAG_TTY = 1, FLAG_SHELL = 2 };
 enum { PIPE_SIZE = 1 << 20 };
-
-// ---------------------------------------------------------------------------------------------- hooks
-
-static const char *const default_env[] = {
-	"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-	"HOME=/root", "USER=root", "LOGNAME=root", "SHELL=/bin/sh", "LANG=C.UTF-8", "TERM=dumb",
-};
-
-// The kernel hands the words QUIZ_NAME=value of its command line to the first process as environment: the options of the
-// profiles, which their hooks are told.
-static char *options[64];
-
-static void keep_options(void)
-{
-	size_t count = 0;
-	for (char **entry = environ; *entry != NULL && count + 1 < sizeof options / sizeof *options; entry++)
-		if (strncmp(*entry, "QUIZ_", 5) == 0)
-			options[count++] = *entry;
-}
-
-static void set_default_env(void)
-{
-	clearenv();
-	for (size_t i = 0; i < sizeof default_env / sizeof *default_env; i++)
-		putenv((char *)default_env[i]);
-}
-
-// What this process blocks or ignores would be inherited.
-static void reset_signals(void)
-{
-	sigset_t none;
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	signal(SIGPIPE, SIG_DFL);
-}
-
-static int decode_status(int status)
-{
-	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-}
-
-static void run_hook(const char *path)
-{
-	pid_t pid = fork();
-	if (pid < 0)
-		fail("cannot fork: %s", strerror(errno));
-	if (pid == 0) {
-		reset_signals();
-		setsid();
-		int null = open("/dev/null", O_RDONLY);
-		dup2(null, 0);
-		execl(path, path, NULL);
-		execl("/bin/sh", "sh", path, NULL);
-		fprintf(stderr, "quiz: %s: %s\n", path, strerror(errno));
-		_exit(127);
-	}
-	int status;
-	for (pid_t got; (got = wait(&status)) != pid;)
-		if (got < 0 && errno != EINTR)
-			fail("cannot wait for %s: %s", path, strerror(errno));
-	if (decode_status(status) != 0)
-		fail("the hook %s failed with status %d", path, decode_status(status));
-}
-
-static int is_hook(const struct dirent *entry)
-{
-	return entry->d_name[0] != '.';
-}
-
-static void run_hooks(void)
-{
-	set_default_env();
-	for (char **option = options; *option != NULL; option++)
-		putenv(*option);
-	struct dirent **names;
-	int count = scandir("/.quiz/init.d", &names, is_hook, alphasort);
-	for (int i = 0; i < count; i++) {
-		char path[300];
-		snprintf(path, sizeof path, "/.quiz/init.d/%s", names[i]->d_name);
-		run_hook(path);
-	}
-}
 
 // ---------------------------------------------------------------------------------------------- the program
 
@@ -395,8 +312,8 @@ int main(void)
 	sigprocmask(SIG_BLOCK, &child, NULL);
 	signal(SIGPIPE, SIG_IGN);
 
-	keep_options();
 	make_root();
+	keep_options();
 	name_and_loopback();
 	open_ports();
 	uint8_t version[4];

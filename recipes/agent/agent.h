@@ -1,4 +1,5 @@
-// What the parts of the agent share: frames and ports (wire.c), the root (root.c), bytes (relay.c), the program (agent.c).
+// What the parts of the agent share: frames and ports (wire.c), the root (root.c), hooks
+// (hooks.c), bytes (relay.c), the program (agent.c).
 
 #ifndef QUIZ_AGENT_H
 #define QUIZ_AGENT_H
@@ -58,6 +59,17 @@ bool relay_move(struct relay *r);
 // Everything that the program has written when it ends goes out before EXIT.
 void relay_drain(struct relay *r);
 void close_fd(int *fd);
+
+// The environment that every program gets.
+void set_default_env(void);
+// What this process blocks or ignores would be inherited.
+void reset_signals(void);
+// An exit status as shells have it: 128 + n for signal n.
+int decode_status(int status);
+// The options of the profiles, from the kernel's command line.
+void keep_options(void);
+// Runs the profiles' hooks; does not return when one fails.
+void run_hooks(void);
 
 // Mounts: the layers, and what every root needs.
 void make_root(void);

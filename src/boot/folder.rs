@@ -5,6 +5,8 @@
 //! so what is old can be removed without asking anyone. Knows nothing of machines.
 
 use std::fs::{self, File, TryLockError};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -88,6 +90,14 @@ impl RunFolder {
     /// What qemu said.
     pub fn qemu_log(&self) -> PathBuf {
         self.path.join("qemu.log")
+    }
+
+    /// A socket of that name in the folder that listens. Reached by the open folder: a path may be longer than the 107 bytes
+    /// that a socket's address holds (unix(7)).
+    pub(super) fn listen(&self, name: &str) -> Result<UnixListener> {
+        let folder = File::open(&self.path).map_err(|e| cannot("open", &self.path, e))?;
+        let path = PathBuf::from(format!("/proc/self/fd/{}/{name}", folder.as_raw_fd()));
+        UnixListener::bind(path).map_err(|e| cannot("listen at", &self.path.join(name), e))
     }
 
     /// The qemu command, as a line for a shell.

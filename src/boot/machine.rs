@@ -55,6 +55,50 @@ pub struct Share {
     pub read_only: bool,
 }
 
+/// How a guest sees a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bus {
+    /// virtio-blk.
+    Virtio,
+    /// An NVMe controller of its own.
+    Nvme,
+    /// virtio-scsi.
+    Scsi,
+}
+
+/// How a disk lies in its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskFormat {
+    /// Byte for byte, sparse.
+    Raw,
+    /// qemu's own.
+    Qcow2,
+}
+
+/// A disk that the guest may write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    /// Its serial number in the guest, which finds it there whatever its bus calls it.
+    pub serial: String,
+    /// How the guest sees it.
+    pub bus: Bus,
+    /// Its file on the host.
+    pub path: PathBuf,
+    /// How it lies there.
+    pub format: DiskFormat,
+    /// In bytes.
+    pub size: u64,
+    /// The file stays when the machine is gone.
+    pub persistent: bool,
+}
+
+/// The guest's network: qemu's user-mode NAT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Net {
+    /// TCP ports of the host's loopback that lead into the guest: host's, guest's.
+    pub forward: Vec<(u16, u16)>,
+}
+
 /// The guest as data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
@@ -74,6 +118,12 @@ pub struct Machine {
     pub layers: Vec<PathBuf>,
     /// Words for the kernel's command line, after quiz's own, so that they win.
     pub append: Vec<String>,
+    /// Disks that it may write, after the layers.
+    pub disks: Vec<Disk>,
+    /// A network card.
+    pub net: Option<Net>,
+    /// Virtio-serial ports `quiz.<name>` that lead to sockets of these names in the run's folder.
+    pub channels: Vec<String>,
     /// Folders of the host.
     pub shares: Vec<Share>,
     /// A device by which the guest's kernel tells the host that it panicked.

@@ -6,6 +6,7 @@
 //! | [`image`] | the manifest that names kernel and layers |
 //! | [`accel`] | KVM or TCG |
 //! | [`folder`] | `.quiz/runs/<number>` |
+//! | [`disk`] | the files of the guest's disks |
 //! | [`qemu`] | the command line, a pure function of a machine |
 //! | `spawn` | sockets and the process |
 //! | [`wire`] | frames on the control port |
@@ -20,6 +21,7 @@
 
 pub mod accel;
 mod console;
+pub mod disk;
 mod flow;
 pub mod folder;
 pub mod image;
@@ -40,7 +42,7 @@ pub const TOOLS: &[(&str, &str)] =
     &[("qemu-system-x86_64", "qemu-system-x86"), ("/usr/share/qemu/qboot.rom", "qemu-system-data")];
 
 pub use folder::RunFolder;
-pub use machine::{Accel, Arch, Machine, Share};
+pub use machine::{Accel, Arch, Bus, Disk, DiskFormat, Machine, Net, Share};
 pub use outcome::{Outcome, State};
 pub use run::{Options, Streams, run};
 pub use signals::Stop;

@@ -8,6 +8,8 @@
 //!   19 KB of boot messages cost 25 ms under TCG, so a second, faster console is not worth its rules.
 //! - `-action panic=none`: pvpanic's event comes before the kernel has flushed its last messages, so qemu must go on;
 //!   the kernel then resets (`panic=-1`), which `-no-reboot` makes the end.
+//! - Disks are functions of PCI devices from slot 0x10 on, eight in each: a slot for each would leave room for a dozen.
+//! - A disk that is gone after the run need not reach the host's disk: `cache.no-flush`.
 //! - `no_timer_check`: on a busy host under TCG the kernel otherwise finds its timer broken and panics.
 
 use std::ffi::{OsStr, OsString};
@@ -15,11 +17,11 @@ use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use super::machine::{Accel, Arch, Machine};
+use super::machine::{Accel, Arch, Bus, Disk, DiskFormat, Machine};
 use crate::error::{Error, Result};
 
 /// Numbers of the sockets that qemu inherits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fds {
     /// qemu's own control channel.
     pub qmp: RawFd,
@@ -33,11 +35,16 @@ pub struct Fds {
     pub stdout: RawFd,
     /// Bytes of the program.
     pub stderr: RawFd,
+    /// Listening ones, for [`Machine::channels`].
+    pub channels: Vec<RawFd>,
 }
 
 impl Fds {
     /// Numbers to show when nothing runs.
-    pub const SHOWN: Self = Self { qmp: 3, console: 4, control: 5, stdin: 6, stdout: 7, stderr: 8 };
+    pub fn shown(machine: &Machine) -> Self {
+        let channels = (9..).take(machine.channels.len()).collect();
+        Self { qmp: 3, console: 4, control: 5, stdin: 6, stdout: 7, stderr: 8, channels }
+    }
 }
 
 /// Finds the qemu for `arch` in `$PATH`.
@@ -71,6 +78,10 @@ pub fn command(machine: &Machine, fds: &Fds) -> Vec<OsString> {
     for (name, fd) in [("control", fds.control), ("stdin", fds.stdin), ("stdout", fds.stdout), ("stderr", fds.stderr)] {
         add(&["-chardev", &socket(name, fd), "-device", &format!("virtserialport,chardev={name},name=quiz.{name}")]);
     }
+    for (name, fd) in machine.channels.iter().zip(&fds.channels) {
+        let chardev = format!("{},server=on,wait=off", socket(name, *fd));
+        add(&["-chardev", &chardev, "-device", &format!("virtserialport,chardev={name},name=quiz.{name}")]);
+    }
     if machine.pvpanic {
         add(&["-device", "pvpanic-pci"]);
     }
@@ -81,6 +92,13 @@ pub fn command(machine: &Machine, fds: &Fds) -> Vec<OsString> {
         let options = format!("driver=raw,node-name=layer{number},read-only=on,file.driver=file,file.filename=");
         command.extend(["-blockdev".into(), with_path(&options, layer, "")]);
         command.extend(["-device".into(), format!("virtio-blk-pci,drive=layer{number}").into()]);
+    }
+    disks(machine, &mut command);
+    if let Some(net) = &machine.net {
+        let forwards: String =
+            net.forward.iter().map(|(host, guest)| format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}")).collect();
+        command.extend(["-netdev".into(), format!("user,id=net0{forwards}").into()]);
+        command.extend(["-device".into(), "virtio-net-pci,netdev=net0,romfile=".into()]);
     }
     for (number, share) in machine.shares.iter().enumerate() {
         let read_only = if share.read_only { ",readonly=on" } else { "" };
@@ -93,6 +111,32 @@ pub fn command(machine: &Machine, fds: &Fds) -> Vec<OsString> {
     command.extend(["-append".into(), kernel_words(machine).join(" ").into()]);
     command.extend(machine.extra.iter().cloned());
     command
+}
+
+fn disks(machine: &Machine, command: &mut Vec<OsString>) {
+    if machine.disks.iter().any(|disk| disk.bus == Bus::Scsi) {
+        command.extend(["-device".into(), "virtio-scsi-pci,id=scsi".into()]);
+    }
+    for (number, disk) in machine.disks.iter().enumerate() {
+        let Disk { serial, bus, path, format, size: _, persistent } = disk;
+        let format = match format {
+            DiskFormat::Raw => "raw",
+            DiskFormat::Qcow2 => "qcow2",
+        };
+        let flush = if *persistent { "" } else { ",cache.no-flush=on" };
+        let options = format!(
+            "driver={format},node-name=disk{number},discard=unmap{flush},file.driver=file,file.discard=unmap,file.filename="
+        );
+        command.extend(["-blockdev".into(), with_path(&options, path, "")]);
+        let more = if number % 8 == 0 { ",multifunction=on" } else { "" };
+        let place = format!("addr={:#x}.{}{more}", 0x10 + number / 8, number % 8);
+        let device = match bus {
+            Bus::Virtio => format!("virtio-blk-pci,drive=disk{number},serial={serial},{place}"),
+            Bus::Nvme => format!("nvme,drive=disk{number},serial={serial},{place}"),
+            Bus::Scsi => format!("scsi-hd,bus=scsi.0,drive=disk{number},serial={serial}"),
+        };
+        command.extend(["-device".into(), device.into()]);
+    }
 }
 
 fn kernel_words(machine: &Machine) -> Vec<String> {
@@ -151,7 +195,7 @@ fn quoted(word: &OsStr) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::machine::Share;
+    use super::super::machine::{Net, Share};
     use super::*;
 
     pub(in super::super) fn machine(accel: Accel) -> Machine {
@@ -164,6 +208,9 @@ pub(super) mod tests {
             kernel: "/c/kernel/vmlinux".into(),
             layers: vec!["/c/work".into(), "/c/a,b".into()],
             append: vec!["loglevel=8".into()],
+            disks: vec![],
+            net: None,
+            channels: vec![],
             shares: vec![
                 Share { tag: "shared".into(), path: "/w/.quiz/shared".into(), read_only: false },
                 Share { tag: "src".into(), path: "/w".into(), read_only: true },
@@ -217,20 +264,47 @@ panic=-1 loglevel=8' \\
 
     #[test]
     fn the_command_under_tcg() {
-        assert_eq!(shell_line(&command(&machine(Accel::Tcg), &Fds::SHOWN)), TCG);
+        assert_eq!(shell_line(&command(&machine(Accel::Tcg), &Fds::shown(&machine(Accel::Tcg)))), TCG);
     }
 
     #[test]
     fn kvm_changes_the_accelerator_and_the_processor_only() {
         let wanted = TCG.replace("-accel tcg", "-accel kvm").replace("-cpu max", "-cpu host");
-        assert_eq!(shell_line(&command(&machine(Accel::Kvm), &Fds::SHOWN)), wanted);
+        assert_eq!(shell_line(&command(&machine(Accel::Kvm), &Fds::shown(&machine(Accel::Tcg)))), wanted);
     }
 
     #[test]
     fn devices_can_be_left_out() {
         let small = Machine { pvpanic: false, rng: false, shares: vec![], extra: vec![], ..machine(Accel::Tcg) };
-        let line = shell_line(&command(&small, &Fds::SHOWN));
+        let line = shell_line(&command(&small, &Fds::shown(&small)));
         assert!(!["pvpanic-pci", "rng", "9p"].iter().any(|word| line.contains(word)), "{line}");
+    }
+
+    #[test]
+    fn disks_a_network_and_channels_are_added_to_the_rest() {
+        let disk = |n: usize, bus, format, persistent| {
+            let (serial, path) = (format!("q{n}"), PathBuf::from(format!("/d/{n}")));
+            Disk { serial, bus, path, format, size: 1 << 30, persistent }
+        };
+        let mut disks = vec![disk(0, Bus::Virtio, DiskFormat::Raw, true), disk(1, Bus::Nvme, DiskFormat::Qcow2, false)];
+        disks.push(disk(2, Bus::Scsi, DiskFormat::Raw, false));
+        disks.extend((3..9).map(|n| disk(n, Bus::Virtio, DiskFormat::Raw, false)));
+        let net = Some(Net { forward: vec![(2222, 22)] });
+        let full = Machine { disks, net, channels: vec!["ssh.0".into()], ..machine(Accel::Tcg) };
+        let line = shell_line(&command(&full, &Fds::shown(&full)));
+        for part in [
+            "driver=raw,node-name=disk0,discard=unmap,file.driver=file,file.discard=unmap,file.filename=/d/0 \\\n  \
+             -device virtio-blk-pci,drive=disk0,serial=q0,addr=0x10.0,multifunction=on \\",
+            "driver=qcow2,node-name=disk1,discard=unmap,cache.no-flush=on,file.driver=file",
+            "-device nvme,drive=disk1,serial=q1,addr=0x10.1 \\",
+            "-device virtio-scsi-pci,id=scsi \\",
+            "-device scsi-hd,bus=scsi.0,drive=disk2,serial=q2 \\",
+            "-device virtio-blk-pci,drive=disk8,serial=q8,addr=0x11.0,multifunction=on \\",
+            "-netdev user,id=net0,hostfwd=tcp:127.0.0.1:2222-:22 \\",
+            "-chardev socket,id=ssh.0,fd=9,server=on,wait=off \\\n  -device virtserialport,chardev=ssh.0,name=quiz.ssh.0 \\",
+        ] {
+            assert!(line.contains(part), "no `{part}` in {line}");
+        }
     }
 
     #[test]

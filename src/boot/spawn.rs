@@ -80,6 +80,7 @@ pub(super) fn spawn(machine: &Machine, folder: &RunFolder) -> Result<(Qemu, Wire
     let (ours, theirs): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
     ours.iter().try_for_each(|socket| socket.set_nonblocking(true)).map_err(failed)?;
     let number = |port: Port| theirs[port as usize].as_raw_fd();
+    let channels = machine.channels.iter().map(|name| folder.listen(name)).collect::<Result<Vec<_>>>()?;
     let fds = Fds {
         qmp: number(Port::Qmp),
         console: number(Port::Console),
@@ -87,6 +88,7 @@ pub(super) fn spawn(machine: &Machine, folder: &RunFolder) -> Result<(Qemu, Wire
         stdin: number(Port::Stdin),
         stdout: number(Port::Stdout),
         stderr: number(Port::Stderr),
+        channels: channels.iter().map(AsRawFd::as_raw_fd).collect(),
     };
     let words = command(machine, &fds);
     fs::write(folder.command(), shell_line(&words) + "\n").map_err(|e| cannot("write", &folder.command(), e))?;
@@ -96,7 +98,7 @@ pub(super) fn spawn(machine: &Machine, folder: &RunFolder) -> Result<(Qemu, Wire
     let mut process = Command::new(&words[0]);
     // A group of its own: Ctrl-C on the terminal is for quiz to decide about.
     process.args(&words[1..]).stdin(Stdio::null()).stdout(log).stderr(again).process_group(0);
-    inherit(&mut process, theirs.iter().map(AsRawFd::as_raw_fd).collect());
+    inherit(&mut process, theirs.iter().map(AsRawFd::as_raw_fd).chain(fds.channels).collect());
     let child = process.spawn().map_err(|e| cannot("start", &machine.qemu, e))?;
     let mut ours = ours.into_iter();
     Ok((Qemu(child), Wires(std::array::from_fn(|_| ours.next()))))

@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use std::path::PathBuf;
 
 /// What the ZFS Test Suite runs in.
-const SUITE_PROFILES: &[&str] = &["zfs", "ztest"];
+const SUITE_PROFILES: &[&str] = &["zfs", "blockdev:count=3,size=4G", "ztest"];
 
 /// Build a Linux kernel and a root file system as cached stages, and boot the result in qemu.
 #[derive(Debug, Clone, Parser)]
@@ -266,7 +266,10 @@ mod tests {
             let flag = flags.into_iter().find(|flag| flag.key == "profiles");
             flag.map(|flag| flag.value.to_string())
         };
-        assert_eq!(profiles(&["-T", "atime", "-p", "debug"]).unwrap(), r#"["zfs", "ztest", "debug"]"#);
+        assert_eq!(
+            profiles(&["-T", "atime", "-p", "debug"]).unwrap(),
+            r#"["zfs", "blockdev:count=3,size=4G", "ztest", "debug"]"#
+        );
         assert_eq!(profiles(&["--each", "file"]), None);
         assert!(Cli::try_parse_from(["quiz", "test", "--each", "file", "-t", "x"]).is_err());
     }

@@ -1,14 +1,14 @@
-//! The machine of a project: builds the image and describes the guest that boots it. The same for every command that boots one.
+//! The machine that a project asks for: its image, built, with the devices of the profiles that are on.
 //!
-//! Knows nothing of what is run in it.
+//! Runs nothing in it.
 
 use super::session::Session;
 use super::{IMAGE, doctor};
-use crate::boot::{self, Machine, Options, Share};
+use crate::boot::{self, Disk, Machine, Net, Options, Share};
 use crate::build::{self, Known};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
-use crate::load::{Origin, Profile};
+use crate::load::{Bus, Device, DiskFormat, Origin, PROJECT_FOLDER, Profile, Project};
 use quiz_cache::{Cache, Digest};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -18,9 +18,12 @@ use std::time::Duration;
 const SHARED: &str = "shared";
 const OUT: &str = "out";
 
+/// PCI has room for so many beside the rest.
+const MOST_DISKS: usize = 64;
+
 /// A machine that can be booted.
 pub(super) struct Built {
-    /// Without shares: they belong to a run.
+    /// Without what belongs to one run: shares and disks.
     pub machine: Machine,
     /// Why it has no KVM, when there is a reason.
     pub why_not_kvm: Option<String>,
@@ -30,9 +33,13 @@ pub(super) struct Built {
 
 /// Builds the image and makes a machine of it. `terminal`: somebody sits there and looks. With `install` missing host tools are
 /// installed first.
+///
+/// # Errors
+/// What was asked for is wrong, or a stage failed.
 pub(super) fn build(session: &Session<'_>, install: bool, terminal: bool) -> Result<Built> {
     let graph = Graph::bind(&session.project, [IMAGE])?;
-    let needed = || session.needed(&graph).map(|needed| build::with_tools(needed, boot::TOOLS));
+    let tools: Vec<_> = boot::TOOLS.iter().copied().chain(disk_tool(&session.project)).collect();
+    let needed = || session.needed(&graph).map(|needed| build::with_tools(needed, &tools));
     if install {
         doctor::install(&needed()?, session.events)?;
     }
@@ -73,6 +80,9 @@ pub(super) fn build(session: &Session<'_>, install: bool, terminal: bool) -> Res
         kernel: object(&image.kernel)?.join("vmlinux"),
         layers: image.layers.iter().map(object).collect::<Result<_>>()?,
         append: image.append.into_iter().chain(by_profiles).chain(words).collect(),
+        disks: Vec::new(),
+        net: net(profiles)?,
+        channels: channels(profiles),
         shares: Vec::new(),
         pvpanic: true,
         rng: true,
@@ -92,6 +102,83 @@ pub(super) fn options(session: &Session<'_>, timeout: Option<u64>, why_not_kvm: 
     }
 }
 
+/// The folders that host and guest share. Of several machines none may write what another one reads.
+pub(super) fn shares(shared: &Path, out: &Path, shared_read_only: bool) -> Vec<Share> {
+    let share = |tag: &str, path: &Path, read_only| Share { tag: tag.to_owned(), path: path.to_owned(), read_only };
+    vec![share(SHARED, shared, shared_read_only), share(OUT, out, false)]
+}
+
+/// The disks of the machine that runs in the folder `run`: those that are gone afterwards lie there, the others in `.quiz/disks`.
+///
+/// # Errors
+/// There are more than a machine can have.
+pub(super) fn disks(project: &Project, run: &Path) -> Result<Vec<Disk>> {
+    let kept = project.dir.join(PROJECT_FOLDER).join("disks");
+    let mut disks = Vec::new();
+    for profile in &project.profiles {
+        for device in &profile.devices {
+            let Device::Disk { bus, name, count, size, persistent, format } = device else { continue };
+            let count = usize::try_from(*count).unwrap_or(usize::MAX);
+            if count.saturating_add(disks.len()) > MOST_DISKS {
+                return Err(Error::input(format!("the profile {} asks for {count} disks", profile.name))
+                    .hint(format!("a machine has {MOST_DISKS} at most")));
+            }
+            let (format, ending) = match format {
+                DiskFormat::Raw => (boot::DiskFormat::Raw, "raw"),
+                DiskFormat::Qcow2 => (boot::DiskFormat::Qcow2, "qcow2"),
+            };
+            let bus = match bus {
+                Bus::Virtio => boot::Bus::Virtio,
+                Bus::Nvme => boot::Bus::Nvme,
+                Bus::Scsi => boot::Bus::Scsi,
+            };
+            let folder = if *persistent { kept.clone() } else { run.join("disks") };
+            disks.extend((0..count).map(|n| {
+                let serial = format!("{name}{n}");
+                let path = folder.join(format!("{serial}.{ending}"));
+                // Devices count in sectors.
+                Disk { serial, bus, path, format, size: size.next_multiple_of(512), persistent: *persistent }
+            }));
+        }
+    }
+    Ok(disks)
+}
+
+/// What some disk's format needs of the host.
+fn disk_tool(project: &Project) -> Option<(&'static str, &'static str)> {
+    let mut devices = project.profiles.iter().flat_map(|profile| &profile.devices);
+    let is_qcow2 = |device: &Device| matches!(device, Device::Disk { format: DiskFormat::Qcow2, .. });
+    devices.any(is_qcow2).then_some(boot::disk::QEMU_IMG)
+}
+
+fn net(profiles: &[Profile]) -> Result<Option<Net>> {
+    let mut net = None;
+    for profile in profiles {
+        for device in &profile.devices {
+            let Device::Net { forward } = device else { continue };
+            let net = net.get_or_insert(Net { forward: Vec::new() });
+            for pair in forward.split('+').filter(|pair| !pair.is_empty()) {
+                let ports =
+                    pair.split_once(':').and_then(|(host, guest)| Some((host.parse().ok()?, guest.parse().ok()?)));
+                net.forward.push(ports.ok_or_else(|| {
+                    Error::input(format!("{}: {pair:?} is no pair of ports", profile.name))
+                        .hint("write it as HOST:GUEST, several with + between: forward=2222:22+8080:80")
+                })?);
+            }
+        }
+    }
+    Ok(net)
+}
+
+fn channels(profiles: &[Profile]) -> Vec<String> {
+    let devices = profiles.iter().flat_map(|profile| &profile.devices);
+    let named = devices.filter_map(|device| match device {
+        Device::Channel { name, count } => Some((0..*count).map(move |n| format!("{name}.{n}"))),
+        _ => None,
+    });
+    named.flatten().collect()
+}
+
 /// Where the object of that digest lies: one of the outputs that were built.
 fn object(cache: &Cache, known: &Known, digest: &Digest) -> Result<PathBuf> {
     let outputs = known.values().flat_map(|record| record.outputs.values());
@@ -100,12 +187,6 @@ fn object(cache: &Cache, known: &Known, digest: &Digest) -> Result<PathBuf> {
         Error::build(format!("the image names {digest}, which none of its stages made"))
             .hint("the script of the recipe `image` must write the digests it is given")
     })
-}
-
-/// The folders that host and guest share. Of several machines none may write what another one reads.
-pub(super) fn shares(shared: &Path, out: &Path, shared_read_only: bool) -> Vec<Share> {
-    let share = |tag: &str, path: &Path, read_only| Share { tag: tag.to_owned(), path: path.to_owned(), read_only };
-    vec![share(SHARED, shared, shared_read_only), share(OUT, out, false)]
 }
 
 /// "512M", "4G" or a number of MiB, as MiB.

@@ -51,7 +51,8 @@ pub(super) fn run(session: &Session<'_>, asked: &Test, shown: &Shown<'_>) -> Res
     if groups.is_empty() {
         return Ok(0);
     }
-    let built = machine::build(session, asked.guest.install, false)?;
+    let mut built = machine::build(session, asked.guest.install, false)?;
+    built.machine.disks = machine::disks(&session.project, Path::new(""))?;
     let folder = RunFolder::create(&session.project.dir.join(PROJECT_FOLDER))?;
     let results = test::schedule::run(&Plan {
         groups: &groups,

@@ -49,13 +49,16 @@ fn boot(session: &Session<'_>, up: &Up, built: Built) -> Result<Option<Outcome>>
     let own = session.project.dir.join(PROJECT_FOLDER);
     if up.dry_run {
         machine.shares = machine::shares(&own.join("shared"), &own.join("runs/N/out"), false);
-        let command = boot::qemu::command(&machine, &boot::qemu::Fds::SHOWN);
+        machine.disks = machine::disks(&session.project, &own.join("runs/N"))?;
+        let command = boot::qemu::command(&machine, &boot::qemu::Fds::shown(&machine));
         report::result(&format!("{}\n", boot::qemu::shell_line(&command)))?;
         return Ok(None);
     }
     let folder = RunFolder::create(&own)?;
     machine.shares = machine::shares(folder.shared(), &folder.out(), false);
-    let request = request(up, &machine);
+    machine.disks = machine::disks(&session.project, folder.path())?;
+    let _disks = boot::disk::take(&machine.disks, &folder)?;
+    let request = request(session, up, &machine);
     let options = Options {
         // On a terminal the kernel's words come among the program's: print debugging is why people use this.
         kmsg: up.kmsg || request.tty.is_some(),
@@ -68,7 +71,7 @@ fn boot(session: &Session<'_>, up: &Up, built: Built) -> Result<Option<Outcome>>
     Ok(Some(outcome))
 }
 
-fn request(up: &Up, machine: &Machine) -> Request {
+fn request(session: &Session<'_>, up: &Up, machine: &Machine) -> Request {
     let passed = ["TERM", "COLORTERM", "LANG"].into_iter().filter_map(|name| {
         let value = std::env::var_os(name)?;
         let mut pair = OsString::from(format!("{name}="));
@@ -76,8 +79,11 @@ fn request(up: &Up, machine: &Machine) -> Request {
         Some(pair)
     });
     let tty = boot::terminal_size();
+    // What a later profile brings stands around what an earlier one brought.
+    let wraps = session.project.profiles.iter().rev().filter_map(|profile| profile.wrap.as_ref());
+    let wraps = wraps.filter(|_| tty.is_some());
     Request {
-        program: up.program.iter().map(OsString::from).collect(),
+        program: wraps.chain(&up.program).map(OsString::from).collect(),
         // Only a terminal's own words: what else is set on the host means nothing in the guest.
         env: if tty.is_some() { passed.collect() } else { Vec::new() },
         dir: OsString::from("/root"),

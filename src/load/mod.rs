@@ -10,7 +10,7 @@ mod recipe;
 mod settings;
 
 pub use document::nearest;
-pub use profile::Profile;
+pub use profile::{Bus, Device, DiskFormat, Profile, ProfileOption};
 pub use recipe::{Incremental, Input, InputFrom, OptionSpec, OutputKind, Recipe};
 pub use settings::{FlagValue, Origin, SCHEMA, Setting, Settings, Value};
 
@@ -62,6 +62,14 @@ impl Project {
         };
         let profiles = profile::load_active(&own.join("profiles"), settings.list("profiles"), &is_inside)?;
         Ok(Self { dir, config_dir, cache_dir, settings, recipes, profiles })
+    }
+
+    /// Every profile there is, as it is when it is named alone; sorted by name.
+    ///
+    /// # Errors
+    /// One of the project's own cannot be read.
+    pub fn all_profiles(&self) -> Result<Vec<Profile>> {
+        profile::load_all(&self.dir.join(PROJECT_FOLDER).join("profiles"))
     }
 
     /// The value an option of a recipe has in this project: the setting it is bound to, else `[recipe.NAME] option`,

@@ -1,10 +1,17 @@
 //! Profiles: add-ons to the guest. Reads `profile.toml`, `init` and `files/`.
 
+mod active;
+mod devices;
 mod options;
+
+pub use devices::{Bus, Device, DiskFormat};
+pub use options::ProfileOption;
 
 use super::folder::{self, Folder};
 use super::{document, embedded};
 use crate::error::{Error, Result};
+use active::Relations;
+use devices::DeviceField;
 use options::OptionField;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -36,6 +43,16 @@ pub struct Profile {
     pub append_batch: Vec<String>,
     /// The guest needs so much memory, in MiB.
     pub memory: u32,
+    /// Others that have to be on, too, and come first; `a|b`: one of these.
+    pub needs: Vec<String>,
+    /// Others that must not be on.
+    pub conflicts: Vec<String>,
+    /// What can be written behind its name, and what it is now.
+    pub options: BTreeMap<String, ProfileOption>,
+    /// What it adds to the machine.
+    pub devices: Vec<Device>,
+    /// On a terminal the guest's program is started by this program of the guest, which gets it as arguments.
+    pub wrap: Option<String>,
     /// `init` (run in the guest before the program) and what lies under `files/`: path, contents, executable.
     pub files: Vec<(String, Vec<u8>, bool)>,
 }
@@ -61,7 +78,14 @@ struct ProfileFile {
     /// On by itself where quiz runs in a worktree that this source stage takes.
     on_in: Option<String>,
     #[serde(default)]
+    needs: Vec<String>,
+    #[serde(default)]
+    conflicts: Vec<String>,
+    #[serde(default)]
     options: BTreeMap<String, OptionField>,
+    #[serde(default)]
+    devices: Vec<DeviceField>,
+    wrap: Option<String>,
 }
 
 impl Profile {
@@ -75,38 +99,31 @@ impl Profile {
     }
 }
 
-/// The base profile, those that `is_inside` turns on, and those named (`name:option=value,…`), in that order; a profile under
-/// `own` takes the place of a built-in one. `is_inside` says whether quiz runs in a worktree that a source stage takes.
+/// The base profile, those that `is_inside` turns on, those named (`name:option=value,…`), and what these need, in the order in
+/// which they come into the guest; a profile under `own` takes the place of a built-in one. `is_inside` says whether quiz runs
+/// in a worktree that a source stage takes.
 pub(super) fn load_active(own: &Path, names: &[String], is_inside: &dyn Fn(&str) -> bool) -> Result<Vec<Profile>> {
-    let mut all = BTreeMap::new();
-    for folder in embedded::profiles().into_iter().chain(folder::on_disk(own)?) {
-        all.insert(folder.name.clone(), read(folder)?);
-    }
+    let all = read_all(own)?;
     let by_place = all.iter().filter(|(_, (file, _))| file.on_in.as_deref().is_some_and(is_inside));
-    let mut wanted: Vec<String> = vec![BASE.to_owned()];
-    wanted.extend(by_place.map(|(name, _)| name.clone()));
-    // Named again, with other options: the last one counts.
-    for text in names {
-        let same = |other: &String| options::split(other).0 == options::split(text).0;
-        match wanted.iter().position(same) {
-            Some(at) => wanted[at].clone_from(text),
-            None => wanted.push(text.clone()),
-        }
-    }
-    let mut active = Vec::new();
-    for text in &wanted {
-        let (name, given) = options::split(text);
-        let Some((file, folder)) = all.remove(name) else {
-            let error = Error::input(format!("there is no profile `{name}`"));
-            let near = document::nearest(name, all.keys().map(String::as_str));
-            return Err(match near {
-                Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error.hint(format!("a profile of your own goes into {}", own.join(name).display())),
-            });
-        };
-        active.push(profile(file, folder, &given)?);
-    }
-    Ok(active)
+    let mut asked = vec![BASE];
+    asked.extend(by_place.map(|(name, _)| name.as_str()));
+    asked.extend(names.iter().map(String::as_str));
+    let relations = all.iter().map(|(name, (file, _))| {
+        let relations = Relations { needs: &file.needs, conflicts: &file.conflicts };
+        (name.as_str(), relations)
+    });
+    let on = active::choose(&relations.collect(), &asked, own)?;
+    on.into_iter().map(|(name, text)| profile(&all[name], &options::split(text).1)).collect()
+}
+
+/// Every profile there is, as it is when it is named alone; sorted by name.
+pub(super) fn load_all(own: &Path) -> Result<Vec<Profile>> {
+    read_all(own)?.values().map(|read| profile(read, &[])).collect()
+}
+
+fn read_all(own: &Path) -> Result<BTreeMap<String, (ProfileFile, Folder)>> {
+    let folders = embedded::profiles().into_iter().chain(folder::on_disk(own)?);
+    folders.map(|folder| Ok((folder.name.clone(), read(folder)?))).collect()
 }
 
 fn read(mut folder: Folder) -> Result<(ProfileFile, Folder)> {
@@ -126,21 +143,28 @@ fn read(mut folder: Folder) -> Result<(ProfileFile, Folder)> {
     Ok((file, folder))
 }
 
-fn profile(file: ProfileFile, folder: Folder, given: &[(&str, &str)]) -> Result<Profile> {
-    let mut append = file.append;
-    append.extend(options::words(&folder.name, &file.options, given)?);
+fn profile((file, folder): &(ProfileFile, Folder), given: &[(&str, Option<&str>)]) -> Result<Profile> {
+    let path = folder.path.join("profile.toml");
+    let options = options::read(&folder.name, &file.options, given)?;
+    let mut append = file.append.clone();
+    append.extend(options::words(&folder.name, &options));
     Ok(Profile {
-        path: folder.path.join("profile.toml"),
-        name: folder.name,
-        about: file.about,
-        packages: file.packages,
-        kernel: file.kernel,
-        modules: file.modules,
-        layers: file.layers,
+        devices: file.devices.iter().map(|device| device.read(&options, &path)).collect::<Result<_>>()?,
+        path,
+        name: folder.name.clone(),
+        about: file.about.clone(),
+        packages: file.packages.clone(),
+        kernel: file.kernel.clone(),
+        modules: file.modules.clone(),
+        layers: file.layers.clone(),
         append,
-        append_batch: file.append_batch,
+        append_batch: file.append_batch.clone(),
         memory: file.memory,
-        files: folder.files,
+        needs: file.needs.clone(),
+        conflicts: file.conflicts.clone(),
+        options,
+        wrap: file.wrap.clone(),
+        files: folder.files.clone(),
     })
 }
 
@@ -173,19 +197,40 @@ mod tests {
             let active = load_active(dir.path(), names, &|recipe| inside && recipe == "my-source").unwrap();
             active.into_iter().skip(1).map(|p| (p.name, p.append)).collect::<Vec<_>>()
         };
-        let mine = |n: u32| [("mine".to_owned(), vec!["a=1".to_owned(), format!("QUIZ_MINE_N={n}")])];
+        let mine = |n: u32| [("mine".to_owned(), vec!["a=1".to_owned(), format!("quiz.mine.n={n}")])];
         assert_eq!(active(&[], false), []);
         assert_eq!(active(&[], true), mine(1));
         assert_eq!(active(&["mine:n=2".to_owned()], true), mine(2));
     }
 
     #[test]
-    fn an_unknown_profile_names_the_nearest() {
+    fn devices_are_what_the_options_say() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("blockdev")).unwrap();
-        std::fs::write(dir.path().join("blockdev/profile.toml"), "about = \"x\"\n").unwrap();
-        let error = load_active(dir.path(), &["blokdev".to_owned()], &|_| false).unwrap_err();
-        assert_eq!(error.hints(), ["did you mean `blockdev`?"]);
+        std::fs::create_dir(dir.path().join("mine")).unwrap();
+        let text = |size: &str| {
+            format!(
+                "about = \"x\"\n[options]\nn = {{ type = \"int\", default = 1, about = \"x\" }}\n[[devices]]\n\
+                 type = \"disk\"\nbus = \"nvme\"\nname = \"d\"\ncount = \"$n\"\nsize = {size}\npersistent = false\n\
+                 format = \"raw\"\n"
+            )
+        };
+        let file = dir.path().join("mine/profile.toml");
+        let devices = |name: &str| {
+            load_active(dir.path(), &[name.to_owned()], &|_| false).map(|mut active| active.remove(1).devices)
+        };
+        std::fs::write(&file, text("1048576")).unwrap();
+        let disks = Device::Disk {
+            bus: Bus::Nvme,
+            name: "d".to_owned(),
+            count: 3,
+            size: 1 << 20,
+            persistent: false,
+            format: DiskFormat::Raw,
+        };
+        assert_eq!(devices("mine:n=3").unwrap(), [disks]);
+        std::fs::write(&file, text("\"$m\"")).unwrap();
+        let error = devices("mine").unwrap_err().to_string();
+        assert!(error.ends_with("mine/profile.toml: a device names the option `m`, which is not there"), "{error}");
     }
 
     #[test]

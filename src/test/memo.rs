@@ -10,13 +10,13 @@
 //! | the time limit | not at all: who reached it is not remembered |
 //! | the run's folder, which of several machines it was | not at all |
 //!
-//! With the user's own arguments for qemu nothing is remembered: they can name anything.
+//! Nothing is remembered when more can have a part in it: with the user's own arguments for qemu, a network, or disks that stay.
 
 use quiz_cache::{Cache, Digest, Key, KeyEncoder};
 
 use super::group::{Ended, Group};
-use crate::boot::Machine;
 use crate::boot::wire::PROTOCOL;
+use crate::boot::{Disk, Machine};
 use crate::error::{Error, Result};
 
 const NAME: &str = "test result";
@@ -33,16 +33,33 @@ pub struct Seen {
 /// The key of what `group` comes to in `machine`; nothing when that depends on more than can be told.
 pub(super) fn key(machine: &Machine, group: &Group, seen: &Seen) -> Option<Key> {
     // All fields by name: a new one must be thought of here.
-    let Machine { arch, accel, qemu, memory, cpus, kernel: _, layers: _, append, shares: _, pvpanic, rng, extra } =
-        machine;
-    if !extra.is_empty() {
+    let Machine {
+        arch,
+        accel,
+        qemu,
+        memory,
+        cpus,
+        kernel: _,
+        layers: _,
+        append,
+        shares: _,
+        pvpanic,
+        rng,
+        extra,
+        disks,
+        net,
+        channels,
+    } = machine;
+    if !extra.is_empty() || net.is_some() || disks.iter().any(|disk| disk.persistent) {
         return None;
     }
+    let disk = |disk: &Disk| format!("{} {:?} {:?} {}", disk.serial, disk.bus, disk.format, disk.size);
     let mut encoder = KeyEncoder::new("quiz test result 1");
     encoder.digest("image", &seen.image).digest("shared", &seen.shared).number("protocol", u64::from(PROTOCOL));
     encoder.text("arch", arch.qemu()).text("accelerator", accel.name()).text("qemu", &qemu.display().to_string());
     encoder.number("memory", u64::from(*memory)).number("cpus", u64::from(*cpus)).list("append", append);
     encoder.flag("pvpanic", *pvpanic).flag("rng", *rng);
+    encoder.list("disks", disks.iter().map(disk)).list("channels", channels);
     encoder.list("program", &group.program).text("input", &group.input);
     Some(encoder.finish().0)
 }
@@ -67,8 +84,13 @@ pub(super) fn remember(cache: &Cache, key: &Key, ended: &Ended) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boot::{Accel, Arch};
+    use crate::boot::{Accel, Arch, Bus, DiskFormat, Net};
     use std::time::Duration;
+
+    fn disk(persistent: bool) -> Disk {
+        let (bus, format) = (Bus::Virtio, DiskFormat::Raw);
+        Disk { serial: "d".into(), bus, path: "p".into(), format, size: 1 << 30, persistent }
+    }
 
     fn machine() -> Machine {
         Machine {
@@ -80,6 +102,9 @@ mod tests {
             kernel: "/k".into(),
             layers: vec!["/l".into()],
             append: vec!["a=1".into()],
+            disks: vec![disk(false)],
+            net: None,
+            channels: vec![],
             shares: vec![],
             pvpanic: true,
             rng: true,
@@ -100,13 +125,20 @@ mod tests {
         let others = [
             key(&Machine { memory: 512, ..machine() }, group, &seen),
             key(&Machine { append: vec![], ..machine() }, group, &seen),
+            key(&Machine { disks: vec![], ..machine() }, group, &seen),
             key(&machine(), &Group::of_lines("false\n")[0], &seen),
             key(&machine(), &Group { input: "x".into(), ..group.clone() }, &seen),
             key(&machine(), group, &Seen { image: Digest::of(b"other"), ..seen.clone() }),
             key(&machine(), group, &Seen { shared: Digest::of(b"other"), ..seen.clone() }),
         ];
         assert!(others.iter().all(|other| other.is_some_and(|other| other != base)));
-        assert_eq!(key(&Machine { extra: vec!["-s".into()], ..machine() }, group, &seen), None);
+        for open in [
+            Machine { extra: vec!["-s".into()], ..machine() },
+            Machine { net: Some(Net { forward: vec![] }), ..machine() },
+            Machine { disks: vec![disk(true)], ..machine() },
+        ] {
+            assert_eq!(key(&open, group, &seen), None);
+        }
     }
 
     #[test]

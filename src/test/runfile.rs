@@ -129,7 +129,9 @@ impl Section {
         let tests: Vec<String> = self.tests.iter().map(|test| format!("'{test}'")).collect();
         // Writing to a String does not fail.
         let _ = writeln!(text, "tests = [{}]\ntags = ['quiz']", tests.join(", "));
-        for (name, value) in self.options.iter().filter(|(name, _)| !["outputdir", "quiet", "tags"].contains(&name.as_str())) {
+        for (name, value) in
+            self.options.iter().filter(|(name, _)| !["outputdir", "quiet", "tags"].contains(&name.as_str()))
+        {
             let _ = writeln!(text, "{name} = {}", value.replace('\n', "\n    "));
         }
         text

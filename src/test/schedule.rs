@@ -25,7 +25,7 @@ use crate::event::{Event, Events};
 pub struct Plan<'a> {
     /// The groups, in the order in which they start.
     pub groups: &'a [Group],
-    /// The machine that each of them gets, without shares.
+    /// The machine that each of them gets, without shares; paths of disks are from the folder of its run on.
     pub machine: &'a Machine,
     /// The folders of the host that the machine of this folder gets.
     pub shares: fn(&RunFolder) -> Vec<Share>,
@@ -136,7 +136,9 @@ impl Plan<'_> {
 
     /// Runs the group's program in a machine and reads what it prints as it comes.
     fn boot(&self, group: &Group, folder: &RunFolder, stop: &Stop, transcript: &mut Transcript) -> Result<Outcome> {
-        let machine = Machine { shares: (self.shares)(folder), ..self.machine.clone() };
+        let mut machine = Machine { shares: (self.shares)(folder), ..self.machine.clone() };
+        machine.disks.iter_mut().for_each(|disk| disk.path = folder.path().join(&disk.path));
+        let _disks = boot::disk::take(&machine.disks, folder)?;
         let request = Request {
             program: group.program.iter().map(Into::into).collect(),
             env: Vec::new(),

@@ -1,0 +1,114 @@
+//! The devices that a profile adds to the machine, as data. A value may be `"$option"`: what that option of the profile is.
+//!
+//! Knows nothing of qemu.
+
+use super::options::ProfileOption;
+use crate::error::{Error, Result};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A device that a profile adds to the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Device {
+    /// Disks `<name>0`, `<name>1`, …
+    Disk {
+        /// How the guest sees them.
+        bus: Bus,
+        /// What their serial numbers, and their files on the host, begin with.
+        name: String,
+        /// How many.
+        count: u64,
+        /// Of each, in bytes.
+        size: u64,
+        /// Their files stay, and the next run finds what this one wrote.
+        persistent: bool,
+        /// Of their files.
+        format: DiskFormat,
+    },
+    /// A network of its own behind qemu's user-mode NAT.
+    Net {
+        /// Ports of the host that lead into the guest, `HOST:GUEST`; an empty text for none, several with `+` between.
+        forward: String,
+    },
+    /// Channels between host and guest, `<name>.0`, `<name>.1`, …, each a socket in the run's folder.
+    Channel {
+        /// What they are called on both sides.
+        name: String,
+        /// How many.
+        count: u64,
+    },
+}
+
+/// How a guest sees a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bus {
+    /// virtio-blk.
+    Virtio,
+    /// An NVMe controller for each.
+    Nvme,
+    /// virtio-scsi.
+    Scsi,
+}
+
+/// How a disk lies in its file on the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DiskFormat {
+    /// Byte for byte, sparse.
+    Raw,
+    /// qemu's own.
+    Qcow2,
+}
+
+/// A device as profile.toml has it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) enum DeviceField {
+    Disk { bus: Bus, name: String, count: toml::Value, size: toml::Value, persistent: toml::Value, format: toml::Value },
+    Net { forward: toml::Value },
+    Channel { name: String, count: toml::Value },
+}
+
+impl DeviceField {
+    /// The device, with the values that the options of its profile have; `path` is the profile.toml.
+    ///
+    /// # Errors
+    /// It names an option that the profile does not have, or one of another type.
+    pub(super) fn read(&self, options: &BTreeMap<String, ProfileOption>, path: &Path) -> Result<Device> {
+        let text = |value: &toml::Value| {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let Some(name) = text.strip_prefix('$') else { return Ok(text) };
+            options.get(name).map(|option| option.value.clone()).ok_or_else(|| {
+                Error::input(format!("{}: a device names the option `{name}`, which is not there", path.display()))
+            })
+        };
+        let wrong =
+            |text: &str, what: &str| Error::input(format!("{}: a device has {text:?} as {what}", path.display()));
+        let number = |value: &toml::Value, what: &str| {
+            let text = text(value)?;
+            text.parse::<u64>().map_err(|_| wrong(&text, what))
+        };
+        Ok(match self {
+            Self::Disk { bus, name, count, size, persistent, format } => Device::Disk {
+                bus: *bus,
+                name: name.clone(),
+                count: number(count, "count")?,
+                size: number(size, "size")?,
+                persistent: match text(persistent)?.as_str() {
+                    "1" | "true" => true,
+                    "0" | "false" => false,
+                    other => return Err(wrong(other, "persistent")),
+                },
+                format: match text(format)?.as_str() {
+                    "raw" => DiskFormat::Raw,
+                    "qcow2" => DiskFormat::Qcow2,
+                    other => return Err(wrong(other, "format")),
+                },
+            },
+            Self::Net { forward } => Device::Net { forward: text(forward)? },
+            Self::Channel { name, count } => Device::Channel { name: name.clone(), count: number(count, "count")? },
+        })
+    }
+}
