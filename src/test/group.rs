@@ -51,7 +51,7 @@ impl Group {
             name: section.title().to_owned(),
             folder: section.title().replace('/', "."),
             program: vec![SUITE.to_owned()],
-            input: section.runfile("/out"),
+            input: section.runfile(),
             limit: seconds.map(|seconds| Duration::from_secs(seconds) * count + SLACK),
             tests,
             reads: Reads::Suite,
