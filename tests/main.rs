@@ -5,5 +5,6 @@ mod hurt;
 mod project;
 mod real;
 mod settings;
+mod suite;
 mod tidy;
 mod worktree;
