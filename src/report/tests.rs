@@ -23,8 +23,12 @@ pub fn tests(results: &Results, out: &Path, all: bool, style: &Style) -> String 
         text += &format!("{}{fill}  {passed:>6}  {excused:>7}  {wrong_text}  {took:>6}{cached}\n", group.name);
     }
     for group in &results.groups {
-        for test in group.tests.iter().filter(|test| all || test.verdict != Verdict::Pass) {
-            text += &line(group, test, style);
+        let told: Vec<&TestEnd> = group.tests.iter().filter(|test| all || test.verdict != Verdict::Pass).collect();
+        // What did not run for one reason is one line.
+        for same in
+            told.chunk_by(|a, b| !all && a.verdict == Verdict::NotRun && (b.verdict, &b.why) == (a.verdict, &a.why))
+        {
+            text += &line(group, same, style);
         }
     }
     let sum = results.groups.iter().map(counts).fold([0; 3], |a, b| std::array::from_fn(|n| a[n] + b[n]));
@@ -41,14 +45,20 @@ fn counts(group: &Ended) -> [usize; 3] {
     [passed, group.tests.len() - passed - wrong, wrong]
 }
 
-fn line(group: &Ended, test: &TestEnd, style: &Style) -> String {
+/// The line of tests that ended in the same way.
+fn line(group: &Ended, tests: &[&TestEnd], style: &Style) -> String {
+    let [test, more @ ..] = tests else { return String::new() };
     let verdict = format!("{:<7}", test.verdict.to_string());
     let verdict = match (test.verdict, test.expected) {
         (Verdict::Pass, _) => style.good(&verdict),
         (_, true) => style.dim(&verdict),
         (_, false) => style.bad(&verdict),
     };
-    let name = if group.name == test.name { test.name.clone() } else { format!("{}/{}", group.name, test.name) };
+    let name = match more.len() {
+        _ if group.name == test.name => test.name.clone(),
+        0 => format!("{}/{}", group.name, test.name),
+        more => format!("{}/{} and {more} more", group.name, test.name),
+    };
     let why = test.why.as_ref().map_or(String::new(), |why| format!(": {why}"));
     format!("{verdict} {name}{}\n", if test.expected { style.dim(&why) } else { why })
 }
@@ -78,6 +88,9 @@ mod shown {
             test("setup", Verdict::Pass, true, None),
             test("one", Verdict::Panic, false, Some("VERIFY(0)")),
             test("two", Verdict::Skip, true, Some("no fio")),
+            test("three", Verdict::NotRun, false, Some("gone")),
+            test("four", Verdict::NotRun, false, Some("gone")),
+            test("five", Verdict::NotRun, false, Some("left out")),
         ];
         let group = |name: &str, cached, tests| Ended {
             name: name.into(),
@@ -94,11 +107,13 @@ mod shown {
         let results = Results { groups, interrupted: None, took: Duration::from_secs(62) };
         let wanted = "\
 group         passed  excused  wrong    time
-functional/a       1        1      1  1m 01s
+functional/a       1        1      4  1m 01s
 true               1        0      0  1m 01s  cached
 PANIC   functional/a/one: VERIFY(0)
 SKIP    functional/a/two: no fio
-4 tests: 2 passed, 1 excused, 1 wrong, in 1m 02s (/o)
+NOTRUN  functional/a/three and 1 more: gone
+NOTRUN  functional/a/five: left out
+7 tests: 2 passed, 1 excused, 4 wrong, in 1m 02s (/o)
 ";
         assert_eq!(tests(&results, Path::new("/o"), false, &Style::new(Color::Never, false)), wanted);
     }

@@ -10,6 +10,9 @@ use super::transcript::name;
 /// What test-runner.py writes to /dev/kmsg before a test.
 const MARK: &str = "ZTS run ";
 
+/// What comes behind it is what the suite tells of the pool and the kernel, not of the test.
+const CALLBACK: &str = "NOTE: Performing test-fail callback";
+
 /// So many of a test's last lines are kept.
 const KEPT: usize = 60;
 
@@ -39,7 +42,8 @@ pub(super) fn printed(results: &Path, test: &str) -> Vec<String> {
     let folders = below(results).flat_map(|when| below(&when).collect::<Vec<_>>()).map(|group| group.join(test));
     let files = folders.flat_map(|folder| ["merged", "stdout", "stderr"].map(|file| folder.join(file)));
     let text = files.filter_map(|file| fs::read(file).ok()).next().unwrap_or_default();
-    let lines: Vec<String> = String::from_utf8_lossy(&text).lines().map(str::to_owned).collect();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<String> = text.lines().take_while(|line| !line.starts_with(CALLBACK)).map(str::to_owned).collect();
     lines[lines.len().saturating_sub(KEPT)..].to_vec()
 }
 
@@ -69,7 +73,8 @@ mod tests {
         let folder = out.path().join("20261124T120000/atime/atime_001_pos");
         fs::create_dir_all(&folder).unwrap();
         let text: String = (0..100).map(|n| format!("SUCCESS: {n}\n")).collect();
-        fs::write(folder.join("stdout"), text + "ERROR: false exited 1\nNOTE: cleaning up\n").unwrap();
+        let end = format!("ERROR: false exited 1\nNOTE: more\n{CALLBACK} (x)\nERROR: in the log of ZFS\n");
+        fs::write(folder.join("stdout"), text + &end).unwrap();
         let lines = printed(out.path(), "atime_001_pos");
         assert_eq!((lines.len(), lines[0].as_str()), (KEPT, "SUCCESS: 42"));
         assert_eq!(reason(&lines).as_deref(), Some("ERROR: false exited 1"));

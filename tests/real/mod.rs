@@ -6,6 +6,7 @@ mod die;
 mod full;
 mod linux;
 mod live;
+mod suite;
 mod zfs;
 
 use crate::project::{Project, Ran};
