@@ -49,7 +49,8 @@ impl Fake {
         let inputs = "[inputs]\nkernel = \"kernel/image\"\nroot = \"t-root/layer\"\n[outputs]\nmanifest = \"file\"\n";
         project.recipe("image", inputs, manifest);
         for profile in ["base", "zfs", "ztest"] {
-            project.write(&format!(".quiz/profiles/{profile}/profile.toml"), "about = \"a test\"\n");
+            let text = "about = \"a test\"\nmemory = 1536\n";
+            project.write(&format!(".quiz/profiles/{profile}/profile.toml"), text);
         }
         project.write("META", "");
         project.write("autogen.sh", "");
@@ -122,6 +123,10 @@ fn a_panic_and_a_lost_machine_cost_their_group_and_the_status_is_true() {
     assert!(fake.run(1).join("groups/functional.panics/console.log").exists());
     // What is good alone is good.
     assert_eq!(fake.suite(&["-t", "good"]).status, Some(0));
+    // The guest has the memory that profiles need, unless somebody says that it has less.
+    let command = std::fs::read_to_string(fake.run(1).join("groups/functional.good/command")).unwrap();
+    assert!(command.contains("-m 1536 "), "{command}");
+    assert_eq!(fake.suite(&["-t", "good", "-m", "1G"]).says(&["needs 1536M"]).status, Some(2));
 }
 
 #[test]
@@ -136,7 +141,7 @@ fn an_unchanged_group_comes_from_the_cache_and_what_changes_it_runs_it_again() {
     // Of the others the machine was lost: nothing is known of them.
     assert_eq!(good(&[]), (2, 1, 2));
     assert_eq!(good(&["--rerun"]), (4, 0, 0));
-    assert_eq!(good(&["-m", "512M"]), (4, 0, 0));
+    assert_eq!(good(&["-m", "2G"]), (4, 0, 0));
     fake.0.write(".quiz/shared/new", "x");
     assert_eq!(good(&[]), (4, 0, 0));
     fake.0.recipe("t-root", "[outputs]\nlayer = \"file\"\n", "echo other >/quiz/out/layer\n");

@@ -40,12 +40,7 @@ pub(super) fn run(session: &Session<'_>, asked: &Test, shown: &Shown<'_>) -> Res
         None => sections(session, asked)?.iter().map(Group::of_suite).collect(),
     };
     if asked.list {
-        let tests = groups.iter().map(|group| format!("{} {}\n", group.name, group.tests.join(" ")));
-        report::result(&if asked.each.is_some() {
-            groups.iter().map(|group| format!("{}\n", group.name)).collect()
-        } else {
-            tests.collect::<String>()
-        })?;
+        report::result(&report::groups(&groups, shown.json))?;
         return Ok(0);
     }
     if groups.is_empty() {

@@ -11,7 +11,7 @@ mod tests;
 
 pub use style::{Color, Style};
 pub use tables::{config, config_json, doctor, doctor_json, graph, graph_json, why, why_json};
-pub use tests::{tests, tests_json};
+pub use tests::{groups, tests, tests_json};
 
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;

@@ -2,7 +2,7 @@
 
 use super::lines::duration;
 use super::style::Style;
-use crate::test::{Ended, Results, TestEnd, Verdict};
+use crate::test::{Ended, Group, Results, TestEnd, Verdict};
 use serde_json::{Value as Json, json};
 use std::path::Path;
 
@@ -36,6 +36,19 @@ pub fn tests(results: &Results, out: &Path, all: bool, style: &Style) -> String 
     let [passed, excused, wrong] = sum;
     let count = passed + excused + wrong;
     text + &format!("{count} tests: {passed} passed, {excused} excused, {wrong} wrong, in {took} ({})\n", out.display())
+}
+
+/// What would run: a line for each group with its tests, or JSON.
+pub fn groups(groups: &[Group], as_json: bool) -> String {
+    if as_json {
+        let groups = groups.iter().map(|group| json!({ "group": group.name, "tests": group.tests }));
+        return format!("{}\n", groups.collect::<Json>());
+    }
+    let line = |group: &Group| match &group.tests[..] {
+        [only] if *only == group.name => format!("{only}\n"),
+        tests => format!("{} {}\n", group.name, tests.join(" ")),
+    };
+    groups.iter().map(line).collect()
 }
 
 /// Passed, ended otherwise as the suite's lists have it, and what is wrong.
