@@ -1,6 +1,6 @@
 //! The results of `quiz test` as a table for stdout, or as JSON.
 
-use super::lines::duration;
+use super::lines::{count, duration};
 use super::style::Style;
 use crate::test::{Ended, Group, Results, TestEnd, Verdict};
 use serde_json::{Value as Json, json};
@@ -34,8 +34,11 @@ pub fn tests(results: &Results, out: &Path, all: bool, style: &Style) -> String 
     let sum = results.groups.iter().map(counts).fold([0; 3], |a, b| std::array::from_fn(|n| a[n] + b[n]));
     let took = duration(results.took);
     let [passed, excused, wrong] = sum;
-    let count = passed + excused + wrong;
-    text + &format!("{count} tests: {passed} passed, {excused} excused, {wrong} wrong, in {took} ({})\n", out.display())
+    text + &format!(
+        "{}: {passed} passed, {excused} excused, {wrong} wrong, in {took} ({})\n",
+        count(sum.iter().sum()),
+        out.display()
+    )
 }
 
 /// What would run: a line for each group with its tests, or JSON.

@@ -21,7 +21,7 @@ pub(super) fn judge(
 ) -> Ended {
     let last = transcript.last().to_owned();
     let mut tests = match (group.reads, outcome) {
-        (Reads::Status, Ok(Outcome::Exited(status))) => vec![by_status(group, *status, &last)],
+        (Reads::Status, Ok(Outcome::Exited(status))) => vec![by_status(group, *status)],
         (Reads::Status, _) => Vec::new(),
         (Reads::Suite, _) => transcript.finish(),
     };
@@ -51,9 +51,9 @@ pub(super) fn judge(
     Ended { name: group.name.clone(), folder: group.folder.clone(), tests, took, complete, cached: false }
 }
 
-fn by_status(group: &Group, status: u8, last: &str) -> TestEnd {
+fn by_status(group: &Group, status: u8) -> TestEnd {
     let verdict = if status == 0 { Verdict::Pass } else { Verdict::Fail };
-    let why = (status != 0).then(|| format!("status {status}: {last}").trim_end_matches(": ").to_owned());
+    let why = (status != 0).then(|| format!("status {status}"));
     TestEnd { expected: status == 0, why, ..unexpected(&group.name, verdict) }
 }
 
@@ -182,7 +182,7 @@ mod tests {
         assert!(ended(Ok(Outcome::Exited(0)), "Test: /x/y (run as root) [00:01] [FAIL]\n").is_good());
         let failed = ended(Ok(Outcome::Exited(3)), "no such file\n");
         assert_eq!(short(&failed), [("false", Verdict::Fail)]);
-        assert_eq!(failed.tests[0].why.as_deref(), Some("status 3: no such file"));
+        assert_eq!(failed.tests[0].why.as_deref(), Some("status 3"));
         assert!(failed.complete);
         let panicked = ended(panic(), "");
         assert_eq!(short(&panicked), [("false", Verdict::Panic)]);

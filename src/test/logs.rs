@@ -3,7 +3,7 @@
 //! With -K the suite's runner writes a line to the kernel log before each test. Its results folder has a folder for each test.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::transcript::name;
 
@@ -40,8 +40,18 @@ pub(super) fn running(console: &str) -> Option<String> {
 pub(super) fn printed(results: &Path, test: &str) -> Vec<String> {
     let below = |folder: &Path| fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
     let folders = below(results).flat_map(|when| below(&when).collect::<Vec<_>>()).map(|group| group.join(test));
-    let files = folders.flat_map(|folder| ["merged", "stdout", "stderr"].map(|file| folder.join(file)));
-    let text = files.filter_map(|file| fs::read(file).ok()).next().unwrap_or_default();
+    first_text(folders.flat_map(|folder| ["merged", "stdout", "stderr"].map(|file| folder.join(file))))
+}
+
+/// The last lines that a command printed, out of the folder of its run: what it complained of, if it did.
+pub(super) fn last_lines(run: &Path) -> Vec<String> {
+    first_text(["stderr", "stdout"].map(|file| run.join(file)))
+}
+
+/// The last lines of the first of the files that says anything.
+fn first_text(files: impl IntoIterator<Item = PathBuf>) -> Vec<String> {
+    let texts = files.into_iter().filter_map(|file| fs::read(file).ok());
+    let text = texts.into_iter().find(|text| !text.is_empty()).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<String> = text.lines().take_while(|line| !line.starts_with(CALLBACK)).map(str::to_owned).collect();
     lines[lines.len().saturating_sub(KEPT)..].to_vec()
@@ -79,5 +89,10 @@ mod tests {
         assert_eq!((lines.len(), lines[0].as_str()), (KEPT, "SUCCESS: 42"));
         assert_eq!(reason(&lines).as_deref(), Some("ERROR: false exited 1"));
         assert_eq!(reason(&printed(out.path(), "other")), None);
+        fs::write(out.path().join("stdout"), "result\n").unwrap();
+        fs::write(out.path().join("stderr"), "").unwrap();
+        assert_eq!(last_lines(out.path()), ["result"]);
+        fs::write(out.path().join("stderr"), "complaint\n").unwrap();
+        assert_eq!(last_lines(out.path()), ["complaint"]);
     }
 }

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::group::{Ended, Group, Reads, Verdict};
 use super::judge::judge;
-use super::logs::{printed, reason, slices};
+use super::logs::{last_lines, printed, reason, slices};
 use super::memo::{self, Seen};
 use super::transcript::Transcript;
 use crate::boot::{self, Machine, Options, Outcome, Request, RunFolder, Share, Stop, Streams};
@@ -123,8 +123,8 @@ impl Plan<'_> {
         let console = fs::read(folder.console_log()).unwrap_or_default();
         let console = String::from_utf8_lossy(&console);
         let mut ended = judge(group, transcript, &outcome, &console, started.elapsed());
+        explain(&mut ended, group, &folder);
         if group.reads == Reads::Suite {
-            explain(&mut ended, &folder);
             self.keep_slices(group, &console)?;
         }
         if let Some(key) = &key {
@@ -210,12 +210,20 @@ impl Plan<'_> {
 }
 
 /// Adds what tests printed that did not pass.
-fn explain(ended: &mut Ended, folder: &RunFolder) {
-    for test in
-        ended.tests.iter_mut().filter(|test| [Verdict::Fail, Verdict::Killed, Verdict::Skip].contains(&test.verdict))
-    {
-        test.output = printed(&folder.out(), &test.name);
-        test.why = test.why.take().or_else(|| reason(&test.output));
+fn explain(ended: &mut Ended, group: &Group, folder: &RunFolder) {
+    let explained = [Verdict::Fail, Verdict::Killed, Verdict::Skip];
+    for test in ended.tests.iter_mut().filter(|test| explained.contains(&test.verdict)) {
+        match group.reads {
+            Reads::Suite => {
+                test.output = printed(&folder.out(), &test.name);
+                test.why = test.why.take().or_else(|| reason(&test.output));
+            }
+            Reads::Status => {
+                test.output = last_lines(folder.path());
+                let last = test.output.last().map_or(String::new(), |line| format!(": {line}"));
+                test.why = test.why.take().map(|status| status + &last);
+            }
+        }
     }
 }
 
