@@ -9,6 +9,7 @@
 //! | [`graph`] | recipes, options | a `Graph` of stages |
 //! | [`build`] | a `Graph`, the cache | artifacts |
 //! | [`boot`] | a `Machine`, a request | an exit status |
+//! | [`test`] | groups of tests, a `Machine` | how each test ended |
 //! | [`report`] | events, errors, results | text; the only room that prints |
 //! | [`cli`] | the command line | what to call, in which order |
 
@@ -21,3 +22,4 @@ pub mod graph;
 pub mod load;
 pub mod report;
 pub mod source;
+pub mod test;

@@ -7,5 +7,6 @@ mod listing;
 mod project;
 mod real;
 mod settings;
+mod suite;
 mod tidy;
 mod worktree;

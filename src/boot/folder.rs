@@ -1,4 +1,5 @@
-//! The folder of one run: `.quiz/runs/<number>`, which holds `console.log`, `qemu.log`, `command` and `out/`.
+//! The folder of one run: `.quiz/runs/<number>`, which holds `console.log`, `qemu.log`, `command` and `out/`. A run of several
+//! machines has a folder of the same kind for each of them in it.
 //!
 //! Any number of runs may be made at once, by any number of processes. A run's folder is locked while its process lives,
 //! so what is old can be removed without asking anyone. Knows nothing of machines.
@@ -22,7 +23,7 @@ pub struct RunFolder {
     number: u64,
     path: PathBuf,
     shared: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl RunFolder {
@@ -47,7 +48,18 @@ impl RunFolder {
         let lock = locked(&path.join("lock"))?;
         numbers.truncate(numbers.len().saturating_sub(KEPT));
         numbers.into_iter().for_each(|old| remove_finished(&runs.join(old.to_string())));
-        Ok(Self { number, path, shared, _lock: lock })
+        Ok(Self { number, path, shared, lock })
+    }
+
+    /// The folder of one of several machines of this run: `groups/<name>` in it. Locked with it.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn part(&self, name: &str) -> Result<Self> {
+        let path = self.path.join("groups").join(name);
+        make_folder(&path.join("out"))?;
+        let lock = self.lock.try_clone().map_err(|e| cannot("lock", &path, e))?;
+        Ok(Self { number: self.number, path, shared: self.shared.clone(), lock })
     }
 
     /// The name by which people know the run.
@@ -168,6 +180,18 @@ mod tests {
         assert_eq!(live(base.path()).unwrap(), [first.path()]);
         assert!(!second.exists(), "it is finished and the oldest");
         assert!(rest[1..].iter().all(|run| run.exists()));
+    }
+
+    #[test]
+    fn a_part_keeps_its_run_locked() {
+        let base = tempfile::tempdir().unwrap();
+        let part = RunFolder::create(base.path()).unwrap().part("1").unwrap();
+        assert!(part.path().ends_with("runs/1/groups/1") && part.out().is_dir());
+        (0..=KEPT).for_each(|_| drop(RunFolder::create(base.path()).unwrap()));
+        assert!(part.path().exists());
+        drop(part);
+        RunFolder::create(base.path()).unwrap();
+        assert!(!base.path().join("runs/1").exists());
     }
 
     #[test]

@@ -49,5 +49,6 @@ pub use folder::RunFolder;
 pub use machine::{Accel, Arch, Bus, Disk, DiskFormat, Machine, Net, Share};
 pub use outcome::{Outcome, State};
 pub use run::{Options, Streams, run};
+pub use signals::Stop;
 pub use tty::terminal_size;
 pub use wire::{Request, Size};

@@ -13,6 +13,7 @@ use super::folder::RunFolder;
 use super::machine::{Accel, Machine};
 use super::outcome::{Facts, Outcome, judge};
 use super::session::{Ended, Session};
+use super::signals::Stop;
 use super::spawn::spawn;
 use super::wire::{Request, ToGuest};
 use crate::error::{Error, Result};
@@ -45,7 +46,7 @@ impl Streams {
 }
 
 /// How a run is watched.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// The program may take so long, from its start.
     pub timeout: Option<Duration>,
@@ -57,12 +58,14 @@ pub struct Options {
     pub verdicts: Option<PathBuf>,
     /// What [`super::accel::choose`] said, for [`Event::Booting`].
     pub why_not_kvm: Option<String>,
+    /// The machine is one of several, which a signal ends at once. Without it the first signal is the program's.
+    pub stop: Option<Stop>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let ready_within = Duration::from_secs(60);
-        Self { timeout: None, ready_within, kmsg: false, verdicts: None, why_not_kvm: None }
+        Self { timeout: None, ready_within, kmsg: false, verdicts: None, why_not_kvm: None, stop: None }
     }
 }
 

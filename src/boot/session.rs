@@ -18,7 +18,7 @@ use super::machine::Accel;
 use super::outcome::Facts;
 use super::qmp::{self, Qmp};
 use super::run::Job;
-use super::signals::Signals;
+use super::signals::{Signals, Stop};
 use super::spawn::{Port, Qemu, Wires};
 use super::tty::{self, Escape, Raw};
 use super::wire::{Decoder, FromGuest, PROTOCOL, ToGuest};
@@ -114,6 +114,10 @@ impl<'a> Session<'a> {
             kernel_shown: false,
         };
         session.tell_qemu(qmp::HELLO);
+        // One that came before signals were caught here.
+        if let Some(signal) = job.options.stop.as_ref().and_then(Stop::signal) {
+            session.interrupt(signal);
+        }
         Ok(session)
     }
 
@@ -289,14 +293,15 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// The first SIGINT, SIGTERM or SIGQUIT is the program's; the next one, or SIGHUP, ends the machine.
+    /// The first SIGINT, SIGTERM or SIGQUIT is the program's; the next one, or SIGHUP, ends the machine. One of several ends at
+    /// once.
     fn take_signals(&mut self) -> Result<()> {
         for signal in self.signals.take() {
             if signal == SIGWINCH {
                 if let Some(size) = self.raw.as_ref().and_then(|_| tty::size(self.job.streams.stdout.as_fd())) {
                     self.send(&ToGuest::Resize(size))?;
                 }
-            } else if self.running && self.exit.is_none() && !self.signalled && signal != SIGHUP {
+            } else if self.is_the_programs(signal) {
                 self.signalled = true;
                 self.send(&ToGuest::Signal(u32::try_from(signal).unwrap_or_default()))?;
             } else {
@@ -304,6 +309,11 @@ impl<'a> Session<'a> {
             }
         }
         Ok(())
+    }
+
+    fn is_the_programs(&self, signal: i32) -> bool {
+        let alone = self.job.options.stop.is_none();
+        alone && self.running && self.exit.is_none() && !self.signalled && signal != SIGHUP
     }
 
     fn interrupt(&mut self, signal: i32) {

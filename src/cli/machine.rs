@@ -4,23 +4,39 @@
 
 use super::session::Session;
 use super::{IMAGE, doctor, ssh};
-use crate::boot::{self, Disk, Machine, Net};
+use crate::boot::{self, Disk, Machine, Net, Options, Share};
 use crate::build::{self, Known};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
-use crate::load::{Bus, Device, DiskFormat, PROJECT_FOLDER, Profile, Project};
+use crate::load::{Bus, Device, DiskFormat, Origin, PROJECT_FOLDER, Profile, Project};
 use quiz_cache::{Cache, Digest};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Folders that host and guest share, by tag: the guest mounts each at `/<tag>`.
+const SHARED: &str = "shared";
+const OUT: &str = "out";
 
 /// PCI has room for so many beside the rest.
 const MOST_DISKS: usize = 64;
 
-/// Builds the image and makes a machine of it, without what belongs to one run: shares and disks. Also says why it has no KVM.
+/// A machine that can be booted.
+pub(super) struct Built {
+    /// Without what belongs to one run: shares and disks.
+    pub machine: Machine,
+    /// Why it has no KVM, when there is a reason.
+    pub why_not_kvm: Option<String>,
+    /// The image's manifest.
+    pub image: Digest,
+}
+
+/// Builds the image and makes a machine of it. `terminal`: somebody sits there and looks. With `install` missing host tools are
+/// installed first.
 ///
 /// # Errors
 /// What was asked for is wrong, or a stage failed.
-pub(super) fn build(session: &Session<'_>, install: bool) -> Result<(Machine, Option<String>)> {
+pub(super) fn build(session: &Session<'_>, install: bool, terminal: bool) -> Result<Built> {
     let graph = Graph::bind(&session.project, [IMAGE])?;
     let tools: Vec<_> =
         boot::TOOLS.iter().chain(ssh::tools(&session.project)).copied().chain(disk_tool(&session.project)).collect();
@@ -30,12 +46,16 @@ pub(super) fn build(session: &Session<'_>, install: bool) -> Result<(Machine, Op
     }
     build::require(&needed()?)?;
     let settings = &session.project.settings;
-    let memory = memory(settings.text("machine.memory"))?;
     let profiles = &session.project.profiles;
+    let memory = memory(settings.text("machine.memory"))?;
+    // Only what somebody asked for can be too little.
+    let by_default = settings.get("machine.memory").is_some_and(|setting| setting.origin == Origin::Default);
+    let least = profiles.iter().map(|profile| profile.memory).max().unwrap_or(0);
+    let memory = if by_default { memory.max(least) } else { memory };
     if let Some(large) = profiles.iter().filter(|profile| profile.memory > memory).max_by_key(|p| p.memory) {
         let (name, least) = (&large.name, large.memory);
         return Err(Error::input(format!("machine.memory = {memory}M: the profile {name} needs {least}M"))
-            .hint(format!("quiz up -m {least}M")));
+            .hint(format!("-m {least}M, or machine.memory = \"{least}M\" in quiz.toml")));
     }
     let cpus = count("machine.cpus", settings.number("machine.cpus"))?;
     let id = graph.find(IMAGE)?;
@@ -50,8 +70,7 @@ pub(super) fn build(session: &Session<'_>, install: bool) -> Result<(Machine, Op
     let object = |digest: &Digest| object(&session.cache, &known, digest);
     // One `--append` may hold several words, as people paste them. The user's come last, and win.
     let words = settings.list("machine.append").iter().flat_map(|words| words.split_whitespace().map(str::to_owned));
-    let batch =
-        |profile: &Profile| if boot::terminal_size().is_some() { Vec::new() } else { profile.append_batch.clone() };
+    let batch = |profile: &Profile| if terminal { Vec::new() } else { profile.append_batch.clone() };
     let by_profiles = profiles.iter().flat_map(|profile| [profile.append.clone(), batch(profile)].concat());
     let machine = Machine {
         arch: image.arch,
@@ -70,7 +89,24 @@ pub(super) fn build(session: &Session<'_>, install: bool) -> Result<(Machine, Op
         rng: true,
         extra: settings.list("machine.qemu-args").iter().map(OsString::from).collect(),
     };
-    Ok((machine, choice.why_not_kvm))
+    Ok(Built { machine, why_not_kvm: choice.why_not_kvm, image: manifest.digest })
+}
+
+/// How a run of it is watched, by the settings.
+pub(super) fn options(session: &Session<'_>, timeout: Option<u64>, why_not_kvm: Option<String>) -> Options {
+    Options {
+        timeout: timeout.map(Duration::from_secs),
+        ready_within: Duration::from_secs(session.project.settings.number("machine.boot-timeout")),
+        verdicts: Some(session.kvm_verdicts()),
+        why_not_kvm,
+        ..Options::default()
+    }
+}
+
+/// The folders that host and guest share. Of several machines none may write what another one reads.
+pub(super) fn shares(shared: &Path, out: &Path, shared_read_only: bool) -> Vec<Share> {
+    let share = |tag: &str, path: &Path, read_only| Share { tag: tag.to_owned(), path: path.to_owned(), read_only };
+    vec![share(SHARED, shared, shared_read_only), share(OUT, out, false)]
 }
 
 /// The disks of the machine that runs in the folder `run`: those that are gone afterwards lie there, the others in `.quiz/disks`.

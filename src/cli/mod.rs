@@ -6,6 +6,7 @@ mod machine;
 mod profiles;
 mod session;
 mod ssh;
+mod test;
 mod up;
 
 use crate::error::{Error, Kind, Result};
@@ -68,11 +69,18 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: &(dyn Fn(Event) + Sync)) -> 
     if let (Command::Up(up), [_, ..]) = (&cli.command, &kernels[..]) {
         return up::run_each(&kernels, up, events, &|error| reporter.error(error));
     }
+    if let (Command::Test(_), [_, ..]) = (&cli.command, &kernels[..]) {
+        return Err(Error::input("`quiz test` takes one kernel").hint("run it once for each"));
+    }
     let session = Session::open(cli, events)?;
     let style = Style::new(cli.global.color, std::io::stdout().is_terminal());
     match &cli.command {
         Command::Up(up) => return up::run(&session, up),
         Command::Ssh(ssh) => return ssh::run(&session, ssh),
+        Command::Test(asked) => {
+            let (json, verbose, jobs) = (cli.global.json, cli.global.verbose, cli.global.jobs);
+            return test::run(&session, asked, &test::Shown { json, verbose, style: &style, jobs });
+        }
         Command::Build { stages, install } => build_stages(&session, stages, *install, cli.global.json)?,
         Command::Graph => {
             let graph = if cli.global.verbose { session.whole_graph()? } else { session.project_graph()? };

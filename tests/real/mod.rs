@@ -8,6 +8,7 @@ mod linux;
 mod live;
 mod profiles;
 mod reach;
+mod suite;
 mod zfs;
 
 use crate::project::{Project, Ran};
