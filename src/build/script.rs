@@ -4,7 +4,7 @@
 
 use super::paths::PathMap;
 use super::sandbox::{self, Sandbox};
-use super::{Context, cache_error, failure, key};
+use super::{Context, cache_error, failure, key, tools};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::graph::{Bound, BoundInput, NodeIndex, Stage};
@@ -21,6 +21,9 @@ use super::walk::Known;
 /// Where a persistent folder has what the script may write, and what is brought in read-only.
 pub(super) const SCRATCH: &str = "scratch";
 const SOURCE: &str = "src";
+
+/// A line of the script's that begins so is for the user, whatever becomes of the script.
+const WARNING: &str = "warning: ";
 
 /// What came of a script that ended well.
 pub(super) struct Ran {
@@ -68,7 +71,9 @@ pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, k
     let names: Vec<&str> = keepable.keys().map(String::as_str).collect();
     env.push(("QUIZ_KEPT".to_owned(), names.join(" ").into()));
     let (uids, root) = (stage.recipe.uids, rustix::process::geteuid().is_root());
-    let args = sandbox::command(&Sandbox { script, read, write, env, uids, root });
+    let unasked = stage.recipe.tools_on_demand.keys().filter(|tool| !ctx.is_asked_for(tool));
+    let hidden = unasked.flat_map(|tool| tools::everywhere(tool)).collect();
+    let args = sandbox::command(&Sandbox { script, read, write, hidden, env, uids, root });
     let mut command = Command::new(&args[0]);
     command.args(&args[1..]).stdin(Stdio::null());
     ctx.jobserver.configure_make(&mut command);
@@ -291,7 +296,10 @@ fn run_logged(ctx: &Context<'_>, command: &mut Command, stage: &Stage, log: &Pat
                 if let Err(e) = writeln!(file, "{text}") {
                     break Err(broken(e));
                 }
-                (ctx.events)(Event::Output { stage: stage.name.clone(), line: text });
+                (ctx.events)(match text.strip_prefix(WARNING) {
+                    Some(message) => Event::Warning { message: format!("{}: {message}", stage.name) },
+                    None => Event::Output { stage: stage.name.clone(), line: text },
+                });
             }
             Err(e) => break Err(broken(e)),
         }

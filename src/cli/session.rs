@@ -89,13 +89,17 @@ impl<'a> Session<'a> {
         Graph::bind(&self.project, [name])
     }
 
-    /// The tools that the stages of this graph need, those that bring their sources, and quiz's own.
+    /// The tools that the stages of this graph need, those that bring their sources, those of the profiles, and quiz's own.
     pub fn needed(&self, graph: &Graph) -> Result<Vec<Needed>> {
         let needed = build::needed(graph.order().into_iter().map(|id| &graph.stage(id).recipe));
         let wishes = self.wishes(graph)?;
         let tools: BTreeSet<_> = wishes.iter().flat_map(|w| w.wish.tools()).copied().collect();
         let new: Vec<_> = tools.into_iter().filter(|(name, _)| !needed.iter().any(|n| n.name == *name)).collect();
-        Ok(build::with_tools(needed, &new))
+        let by_profiles = self.project.profiles.iter().flat_map(|profile| {
+            let by = format!("the profile {}", profile.name);
+            profile.tools.iter().map(move |(name, package)| ((name.as_str(), package.as_str()), by.clone()))
+        });
+        Ok(by_profiles.fold(build::with_tools(needed, &new), |all, (tool, by)| build::with_tool_of(all, tool, &by)))
     }
 
     /// Where it is remembered whether KVM works here.

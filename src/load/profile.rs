@@ -37,6 +37,8 @@ pub struct Profile {
     pub packages: Vec<String>,
     /// Lines of the kernel config.
     pub kernel: Vec<String>,
+    /// Programs that the host must have for it, beside those of recipes: name and the Debian package that has it.
+    pub tools: BTreeMap<String, String>,
     /// Stages' outputs, "stage/output", that hold kernel modules for the work directory.
     pub modules: Vec<String>,
     /// Stages' outputs that are laid over the root, the topmost first.
@@ -69,6 +71,8 @@ struct ProfileFile {
     packages: Vec<String>,
     #[serde(default)]
     kernel: Vec<String>,
+    #[serde(default)]
+    tools: BTreeMap<String, String>,
     #[serde(default)]
     modules: Vec<String>,
     #[serde(default)]
@@ -166,6 +170,7 @@ fn profile((file, folder): &(ProfileFile, Folder), given: &[(&str, Option<&str>)
         about: file.about.clone(),
         packages: file.packages.clone(),
         kernel: file.kernel.clone(),
+        tools: file.tools.clone(),
         modules: file.modules.clone(),
         layers: file.layers.clone(),
         append,
