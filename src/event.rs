@@ -40,6 +40,12 @@ pub enum Event {
     Step { name: &'static str, took: Duration },
     /// A line of the guest's kernel log, to be shown among the program's output.
     Kernel { line: String },
+    /// A group of tests starts in a machine of its own.
+    GroupStarted { group: String, tests: usize },
+    /// A test of a group that runs ended.
+    TestEnded { group: String, test: String, verdict: String },
+    /// A group of tests ended, or came out of the cache. `unexpected`: so many tests did not end as they should.
+    GroupEnded { group: String, tests: usize, unexpected: usize, took: Duration, cached: bool },
     /// The machine is gone before its program ended: how, and where its files lie.
     Ended { how: String, run: String },
     /// Something the user should know that stops nothing.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Plays qemu and a guest for the tests of src/boot/run.rs. The last argument says what happens: fake=<what>.
+# Plays qemu and a guest for the tests of src/boot/run.rs and tests/suite.rs. A word among the arguments says what happens:
+# fake=<what>.
 # bash, not sh: the inherited sockets have numbers above 9. Frames as in src/boot/wire.rs.
 set -eu
 
@@ -8,7 +9,7 @@ for word in "$@"; do
         socket,id=*) name=${word#socket,id=} && declare "${name%%,*}=${word##*fd=}" ;;
         kvm) accel=kvm ;;
         -incoming) incoming=yes ;;
-        fake=*) what=${word#fake=} ;;
+        *fake=*) what=${word##*fake=} what=${what%% *} ;;
     esac
 done
 
@@ -17,6 +18,18 @@ hello() { frame '\001\004\0\0\0\002\0\0\0'; }
 awake() { frame '\006\0\0\0\0'; }
 ready() { frame '\002\0\0\0\0'; awake; }
 event() { printf '%s\n' "$1" >&"$qmp"; }
+kernel() { printf '[ 1.0] %s\n' "$@" >&"$console"; }
+panic() {
+    kernel "VERIFY3(a == b) failed" "Kernel panic - not syncing: x"
+    event '{"event": "GUEST_PANICKED"}'
+}
+# ended STATUS TEXT: the program wrote this and ended.
+ended() {
+    printf '%s\n' "$2" >&"$stdout"
+    printf -v numbers '\\%03o\\%03o\\%03o' "$1" $(((${#2} + 1) % 256)) $(((${#2} + 1) / 256))
+    frame '\004\021\0\0\0'"$numbers"'\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+    wait_for quit
+}
 wait_for() {
     while read -r line <&"$qmp"; do
         case $line in *"\"$1\""*) return ;; esac
@@ -43,9 +56,51 @@ case $what in
         printf out >&"$stdout"
         frame '\004\021\0\0\0\0\004\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
         ;;
+    complaint)
+        hello; ready
+        printf '[ 1.0] WARNING: possible circular locking dependency detected\n' >&"$console"
+        frame '\004\021\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+        wait_for quit
+        ;;
     poweroff)
         hello; ready
         event '{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}}'
+        ;;
+    each) # the shell's command is one word for what happens, and then a text
+        hello; ready
+        while IFS= read -r -d '' word <&"$control" && [ "$word" != -c ]; do :; done
+        IFS= read -r -d '' line <&"$control"
+        case $line in
+            pass*) ended 0 "$line" ;;
+            fail*) ended 3 "$line" ;;
+            panic*) panic ;;
+            lost*) ;;
+            hang*) wait_for quit ;;
+        esac
+        ;;
+    suite) # the group that the runfile on stdin names says what happens
+        hello; ready
+        while read -r line <&"$stdin" && [ "${line#'[tests/'}" = "$line" ]; do :; done
+        group=${line#'[tests/functional/'} group=${group%]}
+        path=/usr/share/zfs/zfs-tests/tests/functional/$group
+        first="Test: $path/setup (run as root) [00:01] [PASS]"
+        report="Tests with results other than PASS that are"
+        kernel "ZTS run $path/setup" "of setup" "ZTS run $path/one"
+        case $group in
+            good) ended 0 "$first
+Test: $path/one (run as root) [00:02] [PASS]
+Test: $path/two (run as root) [00:03] [FAIL]
+$report expected:
+    FAIL $group/two (Known issue)
+$report unexpected:" ;;
+            bad) ended 1 "$first
+Test: $path/one (run as root) [00:02] [FAIL]
+Test: $path/two (run as root) [00:03] [PASS]
+$report unexpected:
+    FAIL $group/one (expected PASS)" ;;
+            panics) printf '%s\n' "$first" >&"$stdout"; panic ;;
+            lost) printf '%s\n' "$first" >&"$stdout" ;;
+        esac
         ;;
     panic)
         hello; ready

@@ -1,4 +1,5 @@
-//! The folder of one run: `.quiz/runs/<number>`, which holds `console.log`, `qemu.log`, `command` and `out/`.
+//! The folder of one run: `.quiz/runs/<number>`, which holds `console.log`, `qemu.log`, `command` and `out/`. A run of several
+//! machines has a folder of the same kind for each of them in it.
 //!
 //! Any number of runs may be made at once, by any number of processes. A run's folder is locked while its process lives,
 //! so what is old can be removed without asking anyone. Knows nothing of machines.
@@ -22,7 +23,7 @@ pub struct RunFolder {
     number: u64,
     path: PathBuf,
     shared: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl RunFolder {
@@ -47,7 +48,18 @@ impl RunFolder {
         let lock = locked(&path.join("lock"))?;
         numbers.truncate(numbers.len().saturating_sub(KEPT));
         numbers.into_iter().for_each(|old| remove_finished(&runs.join(old.to_string())));
-        Ok(Self { number, path, shared, _lock: lock })
+        Ok(Self { number, path, shared, lock })
+    }
+
+    /// The folder of one of several machines of this run: `groups/<name>` in it. Locked with it.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn part(&self, name: &str) -> Result<Self> {
+        let path = self.path.join("groups").join(name);
+        make_folder(&path.join("out"))?;
+        let lock = self.lock.try_clone().map_err(|e| cannot("lock", &path, e))?;
+        Ok(Self { number: self.number, path, shared: self.shared.clone(), lock })
     }
 
     /// The name by which people know the run.
@@ -80,18 +92,40 @@ impl RunFolder {
         self.path.join("qemu.log")
     }
 
-    /// A socket of that name in the folder that listens. Reached by the open folder: a path may be longer than the 107 bytes
-    /// that a socket's address holds (unix(7)).
+    /// A socket of that name in the folder that listens.
     pub(super) fn listen(&self, name: &str) -> Result<UnixListener> {
-        let folder = File::open(&self.path).map_err(|e| cannot("open", &self.path, e))?;
-        let path = PathBuf::from(format!("/proc/self/fd/{}/{name}", folder.as_raw_fd()));
-        UnixListener::bind(path).map_err(|e| cannot("listen at", &self.path.join(name), e))
+        at_socket(&self.path, name, |path| UnixListener::bind(path))
+            .map_err(|e| cannot("listen at", &self.path.join(name), e))
     }
 
     /// The qemu command, as a line for a shell.
     pub fn command(&self) -> PathBuf {
         self.path.join("command")
     }
+}
+
+/// Does something with the path of a socket in `run`, by the open folder: a path may be longer than the 107 bytes that a
+/// socket's address holds (unix(7)).
+pub(super) fn at_socket<T>(run: &Path, name: &str, act: impl Fn(&Path) -> std::io::Result<T>) -> std::io::Result<T> {
+    let folder = File::open(run)?;
+    act(&PathBuf::from(format!("/proc/self/fd/{}/{name}", folder.as_raw_fd())))
+}
+
+/// The folders of the runs in `base` that live, the newest first.
+///
+/// # Errors
+/// When they cannot be listed.
+pub fn live(base: &Path) -> Result<Vec<PathBuf>> {
+    let runs = base.join("runs");
+    let numbers = if runs.exists() { numbers(&runs)? } else { Vec::new() };
+    Ok(numbers.iter().rev().map(|number| runs.join(number.to_string())).filter(|run| is_live(run)).collect())
+}
+
+/// Whether the run of that folder has not ended: its process holds the lock.
+pub fn is_live(run: &Path) -> bool {
+    // Shared: who only looks must not pass for a run to somebody else who does.
+    let lock = File::open(run.join("lock"));
+    matches!(lock.as_ref().map(File::try_lock_shared), Ok(Err(TryLockError::WouldBlock)))
 }
 
 pub(super) fn cannot(what: &str, path: &Path, error: std::io::Error) -> Error {
@@ -117,11 +151,9 @@ fn numbers(runs: &Path) -> Result<Vec<u64>> {
 
 /// A run that lives is left alone. What cannot be removed (a guest's file of another owner) only takes room.
 fn remove_finished(path: &Path) {
-    let lock = File::open(path.join("lock"));
-    if let Ok(Err(TryLockError::WouldBlock)) = lock.as_ref().map(File::try_lock) {
-        return;
+    if !is_live(path) {
+        let _ = fs::remove_dir_all(path);
     }
-    let _ = fs::remove_dir_all(path);
 }
 
 #[cfg(test)]
@@ -145,8 +177,21 @@ mod tests {
         let rest: Vec<_> = (0..KEPT).map(|_| RunFolder::create(base.path()).unwrap().path().to_owned()).collect();
         RunFolder::create(base.path()).unwrap();
         assert!(first.path().exists(), "it lives");
+        assert_eq!(live(base.path()).unwrap(), [first.path()]);
         assert!(!second.exists(), "it is finished and the oldest");
         assert!(rest[1..].iter().all(|run| run.exists()));
+    }
+
+    #[test]
+    fn a_part_keeps_its_run_locked() {
+        let base = tempfile::tempdir().unwrap();
+        let part = RunFolder::create(base.path()).unwrap().part("1").unwrap();
+        assert!(part.path().ends_with("runs/1/groups/1") && part.out().is_dir());
+        (0..=KEPT).for_each(|_| drop(RunFolder::create(base.path()).unwrap()));
+        assert!(part.path().exists());
+        drop(part);
+        RunFolder::create(base.path()).unwrap();
+        assert!(!base.path().join("runs/1").exists());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::folder::RunFolder;
 use super::machine::{Accel, Machine, Start};
 use super::outcome::{Facts, Outcome, judge};
 use super::session::{Ended, Session};
+use super::signals::Stop;
 use super::spawn::{CONSOLE, spawn};
 use super::wire::{Request, ToGuest};
 use crate::error::{Error, Result};
@@ -46,7 +47,8 @@ impl Streams {
 }
 
 /// How a run is watched.
-pub struct Options<'a> {
+#[derive(Debug, Clone)]
+pub struct Options {
     /// The program may take so long, from its start.
     pub timeout: Option<Duration>,
     /// The guest must take a request within this time under KVM; TCG gets five times as much.
@@ -57,15 +59,14 @@ pub struct Options<'a> {
     pub verdicts: Option<PathBuf>,
     /// What [`super::accel::choose`] said, for [`Event::Booting`].
     pub why_not_kvm: Option<String>,
-    /// Called once when a machine of [`Start::Save`] is saved, or with why it is not. Not called when
-    /// the machine never came so far.
-    pub saved: Option<&'a dyn Fn(std::result::Result<(), String>)>,
+    /// The machine is one of several, which a signal ends at once. Without it the first signal is the program's.
+    pub stop: Option<Stop>,
 }
 
-impl Default for Options<'_> {
+impl Default for Options {
     fn default() -> Self {
         let ready_within = Duration::from_secs(60);
-        Self { timeout: None, ready_within, kmsg: false, verdicts: None, why_not_kvm: None, saved: None }
+        Self { timeout: None, ready_within, kmsg: false, verdicts: None, why_not_kvm: None, stop: None }
     }
 }
 
@@ -81,8 +82,12 @@ pub fn run(
     streams: &Streams,
     events: Events,
 ) -> Result<Outcome> {
-    let request = ToGuest::Request(request.clone()).encode().map(|bytes| Asked { request, bytes })?;
-    let job = Job { request: &request, folder, options, streams, events, awake: Cell::new(false) };
+    let request = Asked::new(request)?;
+    run_job(&Job::new(&request, folder, options, streams, events), machine)
+}
+
+fn run_job(job: &Job<'_>, machine: &Machine) -> Result<Outcome> {
+    let Job { options, events, .. } = job;
     let (mut ended, mut broken) = (job.once(machine, options.why_not_kvm.clone())?, None);
     if machine.accel == Accel::Kvm && ended.no_life() {
         let why = format!("KVM does not work: {}", why_no_life(&ended));
@@ -99,6 +104,24 @@ pub fn run(
         events(Event::Warning { message: error.to_string() });
     }
     job.close(ended)
+}
+
+/// Like [`run`], for a machine of [`Start::Save`]. Calls `saved` once when it is saved, before the program runs, or with why it is
+/// not; not at all when the machine never came so far.
+///
+/// # Errors
+/// As [`run`].
+pub fn save(
+    machine: &Machine,
+    request: &Request,
+    folder: &RunFolder,
+    options: &Options,
+    streams: &Streams,
+    events: Events,
+    saved: &dyn Fn(std::result::Result<(), String>),
+) -> Result<Outcome> {
+    let request = Asked::new(request)?;
+    run_job(&Job { saved: Some(saved), ..Job::new(&request, folder, options, streams, events) }, machine)
 }
 
 /// What came of a machine of [`Start::Restore`].
@@ -122,8 +145,8 @@ pub fn restore(
     streams: &Streams,
     events: Events,
 ) -> Result<Restored> {
-    let request = ToGuest::Request(request.clone()).encode().map(|bytes| Asked { request, bytes })?;
-    let job = Job { request: &request, folder, options, streams, events, awake: Cell::new(false) };
+    let request = Asked::new(request)?;
+    let job = Job::new(&request, folder, options, streams, events);
     match job.once(machine, options.why_not_kvm.clone()) {
         Ok(ended) if job.awake.get() || ended.facts.interrupted.is_some() => job.close(ended).map(Restored::Ran),
         Ok(ended) => Ok(Restored::Failed(why_no_life(&ended))),
@@ -138,18 +161,36 @@ pub(super) struct Asked<'a> {
     pub(super) bytes: Vec<u8>,
 }
 
+impl<'a> Asked<'a> {
+    fn new(request: &'a Request) -> Result<Self> {
+        Ok(Self { request, bytes: ToGuest::Request(request.clone()).encode()? })
+    }
+}
+
 /// What stays the same when a machine is started again.
 pub(super) struct Job<'a> {
     pub(super) request: &'a Asked<'a>,
     folder: &'a RunFolder,
-    pub(super) options: &'a Options<'a>,
+    pub(super) options: &'a Options,
     pub(super) streams: &'a Streams,
     pub(super) events: Events<'a>,
     /// The guest answered and is a machine of its own: from now on the program may have run.
     pub(super) awake: Cell<bool>,
+    /// Is told what came of the snapshot.
+    pub(super) saved: Option<&'a dyn Fn(std::result::Result<(), String>)>,
 }
 
-impl Job<'_> {
+impl<'a> Job<'a> {
+    fn new(
+        request: &'a Asked<'a>,
+        folder: &'a RunFolder,
+        options: &'a Options,
+        streams: &'a Streams,
+        events: Events<'a>,
+    ) -> Self {
+        Self { request, folder, options, streams, events, awake: Cell::new(false), saved: None }
+    }
+
     fn once(&self, machine: &Machine, why_not_kvm: Option<String>) -> Result<Ended> {
         let accelerator = machine.accel.name().to_owned();
         let snapshot = if let Start::Restore(folder) = &machine.start { Some(folder.join(CONSOLE)) } else { None };
@@ -163,10 +204,14 @@ impl Job<'_> {
         Ok(ended)
     }
 
-    /// Shows the kernel's last words when nobody saw them yet, and judges.
+    /// Shows the kernel's last words, or its first complaint, when nobody saw them yet, and judges.
     fn close(&self, ended: Ended) -> Result<Outcome> {
         let shown = ended.kernel_shown;
         let judged = judge(ended.facts);
+        if let (Ok(Outcome::Exited(_)), Some(line), false) = (&judged, ended.complaint, shown) {
+            let log = self.folder.console_log().display().to_string();
+            (self.events)(Event::Warning { message: format!("the guest's kernel says: {line} (more in {log})") });
+        }
         if let Ok(Outcome::Panicked { excerpt, .. } | Outcome::Lost { excerpt, .. }) = &judged
             && !shown
         {

@@ -49,7 +49,7 @@ fn play_from(base: &Path, accel: Accel, what: &str, start: Start, saved: &dyn Fn
         shares: vec![],
     };
     let folder = RunFolder::create(base).unwrap();
-    let options = Options { verdicts: Some(base.join("kvm")), saved: Some(saved), ..Options::default() };
+    let options = Options { verdicts: Some(base.join("kvm")), ..Options::default() };
     let (mut stdout, mut stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
     let streams = Streams {
         stdin: fs::File::open("/dev/null").unwrap().into(),
@@ -63,6 +63,8 @@ fn play_from(base: &Path, accel: Accel, what: &str, start: Start, saved: &dyn Fn
             Restored::Ran(outcome) => Ok(outcome),
             Restored::Failed(why) => Err(Error::boot(format!("not restored: {why}"))),
         })
+    } else if let Start::Save(_) = machine.start {
+        save(&machine, &request, &folder, &options, &streams, &send, saved)
     } else {
         run(&machine, &request, &folder, &options, &streams, &send)
     };
@@ -85,6 +87,19 @@ fn the_programs_status_and_bytes_come_back() {
     let played = play_tcg("program");
     assert_eq!(played.result.unwrap(), Outcome::Exited(7));
     assert_eq!((played.stdout.as_str(), played.stderr.as_str()), ("out", "error"));
+}
+
+#[test]
+fn what_the_kernel_complains_about_is_said_though_the_program_ended_well() {
+    let played = play_tcg("complaint");
+    assert_eq!(played.result.unwrap(), Outcome::Exited(0));
+    let warnings = played.events.iter().filter_map(|event| match event {
+        Event::Warning { message } => Some(message.as_str()),
+        _ => None,
+    });
+    let warnings: Vec<&str> = warnings.collect();
+    assert!(warnings.len() == 1 && warnings[0].contains("says: WARNING: possible circular"), "{warnings:?}");
+    assert!(warnings[0].ends_with("/console.log)"), "{warnings:?}");
 }
 
 #[test]

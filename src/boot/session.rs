@@ -2,6 +2,7 @@
 //!
 //! Judges nothing (`outcome`) and decides no times (`limits`). One thread, nothing blocks but the wait itself.
 
+mod ends;
 mod snapshot;
 mod wait;
 
@@ -10,18 +11,18 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
-use signal_hook::consts::{SIGHUP, SIGTERM, SIGWINCH};
+use signal_hook::consts::{SIGHUP, SIGTERM};
 
 use super::console::Console;
 use super::flow::{Inflow, Outflow, is_wait};
-use super::limits::{Action, Limits};
+use super::limits::Limits;
 use super::machine::{Accel, Machine, Start};
 use super::outcome::Facts;
 use super::qmp::{self, Qmp};
 use super::run::Job;
-use super::signals::Signals;
+use super::signals::{Signals, Stop};
 use super::spawn::{Port, Qemu, Snapshot, Wires};
-use super::tty::{self, Escape, Raw};
+use super::tty::{Escape, Raw};
 use super::wire::{Decoder, FromGuest, PROTOCOL, ToGuest};
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -38,6 +39,8 @@ pub(super) struct Ended {
     pub(super) facts: Facts,
     /// The kernel's trouble was shown while it happened.
     pub(super) kernel_shown: bool,
+    /// What the kernel complained about first.
+    pub(super) complaint: Option<String>,
     gave_up: bool,
     console_bytes: u64,
 }
@@ -130,6 +133,10 @@ impl<'a> Session<'a> {
         };
         session.tell_qemu(qmp::HELLO);
         session.restore();
+        // One that came before signals were caught here.
+        if let Some(signal) = job.options.stop.as_ref().and_then(Stop::signal) {
+            session.interrupt(signal);
+        }
         Ok(session)
     }
 
@@ -164,7 +171,8 @@ impl<'a> Session<'a> {
             qemu_says: String::new(),
         };
         let (gave_up, console_bytes) = (self.gave_up, self.console.bytes());
-        Ok(Ended { facts, kernel_shown: self.kernel_shown, gave_up, console_bytes })
+        let complaint = self.console.complaint().map(str::to_owned);
+        Ok(Ended { facts, kernel_shown: self.kernel_shown, complaint, gave_up, console_bytes })
     }
 
     /// A step is done.
@@ -325,52 +333,6 @@ impl<'a> Session<'a> {
             self.send(&ToGuest::Close(if number == 0 { 1 } else { 2 }))?;
         }
         Ok(())
-    }
-
-    /// The first SIGINT, SIGTERM or SIGQUIT is the program's; the next one, or SIGHUP, ends the machine.
-    fn take_signals(&mut self) -> Result<()> {
-        for signal in self.signals.take() {
-            if signal == SIGWINCH {
-                if let Some(size) = self.raw.as_ref().and_then(|_| tty::size(self.job.streams.stdout.as_fd())) {
-                    self.send(&ToGuest::Resize(size))?;
-                }
-            } else if self.running && self.exit.is_none() && !self.signalled && signal != SIGHUP {
-                self.signalled = true;
-                self.send(&ToGuest::Signal(u32::try_from(signal).unwrap_or_default()))?;
-            } else {
-                self.interrupt(signal);
-            }
-        }
-        Ok(())
-    }
-
-    fn interrupt(&mut self, signal: i32) {
-        self.interrupted.get_or_insert(signal);
-        self.quit();
-    }
-
-    fn act(&mut self, action: Action, qemu: &mut Qemu) -> Result<()> {
-        match action {
-            Action::Ping => self.send(&ToGuest::Ping)?,
-            Action::AgentSysRq(letters) => self.send(&ToGuest::SysRq(letters.to_owned()))?,
-            Action::Break => self.tell_qemu(qmp::BREAK),
-            Action::Letter(letter) => self.write_now(Port::Console, &[letter]),
-            Action::Nmi => self.tell_qemu(qmp::NMI),
-            Action::NoLife => {
-                self.gave_up = true;
-                self.quit();
-            }
-            Action::Quit => self.quit(),
-            Action::Kill => qemu.kill(),
-        }
-        Ok(())
-    }
-
-    fn quit(&mut self) {
-        if !self.limits.is_quitting() {
-            self.tell_qemu(qmp::QUIT);
-            self.limits.quits(Instant::now());
-        }
     }
 
     fn tell_qemu(&mut self, command: &[u8]) {

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use signal_hook::SigId;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
@@ -15,6 +15,31 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
 use crate::error::{Error, Result};
 
 const CAUGHT: [i32; 5] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH];
+
+/// Whether a signal asked several machines to end, those to come included.
+#[derive(Debug, Clone)]
+pub struct Stop(Arc<AtomicUsize>);
+
+impl Stop {
+    /// Set by SIGINT, SIGTERM, SIGHUP or SIGQUIT from now on, for the rest of the process.
+    ///
+    /// # Errors
+    /// When signals cannot be caught.
+    pub fn on_signals() -> Result<Self> {
+        let stop = Self(Arc::default());
+        for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
+            let number = usize::try_from(signal).unwrap_or_default();
+            signal_hook::flag::register_usize(signal, Arc::clone(&stop.0), number)
+                .map_err(|e| Error::boot("cannot catch signals").because(e))?;
+        }
+        Ok(stop)
+    }
+
+    /// The signal that came.
+    pub fn signal(&self) -> Option<i32> {
+        i32::try_from(self.0.load(Ordering::Relaxed)).ok().filter(|signal| *signal != 0)
+    }
+}
 
 /// The signals that came since the last look.
 #[derive(Debug)]

@@ -5,6 +5,9 @@ use crate::report::Color;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::path::PathBuf;
 
+/// What the ZFS Test Suite runs in.
+const SUITE_PROFILES: &[&str] = &["zfs", "blockdev:count=3,size=4G", "ztest"];
+
 /// Build a Linux kernel and a root file system as cached stages, and boot the result in qemu.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "quiz", version, max_term_width = 100, arg_required_else_help = true)]
@@ -33,7 +36,7 @@ pub(super) struct Global {
     /// Turn a profile on, with options if it has some: memdev, memdev:count=2,size=1G (repeatable)
     #[arg(short, long, value_name = "NAME[:OPTION=VALUE,…]", global = true)]
     pub profile: Vec<String>,
-    /// Compilers at once over all stages [default: one per core]
+    /// Compilers at once over all stages [default: one per core]; of `test` also machines side by side
     #[arg(short, long, value_name = "N", global = true)]
     pub jobs: Option<u64>,
     /// Never use the network; what would need it is an error
@@ -59,6 +62,15 @@ pub(super) enum Command {
     #[command(after_help = "Exit status: the program's own; 122 the machine was lost, 123 kernel panic or oops, \
         124 time limit, 125 quiz could not get that far (which `git bisect run` takes as skip).")]
     Up(Up),
+    /// Open an ssh session in a machine that runs with the profile ssh; for scp and rsync see `.quiz/ssh_config`
+    #[command(after_help = "Exit status: the program's own; 255 quiz or ssh could not get that far.")]
+    Ssh(Ssh),
+    /// Run the ZFS Test Suite, or a list of commands, in pristine machines side by side
+    #[command(
+        after_help = "Exit status: 0 all came out as expected; 1 something did not, or a machine was lost; 2 what was \
+        asked for is wrong. Results lie in the run's out/: junit.xml, results.tap, results.json."
+    )]
+    Test(Test),
     /// Build stages without booting
     Build {
         /// Stages, as `quiz graph` names them [default: image]
@@ -87,10 +99,16 @@ pub(super) enum Command {
     },
     /// Show every setting, its value, and where that comes from
     Config,
+    /// Show every profile: whether it is on, what it touches, and what it would cost now
+    Profiles {
+        #[command(subcommand)]
+        command: Option<ProfilesCommand>,
+    },
 }
 
+/// The machine, for every command that boots one.
 #[derive(Debug, Clone, Args)]
-pub(super) struct Up {
+pub(super) struct Guest {
     /// Memory of the guest: 512M, 4G [default: 1G]
     #[arg(short, long, value_name = "SIZE")]
     pub memory: Option<String>,
@@ -103,15 +121,24 @@ pub(super) struct Up {
     /// Add an argument to the qemu command (repeatable)
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     pub qemu_arg: Vec<String>,
+    /// End the machine after this time: 30, 30s, 5m, 1h
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    pub timeout: Option<u64>,
+    /// Install missing host tools first
+    #[arg(long)]
+    pub install: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct Up {
+    #[command(flatten)]
+    pub guest: Guest,
     /// Give a shell after the program
     #[arg(short = 'S', long)]
     pub shell: bool,
     /// Show kernel messages among the program's output even when it does not go to a terminal
     #[arg(long)]
     pub kmsg: bool,
-    /// End the machine after this time: 30, 30s, 5m, 1h
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
-    pub timeout: Option<u64>,
     /// Show how long each step takes
     #[arg(long)]
     pub timings: bool,
@@ -121,12 +148,57 @@ pub(super) struct Up {
     /// Build as usual, then print the qemu command instead of running it
     #[arg(long)]
     pub dry_run: bool,
-    /// Install missing host tools first
-    #[arg(long)]
-    pub install: bool,
     /// The program and its arguments [default: a shell]
     #[arg(last = true, action = ArgAction::Append)]
     pub program: Vec<String>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum ProfilesCommand {
+    /// Write a start for a profile of your own into .quiz/profiles
+    New {
+        /// Its name: small letters, digits and dashes
+        name: String,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct Ssh {
+    /// The run's number, as `.quiz/runs` has it [default: the newest that has an sshd]
+    pub id: Option<String>,
+    /// Be the connection: what ssh's ProxyCommand is
+    #[arg(long, hide = true)]
+    pub stdio: bool,
+    /// The program and its arguments [default: a shell]
+    #[arg(last = true)]
+    pub program: Vec<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct Test {
+    #[command(flatten)]
+    pub guest: Guest,
+    /// Only groups with this tag (repeatable, or with commas between)
+    #[arg(short = 'T', long = "tag", value_name = "TAG", value_delimiter = ',')]
+    pub tags: Vec<String>,
+    /// Only this test or group: atime_001_pos, cli_root/zfs_get, 'zpool_add*', a path (repeatable, or with commas between)
+    #[arg(short = 't', long = "test", value_name = "TEST", value_delimiter = ',')]
+    pub tests: Vec<String>,
+    /// The suite's runfile, by name or path (repeatable, or with commas between) [default: common,linux]
+    #[arg(short, long = "runfile", value_name = "FILE", value_delimiter = ',')]
+    pub runfiles: Vec<String>,
+    /// Only groups that what changed since this commit can touch; needs a git worktree of OpenZFS
+    #[arg(long, value_name = "REV")]
+    pub since: Option<String>,
+    /// Run each line of FILE by the shell in a machine of its own, instead of the ZFS Test Suite; `-` is stdin
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["tags", "tests", "runfiles", "since"])]
+    pub each: Option<PathBuf>,
+    /// Take no result from the cache
+    #[arg(long)]
+    pub rerun: bool,
+    /// Show what would run, and run nothing
+    #[arg(long)]
+    pub list: bool,
 }
 
 /// "90", "90s", "5m", "1h" as seconds.
@@ -162,8 +234,9 @@ impl Cli {
             flags.extend(value.iter().map(|v| FlagValue { key, value: Value::Text(v.clone()), flag }));
         };
         text("kernel.version", &self.global.kernel, "--kernel");
-        if let Command::Up(up) = &self.command {
-            text("machine.memory", &up.memory, "--memory");
+        let guest = self.guest();
+        if let Some(guest) = guest {
+            text("machine.memory", &guest.memory, "--memory");
         }
         let mut list = |key, items: &[String], flag| {
             if !items.is_empty() {
@@ -172,19 +245,34 @@ impl Cli {
         };
         list("kernel.config", &self.global.config, "--config");
         list("rootfs.packages", &self.global.package, "--package");
-        list("profiles", &self.global.profile, "--profile");
-        if let Command::Up(up) = &self.command {
-            list("machine.append", &up.append, "--append");
-            list("machine.qemu-args", &up.qemu_arg, "--qemu-arg");
+        list("profiles", &self.profiles(), "--profile");
+        if let Some(guest) = guest {
+            list("machine.append", &guest.append, "--append");
+            list("machine.qemu-args", &guest.qemu_arg, "--qemu-arg");
         }
         let mut number = |key, value: Option<u64>, flag| {
             flags.extend(value.map(|n| FlagValue { key, value: Value::Number(n), flag }));
         };
         number("build.jobs", self.global.jobs, "--jobs");
-        if let Command::Up(up) = &self.command {
-            number("machine.cpus", up.cpus, "--cpus");
+        if let Some(guest) = guest {
+            number("machine.cpus", guest.cpus, "--cpus");
         }
         flags
+    }
+
+    fn guest(&self) -> Option<&Guest> {
+        match &self.command {
+            Command::Up(up) => Some(&up.guest),
+            Command::Test(test) => Some(&test.guest),
+            _ => None,
+        }
+    }
+
+    /// Those that are given, behind those that the ZFS Test Suite needs: the last word about an option counts.
+    fn profiles(&self) -> Vec<String> {
+        let suite = matches!(&self.command, Command::Test(test) if test.each.is_none());
+        let own: &[&str] = if suite { SUITE_PROFILES } else { &[] };
+        own.iter().map(|name| (*name).to_owned()).chain(self.global.profile.iter().cloned()).collect()
     }
 }
 
@@ -203,7 +291,22 @@ mod tests {
         let cli = Cli::try_parse_from(["quiz", "up", "-m", "2G", "--", "ls", "-l", "--timeout", "x"]).unwrap();
         let Command::Up(up) = &cli.command else { panic!("{cli:?}") };
         assert_eq!(up.program, ["ls", "-l", "--timeout", "x"]);
-        assert_eq!(up.memory.as_deref(), Some("2G"));
+        assert_eq!(up.guest.memory.as_deref(), Some("2G"));
+    }
+
+    #[test]
+    fn the_suite_turns_its_profiles_on_and_commands_do_not() {
+        let profiles = |words: &[&str]| {
+            let flags = Cli::try_parse_from([&["quiz", "test"], words].concat()).unwrap().settings();
+            let flag = flags.into_iter().find(|flag| flag.key == "profiles");
+            flag.map(|flag| flag.value.to_string())
+        };
+        assert_eq!(
+            profiles(&["-T", "atime", "-p", "debug"]).unwrap(),
+            r#"["zfs", "blockdev:count=3,size=4G", "ztest", "debug"]"#
+        );
+        assert_eq!(profiles(&["--each", "file"]), None);
+        assert!(Cli::try_parse_from(["quiz", "test", "--each", "file", "-t", "x"]).is_err());
     }
 
     #[test]

@@ -3,30 +3,43 @@
 //! Runs nothing in it.
 
 use super::session::Session;
-use super::{IMAGE, doctor};
-use crate::boot::{self, Disk, Machine, Net, Share};
+use super::{IMAGE, doctor, ssh};
+use crate::boot::{self, Disk, Machine, Net, Options, Share};
 use crate::build::{self, Known};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
-use crate::load::{Bus, Device, DiskFormat, PROJECT_FOLDER, Profile, Project};
+use crate::load::{Bus, Device, DiskFormat, Origin, PROJECT_FOLDER, Profile, Project};
 use quiz_cache::{Cache, Digest, Record};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Folders that host and guest share, by tag: the guest mounts each at `/<tag>`.
-pub(super) const SHARED: &str = "shared";
-pub(super) const OUT: &str = "out";
+const SHARED: &str = "shared";
+const OUT: &str = "out";
 
 /// PCI has room for so many beside the rest.
 const MOST_DISKS: usize = 64;
 
-/// Builds the image and makes a machine of it, without what belongs to one run: shares and disks. Also says why it has no KVM.
+/// A machine that can be booted.
+pub(super) struct Built {
+    /// Without what belongs to one run: shares and disks.
+    pub machine: Machine,
+    /// Why it has no KVM, when there is a reason.
+    pub why_not_kvm: Option<String>,
+    /// The image's manifest.
+    pub image: Digest,
+}
+
+/// Builds the image and makes a machine of it. `terminal`: somebody sits there and looks. With `install` missing host tools are
+/// installed first.
 ///
 /// # Errors
 /// What was asked for is wrong, or a stage failed.
-pub(super) fn build(session: &Session<'_>, install: bool) -> Result<(Machine, Option<String>)> {
+pub(super) fn build(session: &Session<'_>, install: bool, terminal: bool) -> Result<Built> {
     let graph = Graph::bind(&session.project, [IMAGE])?;
-    let tools: Vec<_> = boot::TOOLS.iter().copied().chain(disk_tool(&session.project)).collect();
+    let tools: Vec<_> =
+        boot::TOOLS.iter().chain(ssh::tools(&session.project)).copied().chain(disk_tool(&session.project)).collect();
     let needed = || session.needed(&graph).map(|needed| build::with_tools(needed, &tools));
     if install {
         doctor::install(&needed()?, session.events)?;
@@ -36,27 +49,31 @@ pub(super) fn build(session: &Session<'_>, install: bool) -> Result<(Machine, Op
     let id = graph.find(IMAGE)?;
     // qemu opens what the image is made of, so that has to lie there, too.
     let known = session.build(&graph, &[id], true)?;
-    of(session, &known, &known[&id])
+    of(session, &known, &known[&id], terminal)
 }
 
 /// Memory in MiB and processors, as they were asked for.
 fn size(session: &Session<'_>) -> Result<(u32, u32)> {
     let settings = &session.project.settings;
-    let memory = memory(settings.text("machine.memory"))?;
     let profiles = &session.project.profiles;
+    let memory = memory(settings.text("machine.memory"))?;
+    // Only what somebody asked for can be too little.
+    let by_default = settings.get("machine.memory").is_some_and(|setting| setting.origin == Origin::Default);
+    let least = profiles.iter().map(|profile| profile.memory).max().unwrap_or(0);
+    let memory = if by_default { memory.max(least) } else { memory };
     if let Some(large) = profiles.iter().filter(|profile| profile.memory > memory).max_by_key(|p| p.memory) {
         let (name, least) = (&large.name, large.memory);
         return Err(Error::input(format!("machine.memory = {memory}M: the profile {name} needs {least}M"))
-            .hint(format!("quiz up -m {least}M")));
+            .hint(format!("-m {least}M, or machine.memory = \"{least}M\" in quiz.toml")));
     }
     Ok((memory, count("machine.cpus", settings.number("machine.cpus"))?))
 }
 
-/// The machine of an image that is built, without what belongs to one run. Also says why it has no KVM.
+/// The machine of an image that is built.
 ///
 /// # Errors
 /// What was asked for is wrong, or the image is none.
-pub(super) fn of(session: &Session<'_>, known: &Known, image: &Record) -> Result<(Machine, Option<String>)> {
+pub(super) fn of(session: &Session<'_>, known: &Known, image: &Record, terminal: bool) -> Result<Built> {
     let (settings, profiles) = (&session.project.settings, &session.project.profiles);
     let (memory, cpus) = size(session)?;
     let [manifest] = &image.outputs.values().collect::<Vec<_>>()[..] else {
@@ -68,8 +85,7 @@ pub(super) fn of(session: &Session<'_>, known: &Known, image: &Record) -> Result
     let object = |digest: &Digest| object(&session.cache, known, digest);
     // One `--append` may hold several words, as people paste them. The user's come last, and win.
     let words = settings.list("machine.append").iter().flat_map(|words| words.split_whitespace().map(str::to_owned));
-    let batch =
-        |profile: &Profile| if boot::terminal_size().is_some() { Vec::new() } else { profile.append_batch.clone() };
+    let batch = |profile: &Profile| if terminal { Vec::new() } else { profile.append_batch.clone() };
     let by_profiles = profiles.iter().flat_map(|profile| [profile.append.clone(), batch(profile)].concat());
     let machine = Machine {
         arch: image.arch,
@@ -80,7 +96,7 @@ pub(super) fn of(session: &Session<'_>, known: &Known, image: &Record) -> Result
         cpus,
         kernel: object(&image.kernel)?.join("vmlinux"),
         layers: image.layers.iter().map(object).collect::<Result<_>>()?,
-        append: image.append.into_iter().chain(by_profiles).chain(words).collect(),
+        append: image.append.into_iter().chain(by_profiles).chain(ssh::words(&session.project)?).chain(words).collect(),
         disks: Vec::new(),
         net: net(profiles)?,
         channels: channels(profiles),
@@ -89,26 +105,31 @@ pub(super) fn of(session: &Session<'_>, known: &Known, image: &Record) -> Result
         rng: true,
         extra: settings.list("machine.qemu-args").iter().map(OsString::from).collect(),
     };
-    Ok((machine, choice.why_not_kvm))
+    Ok(Built { machine, why_not_kvm: choice.why_not_kvm, image: manifest.digest })
 }
 
-/// Adds what belongs to the run in the folder `run`: shares and disks.
-///
-/// # Errors
-/// There are more disks than a machine can have.
-pub(super) fn equip(machine: &mut Machine, project: &Project, run: &Path) -> Result<()> {
-    let share = |tag: &str, path: PathBuf| Share { tag: tag.to_owned(), path, read_only: false };
-    let shared = project.dir.join(PROJECT_FOLDER).join(SHARED);
-    machine.shares = vec![share(SHARED, shared), share(OUT, run.join(OUT))];
-    machine.disks = disks(project, run)?;
-    Ok(())
+/// How a run of it is watched, by the settings.
+pub(super) fn options(session: &Session<'_>, timeout: Option<u64>, why_not_kvm: Option<String>) -> Options {
+    Options {
+        timeout: timeout.map(Duration::from_secs),
+        ready_within: Duration::from_secs(session.project.settings.number("machine.boot-timeout")),
+        verdicts: Some(session.kvm_verdicts()),
+        why_not_kvm,
+        ..Options::default()
+    }
+}
+
+/// The folders that host and guest share. Of several machines none may write what another one reads.
+pub(super) fn shares(shared: &Path, out: &Path, shared_read_only: bool) -> Vec<Share> {
+    let share = |tag: &str, path: &Path, read_only| Share { tag: tag.to_owned(), path: path.to_owned(), read_only };
+    vec![share(SHARED, shared, shared_read_only), share(OUT, out, false)]
 }
 
 /// The disks of the machine that runs in the folder `run`: those that are gone afterwards lie there, the others in `.quiz/disks`.
 ///
 /// # Errors
 /// There are more than a machine can have.
-fn disks(project: &Project, run: &Path) -> Result<Vec<Disk>> {
+pub(super) fn disks(project: &Project, run: &Path) -> Result<Vec<Disk>> {
     let kept = project.dir.join(PROJECT_FOLDER).join("disks");
     let mut disks = Vec::new();
     for profile in &project.profiles {
@@ -154,9 +175,7 @@ fn net(profiles: &[Profile]) -> Result<Option<Net>> {
             let Device::Net { forward } = device else { continue };
             let net = net.get_or_insert(Net { forward: Vec::new() });
             for pair in forward.split('+').filter(|pair| !pair.is_empty()) {
-                let ports =
-                    pair.split_once(':').and_then(|(host, guest)| Some((host.parse().ok()?, guest.parse().ok()?)));
-                net.forward.push(ports.ok_or_else(|| {
+                net.forward.push(ports(pair).ok_or_else(|| {
                     Error::input(format!("{}: {pair:?} is no pair of ports", profile.name))
                         .hint("write it as HOST:GUEST, several with + between: forward=2222:22+8080:80")
                 })?);
@@ -164,6 +183,12 @@ fn net(profiles: &[Profile]) -> Result<Option<Net>> {
         }
     }
     Ok(net)
+}
+
+/// "2222:22" as a port of the host and one of the guest.
+fn ports(pair: &str) -> Option<(u16, u16)> {
+    let (host, guest) = pair.split_once(':')?;
+    Some((host.parse().ok()?, guest.parse().ok()?)).filter(|(host, guest)| *host > 0 && *guest > 0)
 }
 
 fn channels(profiles: &[Profile]) -> Vec<String> {
@@ -215,6 +240,14 @@ mod tests {
         assert_eq!([memory("512M").unwrap(), memory("4G").unwrap(), memory("256").unwrap()], [512, 4096, 256]);
         for wrong in ["", "G", "0", "63M", "-1G", "1T", "99999999G"] {
             assert!(memory(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_forward_is_two_ports() {
+        assert_eq!(ports("2222:22"), Some((2222, 22)));
+        for wrong in ["", "22", "22:", ":22", "0:22", "22:0", "65536:22", "a:22", "1:2:3"] {
+            assert_eq!(ports(wrong), None, "{wrong}");
         }
     }
 

@@ -1,20 +1,17 @@
-//! `quiz up`: builds the image, makes a machine of it, runs the program in that, and gives the exit status.
+//! `quiz up`: runs a program in the project's machine and gives its exit status.
 
 use super::args::{Cli, Up};
-use super::machine;
+use super::machine::{self, Built};
 use super::session::Session;
-use super::snapshot::{self, Run};
 use crate::boot::{self, Machine, Options, Outcome, Request, RunFolder, Streams};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::load::PROJECT_FOLDER;
-use crate::report;
+use crate::{report, snapshot};
 use std::ffi::OsString;
-use std::time::Duration;
 
 pub(super) fn run(session: &Session<'_>, up: &Up) -> Result<u8> {
-    let (machine, why_not_kvm) = machine::build(session, up.install)?;
-    let outcome = boot(session, up, machine, why_not_kvm)?;
+    let outcome = boot(session, up, build(session, up)?)?;
     Ok(outcome.map_or(0, |outcome| outcome.status()))
 }
 
@@ -23,11 +20,11 @@ pub(super) fn run(session: &Session<'_>, up: &Up) -> Result<u8> {
 pub(super) fn run_each(kernels: &[(String, Cli)], up: &Up, events: Events<'_>, error: &dyn Fn(&Error)) -> Result<u8> {
     let sessions: Vec<Session<'_>> =
         kernels.iter().map(|(_, cli)| Session::open(cli, events)).collect::<Result<_>>()?;
-    let built: Vec<Result<_>> = sessions.iter().map(|session| machine::build(session, up.install)).collect();
+    let built: Vec<Result<_>> = sessions.iter().map(|session| build(session, up)).collect();
     let mut rows = Vec::new();
     for (((kernel, _), session), built) in kernels.iter().zip(&sessions).zip(built) {
         events(Event::Turn { kernel: kernel.clone() });
-        let ran = built.and_then(|(machine, why_not_kvm)| boot(session, up, machine, why_not_kvm));
+        let ran = built.and_then(|built| boot(session, up, built));
         rows.push(match ran {
             Ok(Some(outcome)) => (kernel.clone(), outcome.status(), outcome.to_string()),
             Ok(None) => (kernel.clone(), 0, "the command was printed".to_owned()),
@@ -42,39 +39,53 @@ pub(super) fn run_each(kernels: &[(String, Cli)], up: &Up, events: Events<'_>, e
     Ok(status.unwrap_or(0))
 }
 
+fn build(session: &Session<'_>, up: &Up) -> Result<Built> {
+    machine::build(session, up.guest.install, boot::terminal_size().is_some())
+}
+
 /// Runs the program, or prints the command instead.
-fn boot(session: &Session<'_>, up: &Up, mut machine: Machine, why_not_kvm: Option<String>) -> Result<Option<Outcome>> {
+fn boot(session: &Session<'_>, up: &Up, built: Built) -> Result<Option<Outcome>> {
+    let Built { mut machine, why_not_kvm, .. } = built;
     let own = session.project.dir.join(PROJECT_FOLDER);
     if up.dry_run {
-        machine::equip(&mut machine, &session.project, &own.join("runs/N"))?;
+        machine.shares = machine::shares(&own.join("shared"), &own.join("runs/N/out"), false);
+        machine.disks = machine::disks(&session.project, &own.join("runs/N"))?;
         let command = boot::qemu::command(&machine, &boot::qemu::Fds::shown(&machine));
         report::result(&format!("{}\n", boot::qemu::shell_line(&command)))?;
         return Ok(None);
     }
+    boot::net::check(machine.net.as_ref())?;
     let folder = RunFolder::create(&own)?;
-    machine::equip(&mut machine, &session.project, folder.path())?;
+    machine.shares = machine::shares(folder.shared(), &folder.out(), false);
+    machine.disks = machine::disks(&session.project, folder.path())?;
     let _disks = boot::disk::take(&machine.disks, &folder)?;
-    let request = request(session, up);
+    let request = request(session, up, &machine);
     let options = Options {
-        timeout: up.timeout.map(Duration::from_secs),
-        ready_within: Duration::from_secs(session.project.settings.number("machine.boot-timeout")),
-        // On a terminal the kernel's words come among the program's: print debugging is why people use this.
-        kmsg: up.kmsg || request.tty.is_some(),
-        verdicts: Some(session.kvm_verdicts()),
-        why_not_kvm,
-        saved: None,
+        // On a terminal the kernel's words come among the program's: print debugging is why people use this. What stands
+        // around the program may have the whole screen to itself.
+        kmsg: up.kmsg || (request.tty.is_some() && wraps(session).next().is_none()),
+        ..machine::options(session, up.guest.timeout, why_not_kvm)
     };
     (session.events)(Event::Step { name: "quiz", took: session.begun.elapsed() });
-    let run = Run { request: &request, folder: &folder, options, streams: &Streams::inherit()? };
-    let outcome =
-        if up.no_snapshot { snapshot::cold(session, &machine, &run)? } else { snapshot::run(session, machine, run)? };
+    let (streams, events) = (Streams::inherit()?, session.events);
+    let outcome = if up.no_snapshot {
+        boot::run(&machine, &request, &folder, &options, &streams, events)?
+    } else {
+        snapshot::run(&session.cache, &machine, &request, &folder, &options, &streams, events)?
+    };
     if let Outcome::TimeLimit { excerpt, .. } = &outcome {
         excerpt.iter().for_each(|line| (session.events)(Event::Kernel { line: line.clone() }));
     }
     Ok(Some(outcome))
 }
 
-fn request(session: &Session<'_>, up: &Up) -> Request {
+/// The programs of the guest that start its program on a terminal: what a later profile brings stands around what an earlier
+/// one brought.
+fn wraps<'a>(session: &'a Session<'_>) -> impl Iterator<Item = &'a String> {
+    session.project.profiles.iter().rev().filter_map(|profile| profile.wrap.as_ref())
+}
+
+fn request(session: &Session<'_>, up: &Up, machine: &Machine) -> Request {
     let passed = ["TERM", "COLORTERM", "LANG"].into_iter().filter_map(|name| {
         let value = std::env::var_os(name)?;
         let mut pair = OsString::from(format!("{name}="));
@@ -82,9 +93,7 @@ fn request(session: &Session<'_>, up: &Up) -> Request {
         Some(pair)
     });
     let tty = boot::terminal_size();
-    // What a later profile brings stands around what an earlier one brought.
-    let wraps = session.project.profiles.iter().rev().filter_map(|profile| profile.wrap.as_ref());
-    let wraps = wraps.filter(|_| tty.is_some());
+    let wraps = wraps(session).filter(|_| tty.is_some());
     Request {
         program: wraps.chain(&up.program).map(OsString::from).collect(),
         // Only a terminal's own words: what else is set on the host means nothing in the guest.
@@ -92,6 +101,6 @@ fn request(session: &Session<'_>, up: &Up) -> Request {
         dir: OsString::from("/root"),
         tty,
         shell_after: up.shell,
-        shares: vec![machine::SHARED.to_owned(), machine::OUT.to_owned()],
+        shares: machine.shares.iter().map(|share| share.tag.clone()).collect(),
     }
 }

@@ -36,6 +36,17 @@ pub(super) fn line(event: &Event, verbosity: Verbosity, style: &Style) -> Option
             (Quiet, verb("Timing", &format!("{name:<8} {:>8.1} ms", took.as_secs_f64() * 1000.0)))
         }
         Event::Kernel { line } => (Quiet, Some(style.dim(line))),
+        Event::GroupStarted { group, tests } => (Normal, verb("Testing", &format!("{group} ({})", count(*tests)))),
+        Event::TestEnded { group, test, verdict } => (Verbose, verb(verdict, &format!("{group} {test}"))),
+        Event::GroupEnded { group, unexpected: 0, cached: true, .. } => (Normal, verb("Cached", group)),
+        Event::GroupEnded { group, tests, unexpected: 0, took, .. } => {
+            (Normal, verb("Passed", &format!("{group} {} in {}", count(*tests), duration(*took))))
+        }
+        Event::GroupEnded { group, tests, unexpected, took, cached } => {
+            let when = if *cached { "from the cache".to_owned() } else { format!("in {}", duration(*took)) };
+            let text = format!("{group} {unexpected} of {} {when}", count(*tests));
+            (Quiet, Some(format!("{} {text}", style.bad(&format!("{:>12}", "Failed")))))
+        }
         Event::Ended { how, run } => {
             (Quiet, Some(format!("{} {how} ({run})", style.warn(&format!("{:>12}", "Ended")))))
         }
@@ -43,6 +54,11 @@ pub(super) fn line(event: &Event, verbosity: Verbosity, style: &Style) -> Option
         Event::Note { message } => (Verbose, verb("Note", message)),
     };
     text.filter(|_| verbosity >= least)
+}
+
+/// "1 test", "7 tests".
+pub(super) fn count(tests: usize) -> String {
+    format!("{tests} test{}", if tests == 1 { "" } else { "s" })
 }
 
 /// A line for each kernel, and a head.

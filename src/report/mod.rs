@@ -5,11 +5,15 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the room that prints")]
 
 mod lines;
+mod profiles;
 mod style;
 mod tables;
+mod tests;
 
+pub use profiles::{Cost, Listed, profiles, profiles_json};
 pub use style::{Color, Style};
 pub use tables::{Snapshot, config, config_json, doctor, doctor_json, graph, graph_json, why, why_json};
+pub use tests::{groups, tests, tests_json};
 
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
@@ -110,6 +114,14 @@ impl Progress {
             Event::Started { stage, .. } => {
                 running.insert(stage.clone(), self.bar(stage));
             }
+            Event::GroupStarted { group, .. } => {
+                running.insert(group.clone(), self.bar(group));
+            }
+            Event::TestEnded { group, test, verdict } => {
+                if let Some(bar) = running.get(group) {
+                    bar.set_message(format!("{test} {verdict}"));
+                }
+            }
             Event::Output { stage, line } => {
                 if let Some(bar) = running.get(stage) {
                     bar.set_message(line.trim().to_owned());
@@ -124,7 +136,7 @@ impl Progress {
                     bar.finish_and_clear();
                 }
             }
-            Event::Finished { stage, .. } | Event::Failed { stage, .. } => {
+            Event::Finished { stage, .. } | Event::Failed { stage, .. } | Event::GroupEnded { group: stage, .. } => {
                 if let Some(bar) = running.remove(stage) {
                     bar.finish_and_clear();
                 }

@@ -124,6 +124,37 @@ impl Worktree {
         paths.sort_unstable();
         Ok(paths)
     }
+
+    /// The paths of all files below the root that are not as in the commit `rev`, those that are gone and those that git does not
+    /// track included; sorted.
+    ///
+    /// # Errors
+    /// The folder is no git worktree; git's own words, when there is no such commit.
+    pub fn changed_since(&self, rev: &str) -> Result<Vec<String>> {
+        if !self.is_git() {
+            return Err(Error::input(format!("{} is no git worktree", self.root.display())));
+        }
+        let failed = || Error::input(format!("git cannot tell what changed since {rev}"));
+        let mut diff = run::at(&self.root);
+        diff.args(["diff", "--name-only", "--no-renames", "-z", "--end-of-options", rev, "--"]);
+        let mut others = run::at(&self.root);
+        others.args(["ls-files", "-z", "--others", "--exclude-standard"]);
+        let listed = [run::run(&mut diff)?.or(failed)?, run::run(&mut others)?.or(failed)?].concat();
+        let names = listed.split(|b| *b == 0).filter(|path| !path.is_empty());
+        let mut paths: Vec<String> = names.map(|path| String::from_utf8_lossy(path).into_owned()).collect();
+        paths.retain(|path| !is_ours(path));
+        paths.sort_unstable();
+        Ok(paths)
+    }
+
+    /// The text of a file as it is in the commit `rev`; nothing if it was not there.
+    ///
+    /// # Errors
+    /// git cannot be run.
+    pub fn file_at(&self, rev: &str, path: &str) -> Result<Option<String>> {
+        let ran = run::run(run::at(&self.root).arg("show").arg(format!("{rev}:{path}")))?;
+        Ok(ran.ok.then(|| String::from_utf8_lossy(&ran.stdout).into_owned()))
+    }
 }
 
 /// The value of core.excludesFile in a config, as far as it can be told without git.

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// A worktree of OpenZFS with the machine of [`Real`].
-struct Zfs(Real);
+pub(super) struct Zfs(pub(super) Real);
 
 /// Lets the module do what the name of a pool says that is asked for: fail an assertion, or hang.
 const TRAP: (&str, &str) = (
@@ -19,7 +19,7 @@ const TRAP: (&str, &str) = (
 );
 
 impl Zfs {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         static SOURCE: OnceLock<PathBuf> = OnceLock::new();
         static BUILT: OnceLock<()> = OnceLock::new();
         let real = Real::new();
@@ -58,7 +58,7 @@ impl Zfs {
         self.0.0.dir()
     }
 
-    fn edit(&self, path: &str, (from, to): (&str, &str)) {
+    pub(super) fn edit(&self, path: &str, (from, to): (&str, &str)) {
         let path = self.dir().join(path);
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.contains(from), "{}: there is no `{from}`", path.display());

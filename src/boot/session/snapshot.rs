@@ -90,7 +90,7 @@ impl Session<'_> {
 
     /// Nothing more comes of the snapshot: tells who waits for it.
     fn settle(&mut self, saved: std::result::Result<(), String>) {
-        if let (Start::Save(_), Some(_), Some(tell)) = (&self.start, self.snapshot.take(), self.job.options.saved) {
+        if let (Start::Save(_), Some(_), Some(tell)) = (&self.start, self.snapshot.take(), self.job.saved) {
             tell(saved);
         }
     }

@@ -1,0 +1,208 @@
+//! `quiz test`: groups of the ZFS Test Suite, or commands of a list, each in a pristine machine; tables and files of results.
+
+use super::args::Test;
+use super::machine;
+use super::session::Session;
+use crate::boot::RunFolder;
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::graph::Graph;
+use crate::load::PROJECT_FOLDER;
+use crate::report::{self, Style};
+use crate::source::worktree::Worktree;
+use crate::test::memo::Seen;
+use crate::test::runfile::{self, Section};
+use crate::test::{self, Group, Plan, select, since};
+use quiz_cache::{Digest, Listing};
+use std::fs;
+use std::io::Read;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+
+/// The stage whose tree has the suite's runfiles.
+const SOURCE: &str = "zfs-source";
+
+/// Of the suite as it is installed: where its runfiles lie in the source, and those that it runs by default.
+const RUNFILES: &[&str] = &["common", "linux"];
+
+/// How results are shown.
+pub(super) struct Shown<'a> {
+    pub json: bool,
+    pub verbose: bool,
+    pub style: &'a Style,
+    /// `--jobs`.
+    pub jobs: Option<u64>,
+}
+
+pub(super) fn run(session: &Session<'_>, asked: &Test, shown: &Shown<'_>) -> Result<u8> {
+    let groups = match &asked.each {
+        Some(file) => lines(file)?,
+        None => sections(session, asked)?.iter().map(Group::of_suite).collect(),
+    };
+    if asked.list {
+        report::result(&report::groups(&groups, shown.json))?;
+        return Ok(0);
+    }
+    if groups.is_empty() {
+        return Ok(0);
+    }
+    let mut built = machine::build(session, asked.guest.install, false)?;
+    built.machine.disks = machine::disks(&session.project, Path::new(""))?;
+    let folder = RunFolder::create(&session.project.dir.join(PROJECT_FOLDER))?;
+    let results = test::schedule::run(&Plan {
+        groups: &groups,
+        machine: &built.machine,
+        shares: |folder| machine::shares(folder.shared(), &folder.out(), true),
+        options: machine::options(session, asked.guest.timeout, built.why_not_kvm),
+        seen: Seen { image: built.image, shared: digest(session, folder.shared())? },
+        cache: &session.cache,
+        rerun: asked.rerun,
+        jobs: jobs(shown.jobs, built.machine.cpus, built.machine.memory),
+        folder: &folder,
+        events: session.events,
+    })?;
+    let out = folder.out();
+    test::output::write(&out, &results)?;
+    report::result(&if shown.json {
+        format!("{}\n", report::tests_json(&results, &out))
+    } else {
+        report::tests(&results, &out, shown.verbose, shown.style)
+    })?;
+    Ok(results.status())
+}
+
+/// The digest of all that lies in the folder.
+fn digest(session: &Session<'_>, folder: &Path) -> Result<Digest> {
+    let scan = session.cache.scan(folder, Listing::All { skip: &|_| false });
+    let scan = scan.map_err(|e| Error::build(format!("cannot read {}", folder.display())).because(e))?;
+    Ok(scan.output().digest)
+}
+
+/// The commands of `--each`.
+fn lines(file: &Path) -> Result<Vec<Group>> {
+    let text = if file == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        fs::read_to_string(file)
+    };
+    let text = text.map_err(|e| Error::input(format!("cannot read {}", file.display())).because(e))?;
+    let groups = Group::of_lines(&text);
+    if groups.is_empty() {
+        return Err(Error::input(format!("{} has no command", file.display())).hint("one command a line"));
+    }
+    Ok(groups)
+}
+
+/// The groups of the suite that are asked for.
+fn sections(session: &Session<'_>, asked: &Test) -> Result<Vec<Section>> {
+    let (source, is_edited) = source(session)?;
+    let names: Vec<&str> = match &asked.runfiles[..] {
+        [] => RUNFILES.to_vec(),
+        given => given.iter().map(String::as_str).collect(),
+    };
+    let files = names.iter().map(|name| runfile(&source, name)).collect::<Result<Vec<_>>>()?;
+    let sections = select::select(runfile::read(&files)?, &asked.tags, &asked.tests)?;
+    let Some(rev) = &asked.since else { return Ok(sections) };
+    if !is_edited {
+        return Err(
+            Error::input("--since needs a git worktree of OpenZFS").hint("start quiz in one, or set zfs.source")
+        );
+    }
+    touched(session, &source, rev, sections)
+}
+
+/// The suite's source, and whether that is a folder that people edit.
+fn source(session: &Session<'_>) -> Result<(PathBuf, bool)> {
+    let graph = Graph::bind(&session.project, [SOURCE])?;
+    let id = graph.find(SOURCE)?;
+    let wishes = session.wishes(&graph)?;
+    if let Some(dir) = wishes.iter().find(|w| w.id == id).and_then(|w| w.wish.dir()) {
+        return Ok((dir.to_owned(), true));
+    }
+    let known = session.build(&graph, &[id], false)?;
+    match known[&id].outputs.values().next() {
+        Some(tree) => Ok((session.cache.path(tree), false)),
+        None => Err(Error::input(format!("the recipe {SOURCE} has no output"))),
+    }
+}
+
+/// Name and text of a runfile, given by its name in the suite or by a path.
+fn runfile(source: &Path, name: &str) -> Result<(String, String)> {
+    let folder = source.join(since::RUNFILES);
+    let places = [folder.join(format!("{name}.run")), folder.join(name), PathBuf::from(name)];
+    let Some(path) = places.iter().find(|path| path.is_file()) else {
+        let there = fs::read_dir(&folder).into_iter().flatten().filter_map(|e| e.ok()?.file_name().into_string().ok());
+        let mut there: Vec<String> = there.filter_map(|n| n.strip_suffix(".run").map(str::to_owned)).collect();
+        there.sort();
+        let error = Error::input(format!("there is no runfile `{name}` in {}", folder.display()));
+        return Err(if there.is_empty() { error } else { error.hint(format!("there is: {}", there.join(", "))) });
+    };
+    let text =
+        fs::read_to_string(path).map_err(|e| Error::input(format!("cannot read {}", path.display())).because(e))?;
+    Ok((path.display().to_string(), text))
+}
+
+/// Those that what changed since `rev` can touch.
+fn touched(session: &Session<'_>, source: &Path, rev: &str, sections: Vec<Section>) -> Result<Vec<Section>> {
+    let note = |message: String| (session.events)(Event::Note { message });
+    let worktree = Worktree::open(source)?;
+    let changed = worktree.changed_since(rev)?;
+    let touched = since::touched(source, &changed)?;
+    if let since::Touched::All(path) = &touched {
+        note(format!("{path} changed since {rev}, which can touch every group"));
+        return Ok(sections);
+    }
+    let runfiles = changed.iter().filter(|path| path.starts_with(since::RUNFILES));
+    let mut other = std::collections::BTreeSet::new();
+    for path in runfiles {
+        let read = |text: Option<String>| text.map_or(Ok(Vec::new()), |text| runfile::read(&[(path.clone(), text)]));
+        let now = fs::read_to_string(source.join(path)).ok();
+        other.extend(since::changed_sections(&read(now)?, &read(worktree.file_at(rev, path)?)?));
+    }
+    let all = sections.len();
+    let left: Vec<Section> =
+        sections.into_iter().filter(|section| touched.takes(section) || other.contains(&section.name)).collect();
+    let message = format!("what changed since {rev} touches {} of {all} groups", left.len());
+    if left.is_empty() {
+        (session.events)(Event::Warning { message: format!("{message}: nothing to run") });
+    } else {
+        note(message);
+    }
+    Ok(left)
+}
+
+/// How many machines run at a time: as told, else so many that their processors have one of the host's each, and that their
+/// memory is free.
+fn jobs(told: Option<u64>, cpus: u32, memory: u32) -> NonZero<usize> {
+    let told = told.and_then(|jobs| usize::try_from(jobs).ok()).and_then(NonZero::new);
+    told.unwrap_or_else(|| {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let by_cores = cores / usize::try_from(cpus).unwrap_or(1).max(1);
+        let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        NonZero::new(by_cores.min(free(&meminfo) / usize::try_from(memory).unwrap_or(1).max(1)))
+            .unwrap_or(NonZero::<usize>::MIN)
+    })
+}
+
+/// MiB that programs can still get, out of /proc/meminfo.
+fn free(meminfo: &str) -> usize {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.trim().parse::<usize>().ok());
+    kib.map_or(usize::MAX, |kib| kib / 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machines_fit_into_cores_and_memory_and_the_flag_wins() {
+        let cores = std::thread::available_parallelism().unwrap().get();
+        assert_eq!(jobs(Some(7), 2, 1024).get(), 7);
+        assert_eq!(jobs(None, 1, 1).get(), cores);
+        assert_eq!(jobs(None, 1, u32::MAX).get(), 1);
+        assert_eq!(jobs(Some(0), 255, 1).get(), 1);
+        assert_eq!(free("MemTotal: 9 kB\nMemAvailable:   2097152 kB\n"), 2048);
+    }
+}

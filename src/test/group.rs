@@ -1,0 +1,180 @@
+//! What one machine is asked to do, and how its tests ended, as plain data.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::runfile::Section;
+
+/// The profile `ztest` brings it: runs the runfile that it is given on stdin, with the results in `/out`.
+const SUITE: &str = "/usr/lib/quiz/zts-group";
+
+/// What the suite and its judgement may take besides its tests.
+const SLACK: Duration = Duration::from_secs(300);
+
+/// What runs in one machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// The name for people.
+    pub name: String,
+    /// Its folder's name in the run.
+    pub folder: String,
+    /// All tests whose end is to be told, in the order in which they run.
+    pub tests: Vec<String>,
+    /// The program and its arguments.
+    pub program: Vec<String>,
+    /// What it reads on stdin.
+    pub input: String,
+    /// So long it may take.
+    pub limit: Option<Duration>,
+    /// How the ends of its tests are read.
+    pub reads: Reads,
+}
+
+/// How the ends of tests are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    /// There is one test: the program's exit status.
+    Status,
+    /// From what the ZFS Test Suite prints.
+    Suite,
+}
+
+impl Group {
+    /// A group of the ZFS Test Suite.
+    pub fn of_suite(section: &Section) -> Self {
+        let tests = section.runs();
+        let seconds = section.timeout().filter(|seconds| *seconds > 0);
+        let count = u32::try_from(tests.len()).unwrap_or(u32::MAX);
+        Self {
+            name: section.title().to_owned(),
+            folder: section.title().replace('/', "."),
+            program: vec![SUITE.to_owned()],
+            input: section.runfile(),
+            limit: seconds.map(|seconds| Duration::from_secs(seconds) * count + SLACK),
+            tests,
+            reads: Reads::Suite,
+        }
+    }
+
+    /// Commands, one a line, each for the shell and in a machine of its own. Blank lines and those that begin with # say nothing.
+    pub fn of_lines(text: &str) -> Vec<Self> {
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let group = |(number, line): (usize, &str)| Self {
+            name: line.to_owned(),
+            folder: (number + 1).to_string(),
+            tests: vec![line.to_owned()],
+            program: ["sh", "-c", line].map(str::to_owned).to_vec(),
+            input: String::new(),
+            limit: None,
+            reads: Reads::Status,
+        };
+        lines.enumerate().map(group).collect()
+    }
+}
+
+/// How a test ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Verdict {
+    /// As it should.
+    Pass,
+    /// It found something wrong.
+    Fail,
+    /// It says that it cannot run here.
+    Skip,
+    /// It took too long, and the suite ended it.
+    Killed,
+    /// The guest's kernel gave up while it ran.
+    Panic,
+    /// The machine took too long while it ran.
+    Timeout,
+    /// The machine went away while it ran.
+    Lost,
+    /// It did not get its turn, or the suite left it out.
+    NotRun,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pass => "PASS",
+            Self::Fail => "FAIL",
+            Self::Skip => "SKIP",
+            Self::Killed => "KILLED",
+            Self::Panic => "PANIC",
+            Self::Timeout => "TIMEOUT",
+            Self::Lost => "LOST",
+            Self::NotRun => "NOTRUN",
+        })
+    }
+}
+
+/// The end of one test.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestEnd {
+    /// The test.
+    pub name: String,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// It passed, or the suite's own lists excuse that it did not.
+    pub expected: bool,
+    /// Why it did not pass, or why that is expected.
+    pub why: Option<String>,
+    /// The last lines that it printed, or the kernel's, when it did not pass.
+    pub output: Vec<String>,
+    /// As its runner measured it.
+    pub seconds: u64,
+}
+
+/// The end of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// The group's name.
+    pub name: String,
+    /// Its folder's name in the run.
+    pub folder: String,
+    /// Its tests.
+    pub tests: Vec<TestEnd>,
+    /// How long it took, boot and all; of a remembered one, at that time.
+    pub took: Duration,
+    /// The program came to its own end, and told of every test.
+    pub complete: bool,
+    /// It was not run now: the cache remembers it.
+    pub cached: bool,
+}
+
+impl Ended {
+    /// All tests ended as expected.
+    pub fn is_good(&self) -> bool {
+        self.tests.iter().all(|test| test.expected)
+    }
+
+    /// How many tests ended so.
+    pub fn count(&self, verdict: Verdict) -> usize {
+        self.tests.iter().filter(|test| test.verdict == verdict).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::runfile::tests::sections;
+    use super::*;
+
+    #[test]
+    fn a_group_of_the_suite_may_take_what_its_tests_may() {
+        let group = Group::of_suite(&sections()[3]);
+        assert_eq!((group.name.as_str(), group.folder.as_str()), ("functional/atime:Linux", "functional.atime:Linux"));
+        assert_eq!(group.tests, ["setup", "atime_003_pos", "cleanup"]);
+        assert_eq!(group.limit, Some(Duration::from_secs(3 * 600 + 300)));
+    }
+
+    #[test]
+    fn lines_are_commands_without_blank_ones_and_comments() {
+        let groups = Group::of_lines("# a list\n\n  true \nsh -c 'exit 3' # x\n");
+        let names: Vec<(&str, &str)> = groups.iter().map(|g| (g.folder.as_str(), g.name.as_str())).collect();
+        assert_eq!(names, [("1", "true"), ("2", "sh -c 'exit 3' # x")]);
+        assert_eq!(groups[1].program, ["sh", "-c", "sh -c 'exit 3' # x"]);
+    }
+}

@@ -1,0 +1,166 @@
+//! Results that the cache remembers: of a group that ran to its own end, under all that it could see.
+//!
+//! | value | enters the key as |
+//! |---|---|
+//! | the image | digest of its manifest |
+//! | the machine | processor, accelerator, qemu's path, memory, processors, kernel words, devices |
+//! | the program, what it reads on stdin | themselves |
+//! | `/shared` | digest of its files; the guest cannot write there |
+//! | the agent's protocol | its version |
+//! | the time limit | not at all: who reached it is not remembered |
+//! | the run's folder, which of several machines it was | not at all |
+//!
+//! Nothing is remembered when more can have a part in it: with the user's own arguments for qemu, a network, or disks that stay.
+
+use quiz_cache::{Cache, Digest, Key, KeyEncoder};
+
+use super::group::{Ended, Group};
+use crate::boot::wire::PROTOCOL;
+use crate::boot::{Disk, Machine};
+use crate::error::{Error, Result};
+
+const NAME: &str = "test result";
+
+/// What the results of all groups of a run have in common.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// The image's manifest.
+    pub image: Digest,
+    /// The files of the folder that the guest sees as `/shared`.
+    pub shared: Digest,
+}
+
+/// The key of what `group` comes to in `machine`; nothing when that depends on more than can be told.
+pub(super) fn key(machine: &Machine, group: &Group, seen: &Seen) -> Option<Key> {
+    // All fields by name: a new one must be thought of here.
+    let Machine {
+        arch,
+        accel,
+        qemu,
+        memory,
+        cpus,
+        kernel: _,
+        layers: _,
+        start: _,
+        append,
+        shares: _,
+        pvpanic,
+        rng,
+        extra,
+        disks,
+        net,
+        channels,
+    } = machine;
+    if !extra.is_empty() || net.is_some() || disks.iter().any(|disk| disk.persistent) {
+        return None;
+    }
+    let disk = |disk: &Disk| format!("{} {:?} {:?} {}", disk.serial, disk.bus, disk.format, disk.size);
+    let mut encoder = KeyEncoder::new("quiz test result 1");
+    encoder.digest("image", &seen.image).digest("shared", &seen.shared).number("protocol", u64::from(PROTOCOL));
+    encoder.text("arch", arch.qemu()).text("accelerator", accel.name()).text("qemu", &qemu.display().to_string());
+    encoder.number("memory", u64::from(*memory)).number("cpus", u64::from(*cpus)).list("append", append);
+    encoder.flag("pvpanic", *pvpanic).flag("rng", *rng);
+    encoder.list("disks", disks.iter().map(disk)).list("channels", channels);
+    encoder.list("program", &group.program).text("input", &group.input);
+    Some(encoder.finish().0)
+}
+
+/// What is remembered under the key. What is damaged is as if it were not there.
+pub(super) fn recall(cache: &Cache, key: &Key) -> Result<Option<Ended>> {
+    let bytes = cache.memo(NAME, key).map_err(|e| Error::build("cannot read remembered results").because(e))?;
+    let ended = bytes.and_then(|bytes| serde_json::from_slice::<Ended>(&bytes).ok());
+    Ok(ended.map(|ended| Ended { cached: true, ..ended }))
+}
+
+/// Remembers what came to its own end.
+pub(super) fn remember(cache: &Cache, key: &Key, ended: &Ended) -> Result<()> {
+    if !ended.complete {
+        return Ok(());
+    }
+    let failed = || Error::build("cannot remember results");
+    let bytes = serde_json::to_vec(ended).map_err(|e| failed().because(e))?;
+    cache.set_memo(NAME, key, &bytes).map_err(|e| failed().because(e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boot::{Accel, Arch, Bus, DiskFormat, Net, Start};
+    use std::time::Duration;
+
+    fn disk(persistent: bool) -> Disk {
+        let (bus, format) = (Bus::Virtio, DiskFormat::Raw);
+        Disk { serial: "d".into(), bus, path: "p".into(), format, size: 1 << 30, persistent }
+    }
+
+    fn machine() -> Machine {
+        Machine {
+            arch: Arch::X86_64,
+            accel: Accel::Tcg,
+            start: Start::Cold,
+            qemu: "/q".into(),
+            memory: 1024,
+            cpus: 2,
+            kernel: "/k".into(),
+            layers: vec!["/l".into()],
+            append: vec!["a=1".into()],
+            disks: vec![disk(false)],
+            net: None,
+            channels: vec![],
+            shares: vec![],
+            pvpanic: true,
+            rng: true,
+            extra: vec![],
+        }
+    }
+
+    #[test]
+    fn what_a_group_can_see_is_in_the_key_and_where_it_lies_is_not() {
+        let seen = Seen { image: Digest::of(b"image"), shared: Digest::of(b"") };
+        let group = &Group::of_lines("true\n")[0];
+        let base = key(&machine(), group, &seen).unwrap();
+        let elsewhere = Machine { kernel: "/other".into(), layers: vec![], ..machine() };
+        assert_eq!(
+            key(&elsewhere, &Group { folder: "7".into(), limit: Some(Duration::ZERO), ..group.clone() }, &seen),
+            Some(base)
+        );
+        let others = [
+            key(&Machine { memory: 512, ..machine() }, group, &seen),
+            key(&Machine { append: vec![], ..machine() }, group, &seen),
+            key(&Machine { disks: vec![], ..machine() }, group, &seen),
+            key(&machine(), &Group::of_lines("false\n")[0], &seen),
+            key(&machine(), &Group { input: "x".into(), ..group.clone() }, &seen),
+            key(&machine(), group, &Seen { image: Digest::of(b"other"), ..seen.clone() }),
+            key(&machine(), group, &Seen { shared: Digest::of(b"other"), ..seen.clone() }),
+        ];
+        assert!(others.iter().all(|other| other.is_some_and(|other| other != base)));
+        for open in [
+            Machine { extra: vec!["-s".into()], ..machine() },
+            Machine { net: Some(Net { forward: vec![] }), ..machine() },
+            Machine { disks: vec![disk(true)], ..machine() },
+        ] {
+            assert_eq!(key(&open, group, &seen), None);
+        }
+    }
+
+    #[test]
+    fn only_what_is_complete_is_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path()).unwrap();
+        let seen = Seen { image: Digest::of(b"image"), shared: Digest::of(b"") };
+        let key = key(&machine(), &Group::of_lines("true\n")[0], &seen).unwrap();
+        let ended = Ended {
+            name: "true".into(),
+            folder: "1".into(),
+            tests: vec![],
+            took: Duration::from_secs(2),
+            complete: false,
+            cached: false,
+        };
+        remember(&cache, &key, &ended).unwrap();
+        assert_eq!(recall(&cache, &key).unwrap(), None);
+        let ended = Ended { complete: true, ..ended };
+        remember(&cache, &key, &ended).unwrap();
+        assert_eq!(recall(&cache, &key).unwrap(), Some(Ended { cached: true, ..ended }));
+    }
+}

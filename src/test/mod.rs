@@ -1,0 +1,30 @@
+//! Runs groups of tests, each in a machine of its own, side by side, and says how each test ended.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`runfile`] | the ZFS Test Suite's lists of groups, read and written |
+//! | [`select`] | which of them are wanted: by tag, by name |
+//! | [`since`] | which of them what changed can touch |
+//! | [`group`] | what one machine is asked to do, and how its tests ended |
+//! | `transcript` | what the suite's runner prints, read as it comes |
+//! | `judge` | how each test of a group ended, also when the machine did not live to tell |
+//! | `logs` | the kernel log cut by test, what a test printed |
+//! | [`memo`] | results that the cache remembers |
+//! | [`schedule`] | groups over machines |
+//! | [`output`] | junit.xml, results.tap, results.json |
+//!
+//! Knows nothing of stages and recipes, and not how an image is made.
+
+pub mod group;
+mod judge;
+mod logs;
+pub mod memo;
+pub mod output;
+pub mod runfile;
+pub mod schedule;
+pub mod select;
+pub mod since;
+mod transcript;
+
+pub use group::{Ended, Group, Reads, TestEnd, Verdict};
+pub use schedule::{Plan, Results};

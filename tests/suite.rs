@@ -1,0 +1,251 @@
+//! What `quiz test` promises, with a script that plays qemu and the guest: which groups run, what a lost machine costs, where
+//! results go, what the cache remembers.
+
+use crate::project::{Project, Ran};
+use crate::worktree::git;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const RUNFILE: &str = "\
+[DEFAULT]
+pre = setup
+post =
+timeout = 600
+[tests/functional/good]
+tests = ['one', 'two']
+tags = ['functional', 'good']
+[tests/functional/bad]
+tests = ['one', 'two']
+tags = ['functional', 'bad']
+[tests/functional/panics]
+tests = ['one', 'two']
+tags = ['functional', 'crash']
+";
+
+const LINUX: &str = "\
+[DEFAULT]
+pre = setup
+post =
+[tests/functional/lost]
+tests = ['one']
+tags = ['functional', 'crash']
+";
+
+/// A worktree of "OpenZFS" whose image and qemu are fakes.
+struct Fake(Project);
+
+impl Fake {
+    fn new() -> Self {
+        let project = Project::new();
+        project.recipe(
+            "kernel",
+            "[outputs]\nimage = \"tree\"\n",
+            "mkdir /quiz/out/image\ntouch /quiz/out/image/vmlinux\n",
+        );
+        project.recipe("t-root", "[outputs]\nlayer = \"file\"\n", "echo root >/quiz/out/layer\n");
+        let manifest = "printf 'arch = \"x86_64\"\\nkernel = \"%s\"\\nlayers = [\"%s\"]\\n' \
+                        \"$QUIZ_DIGEST_KERNEL\" \"$QUIZ_DIGEST_ROOT\" >/quiz/out/manifest\n";
+        let inputs = "[inputs]\nkernel = \"kernel/image\"\nroot = \"t-root/layer\"\n[outputs]\nmanifest = \"file\"\n";
+        project.recipe("image", inputs, manifest);
+        for profile in ["base", "zfs", "ztest"] {
+            let text = "about = \"a test\"\nmemory = 1536\n";
+            project.write(&format!(".quiz/profiles/{profile}/profile.toml"), text);
+        }
+        project.write("META", "");
+        project.write("autogen.sh", "");
+        project.write("module/zfs/zfs_ioctl.c", "");
+        project.write("tests/runfiles/common.run", RUNFILE);
+        project.write("tests/runfiles/linux.run", LINUX);
+        for group in ["good", "bad", "panics", "lost"] {
+            project.write(&format!("tests/zfs-tests/tests/functional/{group}/one.ksh"), "");
+        }
+        std::fs::create_dir(project.dir().join("bin")).unwrap();
+        let fake = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/boot/fake-qemu.sh");
+        std::os::unix::fs::symlink(fake, project.dir().join("bin/qemu-system-x86_64")).unwrap();
+        git(&project.dir(), &["init", "-q"]);
+        git(&project.dir(), &["add", "-A"]);
+        git(&project.dir(), &["commit", "-q", "-m", "first"]);
+        Self(project)
+    }
+
+    fn command(&self, play: &str, args: &[&str]) -> Command {
+        let mut command = self.0.command(&[&["test", "--append", play], args].concat());
+        let bin = self.0.dir().join("bin");
+        command.env("PATH", format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", bin.display()));
+        command
+    }
+
+    fn suite(&self, args: &[&str]) -> Ran {
+        Ran::from(self.command("fake=suite", args).output().unwrap())
+    }
+
+    fn each(&self, lines: &str, args: &[&str]) -> Ran {
+        self.0.write("list", lines);
+        Ran::from(self.command("fake=each", &[&["--each", "list"], args].concat()).output().unwrap())
+    }
+
+    fn run(&self, number: u32) -> PathBuf {
+        self.0.dir().join(format!(".quiz/runs/{number}"))
+    }
+}
+
+#[test]
+fn a_panic_and_a_lost_machine_cost_their_group_and_the_status_is_true() {
+    let fake = Fake::new();
+    let ran = fake.suite(&["-j2"]);
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    for line in [
+        "FAIL    functional/bad/one\n",
+        "PANIC   functional/panics/one: VERIFY3(a == b) failed",
+        "NOTRUN  functional/panics/two: the machine was gone before",
+        "LOST    functional/lost/one: the machine was lost: qemu ended (exit status: 0)",
+        "FAIL    functional/good/two: Known issue",
+        "11 tests: 6 passed, 1 excused, 4 wrong, in ",
+    ] {
+        assert!(ran.out.contains(line), "no `{line}` in {}", ran.out);
+    }
+    ran.says(&["Passed functional/good 3 tests in", "Failed functional/panics 2 of 3 tests in"]);
+    let out = fake.run(1).join("out");
+    let kernel = std::fs::read_to_string(out.join("functional.panics/one.kernel.log")).unwrap();
+    assert!(kernel.starts_with("[ 1.0] ZTS run ") && kernel.contains("Kernel panic"), "{kernel}");
+    let setup = std::fs::read_to_string(out.join("functional.panics/setup.kernel.log")).unwrap();
+    assert!(setup.ends_with("of setup\n"), "{setup}");
+    let junit = std::fs::read_to_string(out.join("junit.xml")).unwrap();
+    let junit = roxmltree::Document::parse(&junit).unwrap();
+    let count = |name: &str| junit.root_element().attribute(name).unwrap().parse::<u32>().unwrap();
+    assert_eq!(["tests", "failures", "errors", "skipped"].map(count), [11, 1, 3, 1]);
+    let tap = std::fs::read_to_string(out.join("results.tap")).unwrap();
+    assert!(
+        tap.starts_with("TAP version 13\n1..11\n") && tap.contains("not ok 3 - functional/good two # TODO FAIL"),
+        "{tap}"
+    );
+    assert!(fake.run(1).join("groups/functional.panics/console.log").exists());
+    // What is good alone is good.
+    assert_eq!(fake.suite(&["-t", "good"]).status, Some(0));
+    // The guest has the memory that profiles need, unless somebody says that it has less.
+    let command = std::fs::read_to_string(fake.run(1).join("groups/functional.good/command")).unwrap();
+    assert!(command.contains("-m 1536 "), "{command}");
+    assert_eq!(fake.suite(&["-t", "good", "-m", "1G"]).says(&["needs 1536M"]).status, Some(2));
+}
+
+#[test]
+fn an_unchanged_group_comes_from_the_cache_and_what_changes_it_runs_it_again() {
+    let fake = Fake::new();
+    let good = |args: &[&str]| {
+        let ran = fake.suite(&[&["-T", "good,bad,crash"], args].concat());
+        assert_eq!(ran.status, Some(1), "{ran:?}");
+        (ran.count("Testing"), ran.count("Cached functional/good"), ran.out.matches("  cached").count())
+    };
+    assert_eq!(good(&[]), (4, 0, 0));
+    // Of the others the machine was lost: nothing is known of them.
+    assert_eq!(good(&[]), (2, 1, 2));
+    assert_eq!(good(&["--rerun"]), (4, 0, 0));
+    assert_eq!(good(&["-m", "2G"]), (4, 0, 0));
+    fake.0.write(".quiz/shared/new", "x");
+    assert_eq!(good(&[]), (4, 0, 0));
+    fake.0.recipe("t-root", "[outputs]\nlayer = \"file\"\n", "echo other >/quiz/out/layer\n");
+    assert_eq!(good(&[]), (4, 0, 0));
+    let json = fake.suite(&["--json", "-T", "bad"]);
+    let value: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!((&value["status"], &value["results"]["groups"][0]["cached"]), (&1.into(), &true.into()));
+    let junit = std::fs::read_to_string(PathBuf::from(value["out"].as_str().unwrap()).join("junit.xml")).unwrap();
+    assert!(junit.contains("<property name=\"cached\" value=\"true\"/>"), "{junit}");
+}
+
+#[test]
+fn since_a_commit_only_what_the_change_can_touch_is_run() {
+    let fake = Fake::new();
+    let listed = |args: &[&str]| {
+        let ran = fake.suite(&[&["--list", "-v"], args].concat());
+        assert_eq!(ran.status, Some(0), "{ran:?}");
+        let groups = ran.out.lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>();
+        (groups, ran.err)
+    };
+    assert_eq!(listed(&["--since", "HEAD"]).0, [""; 0]);
+    assert_eq!(fake.suite(&["--since", "HEAD"]).says(&["nothing to run"]).status, Some(0));
+    fake.0.write("tests/zfs-tests/tests/functional/bad/two.ksh", "");
+    assert_eq!(listed(&["--since", "HEAD"]).0, ["functional/bad"]);
+    fake.0.write("tests/runfiles/linux.run", &LINUX.replace("['one']", "['one', 'two']"));
+    assert_eq!(listed(&["--since", "HEAD"]).0, ["functional/bad", "functional/lost"]);
+    assert_eq!(listed(&["--since", "HEAD", "-T", "crash"]).0, ["functional/lost"]);
+    fake.0.write("module/zfs/zfs_ioctl.c", "x");
+    let (groups, said) = listed(&["--since", "HEAD"]);
+    assert_eq!(groups.len(), 4);
+    assert!(said.contains("module/zfs/zfs_ioctl.c changed since HEAD, which can touch every group"), "{said}");
+    let wrong = fake.suite(&["--since", "no-such"]);
+    assert_eq!(wrong.status, Some(2));
+    wrong.says(&["git cannot tell what changed since no-such", "no-such"]);
+}
+
+#[test]
+fn a_name_that_matches_nothing_is_wrong_input_before_anything_is_built() {
+    let fake = Fake::new();
+    for (args, words) in [
+        (["-t", "godo"], ["no test or group `godo`", "did you mean `good`?"]),
+        (["-T", "carsh"], ["no tag `carsh`", "did you mean `crash`?"]),
+        (["-r", "comon"], ["no runfile `comon`", "there is: common, linux"]),
+    ] {
+        let ran = fake.suite(&args);
+        assert_eq!((ran.status, ran.count("Making")), (Some(2), 0), "{ran:?}");
+        ran.says(&words);
+    }
+    let ran = fake.each("# nothing\n", &[]);
+    assert_eq!(ran.status, Some(2));
+    ran.says(&["list has no command"]);
+}
+
+#[test]
+fn any_commands_run_each_in_a_machine_of_its_own() {
+    let fake = Fake::new();
+    let ran = fake.each("# two\npass 1\n\nfail 2\n", &["-j2"]);
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    assert!(ran.out.contains("FAIL    fail 2: status 3: fail 2\n"), "{}", ran.out);
+    let text = |group: &str| std::fs::read_to_string(fake.run(1).join(format!("groups/{group}/stdout"))).unwrap();
+    assert_eq!((text("1").as_str(), text("2").as_str()), ("pass 1\n", "fail 2\n"));
+    // In another order, with more: what is known is not run again.
+    let ran = fake.each("panic\nfail 2\npass 1\nlost\n", &[]);
+    assert_eq!((ran.status, ran.count("Testing")), (Some(1), 2), "{ran:?}");
+    for line in ["PANIC   panic: VERIFY3(a == b) failed\n", "LOST    lost: the machine was lost"] {
+        assert!(ran.out.contains(line), "{}", ran.out);
+    }
+    assert_eq!(fake.each("pass 1\n", &[]).status, Some(0));
+}
+
+#[test]
+fn a_group_that_never_ends_is_ended_by_its_time_limit() {
+    let fake = Fake::new();
+    let ran = fake.each("hang\npass\n", &["--timeout", "1", "-j2"]);
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    assert!(ran.out.contains("TIMEOUT hang: the guest hung after 1 s\n"), "{}", ran.out);
+    assert!(ran.out.contains("2 tests: 1 passed, 0 excused, 1 wrong"), "{}", ran.out);
+}
+
+#[test]
+fn one_signal_ends_all_machines_and_starts_no_more() {
+    let fake = Fake::new();
+    fake.0.write("list", "hang 1\nhang 2\npass 3\n");
+    // What is built is not what is waited for.
+    fake.each("pass\n", &[]);
+    fake.0.write("list", "hang 1\nhang 2\npass 3\n");
+    let mut command = fake.command("fake=each", &["--each", "list", "-j2"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let started = |group: &str| fake.run(2).join(format!("groups/{group}/console.log")).exists();
+    while !(started("1") && started("2")) {
+        assert!(Instant::now() < deadline && child.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let asked = Instant::now();
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!(ran.status, Some(130), "{ran:?}");
+    assert!(asked.elapsed() < Duration::from_secs(5));
+    assert!(ran.out.contains("NOTRUN  pass 3: ended by SIGINT"), "{}", ran.out);
+    let left = Command::new("ps").args(["-eo", "args", "-ww"]).output().unwrap();
+    let dir = fake.0.dir().display().to_string();
+    assert!(
+        !String::from_utf8_lossy(&left.stdout).lines().any(|line| line.contains("qemu-system") && line.contains(&dir))
+    );
+}
