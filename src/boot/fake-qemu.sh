@@ -8,15 +8,34 @@ for word in "$@"; do
     case $word in
         socket,id=*) name=${word#socket,id=} && declare "${name%%,*}=${word##*fd=}" ;;
         kvm) accel=kvm ;;
-        -incoming) incoming=yes ;;
+        memory-backend-file,*) memory=${word##*share=} ;;
         *fake=*) what=${word##*fake=} what=${what%% *} ;;
     esac
 done
 
 frame() { printf "$1" >&"$control"; }
-hello() { frame '\001\004\0\0\0\002\0\0\0'; }
+hello() { [ "${memory-}" = off ] || frame '\001\004\0\0\0\002\0\0\0'; }
 awake() { frame '\006\0\0\0\0'; }
-ready() { frame '\002\0\0\0\0'; awake; }
+# Saved when its memory is a file that it writes to, restored when it only reads it.
+ready() {
+    case ${memory-} in
+        off)
+            wait_for migrate-incoming
+            event '{"event": "RESUME"}'
+            ;;
+        on)
+            frame '\002\0\0\0\0'
+            wait_for migrate
+            event '{"event": "MIGRATION", "data": {"status": "completed"}}'
+            wait_for cont
+            # Not yet: it is asked again.
+            event '{"id": "cont", "error": {"class": "GenericError", "desc": "Migration is not finalized yet"}}'
+            wait_for cont
+            ;;
+        *) frame '\002\0\0\0\0' ;;
+    esac
+    awake
+}
 event() { printf '%s\n' "$1" >&"$qmp"; }
 kernel() { printf '[ 1.0] %s\n' "$@" >&"$console"; }
 panic() {
@@ -113,22 +132,9 @@ $report unexpected:
         frame '\003\004\0\0\0hook'
         wait_for quit
         ;;
-    snapshot) # can be saved, and restored when the words ask for it
-        if [ "${incoming-}" ]; then
-            wait_for migrate-incoming
-            event '{"event": "RESUME"}'
-        else
-            hello
-            printf '[ 1.0] booted\n' >&"$console"
-            frame '\002\0\0\0\0'
-            wait_for migrate
-            event '{"event": "MIGRATION", "data": {"status": "completed"}}'
-            wait_for cont
-            # Not yet: it is asked again.
-            event '{"id": "cont", "error": {"class": "GenericError", "desc": "Migration is not finalized yet"}}'
-            wait_for cont
-        fi
-        awake
+    snapshot) # says something while it boots
+        [ "${memory-}" = off ] || kernel booted
+        hello; ready
         frame '\004\021\0\0\0\007\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
         wait_for quit
         ;;
