@@ -35,7 +35,7 @@ pub enum Event {
     Booting { run: String, accelerator: String, why_not_kvm: Option<String>, restored: bool },
     /// The guest takes requests. Milliseconds since quiz started qemu.
     Ready { milliseconds: u64 },
-    /// A step of a run is done: `quiz` (all before qemu starts), `firmware`, `kernel`, `hooks`, `save`, `wake` or `restore`, `program`,
+    /// A step of a run is done: `quiz` (all before qemu starts), `firmware`, `kernel`, `restore`, `save`, `hooks`, `wake`, `program`,
     /// `end`. Shown when timings are asked for.
     Step { name: &'static str, took: Duration },
     /// A line of the guest's kernel log, to be shown among the program's output.

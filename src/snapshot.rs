@@ -5,7 +5,7 @@
 
 use crate::boot::qemu::{Fds, command};
 use crate::boot::wire::PROTOCOL;
-use crate::boot::{self, Bus, Machine, Net, Options, Outcome, Request, Restored, RunFolder, Start, Streams};
+use crate::boot::{self, Bus, Level, Machine, Net, Options, Outcome, Request, Restored, RunFolder, Start, Streams};
 use crate::error::Result;
 use crate::event::{Event, Events};
 use quiz_cache::{Cache, Key, KeyEncoder, Passing, PassingSlot};
@@ -14,64 +14,114 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-/// Runs `request` in `machine` as [`boot::run`] does, but the machine need not boot when an equal one did.
+/// What a run needs beside its machine; see [`boot::run`].
+#[allow(missing_docs, reason = "the arguments of boot::run")]
+pub struct Run<'a> {
+    pub request: &'a Request,
+    pub folder: &'a RunFolder,
+    pub options: &'a Options,
+    pub streams: &'a Streams,
+    pub events: Events<'a>,
+}
+
+/// Runs the program as [`boot::run`] does, but the machine need not boot when an equal one did.
 ///
 /// # Errors
 /// As [`boot::run`].
-pub fn run(
-    cache: &Cache,
-    machine: &Machine,
-    request: &Request,
-    folder: &RunFolder,
-    options: &Options,
-    streams: &Streams,
-    events: Events,
-) -> Result<Outcome> {
-    let note = |message: String| events(Event::Note { message });
-    let cold = || boot::run(machine, request, folder, options, streams, events);
+pub fn run(cache: &Cache, machine: &Machine, run: &Run<'_>) -> Result<Outcome> {
     if let Some(why) = why_not(machine) {
-        note(format!("no snapshot: {why}"));
-        return cold();
+        run.note(format!("no snapshot: {why}"));
+        return run.boot(machine);
     }
-    let key = key(machine);
-    let waiting = |pid| events(Event::Waiting { stage: "a snapshot".to_owned(), pid });
+    let key = key(machine, Level::Full);
     // The second time after one that was there turned out to be of no use.
     for _ in 0..2 {
-        match cache.passing(&key, &waiting) {
+        match cache.passing(&key, &|pid| run.waiting(pid)) {
             Ok(Passing::Hit(place)) => {
-                let machine = Machine { start: Start::Restore(place), ..machine.clone() };
-                match boot::restore(&machine, request, folder, options, streams, events)? {
-                    Restored::Ran(outcome) => return Ok(outcome),
-                    Restored::Failed(why) => note(format!("the snapshot {} cannot be used: {why}", key.short())),
-                }
-                if let Err(error) = cache.drop_passing(&key) {
-                    note(format!("the snapshot cannot be dropped: {error}"));
-                    break;
+                let start = Start::Restore(place);
+                if let Some(outcome) = run.restore(cache, &key, Machine { start, ..machine.clone() }, &|_, _| {})? {
+                    return Ok(outcome);
                 }
             }
-            Ok(Passing::Miss(slot)) => {
-                let machine = Machine { start: Start::Save(slot.path().to_owned()), ..machine.clone() };
-                let slot = Cell::new(Some(slot));
-                let saved = |saved| note(settle(slot.take(), saved));
-                return boot::save(&machine, request, folder, options, streams, events, &saved);
-            }
+            Ok(Passing::Miss(slot)) => return run.make(cache, machine, slot),
             Err(error) => {
-                note(format!("no snapshot: {error}"));
+                run.note(format!("no snapshot: {error}"));
                 break;
             }
         }
     }
-    cold()
+    run.boot(machine)
 }
 
-/// Keeps what was saved, or gives up the slot, so that whoever waits goes on; in words.
-fn settle(slot: Option<PassingSlot>, saved: std::result::Result<(), String>) -> String {
-    let commit = |slot: PassingSlot| slot.commit().map(drop).map_err(|error| error.to_string());
-    match saved.and_then(|()| slot.map_or(Ok(()), commit)) {
-        Ok(()) => "saved a snapshot for the next run".to_owned(),
-        Err(why) => format!("no snapshot: {why}"),
+impl Run<'_> {
+    fn note(&self, message: String) {
+        (self.events)(Event::Note { message });
+    }
+
+    fn waiting(&self, pid: u32) {
+        (self.events)(Event::Waiting { stage: "a snapshot".to_owned(), pid });
+    }
+
+    fn boot(&self, machine: &Machine) -> Result<Outcome> {
+        boot::run(machine, self.request, self.folder, self.options, self.streams, self.events)
+    }
+
+    /// `None` when the snapshot under `key` is of no use; it is dropped then.
+    fn restore(&self, cache: &Cache, key: &Key, machine: Machine, saved: Saved<'_>) -> Result<Option<Outcome>> {
+        let Self { request, folder, options, streams, events } = *self;
+        let why = match boot::restore(&machine, request, folder, options, streams, events, saved)? {
+            Restored::Ran(outcome) => return Ok(Some(outcome)),
+            Restored::Failed(why) => why,
+        };
+        self.note(format!("the snapshot {} cannot be used: {why}", key.short()));
+        if let Err(error) = cache.drop_passing(key) {
+            self.note(format!("it cannot be dropped: {error}"));
+        }
+        Ok(None)
+    }
+
+    /// Gets the machine ready, from a base if there is one, and saves it on the way.
+    fn make(&self, cache: &Cache, machine: &Machine, slot: PassingSlot) -> Result<Outcome> {
+        let key = key(machine, Level::Base);
+        let full = slot.path().to_owned();
+        let with = |start: Start| Machine { start, ..machine.clone() };
+        let slots = [Cell::new(None), Cell::new(Some(slot))];
+        let saved = |level, saved| self.settle(level, slots[level as usize].take(), saved);
+        let base = match cache.passing(&key, &|pid| self.waiting(pid)) {
+            Ok(Passing::Hit(base)) => {
+                let grown = with(Start::Grow { base, full: full.clone() });
+                if let Some(outcome) = self.restore(cache, &key, grown, &saved)? {
+                    return Ok(outcome);
+                }
+                None
+            }
+            Ok(Passing::Miss(slot)) => {
+                let base = slot.path().to_owned();
+                slots[Level::Base as usize].set(Some(slot));
+                Some(base)
+            }
+            Err(error) => {
+                self.note(format!("no snapshot: {error}"));
+                None
+            }
+        };
+        let Self { request, folder, options, streams, events } = *self;
+        boot::save(&with(Start::Save { base, full }), request, folder, options, streams, events, &saved)
+    }
+
+    /// Keeps what was saved, or gives up the slot, so that whoever waits goes on.
+    fn settle(&self, level: Level, slot: Option<PassingSlot>, saved: std::result::Result<(), String>) {
+        let commit = |slot: PassingSlot| slot.commit().map(drop).map_err(|error| error.to_string());
+        self.note(match saved.and_then(|()| slot.map_or(Ok(()), commit)) {
+            Ok(()) if level == Level::Base => "saved a snapshot of the kernel for other images".to_owned(),
+            Ok(()) => "saved a snapshot for the next run".to_owned(),
+            Err(why) => format!("no snapshot: {why}"),
+        });
     }
 }
+
+/// Is told what came of a snapshot.
+type Saved<'a> = &'a dyn Fn(Level, std::result::Result<(), String>);
 
 /// Why a machine cannot be restored into another run, if so.
 pub fn why_not(machine: &Machine) -> Option<String> {
@@ -90,18 +140,23 @@ pub fn why_not(machine: &Machine) -> Option<String> {
 ///
 /// | ingredient | why |
 /// |---|---|
-/// | command | the machine, without the paths and ports of one run |
+/// | command | the machine, without the paths and ports of one run; of a base without the layers but the agent's |
 /// | qemu, and its file's inode, size and time | the state is written in the words of one qemu |
 /// | processor | under KVM the guest has seen it |
 /// | protocol | what the agent waits for when it is restored |
-pub fn key(machine: &Machine) -> Key {
+pub fn key(machine: &Machine, level: Level) -> Key {
     let mut equal = machine.clone();
     equal.shares.iter_mut().for_each(|share| share.path = PathBuf::new());
     equal.disks.iter_mut().for_each(|disk| disk.path = PathBuf::new());
     equal.net = equal.net.map(|_| Net { forward: Vec::new() });
+    if level == Level::Base {
+        // The first one holds the agent. The others are mounted later.
+        equal.layers.iter_mut().skip(1).for_each(|layer| *layer = PathBuf::new());
+    }
     let words = command(&equal, &Fds::shown(&equal));
     let qemu = fs::metadata(&machine.qemu).map(|meta| [meta.ino(), meta.size(), meta.mtime().cast_unsigned()]);
     let mut encoder = KeyEncoder::new("quiz 1 snapshot");
+    encoder.flag("base", level == Level::Base);
     encoder.list("command", words.iter().map(|word| word.to_string_lossy()));
     encoder.list("sizes", machine.disks.iter().map(|disk| disk.size.to_string()));
     encoder.list("qemu", qemu.iter().flatten().map(u64::to_string));

@@ -71,12 +71,33 @@ static void mount_rest(void)
 	symlink("/proc/self/fd/2", "/dev/stderr");
 }
 
-// Stacks vda (the kernel's root), vdb, ... under a tmpfs and makes that the root.
-void make_root(void)
+void mount_first(void)
 {
 	must_mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 	must_mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 	must_mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=0755");
+}
+
+// Without the driver the kernel forgets a disk, and with it finds it as it is now.
+void probe_layers(void)
+{
+	int count = layer_count();
+	for (int i = 1; i < count; i++) {
+		char path[64], device[256];
+		snprintf(path, sizeof path, "/sys/block/vd%c/device", 'a' + i);
+		ssize_t length = readlink(path, device, sizeof device - 1);
+		if (length < 0)
+			fail("cannot read %s: %s", path, strerror(errno));
+		device[length] = 0;
+		const char *name = strrchr(device, '/') + 1;
+		write_to("/sys/bus/virtio/drivers/virtio_blk/unbind", name);
+		write_to("/sys/bus/virtio/drivers/virtio_blk/bind", name);
+	}
+}
+
+// Stacks vda (the kernel's root), vdb, ... under a tmpfs and makes that the root.
+void make_root(void)
+{
 	must_mount("tmpfs", "/.quiz/rw", "tmpfs", 0, "mode=0755,size=80%");
 	mkdir("/.quiz/rw/upper", 0755);
 	mkdir("/.quiz/rw/work", 0755);

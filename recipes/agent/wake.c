@@ -29,7 +29,7 @@ void send_ready(void)
 	send_frame(READY, reason, length < 0 ? 0 : length);
 }
 
-static void write_to(const char *path, const char *text)
+void write_to(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0 || write(fd, text, strlen(text)) < 0)

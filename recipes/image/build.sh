@@ -6,7 +6,7 @@ set -eu
     echo "arch = \"$QUIZ_ARCH\""
     echo "kernel = \"$QUIZ_DIGEST_KERNEL\""
     echo "layers = ["
-    for layer in $QUIZ_DIGEST_WORK ${QUIZ_DIGEST_LAYERS-} $QUIZ_DIGEST_ROOTFS; do
+    for layer in $QUIZ_DIGEST_AGENT $QUIZ_DIGEST_WORK ${QUIZ_DIGEST_LAYERS-} $QUIZ_DIGEST_ROOTFS; do
         echo "    \"$layer\","
     done
     echo "]"

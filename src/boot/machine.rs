@@ -104,10 +104,51 @@ pub struct Net {
 pub enum Start {
     /// Its kernel boots.
     Cold,
-    /// Its kernel boots, and when the guest is ready its state is saved in this folder; then it goes on.
-    Save(PathBuf),
-    /// It goes on as it was saved in this folder.
+    /// Its kernel boots, and its state is saved on the way, in these folders; then it goes on.
+    Save {
+        /// When nothing but the agent's layer is mounted.
+        base: Option<PathBuf>,
+        /// When the guest is ready.
+        full: PathBuf,
+    },
+    /// It goes on from a base with other layers and the same devices, and is saved when it is ready.
+    Grow {
+        /// The folder that the base was saved in.
+        base: PathBuf,
+        /// The folder to save it in.
+        full: PathBuf,
+    },
+    /// It goes on as it was saved in this folder when it was ready.
     Restore(PathBuf),
+}
+
+/// When a machine is saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Kernel and agent live.
+    Base,
+    /// The root is laid out and the profiles' hooks have run.
+    Full,
+}
+
+impl Start {
+    /// The folder of the snapshot that the machine starts from.
+    pub fn from(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Cold | Self::Save { .. } => None,
+            Self::Grow { base, .. } => Some(base),
+            Self::Restore(full) => Some(full),
+        }
+    }
+
+    /// The folder in which it is saved at that level.
+    pub fn to(&self, level: Level) -> Option<&PathBuf> {
+        match (self, level) {
+            (Self::Save { base, .. }, Level::Base) => base.as_ref(),
+            (Self::Save { full, .. } | Self::Grow { full, .. }, Level::Full) => Some(full),
+            _ => None,
+        }
+    }
 }
 
 /// The guest as data.

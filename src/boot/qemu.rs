@@ -121,15 +121,17 @@ pub fn command(machine: &Machine, fds: &Fds) -> Vec<OsString> {
 /// A file as memory is not copied when a machine is saved, and any number of machines start from one, each with what it writes
 /// for itself. By its descriptor: what lies under the name may be another one by now.
 fn memory(machine: &Machine, fds: &Fds, add: &mut impl FnMut(&[&str])) {
-    let (share, more): (_, &[&str]) = match machine.start {
+    let share = match machine.start {
         Start::Cold => return,
-        Start::Save(_) => ("on", &[]),
-        Start::Restore(_) => ("off", &["-incoming", "defer"]),
+        Start::Save { .. } | Start::Grow { .. } => "on",
+        Start::Restore(_) => "off",
     };
     let (size, fd) = (machine.memory, fds.memory);
     let file = format!("memory-backend-file,id=memory,size={size}M,mem-path=/proc/self/fd/{fd},share={share}");
     add(&["-object", &file, "-machine", "memory-backend=memory"]);
-    add(more);
+    if machine.start.from().is_some() {
+        add(&["-incoming", "defer"]);
+    }
 }
 
 fn disks(machine: &Machine, command: &mut Vec<OsString>) {
@@ -335,8 +337,10 @@ panic=-1 loglevel=8' \\
             shell_line(&command(&machine, &Fds::shown(&machine)))
         };
         let file = "-object memory-backend-file,id=memory,size=2048M,mem-path=/proc/self/fd/9,share=";
-        let save = line(Start::Save("/s".into()));
+        let save = line(Start::Save { base: None, full: "/s".into() });
         assert!(save.contains(&format!("{file}on \\\n  -machine memory-backend=memory \\\n  -no-reboot")), "{save}");
+        let grow = line(Start::Grow { base: "/b".into(), full: "/s".into() });
+        assert!(grow.contains(&format!("{file}on")) && grow.contains("-incoming defer"), "{grow}");
         let restore = line(Start::Restore("/s".into()));
         assert!(restore.contains(&format!("{file}off")) && restore.contains("-incoming defer"), "{restore}");
     }

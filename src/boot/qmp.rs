@@ -51,9 +51,9 @@ pub(super) struct Qmp {
     pub(super) panicked: bool,
     /// Why the machine stopped, in qemu's words: `guest-shutdown`, `guest-reset`, `host-signal`, …
     pub(super) shutdown: Option<String>,
-    /// The state is saved (`Ok`), or it cannot be, and why.
-    pub(super) saved: Option<Result<(), String>>,
-    /// The restored machine runs.
+    /// The state went where it was told to (`Ok`), or cannot, and why.
+    pub(super) moved: Option<Result<(), String>>,
+    /// The machine went on.
     pub(super) resumed: bool,
     /// [`CONTINUE`] has to be said again.
     pub(super) stopped: bool,
@@ -81,15 +81,15 @@ impl Qmp {
             }
             Some("RESUME") => self.resumed = true,
             Some("MIGRATION") => match message["data"]["status"].as_str() {
-                Some("completed") => self.saved = Some(Ok(())),
-                Some("failed") => self.saved = Some(Err("qemu failed to save it".to_owned())),
+                Some("completed") => self.moved = Some(Ok(())),
+                Some("failed") => self.moved = Some(Err("qemu failed to move the state".to_owned())),
                 _ => {}
             },
             _ => {}
         }
         if let Some(why) = message["error"]["desc"].as_str() {
             match message["id"].as_str() {
-                Some("snapshot") => self.saved = Some(Err(why.to_owned())),
+                Some("snapshot") => self.moved = Some(Err(why.to_owned())),
                 Some("cont") => self.stopped = true,
                 _ => {}
             }
@@ -120,11 +120,11 @@ mod tests {
             qmp.feed(format!("{line}\n").as_bytes());
             qmp
         };
-        assert_eq!(said(r#"{"event": "MIGRATION", "data": {"status": "active"}}"#).saved, None);
-        assert_eq!(said(r#"{"event": "MIGRATION", "data": {"status": "completed"}}"#).saved, Some(Ok(())));
-        assert!(said(r#"{"event": "MIGRATION", "data": {"status": "failed"}}"#).saved.unwrap().is_err());
+        assert_eq!(said(r#"{"event": "MIGRATION", "data": {"status": "active"}}"#).moved, None);
+        assert_eq!(said(r#"{"event": "MIGRATION", "data": {"status": "completed"}}"#).moved, Some(Ok(())));
+        assert!(said(r#"{"event": "MIGRATION", "data": {"status": "failed"}}"#).moved.unwrap().is_err());
         let refused = said(r#"{"id": "snapshot", "error": {"class": "GenericError", "desc": "a device"}}"#);
-        assert_eq!((refused.saved, refused.stopped), (Some(Err("a device".to_owned())), false));
+        assert_eq!((refused.moved, refused.stopped), (Some(Err("a device".to_owned())), false));
         assert!(said(r#"{"id": "cont", "error": {"class": "GenericError", "desc": "not yet"}}"#).stopped);
         assert!(said(r#"{"event": "RESUME"}"#).resumed);
     }

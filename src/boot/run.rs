@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::accel::remember;
 use super::console::Console;
 use super::folder::RunFolder;
-use super::machine::{Accel, Machine, Start};
+use super::machine::{Accel, Level, Machine, Start};
 use super::outcome::{Facts, Outcome, judge};
 use super::session::{Ended, Session};
 use super::signals::Stop;
@@ -106,8 +106,8 @@ fn run_job(job: &Job<'_>, machine: &Machine) -> Result<Outcome> {
     job.close(ended)
 }
 
-/// Like [`run`], for a machine of [`Start::Save`]. Calls `saved` once when it is saved, before the program runs, or with why it is
-/// not; not at all when the machine never came so far.
+/// Like [`run`], for a machine of [`Start::Save`]. Calls `saved` once for each level when it is saved, before the program runs, or
+/// with why it is not; not at all when the machine never came so far.
 ///
 /// # Errors
 /// As [`run`].
@@ -118,13 +118,13 @@ pub fn save(
     options: &Options,
     streams: &Streams,
     events: Events,
-    saved: &dyn Fn(std::result::Result<(), String>),
+    saved: &dyn Fn(Level, std::result::Result<(), String>),
 ) -> Result<Outcome> {
     let request = Asked::new(request)?;
     run_job(&Job { saved: Some(saved), ..Job::new(&request, folder, options, streams, events) }, machine)
 }
 
-/// What came of a machine of [`Start::Restore`].
+/// What came of a machine of [`Start::Restore`] or [`Start::Grow`].
 #[derive(Debug)]
 pub enum Restored {
     /// The program ran.
@@ -133,7 +133,7 @@ pub enum Restored {
     Failed(String),
 }
 
-/// Like [`run`], for a machine that is restored.
+/// Like [`save`], for a machine that is restored.
 ///
 /// # Errors
 /// As [`run`], once the restored guest has answered.
@@ -144,9 +144,10 @@ pub fn restore(
     options: &Options,
     streams: &Streams,
     events: Events,
+    saved: &dyn Fn(Level, std::result::Result<(), String>),
 ) -> Result<Restored> {
     let request = Asked::new(request)?;
-    let job = Job::new(&request, folder, options, streams, events);
+    let job = Job { saved: Some(saved), ..Job::new(&request, folder, options, streams, events) };
     match job.once(machine, options.why_not_kvm.clone()) {
         Ok(ended) if job.awake.get() || ended.facts.interrupted.is_some() => job.close(ended).map(Restored::Ran),
         Ok(ended) => Ok(Restored::Failed(why_no_life(&ended))),
@@ -177,7 +178,7 @@ pub(super) struct Job<'a> {
     /// The guest answered and is a machine of its own: from now on the program may have run.
     pub(super) awake: Cell<bool>,
     /// Is told what came of the snapshot.
-    pub(super) saved: Option<&'a dyn Fn(std::result::Result<(), String>)>,
+    pub(super) saved: Option<&'a dyn Fn(Level, std::result::Result<(), String>)>,
 }
 
 impl<'a> Job<'a> {
@@ -193,7 +194,7 @@ impl<'a> Job<'a> {
 
     fn once(&self, machine: &Machine, why_not_kvm: Option<String>) -> Result<Ended> {
         let accelerator = machine.accel.name().to_owned();
-        let snapshot = if let Start::Restore(folder) = &machine.start { Some(folder.join(CONSOLE)) } else { None };
+        let snapshot = machine.start.from().map(|folder| folder.join(CONSOLE));
         let restored = snapshot.is_some();
         (self.events)(Event::Booting { run: self.place(), accelerator, why_not_kvm, restored });
         let console = Console::create(&self.folder.console_log(), snapshot.as_deref())?;

@@ -34,10 +34,10 @@ impl Played {
 }
 
 fn play(base: &Path, accel: Accel, what: &str) -> Played {
-    play_from(base, accel, what, Start::Cold, &|_| panic!("nothing is saved"))
+    play_from(base, accel, what, Start::Cold, &|_, _| panic!("nothing is saved"))
 }
 
-fn play_from(base: &Path, accel: Accel, what: &str, start: Start, saved: &dyn Fn(Saved)) -> Played {
+fn play_from(base: &Path, accel: Accel, what: &str, start: Start, saved: &dyn Fn(Level, Saved)) -> Played {
     let fake = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/boot/fake-qemu.sh");
     let machine = Machine { qemu: fake, extra: vec![format!("fake={what}").into()], start, ..machine(accel) };
     let request = Request {
@@ -59,11 +59,11 @@ fn play_from(base: &Path, accel: Accel, what: &str, start: Start, saved: &dyn Fn
     let events = Mutex::new(Vec::new());
     let send = |event| events.lock().unwrap().push(event);
     let result = if let Start::Restore(_) = machine.start {
-        restore(&machine, &request, &folder, &options, &streams, &send).and_then(|restored| match restored {
+        restore(&machine, &request, &folder, &options, &streams, &send, saved).and_then(|restored| match restored {
             Restored::Ran(outcome) => Ok(outcome),
             Restored::Failed(why) => Err(Error::boot(format!("not restored: {why}"))),
         })
-    } else if let Start::Save(_) = machine.start {
+    } else if let Start::Save { .. } = machine.start {
         save(&machine, &request, &folder, &options, &streams, &send, saved)
     } else {
         run(&machine, &request, &folder, &options, &streams, &send)
@@ -154,8 +154,14 @@ fn a_machine_that_never_lived_does_not_prove_anything_about_kvm() {
 fn a_machine_is_saved_on_its_way_and_restored_without_a_kernel() {
     let (base, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let saved = Mutex::new(Vec::new());
-    let tell = |result| saved.lock().unwrap().push(result);
-    let first = play_from(base.path(), Accel::Tcg, "snapshot", Start::Save(place.path().to_owned()), &tell);
+    let tell = |_, result| saved.lock().unwrap().push(result);
+    let first = play_from(
+        base.path(),
+        Accel::Tcg,
+        "snapshot",
+        Start::Save { base: None, full: place.path().to_owned() },
+        &tell,
+    );
     assert_eq!(first.result.unwrap(), Outcome::Exited(7));
     assert_eq!(*saved.lock().unwrap(), [Ok(())]);
     let size = |name: &str| fs::metadata(place.path().join(name)).unwrap().len();
@@ -172,8 +178,8 @@ fn a_machine_that_cannot_be_saved_goes_on() {
     for (what, wanted) in [("unsaved", "a device"), ("vetoed", "hook")] {
         let (base, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let saved = Mutex::new(Vec::new());
-        let start = Start::Save(place.path().to_owned());
-        let played = play_from(base.path(), Accel::Tcg, what, start, &|result| saved.lock().unwrap().push(result));
+        let start = Start::Save { base: None, full: place.path().to_owned() };
+        let played = play_from(base.path(), Accel::Tcg, what, start, &|_, result| saved.lock().unwrap().push(result));
         assert_eq!(played.result.unwrap(), Outcome::Exited(7), "{what}");
         assert_eq!(*saved.lock().unwrap(), [Err(wanted.to_owned())], "{what}");
     }
@@ -183,11 +189,11 @@ fn a_machine_that_cannot_be_saved_goes_on() {
 fn a_snapshot_that_qemu_refuses_is_no_error_of_the_run() {
     let (base, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let start = || Start::Restore(place.path().to_owned());
-    let missing = play_from(base.path(), Accel::Tcg, "refuse", start(), &drop).result.unwrap_err();
+    let missing = play_from(base.path(), Accel::Tcg, "refuse", start(), &|_, _| {}).result.unwrap_err();
     assert!(missing.to_string().starts_with("not restored: cannot copy"), "{missing}");
     for name in ["memory", "state", "console.log"] {
         fs::write(place.path().join(name), "").unwrap();
     }
-    let refused = play_from(base.path(), Accel::Tcg, "refuse", start(), &drop).result.unwrap_err();
+    let refused = play_from(base.path(), Accel::Tcg, "refuse", start(), &|_, _| {}).result.unwrap_err();
     assert_eq!(refused.to_string(), "not restored: qemu: bad option");
 }

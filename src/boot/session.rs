@@ -16,7 +16,7 @@ use signal_hook::consts::{SIGHUP, SIGTERM};
 use super::console::Console;
 use super::flow::{Inflow, Outflow, is_wait};
 use super::limits::Limits;
-use super::machine::{Accel, Machine, Start};
+use super::machine::{Accel, Level, Machine, Start};
 use super::outcome::Facts;
 use super::qmp::{self, Qmp};
 use super::run::Job;
@@ -70,6 +70,8 @@ pub(super) struct Session<'a> {
     wires: Wires,
     start: Start,
     snapshot: Option<Snapshot>,
+    restoring: bool,
+    saving: Option<Level>,
     signals: Signals,
     limits: Limits,
     console: Console,
@@ -103,6 +105,8 @@ impl<'a> Session<'a> {
         let patience = if kvm { 1 } else { TCG_PATIENCE };
         let limits = match machine.start {
             Start::Restore(_) => Limits::restore(started, RESTORED * patience),
+            // It still has to mount and to run hooks.
+            Start::Grow { .. } => Limits::restore(started, job.options.ready_within * patience),
             _ => Limits::start(started, job.options.ready_within * patience, kvm),
         };
         let mut session = Self {
@@ -112,6 +116,8 @@ impl<'a> Session<'a> {
             wires,
             start: machine.start.clone(),
             snapshot,
+            restoring: false,
+            saving: None,
             signals: Signals::catch()?,
             limits,
             console,
@@ -281,13 +287,14 @@ impl<'a> Session<'a> {
                 self.hello = true;
                 self.console.forget_tail();
                 self.limits.lives();
+                self.reached(Level::Base, None)?;
             }
             FromGuest::Ready(reason) => {
                 self.step("hooks");
-                self.save(reason)?;
+                self.reached(Level::Full, reason)?;
             }
             FromGuest::Awake => {
-                self.step(if self.is_restored() { "restore" } else { "wake" });
+                self.step("wake");
                 self.job.awake.set(true);
                 self.hello = true;
                 self.limits.lives();

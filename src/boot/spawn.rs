@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -15,6 +16,7 @@ use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 use super::folder::{RunFolder, cannot};
 use super::machine::{Machine, Start};
 use super::qemu::{Fds, command, shell_line};
+use super::sparse::copy_sparse;
 use crate::error::{Error, Result};
 
 /// What the sockets between quiz and qemu are for.
@@ -50,13 +52,13 @@ impl Wires {
     }
 }
 
-/// The open files of a snapshot.
+/// The open files of a machine that is saved or restored.
 #[derive(Debug)]
 pub(super) struct Snapshot {
-    /// What the machine has as memory.
+    /// What it has as memory.
     pub(super) memory: File,
-    /// Everything else that it consists of.
-    pub(super) state: File,
+    /// Everything else that it consists of, when it is restored.
+    pub(super) state: Option<File>,
 }
 
 /// The names of the files in a snapshot's folder.
@@ -64,28 +66,34 @@ pub(super) const MEMORY: &str = "memory";
 pub(super) const STATE: &str = "state";
 pub(super) const CONSOLE: &str = "console.log";
 
-/// The snapshot that a machine is to be saved in, or restored from.
+/// Opens what the machine starts from, and makes the memory of one that is saved.
 fn open(machine: &Machine) -> Result<Option<Snapshot>> {
-    match &machine.start {
-        Start::Cold => Ok(None),
-        Start::Save(folder) => {
-            let failed = |e: std::io::Error| Error::boot("cannot make the guest's memory").because(e);
-            // Not a file of the snapshot's folder: the guest would write to it, page by page, at a disk's price.
-            let memory = File::from(memfd_create("memory", MemfdFlags::CLOEXEC).map_err(|e| failed(e.into()))?);
-            memory.set_len(u64::from(machine.memory) << 20).map_err(failed)?;
-            let path = folder.join(STATE);
-            let state = File::create_new(&path).map_err(|e| cannot("write", &path, e))?;
-            Ok(Some(Snapshot { memory, state }))
+    let read = |path: &Path| File::open(path).map_err(|e| cannot("open", path, e));
+    let state = machine.start.from().map(|folder| read(&folder.join(STATE))).transpose()?;
+    let memory = match &machine.start {
+        Start::Cold => return Ok(None),
+        Start::Save { .. } => new_memory(machine)?,
+        Start::Grow { base, .. } => {
+            let memory = new_memory(machine)?;
+            let path = base.join(MEMORY);
+            copy_sparse(&read(&path)?, &memory).map_err(|e| cannot("copy", &path, e))?;
+            memory
         }
-        Start::Restore(folder) => {
-            let (memory, state) = (folder.join(MEMORY), folder.join(STATE));
+        Start::Restore(full) => {
+            let path = full.join(MEMORY);
             // qemu opens it for writing although it writes nothing there.
-            let memory =
-                File::options().read(true).write(true).open(&memory).map_err(|e| cannot("open", &memory, e))?;
-            let state = File::open(&state).map_err(|e| cannot("open", &state, e))?;
-            Ok(Some(Snapshot { memory, state }))
+            File::options().read(true).write(true).open(&path).map_err(|e| cannot("open", &path, e))?
         }
-    }
+    };
+    Ok(Some(Snapshot { memory, state }))
+}
+
+/// Not a file of the snapshot's folder: the guest would write to it, page by page, at a disk's price.
+fn new_memory(machine: &Machine) -> Result<File> {
+    let failed = |e: std::io::Error| Error::boot("cannot make the guest's memory").because(e);
+    let memory = File::from(memfd_create("memory", MemfdFlags::CLOEXEC).map_err(|e| failed(e.into()))?);
+    memory.set_len(u64::from(machine.memory) << 20).map_err(failed)?;
+    Ok(memory)
 }
 
 /// A running qemu. It is killed when this is dropped, and by the host's kernel when the thread that called [`spawn`] ends.
@@ -139,7 +147,8 @@ pub(super) fn spawn(machine: &Machine, folder: &RunFolder) -> Result<(Qemu, Wire
     let mut process = Command::new(&words[0]);
     // A group of its own: Ctrl-C on the terminal is for quiz to decide about.
     process.args(&words[1..]).stdin(Stdio::null()).stdout(log).stderr(again).process_group(0);
-    let files = snapshot.iter().flat_map(|snapshot| [snapshot.memory.as_raw_fd(), snapshot.state.as_raw_fd()]);
+    let files = snapshot.iter().flat_map(|snapshot| snapshot.state.iter().chain([&snapshot.memory]));
+    let files = files.map(AsRawFd::as_raw_fd);
     inherit(&mut process, theirs.iter().map(AsRawFd::as_raw_fd).chain(fds.channels).chain(files).collect());
     let child = process.spawn().map_err(|e| cannot("start", &machine.qemu, e))?;
     let mut ours = ours.into_iter();

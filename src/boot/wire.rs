@@ -45,7 +45,7 @@ pub struct Request {
 /// A message of the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FromGuest {
-    /// The kernel and the agent live; the profiles' hooks run next.
+    /// The kernel and the agent live. Nothing is mounted but the agent's own layer.
     Hello(u32),
     /// The hooks are done, and nothing of this run is in the guest yet. Why it may not be saved now, if so.
     Ready(Option<String>),
@@ -96,6 +96,9 @@ pub enum ToGuest {
     Close(u8),
     /// Be a machine of your own. Once per machine, after `Ready` or the restore.
     Wake(Wake),
+    /// Mount the layers and run the profiles' hooks; look at the disks again first, if they are others than the kernel found. Once
+    /// per machine, before all else.
+    Mount(bool),
 }
 
 impl ToGuest {
@@ -112,6 +115,7 @@ impl ToGuest {
             Self::Ping => (68, Vec::new()),
             Self::SysRq(letters) => (69, letters.as_bytes().to_vec()),
             Self::Close(stream) => (70, vec![*stream]),
+            Self::Mount(others) => (72, vec![u8::from(*others)]),
             Self::Wake(Wake { now, seed, name }) => (71, [&now.to_le_bytes(), &seed[..], name.as_bytes()].concat()),
         };
         frame(kind, &payload)
@@ -239,6 +243,7 @@ mod tests {
         assert_eq!(bytes(ToGuest::Ping), [68, 0, 0, 0, 0]);
         assert_eq!(bytes(ToGuest::SysRq("l".into())), [69, 1, 0, 0, 0, b'l']);
         assert_eq!(bytes(ToGuest::Close(1)), [70, 1, 0, 0, 0, 1]);
+        assert_eq!(bytes(ToGuest::Mount(true)), [72, 1, 0, 0, 0, 1]);
         let wake = bytes(ToGuest::Wake(Wake { now: 258, seed: [7; 32], name: "q".into() }));
         assert_eq!(wake, [&[71, 41, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0][..], &[7; 32], b"q"].concat());
     }

@@ -5,7 +5,7 @@
 use super::IMAGE;
 use super::machine::{self, Built};
 use super::session::Session;
-use crate::boot;
+use crate::boot::{self, Level};
 use crate::build::{Known, State};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeIndex};
@@ -44,7 +44,7 @@ pub(super) fn state(
         Ok(machine)
     });
     let Ok(machine) = machine else { return Ok(Some(unknown)) };
-    let key = snapshot::key(&machine);
+    let key = snapshot::key(&machine, Level::Full);
     let size = session.cache.passing_size(&key).map_err(failed)?;
     Ok(Some(report::Snapshot { of, key: Some(key.short()), size, why_not: snapshot::why_not(&machine) }))
 }

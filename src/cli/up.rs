@@ -7,7 +7,8 @@ use crate::boot::{self, Machine, Options, Outcome, Request, RunFolder, Streams};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::load::PROJECT_FOLDER;
-use crate::{report, snapshot};
+use crate::report;
+use crate::snapshot::{self, Run};
 use std::ffi::OsString;
 
 pub(super) fn run(session: &Session<'_>, up: &Up) -> Result<u8> {
@@ -71,7 +72,8 @@ fn boot(session: &Session<'_>, up: &Up, built: Built) -> Result<Option<Outcome>>
     let outcome = if up.no_snapshot {
         boot::run(&machine, &request, &folder, &options, &streams, events)?
     } else {
-        snapshot::run(&session.cache, &machine, &request, &folder, &options, &streams, events)?
+        let run = Run { request: &request, folder: &folder, options: &options, streams: &streams, events };
+        snapshot::run(&session.cache, &machine, &run)?
     };
     if let Outcome::TimeLimit { excerpt, .. } = &outcome {
         excerpt.iter().for_each(|line| (session.events)(Event::Kernel { line: line.clone() }));

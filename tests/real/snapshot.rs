@@ -96,6 +96,49 @@ fn a_snapshot_that_is_damaged_is_noticed_and_replaced() {
 }
 
 #[test]
+fn an_edited_image_goes_on_from_the_kernel_of_the_one_before() {
+    let real = Real::new();
+    let profile = |word: &str| {
+        real.0.write(".quiz/profiles/t/profile.toml", "about = \"a test\"\n");
+        // The layer has another size each time, which the kernel has to notice.
+        real.0.write(".quiz/profiles/t/files/etc/large", &word.repeat(100_000));
+        real.0.write(".quiz/profiles/t/init", &format!("#!/bin/sh\necho {word} >/etc/word\n"));
+    };
+    let append = format!("quiz-test={}", new_word());
+    let run = || {
+        let ran = real.run(&[
+            "-v",
+            "-p",
+            "t",
+            "up",
+            "--append",
+            &append,
+            "--",
+            "sh",
+            "-c",
+            "cat /etc/word; wc -c </etc/large; uname -n",
+        ]);
+        assert_eq!(ran.status, Some(0), "{ran:?}");
+        ran
+    };
+    for n in 1..=3 {
+        let word = "x".repeat(n) + &new_word();
+        profile(&word);
+        let wanted = |run: usize| format!("{word}\n{}\nquiz-{run}\n", word.len() * 100_000);
+        let ran = run();
+        assert_eq!(
+            (ran.out.as_str(), ran.count("Booting")),
+            (wanted(2 * n - 1).as_str(), usize::from(n == 1)),
+            "{ran:?}"
+        );
+        assert_eq!(ran.count("for the next run"), 1, "{ran:?}");
+        let ran = run();
+        assert_eq!((ran.out.as_str(), ran.count("Restoring")), (wanted(2 * n).as_str(), 1), "{ran:?}");
+        assert_eq!(ran.count("saved"), 0, "{ran:?}");
+    }
+}
+
+#[test]
 fn what_goes_into_a_restored_machine_comes_back_the_same() {
     let real = Real::new();
     real.sh("true");

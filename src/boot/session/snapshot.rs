@@ -1,7 +1,7 @@
 //! What the loop does to save a machine, to restore one, and to make either one of its own before the program starts.
 //!
-//! A machine is saved when it is ready and has nothing of this run in it yet. It stands still for that: qemu writes the state
-//! of the devices, quiz copies the memory, and it goes on. Does not know where snapshots are kept.
+//! A machine is saved when nothing of this run is in it yet. It stands still for that: qemu writes the state of the devices, quiz
+//! copies the memory, and it goes on. Does not know where snapshots are kept.
 
 use std::fs::{self, File};
 use std::io::{IoSlice, Read};
@@ -9,48 +9,64 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{SeekFrom, seek, sendfile};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 use super::super::folder::cannot;
-use super::super::machine::Start;
+use super::super::machine::{Level, Start};
 use super::super::qmp;
-use super::super::spawn::{CONSOLE, MEMORY, Port};
+use super::super::sparse::copy_sparse;
+use super::super::spawn::{CONSOLE, MEMORY, Port, STATE};
 use super::super::wire::{ToGuest, Wake};
 use super::Session;
 use crate::error::{Error, Result};
 
 impl Session<'_> {
     pub(super) fn is_restored(&self) -> bool {
-        matches!(self.start, Start::Restore(_))
+        self.start.from().is_some()
     }
 
     /// Tells qemu where the state of a machine that is restored lies.
     pub(super) fn restore(&mut self) {
-        if let (Start::Restore(_), Some(snapshot)) = (&self.start, &self.snapshot) {
-            let command = qmp::restore(snapshot.state.as_raw_fd());
+        if let Some(state) = self.snapshot.as_ref().and_then(|snapshot| snapshot.state.as_ref()) {
+            let command = qmp::restore(state.as_raw_fd());
+            self.restoring = true;
             self.tell_qemu(command.as_bytes());
         }
     }
 
-    /// The guest is ready: saves it, if that is wanted and no `reason` speaks against it.
-    pub(super) fn save(&mut self, reason: Option<String>) -> Result<()> {
-        match (&self.start, reason, &self.snapshot) {
-            (Start::Save(_), None, Some(snapshot)) => {
-                let Some(socket) = self.wires.get(Port::Qmp) else { return Ok(()) };
-                let state = [snapshot.state.as_fd()];
-                let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-                let mut control = SendAncillaryBuffer::new(&mut space);
-                control.push(SendAncillaryMessage::ScmRights(&state));
-                // Few bytes, into an empty socket. A machine that is gone needs none.
-                let _ = sendmsg(socket, &[IoSlice::new(qmp::save().as_bytes())], &mut control, SendFlags::empty());
+    /// The guest has come to this level: saves it, if that is wanted and no `reason` speaks against it.
+    pub(super) fn reached(&mut self, level: Level, reason: Option<String>) -> Result<()> {
+        let begun = match (self.start.to(level).cloned(), reason) {
+            (None, _) => return self.go_on(level),
+            (Some(_), Some(reason)) => Err(reason),
+            (Some(folder), None) => self.begin_save(&folder).map_err(|error| error.to_string()),
+        };
+        match begun {
+            Ok(()) => {
+                self.saving = Some(level);
                 Ok(())
             }
-            (_, reason, _) => {
-                self.settle(Err(reason.unwrap_or_default()));
-                self.wake()
+            Err(why) => {
+                self.go_on(level)?;
+                self.tell(level, Err(why));
+                Ok(())
             }
         }
+    }
+
+    fn begin_save(&mut self, folder: &Path) -> Result<()> {
+        // A restored machine came from somewhere.
+        self.qmp.moved = None;
+        let path = folder.join(STATE);
+        let file = File::create_new(&path).map_err(|e| cannot("write", &path, e))?;
+        let Some(socket) = self.wires.get(Port::Qmp) else { return Ok(()) };
+        let state = [file.as_fd()];
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&state));
+        // Few bytes, into an empty socket. A machine that is gone needs none.
+        let _ = sendmsg(socket, &[IoSlice::new(qmp::save().as_bytes())], &mut control, SendFlags::empty());
+        Ok(())
     }
 
     /// qemu said something.
@@ -58,28 +74,36 @@ impl Session<'_> {
         if std::mem::take(&mut self.qmp.stopped) {
             self.tell_qemu(qmp::CONTINUE);
         }
-        match (self.start.clone(), self.qmp.saved.take()) {
-            (Start::Restore(_), Some(Err(why))) => return Err(Error::boot(why)),
-            (Start::Restore(_), _) if std::mem::take(&mut self.qmp.resumed) => return self.wake(),
-            (Start::Save(folder), Some(saved)) if self.snapshot.is_some() => {
-                // What is not saved did not stop.
-                let is_saved = saved.is_ok();
-                let copied = saved.and_then(|()| self.copy_to(&folder).map_err(|error| error.to_string()));
-                if is_saved {
-                    self.tell_qemu(qmp::CONTINUE);
-                }
-                self.step("save");
-                self.wake()?;
-                self.settle(copied);
+        if self.restoring {
+            if let Some(Err(why)) = self.qmp.moved.take() {
+                return Err(Error::boot(why));
             }
-            _ => {}
+            if self.qmp.resumed {
+                self.restoring = false;
+                self.step("restore");
+                return self.go_on_restored();
+            }
+        }
+        if let Some(level) = self.saving
+            && let Some(saved) = self.qmp.moved.take()
+        {
+            self.saving = None;
+            // What is not saved did not stop.
+            let is_saved = saved.is_ok();
+            let copied = saved.and_then(|()| self.copy(level).map_err(|error| error.to_string()));
+            if is_saved {
+                self.tell_qemu(qmp::CONTINUE);
+            }
+            self.step("save");
+            self.go_on(level)?;
+            self.tell(level, copied);
         }
         Ok(())
     }
 
     /// The machine stands still.
-    fn copy_to(&self, folder: &Path) -> Result<()> {
-        let Some(snapshot) = &self.snapshot else { return Ok(()) };
+    fn copy(&self, level: Level) -> Result<()> {
+        let (Some(snapshot), Some(folder)) = (&self.snapshot, self.start.to(level)) else { return Ok(()) };
         let (path, log) = (folder.join(MEMORY), folder.join(CONSOLE));
         File::create_new(&path)
             .and_then(|file| copy_sparse(&snapshot.memory, &file))
@@ -88,14 +112,24 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Nothing more comes of the snapshot: tells who waits for it.
-    fn settle(&mut self, saved: std::result::Result<(), String>) {
-        if let (Start::Save(_), Some(_), Some(tell)) = (&self.start, self.snapshot.take(), self.job.saved) {
-            tell(saved);
+    /// Nothing more comes of that snapshot: tells who waits for it.
+    fn tell(&self, level: Level, saved: std::result::Result<(), String>) {
+        if let Some(tell) = self.job.saved {
+            tell(level, saved);
         }
     }
 
-    fn wake(&mut self) -> Result<()> {
+    fn go_on_restored(&mut self) -> Result<()> {
+        match self.start {
+            Start::Restore(_) => self.go_on(Level::Full),
+            _ => self.send(&ToGuest::Mount(true)),
+        }
+    }
+
+    fn go_on(&mut self, level: Level) -> Result<()> {
+        if level == Level::Base {
+            return self.send(&ToGuest::Mount(false));
+        }
         let mut seed = [0; 32];
         File::open("/dev/urandom")
             .and_then(|mut file| file.read_exact(&mut seed))
@@ -103,47 +137,5 @@ impl Session<'_> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         self.send(&ToGuest::Wake(Wake { now, seed, name: self.job.name() }))
-    }
-}
-
-/// Copies the parts of a file that have data, and leaves holes where it has holes.
-fn copy_sparse(from: &File, to: &File) -> std::io::Result<()> {
-    let size = from.metadata()?.len();
-    to.set_len(size)?;
-    let mut end = 0;
-    while let Ok(start) = seek(from, SeekFrom::Data(end)) {
-        end = seek(from, SeekFrom::Hole(start))?;
-        seek(to, SeekFrom::Start(start))?;
-        let mut at = start;
-        while at < end {
-            let left = usize::try_from(end - at).unwrap_or(usize::MAX);
-            if sendfile(to, from, Some(&mut at), left)? == 0 {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::{FileExt, MetadataExt};
-
-    #[test]
-    fn a_sparse_file_is_copied_with_its_holes() {
-        let (from, to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
-        from.set_len(64 << 20).unwrap();
-        for (at, byte) in [(0, 1), (5 << 20, 2), ((64 << 20) - 3, 3)] {
-            from.write_all_at(&[byte; 3], at).unwrap();
-        }
-        copy_sparse(&from, &to).unwrap();
-        assert_eq!(to.metadata().unwrap().len(), 64 << 20);
-        assert!(to.metadata().unwrap().blocks() * 512 < 1 << 20);
-        for (at, byte) in [(0, 1), (5 << 20, 2), ((64 << 20) - 3, 3), (9 << 20, 0)] {
-            let mut got = [9; 3];
-            to.read_exact_at(&mut got, at).unwrap();
-            assert_eq!(got, [byte; 3], "at {at}");
-        }
     }
 }
