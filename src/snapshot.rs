@@ -5,7 +5,9 @@
 
 use crate::boot::qemu::{Fds, command};
 use crate::boot::wire::PROTOCOL;
-use crate::boot::{self, Bus, Level, Machine, Net, Options, Outcome, Request, Restored, RunFolder, Start, Streams};
+use crate::boot::{
+    self, Bus, Level, Machine, Net, Options, Outcome, Request, Restored, RunFolder, Saved, Start, Streams,
+};
 use crate::error::Result;
 use crate::event::{Event, Events};
 use quiz_cache::{Cache, Key, KeyEncoder, Passing, PassingSlot};
@@ -13,6 +15,9 @@ use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+
+/// The name under which it is remembered that a guest is in no state to be restored, and why.
+const NEVER: &str = "no snapshot";
 
 /// What a run needs beside its machine; see [`boot::run`].
 #[allow(missing_docs, reason = "the arguments of boot::run")]
@@ -34,6 +39,10 @@ pub fn run(cache: &Cache, machine: &Machine, run: &Run<'_>) -> Result<Outcome> {
         return run.boot(machine);
     }
     let key = key(machine, Level::Full);
+    if let Ok(Some(why)) = cache.memo(NEVER, &key) {
+        run.note(format!("no snapshot: {}", String::from_utf8_lossy(&why)));
+        return run.make(cache, machine, &key, None);
+    }
     // The second time after one that was there turned out to be of no use.
     for _ in 0..2 {
         match cache.passing(&key, &|pid| run.waiting(pid)) {
@@ -43,7 +52,7 @@ pub fn run(cache: &Cache, machine: &Machine, run: &Run<'_>) -> Result<Outcome> {
                     return Ok(outcome);
                 }
             }
-            Ok(Passing::Miss(slot)) => return run.make(cache, machine, slot),
+            Ok(Passing::Miss(slot)) => return run.make(cache, machine, &key, Some(slot)),
             Err(error) => {
                 run.note(format!("no snapshot: {error}"));
                 break;
@@ -67,7 +76,13 @@ impl Run<'_> {
     }
 
     /// `None` when the snapshot under `key` is of no use; it is dropped then.
-    fn restore(&self, cache: &Cache, key: &Key, machine: Machine, saved: Saved<'_>) -> Result<Option<Outcome>> {
+    fn restore(
+        &self,
+        cache: &Cache,
+        key: &Key,
+        machine: Machine,
+        saved: &dyn Fn(Level, Saved),
+    ) -> Result<Option<Outcome>> {
         let Self { request, folder, options, streams, events } = *self;
         let why = match boot::restore(&machine, request, folder, options, streams, events, saved)? {
             Restored::Ran(outcome) => return Ok(Some(outcome)),
@@ -80,17 +95,17 @@ impl Run<'_> {
         Ok(None)
     }
 
-    /// Gets the machine ready, from a base if there is one, and saves it on the way.
-    fn make(&self, cache: &Cache, machine: &Machine, slot: PassingSlot) -> Result<Outcome> {
-        let key = key(machine, Level::Base);
-        let full = slot.path().to_owned();
+    /// Gets the machine ready, from a base if there is one, and saves it on the way: the base if there is none, and into `slot`.
+    fn make(&self, cache: &Cache, machine: &Machine, key: &Key, slot: Option<PassingSlot>) -> Result<Outcome> {
+        let base_key = self::key(machine, Level::Base);
+        let full = slot.as_ref().map(|slot| slot.path().to_owned());
         let with = |start: Start| Machine { start, ..machine.clone() };
-        let slots = [Cell::new(None), Cell::new(Some(slot))];
-        let saved = |level, saved| self.settle(level, slots[level as usize].take(), saved);
-        let base = match cache.passing(&key, &|pid| self.waiting(pid)) {
+        let slots = [Cell::new(None), Cell::new(slot)];
+        let saved = |level, saved| self.settle(cache, key, level, slots[level as usize].take(), saved);
+        let base = match cache.passing(&base_key, &|pid| self.waiting(pid)) {
             Ok(Passing::Hit(base)) => {
                 let grown = with(Start::Grow { base, full: full.clone() });
-                if let Some(outcome) = self.restore(cache, &key, grown, &saved)? {
+                if let Some(outcome) = self.restore(cache, &base_key, grown, &saved)? {
                     return Ok(outcome);
                 }
                 None
@@ -110,18 +125,23 @@ impl Run<'_> {
     }
 
     /// Keeps what was saved, or gives up the slot, so that whoever waits goes on.
-    fn settle(&self, level: Level, slot: Option<PassingSlot>, saved: std::result::Result<(), String>) {
-        let commit = |slot: PassingSlot| slot.commit().map(drop).map_err(|error| error.to_string());
-        self.note(match saved.and_then(|()| slot.map_or(Ok(()), commit)) {
-            Ok(()) if level == Level::Base => "saved a snapshot of the kernel for other images".to_owned(),
-            Ok(()) => "saved a snapshot for the next run".to_owned(),
-            Err(why) => format!("no snapshot: {why}"),
+    fn settle(&self, cache: &Cache, key: &Key, level: Level, slot: Option<PassingSlot>, saved: Saved) {
+        let what = if level == Level::Base { "the kernel for other images" } else { "the machine for the next run" };
+        let committed = match saved {
+            Saved::Done => slot.map_or(Ok(()), |slot| slot.commit().map(drop).map_err(|error| error.to_string())),
+            Saved::Failed(why) => Err(why),
+            Saved::Never(why) => {
+                // Nobody shall wait for it again. If that cannot be written, they do.
+                let _ = cache.set_memo(NEVER, key, why.as_bytes());
+                Err(why)
+            }
+        };
+        self.note(match committed {
+            Ok(()) => format!("saved a snapshot of {what}"),
+            Err(why) => format!("no snapshot of {what}: {why}"),
         });
     }
 }
-
-/// Is told what came of a snapshot.
-type Saved<'a> = &'a dyn Fn(Level, std::result::Result<(), String>);
 
 /// Why a machine cannot be restored into another run, if so.
 pub fn why_not(machine: &Machine) -> Option<String> {

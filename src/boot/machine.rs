@@ -109,14 +109,14 @@ pub enum Start {
         /// When nothing but the agent's layer is mounted.
         base: Option<PathBuf>,
         /// When the guest is ready.
-        full: PathBuf,
+        full: Option<PathBuf>,
     },
-    /// It goes on from a base with other layers and the same devices, and is saved when it is ready.
+    /// It goes on from a base with other layers and the same devices, and may be saved when it is ready.
     Grow {
         /// The folder that the base was saved in.
         base: PathBuf,
         /// The folder to save it in.
-        full: PathBuf,
+        full: Option<PathBuf>,
     },
     /// It goes on as it was saved in this folder when it was ready.
     Restore(PathBuf),
@@ -129,6 +129,17 @@ pub enum Level {
     Base,
     /// The root is laid out and the profiles' hooks have run.
     Full,
+}
+
+/// What came of saving a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Saved {
+    /// It is saved.
+    Done,
+    /// The guest is in no state to be restored into another run, and why: so it is each time.
+    Never(String),
+    /// It did not work this time.
+    Failed(String),
 }
 
 impl Start {
@@ -145,7 +156,7 @@ impl Start {
     pub fn to(&self, level: Level) -> Option<&PathBuf> {
         match (self, level) {
             (Self::Save { base, .. }, Level::Base) => base.as_ref(),
-            (Self::Save { full, .. } | Self::Grow { full, .. }, Level::Full) => Some(full),
+            (Self::Save { full, .. } | Self::Grow { full, .. }, Level::Full) => full.as_ref(),
             _ => None,
         }
     }

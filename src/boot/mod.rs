@@ -48,7 +48,7 @@ pub const TOOLS: &[(&str, &str)] =
     &[("qemu-system-x86_64", "qemu-system-x86"), ("/usr/share/qemu/qboot.rom", "qemu-system-data")];
 
 pub use folder::RunFolder;
-pub use machine::{Accel, Arch, Bus, Disk, DiskFormat, Level, Machine, Net, Share, Start};
+pub use machine::{Accel, Arch, Bus, Disk, DiskFormat, Level, Machine, Net, Saved, Share, Start};
 pub use outcome::{Outcome, State};
 pub use run::{Options, Restored, Streams, restore, run, save};
 pub use signals::Stop;

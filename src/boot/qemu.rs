@@ -123,8 +123,8 @@ pub fn command(machine: &Machine, fds: &Fds) -> Vec<OsString> {
 fn memory(machine: &Machine, fds: &Fds, add: &mut impl FnMut(&[&str])) {
     let share = match machine.start {
         Start::Cold => return,
-        Start::Save { .. } | Start::Grow { .. } => "on",
-        Start::Restore(_) => "off",
+        Start::Save { .. } | Start::Grow { full: Some(_), .. } => "on",
+        Start::Grow { full: None, .. } | Start::Restore(_) => "off",
     };
     let (size, fd) = (machine.memory, fds.memory);
     let file = format!("memory-backend-file,id=memory,size={size}M,mem-path=/proc/self/fd/{fd},share={share}");
@@ -337,9 +337,9 @@ panic=-1 loglevel=8' \\
             shell_line(&command(&machine, &Fds::shown(&machine)))
         };
         let file = "-object memory-backend-file,id=memory,size=2048M,mem-path=/proc/self/fd/9,share=";
-        let save = line(Start::Save { base: None, full: "/s".into() });
+        let save = line(Start::Save { base: None, full: Some("/s".into()) });
         assert!(save.contains(&format!("{file}on \\\n  -machine memory-backend=memory \\\n  -no-reboot")), "{save}");
-        let grow = line(Start::Grow { base: "/b".into(), full: "/s".into() });
+        let grow = line(Start::Grow { base: "/b".into(), full: Some("/s".into()) });
         assert!(grow.contains(&format!("{file}on")) && grow.contains("-incoming defer"), "{grow}");
         let restore = line(Start::Restore("/s".into()));
         assert!(restore.contains(&format!("{file}off")) && restore.contains("-incoming defer"), "{restore}");

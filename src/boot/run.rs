@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::accel::remember;
 use super::console::Console;
 use super::folder::RunFolder;
-use super::machine::{Accel, Level, Machine, Start};
+use super::machine::{Accel, Level, Machine, Saved, Start};
 use super::outcome::{Facts, Outcome, judge};
 use super::session::{Ended, Session};
 use super::signals::Stop;
@@ -118,7 +118,7 @@ pub fn save(
     options: &Options,
     streams: &Streams,
     events: Events,
-    saved: &dyn Fn(Level, std::result::Result<(), String>),
+    saved: &dyn Fn(Level, Saved),
 ) -> Result<Outcome> {
     let request = Asked::new(request)?;
     run_job(&Job { saved: Some(saved), ..Job::new(&request, folder, options, streams, events) }, machine)
@@ -144,7 +144,7 @@ pub fn restore(
     options: &Options,
     streams: &Streams,
     events: Events,
-    saved: &dyn Fn(Level, std::result::Result<(), String>),
+    saved: &dyn Fn(Level, Saved),
 ) -> Result<Restored> {
     let request = Asked::new(request)?;
     let job = Job { saved: Some(saved), ..Job::new(&request, folder, options, streams, events) };
@@ -178,7 +178,7 @@ pub(super) struct Job<'a> {
     /// The guest answered and is a machine of its own: from now on the program may have run.
     pub(super) awake: Cell<bool>,
     /// Is told what came of the snapshot.
-    pub(super) saved: Option<&'a dyn Fn(Level, std::result::Result<(), String>)>,
+    pub(super) saved: Option<&'a dyn Fn(Level, Saved)>,
 }
 
 impl<'a> Job<'a> {

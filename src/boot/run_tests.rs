@@ -7,9 +7,6 @@ use std::sync::Mutex;
 use super::*;
 use crate::boot::qemu::tests::machine;
 
-/// Whether a machine was saved, or why not.
-type Saved = std::result::Result<(), String>;
-
 /// What a run against the fake gave.
 struct Played {
     result: Result<Outcome>,
@@ -159,11 +156,11 @@ fn a_machine_is_saved_on_its_way_and_restored_without_a_kernel() {
         base.path(),
         Accel::Tcg,
         "snapshot",
-        Start::Save { base: None, full: place.path().to_owned() },
+        Start::Save { base: None, full: Some(place.path().to_owned()) },
         &tell,
     );
     assert_eq!(first.result.unwrap(), Outcome::Exited(7));
-    assert_eq!(*saved.lock().unwrap(), [Ok(())]);
+    assert_eq!(*saved.lock().unwrap(), [Saved::Done]);
     let size = |name: &str| fs::metadata(place.path().join(name)).unwrap().len();
     assert_eq!((size("memory"), size("state")), (2048 << 20, 0));
     let again = play_from(base.path(), Accel::Tcg, "snapshot", Start::Restore(place.path().to_owned()), &tell);
@@ -175,13 +172,13 @@ fn a_machine_is_saved_on_its_way_and_restored_without_a_kernel() {
 
 #[test]
 fn a_machine_that_cannot_be_saved_goes_on() {
-    for (what, wanted) in [("unsaved", "a device"), ("vetoed", "hook")] {
+    for (what, wanted) in [("unsaved", Saved::Failed("a device".into())), ("vetoed", Saved::Never("hook".into()))] {
         let (base, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let saved = Mutex::new(Vec::new());
-        let start = Start::Save { base: None, full: place.path().to_owned() };
+        let start = Start::Save { base: None, full: Some(place.path().to_owned()) };
         let played = play_from(base.path(), Accel::Tcg, what, start, &|_, result| saved.lock().unwrap().push(result));
         assert_eq!(played.result.unwrap(), Outcome::Exited(7), "{what}");
-        assert_eq!(*saved.lock().unwrap(), [Err(wanted.to_owned())], "{what}");
+        assert_eq!(*saved.lock().unwrap(), [wanted], "{what}");
     }
 }
 

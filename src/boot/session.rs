@@ -8,7 +8,8 @@ mod wait;
 
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::PollFlags;
 use signal_hook::consts::{SIGHUP, SIGTERM};
@@ -70,6 +71,7 @@ pub(super) struct Session<'a> {
     wires: Wires,
     start: Start,
     snapshot: Option<Snapshot>,
+    disks: Vec<(PathBuf, Option<SystemTime>)>,
     restoring: bool,
     saving: Option<Level>,
     signals: Signals,
@@ -116,6 +118,7 @@ impl<'a> Session<'a> {
             wires,
             start: machine.start.clone(),
             snapshot,
+            disks: machine.disks.iter().map(|disk| (disk.path.clone(), snapshot::written(&disk.path))).collect(),
             restoring: false,
             saving: None,
             signals: Signals::catch()?,

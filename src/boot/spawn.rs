@@ -73,14 +73,14 @@ fn open(machine: &Machine) -> Result<Option<Snapshot>> {
     let memory = match &machine.start {
         Start::Cold => return Ok(None),
         Start::Save { .. } => new_memory(machine)?,
-        Start::Grow { base, .. } => {
+        Start::Grow { base, full: Some(_) } => {
             let memory = new_memory(machine)?;
             let path = base.join(MEMORY);
             copy_sparse(&read(&path)?, &memory).map_err(|e| cannot("copy", &path, e))?;
             memory
         }
-        Start::Restore(full) => {
-            let path = full.join(MEMORY);
+        Start::Grow { base: from, full: None } | Start::Restore(from) => {
+            let path = from.join(MEMORY);
             // qemu opens it for writing although it writes nothing there.
             File::options().read(true).write(true).open(&path).map_err(|e| cannot("open", &path, e))?
         }

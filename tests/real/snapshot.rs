@@ -219,6 +219,21 @@ fn what_cannot_be_saved_boots_and_says_why() {
             ran.says(&[why]);
         }
     }
+    // A hook made something of its own, in memory or on a disk: the kernel need not boot again, but the hook runs each time.
+    for (args, script, why) in [
+        (["-p", "memdev", "-p", "pool"], "zpool get -Ho value guid", "makes a pool"),
+        (["-p", "blockdev:count=2,size=64M", "-p", "md"], "mdadm --detail /dev/md0 | grep UUID", "was written"),
+    ] {
+        let ids: BTreeSet<String> = (0..3)
+            .map(|_| {
+                let ran = real.run(&[&["-v", "up"], &args[..], &["--", "sh", "-c", script]].concat());
+                assert_eq!(ran.status, Some(0), "{ran:?}");
+                ran.says(&["no snapshot", why]);
+                ran.out
+            })
+            .collect();
+        assert_eq!(ids.len(), 3, "{ids:?}");
+    }
     for _ in 0..2 {
         let ran = real.run(&["up", "--no-snapshot", "--", "true"]);
         assert_eq!((ran.status, ran.count("Restoring")), (Some(0), 0), "{ran:?}");

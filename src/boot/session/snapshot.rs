@@ -12,13 +12,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 use super::super::folder::cannot;
-use super::super::machine::{Level, Start};
+use super::super::machine::{Level, Saved, Start};
 use super::super::qmp;
 use super::super::sparse::copy_sparse;
 use super::super::spawn::{CONSOLE, MEMORY, Port, STATE};
 use super::super::wire::{ToGuest, Wake};
 use super::Session;
 use crate::error::{Error, Result};
+
+/// When that file was written last.
+pub(super) fn written(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|meta| meta.modified()).ok()
+}
 
 impl Session<'_> {
     pub(super) fn is_restored(&self) -> bool {
@@ -36,22 +41,26 @@ impl Session<'_> {
 
     /// The guest has come to this level: saves it, if that is wanted and no `reason` speaks against it.
     pub(super) fn reached(&mut self, level: Level, reason: Option<String>) -> Result<()> {
-        let begun = match (self.start.to(level).cloned(), reason) {
-            (None, _) => return self.go_on(level),
-            (Some(_), Some(reason)) => Err(reason),
-            (Some(folder), None) => self.begin_save(&folder).map_err(|error| error.to_string()),
+        let Some(folder) = self.start.to(level).cloned() else { return self.go_on(level) };
+        let unsaved = match reason.or_else(|| self.written_disk()) {
+            Some(reason) => Saved::Never(reason),
+            None => match self.begin_save(&folder) {
+                Ok(()) => {
+                    self.saving = Some(level);
+                    return Ok(());
+                }
+                Err(error) => Saved::Failed(error.to_string()),
+            },
         };
-        match begun {
-            Ok(()) => {
-                self.saving = Some(level);
-                Ok(())
-            }
-            Err(why) => {
-                self.go_on(level)?;
-                self.tell(level, Err(why));
-                Ok(())
-            }
-        }
+        self.go_on(level)?;
+        self.tell(level, unsaved);
+        Ok(())
+    }
+
+    /// Whoever is restored gets empty disks.
+    fn written_disk(&self) -> Option<String> {
+        let (path, _) = self.disks.iter().find(|(path, time)| written(path) != *time)?;
+        Some(format!("something was written to {} before the program", path.display()))
     }
 
     fn begin_save(&mut self, folder: &Path) -> Result<()> {
@@ -90,13 +99,16 @@ impl Session<'_> {
             self.saving = None;
             // What is not saved did not stop.
             let is_saved = saved.is_ok();
-            let copied = saved.and_then(|()| self.copy(level).map_err(|error| error.to_string()));
+            let saved = match saved.and_then(|()| self.copy(level).map_err(|error| error.to_string())) {
+                Ok(()) => Saved::Done,
+                Err(why) => Saved::Failed(why),
+            };
             if is_saved {
                 self.tell_qemu(qmp::CONTINUE);
             }
             self.step("save");
             self.go_on(level)?;
-            self.tell(level, copied);
+            self.tell(level, saved);
         }
         Ok(())
     }
@@ -113,7 +125,7 @@ impl Session<'_> {
     }
 
     /// Nothing more comes of that snapshot: tells who waits for it.
-    fn tell(&self, level: Level, saved: std::result::Result<(), String>) {
+    fn tell(&self, level: Level, saved: Saved) {
         if let Some(tell) = self.job.saved {
             tell(level, saved);
         }
