@@ -36,7 +36,7 @@ pub(super) struct Global {
     /// Turn a profile on, with options if it has some: memdev, memdev:count=2,size=1G (repeatable)
     #[arg(short, long, value_name = "NAME[:OPTION=VALUE,…]", global = true)]
     pub profile: Vec<String>,
-    /// Compilers at once over all stages [default: one per core]; of `test` also machines side by side
+    /// Compilers at once over all stages [default: one per core]; of `test` also machines side by side [default: the same, as memory allows]
     #[arg(short, long, value_name = "N", global = true)]
     pub jobs: Option<u64>,
     /// Never use the network; what would need it is an error
