@@ -178,3 +178,32 @@ fn an_optional_tool_may_be_missing_and_its_coming_makes_again() {
     project.write("tool.h", "1");
     assert_eq!(project.ok(&["build", "t-one"]).count("Made t-one"), 1);
 }
+
+#[test]
+fn a_tool_on_demand_is_seen_only_when_a_profile_asks_for_it_and_then_it_has_to_be_there() {
+    let project = Project::new();
+    let tools = "[tools-on-demand]\nperl = \"perl-base\"\nno-such-tool = \"none\"\n";
+    project.recipe("t-one", &format!("{OUT}{tools}"), "{ command -v perl || echo nothing; } >/quiz/out/out\n");
+    let seen = || std::fs::read_to_string(project.built("t-one")).unwrap();
+    assert_eq!(seen(), "nothing\n");
+    let profile = |tool: &str| {
+        let text = format!("about = \"x\"\n[tools]\n{tool}\n");
+        project.write(".quiz/profiles/mine/profile.toml", &text);
+    };
+    project.write("quiz.toml", "profiles = [\"mine\"]\n");
+    profile("perl = \"perl-base\"");
+    assert_eq!(seen(), "/usr/bin/perl\n");
+    profile("no-such-tool = \"none\"");
+    let ran = project.run(&["build", "t-one"]);
+    assert_eq!((ran.status, ran.count("Making")), (Some(2), 0), "{ran:?}");
+    ran.says(&["no-such-tool (package none), needed by t-one, the profile mine"]);
+}
+
+#[test]
+fn a_scripts_warning_is_shown_and_its_other_words_are_not() {
+    let project = Project::new();
+    project.recipe("t-one", OUT, "echo 'warning: mind the gap'; echo 'x.c:1:2: warning: unused' | tee /quiz/out/out\n");
+    let ran = project.ok(&["build", "t-one"]);
+    ran.says(&["warning: t-one: mind the gap"]);
+    assert_eq!(ran.count("unused"), 0, "{}", ran.err);
+}

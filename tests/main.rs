@@ -1,7 +1,9 @@
 //! The integration tests, one binary. What needs a real boot is in `real`, the rest is hermetic and quick.
 
+mod devices;
 mod engine;
 mod hurt;
+mod listing;
 mod project;
 mod real;
 mod settings;

@@ -320,6 +320,7 @@ int main(void)
 	put(version, PROTOCOL, 4);
 	send_frame(HELLO, version, sizeof version);
 	run_hooks();
+	serve_channels();
 
 	in = (struct relay){ .from = ports[0], .to = -1 };
 	for (int i = 0; i < 2; i++)

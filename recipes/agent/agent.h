@@ -1,5 +1,5 @@
 // What the parts of the agent share: frames and ports (wire.c), the root (root.c), hooks
-// (hooks.c), bytes (relay.c), the program (agent.c).
+// (hooks.c), bytes (relay.c), channels (serve.c), the program (agent.c).
 
 #ifndef QUIZ_AGENT_H
 #define QUIZ_AGENT_H
@@ -30,6 +30,9 @@ enum frame {
 extern int control, ports[3];
 
 void open_ports(void);
+enum { PORT_NAME = 64 };
+// The name of the port /dev/<device>; empty when it has none.
+void port_name(const char *device, char name[PORT_NAME]);
 uint16_t get16(const uint8_t *p);
 uint32_t get32(const uint8_t *p);
 uint64_t get64(const uint8_t *p);
@@ -68,8 +71,12 @@ void reset_signals(void);
 int decode_status(int status);
 // The options of the profiles, from the kernel's command line.
 void keep_options(void);
+// The environment of hooks and of the programs at channels: the default one and the options.
+void set_hook_env(void);
 // Runs the profiles' hooks; does not return when one fails.
 void run_hooks(void);
+// Starts a process for each channel that a profile has a program for.
+void serve_channels(void);
 
 // Mounts: the layers, and what every root needs.
 void make_root(void);

@@ -49,6 +49,13 @@ void set_default_env(void)
 		putenv((char *)default_env[i]);
 }
 
+void set_hook_env(void)
+{
+	set_default_env();
+	for (char **option = options; *option != NULL; option++)
+		putenv(*option);
+}
+
 void reset_signals(void)
 {
 	sigset_t none;
@@ -89,9 +96,7 @@ void run_hooks(void)
 	if (pid == 0) {
 		reset_signals();
 		setsid();
-		set_default_env();
-		for (char **option = options; *option != NULL; option++)
-			putenv(*option);
+		set_hook_env();
 		int null = open("/dev/null", O_RDONLY);
 		dup2(null, 0);
 		if (said[1] == 3)

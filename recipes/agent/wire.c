@@ -87,20 +87,27 @@ void fail(const char *format, ...)
 	power_off();
 }
 
+void port_name(const char *device, char name[PORT_NAME])
+{
+	char path[320];
+	snprintf(path, sizeof path, "/sys/class/virtio-ports/%s/name", device);
+	FILE *file = fopen(path, "re");
+	name[0] = '\0';
+	if (file == NULL)
+		return;
+	if (fgets(name, PORT_NAME, file) != NULL)
+		name[strcspn(name, "\n")] = '\0';
+	fclose(file);
+}
+
 // Opens the port of that name: the names are in sysfs, so no udev is needed. -1 while it is not there.
 static int open_port(const char *wanted)
 {
 	int fd = -1;
 	DIR *dir = opendir("/sys/class/virtio-ports");
 	for (struct dirent *entry; fd < 0 && dir != NULL && (entry = readdir(dir)) != NULL;) {
-		char path[320], name[64] = "";
-		snprintf(path, sizeof path, "/sys/class/virtio-ports/%s/name", entry->d_name);
-		FILE *file = fopen(path, "re");
-		if (file == NULL)
-			continue;
-		if (fgets(name, sizeof name, file) != NULL)
-			name[strcspn(name, "\n")] = 0;
-		fclose(file);
+		char path[320], name[PORT_NAME];
+		port_name(entry->d_name, name);
 		snprintf(path, sizeof path, "/dev/%s", entry->d_name);
 		if (strcmp(name, wanted) == 0)
 			fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);

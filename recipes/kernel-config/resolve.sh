@@ -24,6 +24,13 @@ plain() {
         -e 's/^(CONFIG_)?([A-Za-z0-9_]+=.*)$/CONFIG_\2/p' "$@"
 }
 
+# The kernel's own build finds it out when all is compiled.
+if plain lines | grep '^CONFIG_DEBUG_INFO_BTF=' | tail -n 1 | grep -q '=y$' && ! command -v pahole >/dev/null; then
+    echo 'error: CONFIG_DEBUG_INFO_BTF=y needs pahole, which a kernel is built with only when a profile asks for it' >&2
+    echo 'error: turn on the profile perf, or one of your own with: [tools] pahole = "dwarves"' >&2
+    exit 1
+fi
+
 kconfig() {
     make -s -C /quiz/src O=/quiz/scratch/build "$@" >>kconfig.log 2>&1 || {
         cat kconfig.log >&2

@@ -1,12 +1,16 @@
 # What both runs of configure have in common.
 
-# configure ARGUMENT...: runs it in ./tree, with the user's arguments behind. What it says goes to a file: 2,000 lines of
-# "checking" hide the one that matters.
-configure() {
+# lay_out: ./tree, as configure wants it.
+lay_out() {
     mkdir tree
     cp -R /quiz/src/. tree
     cp -R --remove-destination /quiz/in/autogen/. tree
     chmod -R u+w tree
+}
+
+# configure ARGUMENT...: runs it in ./tree, with the user's arguments behind. What it says goes to a file: 2,000 lines of
+# "checking" hide the one that matters.
+configure() {
     old_ifs="$IFS"
     IFS='
 '

@@ -2,6 +2,7 @@
 
 . /quiz/in/lib
 
+lay_out
 configure --with-config=user --disable-static \
     --prefix=/usr --sbindir=/usr/sbin --libdir=/usr/lib --sysconfdir=/etc --localstatedir=/var \
     --with-mounthelperdir=/usr/sbin --with-udevdir=/usr/lib/udev \

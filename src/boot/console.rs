@@ -25,6 +25,8 @@ pub(super) enum Mark {
     Panic,
     /// Something waits for ever: a soft lockup, a blocked task, an RCU stall.
     Hang,
+    /// Something is wrong, and the kernel goes on: WARN, lockdep, a sleep in atomic context.
+    Warning,
 }
 
 /// The kernel's messages. Source of each: the format strings in Linux 6.1, and module/os/linux/spl/spl-err.c of OpenZFS.
@@ -39,6 +41,7 @@ const MARKS: &[(&str, Mark)] = &[
     ("BUG: kernel NULL pointer dereference", Mark::Trouble),
     ("BUG: unable to handle", Mark::Trouble),
     ("BUG: stack guard page was hit", Mark::Trouble),
+    ("BUG: KASAN: ", Mark::Trouble),
     ("kernel BUG at ", Mark::Trouble),
     ("general protection fault, probably", Mark::Trouble),
     ("general protection fault: ", Mark::Trouble),
@@ -52,6 +55,20 @@ const MARKS: &[(&str, Mark)] = &[
     ("ASSERT3", Mark::Trouble),
     ("VFS: Unable to mount root", Mark::Trouble),
     ("VFS: Cannot open root device", Mark::Trouble),
+    ("BUG: ", Mark::Warning),
+    // Not every WARNING: OpenZFS has its own, which tests cause on purpose.
+    ("WARNING: CPU: ", Mark::Warning),
+    ("WARNING: possible ", Mark::Warning),
+    ("-unsafe lock order detected", Mark::Warning),
+    ("WARNING: Nested lock was not taken", Mark::Warning),
+    ("WARNING: bad unlock balance detected", Mark::Warning),
+    ("WARNING: held lock freed", Mark::Warning),
+    ("WARNING: inconsistent lock state", Mark::Warning),
+    ("WARNING: lock held when returning to user space", Mark::Warning),
+    (" still has locks held!", Mark::Warning),
+    ("WARNING: suspicious RCU usage", Mark::Warning),
+    ("INFO: trying to register non-static key", Mark::Warning),
+    ("new suspected memory leaks", Mark::Warning),
 ];
 
 fn mark(line: &str) -> Option<Mark> {
@@ -67,6 +84,8 @@ pub(super) struct Console {
     /// From the first sign of trouble on.
     excerpt: Option<Vec<String>>,
     cause: Option<String>,
+    /// The first line that says that something is wrong, however bad.
+    complaint: Option<String>,
     panicked: bool,
     bytes: u64,
 }
@@ -76,7 +95,7 @@ impl Console {
     pub(super) fn create(path: &Path) -> Result<Self> {
         let log = File::create(path).map_err(|e| cannot("write", path, e))?;
         let (partial, tail) = (Vec::new(), VecDeque::new());
-        Ok(Self { log, partial, tail, excerpt: None, cause: None, panicked: false, bytes: 0 })
+        Ok(Self { log, partial, tail, excerpt: None, cause: None, complaint: None, panicked: false, bytes: 0 })
     }
 
     /// Takes what came and gives the lines that are whole now.
@@ -110,7 +129,10 @@ impl Console {
         if matches!(mark, Some(Mark::Panic | Mark::Trouble)) {
             self.cause.get_or_insert_with(|| without_time(line).to_owned());
         }
-        if mark.is_some() && self.excerpt.is_none() {
+        if mark.is_some() {
+            self.complaint.get_or_insert_with(|| without_time(line).to_owned());
+        }
+        if !matches!(mark, None | Some(Mark::Warning)) && self.excerpt.is_none() {
             // The line before often says what was going on.
             self.excerpt = Some(self.tail.back().cloned().into_iter().collect());
         }
@@ -126,6 +148,11 @@ impl Console {
     /// The kernel's own words when it gave up: the first trouble, of which the panic is often only the consequence.
     pub(super) fn panic(&self) -> Option<&str> {
         self.cause.as_deref().filter(|_| self.panicked)
+    }
+
+    /// The first line that says that something is wrong, for a machine whose program ended all the same.
+    pub(super) fn complaint(&self) -> Option<&str> {
+        self.complaint.as_deref()
     }
 
     /// Bytes so far: none means that not even a kernel started.
@@ -193,7 +220,21 @@ mod tests {
         assert_eq!(mark("watchdog: BUG: soft lockup - CPU#0 stuck for 22s!"), Some(Mark::Hang));
         assert_eq!(mark("INFO: task txg_sync:12 blocked for more than 120 seconds."), Some(Mark::Hang));
         assert_eq!(mark("VERIFY3(a == b) failed (1 == 2)"), Some(Mark::Trouble));
-        assert_eq!(mark("WARNING: CPU: 0 PID: 1 at kernel/x.c:1"), None);
+        assert_eq!(mark("WARNING: CPU: 0 PID: 1 at kernel/x.c:1"), Some(Mark::Warning));
+        assert_eq!(mark("BUG: KASAN: use-after-free in f+0x1/0x2 [t]"), Some(Mark::Trouble));
+        assert_eq!(mark("WARNING: Pool 't' has encountered an uncorrectable I/O failure"), None);
+        assert_eq!(mark("BUG: sleeping function called from invalid context at x.c:1"), Some(Mark::Warning));
+    }
+
+    #[test]
+    fn a_warning_is_kept_and_no_reason_of_a_later_end() {
+        let (_folder, mut console) = console();
+        console
+            .feed(b"[ 1.0] WARNING: possible circular locking dependency detected\n[ 2.0] BUG: unable to handle x\n");
+        assert_eq!(console.complaint(), Some("WARNING: possible circular locking dependency detected"));
+        assert_eq!(console.excerpt()[1], "[ 2.0] BUG: unable to handle x");
+        console.feed(b"[ 3.0] Kernel panic - not syncing: Fatal exception\n");
+        assert_eq!(console.panic(), Some("BUG: unable to handle x"));
     }
 
     #[test]

@@ -52,6 +52,12 @@ case $what in
         printf out >&"$stdout"
         frame '\004\021\0\0\0\0\004\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
         ;;
+    complaint)
+        hello; ready
+        printf '[ 1.0] WARNING: possible circular locking dependency detected\n' >&"$console"
+        frame '\004\021\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+        wait_for_quit
+        ;;
     poweroff)
         hello; ready
         printf '{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}}\n' >&"$qmp"

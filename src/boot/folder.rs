@@ -92,18 +92,40 @@ impl RunFolder {
         self.path.join("qemu.log")
     }
 
-    /// A socket of that name in the folder that listens. Reached by the open folder: a path may be longer than the 107 bytes
-    /// that a socket's address holds (unix(7)).
+    /// A socket of that name in the folder that listens.
     pub(super) fn listen(&self, name: &str) -> Result<UnixListener> {
-        let folder = File::open(&self.path).map_err(|e| cannot("open", &self.path, e))?;
-        let path = PathBuf::from(format!("/proc/self/fd/{}/{name}", folder.as_raw_fd()));
-        UnixListener::bind(path).map_err(|e| cannot("listen at", &self.path.join(name), e))
+        at_socket(&self.path, name, |path| UnixListener::bind(path))
+            .map_err(|e| cannot("listen at", &self.path.join(name), e))
     }
 
     /// The qemu command, as a line for a shell.
     pub fn command(&self) -> PathBuf {
         self.path.join("command")
     }
+}
+
+/// Does something with the path of a socket in `run`, by the open folder: a path may be longer than the 107 bytes that a
+/// socket's address holds (unix(7)).
+pub(super) fn at_socket<T>(run: &Path, name: &str, act: impl Fn(&Path) -> std::io::Result<T>) -> std::io::Result<T> {
+    let folder = File::open(run)?;
+    act(&PathBuf::from(format!("/proc/self/fd/{}/{name}", folder.as_raw_fd())))
+}
+
+/// The folders of the runs in `base` that live, the newest first.
+///
+/// # Errors
+/// When they cannot be listed.
+pub fn live(base: &Path) -> Result<Vec<PathBuf>> {
+    let runs = base.join("runs");
+    let numbers = if runs.exists() { numbers(&runs)? } else { Vec::new() };
+    Ok(numbers.iter().rev().map(|number| runs.join(number.to_string())).filter(|run| is_live(run)).collect())
+}
+
+/// Whether the run of that folder has not ended: its process holds the lock.
+pub fn is_live(run: &Path) -> bool {
+    // Shared: who only looks must not pass for a run to somebody else who does.
+    let lock = File::open(run.join("lock"));
+    matches!(lock.as_ref().map(File::try_lock_shared), Ok(Err(TryLockError::WouldBlock)))
 }
 
 pub(super) fn cannot(what: &str, path: &Path, error: std::io::Error) -> Error {
@@ -129,11 +151,9 @@ fn numbers(runs: &Path) -> Result<Vec<u64>> {
 
 /// A run that lives is left alone. What cannot be removed (a guest's file of another owner) only takes room.
 fn remove_finished(path: &Path) {
-    let lock = File::open(path.join("lock"));
-    if let Ok(Err(TryLockError::WouldBlock)) = lock.as_ref().map(File::try_lock) {
-        return;
+    if !is_live(path) {
+        let _ = fs::remove_dir_all(path);
     }
-    let _ = fs::remove_dir_all(path);
 }
 
 #[cfg(test)]
@@ -157,6 +177,7 @@ mod tests {
         let rest: Vec<_> = (0..KEPT).map(|_| RunFolder::create(base.path()).unwrap().path().to_owned()).collect();
         RunFolder::create(base.path()).unwrap();
         assert!(first.path().exists(), "it lives");
+        assert_eq!(live(base.path()).unwrap(), [first.path()]);
         assert!(!second.exists(), "it is finished and the oldest");
         assert!(rest[1..].iter().all(|run| run.exists()));
     }

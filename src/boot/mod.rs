@@ -6,7 +6,9 @@
 //! | [`image`] | the manifest that names kernel and layers |
 //! | [`accel`] | KVM or TCG |
 //! | [`folder`] | `.quiz/runs/<number>` |
+//! | [`channel`] | the host's end of a channel into the guest |
 //! | [`disk`] | the files of the guest's disks |
+//! | [`net`] | whether the ports that lead into the guest are free |
 //! | [`qemu`] | the command line, a pure function of a machine |
 //! | `spawn` | sockets and the process |
 //! | [`wire`] | frames on the control port |
@@ -20,6 +22,7 @@
 //! Knows nothing of stages, recipes or the cache.
 
 pub mod accel;
+pub mod channel;
 mod console;
 pub mod disk;
 mod flow;
@@ -27,6 +30,7 @@ pub mod folder;
 pub mod image;
 mod limits;
 pub mod machine;
+pub mod net;
 pub mod outcome;
 pub mod qemu;
 mod qmp;

@@ -9,6 +9,7 @@
 //! - `-action panic=none`: pvpanic's event comes before the kernel has flushed its last messages, so qemu must go on;
 //!   the kernel then resets (`panic=-1`), which `-no-reboot` makes the end.
 //! - Disks are functions of PCI devices from slot 0x10 on, eight in each: a slot for each would leave room for a dozen.
+//! - The guest is told of ports in this order: an agent that has found its control port has heard of all channels.
 //! - A disk that is gone after the run need not reach the host's disk: `cache.no-flush`.
 //! - `no_timer_check`: on a busy host under TCG the kernel otherwise finds its timer broken and panics.
 
@@ -75,12 +76,12 @@ pub fn command(machine: &Machine, fds: &Fds) -> Vec<OsString> {
     add(&["-chardev", &socket("qmp", fds.qmp), "-mon", "chardev=qmp,mode=control"]);
     add(&["-chardev", &socket("console", fds.console), "-serial", "chardev:console"]);
     add(&["-device", "virtio-serial-pci"]);
-    for (name, fd) in [("control", fds.control), ("stdin", fds.stdin), ("stdout", fds.stdout), ("stderr", fds.stderr)] {
-        add(&["-chardev", &socket(name, fd), "-device", &format!("virtserialport,chardev={name},name=quiz.{name}")]);
-    }
     for (name, fd) in machine.channels.iter().zip(&fds.channels) {
         let chardev = format!("{},server=on,wait=off", socket(name, *fd));
         add(&["-chardev", &chardev, "-device", &format!("virtserialport,chardev={name},name=quiz.{name}")]);
+    }
+    for (name, fd) in [("control", fds.control), ("stdin", fds.stdin), ("stdout", fds.stdout), ("stderr", fds.stderr)] {
+        add(&["-chardev", &socket(name, fd), "-device", &format!("virtserialport,chardev={name},name=quiz.{name}")]);
     }
     if machine.pvpanic {
         add(&["-device", "pvpanic-pci"]);
@@ -183,7 +184,8 @@ pub fn shell_line(command: &[OsString]) -> String {
     line
 }
 
-fn quoted(word: &OsStr) -> String {
+/// A word that a shell takes for itself.
+pub fn quoted(word: &OsStr) -> String {
     let word = word.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=/.,:+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

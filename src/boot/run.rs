@@ -127,10 +127,14 @@ impl Job<'_> {
         Ok(ended)
     }
 
-    /// Shows the kernel's last words when nobody saw them yet, and judges.
+    /// Shows the kernel's last words, or its first complaint, when nobody saw them yet, and judges.
     fn close(&self, ended: Ended) -> Result<Outcome> {
         let shown = ended.kernel_shown;
         let judged = judge(ended.facts);
+        if let (Ok(Outcome::Exited(_)), Some(line), false) = (&judged, ended.complaint, shown) {
+            let log = self.folder.console_log().display().to_string();
+            (self.events)(Event::Warning { message: format!("the guest's kernel says: {line} (more in {log})") });
+        }
         if let Ok(Outcome::Panicked { excerpt, .. } | Outcome::Lost { excerpt, .. }) = &judged
             && !shown
         {

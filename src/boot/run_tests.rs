@@ -73,6 +73,19 @@ fn the_programs_status_and_bytes_come_back() {
 }
 
 #[test]
+fn what_the_kernel_complains_about_is_said_though_the_program_ended_well() {
+    let played = play_tcg("complaint");
+    assert_eq!(played.result.unwrap(), Outcome::Exited(0));
+    let warnings = played.events.iter().filter_map(|event| match event {
+        Event::Warning { message } => Some(message.as_str()),
+        _ => None,
+    });
+    let warnings: Vec<&str> = warnings.collect();
+    assert!(warnings.len() == 1 && warnings[0].contains("says: WARNING: possible circular"), "{warnings:?}");
+    assert!(warnings[0].ends_with("/console.log)"), "{warnings:?}");
+}
+
+#[test]
 fn a_status_without_all_bytes_is_a_lost_machine() {
     let played = play_tcg("short");
     assert_eq!((played.result.unwrap().status(), played.stdout.as_str()), (122, "out"));

@@ -34,6 +34,8 @@ pub(super) struct Ended {
     pub(super) facts: Facts,
     /// The kernel's trouble was shown while it happened.
     pub(super) kernel_shown: bool,
+    /// What the kernel complained about first.
+    pub(super) complaint: Option<String>,
     gave_up: bool,
     console_bytes: u64,
 }
@@ -151,7 +153,8 @@ impl<'a> Session<'a> {
             qemu_says: String::new(),
         };
         let (gave_up, console_bytes) = (self.gave_up, self.console.bytes());
-        Ok(Ended { facts, kernel_shown: self.kernel_shown, gave_up, console_bytes })
+        let complaint = self.console.complaint().map(str::to_owned);
+        Ok(Ended { facts, kernel_shown: self.kernel_shown, complaint, gave_up, console_bytes })
     }
 
     /// The program ended and every byte that it wrote has come.

@@ -36,6 +36,16 @@ fn excerpt_of(text: &str) -> Vec<String> {
     shown
 }
 
+/// Whether a line speaks of `item`, "NAME" or "NAME=VALUE"; something that ends in `_` may stand before the name.
+pub(super) fn names(lines: &[String], item: &str) -> bool {
+    let name = item.split('=').next().unwrap_or(item).trim();
+    let is_whole = |line: &str, at: usize| {
+        !line[..at].ends_with(|c: char| c.is_ascii_alphanumeric())
+            && !line[at + name.len()..].starts_with(|c: char| c.is_ascii_alphanumeric() || "_-".contains(c))
+    };
+    !name.is_empty() && lines.iter().any(|line| line.match_indices(name).any(|(at, _)| is_whole(line, at)))
+}
+
 fn is_reason(line: &str) -> bool {
     const MARKS: &[&str] = &[
         ": error:",
@@ -69,6 +79,13 @@ mod tests {
         assert_eq!(shown[0], "/quiz/src/fs/x.c:12:3: error: 'foo' undeclared");
         assert_eq!(shown.last().unwrap(), "make: *** [all] Error 2");
         assert!(shown.len() <= 1 + TAIL);
+    }
+
+    #[test]
+    fn an_item_is_named_by_its_whole_name() {
+        let lines = ["error: the list:".to_owned(), "  CONFIG_KASAN_INLINE=y was asked for".to_owned()];
+        assert!(names(&lines, "CONFIG_KASAN_INLINE=y") && names(&lines, "KASAN_INLINE=y"));
+        assert!(!names(&lines, "CONFIG_KASAN=y") && !names(&lines, "SAN_INLINE=y") && !names(&lines, ""));
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! | outputs the recipe promises | name and kind |
 //! | inputs | digest of the output they name, filtered to the paths they name |
 //! | profiles that are on, for an input `$profiles` | digest of their files |
-//! | tools | version line, or digest of the file; an optional one that is not there: `missing` |
+//! | tools | version line, or digest of the file; an optional one that is not there, one on demand that no profile asks for: `missing` |
 //! | the pin of a source stage | versions and checksums, of git the tree's id, never hosts; the path of the tarball in its package |
 //! | `LAYOUT` | itself: how scripts are run |
 //! | `about`, package names of tools, which setting fills an option | not at all |
@@ -23,6 +23,7 @@
 //! The walk below writes the key and the readable manifest that `quiz why` compares in one go.
 
 use super::Context;
+use super::tools::MISSING;
 use super::walk::Known;
 use crate::error::Result;
 use crate::graph::{Bound, NodeIndex};
@@ -90,6 +91,9 @@ fn encode(ctx: &Context<'_>, id: NodeIndex, known: &Known, without: &[String], e
     }
     for tool in recipe.tools.keys().chain(recipe.optional_tools.keys()) {
         encoder.text(&format!("tool/{tool}"), ctx.tools.get(tool));
+    }
+    for tool in recipe.tools_on_demand.keys() {
+        encoder.text(&format!("tool/{tool}"), if ctx.is_asked_for(tool) { ctx.tools.get(tool) } else { MISSING });
     }
     Ok(())
 }

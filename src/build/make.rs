@@ -1,7 +1,7 @@
 //! Makes one stage: runs its script (or fetches its source) in a slot, and commits what came out.
 
 use super::script::Ran;
-use super::walk::Known;
+use super::walk::{Known, made_last};
 use super::{Context, cache_error, editor, script};
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -43,6 +43,7 @@ pub(super) fn make(ctx: &Context<'_>, id: NodeIndex, slot: Slot, manifest: Manif
                 .because(e)
                 .hint(format!("its log is {shown}"))
         })?;
+        ctx.cache.note_latest(&made_last(&stage.name), &record.key).map_err(cache_error)?;
         if let Some(mut scratch) = ran.scratch {
             scratch.set_made(&record.key).map_err(cache_error)?;
             // A list for editors is no reason to fail.

@@ -14,8 +14,8 @@ mod tools;
 mod walk;
 
 pub use live::{has_moved, scan};
-pub use tools::{Needed, Tools, apt_line, needed, require, with_tools};
-pub use walk::{Known, Missing, State, build, plan};
+pub use tools::{Needed, Tools, apt_line, needed, require, with_tool_of, with_tools};
+pub use walk::{Known, Missing, State, build, last_took, plan};
 
 use crate::error::{Error, Result};
 use crate::event::Events;
@@ -88,6 +88,11 @@ impl<'a> Context<'a> {
             }
         }
         Folder::new(files)
+    }
+
+    /// Whether a script may see a tool that its recipe has on demand: a profile that is on asks for it.
+    fn is_asked_for(&self, tool: &str) -> bool {
+        self.project.profiles.iter().any(|profile| profile.tools.contains_key(tool))
     }
 
     fn pin(&self, id: NodeIndex) -> Result<&source::Pin> {

@@ -35,6 +35,8 @@ pub(super) struct Sandbox<'a> {
     pub read: Vec<(PathBuf, String)>,
     /// Host path → path inside, writable.
     pub write: Vec<(PathBuf, String)>,
+    /// Files that it would see otherwise.
+    pub hidden: Vec<PathBuf>,
     /// Environment beside the fixed one.
     pub env: Vec<(String, OsString)>,
     /// It makes files of other owners: give it all capabilities over its own user namespace (or as root, over its files).
@@ -88,6 +90,10 @@ pub(super) fn command(sandbox: &Sandbox<'_>) -> Vec<OsString> {
     for (host, inside) in &sandbox.write {
         add(&[o("--bind"), host.as_os_str(), o(inside)]);
     }
+    for path in sandbox.hidden.iter().filter(|path| path.starts_with("/usr")) {
+        // Neither program nor text.
+        add(&[o("--ro-bind"), o("/dev/null"), path.as_os_str()]);
+    }
     // What is not bound above is a tmpfs of bubblewrap's; read-only, so that a stray write fails instead of being lost.
     add(&[o("--remount-ro"), o("/"), o("--chdir"), o("/quiz/scratch"), o("--clearenv")]);
     let fixed = [
@@ -117,6 +123,7 @@ mod tests {
             script: "build.sh",
             read: vec![("/cache/trees/x".into(), "/quiz/src".into())],
             write: vec![("/cache/tmp/1/out".into(), "/quiz/out".into())],
+            hidden: vec!["/usr/bin/pahole".into(), "/bin/pahole".into()],
             env: vec![("QUIZ_ARCH".into(), "x86_64".into())],
             uids,
             root,
@@ -130,6 +137,7 @@ mod tests {
             let line = line(false, root);
             assert!(line.contains("--ro-bind /cache/trees/x /quiz/src "), "{line}");
             assert!(line.contains("--bind /cache/tmp/1/out /quiz/out "), "{line}");
+            assert!(line.contains("--ro-bind /dev/null /usr/bin/pahole --remount-ro / "), "{line}");
             assert!(line.contains("--unshare-net") && line.contains("--clearenv"), "{line}");
             assert!(line.contains("--die-with-parent") && !line.contains("--cap-add"), "{line}");
             assert!(line.ends_with("--setenv QUIZ_ARCH x86_64 -- sh -eu /quiz/recipe/build.sh"), "{line}");

@@ -4,11 +4,11 @@
 
 use super::paths::PathMap;
 use super::sandbox::{self, Sandbox};
-use super::{Context, cache_error, failure, key};
+use super::{Context, cache_error, failure, key, tools};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::graph::{Bound, BoundInput, NodeIndex, Stage};
-use crate::load::Value;
+use crate::load::{Profile, Value};
 use quiz_cache::{Built, Node, Output, Scratch, Slot, Source, Tree};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -21,6 +21,9 @@ use super::walk::Known;
 /// Where a persistent folder has what the script may write, and what is brought in read-only.
 pub(super) const SCRATCH: &str = "scratch";
 const SOURCE: &str = "src";
+
+/// A line of the script's that begins so is for the user, whatever becomes of the script.
+const WARNING: &str = "warning: ";
 
 /// What came of a script that ended well.
 pub(super) struct Ran {
@@ -68,7 +71,9 @@ pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, k
     let names: Vec<&str> = keepable.keys().map(String::as_str).collect();
     env.push(("QUIZ_KEPT".to_owned(), names.join(" ").into()));
     let (uids, root) = (stage.recipe.uids, rustix::process::geteuid().is_root());
-    let args = sandbox::command(&Sandbox { script, read, write, env, uids, root });
+    let unasked = stage.recipe.tools_on_demand.keys().filter(|tool| !ctx.is_asked_for(tool));
+    let hidden = unasked.flat_map(|tool| tools::everywhere(tool)).collect();
+    let args = sandbox::command(&Sandbox { script, read, write, hidden, env, uids, root });
     let mut command = Command::new(&args[0]);
     command.args(&args[1..]).stdin(Stdio::null());
     ctx.jobserver.configure_make(&mut command);
@@ -291,7 +296,10 @@ fn run_logged(ctx: &Context<'_>, command: &mut Command, stage: &Stage, log: &Pat
                 if let Err(e) = writeln!(file, "{text}") {
                     break Err(broken(e));
                 }
-                (ctx.events)(Event::Output { stage: stage.name.clone(), line: text });
+                (ctx.events)(match text.strip_prefix(WARNING) {
+                    Some(message) => Event::Warning { message: format!("{}: {message}", stage.name) },
+                    None => Event::Output { stage: stage.name.clone(), line: text },
+                });
             }
             Err(e) => break Err(broken(e)),
         }
@@ -307,14 +315,29 @@ fn run_logged(ctx: &Context<'_>, command: &mut Command, stage: &Stage, log: &Pat
 
 fn script_error(ctx: &Context<'_>, stage: &Stage, log: &Path, status: ExitStatus) -> Error {
     let mut error = Error::build(format!("the stage {} failed ({status})", stage.name));
-    for line in failure::excerpt(log) {
+    let excerpt = failure::excerpt(log);
+    for line in &excerpt {
         error = error.detail(line);
+    }
+    for (item, profile) in added_by_profiles(ctx, stage) {
+        if failure::names(&excerpt, item) {
+            error =
+                error.hint(format!("{item} is asked for by the profile {} ({})", profile.name, profile.path.display()));
+        }
     }
     let flags: String = ctx.project.settings.flags().map(|flag| format!(" {}", quoted(&flag))).collect();
     let (dir, name) = (quoted(&ctx.project.dir.display().to_string()), quoted(&stage.name));
     error
         .hint(format!("the whole log is {}", log.display()))
         .hint(format!("to run it again: quiz -C {dir}{flags} build {name}"))
+}
+
+/// What the profiles that are on add to the stage's options.
+fn added_by_profiles<'a>(ctx: &Context<'a>, stage: &Stage) -> Vec<(&'a String, &'a Profile)> {
+    let settings = stage.recipe.options.values().filter_map(|option| option.setting.as_deref());
+    let of =
+        |setting| ctx.project.profiles.iter().flat_map(move |p| p.adds_to(setting).iter().map(move |item| (item, p)));
+    settings.flat_map(of).collect()
 }
 
 /// A word for a shell.

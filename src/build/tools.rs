@@ -15,6 +15,9 @@ use std::process::{Command, Stdio};
 /// What quiz itself runs, whatever the recipes: program → Debian package.
 pub const OWN: &[(&str, &str)] = &[("apt-get", "apt"), ("bwrap", "bubblewrap"), ("sh", "dash")];
 
+/// The identity of a tool that is not there.
+pub(super) const MISSING: &str = "missing";
+
 /// The identity of every tool, by the name that recipes use.
 #[derive(Debug, Default)]
 pub struct Tools(BTreeMap<String, String>);
@@ -26,8 +29,8 @@ pub struct Needed {
     pub name: String,
     /// The Debian package that has it.
     pub package: String,
-    /// The recipes that need it; empty for quiz itself.
-    pub recipes: BTreeSet<String>,
+    /// The recipes, and the profiles, that need it; empty for quiz itself.
+    pub needed_by: BTreeSet<String>,
     /// It changes results when it is there, and may be missing.
     pub optional: bool,
     /// Where it lies; `None` if it is missing.
@@ -42,9 +45,10 @@ pub fn needed<'a>(recipes: impl IntoIterator<Item = &'a Recipe>) -> Vec<Needed> 
     }
     for recipe in recipes {
         let tools = recipe.tools.iter().map(|tool| (tool, false));
-        for ((name, package), optional) in tools.chain(recipe.optional_tools.iter().map(|tool| (tool, true))) {
+        let optional = recipe.optional_tools.iter().chain(&recipe.tools_on_demand).map(|tool| (tool, true));
+        for ((name, package), optional) in tools.chain(optional) {
             let tool = all.entry(name.clone()).or_insert_with(|| Needed::new(name, package, optional));
-            tool.recipes.insert(recipe.name.clone());
+            tool.needed_by.insert(recipe.name.clone());
             tool.optional &= optional;
         }
     }
@@ -53,8 +57,8 @@ pub fn needed<'a>(recipes: impl IntoIterator<Item = &'a Recipe>) -> Vec<Needed> 
 
 impl Needed {
     fn new(name: &str, package: &str, optional: bool) -> Self {
-        let recipes = BTreeSet::new();
-        Self { name: name.to_owned(), package: package.to_owned(), recipes, optional, found: find(name) }
+        let needed_by = BTreeSet::new();
+        Self { name: name.to_owned(), package: package.to_owned(), needed_by, optional, found: find(name) }
     }
 
     /// It is not there, and something needs it.
@@ -69,6 +73,17 @@ pub fn with_tools(mut needed: Vec<Needed>, tools: &[(&str, &str)]) -> Vec<Needed
     needed
 }
 
+/// The same, and a tool that `by` needs: one that recipes can do without is optional no more.
+pub fn with_tool_of(mut needed: Vec<Needed>, (name, package): (&str, &str), by: &str) -> Vec<Needed> {
+    let at = needed.iter().position(|tool| tool.name == name).unwrap_or_else(|| {
+        needed.push(Needed::new(name, package, false));
+        needed.len() - 1
+    });
+    needed[at].optional = false;
+    needed[at].needed_by.insert(by.to_owned());
+    needed
+}
+
 /// One error that names every missing tool, its package, and the one command that installs them all.
 ///
 /// # Errors
@@ -80,11 +95,11 @@ pub fn require(needed: &[Needed]) -> Result<()> {
     }
     let mut error = Error::input(format!("{} tool(s) are missing on this machine", missing.len()));
     for tool in &missing {
-        let recipes = tool.recipes.iter().cloned().collect::<Vec<_>>().join(", ");
-        let by = if recipes.is_empty() { "quiz".to_owned() } else { recipes };
+        let by = tool.needed_by.iter().cloned().collect::<Vec<_>>().join(", ");
+        let by = if by.is_empty() { "quiz".to_owned() } else { by };
         error = error.detail(format!("{} (package {}), needed by {by}", tool.name, tool.package));
     }
-    Err(error.hint(format!("{}    (or: quiz doctor --install)", apt_line(&missing))))
+    Err(error.hint(format!("{}    (or, with the same flags: quiz doctor --install)", apt_line(&missing))))
 }
 
 /// The command that installs the packages of these tools.
@@ -95,17 +110,22 @@ pub fn apt_line(missing: &[&Needed]) -> String {
 
 /// A program in the scripts' own PATH, or a file by its absolute path.
 fn find(name: &str) -> Option<PathBuf> {
-    if name.starts_with('/') {
-        return Some(PathBuf::from(name)).filter(|path| path.exists());
-    }
-    let runs = |path: &PathBuf| {
-        std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-    };
-    sandbox::PATH.split(':').map(|dir| Path::new(dir).join(name)).find(runs)
+    everywhere(name).next()
+}
+
+/// Every place at which a script would find it, the first one first.
+pub(super) fn everywhere(name: &str) -> impl Iterator<Item = PathBuf> {
+    let is_program = !name.starts_with('/');
+    let dirs = sandbox::PATH.split(':').filter(move |_| is_program);
+    let file = (!is_program).then(|| PathBuf::from(name));
+    dirs.map(move |dir| Path::new(dir).join(name)).chain(file).filter(move |path| {
+        let runs = |meta: &std::fs::Metadata| meta.is_file() && meta.permissions().mode() & 0o111 != 0;
+        std::fs::metadata(path).is_ok_and(|meta| !is_program || runs(&meta))
+    })
 }
 
 impl Tools {
-    /// Identifies the tools; one that is missing (see [`require`]) has the identity "missing".
+    /// Identifies the tools; one that is missing (see [`require`]) has the identity [`MISSING`].
     ///
     /// # Errors
     /// A tool cannot be read.
@@ -114,7 +134,7 @@ impl Tools {
         for tool in needed {
             let identity = match &tool.found {
                 Some(path) => identity(&tool.name, path, cache)?,
-                None => "missing".to_owned(),
+                None => MISSING.to_owned(),
             };
             tools.insert(tool.name.clone(), identity);
         }
@@ -178,8 +198,8 @@ mod tests {
     use super::*;
 
     fn tool(name: &str, package: &str) -> Needed {
-        let recipes = ["kernel".to_owned()].into();
-        Needed { recipes, ..Needed::new(name, package, false) }
+        let needed_by = ["kernel".to_owned()].into();
+        Needed { needed_by, ..Needed::new(name, package, false) }
     }
 
     #[test]
@@ -190,6 +210,17 @@ mod tests {
         assert_eq!(error.details()[1], "/no/such/libelf.h (package libelf-dev), needed by kernel");
         assert!(error.hints()[0].starts_with("apt-get install --no-install-recommends flex libelf-dev "));
         assert!(require(&tools[2..]).is_ok());
+    }
+
+    #[test]
+    fn what_a_profile_needs_is_optional_no_more() {
+        let mut optional = tool("no-such-pahole", "dwarves");
+        optional.optional = true;
+        assert!(require(std::slice::from_ref(&optional)).is_ok());
+        let needed = with_tool_of(vec![optional], ("no-such-pahole", "dwarves"), "the profile perf");
+        let error = require(&with_tool_of(needed, ("no-such-tool", "x"), "the profile perf")).unwrap_err();
+        assert_eq!(error.details()[0], "no-such-pahole (package dwarves), needed by kernel, the profile perf");
+        assert_eq!(error.details()[1], "no-such-tool (package x), needed by the profile perf");
     }
 
     #[test]

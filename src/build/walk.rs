@@ -7,9 +7,10 @@ use super::{Context, cache_error, key, make};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::graph::{Bound, NodeIndex};
-use quiz_cache::{Built, Change, Entry, Key, Manifest, Output, Record};
+use quiz_cache::{Built, Cache, Change, Entry, Key, Manifest, Output, Record};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -257,9 +258,31 @@ fn look(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<std::result::
     Ok(Err(Missing { key, manifest, changes, made_before: latest.is_some() }))
 }
 
+/// How long a stage took when it was last made: in this project, else for any.
+///
+/// # Errors
+/// The cache cannot be read.
+pub fn last_took(cache: &Cache, project: &Path, stage: &str) -> Result<Option<Duration>> {
+    let here = cache.latest(&latest_in(project, stage)).map_err(cache_error)?;
+    let last = match here {
+        Some(record) => Some(record),
+        None => cache.latest(&made_last(stage)).map_err(cache_error)?,
+    };
+    Ok(last.map(|record| record.took))
+}
+
+/// Under this name the cache remembers what a stage was when it was last made, for whatever project.
+pub(super) fn made_last(stage: &str) -> String {
+    format!("\0{stage}")
+}
+
 /// Under this name the cache remembers what a stage of this project was last, so that `why` can compare.
 fn latest_name(ctx: &Context<'_>, id: NodeIndex) -> String {
-    format!("{}\0{}", ctx.project.dir.display(), ctx.graph.stage(id).name)
+    latest_in(&ctx.project.dir, &ctx.graph.stage(id).name)
+}
+
+fn latest_in(project: &Path, stage: &str) -> String {
+    format!("{}\0{stage}", project.display())
 }
 
 fn note_latest(ctx: &Context<'_>, id: NodeIndex, record: &Record) -> Result<()> {

@@ -62,6 +62,9 @@ pub(super) enum Command {
     #[command(after_help = "Exit status: the program's own; 122 the machine was lost, 123 kernel panic or oops, \
         124 time limit, 125 quiz could not get that far (which `git bisect run` takes as skip).")]
     Up(Up),
+    /// Open an ssh session in a machine that runs with the profile ssh; for scp and rsync see `.quiz/ssh_config`
+    #[command(after_help = "Exit status: the program's own; 255 quiz or ssh could not get that far.")]
+    Ssh(Ssh),
     /// Run the ZFS Test Suite, or a list of commands, in pristine machines side by side
     #[command(
         after_help = "Exit status: 0 all came out as expected; 1 something did not, or a machine was lost; 2 what was \
@@ -96,6 +99,11 @@ pub(super) enum Command {
     },
     /// Show every setting, its value, and where that comes from
     Config,
+    /// Show every profile: whether it is on, what it touches, and what it would cost now
+    Profiles {
+        #[command(subcommand)]
+        command: Option<ProfilesCommand>,
+    },
 }
 
 /// The machine, for every command that boots one.
@@ -136,6 +144,27 @@ pub(super) struct Up {
     pub dry_run: bool,
     /// The program and its arguments [default: a shell]
     #[arg(last = true, action = ArgAction::Append)]
+    pub program: Vec<String>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum ProfilesCommand {
+    /// Write a start for a profile of your own into .quiz/profiles
+    New {
+        /// Its name: small letters, digits and dashes
+        name: String,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct Ssh {
+    /// The run's number, as `.quiz/runs` has it [default: the newest that has an sshd]
+    pub id: Option<String>,
+    /// Be the connection: what ssh's ProxyCommand is
+    #[arg(long, hide = true)]
+    pub stdio: bool,
+    /// The program and its arguments [default: a shell]
+    #[arg(last = true)]
     pub program: Vec<String>,
 }
 

@@ -3,7 +3,7 @@
 //! Runs nothing in it.
 
 use super::session::Session;
-use super::{IMAGE, doctor};
+use super::{IMAGE, doctor, ssh};
 use crate::boot::{self, Disk, Machine, Net, Options, Share};
 use crate::build::{self, Known};
 use crate::error::{Error, Result};
@@ -38,7 +38,8 @@ pub(super) struct Built {
 /// What was asked for is wrong, or a stage failed.
 pub(super) fn build(session: &Session<'_>, install: bool, terminal: bool) -> Result<Built> {
     let graph = Graph::bind(&session.project, [IMAGE])?;
-    let tools: Vec<_> = boot::TOOLS.iter().copied().chain(disk_tool(&session.project)).collect();
+    let tools: Vec<_> =
+        boot::TOOLS.iter().chain(ssh::tools(&session.project)).copied().chain(disk_tool(&session.project)).collect();
     let needed = || session.needed(&graph).map(|needed| build::with_tools(needed, &tools));
     if install {
         doctor::install(&needed()?, session.events)?;
@@ -79,7 +80,7 @@ pub(super) fn build(session: &Session<'_>, install: bool, terminal: bool) -> Res
         cpus,
         kernel: object(&image.kernel)?.join("vmlinux"),
         layers: image.layers.iter().map(object).collect::<Result<_>>()?,
-        append: image.append.into_iter().chain(by_profiles).chain(words).collect(),
+        append: image.append.into_iter().chain(by_profiles).chain(ssh::words(&session.project)?).chain(words).collect(),
         disks: Vec::new(),
         net: net(profiles)?,
         channels: channels(profiles),
@@ -158,9 +159,7 @@ fn net(profiles: &[Profile]) -> Result<Option<Net>> {
             let Device::Net { forward } = device else { continue };
             let net = net.get_or_insert(Net { forward: Vec::new() });
             for pair in forward.split('+').filter(|pair| !pair.is_empty()) {
-                let ports =
-                    pair.split_once(':').and_then(|(host, guest)| Some((host.parse().ok()?, guest.parse().ok()?)));
-                net.forward.push(ports.ok_or_else(|| {
+                net.forward.push(ports(pair).ok_or_else(|| {
                     Error::input(format!("{}: {pair:?} is no pair of ports", profile.name))
                         .hint("write it as HOST:GUEST, several with + between: forward=2222:22+8080:80")
                 })?);
@@ -168,6 +167,12 @@ fn net(profiles: &[Profile]) -> Result<Option<Net>> {
         }
     }
     Ok(net)
+}
+
+/// "2222:22" as a port of the host and one of the guest.
+fn ports(pair: &str) -> Option<(u16, u16)> {
+    let (host, guest) = pair.split_once(':')?;
+    Some((host.parse().ok()?, guest.parse().ok()?)).filter(|(host, guest)| *host > 0 && *guest > 0)
 }
 
 fn channels(profiles: &[Profile]) -> Vec<String> {
@@ -219,6 +224,14 @@ mod tests {
         assert_eq!([memory("512M").unwrap(), memory("4G").unwrap(), memory("256").unwrap()], [512, 4096, 256]);
         for wrong in ["", "G", "0", "63M", "-1G", "1T", "99999999G"] {
             assert!(memory(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_forward_is_two_ports() {
+        assert_eq!(ports("2222:22"), Some((2222, 22)));
+        for wrong in ["", "22", "22:", ":22", "0:22", "22:0", "65536:22", "a:22", "1:2:3"] {
+            assert_eq!(ports(wrong), None, "{wrong}");
         }
     }
 

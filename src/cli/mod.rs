@@ -3,7 +3,9 @@
 mod args;
 mod doctor;
 mod machine;
+mod profiles;
 mod session;
+mod ssh;
 mod test;
 mod up;
 
@@ -12,7 +14,7 @@ use crate::event::Event;
 use crate::graph::Graph;
 use crate::report::{self, Reporter, Style, Verbosity};
 use crate::source;
-use args::{Cli, Command};
+use args::{Cli, Command, ProfilesCommand};
 use clap::Parser;
 use session::Session;
 use std::ffi::OsString;
@@ -55,6 +57,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         reporter.error(&error);
         match (&cli.command, error.kind()) {
             (Command::Up(_), _) => COULD_NOT,
+            (Command::Ssh(_), _) => ssh::FAILED,
             (_, Kind::Input) => 2,
             (_, Kind::Build | Kind::Boot) => 1,
         }
@@ -73,6 +76,7 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: &(dyn Fn(Event) + Sync)) -> 
     let style = Style::new(cli.global.color, std::io::stdout().is_terminal());
     match &cli.command {
         Command::Up(up) => return up::run(&session, up),
+        Command::Ssh(ssh) => return ssh::run(&session, ssh),
         Command::Test(asked) => {
             let (json, verbose, jobs) = (cli.global.json, cli.global.verbose, cli.global.jobs);
             return test::run(&session, asked, &test::Shown { json, verbose, style: &style, jobs });
@@ -99,6 +103,8 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: &(dyn Fn(Event) + Sync)) -> 
         }
         Command::Update { entries } => update(&session, entries)?,
         Command::Doctor { install } => return doctor::run(&session, *install, cli.global.json, &style),
+        Command::Profiles { command: Some(ProfilesCommand::New { name }) } => profiles::new(&session, name)?,
+        Command::Profiles { command: None } => profiles::list(&session, cli, &style)?,
         Command::Config if cli.global.json => {
             report::result(&format!("{}\n", report::config_json(&session.project.settings)))?;
         }

@@ -17,6 +17,9 @@ const ARCHES: &[&str] = &["x86_64"];
 /// How often sources that change while they are read are looked at.
 const LOOKS: usize = 4;
 
+/// Source folders as they were when they were looked at.
+pub(super) type Scans = BTreeMap<PathBuf, Fingerprint>;
+
 /// The project, the cache, and where events go.
 pub(super) struct Session<'a> {
     pub project: Project,
@@ -86,13 +89,17 @@ impl<'a> Session<'a> {
         Graph::bind(&self.project, [name])
     }
 
-    /// The tools that the stages of this graph need, those that bring their sources, and quiz's own.
+    /// The tools that the stages of this graph need, those that bring their sources, those of the profiles, and quiz's own.
     pub fn needed(&self, graph: &Graph) -> Result<Vec<Needed>> {
         let needed = build::needed(graph.order().into_iter().map(|id| &graph.stage(id).recipe));
         let wishes = self.wishes(graph)?;
         let tools: BTreeSet<_> = wishes.iter().flat_map(|w| w.wish.tools()).copied().collect();
         let new: Vec<_> = tools.into_iter().filter(|(name, _)| !needed.iter().any(|n| n.name == *name)).collect();
-        Ok(build::with_tools(needed, &new))
+        let by_profiles = self.project.profiles.iter().flat_map(|profile| {
+            let by = format!("the profile {}", profile.name);
+            profile.tools.iter().map(move |(name, package)| ((name.as_str(), package.as_str()), by.clone()))
+        });
+        Ok(by_profiles.fold(build::with_tools(needed, &new), |all, (tool, by)| build::with_tool_of(all, tool, &by)))
     }
 
     /// Where it is remembered whether KVM works here.
@@ -136,6 +143,11 @@ impl<'a> Session<'a> {
 
     /// What would be done: the walk without making anything, without resolving anything.
     pub fn plan(&self, graph: &Graph) -> Result<Vec<(NodeIndex, State)>> {
+        self.plan_with(graph, &mut BTreeMap::new())
+    }
+
+    /// The same. A source folder that is in `scans` is not looked at again; the others are added.
+    pub fn plan_with(&self, graph: &Graph, scans: &mut Scans) -> Result<Vec<(NodeIndex, State)>> {
         let wishes = self.wishes(graph)?;
         let mut pins = BTreeMap::new();
         for w in wishes.iter().filter(|w| w.wish.dir().is_none()) {
@@ -143,7 +155,7 @@ impl<'a> Session<'a> {
                 pins.insert(w.id, pin.clone());
             }
         }
-        build::plan(&self.context(graph, pins, self.scan(&wishes)?)?)
+        build::plan(&self.context(graph, pins, self.scan(&wishes, scans)?)?)
     }
 
     /// Pins what moves, then makes what is missing of the wanted stages; see [`build::build`].
@@ -156,7 +168,7 @@ impl<'a> Session<'a> {
             pins.insert(w.id, source::pinned(w.spec, &w.wish, &w.lock, &self.source, self.events)?);
         }
         for _ in 0..LOOKS {
-            let ctx = self.context(graph, pins.clone(), self.scan(&wishes)?)?;
+            let ctx = self.context(graph, pins.clone(), self.scan(&wishes, &mut BTreeMap::new())?)?;
             match build::build(&ctx, wanted, inputs) {
                 Err(error) if build::has_moved(&error) => {
                     let why = std::error::Error::source(&error).map_or_else(String::new, ToString::to_string);
@@ -172,9 +184,15 @@ impl<'a> Session<'a> {
     }
 
     /// The source folders that people edit, as they are now.
-    fn scan(&self, wishes: &[SourceWish<'_>]) -> Result<BTreeMap<NodeIndex, Fingerprint>> {
-        let dirs = wishes.iter().filter_map(|w| w.wish.dir().map(|dir| (w.id, dir)));
-        dirs.map(|(id, dir)| Ok((id, build::scan(&self.cache, dir)?))).collect()
+    fn scan(&self, wishes: &[SourceWish<'_>], scans: &mut Scans) -> Result<BTreeMap<NodeIndex, Fingerprint>> {
+        let mut live = BTreeMap::new();
+        for (id, dir) in wishes.iter().filter_map(|w| w.wish.dir().map(|dir| (w.id, dir))) {
+            if !scans.contains_key(dir) {
+                scans.insert(dir.to_owned(), build::scan(&self.cache, dir)?);
+            }
+            live.insert(id, scans[dir].clone());
+        }
+        Ok(live)
     }
 
     fn context<'g>(

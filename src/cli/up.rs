@@ -54,14 +54,16 @@ fn boot(session: &Session<'_>, up: &Up, built: Built) -> Result<Option<Outcome>>
         report::result(&format!("{}\n", boot::qemu::shell_line(&command)))?;
         return Ok(None);
     }
+    boot::net::check(machine.net.as_ref())?;
     let folder = RunFolder::create(&own)?;
     machine.shares = machine::shares(folder.shared(), &folder.out(), false);
     machine.disks = machine::disks(&session.project, folder.path())?;
     let _disks = boot::disk::take(&machine.disks, &folder)?;
     let request = request(session, up, &machine);
     let options = Options {
-        // On a terminal the kernel's words come among the program's: print debugging is why people use this.
-        kmsg: up.kmsg || request.tty.is_some(),
+        // On a terminal the kernel's words come among the program's: print debugging is why people use this. What stands
+        // around the program may have the whole screen to itself.
+        kmsg: up.kmsg || (request.tty.is_some() && wraps(session).next().is_none()),
         ..machine::options(session, up.guest.timeout, why_not_kvm)
     };
     let outcome = boot::run(&machine, &request, &folder, &options, &Streams::inherit()?, session.events)?;
@@ -69,6 +71,12 @@ fn boot(session: &Session<'_>, up: &Up, built: Built) -> Result<Option<Outcome>>
         excerpt.iter().for_each(|line| (session.events)(Event::Kernel { line: line.clone() }));
     }
     Ok(Some(outcome))
+}
+
+/// The programs of the guest that start its program on a terminal: what a later profile brings stands around what an earlier
+/// one brought.
+fn wraps<'a>(session: &'a Session<'_>) -> impl Iterator<Item = &'a String> {
+    session.project.profiles.iter().rev().filter_map(|profile| profile.wrap.as_ref())
 }
 
 fn request(session: &Session<'_>, up: &Up, machine: &Machine) -> Request {
@@ -79,9 +87,7 @@ fn request(session: &Session<'_>, up: &Up, machine: &Machine) -> Request {
         Some(pair)
     });
     let tty = boot::terminal_size();
-    // What a later profile brings stands around what an earlier one brought.
-    let wraps = session.project.profiles.iter().rev().filter_map(|profile| profile.wrap.as_ref());
-    let wraps = wraps.filter(|_| tty.is_some());
+    let wraps = wraps(session).filter(|_| tty.is_some());
     Request {
         program: wraps.chain(&up.program).map(OsString::from).collect(),
         // Only a terminal's own words: what else is set on the host means nothing in the guest.

@@ -1,6 +1,7 @@
 //! What binding promises: shared stages are one, mistakes are named with the recipe that makes them.
 
 use super::*;
+use crate::load::FlagValue;
 use std::path::Path;
 
 /// A project whose own recipes are `recipes`: (name, lines of `[inputs]`, names of outputs).
@@ -103,4 +104,29 @@ fn mistakes_name_the_recipe_and_the_way_out() {
         "the stage `t-a` has no output `six`",
         "it has: one",
     );
+}
+
+/// What a kernel is made of is its source, which no profile touches, and these options: the same options, the same key.
+#[test]
+fn no_shipped_profile_but_debug_and_perf_costs_a_kernel() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("quiz.toml"), "").unwrap();
+    let options = |profile: &[&str]| {
+        let names = profile.iter().map(|name| (*name).to_owned()).collect();
+        let flag = FlagValue { key: "profiles", value: Value::List(names), flag: "--profile" };
+        let graph = Graph::bind(&Project::load(dir.path(), &[flag]).unwrap(), ["kernel"]).unwrap();
+        let of = |name: &str| graph.stage(graph.find(name).unwrap()).options.clone();
+        ["kernel-source", "kernel-config", "kernel"].map(of)
+    };
+    let base = options(&[]);
+    let all = Project::load(dir.path(), &[]).unwrap().all_profiles().unwrap();
+    assert!(all.len() > 10, "{}", all.len());
+    for profile in all.iter().filter(|profile| !["debug", "perf"].contains(&profile.name.as_str())) {
+        assert_eq!(options(&[&profile.name]), base, "{}", profile.name);
+    }
+    // A line that a profile adds would show.
+    let own = dir.path().join(".quiz/profiles/mine");
+    std::fs::create_dir_all(&own).unwrap();
+    std::fs::write(own.join("profile.toml"), "about = \"x\"\nkernel = [\"CONFIG_KASAN=y\"]\n").unwrap();
+    assert_ne!(options(&["mine"]), base);
 }

@@ -69,7 +69,12 @@ impl Project {
     /// # Errors
     /// One of the project's own cannot be read.
     pub fn all_profiles(&self) -> Result<Vec<Profile>> {
-        profile::load_all(&self.dir.join(PROJECT_FOLDER).join("profiles"))
+        profile::load_all(&self.profiles_dir())
+    }
+
+    /// Where the project's own profiles lie.
+    pub fn profiles_dir(&self) -> PathBuf {
+        self.dir.join(PROJECT_FOLDER).join("profiles")
     }
 
     /// The value an option of a recipe has in this project: the setting it is bound to, else `[recipe.NAME] option`,

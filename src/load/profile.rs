@@ -16,6 +16,10 @@ use options::OptionField;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use toml::Spanned;
+
+/// Its own file in a profile's folder.
+const FILE: &str = "profile.toml";
 
 /// The profile that is always on: the base package set and the guest's own files.
 const BASE: &str = "base";
@@ -33,6 +37,8 @@ pub struct Profile {
     pub packages: Vec<String>,
     /// Lines of the kernel config.
     pub kernel: Vec<String>,
+    /// Programs that the host must have for it, beside those of recipes: name and the Debian package that has it.
+    pub tools: BTreeMap<String, String>,
     /// Stages' outputs, "stage/output", that hold kernel modules for the work directory.
     pub modules: Vec<String>,
     /// Stages' outputs that are laid over the root, the topmost first.
@@ -66,6 +72,8 @@ struct ProfileFile {
     #[serde(default)]
     kernel: Vec<String>,
     #[serde(default)]
+    tools: BTreeMap<String, String>,
+    #[serde(default)]
     modules: Vec<String>,
     #[serde(default)]
     layers: Vec<String>,
@@ -84,13 +92,13 @@ struct ProfileFile {
     #[serde(default)]
     options: BTreeMap<String, OptionField>,
     #[serde(default)]
-    devices: Vec<DeviceField>,
+    devices: Vec<Spanned<DeviceField>>,
     wrap: Option<String>,
 }
 
 impl Profile {
-    /// What this profile adds to the setting `key`.
-    pub(super) fn adds_to(&self, key: &str) -> &[String] {
+    /// What this profile adds to the setting `key`: to lists of packages and of kernel config lines.
+    pub fn adds_to(&self, key: &str) -> &[String] {
         match key {
             "rootfs.packages" => &self.packages,
             "kernel.config" => &self.kernel,
@@ -126,10 +134,16 @@ fn read_all(own: &Path) -> Result<BTreeMap<String, (ProfileFile, Folder)>> {
     folders.map(|folder| Ok((folder.name.clone(), read(folder)?))).collect()
 }
 
-fn read(mut folder: Folder) -> Result<(ProfileFile, Folder)> {
-    let file = document::parse(&folder.path.join("profile.toml"), folder.text("profile.toml")?)?;
-    folder.files.retain(|(name, ..)| name != "profile.toml");
-    if let Some((name, ..)) = folder.files.iter().find(|(name, ..)| name != "init" && !name.starts_with("files/")) {
+fn read(folder: Folder) -> Result<(ProfileFile, Folder)> {
+    let (path, text) = (folder.path.join(FILE), folder.text(FILE)?);
+    let file: ProfileFile = document::parse(&path, text)?;
+    for (name, option) in &file.options {
+        option.check(|span, wanted| {
+            Error::input(format!("{}: {wanted} is wanted for `{name}`", document::place(&path, text, span)))
+        })?;
+    }
+    let known = |name: &str| [FILE, "init"].contains(&name) || name.starts_with("files/");
+    if let Some((name, ..)) = folder.files.iter().find(|(name, ..)| !known(name)) {
         return Err(Error::input(format!("{} is not used", folder.path.join(name).display()))
             .hint("what goes over the root lies under files/; what runs before the program is named init"));
     }
@@ -144,17 +158,19 @@ fn read(mut folder: Folder) -> Result<(ProfileFile, Folder)> {
 }
 
 fn profile((file, folder): &(ProfileFile, Folder), given: &[(&str, Option<&str>)]) -> Result<Profile> {
-    let path = folder.path.join("profile.toml");
+    let (path, text) = (folder.path.join(FILE), folder.text(FILE)?);
+    let devices = file.devices.iter().map(|device| (document::place(&path, text, &device.span()), device.get_ref()));
     let options = options::read(&folder.name, &file.options, given)?;
     let mut append = file.append.clone();
     append.extend(options::words(&folder.name, &options));
     Ok(Profile {
-        devices: file.devices.iter().map(|device| device.read(&options, &path)).collect::<Result<_>>()?,
-        path,
+        devices: devices.map(|(at, device)| device.read(&options, &at)).collect::<Result<_>>()?,
+        path: path.clone(),
         name: folder.name.clone(),
         about: file.about.clone(),
         packages: file.packages.clone(),
         kernel: file.kernel.clone(),
+        tools: file.tools.clone(),
         modules: file.modules.clone(),
         layers: file.layers.clone(),
         append,
@@ -164,7 +180,7 @@ fn profile((file, folder): &(ProfileFile, Folder), given: &[(&str, Option<&str>)
         conflicts: file.conflicts.clone(),
         options,
         wrap: file.wrap.clone(),
-        files: folder.files.clone(),
+        files: folder.files.iter().filter(|(name, ..)| name != FILE).cloned().collect(),
     })
 }
 
@@ -230,7 +246,39 @@ mod tests {
         assert_eq!(devices("mine:n=3").unwrap(), [disks]);
         std::fs::write(&file, text("\"$m\"")).unwrap();
         let error = devices("mine").unwrap_err().to_string();
-        assert!(error.ends_with("mine/profile.toml: a device names the option `m`, which is not there"), "{error}");
+        assert!(error.ends_with("mine/profile.toml:4:1: a device names the option `m`, which is not there"), "{error}");
+    }
+
+    /// By what their hooks call: whoever takes devices runs after all who make them, and the pool after all.
+    #[test]
+    fn shipped_profiles_that_stand_on_devices_come_after_those_that_make_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = load_all(dir.path()).unwrap();
+        let calls = |profile: &Profile, words: &[&str]| {
+            let init = profile.files.iter().find(|(name, ..)| name == "init");
+            let text = init.map(|(_, bytes, _)| String::from_utf8(bytes.clone()).unwrap()).unwrap_or_default();
+            words.iter().any(|word| text.contains(word))
+        };
+        let names =
+            |of: &dyn Fn(&Profile) -> bool| all.iter().filter(|p| of(p)).map(|p| p.name.clone()).collect::<Vec<_>>();
+        let stand = names(&|p| calls(p, &["take_devices", "map_devices"]) && p.name != "pool");
+        let make = names(&|p| calls(p, &["add_devices", "link_disks"]) && !stand.contains(&p.name));
+        assert!(stand.len() >= 6 && make.len() >= 5, "{stand:?} {make:?}");
+        let active = |names: &[&String]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).clone()).collect();
+            let active = load_active(dir.path(), &names, &|_| false);
+            active.map(|active| active.into_iter().map(|p| p.name).filter(|name| name != "zfs").collect::<Vec<_>>())
+        };
+        let pool = "pool".to_owned();
+        for (late, early) in stand.iter().flat_map(|late| make.iter().map(move |early| (late, early))) {
+            let order = active(&[late, early]).unwrap();
+            assert_eq!(order, ["base", early, late]);
+            // Some make what no pool can stand on.
+            let Ok(order) = active(&[&pool, late, early]) else { continue };
+            assert_eq!(order, ["base", early, late, "pool"]);
+        }
+        let order = active(&[&pool, &"md".to_owned(), &"error".to_owned(), &"memdev".to_owned()]).unwrap();
+        assert_eq!(order, ["base", "memdev", "md", "error", "pool"], "as they were named");
     }
 
     #[test]

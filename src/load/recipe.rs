@@ -38,6 +38,8 @@ pub struct Recipe {
     pub tools: BTreeMap<String, String>,
     /// The same for what changes the result when it is there, and may be missing.
     pub optional_tools: BTreeMap<String, String>,
+    /// The same for what the script sees only when a profile that is on asks for it, so that what merely is installed changes nothing.
+    pub tools_on_demand: BTreeMap<String, String>,
     /// It wants a whole range of user ids (to make files of other owners).
     pub uids: bool,
     /// Its script is given a folder that all runs of this recipe share, for what it names by content.
@@ -97,6 +99,8 @@ struct RecipeFile {
     tools: BTreeMap<String, String>,
     #[serde(default, rename = "optional-tools")]
     optional_tools: BTreeMap<String, String>,
+    #[serde(default, rename = "tools-on-demand")]
+    tools_on_demand: BTreeMap<String, String>,
     #[serde(default)]
     needs: NeedsField,
     incremental: Option<Incremental>,
@@ -185,6 +189,7 @@ fn load(mut folder: Folder) -> Result<Recipe> {
         outputs: file.outputs,
         tools: file.tools,
         optional_tools: file.optional_tools,
+        tools_on_demand: file.tools_on_demand,
         uids: file.needs.uids,
         store: file.needs.store,
         incremental: file.incremental,

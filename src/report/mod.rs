@@ -5,10 +5,12 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the room that prints")]
 
 mod lines;
+mod profiles;
 mod style;
 mod tables;
 mod tests;
 
+pub use profiles::{Cost, Listed, profiles, profiles_json};
 pub use style::{Color, Style};
 pub use tables::{config, config_json, doctor, doctor_json, graph, graph_json, why, why_json};
 pub use tests::{groups, tests, tests_json};

@@ -244,7 +244,7 @@ pub fn config_json(settings: &Settings) -> Json {
 /// The tools and checks as JSON.
 pub fn doctor_json(tools: &[Needed], checks: &[(String, std::result::Result<String, String>)]) -> Json {
     let tools = tools.iter().map(
-        |tool| json!({ "tool": tool.name, "package": tool.package, "found": tool.found, "needed-by": tool.recipes }),
+        |tool| json!({ "tool": tool.name, "package": tool.package, "found": tool.found, "needed-by": tool.needed_by }),
     );
     let checks = checks.iter().map(|(name, outcome)| match outcome {
         Ok(what) => json!({ "check": name, "ok": true, "what": what }),

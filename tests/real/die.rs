@@ -1,8 +1,7 @@
 //! How a machine can end otherwise: each is told apart, none passes for success, and no qemu stays behind.
 
-use super::Real;
+use super::{Real, kill};
 use crate::project::Ran;
-use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -21,9 +20,14 @@ fn a_panic_is_123_and_shows_the_kernels_words() {
     assert_eq!(real.machines(), Vec::<u32>::new());
 }
 
-/// A module that does what its parameter says, built against `kernel/devel` alone, with no kernel source in sight.
-fn module(real: &Real) -> PathBuf {
+/// A module that does what its parameter says, as `/shared/t.ko`.
+fn module(real: &Real) {
     static MODULE: OnceLock<Vec<u8>> = OnceLock::new();
+    share(real, MODULE.get_or_init(|| build_module(real, &[])));
+}
+
+/// The same, built against `kernel/devel` alone, with no kernel source in sight, of the kernel that these flags ask for.
+pub(super) fn build_module(real: &Real, flags: &[&str]) -> Vec<u8> {
     let tables =
         "[inputs]\ndevel = \"kernel/devel\"\n[outputs]\nmodule = \"file\"\n[tools]\nmake = \"make\"\ngcc = \"gcc\"\n";
     real.0.recipe(
@@ -33,15 +37,15 @@ fn module(real: &Real) -> PathBuf {
         make -C /quiz/in/devel M=\"$PWD\" modules\ncp t.ko /quiz/out/module\n",
     );
     real.0.write(".quiz/recipes/t-module/t.c", include_str!("module.c"));
-    let bytes = MODULE.get_or_init(|| {
-        let ran = real.run(&["build", "t-module"]);
-        assert_eq!(ran.status, Some(0), "{ran:?}");
-        std::fs::read(ran.out.trim().split_once(' ').unwrap().1).unwrap()
-    });
+    let ran = real.run(&[flags, &["build", "t-module"]].concat());
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    std::fs::read(ran.out.trim().split_once(' ').unwrap().1).unwrap()
+}
+
+pub(super) fn share(real: &Real, module: &[u8]) {
     let shared = real.0.dir().join(".quiz/shared");
     std::fs::create_dir_all(&shared).unwrap();
-    std::fs::write(shared.join("t.ko"), bytes).unwrap();
-    shared
+    std::fs::write(shared.join("t.ko"), module).unwrap();
 }
 
 #[test]
@@ -95,11 +99,6 @@ fn sleeper(real: &Real) -> Child {
     child.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
     assert_eq!(&said, b"up\n");
     child
-}
-
-fn kill(pid: u32, signal: &str) {
-    let status = std::process::Command::new("kill").args([signal, &pid.to_string()]).status().unwrap();
-    assert!(status.success());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What takes longer: only `tests/run --full` runs these.
 
-use super::Real;
+use super::{Real, die};
 use crate::project::Ran;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -91,4 +91,39 @@ fn for_another_kernel_only_the_modules_of_openzfs_are_built() {
         assert_eq!((ran.count(&format!("Cached {stage}")), ran.count(&format!("Making {stage},"))), (1, 0), "{stage}");
     }
     assert_eq!(ran.count("Made zfs-modules in"), 1, "{}", ran.err);
+}
+
+#[test]
+#[ignore = "builds a kernel that checks itself, and OpenZFS for it: tests/run --full"]
+fn on_the_debug_kernel_a_use_after_free_is_123_with_its_function_and_openzfs_runs_under_lockdep() {
+    let real = Real::new();
+    die::share(&real, &die::build_module(&real, &["-p", "debug"]));
+    let ran = real.run(&["-p", "debug", "up", "--", "insmod", "/shared/t.ko", "what=use-after-free"]);
+    assert_eq!(ran.status, Some(123), "{ran:?}");
+    ran.says(&["BUG: KASAN: ", "use-after-free in quiz_test_use_after_free", "Freed by task"]);
+    assert_eq!(real.run(&["-p", "debug", "up", "--", "insmod", "/shared/t.ko"]).status, Some(0));
+    let script = "zpool create t quizm0 && zpool status t && modinfo -F license zfs && cat /proc/lockdep_stats";
+    let ran = real.run(&["-p", "debug", "-p", "zfs", "-p", "memdev", "up", "--", "sh", "-c", script]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let debug_locks = ran.out.lines().find_map(|line| line.trim().strip_prefix("debug_locks:")).unwrap().trim();
+    assert!(ran.out.contains("state: ONLINE") && ran.out.contains("\nGPL\n") && debug_locks == "1", "{ran:?}");
+}
+
+#[test]
+#[ignore = "builds a kernel with BTF, and a root with LLVM: tests/run --full"]
+fn with_the_profile_perf_perf_counts_bpftrace_runs_and_a_kprobe_fires() {
+    let real = Real::new();
+    let up = |script: &str| real.run(&["-p", "perf", "up", "--", "sh", "-ec", script]);
+    let ran = up("perf stat true");
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    ran.says(&["Performance counter stats for 'true'", "task-clock"]);
+    // The kernel's own types without its headers: out of BTF.
+    let comm = "kprobe:do_nanosleep { printf(\"%s\\n\", ((struct task_struct *)curtask)->comm); exit(); }";
+    let ran = up(&format!("bpftrace -e 'BEGIN {{ exit(); }}'; bpftrace -c 'sleep 0.1' -e '{comm}'"));
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    assert!(ran.out.lines().any(|line| line == "sleep"), "{ran:?}");
+    let script = "cd /sys/kernel/tracing; echo 'p:quiz do_sys_openat2' >kprobe_events
+        echo 1 >events/kprobes/quiz/enable; cat /etc/hostname; grep 'quiz: (do_sys_openat2' trace";
+    let ran = up(script);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
 }

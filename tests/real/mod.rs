@@ -6,6 +6,8 @@ mod die;
 mod full;
 mod linux;
 mod live;
+mod profiles;
+mod reach;
 mod suite;
 mod zfs;
 
@@ -75,6 +77,11 @@ impl Real {
         let ours = text.lines().filter(|line| line.contains("qemu-system") && line.contains(&dir));
         ours.map(|line| line.split_whitespace().next().unwrap().parse().unwrap()).collect()
     }
+}
+
+fn kill(pid: u32, signal: &str) {
+    let status = Command::new("kill").args([signal, &pid.to_string()]).status().unwrap();
+    assert!(status.success());
 }
 
 /// A word that no earlier run used: the cache of these tests stays, and what was built before is a hit.

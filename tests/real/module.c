@@ -1,6 +1,7 @@
 // What a developer's module may do to the machine, by parameter.
 #include <linux/irqflags.h>
 #include <linux/module.h>
+#include <linux/slab.h>
 
 static char *what = "greet";
 module_param(what, charp, 0);
@@ -10,11 +11,22 @@ static noinline void quiz_test_oops(int *where)
 	WRITE_ONCE(*where, 1);
 }
 
+static noinline void quiz_test_use_after_free(void)
+{
+	char *freed = kmalloc(32, GFP_KERNEL);
+
+	kfree(freed);
+	OPTIMIZER_HIDE_VAR(freed);
+	WRITE_ONCE(freed[3], 1);
+}
+
 static int __init quiz_test_init(void)
 {
 	pr_info("t: hello\n");
 	if (!strcmp(what, "oops"))
 		quiz_test_oops(NULL);
+	if (!strcmp(what, "use-after-free"))
+		quiz_test_use_after_free();
 	if (!strcmp(what, "hang")) {
 		local_irq_disable();
 		for (;;)

@@ -6,7 +6,6 @@ use super::options::ProfileOption;
 use crate::error::{Error, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// A device that a profile adds to the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,20 +71,20 @@ pub(super) enum DeviceField {
 }
 
 impl DeviceField {
-    /// The device, with the values that the options of its profile have; `path` is the profile.toml.
+    /// The device, with the values that the options of its profile have; `at` is where it stands, for messages.
     ///
     /// # Errors
     /// It names an option that the profile does not have, or one of another type.
-    pub(super) fn read(&self, options: &BTreeMap<String, ProfileOption>, path: &Path) -> Result<Device> {
+    pub(super) fn read(&self, options: &BTreeMap<String, ProfileOption>, at: &str) -> Result<Device> {
         let text = |value: &toml::Value| {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             let Some(name) = text.strip_prefix('$') else { return Ok(text) };
-            options.get(name).map(|option| option.value.clone()).ok_or_else(|| {
-                Error::input(format!("{}: a device names the option `{name}`, which is not there", path.display()))
-            })
+            options
+                .get(name)
+                .map(|option| option.value.clone())
+                .ok_or_else(|| Error::input(format!("{at}: a device names the option `{name}`, which is not there")))
         };
-        let wrong =
-            |text: &str, what: &str| Error::input(format!("{}: a device has {text:?} as {what}", path.display()));
+        let wrong = |text: &str, what: &str| Error::input(format!("{at}: a device has {text:?} as {what}"));
         let number = |value: &toml::Value, what: &str| {
             let text = text(value)?;
             text.parse::<u64>().map_err(|_| wrong(&text, what))

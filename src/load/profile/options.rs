@@ -6,13 +6,15 @@ use crate::error::{Error, Result};
 use crate::load::document::nearest;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::ops::Range;
+use toml::Spanned;
 
 /// One option, as profile.toml has it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OptionField {
     r#type: OptionType,
-    default: toml::Value,
+    default: Spanned<toml::Value>,
     about: String,
     /// The only texts that may be given.
     #[serde(default)]
@@ -72,7 +74,7 @@ pub(super) fn read(
         });
     }
     let one = |(name, field): (&String, &OptionField)| {
-        let default = field.default.as_str().map_or_else(|| field.default.to_string(), str::to_owned);
+        let default = field.default();
         // The last one counts, as with flags.
         let text = match given.iter().rev().find(|(key, _)| key == name) {
             Some((_, Some(value))) => *value,
@@ -95,6 +97,17 @@ pub(super) fn words(profile: &str, options: &BTreeMap<String, ProfileOption>) ->
 }
 
 impl OptionField {
+    fn default(&self) -> String {
+        let value = self.default.get_ref();
+        value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    }
+
+    /// Whether the default is of the type; `wrong` is told where it stands and what is wanted.
+    pub(super) fn check(&self, wrong: impl Fn(&Range<usize>, &str) -> Error) -> Result<()> {
+        let is_right = self.value(&self.default()).is_some();
+        if is_right { Ok(()) } else { Err(wrong(&self.default.span(), &self.wanted())) }
+    }
+
     fn value(&self, text: &str) -> Option<String> {
         let value = match self.r#type {
             OptionType::Int => number(text)?.to_string(),
@@ -111,11 +124,11 @@ impl OptionField {
 
     fn wanted(&self) -> String {
         match self.r#type {
+            _ if !self.values.is_empty() => format!("one of {}", self.values.join(", ")),
             OptionType::Int => "a number from 1 on".to_owned(),
             OptionType::Size => "a size, as in 512M or 1G,".to_owned(),
             OptionType::Flag => "true or false".to_owned(),
-            OptionType::String if self.values.is_empty() => "a word of letters, digits and -_./:+@".to_owned(),
-            OptionType::String => format!("one of {}", self.values.join(", ")),
+            OptionType::String => "a word of letters, digits and -_./:+@".to_owned(),
         }
     }
 }

@@ -14,11 +14,30 @@ add_devices() {
 # take_devices: prints them; afterwards there are none.
 take_devices() {
     [ -s $QUIZ_DEVICES ] || {
-        echo "there is no block device to build on: turn on blockdev or memdev" >&2
+        echo "error: there is no block device to build on: turn on blockdev or memdev" >&2
         return 1
     }
     cat $QUIZ_DEVICES
     : >$QUIZ_DEVICES
+}
+
+# map_devices NAME TABLE: device-mapper's devices /dev/NAME0 and on, one over each device that is there. TABLE is called with
+# that device, its sectors and the number, and prints dmsetup's table.
+map_devices() {
+    below=$(take_devices)
+    # dmsetup would leave the nodes under /dev/mapper to udev.
+    [ -e /run/udev/control ] || export DM_DISABLE_UDEV=1
+    mapped=0
+    for device in $below; do
+        "$2" "$device" "$(blockdev --getsz "$device")" $mapped >/run/quiz/table
+        dmsetup create "$1$mapped" /run/quiz/table
+        for disk in /sys/block/dm-*; do
+            read -r name <"$disk/dm/name"
+            [ "$name" != "$1$mapped" ] || ln -sf "${disk##*/}" "/dev/$name"
+        done
+        add_devices "/dev/$1$mapped"
+        mapped=$((mapped + 1))
+    done
 }
 
 # link_device NAME DISK: /dev/NAME for /dev/DISK and, before they are there, for its partitions, since no udev does it then.
@@ -30,8 +49,21 @@ link_device() {
     known_to_udev "$number" "$1"
     for part in 1 2 3 4 5 6 7 8 9; do
         ln -sf "$2$between$part" "/dev/$1$own$part"
-        known_to_udev "${number%:*}:$((${number#*:} + part))" "$1$own$part"
     done
+    case $2 in
+    # These and their partitions get whatever number of one major is free: the disk's own link is one that is there.
+    nvme* | md*)
+        first=$((16 * ${1##*[!0-9]}))
+        for minor in $(seq $first $((first + 15))); do
+            known_to_udev "259:$minor" "$1"
+        done
+        ;;
+    *)
+        for part in 1 2 3 4 5 6 7 8 9; do
+            known_to_udev "${number%:*}:$((${number#*:} + part))" "$1$own$part"
+        done
+        ;;
+    esac
 }
 
 # known_to_udev MAJOR:MINOR LINK: libudev takes a device for ready when udev's database has a link to it, and zpool waits for

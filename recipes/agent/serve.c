@@ -1,0 +1,113 @@
+// Channels: a virtio-serial port `quiz.<name>.<n>` is served by the program /usr/lib/quiz/channels/<name> of some profile,
+// with the port as its stdin and stdout, for one client of the host after the other.
+//
+// The host's side is src/boot/channel.rs. A client first sends a mark of 16 bytes that no one else uses. It gets that back
+// when the program starts, and again when the program has ended: a port says neither who is at its other end nor that the
+// guest is done. Knows nothing of frames.
+
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PROGRAMS "/usr/lib/quiz/channels"
+
+enum { MARK = 16 };
+
+// A port without a client can be read (end of file) and has hung up all the time: only changes are worth waking up for.
+static void wait_for_client(int port, int changes)
+{
+	for (;;) {
+		struct pollfd now = { .fd = port };
+		if (poll(&now, 1, 0) >= 0 && !(now.revents & POLLHUP))
+			return;
+		struct epoll_event change;
+		epoll_wait(changes, &change, 1, -1);
+	}
+}
+
+static bool read_mark(int port, uint8_t mark[MARK])
+{
+	for (size_t have = 0; have < MARK;) {
+		ssize_t n = read(port, mark + have, MARK - have);
+		if (n <= 0)
+			return false; // the client is gone
+		have += n;
+	}
+	return true;
+}
+
+static void run_for_client(int port, const char *program)
+{
+	pid_t pid = fork();
+	if (pid == 0) {
+		setsid();
+		set_hook_env();
+		dup2(port, 0);
+		dup2(port, 1);
+		execl(program, program, NULL);
+		fprintf(stderr, "quiz: %s: %s\n", program, strerror(errno));
+		_exit(127);
+	}
+	while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	fcntl(port, F_SETFL, 0); // the program may have left it non-blocking
+}
+
+static void __attribute__((noreturn)) serve_channel(const char *device, const char *program)
+{
+	char path[320];
+	snprintf(path, sizeof path, "/dev/%s", device);
+	int port = open(path, O_RDWR | O_CLOEXEC), changes = epoll_create1(EPOLL_CLOEXEC);
+	struct epoll_event change = { .events = EPOLLIN | EPOLLET };
+	if (port < 0 || changes < 0 || epoll_ctl(changes, EPOLL_CTL_ADD, port, &change) != 0) {
+		fprintf(stderr, "quiz: cannot serve %s at %s: %s\n", program, path, strerror(errno));
+		_exit(1);
+	}
+	for (;;) {
+		uint8_t mark[MARK], rest[4096];
+		wait_for_client(port, changes);
+		if (!read_mark(port, mark) || write(port, mark, MARK) != MARK)
+			continue;
+		run_for_client(port, program);
+		if (write(port, mark, MARK) == MARK)
+			while (read(port, rest, sizeof rest) > 0)
+				; // until the client is gone
+	}
+}
+
+void serve_channels(void)
+{
+	DIR *dir = access(PROGRAMS, F_OK) == 0 ? opendir("/sys/class/virtio-ports") : NULL;
+	for (struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
+		char name[PORT_NAME], program[sizeof PROGRAMS + PORT_NAME];
+		port_name(entry->d_name, name);
+		char *number = strrchr(name, '.');
+		if (strncmp(name, "quiz.", 5) != 0 || number < name + 5)
+			continue;
+		*number = '\0';
+		snprintf(program, sizeof program, PROGRAMS "/%s", name + 5);
+		if (access(program, X_OK) != 0)
+			continue;
+		pid_t pid = fork();
+		if (pid < 0)
+			fail("cannot fork: %s", strerror(errno));
+		if (pid == 0) {
+			reset_signals();
+			close_fd(&control);
+			for (int i = 0; i < 3; i++)
+				close_fd(&ports[i]);
+			serve_channel(entry->d_name, program);
+		}
+	}
+	if (dir != NULL)
+		closedir(dir);
+}

@@ -1,0 +1,140 @@
+//! `quiz profiles`: what it says of each profile, and what `quiz profiles new` writes. No boot.
+
+use crate::project::Project;
+use serde_json::{Value, json};
+
+/// A project whose image is made of nothing but the list of packages.
+fn project() -> Project {
+    let project = Project::new();
+    let tables = "[outputs]\nout = \"file\"\n[options.packages]\ntype = \"list\"\ndefault = []\n\
+                  setting = \"rootfs.packages\"\nabout = \"x\"\n";
+    project.recipe("image", tables, "echo \"$QUIZ_OPT_PACKAGES\" >/quiz/out/out\n");
+    project
+}
+
+fn listed(project: &Project, args: &[&str]) -> Vec<Value> {
+    let ran = project.ok(&[&["--json"], args, &["profiles"]].concat());
+    serde_json::from_str(&ran.out).unwrap()
+}
+
+fn one<'a>(all: &'a [Value], name: &str) -> &'a Value {
+    all.iter().find(|profile| profile["profile"] == name).unwrap_or_else(|| panic!("no {name} in {all:?}"))
+}
+
+#[test]
+fn the_cost_of_a_profile_is_what_is_not_in_the_cache_yet() {
+    let project = project();
+    project.write(".quiz/profiles/mine/profile.toml", "about = \"x\"\npackages = [\"gdb\"]\n");
+    let all = listed(&project, &[]);
+    let nothing_is_known = json!({ "stages": ["image"], "seconds": 0.0, "unknown": 1 });
+    assert_eq!(one(&all, "net")["cost"], nothing_is_known);
+    project.ok(&["build"]);
+    let all = listed(&project, &[]);
+    assert_eq!(one(&all, "net")["cost"]["stages"], json!([]));
+    assert_eq!(one(&all, "base")["on"], true);
+    let mine = one(&all, "mine");
+    assert_eq!((&mine["cost"]["stages"], &mine["cost"]["unknown"]), (&json!(["image"]), &json!(0)), "{mine}");
+    assert!(mine["cost"]["seconds"].as_f64().unwrap() > 0.0, "it took some time when it was made without: {mine}");
+    assert_eq!((&mine["on"], &mine["own"], &mine["packages"]), (&json!(false), &json!(true), &json!(["gdb"])));
+    project.ok(&["-p", "mine", "build"]);
+    let mine = one(&listed(&project, &[]), "mine").clone();
+    assert_eq!(mine["cost"]["stages"], json!([]));
+    assert!(!project.dir().join(".quiz/runs").exists());
+}
+
+#[test]
+fn the_time_a_stage_took_elsewhere_counts_where_it_was_never_made() {
+    let project = project();
+    project.ok(&["build"]);
+    project.write("other/quiz.toml", "[rootfs]\npackages = [\"other\"]\n");
+    for file in ["recipe.toml", "build.sh"] {
+        let text = std::fs::read_to_string(project.dir().join(".quiz/recipes/image").join(file)).unwrap();
+        project.write(&format!("other/.quiz/recipes/image/{file}"), &text);
+    }
+    let all = listed(&project, &["-C", "other"]);
+    assert_eq!(one(&all, "net")["cost"]["unknown"], 0);
+}
+
+#[test]
+fn the_list_is_for_people_too() {
+    let project = project();
+    project.ok(&["build"]);
+    project.write(
+        ".quiz/profiles/mine/profile.toml",
+        "about = \"my own\"\nkernel = [\"CONFIG_KASAN=y\"]\nconflicts = [\"net\"]\n",
+    );
+    let text = project.ok(&["-p", "net:forward=1:2", "profiles"]).out;
+    let line = |begin: &str| text.lines().find(|line| line.starts_with(begin)).unwrap_or_else(|| panic!("{text}"));
+    assert!(line("* net ").contains("cached"));
+    assert!(line("  ssh ").contains("cached"));
+    assert!(line("  mine ").contains("not now") && line("  mine ").ends_with("my own"), "{text}");
+    assert!(text.contains("    not now   the profiles mine and net do not go together"), "{text}");
+    assert!(
+        text.contains("    kernel    CONFIG_KASAN=y") && text.contains("    devices   4 channels ssh.0…"),
+        "{text}"
+    );
+    assert!(text.contains("options   count=4 (how many sessions at a time)"), "{text}");
+}
+
+#[test]
+fn a_broken_profile_of_the_projects_own_is_named_with_its_line() {
+    let project = project();
+    project.write(".quiz/profiles/mine/profile.toml", "about = \"x\"\npakages = [\"gdb\"]\n");
+    let ran = project.run(&["profiles"]);
+    assert_eq!(ran.status, Some(2));
+    ran.says(&[".quiz/profiles/mine/profile.toml:2:1: unknown field", "did you mean `packages`?"]);
+    let options = "about = \"x\"\n[options]\nn = { type = \"int\", default = \"many\", about = \"x\" }\n";
+    project.write(".quiz/profiles/mine/profile.toml", options);
+    project.run(&["profiles"]).says(&["mine/profile.toml:3:31: a number from 1 on is wanted for `n`"]);
+}
+
+#[test]
+fn a_new_profile_loads_and_nothing_is_overwritten() {
+    let project = project();
+    let ran = project.ok(&["profiles", "new", "my-test"]);
+    let folder = project.dir().join(".quiz/profiles/my-test");
+    assert_eq!(ran.out, format!("{}\n", folder.display()));
+    project.ok(&["build"]);
+    let all = listed(&project, &["-p", "my-test"]);
+    assert_eq!((&one(&all, "my-test")["on"], &one(&all, "my-test")["cost"]["stages"]), (&json!(true), &json!([])));
+    let written = std::fs::read_to_string(folder.join("profile.toml")).unwrap();
+    // What is commented out is right, too.
+    let plain: String = written
+        .lines()
+        .skip(1)
+        .filter_map(|line| {
+            let line = line.strip_prefix("# ").unwrap_or(line);
+            (line.contains('=') || line.starts_with('[')).then(|| format!("{line}\n"))
+        })
+        .filter(|line| !line.contains("`"))
+        .collect();
+    project.write(".quiz/profiles/whole/profile.toml", &plain);
+    let whole = one(&listed(&project, &[]), "whole").clone();
+    assert_eq!((&whole["devices"], &whole["packages"]), (&json!(["a network card"]), &json!(["gdb"])), "{plain}");
+    for (name, why) in
+        [("my-test", "there is a profile my-test"), ("ssh", "there is a profile ssh"), ("My", "is no name")]
+    {
+        let ran = project.run(&["profiles", "new", name]);
+        assert_eq!(ran.status, Some(2), "{name}");
+        ran.says(&[why]);
+    }
+    assert_eq!(std::fs::read_to_string(folder.join("profile.toml")).unwrap(), written);
+}
+
+#[test]
+fn what_quiz_ssh_cannot_reach_is_said() {
+    let project = Project::new();
+    let says = |args: &[&str], all: &[&str]| {
+        let ran = project.run(args);
+        assert_eq!(ran.status, Some(255), "{ran:?}");
+        ran.says(all);
+    };
+    says(&["ssh"], &["no machine with the profile ssh runs here", "quiz up -p ssh"]);
+    says(&["ssh", "7", "--", "true"], &["there is no run 7", "no machine runs here"]);
+    project.write(".quiz/runs/7/lock", "");
+    says(&["ssh", "quiz-7"], &["run 7 is over"]);
+    let lock = std::fs::File::open(project.dir().join(".quiz/runs/7/lock")).unwrap();
+    lock.lock().unwrap();
+    says(&["ssh", "7"], &["run 7 was started without the profile ssh"]);
+    says(&["ssh", "8"], &["there is no run 8", "these run: 7"]);
+}
