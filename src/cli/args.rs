@@ -109,7 +109,7 @@ pub(super) enum Command {
 /// The machine, for every command that boots one.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Guest {
-    /// Memory of the guest: 512M, 4G [default: 1G]
+    /// Memory of the guest: 512M, 4G [default: 1G, or more where profiles need it]
     #[arg(short, long, value_name = "SIZE")]
     pub memory: Option<String>,
     /// Processors of the guest [default: 2]
