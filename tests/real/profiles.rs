@@ -164,3 +164,17 @@ fn a_hook_that_fails_is_125_with_its_profile_line_and_status_and_the_words_of_wh
     mine.says(&["the hook of the profile mine, line 4: status 7", "so far"]);
     assert_eq!(mine.count("too far"), 0, "{mine:?}");
 }
+
+#[test]
+fn a_symbol_that_this_kernel_lacks_is_named_with_the_profile_that_asks_for_it() {
+    let real = Real::new();
+    let text = "about = \"x\"\nkernel = [\"CONFIG_QUIZ_FLUX=y\", \"CONFIG_BLK_DEV_LOOP=y\"]\n";
+    real.0.write(".quiz/profiles/flux/profile.toml", text);
+    let ran = real.run(&["-p", "flux", "up", "--", "true"]);
+    assert_eq!(ran.status, Some(125), "{ran:?}");
+    ran.says(&[
+        "CONFIG_QUIZ_FLUX is not a symbol of this kernel",
+        "CONFIG_QUIZ_FLUX=y is asked for by the profile flux",
+    ]);
+    assert_eq!(ran.count("BLK_DEV_LOOP"), 0, "{ran:?}");
+}
