@@ -142,7 +142,7 @@ fn with_udev_devices_keep_their_names_and_have_those_of_a_distribution() {
         test $(readlink -f /dev/disk/by-id/nvme-*_quizn0) = $(readlink -f /dev/quizn0)\n\
         test $(readlink -f /dev/mapper/quizc1) = $(readlink -f /dev/quizc1)\n\
         udevadm info --query=property --name=/dev/quizc1 | grep '^DM_NAME='\n\
-        zpool destroy tank; dmsetup remove quizc0; zpool create t quizn0; udevadm settle\n\
+        zpool destroy tank; udevadm settle; dmsetup remove --retry quizc0; zpool create t quizn0; udevadm settle\n\
         zpool list -vHP t | grep -o '/dev/quiz[a-z0-9]*'\n\
         test $(readlink -f /dev/disk/by-partlabel/zfs-*) = $(readlink -f /dev/quizn0p1)\n";
     let ran = real.with(&profiles, script);
