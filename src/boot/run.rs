@@ -11,6 +11,7 @@ use super::accel::remember;
 use super::console::Console;
 use super::folder::RunFolder;
 use super::machine::{Accel, Machine};
+use super::net;
 use super::outcome::{Facts, Outcome, judge};
 use super::session::{Ended, Session};
 use super::signals::Stop;
@@ -81,6 +82,7 @@ pub fn run(
     streams: &Streams,
     events: Events,
 ) -> Result<Outcome> {
+    net::check(machine.net.as_ref())?;
     let request = ToGuest::Request(request.clone()).encode().map(|bytes| Asked { request, bytes })?;
     let job = Job { request: &request, folder, options, streams, events };
     let (mut ended, mut broken) = (job.once(machine, options.why_not_kvm.clone())?, None);
