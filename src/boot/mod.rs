@@ -8,7 +8,7 @@
 //! | [`folder`] | `.quiz/runs/<number>` |
 //! | [`channel`] | the host's end of a channel into the guest |
 //! | [`disk`] | the files of the guest's disks |
-//! | [`net`] | whether the ports that lead into the guest are free |
+//! | `net` | whether the ports that lead into the guest are free |
 //! | [`qemu`] | the command line, a pure function of a machine |
 //! | `sparse` | copies of files with holes |
 //! | `spawn` | sockets and the process |
@@ -31,7 +31,7 @@ pub mod folder;
 pub mod image;
 mod limits;
 pub mod machine;
-pub mod net;
+mod net;
 pub mod outcome;
 pub mod qemu;
 mod qmp;

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// One that cannot be opened, by number.
-pub fn check(net: Option<&Net>) -> Result<()> {
+pub(super) fn check(net: Option<&Net>) -> Result<()> {
     // All at once: a port that is there twice is found, too.
     let mut open = Vec::new();
     for (host, guest) in net.map_or(&[][..], |net| &net.forward) {

@@ -12,6 +12,7 @@ use super::accel::remember;
 use super::console::Console;
 use super::folder::RunFolder;
 use super::machine::{Accel, Level, Machine, Saved, Start};
+use super::net;
 use super::outcome::{Facts, Outcome, judge};
 use super::session::{Ended, Session};
 use super::signals::Stop;
@@ -87,6 +88,7 @@ pub fn run(
 }
 
 fn run_job(job: &Job<'_>, machine: &Machine) -> Result<Outcome> {
+    net::check(machine.net.as_ref())?;
     let Job { options, events, .. } = job;
     let (mut ended, mut broken) = (job.once(machine, options.why_not_kvm.clone())?, None);
     if machine.accel == Accel::Kvm && ended.no_life() {
@@ -146,6 +148,7 @@ pub fn restore(
     events: Events,
     saved: &dyn Fn(Level, Saved),
 ) -> Result<Restored> {
+    net::check(machine.net.as_ref())?;
     let request = Asked::new(request)?;
     let job = Job { saved: Some(saved), ..Job::new(&request, folder, options, streams, events) };
     match job.once(machine, options.why_not_kvm.clone()) {

@@ -36,7 +36,7 @@ pub(super) struct Global {
     /// Turn a profile on, with options if it has some: memdev, memdev:count=2,size=1G (repeatable)
     #[arg(short, long, value_name = "NAME[:OPTION=VALUE,…]", global = true)]
     pub profile: Vec<String>,
-    /// Compilers at once over all stages [default: one per core]; of `test` also machines side by side
+    /// Compilers at once over all stages [default: one per core]; of `test` also machines side by side [default: the same, as memory allows]
     #[arg(short, long, value_name = "N", global = true)]
     pub jobs: Option<u64>,
     /// Never use the network; what would need it is an error
@@ -109,7 +109,7 @@ pub(super) enum Command {
 /// The machine, for every command that boots one.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Guest {
-    /// Memory of the guest: 512M, 4G [default: 1G]
+    /// Memory of the guest: 512M, 4G [default: 1G, or more where profiles need it]
     #[arg(short, long, value_name = "SIZE")]
     pub memory: Option<String>,
     /// Processors of the guest [default: 2]

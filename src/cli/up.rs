@@ -55,7 +55,6 @@ fn boot(session: &Session<'_>, up: &Up, built: Built) -> Result<Option<Outcome>>
         report::result(&format!("{}\n", boot::qemu::shell_line(&command)))?;
         return Ok(None);
     }
-    boot::net::check(machine.net.as_ref())?;
     let folder = RunFolder::create(&own)?;
     machine.shares = machine::shares(folder.shared(), &folder.out(), false);
     machine.disks = machine::disks(&session.project, folder.path())?;

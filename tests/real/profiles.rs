@@ -142,7 +142,7 @@ fn with_udev_devices_keep_their_names_and_have_those_of_a_distribution() {
         test $(readlink -f /dev/disk/by-id/nvme-*_quizn0) = $(readlink -f /dev/quizn0)\n\
         test $(readlink -f /dev/mapper/quizc1) = $(readlink -f /dev/quizc1)\n\
         udevadm info --query=property --name=/dev/quizc1 | grep '^DM_NAME='\n\
-        zpool destroy tank; dmsetup remove quizc0; zpool create t quizn0; udevadm settle\n\
+        zpool destroy tank; udevadm settle; dmsetup remove --retry quizc0; zpool create t quizn0; udevadm settle\n\
         zpool list -vHP t | grep -o '/dev/quiz[a-z0-9]*'\n\
         test $(readlink -f /dev/disk/by-partlabel/zfs-*) = $(readlink -f /dev/quizn0p1)\n";
     let ran = real.with(&profiles, script);
@@ -163,4 +163,18 @@ fn a_hook_that_fails_is_125_with_its_profile_line_and_status_and_the_words_of_wh
     assert_eq!((mine.status, mine.out.as_str()), (Some(125), ""), "{mine:?}");
     mine.says(&["the hook of the profile mine, line 4: status 7", "so far"]);
     assert_eq!(mine.count("too far"), 0, "{mine:?}");
+}
+
+#[test]
+fn a_symbol_that_this_kernel_lacks_is_named_with_the_profile_that_asks_for_it() {
+    let real = Real::new();
+    let text = "about = \"x\"\nkernel = [\"CONFIG_QUIZ_FLUX=y\", \"CONFIG_BLK_DEV_LOOP=y\"]\n";
+    real.0.write(".quiz/profiles/flux/profile.toml", text);
+    let ran = real.run(&["-p", "flux", "up", "--", "true"]);
+    assert_eq!(ran.status, Some(125), "{ran:?}");
+    ran.says(&[
+        "CONFIG_QUIZ_FLUX is not a symbol of this kernel",
+        "CONFIG_QUIZ_FLUX=y is asked for by the profile flux",
+    ]);
+    assert_eq!(ran.count("BLK_DEV_LOOP"), 0, "{ran:?}");
 }
