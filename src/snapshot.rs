@@ -128,7 +128,13 @@ impl Run<'_> {
     fn settle(&self, cache: &Cache, key: &Key, level: Level, slot: Option<PassingSlot>, saved: Saved) {
         let what = if level == Level::Base { "the kernel for other images" } else { "the machine for the next run" };
         let committed = match saved {
-            Saved::Done => slot.map_or(Ok(()), |slot| slot.commit().map(drop).map_err(|error| error.to_string())),
+            Saved::Done => slot.map_or(Ok(()), |slot| {
+                let committed = slot.commit().map(drop).map_err(|error| error.to_string());
+                // The machine does not wait for that, and if quiz ends first, the next one goes on with it.
+                let cache = cache.clone();
+                std::thread::spawn(move || cache.prune_passing());
+                committed
+            }),
             Saved::Failed(why) => Err(why),
             Saved::Never(why) => {
                 // Nobody shall wait for it again. If that cannot be written, they do.

@@ -121,8 +121,9 @@ impl Cache {
         Ok(Some(folder))
     }
 
-    /// Removes all but those that were used last, and what an earlier boot of the machine left.
-    fn prune_passing(&self) {
+    /// Removes all passing results but the 16 that were used last, and what an earlier boot of the machine left. May take a while: a large
+    /// file is not removed in no time. What cannot be removed only takes room.
+    pub fn prune_passing(&self) {
         let list = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|e| e.path());
         let mut found: Vec<(SystemTime, PathBuf)> = Vec::new();
         for folder in list(&self.root().join("passing")).flat_map(|path| list(&path).collect::<Vec<_>>()) {
@@ -191,7 +192,6 @@ impl PassingSlot {
         fs::create_dir_all(to.parent().unwrap_or(&to)).map_err(at("create the folder", &to))?;
         fs::rename(from, &to).map_err(at("store", &to))?;
         drop(self.lock);
-        self.cache.prune_passing();
         Ok(to)
     }
 }
@@ -273,6 +273,7 @@ mod tests {
         fs::write(made.join(INDEX), cache.encoded(What::Passing, &old, &made).unwrap()).unwrap();
         assert!(cache.passing_size(&key("old")).unwrap().is_none());
         make(&cache, "new");
+        cache.prune_passing();
         assert!(!made.exists() && cache.passing_size(&key("new")).unwrap().is_some());
     }
 
@@ -284,6 +285,7 @@ mod tests {
         (2..KEPT).for_each(|n| drop(make(&cache, &n.to_string())));
         assert!(matches!(ask(&cache, "0"), Passing::Hit(_)));
         make(&cache, "one too many");
+        cache.prune_passing();
         assert!(first.exists() && !second.exists());
     }
 }

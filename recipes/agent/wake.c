@@ -20,15 +20,6 @@ static const char reseed_file[] = "/run/quiz/reseed";
 static const char reason_file[] = "/run/quiz/no-snapshot";
 static const char machine_id[] = "/etc/machine-id";
 
-void send_ready(void)
-{
-	char reason[512];
-	int fd = open(reason_file, O_RDONLY | O_CLOEXEC);
-	ssize_t length = fd < 0 ? 0 : read(fd, reason, sizeof reason);
-	close_fd(&fd);
-	send_frame(READY, reason, length < 0 ? 0 : length);
-}
-
 void write_to(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -56,24 +47,45 @@ static void reseed(const uint8_t seed[32])
 		fclose(file);
 }
 
-// A root that brings an id of its own keeps it.
+// -1 when the root brings an id of its own, which it keeps.
+static int machine_id_file = -1;
+
+// Now, so that the file need not be copied up from its layer in every machine that is restored.
+static void prepare_machine_id(void)
+{
+	int fd = open(machine_id, O_RDWR | O_CREAT | O_CLOEXEC, 0444);
+	if (fd >= 0 && lseek(fd, 0, SEEK_END) == 0)
+		machine_id_file = fd;
+	else
+		close_fd(&fd);
+}
+
 static void make_machine_id(void)
 {
-	int fd = open(machine_id, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0444);
-	if (fd >= 0 && lseek(fd, 0, SEEK_END) == 0) {
-		uint8_t random[16];
-		if (getrandom(random, sizeof random, 0) != sizeof random)
-			fail("cannot get random numbers: %s", strerror(errno));
-		random[6] = (random[6] & 0x0f) | 0x40; // as machine-id(5) has it: a random UUID
-		random[8] = (random[8] & 0x3f) | 0x80;
-		char text[34];
-		for (size_t i = 0; i < sizeof random; i++)
-			snprintf(text + 2 * i, 3, "%02x", random[i]);
-		text[32] = '\n';
-		if (write(fd, text, 33) != 33)
-			fail("cannot write %s: %s", machine_id, strerror(errno));
-	}
+	if (machine_id_file < 0)
+		return;
+	uint8_t random[16];
+	char text[34];
+	if (getrandom(random, sizeof random, 0) != sizeof random)
+		fail("cannot get random numbers: %s", strerror(errno));
+	random[6] = (random[6] & 0x0f) | 0x40; // as machine-id(5) has it: a random UUID
+	random[8] = (random[8] & 0x3f) | 0x80;
+	for (size_t i = 0; i < sizeof random; i++)
+		snprintf(text + 2 * i, 3, "%02x", random[i]);
+	text[32] = '\n';
+	if (write(machine_id_file, text, 33) != 33)
+		fail("cannot write %s: %s", machine_id, strerror(errno));
+	close_fd(&machine_id_file);
+}
+
+void send_ready(void)
+{
+	prepare_machine_id();
+	char reason[512];
+	int fd = open(reason_file, O_RDONLY | O_CLOEXEC);
+	ssize_t length = fd < 0 ? 0 : read(fd, reason, sizeof reason);
 	close_fd(&fd);
+	send_frame(READY, reason, length < 0 ? 0 : length);
 }
 
 // WAKE: u64 nanoseconds since 1970, 32 random bytes, the host name.
