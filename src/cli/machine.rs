@@ -58,7 +58,7 @@ pub(super) fn build(session: &Session<'_>, install: bool) -> Result<(Machine, Op
         qemu,
         memory,
         cpus,
-        kernel: object(&image.kernel)?.join("vmlinux"),
+        kernel: object(&image.kernel)?.join(&image.start),
         layers: image.layers.iter().map(object).collect::<Result<_>>()?,
         append: image.append.into_iter().chain(by_profiles).chain(words).collect(),
         disks: Vec::new(),
