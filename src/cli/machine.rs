@@ -78,7 +78,7 @@ pub(super) fn build(session: &Session<'_>, install: bool, terminal: bool) -> Res
         qemu,
         memory,
         cpus,
-        kernel: object(&image.kernel)?.join("vmlinux"),
+        kernel: object(&image.kernel)?.join(&image.start),
         layers: image.layers.iter().map(object).collect::<Result<_>>()?,
         append: image.append.into_iter().chain(by_profiles).chain(ssh::words(&session.project)?).chain(words).collect(),
         disks: Vec::new(),

@@ -119,7 +119,7 @@ fn with_the_profile_perf_perf_counts_bpftrace_runs_and_a_kprobe_fires() {
     ran.says(&["Performance counter stats for 'true'", "task-clock"]);
     // The kernel's own types without its headers: out of BTF.
     let comm = "kprobe:do_nanosleep { printf(\"%s\\n\", ((struct task_struct *)curtask)->comm); exit(); }";
-    let ran = up(&format!("bpftrace -e 'BEGIN {{ exit(); }}'; bpftrace -c 'sleep 0.1' -e '{comm}'"));
+    let ran = up(&format!("bpftrace -e 'BEGIN {{ exit(); }}'; bpftrace -c '/bin/sleep 0.1' -e '{comm}'"));
     assert_eq!(ran.status, Some(0), "{ran:?}");
     assert!(ran.out.lines().any(|line| line == "sleep"), "{ran:?}");
     let script = "cd /sys/kernel/tracing; echo 'p:quiz do_sys_openat2' >kprobe_events
