@@ -31,10 +31,13 @@ pub enum Event {
     Turn { kernel: String },
     /// How the program ended on each of several kernels: name, exit status of `quiz up`, in words.
     Compared { rows: Vec<(String, u8, String)> },
-    /// The machine starts. `why_not_kvm` is set when an accelerator was there but does not work.
-    Booting { run: String, accelerator: String, why_not_kvm: Option<String> },
+    /// The machine starts, with its kernel or from a snapshot. `why_not_kvm` is set when an accelerator was there but does not work.
+    Booting { run: String, accelerator: String, why_not_kvm: Option<String>, restored: bool },
     /// The guest takes requests. Milliseconds since quiz started qemu.
     Ready { milliseconds: u64 },
+    /// A step of a run is done: `quiz` (all before qemu starts), `firmware`, `kernel`, `restore`, `save`, `hooks`, `wake`, `program`,
+    /// `end`. Shown when timings are asked for.
+    Step { name: &'static str, took: Duration },
     /// A line of the guest's kernel log, to be shown among the program's output.
     Kernel { line: String },
     /// A group of tests starts in a machine of its own.

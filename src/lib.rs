@@ -9,6 +9,7 @@
 //! | [`graph`] | recipes, options | a `Graph` of stages |
 //! | [`build`] | a `Graph`, the cache | artifacts |
 //! | [`boot`] | a `Machine`, a request | an exit status |
+//! | [`snapshot`] | the same, the cache | an exit status, of a machine that need not boot |
 //! | [`test`] | groups of tests, a `Machine` | how each test ended |
 //! | [`report`] | events, errors, results | text; the only room that prints |
 //! | [`cli`] | the command line | what to call, in which order |
@@ -21,5 +22,6 @@ pub mod event;
 pub mod graph;
 pub mod load;
 pub mod report;
+pub mod snapshot;
 pub mod source;
 pub mod test;

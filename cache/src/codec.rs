@@ -38,6 +38,7 @@ pub(crate) enum What {
     // 6 and 7 were older layouts.
     Stats = 9,
     Glance = 10,
+    Passing = 11,
 }
 
 /// Header and payload. The error says why it cannot be done.

@@ -85,7 +85,7 @@ enum Item {
 
 /// What `lstat` says of a copy as long as nobody wrote to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Stat {
+pub(crate) struct Stat {
     dev: u64,
     ino: u64,
     size: u64,
@@ -104,7 +104,7 @@ struct State {
 }
 
 impl Stat {
-    fn of(meta: &Metadata) -> Self {
+    pub(crate) fn of(meta: &Metadata) -> Self {
         Self {
             dev: meta.dev(),
             ino: meta.ino(),
@@ -253,7 +253,7 @@ fn visit(folder: &Path, see: &mut dyn FnMut(&Path, &Metadata) -> io::Result<()>)
 }
 
 /// Tells this boot of the machine from others.
-fn boot() -> Vec<u8> {
+pub(crate) fn boot() -> Vec<u8> {
     // Without /proc every boot is the same one.
     fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default()
 }

@@ -223,7 +223,9 @@ static void sysrq(const uint8_t *letters, uint32_t length)
 
 static void take_frame(uint8_t type, uint8_t *payload, uint32_t length)
 {
-	if (type == REQUEST) {
+	if (type == WAKE) {
+		wake(payload, length);
+	} else if (type == REQUEST) {
 		start_request(payload, length);
 	} else if (type == STDIN_END && length == 8) {
 		stdin_bytes = get64(payload);
@@ -272,6 +274,22 @@ static void read_control(void)
 	}
 }
 
+// The first frame of all. What it says: the layers are others now.
+static bool wait_for_mount(void)
+{
+	uint8_t frame[6];
+	for (size_t have = 0; have < sizeof frame;) {
+		struct pollfd wait = { .fd = control, .events = POLLIN };
+		if (poll(&wait, 1, -1) > 0 && wait.revents & POLLHUP)
+			power_off();
+		ssize_t n = read(control, frame + have, sizeof frame - have);
+		have += n > 0 ? n : 0;
+	}
+	if (frame[0] != MOUNT || get32(frame + 1) != 1)
+		fail("the host sent a damaged frame");
+	return frame[5];
+}
+
 static void serve(int signals)
 {
 	for (;;) {
@@ -312,13 +330,16 @@ int main(void)
 	sigprocmask(SIG_BLOCK, &child, NULL);
 	signal(SIGPIPE, SIG_IGN);
 
-	make_root();
+	mount_first();
 	keep_options();
-	name_and_loopback();
 	open_ports();
 	uint8_t version[4];
 	put(version, PROTOCOL, 4);
 	send_frame(HELLO, version, sizeof version);
+	if (wait_for_mount())
+		probe_layers();
+	make_root();
+	bring_up_loopback();
 	run_hooks();
 	serve_channels();
 
@@ -328,6 +349,6 @@ int main(void)
 	int signals = signalfd(-1, &child, SFD_NONBLOCK | SFD_CLOEXEC);
 	if (signals < 0)
 		fail("cannot watch for ended programs: %s (CONFIG_SIGNALFD)", strerror(errno));
-	send_frame(READY, "", 0);
+	send_ready();
 	serve(signals);
 }

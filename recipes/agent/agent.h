@@ -1,5 +1,6 @@
 // What the parts of the agent share: frames and ports (wire.c), the root (root.c), hooks
-// (hooks.c), bytes (relay.c), channels (serve.c), the program (agent.c).
+// (hooks.c), what a snapshot must not share (wake.c), bytes (relay.c), channels (serve.c), the
+// program (agent.c).
 
 #ifndef QUIZ_AGENT_H
 #define QUIZ_AGENT_H
@@ -8,15 +9,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PROTOCOL = 1, FRAME_LIMIT = 1 << 20 };
+enum { PROTOCOL = 2, FRAME_LIMIT = 1 << 20 };
 
 // Frames. Guest to host below 64, host to guest from 64 on.
 enum frame {
-	HELLO = 1,   // u32 protocol: the kernel and this process live; hooks run next
-	READY = 2,   // nothing: a request may come
+	HELLO = 1,   // u32 protocol: the kernel and this process live, and nothing is mounted. MOUNT may come
+	READY = 2,   // text: why this machine may not be saved; empty when it may. WAKE may come
 	ERROR = 3,   // text: the guest could not get as far as the program; it powers off
 	EXIT = 4,    // u8 status, u64 bytes of stdout, u64 bytes of stderr
 	PONG = 5,    // nothing
+	AWAKE = 6,   // nothing: a request may come
 	REQUEST = 64,     // see start_request
 	STDIN_END = 65,   // u64: bytes of stdin in all
 	RESIZE = 66,      // u16 rows, u16 columns
@@ -24,6 +26,8 @@ enum frame {
 	PING = 68,        // nothing
 	SYSRQ = 69,       // letters for /proc/sysrq-trigger
 	CLOSE = 70,       // u8 stream (1, 2): nobody reads it any more
+	WAKE = 71,        // see wake
+	MOUNT = 72,       // u8: 1 when the layers are others than those that the kernel found; 0
 };
 
 // The open ports; -1 before open_ports. ports[] are stdin, stdout and stderr.
@@ -46,6 +50,9 @@ void send_frame(enum frame type, const void *payload, uint32_t length);
 void power_off(void) __attribute__((noreturn));
 // The guest cannot go on: tells the host why, or the console while there is no host, and powers off.
 void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+// A small file of the kernel's; what it refuses ends the machine.
+void write_to(const char *path, const char *text);
 
 enum { CHUNK = 64 << 10 };
 
@@ -78,10 +85,19 @@ void run_hooks(void);
 // Starts a process for each channel that a profile has a program for.
 void serve_channels(void);
 
+// Tells the host that the guest is ready, and whether it may be saved.
+void send_ready(void);
+// Makes this machine one of its own, after READY or after a snapshot of that moment was restored.
+void wake(const uint8_t *payload, uint32_t length);
+
+// Mounts what this process needs itself.
+void mount_first(void);
+// Looks at the disks of the layers again: what was restored knows those of another image.
+void probe_layers(void);
 // Mounts: the layers, and what every root needs.
 void make_root(void);
 void mount_share(const char *tag);
 void leave_share(const char *tag);
-void name_and_loopback(void);
+void bring_up_loopback(void);
 
 #endif

@@ -64,18 +64,40 @@ static void mount_rest(void)
 	may_mount("cgroup2", "/sys/fs/cgroup", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 	may_mount("debugfs", "/sys/kernel/debug", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 	may_mount("tracefs", "/sys/kernel/tracing", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+	mkdir("/run/quiz", 0755);
 	symlink("/proc/self/fd", "/dev/fd");
 	symlink("/proc/self/fd/0", "/dev/stdin");
 	symlink("/proc/self/fd/1", "/dev/stdout");
 	symlink("/proc/self/fd/2", "/dev/stderr");
 }
 
-// Stacks vda (the kernel's root), vdb, ... under a tmpfs and makes that the root.
-void make_root(void)
+void mount_first(void)
 {
 	must_mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 	must_mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 	must_mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=0755");
+}
+
+// Without the driver the kernel forgets a disk, and with it finds it as it is now.
+void probe_layers(void)
+{
+	int count = layer_count();
+	for (int i = 1; i < count; i++) {
+		char path[64], device[256];
+		snprintf(path, sizeof path, "/sys/block/vd%c/device", 'a' + i);
+		ssize_t length = readlink(path, device, sizeof device - 1);
+		if (length < 0)
+			fail("cannot read %s: %s", path, strerror(errno));
+		device[length] = 0;
+		const char *name = strrchr(device, '/') + 1;
+		write_to("/sys/bus/virtio/drivers/virtio_blk/unbind", name);
+		write_to("/sys/bus/virtio/drivers/virtio_blk/bind", name);
+	}
+}
+
+// Stacks vda (the kernel's root), vdb, ... under a tmpfs and makes that the root.
+void make_root(void)
+{
 	must_mount("tmpfs", "/.quiz/rw", "tmpfs", 0, "mode=0755,size=80%");
 	mkdir("/.quiz/rw/upper", 0755);
 	mkdir("/.quiz/rw/work", 0755);
@@ -105,9 +127,8 @@ void make_root(void)
 	mount_rest();
 }
 
-void name_and_loopback(void)
+void bring_up_loopback(void)
 {
-	sethostname("quiz", 4);
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
 	if (fd >= 0) {

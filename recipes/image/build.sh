@@ -11,7 +11,7 @@ has() { grep -q "^CONFIG_$1=y" /quiz/in/config; }
     # there is any shadow memory to look at: the machine would reset without a word.
     { has PVH && ! has KASAN; } || echo 'start = "bzImage"'
     echo "layers = ["
-    for layer in $QUIZ_DIGEST_WORK ${QUIZ_DIGEST_LAYERS-} $QUIZ_DIGEST_ROOTFS; do
+    for layer in $QUIZ_DIGEST_AGENT $QUIZ_DIGEST_WORK ${QUIZ_DIGEST_LAYERS-} $QUIZ_DIGEST_ROOTFS; do
         echo "    \"$layer\","
     done
     echo "]"

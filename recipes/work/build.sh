@@ -1,12 +1,8 @@
-# Lays out the work directory, the topmost layer of the guest's root. The kernel mounts it first, so it holds the agent
-# and the mount points that the agent needs before the other layers are there.
+# Lays out the work directory: what lies over the root of the guest.
 set -eu
 
 tree=/quiz/out/tree
-mkdir -p "$tree/.quiz/rw" "$tree/.quiz/root" "$tree/.quiz/init.d"
-mkdir -p "$tree/dev" "$tree/proc" "$tree/sys" "$tree/usr"
-cp /quiz/in/agent "$tree/.quiz/agent"
-chmod 0755 "$tree/.quiz/agent"
+mkdir -p "$tree/.quiz/init.d" "$tree/usr"
 
 # Debian's root has /lib as a link to usr/lib; a real /lib here would hide it. depmod looks under lib/modules or
 # usr/lib/modules, as its distribution has it: the scratch folder offers both names for the one folder.

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 use super::folder::cannot;
@@ -91,9 +91,14 @@ pub(super) struct Console {
 }
 
 impl Console {
-    /// A console that writes to the file `path`, which it empties.
-    pub(super) fn create(path: &Path) -> Result<Self> {
-        let log = File::create(path).map_err(|e| cannot("write", path, e))?;
+    /// A console that writes to the file `path`, which it empties; what it said `before`, in a machine that is restored, is
+    /// copied there.
+    pub(super) fn create(path: &Path, before: Option<&Path>) -> Result<Self> {
+        let mut log = File::create(path).map_err(|e| cannot("write", path, e))?;
+        if let Some(before) = before {
+            let copied = File::open(before).and_then(|mut before| io::copy(&mut before, &mut log));
+            copied.map_err(|e| cannot("copy", before, e))?;
+        }
         let (partial, tail) = (Vec::new(), VecDeque::new());
         Ok(Self { log, partial, tail, excerpt: None, cause: None, complaint: None, panicked: false, bytes: 0 })
     }
@@ -185,7 +190,7 @@ mod tests {
 
     fn console() -> (tempfile::TempDir, Console) {
         let folder = tempfile::tempdir().unwrap();
-        let console = Console::create(&folder.path().join("console.log")).unwrap();
+        let console = Console::create(&folder.path().join("console.log"), None).unwrap();
         (folder, console)
     }
 

@@ -8,29 +8,52 @@ for word in "$@"; do
     case $word in
         socket,id=*) name=${word#socket,id=} && declare "${name%%,*}=${word##*fd=}" ;;
         kvm) accel=kvm ;;
+        memory-backend-file,*) memory=${word##*share=} ;;
         *fake=*) what=${word##*fake=} what=${what%% *} ;;
     esac
 done
 
 frame() { printf "$1" >&"$control"; }
-hello() { frame '\001\004\0\0\0\001\0\0\0'; }
-ready() { frame '\002\0\0\0\0'; }
+hello() { [ "${memory-}" = off ] || frame '\001\004\0\0\0\002\0\0\0'; }
+awake() { frame '\006\0\0\0\0'; }
+# Saved when its memory is a file that it writes to, restored when it only reads it.
+ready() {
+    case ${memory-} in
+        off)
+            wait_for migrate-incoming
+            event '{"event": "RESUME"}'
+            ;;
+        on)
+            frame '\002\0\0\0\0'
+            wait_for migrate
+            event '{"event": "MIGRATION", "data": {"status": "completed"}}'
+            wait_for cont
+            # Not yet: it is asked again.
+            event '{"id": "cont", "error": {"class": "GenericError", "desc": "Migration is not finalized yet"}}'
+            wait_for cont
+            ;;
+        *) frame '\002\0\0\0\0' ;;
+    esac
+    awake
+}
+event() { printf '%s\n' "$1" >&"$qmp"; }
 kernel() { printf '[ 1.0] %s\n' "$@" >&"$console"; }
 panic() {
     kernel "VERIFY3(a == b) failed" "Kernel panic - not syncing: x"
-    printf '{"event": "GUEST_PANICKED"}\n' >&"$qmp"
+    event '{"event": "GUEST_PANICKED"}'
 }
 # ended STATUS TEXT: the program wrote this and ended.
 ended() {
     printf '%s\n' "$2" >&"$stdout"
     printf -v numbers '\\%03o\\%03o\\%03o' "$1" $(((${#2} + 1) % 256)) $(((${#2} + 1) / 256))
     frame '\004\021\0\0\0'"$numbers"'\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
-    wait_for_quit
+    wait_for quit
 }
-wait_for_quit() {
+wait_for() {
     while read -r line <&"$qmp"; do
-        case $line in *'"quit"'*) exit 0 ;; esac
+        case $line in *"\"$1\""*) return ;; esac
     done
+    exit 0
 }
 
 # KVM that opens but does not work.
@@ -45,7 +68,7 @@ case $what in
         printf out >&"$stdout"
         printf error >&"$stderr"
         frame '\004\021\0\0\0\007\003\0\0\0\0\0\0\0\005\0\0\0\0\0\0\0'
-        wait_for_quit
+        wait_for quit
         ;;
     short) # says that there is one byte more than it sends, and goes away
         hello; ready
@@ -56,11 +79,11 @@ case $what in
         hello; ready
         printf '[ 1.0] WARNING: possible circular locking dependency detected\n' >&"$console"
         frame '\004\021\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
-        wait_for_quit
+        wait_for quit
         ;;
     poweroff)
         hello; ready
-        printf '{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}}\n' >&"$qmp"
+        event '{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}}'
         ;;
     each) # the shell's command is one word for what happens, and then a text
         hello; ready
@@ -71,7 +94,7 @@ case $what in
             fail*) ended 3 "$line" ;;
             panic*) panic ;;
             lost*) ;;
-            hang*) wait_for_quit ;;
+            hang*) wait_for quit ;;
         esac
         ;;
     suite) # the group that the runfile on stdin names says what happens
@@ -102,12 +125,34 @@ $report unexpected:
         hello; ready
         printf before >&"$stdout"
         printf '[ 1.0] BUG: unable to handle page fault\n[ 1.1] Kernel panic - not syncing: x\n' >&"$console"
-        printf '{"event": "GUEST_PANICKED"}\n' >&"$qmp"
+        event '{"event": "GUEST_PANICKED"}'
         ;;
     hook)
         hello
         frame '\003\004\0\0\0hook'
-        wait_for_quit
+        wait_for quit
+        ;;
+    snapshot) # says something while it boots
+        [ "${memory-}" = off ] || kernel booted
+        hello; ready
+        frame '\004\021\0\0\0\007\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+        wait_for quit
+        ;;
+    unsaved) # qemu cannot save it
+        hello
+        frame '\002\0\0\0\0'
+        wait_for migrate
+        event '{"id": "snapshot", "error": {"class": "GenericError", "desc": "a device"}}'
+        awake
+        frame '\004\021\0\0\0\007\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+        wait_for quit
+        ;;
+    vetoed) # a hook does not want it
+        hello
+        frame '\002\004\0\0\0hook'
+        awake
+        frame '\004\021\0\0\0\007\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+        wait_for quit
         ;;
     refuse)
         echo "qemu: bad option" >&2

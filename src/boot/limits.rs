@@ -31,7 +31,7 @@ pub(super) enum Action {
     Letter(u8),
     /// A non-maskable interrupt: stacks even of a kernel that takes no other.
     Nmi,
-    /// Give up on KVM.
+    /// Give up on KVM, or on the snapshot.
     NoLife,
     /// End the machine.
     Quit,
@@ -52,7 +52,7 @@ const FROM_OUTSIDE: &[(Action, Duration)] = &[
 /// The clock of one machine.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
-    /// KVM only, until the agent speaks.
+    /// Under KVM, and of a machine that is restored, until the agent speaks.
     life: Option<Instant>,
     /// Until the agent is ready.
     ready: Option<(Instant, Duration)>,
@@ -74,6 +74,11 @@ impl Limits {
     pub(super) fn start(now: Instant, ready: Duration, kvm: bool) -> Self {
         let life = kvm.then(|| now + KVM_LIFE);
         Self { life, ready: Some((now + ready, ready)), ..Self::default() }
+    }
+
+    /// The machine is restored now, and must show life within `life`.
+    pub(super) fn restore(now: Instant, life: Duration) -> Self {
+        Self { life: Some(now + life), ..Self::default() }
     }
 
     /// The agent spoke.

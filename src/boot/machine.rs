@@ -99,6 +99,69 @@ pub struct Net {
     pub forward: Vec<(u16, u16)>,
 }
 
+/// Where a machine's first state comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// Its kernel boots.
+    Cold,
+    /// Its kernel boots, and its state is saved on the way, in these folders; then it goes on.
+    Save {
+        /// When nothing but the agent's layer is mounted.
+        base: Option<PathBuf>,
+        /// When the guest is ready.
+        full: Option<PathBuf>,
+    },
+    /// It goes on from a base with other layers and the same devices, and may be saved when it is ready.
+    Grow {
+        /// The folder that the base was saved in.
+        base: PathBuf,
+        /// The folder to save it in.
+        full: Option<PathBuf>,
+    },
+    /// It goes on as it was saved in this folder when it was ready.
+    Restore(PathBuf),
+}
+
+/// When a machine is saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Kernel and agent live.
+    Base,
+    /// The root is laid out and the profiles' hooks have run.
+    Full,
+}
+
+/// What came of saving a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Saved {
+    /// It is saved.
+    Done,
+    /// The guest is in no state to be restored into another run, and why: so it is each time.
+    Never(String),
+    /// It did not work this time.
+    Failed(String),
+}
+
+impl Start {
+    /// The folder of the snapshot that the machine starts from.
+    pub fn from(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Cold | Self::Save { .. } => None,
+            Self::Grow { base, .. } => Some(base),
+            Self::Restore(full) => Some(full),
+        }
+    }
+
+    /// The folder in which it is saved at that level.
+    pub fn to(&self, level: Level) -> Option<&PathBuf> {
+        match (self, level) {
+            (Self::Save { base, .. }, Level::Base) => base.as_ref(),
+            (Self::Save { full, .. } | Self::Grow { full, .. }, Level::Full) => full.as_ref(),
+            _ => None,
+        }
+    }
+}
+
 /// The guest as data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
@@ -106,6 +169,8 @@ pub struct Machine {
     pub arch: Arch,
     /// How it runs.
     pub accel: Accel,
+    /// Where its first state comes from.
+    pub start: Start,
     /// The qemu program, as a path; see [`super::qemu::find`].
     pub qemu: PathBuf,
     /// Memory in MiB.

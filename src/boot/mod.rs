@@ -10,6 +10,7 @@
 //! | [`disk`] | the files of the guest's disks |
 //! | `net` | whether the ports that lead into the guest are free |
 //! | [`qemu`] | the command line, a pure function of a machine |
+//! | `sparse` | copies of files with holes |
 //! | `spawn` | sockets and the process |
 //! | [`wire`] | frames on the control port |
 //! | `console`, `qmp` | what the guest's kernel says, what qemu says |
@@ -37,6 +38,7 @@ mod qmp;
 mod run;
 mod session;
 mod signals;
+mod sparse;
 mod spawn;
 mod tty;
 pub mod wire;
@@ -46,9 +48,9 @@ pub const TOOLS: &[(&str, &str)] =
     &[("qemu-system-x86_64", "qemu-system-x86"), ("/usr/share/qemu/qboot.rom", "qemu-system-data")];
 
 pub use folder::RunFolder;
-pub use machine::{Accel, Arch, Bus, Disk, DiskFormat, Machine, Net, Share};
+pub use machine::{Accel, Arch, Bus, Disk, DiskFormat, Level, Machine, Net, Saved, Share, Start};
 pub use outcome::{Outcome, State};
-pub use run::{Options, Streams, run};
+pub use run::{Options, Restored, Streams, restore, run, save};
 pub use signals::Stop;
 pub use tty::terminal_size;
 pub use wire::{Request, Size};

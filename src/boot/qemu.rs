@@ -11,6 +11,7 @@
 //! - Disks are functions of PCI devices from slot 0x10 on, eight in each: a slot for each would leave room for a dozen.
 //! - The guest is told of ports in this order: an agent that has found its control port has heard of all channels.
 //! - A disk that is gone after the run need not reach the host's disk: `cache.no-flush`.
+//! - `-avx` under TCG: it has AVX, but one instruction at a time. Without it OpenZFS loads and programs start in half the time.
 //! - `no_timer_check`: on a busy host under TCG the kernel otherwise finds its timer broken and panics.
 
 use std::ffi::{OsStr, OsString};
@@ -18,7 +19,7 @@ use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use super::machine::{Accel, Arch, Bus, Disk, DiskFormat, Machine};
+use super::machine::{Accel, Arch, Bus, Disk, DiskFormat, Machine, Start};
 use crate::error::{Error, Result};
 
 /// Numbers of the sockets that qemu inherits.
@@ -38,13 +39,15 @@ pub struct Fds {
     pub stderr: RawFd,
     /// Listening ones, for [`Machine::channels`].
     pub channels: Vec<RawFd>,
+    /// The file that is the guest's memory, of a machine that is saved or restored.
+    pub memory: RawFd,
 }
 
 impl Fds {
     /// Numbers to show when nothing runs.
     pub fn shown(machine: &Machine) -> Self {
-        let channels = (9..).take(machine.channels.len()).collect();
-        Self { qmp: 3, console: 4, control: 5, stdin: 6, stdout: 7, stderr: 8, channels }
+        let channels = (10..).take(machine.channels.len()).collect();
+        Self { qmp: 3, console: 4, control: 5, stdin: 6, stdout: 7, stderr: 8, channels, memory: 9 }
     }
 }
 
@@ -66,12 +69,13 @@ pub fn command(machine: &Machine, fds: &Fds) -> Vec<OsString> {
     add(&["-nodefaults", "-no-user-config", "-display", "none"]);
     let (accel, cpu) = match machine.accel {
         Accel::Kvm => ("kvm", "host"),
-        Accel::Tcg => ("tcg", "max"),
+        Accel::Tcg => ("tcg", "max,-avx"),
     };
     match machine.arch {
         Arch::X86_64 => add(&["-machine", "q35", "-bios", "qboot.rom"]),
     }
     add(&["-accel", accel, "-cpu", cpu, "-smp", &machine.cpus.to_string(), "-m", &machine.memory.to_string()]);
+    memory(machine, fds, &mut add);
     add(&["-no-reboot", "-action", "panic=none"]);
     add(&["-chardev", &socket("qmp", fds.qmp), "-mon", "chardev=qmp,mode=control"]);
     add(&["-chardev", &socket("console", fds.console), "-serial", "chardev:console"]);
@@ -112,6 +116,22 @@ pub fn command(machine: &Machine, fds: &Fds) -> Vec<OsString> {
     command.extend(["-append".into(), kernel_words(machine).join(" ").into()]);
     command.extend(machine.extra.iter().cloned());
     command
+}
+
+/// A file as memory is not copied when a machine is saved, and any number of machines start from one, each with what it writes
+/// for itself. By its descriptor: what lies under the name may be another one by now.
+fn memory(machine: &Machine, fds: &Fds, add: &mut impl FnMut(&[&str])) {
+    let share = match machine.start {
+        Start::Cold => return,
+        Start::Save { .. } | Start::Grow { full: Some(_), .. } => "on",
+        Start::Grow { full: None, .. } | Start::Restore(_) => "off",
+    };
+    let (size, fd) = (machine.memory, fds.memory);
+    let file = format!("memory-backend-file,id=memory,size={size}M,mem-path=/proc/self/fd/{fd},share={share}");
+    add(&["-object", &file, "-machine", "memory-backend=memory"]);
+    if machine.start.from().is_some() {
+        add(&["-incoming", "defer"]);
+    }
 }
 
 fn disks(machine: &Machine, command: &mut Vec<OsString>) {
@@ -204,6 +224,7 @@ pub(super) mod tests {
         Machine {
             arch: Arch::X86_64,
             accel,
+            start: Start::Cold,
             qemu: "/usr/bin/qemu-system-x86_64".into(),
             memory: 2048,
             cpus: 2,
@@ -231,7 +252,7 @@ pub(super) mod tests {
   -machine q35 \\
   -bios qboot.rom \\
   -accel tcg \\
-  -cpu max \\
+  -cpu max,-avx \\
   -smp 2 \\
   -m 2048 \\
   -no-reboot \\
@@ -271,7 +292,7 @@ panic=-1 loglevel=8' \\
 
     #[test]
     fn kvm_changes_the_accelerator_and_the_processor_only() {
-        let wanted = TCG.replace("-accel tcg", "-accel kvm").replace("-cpu max", "-cpu host");
+        let wanted = TCG.replace("-accel tcg", "-accel kvm").replace("-cpu max,-avx", "-cpu host");
         assert_eq!(shell_line(&command(&machine(Accel::Kvm), &Fds::shown(&machine(Accel::Tcg)))), wanted);
     }
 
@@ -303,10 +324,25 @@ panic=-1 loglevel=8' \\
             "-device scsi-hd,bus=scsi.0,drive=disk2,serial=q2 \\",
             "-device virtio-blk-pci,drive=disk8,serial=q8,addr=0x11.0,multifunction=on \\",
             "-netdev user,id=net0,hostfwd=tcp:127.0.0.1:2222-:22 \\",
-            "-chardev socket,id=ssh.0,fd=9,server=on,wait=off \\\n  -device virtserialport,chardev=ssh.0,name=quiz.ssh.0 \\",
+            "-chardev socket,id=ssh.0,fd=10,server=on,wait=off \\\n  -device virtserialport,chardev=ssh.0,name=quiz.ssh.0 \\",
         ] {
             assert!(line.contains(part), "no `{part}` in {line}");
         }
+    }
+
+    #[test]
+    fn a_saved_machine_writes_to_its_file_and_a_restored_one_does_not() {
+        let line = |start| {
+            let machine = Machine { start, ..machine(Accel::Tcg) };
+            shell_line(&command(&machine, &Fds::shown(&machine)))
+        };
+        let file = "-object memory-backend-file,id=memory,size=2048M,mem-path=/proc/self/fd/9,share=";
+        let save = line(Start::Save { base: None, full: Some("/s".into()) });
+        assert!(save.contains(&format!("{file}on \\\n  -machine memory-backend=memory \\\n  -no-reboot")), "{save}");
+        let grow = line(Start::Grow { base: "/b".into(), full: Some("/s".into()) });
+        assert!(grow.contains(&format!("{file}on")) && grow.contains("-incoming defer"), "{grow}");
+        let restore = line(Start::Restore("/s".into()));
+        assert!(restore.contains(&format!("{file}off")) && restore.contains("-incoming defer"), "{restore}");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! Knows nothing of sockets. <https://qemu.readthedocs.io/en/v7.2.0/interop/qemu-qmp-ref.html>
 
+use std::os::fd::RawFd;
+
 use serde_json::Value;
 
 /// Must be sent first; before it qemu takes no command.
@@ -16,6 +18,31 @@ pub(super) const NMI: &[u8] = b"{\"execute\":\"inject-nmi\"}\n";
 /// A BREAK on the guest's ttyS0: the kernel takes the next byte as a sysrq command.
 pub(super) const BREAK: &[u8] = b"{\"execute\":\"chardev-send-break\",\"arguments\":{\"id\":\"console\"}}\n";
 
+/// What saves or restores: memory that is a file of the host stays where it is. With events, which say how it went.
+const CAPABILITIES: &str = concat!(
+    r#"{"execute":"migrate-set-capabilities","id":"snapshot","arguments":{"capabilities":["#,
+    r#"{"capability":"x-ignore-shared","state":true},{"capability":"events","state":true}]}}"#,
+    "\n"
+);
+
+/// Saves the machine's state to the file that comes along as a descriptor. The machine stops when it is saved.
+pub(super) fn save() -> String {
+    format!(
+        "{CAPABILITIES}{}\n{}\n",
+        r#"{"execute":"getfd","id":"snapshot","arguments":{"fdname":"state"}}"#,
+        r#"{"execute":"migrate","id":"snapshot","arguments":{"uri":"fd:state"}}"#
+    )
+}
+
+/// Takes the machine's state from this inherited descriptor. The machine runs then.
+pub(super) fn restore(state: RawFd) -> String {
+    let uri = format!(r#"{{"execute":"migrate-incoming","id":"snapshot","arguments":{{"uri":"fd:{state}"}}}}"#);
+    format!("{CAPABILITIES}{uri}\n")
+}
+
+/// Lets a saved machine go on. Refused while qemu still tidies up after the save.
+pub(super) const CONTINUE: &[u8] = b"{\"execute\":\"cont\",\"id\":\"cont\"}\n";
+
 /// What qemu said about the machine so far.
 #[derive(Debug, Default)]
 pub(super) struct Qmp {
@@ -24,6 +51,12 @@ pub(super) struct Qmp {
     pub(super) panicked: bool,
     /// Why the machine stopped, in qemu's words: `guest-shutdown`, `guest-reset`, `host-signal`, …
     pub(super) shutdown: Option<String>,
+    /// The state went where it was told to (`Ok`), or cannot, and why.
+    pub(super) moved: Option<Result<(), String>>,
+    /// The machine went on.
+    pub(super) resumed: bool,
+    /// [`CONTINUE`] has to be said again.
+    pub(super) stopped: bool,
 }
 
 impl Qmp {
@@ -46,7 +79,20 @@ impl Qmp {
                 let reason = message["data"]["reason"].as_str().unwrap_or("unknown");
                 self.shutdown.get_or_insert_with(|| reason.to_owned());
             }
+            Some("RESUME") => self.resumed = true,
+            Some("MIGRATION") => match message["data"]["status"].as_str() {
+                Some("completed") => self.moved = Some(Ok(())),
+                Some("failed") => self.moved = Some(Err("qemu failed to move the state".to_owned())),
+                _ => {}
+            },
             _ => {}
+        }
+        if let Some(why) = message["error"]["desc"].as_str() {
+            match message["id"].as_str() {
+                Some("snapshot") => self.moved = Some(Err(why.to_owned())),
+                Some("cont") => self.stopped = true,
+                _ => {}
+            }
         }
     }
 }
@@ -65,6 +111,22 @@ mod tests {
             assert!(qmp.panicked);
             assert_eq!(qmp.shutdown.as_deref(), Some("guest-reset"));
         }
+    }
+
+    #[test]
+    fn a_save_ends_well_or_with_qemus_words() {
+        let said = |line: &str| {
+            let mut qmp = Qmp::default();
+            qmp.feed(format!("{line}\n").as_bytes());
+            qmp
+        };
+        assert_eq!(said(r#"{"event": "MIGRATION", "data": {"status": "active"}}"#).moved, None);
+        assert_eq!(said(r#"{"event": "MIGRATION", "data": {"status": "completed"}}"#).moved, Some(Ok(())));
+        assert!(said(r#"{"event": "MIGRATION", "data": {"status": "failed"}}"#).moved.unwrap().is_err());
+        let refused = said(r#"{"id": "snapshot", "error": {"class": "GenericError", "desc": "a device"}}"#);
+        assert_eq!((refused.moved, refused.stopped), (Some(Err("a device".to_owned())), false));
+        assert!(said(r#"{"id": "cont", "error": {"class": "GenericError", "desc": "not yet"}}"#).stopped);
+        assert!(said(r#"{"event": "RESUME"}"#).resumed);
     }
 
     #[test]

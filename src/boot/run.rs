@@ -2,6 +2,7 @@
 //!
 //! Must be called on a thread that lives as long as the machine, best the main thread: the host's kernel ends qemu with it.
 
+use std::cell::Cell;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -10,12 +11,12 @@ use std::time::{Duration, Instant};
 use super::accel::remember;
 use super::console::Console;
 use super::folder::RunFolder;
-use super::machine::{Accel, Machine};
+use super::machine::{Accel, Level, Machine, Saved, Start};
 use super::net;
 use super::outcome::{Facts, Outcome, judge};
 use super::session::{Ended, Session};
 use super::signals::Stop;
-use super::spawn::spawn;
+use super::spawn::{CONSOLE, spawn};
 use super::wire::{Request, ToGuest};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
@@ -82,14 +83,19 @@ pub fn run(
     streams: &Streams,
     events: Events,
 ) -> Result<Outcome> {
+    let request = Asked::new(request)?;
+    run_job(&Job::new(&request, folder, options, streams, events), machine)
+}
+
+fn run_job(job: &Job<'_>, machine: &Machine) -> Result<Outcome> {
     net::check(machine.net.as_ref())?;
-    let request = ToGuest::Request(request.clone()).encode().map(|bytes| Asked { request, bytes })?;
-    let job = Job { request: &request, folder, options, streams, events };
+    let Job { options, events, .. } = job;
     let (mut ended, mut broken) = (job.once(machine, options.why_not_kvm.clone())?, None);
     if machine.accel == Accel::Kvm && ended.no_life() {
         let why = format!("KVM does not work: {}", why_no_life(&ended));
         events(Event::Warning { message: why.clone() });
-        let tcg = Machine { accel: Accel::Tcg, ..machine.clone() };
+        // The snapshot's place belongs to a machine under KVM.
+        let tcg = Machine { accel: Accel::Tcg, start: Start::Cold, ..machine.clone() };
         ended = job.once(&tcg, Some(why.clone()))?;
         broken = Some(why);
     }
@@ -102,10 +108,67 @@ pub fn run(
     job.close(ended)
 }
 
+/// Like [`run`], for a machine of [`Start::Save`]. Calls `saved` once for each level when it is saved, before the program runs, or
+/// with why it is not; not at all when the machine never came so far.
+///
+/// # Errors
+/// As [`run`].
+pub fn save(
+    machine: &Machine,
+    request: &Request,
+    folder: &RunFolder,
+    options: &Options,
+    streams: &Streams,
+    events: Events,
+    saved: &dyn Fn(Level, Saved),
+) -> Result<Outcome> {
+    let request = Asked::new(request)?;
+    run_job(&Job { saved: Some(saved), ..Job::new(&request, folder, options, streams, events) }, machine)
+}
+
+/// What came of a machine of [`Start::Restore`] or [`Start::Grow`].
+#[derive(Debug)]
+pub enum Restored {
+    /// The program ran.
+    Ran(Outcome),
+    /// The snapshot is of no use, and why. The program did not start.
+    Failed(String),
+}
+
+/// Like [`save`], for a machine that is restored.
+///
+/// # Errors
+/// As [`run`], once the restored guest has answered.
+pub fn restore(
+    machine: &Machine,
+    request: &Request,
+    folder: &RunFolder,
+    options: &Options,
+    streams: &Streams,
+    events: Events,
+    saved: &dyn Fn(Level, Saved),
+) -> Result<Restored> {
+    net::check(machine.net.as_ref())?;
+    let request = Asked::new(request)?;
+    let job = Job { saved: Some(saved), ..Job::new(&request, folder, options, streams, events) };
+    match job.once(machine, options.why_not_kvm.clone()) {
+        Ok(ended) if job.awake.get() || ended.facts.interrupted.is_some() => job.close(ended).map(Restored::Ran),
+        Ok(ended) => Ok(Restored::Failed(why_no_life(&ended))),
+        Err(error) if job.awake.get() => Err(error),
+        Err(error) => Ok(Restored::Failed(error.to_string())),
+    }
+}
+
 /// A request and its frame.
 pub(super) struct Asked<'a> {
     pub(super) request: &'a Request,
     pub(super) bytes: Vec<u8>,
+}
+
+impl<'a> Asked<'a> {
+    fn new(request: &'a Request) -> Result<Self> {
+        Ok(Self { request, bytes: ToGuest::Request(request.clone()).encode()? })
+    }
 }
 
 /// What stays the same when a machine is started again.
@@ -115,16 +178,32 @@ pub(super) struct Job<'a> {
     pub(super) options: &'a Options,
     pub(super) streams: &'a Streams,
     pub(super) events: Events<'a>,
+    /// The guest answered and is a machine of its own: from now on the program may have run.
+    pub(super) awake: Cell<bool>,
+    /// Is told what came of the snapshot.
+    pub(super) saved: Option<&'a dyn Fn(Level, Saved)>,
 }
 
-impl Job<'_> {
+impl<'a> Job<'a> {
+    fn new(
+        request: &'a Asked<'a>,
+        folder: &'a RunFolder,
+        options: &'a Options,
+        streams: &'a Streams,
+        events: Events<'a>,
+    ) -> Self {
+        Self { request, folder, options, streams, events, awake: Cell::new(false), saved: None }
+    }
+
     fn once(&self, machine: &Machine, why_not_kvm: Option<String>) -> Result<Ended> {
         let accelerator = machine.accel.name().to_owned();
-        (self.events)(Event::Booting { run: self.place(), accelerator, why_not_kvm });
-        let console = Console::create(&self.folder.console_log())?;
+        let snapshot = machine.start.from().map(|folder| folder.join(CONSOLE));
+        let restored = snapshot.is_some();
+        (self.events)(Event::Booting { run: self.place(), accelerator, why_not_kvm, restored });
+        let console = Console::create(&self.folder.console_log(), snapshot.as_deref())?;
         let started = Instant::now();
-        let (qemu, wires) = spawn(machine, self.folder)?;
-        let mut ended = Session::new(self, machine.accel, started, console, wires)?.play(qemu)?;
+        let (qemu, wires, snapshot) = spawn(machine, self.folder)?;
+        let mut ended = Session::new(self, machine, started, console, wires, snapshot)?.play(qemu)?;
         ended.facts.qemu_says = fs::read_to_string(self.folder.qemu_log()).unwrap_or_default();
         Ok(ended)
     }
@@ -148,6 +227,16 @@ impl Job<'_> {
             (self.events)(Event::Ended { how: outcome.to_string(), run: self.place() });
         }
         judged.map_err(|e| e.hint(format!("the run's files are in {}", self.place())))
+    }
+
+    /// Where the guest's kernel speaks.
+    pub(super) fn console_log(&self) -> PathBuf {
+        self.folder.console_log()
+    }
+
+    /// The guest's host name: another one for each run of a project.
+    pub(super) fn name(&self) -> String {
+        format!("quiz-{}", self.folder.id())
     }
 
     fn place(&self) -> String {

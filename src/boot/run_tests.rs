@@ -31,8 +31,12 @@ impl Played {
 }
 
 fn play(base: &Path, accel: Accel, what: &str) -> Played {
+    play_from(base, accel, what, Start::Cold, &|_, _| panic!("nothing is saved"))
+}
+
+fn play_from(base: &Path, accel: Accel, what: &str, start: Start, saved: &dyn Fn(Level, Saved)) -> Played {
     let fake = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/boot/fake-qemu.sh");
-    let machine = Machine { qemu: fake, extra: vec![format!("fake={what}").into()], ..machine(accel) };
+    let machine = Machine { qemu: fake, extra: vec![format!("fake={what}").into()], start, ..machine(accel) };
     let request = Request {
         program: vec!["true".into()],
         env: vec![],
@@ -50,7 +54,17 @@ fn play(base: &Path, accel: Accel, what: &str) -> Played {
         stderr: stderr.try_clone().unwrap().into(),
     };
     let events = Mutex::new(Vec::new());
-    let result = run(&machine, &request, &folder, &options, &streams, &|event| events.lock().unwrap().push(event));
+    let send = |event| events.lock().unwrap().push(event);
+    let result = if let Start::Restore(_) = machine.start {
+        restore(&machine, &request, &folder, &options, &streams, &send, saved).and_then(|restored| match restored {
+            Restored::Ran(outcome) => Ok(outcome),
+            Restored::Failed(why) => Err(Error::boot(format!("not restored: {why}"))),
+        })
+    } else if let Start::Save { .. } = machine.start {
+        save(&machine, &request, &folder, &options, &streams, &send, saved)
+    } else {
+        run(&machine, &request, &folder, &options, &streams, &send)
+    };
     let text = |file: &mut fs::File| {
         let mut text = String::new();
         file.rewind().unwrap();
@@ -131,4 +145,52 @@ fn a_machine_that_never_lived_does_not_prove_anything_about_kvm() {
     let played = play(base.path(), Accel::Kvm, "refuse");
     assert!(played.result.is_err());
     assert!(!base.path().join("kvm").exists());
+}
+
+#[test]
+fn a_machine_is_saved_on_its_way_and_restored_without_a_kernel() {
+    let (base, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let saved = Mutex::new(Vec::new());
+    let tell = |_, result| saved.lock().unwrap().push(result);
+    let first = play_from(
+        base.path(),
+        Accel::Tcg,
+        "snapshot",
+        Start::Save { base: None, full: Some(place.path().to_owned()) },
+        &tell,
+    );
+    assert_eq!(first.result.unwrap(), Outcome::Exited(7));
+    assert_eq!(*saved.lock().unwrap(), [Saved::Done]);
+    let size = |name: &str| fs::metadata(place.path().join(name)).unwrap().len();
+    assert_eq!((size("memory"), size("state")), (2048 << 20, 0));
+    let again = play_from(base.path(), Accel::Tcg, "snapshot", Start::Restore(place.path().to_owned()), &tell);
+    assert_eq!(again.result.unwrap(), Outcome::Exited(7));
+    let log = fs::read_to_string(again.folder.console_log()).unwrap();
+    assert_eq!(log, "[ 1.0] booted\n", "what the kernel said when it booted");
+    assert_eq!(saved.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn a_machine_that_cannot_be_saved_goes_on() {
+    for (what, wanted) in [("unsaved", Saved::Failed("a device".into())), ("vetoed", Saved::Never("hook".into()))] {
+        let (base, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let saved = Mutex::new(Vec::new());
+        let start = Start::Save { base: None, full: Some(place.path().to_owned()) };
+        let played = play_from(base.path(), Accel::Tcg, what, start, &|_, result| saved.lock().unwrap().push(result));
+        assert_eq!(played.result.unwrap(), Outcome::Exited(7), "{what}");
+        assert_eq!(*saved.lock().unwrap(), [wanted], "{what}");
+    }
+}
+
+#[test]
+fn a_snapshot_that_qemu_refuses_is_no_error_of_the_run() {
+    let (base, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let start = || Start::Restore(place.path().to_owned());
+    let missing = play_from(base.path(), Accel::Tcg, "refuse", start(), &|_, _| {}).result.unwrap_err();
+    assert!(missing.to_string().starts_with("not restored: cannot copy"), "{missing}");
+    for name in ["memory", "state", "console.log"] {
+        fs::write(place.path().join(name), "").unwrap();
+    }
+    let refused = play_from(base.path(), Accel::Tcg, "refuse", start(), &|_, _| {}).result.unwrap_err();
+    assert_eq!(refused.to_string(), "not restored: qemu: bad option");
 }

@@ -2,29 +2,35 @@
 //!
 //! Judges nothing (`outcome`) and decides no times (`limits`). One thread, nothing blocks but the wait itself.
 
+mod ends;
+mod snapshot;
 mod wait;
 
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::PollFlags;
-use signal_hook::consts::{SIGHUP, SIGTERM, SIGWINCH};
+use signal_hook::consts::{SIGHUP, SIGTERM};
 
 use super::console::Console;
 use super::flow::{Inflow, Outflow, is_wait};
-use super::limits::{Action, Limits};
-use super::machine::Accel;
+use super::limits::Limits;
+use super::machine::{Accel, Level, Machine, Start};
 use super::outcome::Facts;
 use super::qmp::{self, Qmp};
 use super::run::Job;
 use super::signals::{Signals, Stop};
-use super::spawn::{Port, Qemu, Wires};
-use super::tty::{self, Escape, Raw};
+use super::spawn::{Port, Qemu, Snapshot, Wires};
+use super::tty::{Escape, Raw};
 use super::wire::{Decoder, FromGuest, PROTOCOL, ToGuest};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use wait::Source;
+
+/// A machine that is restored answers within this time.
+const RESTORED: Duration = Duration::from_secs(3);
 
 /// TCG is so much slower than KVM, on a busy host.
 const TCG_PATIENCE: u32 = 5;
@@ -61,7 +67,13 @@ const STREAMS: [Port; 2] = [Port::Stdout, Port::Stderr];
 pub(super) struct Session<'a> {
     job: &'a Job<'a>,
     started: Instant,
+    step: Instant,
     wires: Wires,
+    start: Start,
+    snapshot: Option<Snapshot>,
+    disks: Vec<(PathBuf, Option<SystemTime>)>,
+    restoring: bool,
+    saving: Option<Level>,
     signals: Signals,
     limits: Limits,
     console: Console,
@@ -85,19 +97,32 @@ pub(super) struct Session<'a> {
 impl<'a> Session<'a> {
     pub(super) fn new(
         job: &'a Job<'a>,
-        accel: Accel,
+        machine: &Machine,
         started: Instant,
         console: Console,
         wires: Wires,
+        snapshot: Option<Snapshot>,
     ) -> Result<Self> {
-        let kvm = accel == Accel::Kvm;
-        let ready = job.options.ready_within * if kvm { 1 } else { TCG_PATIENCE };
+        let kvm = machine.accel == Accel::Kvm;
+        let patience = if kvm { 1 } else { TCG_PATIENCE };
+        let limits = match machine.start {
+            Start::Restore(_) => Limits::restore(started, RESTORED * patience),
+            // It still has to mount and to run hooks.
+            Start::Grow { .. } => Limits::restore(started, job.options.ready_within * patience),
+            _ => Limits::start(started, job.options.ready_within * patience, kvm),
+        };
         let mut session = Self {
             job,
             started,
+            step: started,
             wires,
+            start: machine.start.clone(),
+            snapshot,
+            disks: machine.disks.iter().map(|disk| (disk.path.clone(), snapshot::written(&disk.path))).collect(),
+            restoring: false,
+            saving: None,
             signals: Signals::catch()?,
-            limits: Limits::start(started, ready, kvm),
+            limits,
             console,
             qmp: Qmp::default(),
             decoder: Decoder::default(),
@@ -116,6 +141,7 @@ impl<'a> Session<'a> {
             kernel_shown: false,
         };
         session.tell_qemu(qmp::HELLO);
+        session.restore();
         // One that came before signals were caught here.
         if let Some(signal) = job.options.stop.as_ref().and_then(Stop::signal) {
             session.interrupt(signal);
@@ -138,6 +164,7 @@ impl<'a> Session<'a> {
             }
         }
         self.raw = None;
+        self.step("end");
         self.console.finish();
         let facts = Facts {
             hello: self.hello,
@@ -155,6 +182,13 @@ impl<'a> Session<'a> {
         let (gave_up, console_bytes) = (self.gave_up, self.console.bytes());
         let complaint = self.console.complaint().map(str::to_owned);
         Ok(Ended { facts, kernel_shown: self.kernel_shown, complaint, gave_up, console_bytes })
+    }
+
+    /// A step is done.
+    fn step(&mut self, name: &'static str) {
+        let now = Instant::now();
+        (self.job.events)(Event::Step { name, took: now - self.step });
+        self.step = now;
     }
 
     /// The program ended and every byte that it wrote has come.
@@ -216,6 +250,7 @@ impl<'a> Session<'a> {
                 if self.qmp.panicked {
                     self.limits.panicked(Instant::now());
                 }
+                self.follow_snapshot()?;
             }
             _ => {
                 self.decoder.push(bytes);
@@ -228,6 +263,9 @@ impl<'a> Session<'a> {
     }
 
     fn take_console(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.console.bytes() == 0 && !self.is_restored() {
+            self.step("firmware");
+        }
         let before = self.console.panic().is_some();
         let lines = self.console.feed(bytes);
         if self.job.options.kmsg && self.running {
@@ -248,11 +286,21 @@ impl<'a> Session<'a> {
                 return Err(Error::boot(format!("the guest's agent speaks version {version}, quiz {PROTOCOL}")));
             }
             FromGuest::Hello(_) => {
+                self.step("kernel");
                 self.hello = true;
                 self.console.forget_tail();
                 self.limits.lives();
+                self.reached(Level::Base, None)?;
             }
-            FromGuest::Ready => {
+            FromGuest::Ready(reason) => {
+                self.step("hooks");
+                self.reached(Level::Full, reason)?;
+            }
+            FromGuest::Awake => {
+                self.step("wake");
+                self.job.awake.set(true);
+                self.hello = true;
+                self.limits.lives();
                 let milliseconds = u64::try_from((now - self.started).as_millis()).unwrap_or(u64::MAX);
                 (self.job.events)(Event::Ready { milliseconds });
                 self.limits.program_starts(now, self.job.options.timeout);
@@ -269,6 +317,7 @@ impl<'a> Session<'a> {
                 self.quit();
             }
             FromGuest::Exit { status, stdout, stderr } => {
+                self.step("program");
                 self.exit = Some(Exit { status, bytes: [stdout, stderr] });
                 self.limits.program_ended();
             }
@@ -294,58 +343,6 @@ impl<'a> Session<'a> {
             self.send(&ToGuest::Close(if number == 0 { 1 } else { 2 }))?;
         }
         Ok(())
-    }
-
-    /// The first SIGINT, SIGTERM or SIGQUIT is the program's; the next one, or SIGHUP, ends the machine. One of several ends at
-    /// once.
-    fn take_signals(&mut self) -> Result<()> {
-        for signal in self.signals.take() {
-            if signal == SIGWINCH {
-                if let Some(size) = self.raw.as_ref().and_then(|_| tty::size(self.job.streams.stdout.as_fd())) {
-                    self.send(&ToGuest::Resize(size))?;
-                }
-            } else if self.is_the_programs(signal) {
-                self.signalled = true;
-                self.send(&ToGuest::Signal(u32::try_from(signal).unwrap_or_default()))?;
-            } else {
-                self.interrupt(signal);
-            }
-        }
-        Ok(())
-    }
-
-    fn is_the_programs(&self, signal: i32) -> bool {
-        let alone = self.job.options.stop.is_none();
-        alone && self.running && self.exit.is_none() && !self.signalled && signal != SIGHUP
-    }
-
-    fn interrupt(&mut self, signal: i32) {
-        self.interrupted.get_or_insert(signal);
-        self.quit();
-    }
-
-    fn act(&mut self, action: Action, qemu: &mut Qemu) -> Result<()> {
-        match action {
-            Action::Ping => self.send(&ToGuest::Ping)?,
-            Action::AgentSysRq(letters) => self.send(&ToGuest::SysRq(letters.to_owned()))?,
-            Action::Break => self.tell_qemu(qmp::BREAK),
-            Action::Letter(letter) => self.write_now(Port::Console, &[letter]),
-            Action::Nmi => self.tell_qemu(qmp::NMI),
-            Action::NoLife => {
-                self.gave_up = true;
-                self.quit();
-            }
-            Action::Quit => self.quit(),
-            Action::Kill => qemu.kill(),
-        }
-        Ok(())
-    }
-
-    fn quit(&mut self) {
-        if !self.limits.is_quitting() {
-            self.tell_qemu(qmp::QUIT);
-            self.limits.quits(Instant::now());
-        }
     }
 
     fn tell_qemu(&mut self, command: &[u8]) {

@@ -6,14 +6,17 @@ use std::fs::{self, File};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 
 use super::folder::{RunFolder, cannot};
-use super::machine::Machine;
+use super::machine::{Machine, Start};
 use super::qemu::{Fds, command, shell_line};
+use super::sparse::copy_sparse;
 use crate::error::{Error, Result};
 
 /// What the sockets between quiz and qemu are for.
@@ -49,6 +52,50 @@ impl Wires {
     }
 }
 
+/// The open files of a machine that is saved or restored.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    /// What it has as memory.
+    pub(super) memory: File,
+    /// Everything else that it consists of, when it is restored.
+    pub(super) state: Option<File>,
+}
+
+/// The names of the files in a snapshot's folder.
+pub(super) const MEMORY: &str = "memory";
+pub(super) const STATE: &str = "state";
+pub(super) const CONSOLE: &str = "console.log";
+
+/// Opens what the machine starts from, and makes the memory of one that is saved.
+fn open(machine: &Machine) -> Result<Option<Snapshot>> {
+    let read = |path: &Path| File::open(path).map_err(|e| cannot("open", path, e));
+    let state = machine.start.from().map(|folder| read(&folder.join(STATE))).transpose()?;
+    let memory = match &machine.start {
+        Start::Cold => return Ok(None),
+        Start::Save { .. } => new_memory(machine)?,
+        Start::Grow { base, full: Some(_) } => {
+            let memory = new_memory(machine)?;
+            let path = base.join(MEMORY);
+            copy_sparse(&read(&path)?, &memory).map_err(|e| cannot("copy", &path, e))?;
+            memory
+        }
+        Start::Grow { base: from, full: None } | Start::Restore(from) => {
+            let path = from.join(MEMORY);
+            // qemu opens it for writing although it writes nothing there.
+            File::options().read(true).write(true).open(&path).map_err(|e| cannot("open", &path, e))?
+        }
+    };
+    Ok(Some(Snapshot { memory, state }))
+}
+
+/// Not a file of the snapshot's folder: the guest would write to it, page by page, at a disk's price.
+fn new_memory(machine: &Machine) -> Result<File> {
+    let failed = |e: std::io::Error| Error::boot("cannot make the guest's memory").because(e);
+    let memory = File::from(memfd_create("memory", MemfdFlags::CLOEXEC).map_err(|e| failed(e.into()))?);
+    memory.set_len(u64::from(machine.memory) << 20).map_err(failed)?;
+    Ok(memory)
+}
+
 /// A running qemu. It is killed when this is dropped, and by the host's kernel when the thread that called [`spawn`] ends.
 #[derive(Debug)]
 pub(super) struct Qemu(Child);
@@ -74,7 +121,8 @@ impl Drop for Qemu {
 }
 
 /// Starts `machine`. Its command and what it says go to the run folder.
-pub(super) fn spawn(machine: &Machine, folder: &RunFolder) -> Result<(Qemu, Wires)> {
+pub(super) fn spawn(machine: &Machine, folder: &RunFolder) -> Result<(Qemu, Wires, Option<Snapshot>)> {
+    let snapshot = open(machine)?;
     let failed = |e: std::io::Error| Error::boot("cannot make sockets for qemu").because(e);
     let pairs = (0..6).map(|_| UnixStream::pair()).collect::<std::io::Result<Vec<_>>>().map_err(failed)?;
     let (ours, theirs): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
@@ -89,6 +137,7 @@ pub(super) fn spawn(machine: &Machine, folder: &RunFolder) -> Result<(Qemu, Wire
         stdout: number(Port::Stdout),
         stderr: number(Port::Stderr),
         channels: channels.iter().map(AsRawFd::as_raw_fd).collect(),
+        memory: snapshot.as_ref().map_or(-1, |snapshot| snapshot.memory.as_raw_fd()),
     };
     let words = command(machine, &fds);
     fs::write(folder.command(), shell_line(&words) + "\n").map_err(|e| cannot("write", &folder.command(), e))?;
@@ -98,10 +147,12 @@ pub(super) fn spawn(machine: &Machine, folder: &RunFolder) -> Result<(Qemu, Wire
     let mut process = Command::new(&words[0]);
     // A group of its own: Ctrl-C on the terminal is for quiz to decide about.
     process.args(&words[1..]).stdin(Stdio::null()).stdout(log).stderr(again).process_group(0);
-    inherit(&mut process, theirs.iter().map(AsRawFd::as_raw_fd).chain(fds.channels).collect());
+    let files = snapshot.iter().flat_map(|snapshot| snapshot.state.iter().chain([&snapshot.memory]));
+    let files = files.map(AsRawFd::as_raw_fd);
+    inherit(&mut process, theirs.iter().map(AsRawFd::as_raw_fd).chain(fds.channels).chain(files).collect());
     let child = process.spawn().map_err(|e| cannot("start", &machine.qemu, e))?;
     let mut ours = ours.into_iter();
-    Ok((Qemu(child), Wires(std::array::from_fn(|_| ours.next()))))
+    Ok((Qemu(child), Wires(std::array::from_fn(|_| ours.next())), snapshot))
 }
 
 /// Lets the child keep `fds`, and die with the thread that starts it.

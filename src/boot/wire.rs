@@ -9,7 +9,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use crate::error::{Error, Result};
 
 /// The version of this protocol. The agent says its own in `Hello`.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The longest payload, in bytes. A longer one is refused on both sides.
 pub const LIMIT: usize = 1 << 20;
@@ -45,10 +45,10 @@ pub struct Request {
 /// A message of the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FromGuest {
-    /// The kernel and the agent live; the profiles' hooks run next.
+    /// The kernel and the agent live. Nothing is mounted but the agent's own layer.
     Hello(u32),
-    /// A request may come.
-    Ready,
+    /// The hooks are done, and nothing of this run is in the guest yet. Why it may not be saved now, if so.
+    Ready(Option<String>),
     /// The guest could not get as far as the program, and powers off.
     Failed(String),
     /// The program ended. All its bytes are on their way: so many there are.
@@ -62,6 +62,19 @@ pub enum FromGuest {
     },
     /// The answer to `Ping`.
     Pong,
+    /// The answer to `Wake`: a request may come.
+    Awake,
+}
+
+/// What tells a machine from all others that start from the same snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wake {
+    /// The host's clock, in nanoseconds since 1970.
+    pub now: u64,
+    /// Random bytes.
+    pub seed: [u8; 32],
+    /// The host name, of 1 to 64 bytes.
+    pub name: String,
 }
 
 /// A message to the guest.
@@ -81,6 +94,11 @@ pub enum ToGuest {
     SysRq(String),
     /// Nobody reads stdout (1) or stderr (2) any more: the program gets SIGPIPE when it writes there.
     Close(u8),
+    /// Be a machine of your own. Once per machine, after `Ready` or the restore.
+    Wake(Wake),
+    /// Mount the layers and run the profiles' hooks; look at the disks again first, if they are others than the kernel found. Once
+    /// per machine, before all else.
+    Mount(bool),
 }
 
 impl ToGuest {
@@ -97,6 +115,8 @@ impl ToGuest {
             Self::Ping => (68, Vec::new()),
             Self::SysRq(letters) => (69, letters.as_bytes().to_vec()),
             Self::Close(stream) => (70, vec![*stream]),
+            Self::Mount(others) => (72, vec![u8::from(*others)]),
+            Self::Wake(Wake { now, seed, name }) => (71, [&now.to_le_bytes(), &seed[..], name.as_bytes()].concat()),
         };
         frame(kind, &payload)
     }
@@ -172,7 +192,7 @@ impl Decoder {
 fn decode(kind: u8, payload: &[u8]) -> Option<FromGuest> {
     Some(match kind {
         1 => FromGuest::Hello(u32::from_le_bytes(payload.try_into().ok()?)),
-        2 if payload.is_empty() => FromGuest::Ready,
+        2 => FromGuest::Ready((!payload.is_empty()).then(|| String::from_utf8_lossy(payload).trim().to_owned())),
         3 => FromGuest::Failed(String::from_utf8_lossy(payload).into_owned()),
         4 if payload.len() == 17 => FromGuest::Exit {
             status: payload[0],
@@ -180,6 +200,7 @@ fn decode(kind: u8, payload: &[u8]) -> Option<FromGuest> {
             stderr: u64::from_le_bytes(payload[9..17].try_into().ok()?),
         },
         5 if payload.is_empty() => FromGuest::Pong,
+        6 if payload.is_empty() => FromGuest::Awake,
         _ => return None,
     })
 }
@@ -222,6 +243,9 @@ mod tests {
         assert_eq!(bytes(ToGuest::Ping), [68, 0, 0, 0, 0]);
         assert_eq!(bytes(ToGuest::SysRq("l".into())), [69, 1, 0, 0, 0, b'l']);
         assert_eq!(bytes(ToGuest::Close(1)), [70, 1, 0, 0, 0, 1]);
+        assert_eq!(bytes(ToGuest::Mount(true)), [72, 1, 0, 0, 0, 1]);
+        let wake = bytes(ToGuest::Wake(Wake { now: 258, seed: [7; 32], name: "q".into() }));
+        assert_eq!(wake, [&[71, 41, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0][..], &[7; 32], b"q"].concat());
     }
 
     #[test]
@@ -239,13 +263,15 @@ mod tests {
         let mut bytes = vec![1, 4, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 3, 2, 0, 0, 0, b'h', b'i', 4, 17, 0, 0, 0, 7];
         bytes.extend(5_u64.to_le_bytes());
         bytes.extend(6_u64.to_le_bytes());
-        bytes.extend([5, 0, 0, 0, 0]);
+        bytes.extend([5, 0, 0, 0, 0, 6, 0, 0, 0, 0, 2, 2, 0, 0, 0, b'n', b'o']);
         let wanted = [
             FromGuest::Hello(1),
-            FromGuest::Ready,
+            FromGuest::Ready(None),
             FromGuest::Failed("hi".into()),
             FromGuest::Exit { status: 7, stdout: 5, stderr: 6 },
             FromGuest::Pong,
+            FromGuest::Awake,
+            FromGuest::Ready(Some("no".into())),
         ];
         for cut in 1..=bytes.len() {
             let (mut decoder, mut got) = (Decoder::default(), Vec::new());
@@ -261,7 +287,7 @@ mod tests {
 
     #[test]
     fn what_is_no_message_is_refused() {
-        for bytes in [&[9, 0, 0, 0, 0][..], &[2, 1, 0, 0, 0, 0], &[4, 1, 0, 0, 0, 0], &[1, 255, 255, 255, 255]] {
+        for bytes in [&[9, 0, 0, 0, 0][..], &[5, 1, 0, 0, 0, 0], &[4, 1, 0, 0, 0, 0], &[1, 255, 255, 255, 255]] {
             let mut decoder = Decoder::default();
             decoder.push(bytes);
             assert!(decoder.take().is_err(), "{bytes:?}");

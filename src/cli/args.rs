@@ -139,6 +139,12 @@ pub(super) struct Up {
     /// Show kernel messages among the program's output even when it does not go to a terminal
     #[arg(long)]
     pub kmsg: bool,
+    /// Show how long each step takes
+    #[arg(long)]
+    pub timings: bool,
+    /// Boot, and save nothing for the next run, instead of starting from a snapshot of an equal machine
+    #[arg(long)]
+    pub no_snapshot: bool,
     /// Build as usual, then print the qemu command instead of running it
     #[arg(long)]
     pub dry_run: bool,

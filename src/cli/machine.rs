@@ -9,7 +9,7 @@ use crate::build::{self, Known};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::load::{Bus, Device, DiskFormat, Origin, PROJECT_FOLDER, Profile, Project};
-use quiz_cache::{Cache, Digest};
+use quiz_cache::{Cache, Digest, Record};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -45,6 +45,15 @@ pub(super) fn build(session: &Session<'_>, install: bool, terminal: bool) -> Res
         doctor::install(&needed()?, session.events)?;
     }
     build::require(&needed()?)?;
+    size(session)?;
+    let id = graph.find(IMAGE)?;
+    // qemu opens what the image is made of, so that has to lie there, too.
+    let known = session.build(&graph, &[id], true)?;
+    of(session, &known, &known[&id], terminal)
+}
+
+/// Memory in MiB and processors, as they were asked for.
+fn size(session: &Session<'_>) -> Result<(u32, u32)> {
     let settings = &session.project.settings;
     let profiles = &session.project.profiles;
     let memory = memory(settings.text("machine.memory"))?;
@@ -57,17 +66,23 @@ pub(super) fn build(session: &Session<'_>, install: bool, terminal: bool) -> Res
         return Err(Error::input(format!("machine.memory = {memory}M: the profile {name} needs {least}M"))
             .hint(format!("-m {least}M, or machine.memory = \"{least}M\" in quiz.toml")));
     }
-    let cpus = count("machine.cpus", settings.number("machine.cpus"))?;
-    let id = graph.find(IMAGE)?;
-    // qemu opens what the image is made of, so that has to lie there, too.
-    let known = session.build(&graph, &[id], true)?;
-    let [manifest] = &known[&id].outputs.values().collect::<Vec<_>>()[..] else {
+    Ok((memory, count("machine.cpus", settings.number("machine.cpus"))?))
+}
+
+/// The machine of an image that is built.
+///
+/// # Errors
+/// What was asked for is wrong, or the image is none.
+pub(super) fn of(session: &Session<'_>, known: &Known, image: &Record, terminal: bool) -> Result<Built> {
+    let (settings, profiles) = (&session.project.settings, &session.project.profiles);
+    let (memory, cpus) = size(session)?;
+    let [manifest] = &image.outputs.values().collect::<Vec<_>>()[..] else {
         return Err(Error::input(format!("the recipe {IMAGE} must have one output, the manifest")));
     };
     let image = boot::image::read(&session.cache.path(manifest))?;
     let qemu = boot::qemu::find(image.arch)?;
     let choice = boot::accel::choose(&qemu, Some(&session.kvm_verdicts()));
-    let object = |digest: &Digest| object(&session.cache, &known, digest);
+    let object = |digest: &Digest| object(&session.cache, known, digest);
     // One `--append` may hold several words, as people paste them. The user's come last, and win.
     let words = settings.list("machine.append").iter().flat_map(|words| words.split_whitespace().map(str::to_owned));
     let batch = |profile: &Profile| if terminal { Vec::new() } else { profile.append_batch.clone() };
@@ -75,6 +90,7 @@ pub(super) fn build(session: &Session<'_>, install: bool, terminal: bool) -> Res
     let machine = Machine {
         arch: image.arch,
         accel: choice.accel,
+        start: boot::Start::Cold,
         qemu,
         memory,
         cpus,

@@ -5,6 +5,7 @@ mod doctor;
 mod machine;
 mod profiles;
 mod session;
+mod snapshot;
 mod ssh;
 mod test;
 mod up;
@@ -49,7 +50,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         _ => Verbosity::Normal,
     };
     let reporter = Reporter::new(cli.global.color, verbosity, cli.global.json);
-    let events = |event: Event| reporter.event(&event);
+    let timings = matches!(&cli.command, Command::Up(up) if up.timings);
+    let events = |event: Event| {
+        if timings || !matches!(event, Event::Step { .. }) {
+            reporter.event(&event);
+        }
+    };
     // A bug of quiz must not look like a bad commit to `git bisect run`, as a panic's status 101 would.
     let result = catch_unwind(AssertUnwindSafe(|| dispatch(&cli, &reporter, &events)))
         .unwrap_or_else(|_| Err(Error::build("quiz itself failed; what it said is above")));
@@ -85,10 +91,11 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: &(dyn Fn(Event) + Sync)) -> 
         Command::Graph => {
             let graph = if cli.global.verbose { session.whole_graph()? } else { session.project_graph()? };
             let states = session.plan(&graph)?;
+            let snapshot = snapshot::state(&session, &graph, &states)?;
             if cli.global.json {
-                report::result(&format!("{}\n", report::graph_json(&graph, &states)))?;
+                report::result(&format!("{}\n", report::graph_json(&graph, &states, snapshot.as_ref())))?;
             } else {
-                report::result(&report::graph(&graph, &states, &style))?;
+                report::result(&report::graph(&graph, &states, snapshot.as_ref(), &style))?;
             }
         }
         Command::Why { stage } => {

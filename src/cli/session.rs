@@ -10,6 +10,7 @@ use crate::source::{self, Pin, Spec, Wish};
 use quiz_cache::{Cache, Fingerprint};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::time::Instant;
 
 /// The architectures that quiz has recipes and a qemu for.
 const ARCHES: &[&str] = &["x86_64"];
@@ -26,6 +27,8 @@ pub(super) struct Session<'a> {
     pub cache: Cache,
     pub source: source::Context,
     pub events: Events<'a>,
+    /// When this command was begun.
+    pub begun: Instant,
 }
 
 /// A source stage's wish, its recipe's `[source]`, and the lock file it is pinned in.
@@ -38,6 +41,7 @@ pub(super) struct SourceWish<'g> {
 
 impl<'a> Session<'a> {
     pub fn open(cli: &Cli, events: Events<'a>) -> Result<Self> {
+        let begun = Instant::now();
         let start = match &cli.global.directory {
             Some(dir) => std::fs::canonicalize(dir)
                 .map_err(|e| Error::input(format!("-C {}: no such folder", dir.display())).because(e))?,
@@ -61,7 +65,7 @@ impl<'a> Session<'a> {
             base: project.dir.clone(),
             start,
         };
-        Ok(Self { project, cache, source, events })
+        Ok(Self { project, cache, source, events, begun })
     }
 
     /// Every stage there is: of each recipe without parameter, and what they read.

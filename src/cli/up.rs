@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::load::PROJECT_FOLDER;
 use crate::report;
+use crate::snapshot::{self, Run};
 use std::ffi::OsString;
 
 pub(super) fn run(session: &Session<'_>, up: &Up) -> Result<u8> {
@@ -65,7 +66,14 @@ fn boot(session: &Session<'_>, up: &Up, built: Built) -> Result<Option<Outcome>>
         kmsg: up.kmsg || (request.tty.is_some() && wraps(session).next().is_none()),
         ..machine::options(session, up.guest.timeout, why_not_kvm)
     };
-    let outcome = boot::run(&machine, &request, &folder, &options, &Streams::inherit()?, session.events)?;
+    (session.events)(Event::Step { name: "quiz", took: session.begun.elapsed() });
+    let (streams, events) = (Streams::inherit()?, session.events);
+    let outcome = if up.no_snapshot {
+        boot::run(&machine, &request, &folder, &options, &streams, events)?
+    } else {
+        let run = Run { request: &request, folder: &folder, options: &options, streams: &streams, events };
+        snapshot::run(&session.cache, &machine, &run)?
+    };
     if let Outcome::TimeLimit { excerpt, .. } = &outcome {
         excerpt.iter().for_each(|line| (session.events)(Event::Kernel { line: line.clone() }));
     }

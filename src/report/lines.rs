@@ -27,11 +27,14 @@ pub(super) fn line(event: &Event, verbosity: Verbosity, style: &Style) -> Option
         }
         Event::Turn { kernel } => (Normal, verb("Running", &format!("on kernel {kernel}"))),
         Event::Compared { rows } => (Normal, Some(compared(rows, style))),
-        Event::Booting { run, accelerator, why_not_kvm } => {
+        Event::Booting { run, accelerator, why_not_kvm, restored } => {
             let why = why_not_kvm.as_ref().map_or(String::new(), |why| format!("; no KVM: {why}"));
-            (Normal, verb("Booting", &format!("{run} ({accelerator}{why})")))
+            (Normal, verb(if *restored { "Restoring" } else { "Booting" }, &format!("{run} ({accelerator}{why})")))
         }
         Event::Ready { milliseconds } => (Verbose, verb("Ready", &format!("after {milliseconds} ms"))),
+        Event::Step { name, took } => {
+            (Quiet, verb("Timing", &format!("{name:<8} {:>8.1} ms", took.as_secs_f64() * 1000.0)))
+        }
         Event::Kernel { line } => (Quiet, Some(style.dim(line))),
         Event::GroupStarted { group, tests } => (Normal, verb("Testing", &format!("{group} ({})", count(*tests)))),
         Event::TestEnded { group, test, verdict } => (Verbose, verb(verdict, &format!("{group} {test}"))),

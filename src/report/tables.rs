@@ -20,13 +20,43 @@ struct Row {
     why: String,
 }
 
+/// The snapshot of a machine, which stands on the stage that it boots.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// That stage.
+    pub of: NodeIndex,
+    /// Short form of its key; `None` while the stage is not made.
+    pub key: Option<String>,
+    /// Its bytes on the disk, when it is there.
+    pub size: Option<u64>,
+    /// Why there can be none.
+    pub why_not: Option<String>,
+}
+
+impl Snapshot {
+    fn row(&self) -> Row {
+        let (state, why) = match self {
+            Self { why_not: Some(why), .. } => ("none", why.clone()),
+            Self { size: Some(_), .. } => ("cached", String::new()),
+            Self { key: Some(_), .. } => ("missing", String::new()),
+            Self { .. } => ("unknown", String::new()),
+        };
+        let key = self.key.clone().unwrap_or_default();
+        let size = self.size.map_or_else(String::new, size);
+        Row { name: "snapshot".to_owned(), state, took: String::new(), size, digest: key, why }
+    }
+}
+
 /// The graph as a tree from its ends down; a stage that stands above already is not unfolded again.
-pub fn graph(graph: &Graph, states: &[(NodeIndex, State)], style: &Style) -> String {
+pub fn graph(graph: &Graph, states: &[(NodeIndex, State)], snapshot: Option<&Snapshot>, style: &Style) -> String {
     let by_id: BTreeMap<NodeIndex, &State> = states.iter().map(|(id, state)| (*id, state)).collect();
     let mut rows = Vec::new();
     let mut seen = BTreeSet::new();
     for end in graph.ends() {
-        unfold(graph, &by_id, end, ["", ""], &mut seen, &mut rows);
+        let snapshot = snapshot.filter(|snapshot| snapshot.of == end);
+        rows.extend(snapshot.map(Snapshot::row));
+        let indent = if snapshot.is_some() { ["└─ ", "   "] } else { ["", ""] };
+        unfold(graph, &by_id, end, indent, &mut seen, &mut rows);
     }
     let width = |get: fn(&Row) -> &str| rows.iter().map(|row| get(row).chars().count()).max().unwrap_or(0);
     let (name, took, size) = (width(|r| &r.name), width(|r| &r.took), width(|r| &r.size));
@@ -119,8 +149,13 @@ fn changed(changes: &[Change]) -> String {
 }
 
 /// The graph as JSON: one object a stage, inputs first.
-pub fn graph_json(graph: &Graph, states: &[(NodeIndex, State)]) -> Json {
-    states.iter().map(|(id, state)| stage_json(graph, *id, state)).collect()
+pub fn graph_json(graph: &Graph, states: &[(NodeIndex, State)], snapshot: Option<&Snapshot>) -> Json {
+    let stages = states.iter().map(|(id, state)| stage_json(graph, *id, state));
+    let snapshot = snapshot.map(|snapshot| {
+        let (Row { state, why, .. }, Snapshot { of, key, size, .. }) = (snapshot.row(), snapshot);
+        json!({ "snapshot-of": graph.stage(*of).name, "state": state, "key": key, "bytes": size, "why": why })
+    });
+    stages.chain(snapshot).collect()
 }
 
 /// One stage of the graph as JSON, with what its key is made of.

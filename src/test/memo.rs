@@ -41,6 +41,7 @@ pub(super) fn key(machine: &Machine, group: &Group, seen: &Seen) -> Option<Key> 
         cpus,
         kernel: _,
         layers: _,
+        start: _,
         append,
         shares: _,
         pvpanic,
@@ -84,7 +85,7 @@ pub(super) fn remember(cache: &Cache, key: &Key, ended: &Ended) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boot::{Accel, Arch, Bus, DiskFormat, Net};
+    use crate::boot::{Accel, Arch, Bus, DiskFormat, Net, Start};
     use std::time::Duration;
 
     fn disk(persistent: bool) -> Disk {
@@ -96,6 +97,7 @@ mod tests {
         Machine {
             arch: Arch::X86_64,
             accel: Accel::Tcg,
+            start: Start::Cold,
             qemu: "/q".into(),
             memory: 1024,
             cpus: 2,

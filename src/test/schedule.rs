@@ -20,6 +20,7 @@ use super::transcript::Transcript;
 use crate::boot::{self, Machine, Options, Outcome, Request, RunFolder, Share, Stop, Streams};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
+use crate::snapshot::{self, Run};
 
 /// What runs, and in what.
 pub struct Plan<'a> {
@@ -165,8 +166,9 @@ impl Plan<'_> {
             other => (self.events)(other),
         };
         std::thread::scope(|scope| {
+            let run = Run { request: &request, folder, options: &options, streams: &streams, events: &events };
             let reader = scope.spawn(|| self.read(group, from_guest, copy, transcript));
-            let outcome = boot::run(&machine, &request, folder, &options, &streams, &events);
+            let outcome = snapshot::run(self.cache, &machine, &run);
             drop(streams);
             match reader.join() {
                 Ok(read) => read.map_err(failed).and(outcome),

@@ -8,6 +8,7 @@ mod linux;
 mod live;
 mod profiles;
 mod reach;
+mod snapshot;
 mod suite;
 mod zfs;
 

@@ -59,7 +59,7 @@ fn ssh_reaches_a_machine_in_several_sessions_and_survives_a_client_that_vanishes
     let ssh = |script: &str| real.run(&["ssh", "1", "--", "sh", "-c", script]);
     // The guest still boots; without a number the newest machine is meant.
     let ran = real.run(&["ssh", "--", "uname", "-n"]);
-    assert_eq!((ran.status, ran.out.as_str(), ran.err.as_str()), (Some(0), "quiz\n", ""));
+    assert_eq!((ran.status, ran.out.as_str(), ran.err.as_str()), (Some(0), "quiz-1\n", ""));
     let ran = ssh("echo \"a  b\"; echo c >&2; exit 7");
     assert_eq!((ran.status, ran.out.as_str(), ran.err.as_str()), (Some(7), "a  b\n", "c\n"));
     // A server that is killed is no reason to wait.

@@ -1,0 +1,105 @@
+// What tells machines apart that were restored from one snapshot: clock, random numbers, names. Done in every machine, also
+// in one that booted, so that there is one way.
+
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/random.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+// Names of files, one a line, of kernel modules that have random numbers of their own: `1` written there seeds them again.
+static const char reseed_file[] = "/run/quiz/reseed";
+// A hook that cannot stand a snapshot writes the reason here.
+static const char reason_file[] = "/run/quiz/no-snapshot";
+static const char machine_id[] = "/etc/machine-id";
+
+void write_to(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		fail("cannot write %s: %s", path, strerror(errno));
+	close_fd(&fd);
+}
+
+static void reseed(const uint8_t seed[32])
+{
+	struct {
+		struct rand_pool_info head;
+		uint8_t bytes[32];
+	} pool = { .head = { .entropy_count = 256, .buf_size = 32 } };
+	memcpy(pool.bytes, seed, sizeof pool.bytes);
+	int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
+	if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) != 0 || ioctl(fd, RNDRESEEDCRNG) != 0)
+		fail("cannot seed the random number generator: %s", strerror(errno));
+	close_fd(&fd);
+	FILE *file = fopen(reseed_file, "re");
+	char path[256];
+	while (file != NULL && fscanf(file, "%255s", path) == 1)
+		write_to(path, "1");
+	if (file != NULL)
+		fclose(file);
+}
+
+// -1 when the root brings an id of its own, which it keeps.
+static int machine_id_file = -1;
+
+// Now, so that the file need not be copied up from its layer in every machine that is restored.
+static void prepare_machine_id(void)
+{
+	int fd = open(machine_id, O_RDWR | O_CREAT | O_CLOEXEC, 0444);
+	if (fd >= 0 && lseek(fd, 0, SEEK_END) == 0)
+		machine_id_file = fd;
+	else
+		close_fd(&fd);
+}
+
+static void make_machine_id(void)
+{
+	if (machine_id_file < 0)
+		return;
+	uint8_t random[16];
+	char text[34];
+	if (getrandom(random, sizeof random, 0) != sizeof random)
+		fail("cannot get random numbers: %s", strerror(errno));
+	random[6] = (random[6] & 0x0f) | 0x40; // as machine-id(5) has it: a random UUID
+	random[8] = (random[8] & 0x3f) | 0x80;
+	for (size_t i = 0; i < sizeof random; i++)
+		snprintf(text + 2 * i, 3, "%02x", random[i]);
+	text[32] = '\n';
+	if (write(machine_id_file, text, 33) != 33)
+		fail("cannot write %s: %s", machine_id, strerror(errno));
+	close_fd(&machine_id_file);
+}
+
+void send_ready(void)
+{
+	prepare_machine_id();
+	char reason[512];
+	int fd = open(reason_file, O_RDONLY | O_CLOEXEC);
+	ssize_t length = fd < 0 ? 0 : read(fd, reason, sizeof reason);
+	close_fd(&fd);
+	send_frame(READY, reason, length < 0 ? 0 : length);
+}
+
+// WAKE: u64 nanoseconds since 1970, 32 random bytes, the host name.
+void wake(const uint8_t *payload, uint32_t length)
+{
+	if (length < 41 || length > 40 + 64)
+		fail("the host sent a damaged frame");
+	uint64_t now = get64(payload);
+	struct timespec time = { .tv_sec = now / 1000000000, .tv_nsec = now % 1000000000 };
+	if (clock_settime(CLOCK_REALTIME, &time) != 0)
+		fail("cannot set the clock: %s", strerror(errno));
+	reseed(payload + 8);
+	if (sethostname((const char *)payload + 40, length - 40) != 0)
+		fail("cannot set the host name: %s", strerror(errno));
+	make_machine_id();
+	send_frame(AWAKE, "", 0);
+}
