@@ -10,8 +10,8 @@ use std::path::Path;
 use super::folder::cannot;
 use crate::error::Result;
 
-/// So many lines of an excerpt are kept: a panic with its stack, registers and code fits.
-const EXCERPT: usize = 80;
+/// So many lines of an excerpt are kept: a panic with its stack, registers and code fits, and three stacks of KASAN.
+const EXCERPT: usize = 128;
 
 /// So many of the last lines are kept.
 const TAIL: usize = 20;

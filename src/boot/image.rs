@@ -15,8 +15,10 @@ use crate::error::{Error, Result};
 pub struct Image {
     /// For which processor.
     pub arch: Arch,
-    /// The tree `kernel/image`, which holds `vmlinux`.
+    /// The tree `kernel/image`.
     pub kernel: Digest,
+    /// The file in it that is started: `vmlinux`, by its PVH entry, or what the architecture's boot loaders take.
+    pub start: String,
     /// Layers of the root; the first one is /dev/vda and lies on top.
     pub layers: Vec<Digest>,
     /// Words of the kernel command line that every machine of this image needs.
@@ -28,6 +30,7 @@ pub struct Image {
 struct Text {
     arch: Arch,
     kernel: String,
+    start: Option<String>,
     layers: Vec<String>,
     #[serde(default)]
     append: String,
@@ -55,6 +58,7 @@ fn parse(text: &str) -> Result<Image> {
     Ok(Image {
         arch: text.arch,
         kernel: digest(&text.kernel)?,
+        start: text.start.unwrap_or_else(|| "vmlinux".to_owned()),
         layers,
         append: text.append.split_whitespace().map(str::to_owned).collect(),
     })
@@ -71,7 +75,8 @@ mod tests {
             format!("arch = \"x86_64\"\nkernel = \"{a}\"\nlayers = [\"{b}\", \"{a}\"]\nappend = \"ro  quiet\"\n");
         let image = parse(&text).unwrap();
         assert_eq!(image.arch, Arch::X86_64);
-        assert_eq!((image.kernel, image.layers), (a, vec![b, a]));
+        assert_eq!((image.kernel, image.start.as_str(), image.layers), (a, "vmlinux", vec![b, a]));
+        assert_eq!(parse(&format!("start = \"bzImage\"\n{text}")).unwrap().start, "bzImage");
         assert_eq!(image.append, ["ro", "quiet"]);
     }
 

@@ -177,7 +177,7 @@ pub struct Machine {
     pub memory: u32,
     /// Number of processors.
     pub cpus: u32,
-    /// The kernel to start; for x86_64 a vmlinux with a PVH note.
+    /// The kernel to start; for x86_64 a vmlinux with a PVH note, or a bzImage.
     pub kernel: PathBuf,
     /// Read-only raw images, /dev/vda first; the first one lies on top.
     pub layers: Vec<PathBuf>,

@@ -94,7 +94,7 @@ pub(super) fn of(session: &Session<'_>, known: &Known, image: &Record, terminal:
         qemu,
         memory,
         cpus,
-        kernel: object(&image.kernel)?.join("vmlinux"),
+        kernel: object(&image.kernel)?.join(&image.start),
         layers: image.layers.iter().map(object).collect::<Result<_>>()?,
         append: image.append.into_iter().chain(by_profiles).chain(ssh::words(&session.project)?).chain(words).collect(),
         disks: Vec::new(),
