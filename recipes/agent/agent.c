@@ -341,7 +341,6 @@ int main(void)
 	make_root();
 	bring_up_loopback();
 	run_hooks();
-	serve_channels();
 
 	in = (struct relay){ .from = ports[0], .to = -1 };
 	for (int i = 0; i < 2; i++)

@@ -101,5 +101,7 @@ void wake(const uint8_t *payload, uint32_t length)
 	if (sethostname((const char *)payload + 40, length - 40) != 0)
 		fail("cannot set the host name: %s", strerror(errno));
 	make_machine_id();
+	// Not before: a client of that time would be in the snapshot.
+	serve_channels();
 	send_frame(AWAKE, "", 0);
 }
