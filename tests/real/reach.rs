@@ -67,14 +67,15 @@ fn ssh_reaches_a_machine_in_several_sessions_and_survives_a_client_that_vanishes
 
     // Each waits for the other one, and both for the end; meanwhile a third finds no channel.
     let meet = |me: &str, other: &str| {
-        let until = |path: &str| format!("until test -e {path}; do sleep 0.1; done");
-        ssh(&format!("touch /shared/{me}; {}; {}", until(&format!("/shared/{other}")), until("/shared/end")))
+        let until = |name: &str| format!("until test -e /shared/{name}; do sleep 0.1; done");
+        let script = format!("touch /shared/{me}; {}; {}", until(other), until("end"));
+        real.run(&["ssh", "1", "--", "timeout", "120", "sh", "-c", &script])
     };
     std::thread::scope(|scope| {
         let pair = [scope.spawn(|| meet("one", "two")), scope.spawn(|| meet("two", "one"))];
         let shared = real.0.dir().join(".quiz/shared");
-        eventually("pair", || (shared.join("one").exists() && shared.join("two").exists()).then_some(()));
-        eventually("busy channels", || (ssh("true").count("all 2 channels ssh of run 1 are busy") == 1).then_some(()));
+        eventually("two sessions", || (shared.join("one").exists() && shared.join("two").exists()).then_some(()));
+        assert_eq!(ssh("true").count("all 2 channels ssh of run 1 are busy"), 1);
         real.0.write(".quiz/shared/end", "");
         for thread in pair {
             assert_eq!(thread.join().unwrap().status, Some(0));
