@@ -208,7 +208,7 @@ fn what_cannot_work_is_said_before_anything_is_compiled() {
     assert_eq!(newer.count("Making zfs-configure-kernel"), 0, "{newer:?}");
     let small = zfs.0.run(&["up", "-m", "128M", "--", "true"]);
     assert_eq!(small.status, Some(125), "{small:?}");
-    small.says(&["the profile zfs needs 256M", "quiz up -m 256M"]);
+    small.says(&["the profile zfs needs 256M", "-m 256M, or machine.memory"]);
 }
 
 #[test]
