@@ -5,11 +5,9 @@
 
 use crate::boot::qemu::{Fds, command};
 use crate::boot::wire::PROTOCOL;
-use crate::boot::{
-    self, Bus, Level, Machine, Net, Options, Outcome, Request, Restored, RunFolder, Saved, Start, Streams,
-};
-use crate::error::Result;
-use crate::event::{Event, Events};
+use crate::boot::{self, Bus, Level, Machine, Net, Outcome, Ran, Run, Saved, Start};
+use crate::error::{Error, Result};
+use crate::event::Event;
 use quiz_cache::{Cache, Key, KeyEncoder, Passing, PassingSlot};
 use std::cell::Cell;
 use std::fs;
@@ -19,24 +17,30 @@ use std::path::PathBuf;
 /// The name under which it is remembered that a guest is in no state to be restored, and why.
 const NEVER: &str = "no snapshot";
 
-/// What a run needs beside its machine; see [`boot::run`].
-#[allow(missing_docs, reason = "the arguments of boot::run")]
-pub struct Run<'a> {
-    pub request: &'a Request,
-    pub folder: &'a RunFolder,
-    pub options: &'a Options,
-    pub streams: &'a Streams,
-    pub events: Events<'a>,
+/// Runs the program in a machine that boots, and saves nothing.
+///
+/// # Errors
+/// As [`boot::run`].
+pub fn boot(machine: &Machine, run: &Run<'_>) -> Result<Outcome> {
+    outcome(boot::run(machine, run, &|_, _| {})?)
 }
 
-/// Runs the program as [`boot::run`] does, but the machine need not boot when an equal one did.
+/// Of a machine that boots: there is nothing that it could fail to be restored from.
+fn outcome(ran: Ran) -> Result<Outcome> {
+    match ran {
+        Ran::Ended(outcome) => Ok(outcome),
+        Ran::NotRestored(why) => Err(Error::boot(why)),
+    }
+}
+
+/// The same, but the machine need not boot when an equal one did.
 ///
 /// # Errors
 /// As [`boot::run`].
 pub fn run(cache: &Cache, machine: &Machine, run: &Run<'_>) -> Result<Outcome> {
     if let Some(why) = why_not(machine) {
         run.note(format!("no snapshot: {why}"));
-        return run.boot(machine);
+        return boot(machine, run);
     }
     let key = key(machine, Level::Full);
     if let Ok(Some(why)) = cache.memo(NEVER, &key) {
@@ -59,7 +63,7 @@ pub fn run(cache: &Cache, machine: &Machine, run: &Run<'_>) -> Result<Outcome> {
             }
         }
     }
-    run.boot(machine)
+    boot(machine, run)
 }
 
 impl Run<'_> {
@@ -71,10 +75,6 @@ impl Run<'_> {
         (self.events)(Event::Waiting { stage: "a snapshot".to_owned(), pid });
     }
 
-    fn boot(&self, machine: &Machine) -> Result<Outcome> {
-        boot::run(machine, self.request, self.folder, self.options, self.streams, self.events)
-    }
-
     /// `None` when the snapshot under `key` is of no use; it is dropped then.
     fn restore(
         &self,
@@ -83,10 +83,9 @@ impl Run<'_> {
         machine: Machine,
         saved: &dyn Fn(Level, Saved),
     ) -> Result<Option<Outcome>> {
-        let Self { request, folder, options, streams, events } = *self;
-        let why = match boot::restore(&machine, request, folder, options, streams, events, saved)? {
-            Restored::Ran(outcome) => return Ok(Some(outcome)),
-            Restored::Failed(why) => why,
+        let why = match boot::run(&machine, self, saved)? {
+            Ran::Ended(outcome) => return Ok(Some(outcome)),
+            Ran::NotRestored(why) => why,
         };
         self.note(format!("the snapshot {} cannot be used: {why}", key.short()));
         if let Err(error) = cache.drop_passing(key) {
@@ -120,8 +119,7 @@ impl Run<'_> {
                 None
             }
         };
-        let Self { request, folder, options, streams, events } = *self;
-        boot::save(&with(Start::Save { base, full }), request, folder, options, streams, events, &saved)
+        outcome(boot::run(&with(Start::Save { base, full }), self, &saved)?)
     }
 
     /// Keeps what was saved, or gives up the slot, so that whoever waits goes on.

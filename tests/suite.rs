@@ -224,7 +224,6 @@ fn a_group_that_never_ends_is_ended_by_its_time_limit() {
 #[test]
 fn one_signal_ends_all_machines_and_starts_no_more() {
     let fake = Fake::new();
-    fake.0.write("list", "hang 1\nhang 2\npass 3\n");
     // What is built is not what is waited for.
     fake.each("pass\n", &[]);
     fake.0.write("list", "hang 1\nhang 2\npass 3\n");

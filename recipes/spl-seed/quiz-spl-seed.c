@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0 OR MIT
 // Seeds the random number generator of OpenZFS's SPL again. The SPL seeds it once, when it is loaded, so machines that were
 // restored from one snapshot would give their pools the same GUIDs. Does nothing but that, and only when asked.
 //
@@ -57,5 +57,5 @@ static void __exit quiz_spl_seed_exit(void)
 
 module_init(quiz_spl_seed_init);
 module_exit(quiz_spl_seed_exit);
-MODULE_LICENSE("GPL");
+MODULE_LICENSE("Dual MIT/GPL");
 MODULE_DESCRIPTION("Seeds OpenZFS's random numbers again");

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+pub use crate::load::{Bus, DiskFormat};
+
 /// The processor of a guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -53,26 +55,6 @@ pub struct Share {
     pub path: PathBuf,
     /// The guest cannot write there.
     pub read_only: bool,
-}
-
-/// How a guest sees a disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bus {
-    /// virtio-blk.
-    Virtio,
-    /// An NVMe controller of its own.
-    Nvme,
-    /// virtio-scsi.
-    Scsi,
-}
-
-/// How a disk lies in its file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DiskFormat {
-    /// Byte for byte, sparse.
-    Raw,
-    /// qemu's own.
-    Qcow2,
 }
 
 /// A disk that the guest may write.

@@ -50,7 +50,7 @@ pub const TOOLS: &[(&str, &str)] =
 pub use folder::RunFolder;
 pub use machine::{Accel, Arch, Bus, Disk, DiskFormat, Level, Machine, Net, Saved, Share, Start};
 pub use outcome::{Outcome, State};
-pub use run::{Options, Restored, Streams, restore, run, save};
+pub use run::{Options, Ran, Run, Streams, run};
 pub use signals::Stop;
 pub use tty::terminal_size;
 pub use wire::{Request, Size};

@@ -71,26 +71,51 @@ impl Default for Options {
     }
 }
 
-/// Runs `request` in `machine` and says how it ended. Sends `Booting`, `Ready`, `Kernel`, `Warning` and `Ended`.
+/// What a run needs beside its machine.
+#[derive(Clone, Copy)]
+pub struct Run<'a> {
+    /// What the guest is asked to run.
+    pub request: &'a Request,
+    /// Where its files go.
+    pub folder: &'a RunFolder,
+    /// How it is watched.
+    pub options: &'a Options,
+    /// The program's bytes.
+    pub streams: &'a Streams,
+    /// Where `Booting`, `Ready`, `Kernel`, `Step`, `Warning` and `Ended` go.
+    pub events: Events<'a>,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub enum Ran {
+    /// It ended so.
+    Ended(Outcome),
+    /// The snapshot that the machine should start from is of no use, and why. The program did not start.
+    NotRestored(String),
+}
+
+/// Runs a program in `machine` and says how that ended. Calls `saved` once for each level at which the machine is to be saved, before
+/// the program starts: it is, or why it is not; not at all when the machine never came so far.
 ///
 /// # Errors
 /// When the machine cannot be started, or the guest could not get as far as the program.
-pub fn run(
-    machine: &Machine,
-    request: &Request,
-    folder: &RunFolder,
-    options: &Options,
-    streams: &Streams,
-    events: Events,
-) -> Result<Outcome> {
-    let request = Asked::new(request)?;
-    run_job(&Job::new(&request, folder, options, streams, events), machine)
-}
-
-fn run_job(job: &Job<'_>, machine: &Machine) -> Result<Outcome> {
+pub fn run(machine: &Machine, run: &Run<'_>, saved: &dyn Fn(Level, Saved)) -> Result<Ran> {
     net::check(machine.net.as_ref())?;
-    let Job { options, events, .. } = job;
-    let (mut ended, mut broken) = (job.once(machine, options.why_not_kvm.clone())?, None);
+    let Run { request, folder, options, streams, events } = *run;
+    let bytes = ToGuest::Request(request.clone()).encode()?;
+    let request = Asked { request, bytes };
+    let job = Job { request: &request, folder, options, streams, events, awake: Cell::new(false), saved };
+    let first = job.once(machine, options.why_not_kvm.clone());
+    if machine.start.from().is_some() {
+        return match first {
+            Ok(ended) if job.awake.get() || ended.facts.interrupted.is_some() => job.close(ended).map(Ran::Ended),
+            Ok(ended) => Ok(Ran::NotRestored(why_no_life(&ended))),
+            Err(error) if job.awake.get() => Err(error),
+            Err(error) => Ok(Ran::NotRestored(error.to_string())),
+        };
+    }
+    let (mut ended, mut broken) = (first?, None);
     if machine.accel == Accel::Kvm && ended.no_life() {
         let why = format!("KVM does not work: {}", why_no_life(&ended));
         events(Event::Warning { message: why.clone() });
@@ -105,70 +130,13 @@ fn run_job(job: &Job<'_>, machine: &Machine) -> Result<Outcome> {
     {
         events(Event::Warning { message: error.to_string() });
     }
-    job.close(ended)
-}
-
-/// Like [`run`], for a machine of [`Start::Save`]. Calls `saved` once for each level when it is saved, before the program runs, or
-/// with why it is not; not at all when the machine never came so far.
-///
-/// # Errors
-/// As [`run`].
-pub fn save(
-    machine: &Machine,
-    request: &Request,
-    folder: &RunFolder,
-    options: &Options,
-    streams: &Streams,
-    events: Events,
-    saved: &dyn Fn(Level, Saved),
-) -> Result<Outcome> {
-    let request = Asked::new(request)?;
-    run_job(&Job { saved: Some(saved), ..Job::new(&request, folder, options, streams, events) }, machine)
-}
-
-/// What came of a machine of [`Start::Restore`] or [`Start::Grow`].
-#[derive(Debug)]
-pub enum Restored {
-    /// The program ran.
-    Ran(Outcome),
-    /// The snapshot is of no use, and why. The program did not start.
-    Failed(String),
-}
-
-/// Like [`save`], for a machine that is restored.
-///
-/// # Errors
-/// As [`run`], once the restored guest has answered.
-pub fn restore(
-    machine: &Machine,
-    request: &Request,
-    folder: &RunFolder,
-    options: &Options,
-    streams: &Streams,
-    events: Events,
-    saved: &dyn Fn(Level, Saved),
-) -> Result<Restored> {
-    net::check(machine.net.as_ref())?;
-    let request = Asked::new(request)?;
-    let job = Job { saved: Some(saved), ..Job::new(&request, folder, options, streams, events) };
-    match job.once(machine, options.why_not_kvm.clone()) {
-        Ok(ended) if job.awake.get() || ended.facts.interrupted.is_some() => job.close(ended).map(Restored::Ran),
-        Ok(ended) => Ok(Restored::Failed(why_no_life(&ended))),
-        Err(error) if job.awake.get() => Err(error),
-        Err(error) => Ok(Restored::Failed(error.to_string())),
-    }
+    job.close(ended).map(Ran::Ended)
 }
 
 /// A request and its frame.
 pub(super) struct Asked<'a> {
     pub(super) request: &'a Request,
     pub(super) bytes: Vec<u8>,
-}
-
-impl<'a> Asked<'a> {
-    fn new(request: &'a Request) -> Result<Self> {
-        Ok(Self { request, bytes: ToGuest::Request(request.clone()).encode()? })
-    }
 }
 
 /// What stays the same when a machine is started again.
@@ -181,20 +149,10 @@ pub(super) struct Job<'a> {
     /// The guest answered and is a machine of its own: from now on the program may have run.
     pub(super) awake: Cell<bool>,
     /// Is told what came of the snapshot.
-    pub(super) saved: Option<&'a dyn Fn(Level, Saved)>,
+    pub(super) saved: &'a dyn Fn(Level, Saved),
 }
 
-impl<'a> Job<'a> {
-    fn new(
-        request: &'a Asked<'a>,
-        folder: &'a RunFolder,
-        options: &'a Options,
-        streams: &'a Streams,
-        events: Events<'a>,
-    ) -> Self {
-        Self { request, folder, options, streams, events, awake: Cell::new(false), saved: None }
-    }
-
+impl Job<'_> {
     fn once(&self, machine: &Machine, why_not_kvm: Option<String>) -> Result<Ended> {
         let accelerator = machine.accel.name().to_owned();
         let snapshot = machine.start.from().map(|folder| folder.join(CONSOLE));

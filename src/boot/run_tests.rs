@@ -55,16 +55,11 @@ fn play_from(base: &Path, accel: Accel, what: &str, start: Start, saved: &dyn Fn
     };
     let events = Mutex::new(Vec::new());
     let send = |event| events.lock().unwrap().push(event);
-    let result = if let Start::Restore(_) = machine.start {
-        restore(&machine, &request, &folder, &options, &streams, &send, saved).and_then(|restored| match restored {
-            Restored::Ran(outcome) => Ok(outcome),
-            Restored::Failed(why) => Err(Error::boot(format!("not restored: {why}"))),
-        })
-    } else if let Start::Save { .. } = machine.start {
-        save(&machine, &request, &folder, &options, &streams, &send, saved)
-    } else {
-        run(&machine, &request, &folder, &options, &streams, &send)
-    };
+    let all = Run { request: &request, folder: &folder, options: &options, streams: &streams, events: &send };
+    let result = run(&machine, &all, saved).and_then(|ran| match ran {
+        Ran::Ended(outcome) => Ok(outcome),
+        Ran::NotRestored(why) => Err(Error::boot(format!("not restored: {why}"))),
+    });
     let text = |file: &mut fs::File| {
         let mut text = String::new();
         file.rewind().unwrap();

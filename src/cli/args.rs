@@ -121,6 +121,9 @@ pub(super) struct Guest {
     /// Add an argument to the qemu command (repeatable)
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     pub qemu_arg: Vec<String>,
+    /// Boot, and save nothing for the next run, instead of starting from a snapshot of an equal machine
+    #[arg(long)]
+    pub no_snapshot: bool,
     /// End the machine after this time: 30, 30s, 5m, 1h
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub timeout: Option<u64>,
@@ -142,9 +145,6 @@ pub(super) struct Up {
     /// Show how long each step takes
     #[arg(long)]
     pub timings: bool,
-    /// Boot, and save nothing for the next run, instead of starting from a snapshot of an equal machine
-    #[arg(long)]
-    pub no_snapshot: bool,
     /// Build as usual, then print the qemu command instead of running it
     #[arg(long)]
     pub dry_run: bool,

@@ -8,7 +8,7 @@ use crate::boot::{self, Disk, Machine, Net, Options, Share};
 use crate::build::{self, Known};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
-use crate::load::{Bus, Device, DiskFormat, Origin, PROJECT_FOLDER, Profile, Project};
+use crate::load::{Device, DiskFormat, Origin, PROJECT_FOLDER, Profile, Project};
 use quiz_cache::{Cache, Digest, Record};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -27,8 +27,6 @@ pub(super) struct Built {
     pub machine: Machine,
     /// Why it has no KVM, when there is a reason.
     pub why_not_kvm: Option<String>,
-    /// The image's manifest.
-    pub image: Digest,
 }
 
 /// Builds the image and makes a machine of it. `terminal`: somebody sits there and looks. With `install` missing host tools are
@@ -105,7 +103,7 @@ pub(super) fn of(session: &Session<'_>, known: &Known, image: &Record, terminal:
         rng: true,
         extra: settings.list("machine.qemu-args").iter().map(OsString::from).collect(),
     };
-    Ok(Built { machine, why_not_kvm: choice.why_not_kvm, image: manifest.digest })
+    Ok(Built { machine, why_not_kvm: choice.why_not_kvm })
 }
 
 /// How a run of it is watched, by the settings.
@@ -140,15 +138,11 @@ pub(super) fn disks(project: &Project, run: &Path) -> Result<Vec<Disk>> {
                 return Err(Error::input(format!("the profile {} asks for {count} disks", profile.name))
                     .hint(format!("a machine has {MOST_DISKS} at most")));
             }
-            let (format, ending) = match format {
-                DiskFormat::Raw => (boot::DiskFormat::Raw, "raw"),
-                DiskFormat::Qcow2 => (boot::DiskFormat::Qcow2, "qcow2"),
+            let ending = match format {
+                DiskFormat::Raw => "raw",
+                DiskFormat::Qcow2 => "qcow2",
             };
-            let bus = match bus {
-                Bus::Virtio => boot::Bus::Virtio,
-                Bus::Nvme => boot::Bus::Nvme,
-                Bus::Scsi => boot::Bus::Scsi,
-            };
+            let (bus, format) = (*bus, *format);
             let folder = if *persistent { kept.clone() } else { run.join("disks") };
             disks.extend((0..count).map(|n| {
                 let serial = format!("{name}{n}");

@@ -10,7 +10,6 @@ use crate::graph::Graph;
 use crate::load::PROJECT_FOLDER;
 use crate::report::{self, Style};
 use crate::source::worktree::Worktree;
-use crate::test::memo::Seen;
 use crate::test::runfile::{self, Section};
 use crate::test::{self, Group, Plan, select, since};
 use quiz_cache::{Digest, Listing};
@@ -22,7 +21,7 @@ use std::path::{Path, PathBuf};
 /// The stage whose tree has the suite's runfiles.
 const SOURCE: &str = "zfs-source";
 
-/// Of the suite as it is installed: where its runfiles lie in the source, and those that it runs by default.
+/// The runfiles that the suite runs by default.
 const RUNFILES: &[&str] = &["common", "linux"];
 
 /// How results are shown.
@@ -54,8 +53,9 @@ pub(super) fn run(session: &Session<'_>, asked: &Test, shown: &Shown<'_>) -> Res
         machine: &built.machine,
         shares: |folder| machine::shares(folder.shared(), &folder.out(), true),
         options: machine::options(session, asked.guest.timeout, built.why_not_kvm),
-        seen: Seen { image: built.image, shared: digest(session, folder.shared())? },
+        shared: digest(session, folder.shared())?,
         cache: &session.cache,
+        no_snapshot: asked.guest.no_snapshot,
         rerun: asked.rerun,
         jobs: jobs(shown.jobs, built.machine.memory),
         folder: &folder,
@@ -173,7 +173,7 @@ fn touched(session: &Session<'_>, source: &Path, rev: &str, sections: Vec<Sectio
 }
 
 /// How many machines run at a time: as told, else one for each of the host's cores, as far as there is memory (MiB of each). Tests
-/// are scripts that keep one processor busy, however many the guest has: two at a time took 54 % of the time of one on two cores.
+/// are scripts that keep one processor busy, however many the guest has (docs/test.md has numbers).
 fn jobs(told: Option<u64>, memory: u32) -> NonZero<usize> {
     let told = told.and_then(|jobs| usize::try_from(jobs).ok()).and_then(NonZero::new);
     told.unwrap_or_else(|| {

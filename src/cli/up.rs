@@ -3,12 +3,12 @@
 use super::args::{Cli, Up};
 use super::machine::{self, Built};
 use super::session::Session;
-use crate::boot::{self, Machine, Options, Outcome, Request, RunFolder, Streams};
+use crate::boot::{self, Machine, Options, Outcome, Request, Run, RunFolder, Streams};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::load::PROJECT_FOLDER;
 use crate::report;
-use crate::snapshot::{self, Run};
+use crate::snapshot;
 use std::ffi::OsString;
 
 pub(super) fn run(session: &Session<'_>, up: &Up) -> Result<u8> {
@@ -46,7 +46,7 @@ fn build(session: &Session<'_>, up: &Up) -> Result<Built> {
 
 /// Runs the program, or prints the command instead.
 fn boot(session: &Session<'_>, up: &Up, built: Built) -> Result<Option<Outcome>> {
-    let Built { mut machine, why_not_kvm, .. } = built;
+    let Built { mut machine, why_not_kvm } = built;
     let own = session.project.dir.join(PROJECT_FOLDER);
     if up.dry_run {
         machine.shares = machine::shares(&own.join("shared"), &own.join("runs/N/out"), false);
@@ -68,10 +68,10 @@ fn boot(session: &Session<'_>, up: &Up, built: Built) -> Result<Option<Outcome>>
     };
     (session.events)(Event::Step { name: "quiz", took: session.begun.elapsed() });
     let (streams, events) = (Streams::inherit()?, session.events);
-    let outcome = if up.no_snapshot {
-        boot::run(&machine, &request, &folder, &options, &streams, events)?
+    let run = Run { request: &request, folder: &folder, options: &options, streams: &streams, events };
+    let outcome = if up.guest.no_snapshot {
+        snapshot::boot(&machine, &run)?
     } else {
-        let run = Run { request: &request, folder: &folder, options: &options, streams: &streams, events };
         snapshot::run(&session.cache, &machine, &run)?
     };
     if let Outcome::TimeLimit { excerpt, .. } = &outcome {

@@ -2,11 +2,9 @@
 //!
 //! | value | enters the key as |
 //! |---|---|
-//! | the image | digest of its manifest |
-//! | the machine | processor, accelerator, qemu's path, memory, processors, kernel words, devices |
+//! | the machine: image, devices, kernel words, qemu, processor, the agent's protocol | the key that its snapshot would have |
 //! | the program, what it reads on stdin | themselves |
 //! | `/shared` | digest of its files; the guest cannot write there |
-//! | the agent's protocol | its version |
 //! | the time limit | not at all: who reached it is not remembered |
 //! | the run's folder, which of several machines it was | not at all |
 //!
@@ -15,52 +13,20 @@
 use quiz_cache::{Cache, Digest, Key, KeyEncoder};
 
 use super::group::{Ended, Group};
-use crate::boot::wire::PROTOCOL;
-use crate::boot::{Disk, Machine};
+use crate::boot::{Level, Machine};
 use crate::error::{Error, Result};
+use crate::snapshot;
 
 const NAME: &str = "test result";
 
-/// What the results of all groups of a run have in common.
-#[derive(Debug, Clone)]
-pub struct Seen {
-    /// The image's manifest.
-    pub image: Digest,
-    /// The files of the folder that the guest sees as `/shared`.
-    pub shared: Digest,
-}
-
-/// The key of what `group` comes to in `machine`; nothing when that depends on more than can be told.
-pub(super) fn key(machine: &Machine, group: &Group, seen: &Seen) -> Option<Key> {
-    // All fields by name: a new one must be thought of here.
-    let Machine {
-        arch,
-        accel,
-        qemu,
-        memory,
-        cpus,
-        kernel: _,
-        layers: _,
-        start: _,
-        append,
-        shares: _,
-        pvpanic,
-        rng,
-        extra,
-        disks,
-        net,
-        channels,
-    } = machine;
-    if !extra.is_empty() || net.is_some() || disks.iter().any(|disk| disk.persistent) {
+/// The key of what `group` comes to in `machine`; nothing when that depends on more than can be told. `shared`: the files that the
+/// guest sees as `/shared`.
+pub(super) fn key(machine: &Machine, group: &Group, shared: &Digest) -> Option<Key> {
+    if !machine.extra.is_empty() || machine.net.is_some() || machine.disks.iter().any(|disk| disk.persistent) {
         return None;
     }
-    let disk = |disk: &Disk| format!("{} {:?} {:?} {}", disk.serial, disk.bus, disk.format, disk.size);
-    let mut encoder = KeyEncoder::new("quiz test result 1");
-    encoder.digest("image", &seen.image).digest("shared", &seen.shared).number("protocol", u64::from(PROTOCOL));
-    encoder.text("arch", arch.qemu()).text("accelerator", accel.name()).text("qemu", &qemu.display().to_string());
-    encoder.number("memory", u64::from(*memory)).number("cpus", u64::from(*cpus)).list("append", append);
-    encoder.flag("pvpanic", *pvpanic).flag("rng", *rng);
-    encoder.list("disks", disks.iter().map(disk)).list("channels", channels);
+    let mut encoder = KeyEncoder::new("quiz test result 2");
+    encoder.text("machine", &snapshot::key(machine, Level::Full).to_string()).digest("shared", shared);
     encoder.list("program", &group.program).text("input", &group.input);
     Some(encoder.finish().0)
 }
@@ -85,7 +51,7 @@ pub(super) fn remember(cache: &Cache, key: &Key, ended: &Ended) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boot::{Accel, Arch, Bus, DiskFormat, Net, Start};
+    use crate::boot::{Accel, Arch, Bus, Disk, DiskFormat, Net, Start};
     use std::time::Duration;
 
     fn disk(persistent: bool) -> Disk {
@@ -115,23 +81,23 @@ mod tests {
     }
 
     #[test]
-    fn what_a_group_can_see_is_in_the_key_and_where_it_lies_is_not() {
-        let seen = Seen { image: Digest::of(b"image"), shared: Digest::of(b"") };
+    fn what_a_group_can_see_is_in_the_key_and_how_it_is_watched_is_not() {
+        let shared = Digest::of(b"");
         let group = &Group::of_lines("true\n")[0];
-        let base = key(&machine(), group, &seen).unwrap();
-        let elsewhere = Machine { kernel: "/other".into(), layers: vec![], ..machine() };
-        assert_eq!(
-            key(&elsewhere, &Group { folder: "7".into(), limit: Some(Duration::ZERO), ..group.clone() }, &seen),
-            Some(base)
-        );
+        let base = key(&machine(), group, &shared).unwrap();
+        let watched = Group { folder: "7".into(), limit: Some(Duration::ZERO), ..group.clone() };
+        let mut elsewhere = machine();
+        elsewhere.disks[0].path = "/another/run".into();
+        assert_eq!(key(&elsewhere, &watched, &shared), Some(base));
         let others = [
-            key(&Machine { memory: 512, ..machine() }, group, &seen),
-            key(&Machine { append: vec![], ..machine() }, group, &seen),
-            key(&Machine { disks: vec![], ..machine() }, group, &seen),
-            key(&machine(), &Group::of_lines("false\n")[0], &seen),
-            key(&machine(), &Group { input: "x".into(), ..group.clone() }, &seen),
-            key(&machine(), group, &Seen { image: Digest::of(b"other"), ..seen.clone() }),
-            key(&machine(), group, &Seen { shared: Digest::of(b"other"), ..seen.clone() }),
+            key(&Machine { kernel: "/other".into(), ..machine() }, group, &shared),
+            key(&Machine { layers: vec!["/other".into()], ..machine() }, group, &shared),
+            key(&Machine { memory: 512, ..machine() }, group, &shared),
+            key(&Machine { append: vec![], ..machine() }, group, &shared),
+            key(&Machine { disks: vec![], ..machine() }, group, &shared),
+            key(&machine(), &Group::of_lines("false\n")[0], &shared),
+            key(&machine(), &Group { input: "x".into(), ..group.clone() }, &shared),
+            key(&machine(), group, &Digest::of(b"other")),
         ];
         assert!(others.iter().all(|other| other.is_some_and(|other| other != base)));
         for open in [
@@ -139,7 +105,7 @@ mod tests {
             Machine { net: Some(Net { forward: vec![] }), ..machine() },
             Machine { disks: vec![disk(true)], ..machine() },
         ] {
-            assert_eq!(key(&open, group, &seen), None);
+            assert_eq!(key(&open, group, &shared), None);
         }
     }
 
@@ -147,8 +113,7 @@ mod tests {
     fn only_what_is_complete_is_remembered() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::open(dir.path()).unwrap();
-        let seen = Seen { image: Digest::of(b"image"), shared: Digest::of(b"") };
-        let key = key(&machine(), &Group::of_lines("true\n")[0], &seen).unwrap();
+        let key = key(&machine(), &Group::of_lines("true\n")[0], &Digest::of(b"")).unwrap();
         let ended = Ended {
             name: "true".into(),
             folder: "1".into(),

@@ -9,18 +9,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use quiz_cache::Cache;
+use quiz_cache::{Cache, Digest};
 use serde::Serialize;
 
 use super::group::{Ended, Group, Reads, Verdict};
 use super::judge::judge;
 use super::logs::{last_lines, printed, reason, slices};
-use super::memo::{self, Seen};
+use super::memo;
 use super::transcript::Transcript;
-use crate::boot::{self, Machine, Options, Outcome, Request, RunFolder, Share, Stop, Streams};
+use crate::boot::{self, Machine, Options, Outcome, Request, Run, RunFolder, Share, Stop, Streams};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
-use crate::snapshot::{self, Run};
+use crate::snapshot;
 
 /// What runs, and in what.
 pub struct Plan<'a> {
@@ -32,10 +32,12 @@ pub struct Plan<'a> {
     pub shares: fn(&RunFolder) -> Vec<Share>,
     /// How each machine is watched. A time limit here counts for all, in place of the groups' own.
     pub options: Options,
-    /// What the groups see besides the machine.
-    pub seen: Seen,
+    /// The digest of the folder that the guests see as `/shared`.
+    pub shared: Digest,
     /// Remembers results.
     pub cache: &'a Cache,
+    /// Each machine boots, and none is saved.
+    pub no_snapshot: bool,
     /// Takes no result from the cache.
     pub rerun: bool,
     /// So many machines at a time.
@@ -106,7 +108,7 @@ pub fn run(plan: &Plan<'_>) -> Result<Results> {
 impl Plan<'_> {
     /// One group: from the cache, or in a machine.
     fn group(&self, group: &Group, stop: &Stop) -> Result<Ended> {
-        let key = memo::key(self.machine, group, &self.seen);
+        let key = memo::key(self.machine, group, &self.shared);
         let known = match &key {
             Some(key) if !self.rerun => memo::recall(self.cache, key)?,
             _ => None,
@@ -168,7 +170,11 @@ impl Plan<'_> {
         std::thread::scope(|scope| {
             let run = Run { request: &request, folder, options: &options, streams: &streams, events: &events };
             let reader = scope.spawn(|| self.read(group, from_guest, copy, transcript));
-            let outcome = snapshot::run(self.cache, &machine, &run);
+            let outcome = if self.no_snapshot {
+                snapshot::boot(&machine, &run)
+            } else {
+                snapshot::run(self.cache, &machine, &run)
+            };
             drop(streams);
             match reader.join() {
                 Ok(read) => read.map_err(failed).and(outcome),

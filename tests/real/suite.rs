@@ -68,17 +68,3 @@ fn three_groups_are_green_and_with_bugs_one_is_red_and_one_panics() {
         "{again:?}"
     );
 }
-
-#[test]
-#[ignore = "measures: tests/run --full"]
-fn two_machines_at_a_time_are_faster_than_one() {
-    let zfs = Zfs::new();
-    assert_eq!(test(&zfs, &[]).status, Some(0));
-    let took = |jobs: &str| {
-        let started = std::time::Instant::now();
-        assert_eq!(test(&zfs, &["--rerun", "--jobs", jobs]).status, Some(0));
-        started.elapsed()
-    };
-    let (one, two) = (took("1"), took("2"));
-    assert!(two.as_secs_f32() < one.as_secs_f32() * 0.9, "{two:?}, not less than {one:?}");
-}

@@ -126,9 +126,7 @@ impl Session<'_> {
 
     /// Nothing more comes of that snapshot: tells who waits for it.
     fn tell(&self, level: Level, saved: Saved) {
-        if let Some(tell) = self.job.saved {
-            tell(level, saved);
-        }
+        (self.job.saved)(level, saved);
     }
 
     fn go_on_restored(&mut self) -> Result<()> {
