@@ -9,6 +9,7 @@ use crate::boot::{self, Bus, Level, Machine, Net, Outcome, Ran, Run, Saved, Star
 use crate::error::{Error, Result};
 use crate::event::Event;
 use quiz_cache::{Cache, Key, KeyEncoder, Passing, PassingSlot};
+use rustix::process::setpriority_process;
 use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -51,9 +52,10 @@ pub fn run(cache: &Cache, machine: &Machine, run: &Run<'_>) -> Result<Outcome> {
     for _ in 0..2 {
         match cache.passing(&key, &|pid| run.waiting(pid)) {
             Ok(Passing::Hit(place)) => {
-                let start = Start::Restore(place);
-                if let Some(outcome) = run.restore(cache, &key, Machine { start, ..machine.clone() }, &|_, _| {})? {
-                    return Ok(outcome);
+                let restored = Machine { start: Start::Restore(place), ..machine.clone() };
+                match boot::run(&restored, run, &|_, _| {})? {
+                    Ran::Ended(outcome) => return Ok(outcome),
+                    Ran::NotRestored(why) => run.drop(cache, &key, &why),
                 }
             }
             Ok(Passing::Miss(slot)) => return run.make(cache, machine, &key, Some(slot)),
@@ -75,23 +77,12 @@ impl Run<'_> {
         (self.events)(Event::Waiting { stage: "a snapshot".to_owned(), pid });
     }
 
-    /// `None` when the snapshot under `key` is of no use; it is dropped then.
-    fn restore(
-        &self,
-        cache: &Cache,
-        key: &Key,
-        machine: Machine,
-        saved: &dyn Fn(Level, Saved),
-    ) -> Result<Option<Outcome>> {
-        let why = match boot::run(&machine, self, saved)? {
-            Ran::Ended(outcome) => return Ok(Some(outcome)),
-            Ran::NotRestored(why) => why,
-        };
+    /// Nobody shall try that snapshot again.
+    fn drop(&self, cache: &Cache, key: &Key, why: &str) {
         self.note(format!("the snapshot {} cannot be used: {why}", key.short()));
         if let Err(error) = cache.drop_passing(key) {
             self.note(format!("it cannot be dropped: {error}"));
         }
-        Ok(None)
     }
 
     /// Gets the machine ready, from a base if there is one, and saves it on the way: the base if there is none, and into `slot`.
@@ -101,11 +92,12 @@ impl Run<'_> {
         let with = |start: Start| Machine { start, ..machine.clone() };
         let slots = [Cell::new(None), Cell::new(slot)];
         let saved = |level, saved| self.settle(cache, key, level, slots[level as usize].take(), saved);
+        let mut useless = None;
         let base = match cache.passing(&base_key, &|pid| self.waiting(pid)) {
             Ok(Passing::Hit(base)) => {
-                let grown = with(Start::Grow { base, full: full.clone() });
-                if let Some(outcome) = self.restore(cache, &base_key, grown, &saved)? {
-                    return Ok(outcome);
+                match boot::run(&with(Start::Grow { base, full: full.clone() }), self, &saved)? {
+                    Ran::Ended(outcome) => return Ok(outcome),
+                    Ran::NotRestored(why) => useless = Some(why),
                 }
                 None
             }
@@ -119,7 +111,12 @@ impl Run<'_> {
                 None
             }
         };
-        outcome(boot::run(&with(Start::Save { base, full }), self, &saved)?)
+        let ran = boot::run(&with(Start::Save { base, full }), self, &saved);
+        // A hook that fails says nothing against the base: it fails in a machine that boots, too.
+        if let (Some(why), Ok(_)) = (useless, &ran) {
+            self.drop(cache, &base_key, &why);
+        }
+        outcome(ran?)
     }
 
     /// Keeps what was saved, or gives up the slot, so that whoever waits goes on.
@@ -130,7 +127,11 @@ impl Run<'_> {
                 let committed = slot.commit().map(drop).map_err(|error| error.to_string());
                 // The machine does not wait for that, and if quiz ends first, the next one goes on with it.
                 let cache = cache.clone();
-                std::thread::spawn(move || cache.prune_passing());
+                std::thread::spawn(move || {
+                    // Behind the machine's own threads; this thread alone has that priority.
+                    let _ = setpriority_process(None, 19);
+                    cache.prune_passing();
+                });
                 committed
             }),
             Saved::Failed(why) => Err(why),
@@ -195,4 +196,112 @@ fn processor(cpuinfo: &str) -> String {
     first
         .filter(|line| !line.starts_with("cpu MHz") && !line.starts_with("bogomips"))
         .fold(String::new(), |all, line| all + line + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boot::{Accel, Arch, Disk, DiskFormat, Share};
+    use std::ffi::OsString;
+
+    fn machine(qemu: PathBuf) -> Machine {
+        Machine {
+            arch: Arch::X86_64,
+            accel: Accel::Tcg,
+            start: Start::Cold,
+            qemu,
+            memory: 1024,
+            cpus: 2,
+            kernel: "/objects/kernel".into(),
+            hz: Some(250),
+            layers: vec!["/objects/agent".into(), "/objects/work".into(), "/objects/root".into()],
+            append: vec!["a=1".into()],
+            disks: vec![disk("/runs/1/disk", 1 << 30)],
+            net: Some(Net { forward: vec![(2222, 22)] }),
+            channels: vec!["ssh.0".into()],
+            shares: vec![Share { tag: "out".into(), path: "/runs/1/out".into(), read_only: false }],
+            pvpanic: true,
+            rng: true,
+            extra: vec![],
+        }
+    }
+
+    fn disk(path: &str, size: u64) -> Disk {
+        let (serial, path) = ("q0".into(), path.into());
+        Disk { serial, bus: Bus::Virtio, path, format: DiskFormat::Raw, size, persistent: false }
+    }
+
+    fn qemu(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[test]
+    fn what_belongs_to_one_run_is_in_no_key() {
+        let qemu = qemu("one");
+        let machine = machine(qemu.path().into());
+        let share = Share { path: "/runs/2/out".into(), ..machine.shares[0].clone() };
+        let other = Machine {
+            disks: vec![disk("/runs/2/disk", 1 << 30)],
+            net: Some(Net { forward: vec![(2223, 22)] }),
+            shares: vec![share],
+            ..machine.clone()
+        };
+        for level in [Level::Base, Level::Full] {
+            assert_eq!(key(&machine, level), key(&other, level));
+        }
+        assert_ne!(key(&machine, Level::Base), key(&machine, Level::Full));
+    }
+
+    #[test]
+    fn another_machine_has_another_key() {
+        let file = qemu("one");
+        let machine = machine(file.path().into());
+        let keys = |machine: &Machine| [key(machine, Level::Base), key(machine, Level::Full)];
+        let same = keys(&machine);
+        let others = [
+            Machine { memory: 2048, ..machine.clone() },
+            Machine { cpus: 1, ..machine.clone() },
+            Machine { accel: Accel::Kvm, ..machine.clone() },
+            Machine { kernel: "/objects/other".into(), ..machine.clone() },
+            Machine { append: vec!["a=2".into()], ..machine.clone() },
+            Machine { disks: vec![disk("/runs/1/disk", 2 << 30)], ..machine.clone() },
+            Machine { net: None, ..machine.clone() },
+            Machine { channels: vec![], ..machine.clone() },
+            Machine { layers: vec!["/objects/new-agent".into(), "/w".into(), "/r".into()], ..machine.clone() },
+            Machine { extra: vec![OsString::from("-s")], ..machine.clone() },
+        ];
+        for other in others {
+            assert!(keys(&other).iter().zip(&same).all(|(other, same)| other != same), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn another_image_with_the_same_kernel_has_the_same_base() {
+        let qemu = qemu("one");
+        let machine = machine(qemu.path().into());
+        let mut other = machine.clone();
+        other.layers[1] = "/objects/new-work".into();
+        assert_eq!(key(&machine, Level::Base), key(&other, Level::Base));
+        assert_ne!(key(&machine, Level::Full), key(&other, Level::Full));
+    }
+
+    #[test]
+    fn another_qemu_has_another_key() {
+        let file = qemu("one");
+        let machine = machine(file.path().into());
+        let [before, base] = [key(&machine, Level::Full), key(&machine, Level::Base)];
+        // As a package manager does it: another file under the same name.
+        let new = qemu("two");
+        fs::rename(new.path(), file.path()).unwrap();
+        assert!(before != key(&machine, Level::Full) && base != key(&machine, Level::Base));
+    }
+
+    #[test]
+    fn a_processors_clock_is_not_what_it_is() {
+        let info = |mhz: &str, model: &str| format!("model name\t: {model}\ncpu MHz\t\t: {mhz}\n\nmodel name\t: B\n");
+        assert_eq!(processor(&info("1", "A")), processor(&info("2", "A")));
+        assert_ne!(processor(&info("1", "A")), processor(&info("1", "C")));
+    }
 }

@@ -22,6 +22,8 @@
 #include <unistd.h>
 
 enum { FLAG_TTY = 1, FLAG_SHELL = 2 };
+// The layers are others than those that the kernel found; the machine will be saved.
+enum { FLAG_OTHERS = 1, FLAG_SAVED = 2 };
 enum { PIPE_SIZE = 1 << 20 };
 
 // ---------------------------------------------------------------------------------------------- the program
@@ -68,63 +70,6 @@ static void __attribute__((noreturn)) exec_program(char **args)
 	_exit(error == ENOENT ? 127 : 126);
 }
 
-static void start_on_pty(char **args)
-{
-	int master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
-	if (master < 0 || unlockpt(master) != 0)
-		fail("cannot open /dev/ptmx: %s", strerror(errno));
-	ioctl(master, TIOCSWINSZ, &program.size);
-	int slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
-	if (slave < 0)
-		fail("cannot open the pty: %s", strerror(errno));
-	program.pid = fork();
-	if (program.pid == 0) {
-		reset_signals();
-		setsid();
-		ioctl(slave, TIOCSCTTY, 0);
-		for (int i = 0; i < 3; i++)
-			dup2(slave, i);
-		exec_program(args);
-	}
-	close(slave);
-	in.to = master;
-	out[0].from = fcntl(master, F_DUPFD_CLOEXEC, 3);
-}
-
-static void start_on_pipes(char **args)
-{
-	int pipes[3][2];
-	for (int i = 0; i < 3; i++) {
-		if (pipe2(pipes[i], O_CLOEXEC) != 0)
-			fail("cannot make a pipe: %s", strerror(errno));
-		fcntl(pipes[i][0], F_SETPIPE_SZ, PIPE_SIZE);
-		fcntl(pipes[i][i == 0], F_SETFL, O_NONBLOCK);
-	}
-	program.pid = fork();
-	if (program.pid == 0) {
-		reset_signals();
-		setsid();
-		for (int i = 0; i < 3; i++)
-			dup2(pipes[i][i != 0], i);
-		exec_program(args);
-	}
-	for (int i = 0; i < 3; i++)
-		close(pipes[i][i != 0]);
-	in.to = pipes[0][1];
-	out[0].from = pipes[1][0];
-	out[1].from = pipes[2][0];
-}
-
-static void start_program(char **args)
-{
-	if (program.tty)
-		start_on_pty(args);
-	else
-		start_on_pipes(args);
-	if (program.pid < 0)
-		fail("cannot fork: %s", strerror(errno));
-}
-
 // A list of `count` strings that lie one after the other, each with its NUL.
 static char **take_strings(uint8_t **at, uint8_t *end, uint32_t count)
 {
@@ -139,37 +84,124 @@ static char **take_strings(uint8_t **at, uint8_t *end, uint32_t count)
 	return list;
 }
 
-static char **shares;
-
-// REQUEST: u8 flags, u16 rows, u16 columns, u32 arguments, u32 environment, u32 shares, then strings with their NUL:
-// the directory, the arguments, the environment (NAME=value), the tags of the shares. No argument means a shell.
-static void start_request(uint8_t *payload, uint32_t length)
+// REQUEST: u8 flags, u16 rows, u16 columns, u32 arguments, u32 environment, then strings with their NUL: the directory, the
+// arguments, the environment (NAME=value). No argument means a shell.
+static void read_request(uint8_t *payload, uint32_t length)
 {
-	if (length < 17 || program.args != NULL)
+	if (length < 13)
 		fail("the host sent a damaged request");
-	uint32_t counts[3] = { get32(payload + 5), get32(payload + 9), get32(payload + 13) };
-	uint8_t *at = payload + 17, *end = payload + length;
+	uint32_t counts[2] = { get32(payload + 5), get32(payload + 9) };
+	uint8_t *at = payload + 13, *end = payload + length;
 	program.tty = payload[0] & FLAG_TTY;
 	program.shell_after = payload[0] & FLAG_SHELL;
 	program.size = (struct winsize){ .ws_row = get16(payload + 1), .ws_col = get16(payload + 3) };
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 2; i++)
 		if (counts[i] > length)
 			fail("the host sent a damaged request");
 	program.dir = *take_strings(&at, end, 1);
 	program.args = take_strings(&at, end, counts[0]);
 	program.env = take_strings(&at, end, counts[1]);
-	shares = take_strings(&at, end, counts[2]);
-	for (char **tag = shares; *tag != NULL; tag++)
-		mount_share(*tag);
-	start_program(program.args);
+}
+
+// What a program may need, and the process that becomes it. All of it is made before the request is known, so that a restored
+// machine need not: under an emulator everything is slow that is done for the first time.
+static struct {
+	int request[2], pipes[3][2], pty;
+} prepared;
+
+static void __attribute__((noreturn)) become_program(void)
+{
+	uint32_t length;
+	reset_signals();
+	// Most start there. Now it is known to the kernel.
+	if (chdir("/root") != 0)
+		chdir("/");
+	read_all(prepared.request[0], &length, sizeof length);
+	uint8_t *payload = malloc(length);
+	if (payload == NULL)
+		fail("no memory for the request");
+	read_all(prepared.request[0], payload, length);
+	read_request(payload, length);
+	setsid();
+	int fds[3];
+	for (int i = 0; i < 3; i++)
+		fds[i] = prepared.pipes[i][i != 0];
+	if (program.tty) {
+		fds[0] = fds[1] = fds[2] = ioctl(prepared.pty, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+		if (fds[0] < 0)
+			fail("cannot open the pty: %s", strerror(errno));
+		ioctl(fds[0], TIOCSCTTY, 0);
+	}
+	for (int i = 0; i < 3; i++)
+		dup2(fds[i], i);
+	static char *shell[] = { NULL };
+	exec_program(program.first_done ? shell : program.args);
+}
+
+static void prepare_program(void)
+{
+	if (pipe2(prepared.request, O_CLOEXEC) != 0)
+		fail("cannot make a pipe: %s", strerror(errno));
+	for (int i = 0; i < 3; i++) {
+		int *pipe = prepared.pipes[i];
+		if (pipe2(pipe, O_CLOEXEC) != 0)
+			fail("cannot make a pipe: %s", strerror(errno));
+		fcntl(pipe[0], F_SETPIPE_SZ, PIPE_SIZE);
+		fcntl(pipe[i == 0], F_SETFL, O_NONBLOCK);
+	}
+	prepared.pty = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+	if (prepared.pty < 0 || unlockpt(prepared.pty) != 0)
+		fail("cannot open /dev/ptmx: %s", strerror(errno));
+	program.pid = fork();
+	if (program.pid < 0)
+		fail("cannot fork: %s", strerror(errno));
+	if (program.pid == 0)
+		become_program();
+	close_fd(&prepared.request[0]);
+	for (int i = 0; i < 3; i++)
+		close_fd(&prepared.pipes[i][i != 0]);
+}
+
+static uint8_t *request;
+static uint32_t request_length;
+
+static void start_program(void)
+{
+	int *const ours[] = { &in.to, &out[0].from, &out[1].from };
+	for (int i = 0; i < 3; i++) {
+		*ours[i] = prepared.pipes[i][i == 0];
+		if (program.tty)
+			close_fd(ours[i]);
+	}
+	if (program.tty) {
+		ioctl(prepared.pty, TIOCSWINSZ, &program.size);
+		in.to = prepared.pty;
+		out[0].from = fcntl(prepared.pty, F_DUPFD_CLOEXEC, 3);
+	} else {
+		close_fd(&prepared.pty);
+	}
+	write_all(prepared.request[1], &request_length, sizeof request_length);
+	write_all(prepared.request[1], request, request_length);
+	close_fd(&prepared.request[1]);
+}
+
+static void take_request(uint8_t *payload, uint32_t length)
+{
+	if (request != NULL)
+		fail("the host sent a damaged request");
+	request = malloc(length + 1); // its strings are kept
+	if (request == NULL)
+		fail("no memory for the request");
+	memcpy(request, payload, length);
+	request_length = length;
+	read_request(request, length);
+	mount_shares();
+	start_program();
 }
 
 static void __attribute__((noreturn)) finish(void)
 {
-	if (chdir("/") == 0)
-		for (char **tag = shares; *tag != NULL; tag++)
-			leave_share(*tag);
-	sync();
+	sync(); // the shares, too: they need not be unmounted, which takes time
 	uint8_t payload[17];
 	payload[0] = program.status;
 	put(payload + 1, out[0].total, 8);
@@ -194,8 +226,8 @@ static void program_ended(int status)
 	if (program.first_done || !program.shell_after)
 		finish();
 	program.first_done = true;
-	static char *shell[] = { NULL };
-	start_program(shell);
+	prepare_program();
+	start_program();
 }
 
 // As init it also gets every orphan.
@@ -226,7 +258,7 @@ static void take_frame(uint8_t type, uint8_t *payload, uint32_t length)
 	if (type == WAKE) {
 		wake(payload, length);
 	} else if (type == REQUEST) {
-		start_request(payload, length);
+		take_request(payload, length);
 	} else if (type == STDIN_END && length == 8) {
 		stdin_bytes = get64(payload);
 	} else if (type == RESIZE && length == 4) {
@@ -261,33 +293,29 @@ static void read_control(void)
 			fail("the host sent a frame of %u bytes", length);
 		if (have < 5 + length)
 			break;
-		uint8_t *payload = buffer + 5;
-		if (buffer[0] == REQUEST) { // its strings are kept
-			payload = malloc(length + 1);
-			if (payload == NULL)
-				fail("no memory for the request");
-			memcpy(payload, buffer + 5, length);
-		}
-		take_frame(buffer[0], payload, length);
+		take_frame(buffer[0], buffer + 5, length);
 		have -= 5 + length;
 		memmove(buffer, buffer + 5 + length, have);
 	}
 }
 
-// The first frame of all. What it says: the layers are others now.
-static bool wait_for_mount(void)
+// The first frame of all. MOUNT: u8 flags, u8 layers, the tags of the shares, each with its NUL. True when the machine will be
+// saved.
+static bool make_root_as_told(void)
 {
-	uint8_t frame[6];
-	for (size_t have = 0; have < sizeof frame;) {
-		struct pollfd wait = { .fd = control, .events = POLLIN };
-		if (poll(&wait, 1, -1) > 0 && wait.revents & POLLHUP)
-			power_off();
-		ssize_t n = read(control, frame + have, sizeof frame - have);
-		have += n > 0 ? n : 0;
-	}
-	if (frame[0] != MOUNT || get32(frame + 1) != 1)
+	uint8_t head[5];
+	static uint8_t payload[1024];
+	read_all(control, head, sizeof head);
+	uint32_t length = get32(head + 1);
+	if (head[0] != MOUNT || length < 2 || length > sizeof payload)
 		fail("the host sent a damaged frame");
-	return frame[5];
+	read_all(control, payload, length);
+	if (payload[0] & FLAG_OTHERS)
+		probe_layers(payload[1]);
+	make_root(payload[1]);
+	for (uint8_t *at = payload + 2, *end = payload + length; at < end;)
+		add_share(*take_strings(&at, end, 1));
+	return payload[0] & FLAG_SAVED;
 }
 
 static void serve(int signals)
@@ -336,11 +364,11 @@ int main(void)
 	uint8_t version[4];
 	put(version, PROTOCOL, 4);
 	send_frame(HELLO, version, sizeof version);
-	if (wait_for_mount())
-		probe_layers();
-	make_root();
+	hurry(true);
+	bool saved = make_root_as_told();
 	bring_up_loopback();
-	run_hooks();
+	if (!run_hooks() && saved)
+		warm_up();
 
 	in = (struct relay){ .from = ports[0], .to = -1 };
 	for (int i = 0; i < 2; i++)
@@ -348,6 +376,8 @@ int main(void)
 	int signals = signalfd(-1, &child, SFD_NONBLOCK | SFD_CLOEXEC);
 	if (signals < 0)
 		fail("cannot watch for ended programs: %s (CONFIG_SIGNALFD)", strerror(errno));
+	hurry(false);
+	prepare_program();
 	send_ready();
 	serve(signals);
 }

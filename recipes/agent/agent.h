@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PROTOCOL = 2, FRAME_LIMIT = 1 << 20 };
+enum { PROTOCOL = 3, FRAME_LIMIT = 1 << 20 };
 
 // Frames. Guest to host below 64, host to guest from 64 on.
 enum frame {
@@ -19,7 +19,7 @@ enum frame {
 	EXIT = 4,    // u8 status, u64 bytes of stdout, u64 bytes of stderr
 	PONG = 5,    // nothing
 	AWAKE = 6,   // nothing: a request may come
-	REQUEST = 64,     // see start_request
+	REQUEST = 64,     // see read_request
 	STDIN_END = 65,   // u64: bytes of stdin in all
 	RESIZE = 66,      // u16 rows, u16 columns
 	SIGNAL = 67,      // u32 number
@@ -27,7 +27,7 @@ enum frame {
 	SYSRQ = 69,       // letters for /proc/sysrq-trigger
 	CLOSE = 70,       // u8 stream (1, 2): nobody reads it any more
 	WAKE = 71,        // see wake
-	MOUNT = 72,       // u8: 1 when the layers are others than those that the kernel found; 0
+	MOUNT = 72,       // see make_root_as_told
 };
 
 // The open ports; -1 before open_ports. ports[] are stdin, stdout and stderr.
@@ -44,6 +44,8 @@ void put(uint8_t *p, uint64_t value, int bytes);
 
 // Writes all of it. A port that takes nothing because the host is gone ends the machine.
 void write_all(int fd, const void *data, size_t length);
+// Reads so many bytes. Without the other end they never come: ends the machine.
+void read_all(int fd, void *data, size_t length);
 // For payloads up to 1024 bytes.
 void send_frame(enum frame type, const void *payload, uint32_t length);
 
@@ -80,8 +82,12 @@ int decode_status(int status);
 void keep_options(void);
 // The environment of hooks and of the programs at channels: the default one and the options.
 void set_hook_env(void);
-// Runs the profiles' hooks; does not return when one fails.
-void run_hooks(void);
+// Runs the profiles' hooks; does not return when one fails. False when there is none.
+bool run_hooks(void);
+// Starts a program that does nothing, so that what every program reads is in memory. Hooks do the same on the way.
+void warm_up(void);
+// Before the machine is saved: whether any profile has a program for a channel.
+void find_channels(void);
 // Starts a process for each channel that a profile has a program for.
 void serve_channels(void);
 
@@ -92,12 +98,16 @@ void wake(const uint8_t *payload, uint32_t length);
 
 // Mounts what this process needs itself.
 void mount_first(void);
+// Lets nothing wait for the kernel's grace periods (RCU), which take 40 ms for each disk that is looked at again.
+void hurry(bool on);
 // Looks at the disks of the layers again: what was restored knows those of another image.
-void probe_layers(void);
+void probe_layers(int count);
 // Mounts: the layers, and what every root needs.
-void make_root(void);
-void mount_share(const char *tag);
-void leave_share(const char *tag);
+void make_root(int count);
+// A share of the host: makes the place for it.
+void add_share(const char *tag);
+// Mounts those that were added.
+void mount_shares(void);
 void bring_up_loopback(void);
 
 #endif

@@ -1,6 +1,6 @@
 // The guest's root: layers under a tmpfs, the mounts that every program expects, and the host's shares.
 //
-// Kernel command line: `quiz.layers=N`, the number of virtio disks from vda on that are layers of the root.
+// The layers are the virtio disks from vda on.
 
 #define _GNU_SOURCE
 #include "agent.h"
@@ -28,22 +28,6 @@ static void may_mount(const char *type, const char *where, unsigned long flags, 
 {
 	mkdir(where, 0755);
 	mount(type, where, type, flags, options);
-}
-
-static int layer_count(void)
-{
-	char line[4096] = "";
-	FILE *file = fopen("/proc/cmdline", "re");
-	if (file == NULL || fgets(line, sizeof line, file) == NULL)
-		fail("cannot read /proc/cmdline: %s", strerror(errno));
-	fclose(file);
-	int count = 0;
-	for (char *word = strtok(line, " \n"); word != NULL; word = strtok(NULL, " \n"))
-		if (strncmp(word, "quiz.layers=", 12) == 0)
-			count = atoi(word + 12);
-	if (count < 1 || count > 26)
-		fail("the kernel command line has no quiz.layers=N with N from 1 to 26");
-	return count;
 }
 
 static void mount_layer(const char *device, const char *where)
@@ -78,10 +62,18 @@ void mount_first(void)
 	must_mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=0755");
 }
 
-// Without the driver the kernel forgets a disk, and with it finds it as it is now.
-void probe_layers(void)
+void hurry(bool on)
 {
-	int count = layer_count();
+	int fd = open("/sys/kernel/rcu_expedited", O_WRONLY | O_CLOEXEC);
+	// A kernel that has no such switch is slower, and that is all.
+	if (fd >= 0 && write(fd, on ? "1" : "0", 1) != 1)
+		fail("cannot write /sys/kernel/rcu_expedited: %s", strerror(errno));
+	close_fd(&fd);
+}
+
+// Without the driver the kernel forgets a disk, and with it finds it as it is now.
+void probe_layers(int count)
+{
 	for (int i = 1; i < count; i++) {
 		char path[64], device[256];
 		snprintf(path, sizeof path, "/sys/block/vd%c/device", 'a' + i);
@@ -96,14 +88,15 @@ void probe_layers(void)
 }
 
 // Stacks vda (the kernel's root), vdb, ... under a tmpfs and makes that the root.
-void make_root(void)
+void make_root(int count)
 {
+	if (count < 1 || count > 26)
+		fail("%d layers are no root: 1 to 26 can be stacked", count);
 	must_mount("tmpfs", "/.quiz/rw", "tmpfs", 0, "mode=0755,size=80%");
 	mkdir("/.quiz/rw/upper", 0755);
 	mkdir("/.quiz/rw/work", 0755);
 
 	char options[2048] = "upperdir=/.quiz/rw/upper,workdir=/.quiz/rw/work,lowerdir=/";
-	int count = layer_count();
 	for (int i = 1; i < count; i++) {
 		char device[16], where[32];
 		snprintf(device, sizeof device, "/dev/vd%c", 'a' + i);
@@ -137,25 +130,27 @@ void bring_up_loopback(void)
 	}
 }
 
-void mount_share(const char *tag)
+static const char *shares[16];
+
+void add_share(const char *tag)
 {
 	char where[64];
+	size_t count = 0;
+	while (shares[count] != NULL)
+		count++;
+	if (count + 1 == sizeof shares / sizeof *shares)
+		fail("there are more than %zu shares", count);
+	shares[count] = tag;
 	snprintf(where, sizeof where, "/%s", tag);
 	mkdir(where, 0755);
-	if (mount(tag, where, "9p", 0, "trans=virtio,version=9p2000.L,msize=512000,cache=mmap") != 0)
-		fail("cannot mount the share %s: %s (CONFIG_9P_FS, CONFIG_NET_9P_VIRTIO)", where, strerror(errno));
 }
 
-// What the host must see on its disk when the machine is gone. Other processes may still hold the share.
-void leave_share(const char *tag)
+void mount_shares(void)
 {
 	char where[64];
-	snprintf(where, sizeof where, "/%s", tag);
-	if (umount(where) == 0)
-		return;
-	int fd = open(where, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd >= 0) {
-		syncfs(fd);
-		close(fd);
+	for (const char **tag = shares; *tag != NULL; tag++) {
+		snprintf(where, sizeof where, "/%s", *tag);
+		if (mount(*tag, where, "9p", 0, "trans=virtio,version=9p2000.L,msize=512000,cache=mmap") != 0)
+			fail("cannot mount the share %s: %s (CONFIG_9P_FS, CONFIG_NET_9P_VIRTIO)", where, strerror(errno));
 	}
 }

@@ -84,9 +84,16 @@ static void __attribute__((noreturn)) serve_channel(const char *device, const ch
 	}
 }
 
+static bool programs;
+
+void find_channels(void)
+{
+	programs = access(PROGRAMS, F_OK) == 0;
+}
+
 void serve_channels(void)
 {
-	DIR *dir = access(PROGRAMS, F_OK) == 0 ? opendir("/sys/class/virtio-ports") : NULL;
+	DIR *dir = programs ? opendir("/sys/class/virtio-ports") : NULL;
 	for (struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
 		char name[PORT_NAME], program[sizeof PROGRAMS + PORT_NAME];
 		port_name(entry->d_name, name);

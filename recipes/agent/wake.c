@@ -28,6 +28,31 @@ void write_to(const char *path, const char *text)
 	close_fd(&fd);
 }
 
+static int urandom = -1;
+static struct seed {
+	int fd;
+	char path[256];
+} seeds[16];
+static size_t seed_count;
+
+// Before the machine is saved, so that one that is restored has less to do.
+static void open_seeds(void)
+{
+	urandom = open("/dev/urandom", O_RDWR | O_CLOEXEC);
+	FILE *file = fopen(reseed_file, "re");
+	struct seed seed;
+	while (file != NULL && fscanf(file, "%255s", seed.path) == 1) {
+		seed.fd = open(seed.path, O_WRONLY | O_CLOEXEC);
+		if (seed.fd < 0)
+			fail("cannot write %s, which %s names: %s", seed.path, reseed_file, strerror(errno));
+		if (seed_count == sizeof seeds / sizeof *seeds)
+			fail("%s has more than %zu lines", reseed_file, seed_count);
+		seeds[seed_count++] = seed;
+	}
+	if (file != NULL)
+		fclose(file);
+}
+
 static void reseed(const uint8_t seed[32])
 {
 	struct {
@@ -35,16 +60,14 @@ static void reseed(const uint8_t seed[32])
 		uint8_t bytes[32];
 	} pool = { .head = { .entropy_count = 256, .buf_size = 32 } };
 	memcpy(pool.bytes, seed, sizeof pool.bytes);
-	int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
-	if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) != 0 || ioctl(fd, RNDRESEEDCRNG) != 0)
+	if (ioctl(urandom, RNDADDENTROPY, &pool) != 0 || ioctl(urandom, RNDRESEEDCRNG) != 0)
 		fail("cannot seed the random number generator: %s", strerror(errno));
-	close_fd(&fd);
-	FILE *file = fopen(reseed_file, "re");
-	char path[256];
-	while (file != NULL && fscanf(file, "%255s", path) == 1)
-		write_to(path, "1");
-	if (file != NULL)
-		fclose(file);
+	close_fd(&urandom);
+	for (size_t i = 0; i < seed_count; i++) {
+		if (write(seeds[i].fd, "1", 1) != 1)
+			fail("cannot write %s: %s", seeds[i].path, strerror(errno));
+		close_fd(&seeds[i].fd);
+	}
 }
 
 // -1 when the root brings an id of its own, which it keeps.
@@ -65,15 +88,15 @@ static void make_machine_id(void)
 	if (machine_id_file < 0)
 		return;
 	uint8_t random[16];
-	char text[34];
+	char text[33];
 	if (getrandom(random, sizeof random, 0) != sizeof random)
 		fail("cannot get random numbers: %s", strerror(errno));
 	random[6] = (random[6] & 0x0f) | 0x40; // as machine-id(5) has it: a random UUID
 	random[8] = (random[8] & 0x3f) | 0x80;
-	for (size_t i = 0; i < sizeof random; i++)
-		snprintf(text + 2 * i, 3, "%02x", random[i]);
+	for (size_t i = 0; i < 32; i++)
+		text[i] = "0123456789abcdef"[random[i / 2] >> (i % 2 ? 0 : 4) & 15];
 	text[32] = '\n';
-	if (write(machine_id_file, text, 33) != 33)
+	if (write(machine_id_file, text, sizeof text) != sizeof text)
 		fail("cannot write %s: %s", machine_id, strerror(errno));
 	close_fd(&machine_id_file);
 }
@@ -81,6 +104,8 @@ static void make_machine_id(void)
 void send_ready(void)
 {
 	prepare_machine_id();
+	open_seeds();
+	find_channels();
 	char reason[512];
 	int fd = open(reason_file, O_RDONLY | O_CLOEXEC);
 	ssize_t length = fd < 0 ? 0 : read(fd, reason, sizeof reason);

@@ -64,6 +64,24 @@ void write_all(int fd, const void *data, size_t length)
 	}
 }
 
+void read_all(int fd, void *data, size_t length)
+{
+	uint8_t *p = data;
+	while (length > 0) {
+		ssize_t n = read(fd, p, length);
+		if (n > 0) {
+			p += n;
+			length -= n;
+		} else if (n < 0 && errno == EAGAIN) {
+			struct pollfd wait = { .fd = fd, .events = POLLIN };
+			if (poll(&wait, 1, -1) > 0 && !(wait.revents & POLLIN))
+				power_off();
+		} else if (n == 0 || errno != EINTR) {
+			power_off();
+		}
+	}
+}
+
 void send_frame(enum frame type, const void *payload, uint32_t length)
 {
 	uint8_t frame[5 + 1024];
@@ -100,33 +118,36 @@ void port_name(const char *device, char name[PORT_NAME])
 	fclose(file);
 }
 
-// Opens the port of that name: the names are in sysfs, so no udev is needed. -1 while it is not there.
-static int open_port(const char *wanted)
+// Opens those ports that are there and not yet open: the names are in sysfs, so no udev is needed. Returns how many are missing.
+static int open_found(int count, const char *const names[], int *const fds[])
 {
-	int fd = -1;
 	DIR *dir = opendir("/sys/class/virtio-ports");
-	for (struct dirent *entry; fd < 0 && dir != NULL && (entry = readdir(dir)) != NULL;) {
+	int missing = count;
+	for (struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
 		char path[320], name[PORT_NAME];
 		port_name(entry->d_name, name);
 		snprintf(path, sizeof path, "/dev/%s", entry->d_name);
-		if (strcmp(name, wanted) == 0)
-			fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+		for (int i = 0; i < count; i++)
+			if (*fds[i] < 0 && strcmp(name, names[i]) == 0)
+				*fds[i] = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	}
 	if (dir != NULL)
 		closedir(dir);
-	return fd;
+	for (int i = 0; i < count; i++)
+		missing -= *fds[i] >= 0;
+	return missing;
 }
 
 // The kernel learns the names from the host by messages, so they come a moment after the driver.
 void open_ports(void)
 {
-	static const char *const names[] = { "quiz.stdin", "quiz.stdout", "quiz.stderr", "quiz.control" };
-	int *const fds[] = { &ports[0], &ports[1], &ports[2], &control };
-	for (int i = 0; i < 4; i++) {
-		for (int tries = 0; (*fds[i] = open_port(names[i])) < 0; tries++) {
-			if (tries == 10000)
+	enum { COUNT = 4 };
+	static const char *const names[COUNT] = { "quiz.stdin", "quiz.stdout", "quiz.stderr", "quiz.control" };
+	int *const fds[COUNT] = { &ports[0], &ports[1], &ports[2], &control };
+	for (int tries = 0; open_found(COUNT, names, fds) > 0; tries++) {
+		for (int i = 0; tries == 10000 && i < COUNT; i++)
+			if (*fds[i] < 0)
 				fail("there is no virtio-serial port %s (CONFIG_VIRTIO_CONSOLE)", names[i]);
-			usleep(1000);
-		}
+		usleep(1000);
 	}
 }

@@ -14,7 +14,7 @@ for word in "$@"; do
 done
 
 frame() { printf "$1" >&"$control"; }
-hello() { [ "${memory-}" = off ] || frame '\001\004\0\0\0\002\0\0\0'; }
+hello() { [ "${memory-}" = off ] || frame '\001\004\0\0\0\003\0\0\0'; }
 awake() { frame '\006\0\0\0\0'; }
 # Saved when its memory is a file that it writes to, restored when it only reads it.
 ready() {

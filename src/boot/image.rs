@@ -19,6 +19,8 @@ pub struct Image {
     pub kernel: Digest,
     /// The file in it that is started: `vmlinux`, by its PVH entry, or what the architecture's boot loaders take.
     pub start: String,
+    /// Ticks of its clock a second (CONFIG_HZ), on an architecture that has that choice.
+    pub hz: Option<u32>,
     /// Layers of the root; the first one is /dev/vda and lies on top.
     pub layers: Vec<Digest>,
     /// Words of the kernel command line that every machine of this image needs.
@@ -31,6 +33,7 @@ struct Text {
     arch: Arch,
     kernel: String,
     start: Option<String>,
+    hz: Option<u32>,
     layers: Vec<String>,
     #[serde(default)]
     append: String,
@@ -59,6 +62,7 @@ fn parse(text: &str) -> Result<Image> {
         arch: text.arch,
         kernel: digest(&text.kernel)?,
         start: text.start.unwrap_or_else(|| "vmlinux".to_owned()),
+        hz: text.hz,
         layers,
         append: text.append.split_whitespace().map(str::to_owned).collect(),
     })
@@ -74,7 +78,8 @@ mod tests {
         let text =
             format!("arch = \"x86_64\"\nkernel = \"{a}\"\nlayers = [\"{b}\", \"{a}\"]\nappend = \"ro  quiet\"\n");
         let image = parse(&text).unwrap();
-        assert_eq!(image.arch, Arch::X86_64);
+        assert_eq!((image.arch, image.hz), (Arch::X86_64, None));
+        assert_eq!(parse(&format!("hz = 250\n{text}")).unwrap().hz, Some(250));
         assert_eq!((image.kernel, image.start.as_str(), image.layers), (a, "vmlinux", vec![b, a]));
         assert_eq!(parse(&format!("start = \"bzImage\"\n{text}")).unwrap().start, "bzImage");
         assert_eq!(image.append, ["ro", "quiet"]);

@@ -161,6 +161,8 @@ pub struct Machine {
     pub cpus: u32,
     /// The kernel to start; for x86_64 a vmlinux with a PVH note, or a bzImage.
     pub kernel: PathBuf,
+    /// Ticks of the kernel's clock a second, when that is known.
+    pub hz: Option<u32>,
     /// Read-only raw images, /dev/vda first; the first one lies on top.
     pub layers: Vec<PathBuf>,
     /// Words for the kernel's command line, after quiz's own, so that they win.

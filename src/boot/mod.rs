@@ -12,6 +12,7 @@
 //! | [`qemu`] | the command line, a pure function of a machine |
 //! | `sparse` | copies of files with holes |
 //! | `spawn` | sockets and the process |
+//! | `tsc` | how fast the host's time stamp counter counts |
 //! | [`wire`] | frames on the control port |
 //! | `console`, `qmp` | what the guest's kernel says, what qemu says |
 //! | `flow`, `tty`, `signals` | the program's bytes, the user's terminal, Ctrl-C |
@@ -40,6 +41,7 @@ mod session;
 mod signals;
 mod sparse;
 mod spawn;
+mod tsc;
 mod tty;
 pub mod wire;
 

@@ -12,6 +12,9 @@
 //! - The guest is told of ports in this order: an agent that has found its control port has heard of all channels.
 //! - A disk that is gone after the run need not reach the host's disk: `cache.no-flush`.
 //! - No AVX under TCG, which does it one element at a time: without it OpenZFS loads and programs start in half the time.
+//! - No ERMS and FSRM under TCG, which does `rep movsb` one byte at a time: without them kernel and C library copy words.
+//! - `norandmaps` under TCG: qemu 7.2 keeps translated code by its address in the guest, so code of a shared library that
+//!   lies elsewhere in each process is translated again in each. Without, a program of the guest starts in a fifth of the time.
 //! - `no_timer_check`: on a busy host under TCG the kernel otherwise finds its timer broken and panics.
 
 use std::ffi::{OsStr, OsString};
@@ -22,8 +25,8 @@ use std::path::{Path, PathBuf};
 use super::machine::{Accel, Arch, Bus, Disk, DiskFormat, Machine, Start};
 use crate::error::{Error, Result};
 
-/// Also without what needs AVX: qemu 7.2 shows AVX2 to programs that only look for that.
-const TCG_CPU: &str = "max,-avx,-avx2,-f16c,-fma,-vaes,-vpclmulqdq";
+/// Without AVX also without what needs it: qemu 7.2 shows AVX2 to programs that only look for that.
+const TCG_CPU: &str = "max,-avx,-avx2,-f16c,-fma,-vaes,-vpclmulqdq,-erms,-fsrm";
 
 /// Numbers of the sockets that qemu inherits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,9 +125,16 @@ pub fn command(machine: &Machine, fds: &Fds) -> Vec<OsString> {
 }
 
 /// A file as memory is not copied when a machine is saved, and any number of machines start from one, each with what it writes
-/// for itself. By its descriptor: what lies under the name may be another one by now.
+/// for itself. By its descriptor: what lies under the name may be another one by now. A machine that is not saved has such a file under
+/// TCG, too: it takes single pages of the host, and large ones, which qemu asks for otherwise, cost an emulated boot more to
+/// clear than they save.
 fn memory(machine: &Machine, fds: &Fds, add: &mut impl FnMut(&[&str])) {
     let share = match machine.start {
+        // What the user adds may be another size.
+        Start::Cold if machine.accel == Accel::Tcg && machine.extra.is_empty() => {
+            let file = format!("memory-backend-memfd,id=memory,size={}M", machine.memory);
+            return add(&["-object", &file, "-machine", "memory-backend=memory"]);
+        }
         Start::Cold => return,
         Start::Save { .. } | Start::Grow { full: Some(_), .. } => "on",
         Start::Grow { full: None, .. } | Start::Restore(_) => "off",
@@ -164,14 +174,12 @@ fn disks(machine: &Machine, command: &mut Vec<OsString>) {
 }
 
 fn kernel_words(machine: &Machine) -> Vec<String> {
-    let mut words = vec![
-        "root=/dev/vda".to_owned(),
-        "ro".to_owned(),
-        "init=/.quiz/agent".to_owned(),
-        format!("quiz.layers={}", machine.layers.len()),
-    ];
+    let mut words = vec!["root=/dev/vda".to_owned(), "ro".to_owned(), "init=/.quiz/agent".to_owned()];
     match machine.arch {
         Arch::X86_64 => words.extend(["console=ttyS0", "no_timer_check", "unknown_nmi_panic"].map(str::to_owned)),
+    }
+    if machine.accel == Accel::Tcg {
+        words.push("norandmaps".to_owned());
     }
     words.extend(["oops=panic", "panic=-1"].map(str::to_owned));
     words.extend(machine.append.iter().cloned());
@@ -232,6 +240,7 @@ pub(super) mod tests {
             memory: 2048,
             cpus: 2,
             kernel: "/c/kernel/vmlinux".into(),
+            hz: None,
             layers: vec!["/c/work".into(), "/c/a,b".into()],
             append: vec!["loglevel=8".into()],
             disks: vec![],
@@ -255,7 +264,7 @@ pub(super) mod tests {
   -machine q35 \\
   -bios qboot.rom \\
   -accel tcg \\
-  -cpu max,-avx,-avx2,-f16c,-fma,-vaes,-vpclmulqdq \\
+  -cpu max,-avx,-avx2,-f16c,-fma,-vaes,-vpclmulqdq,-erms,-fsrm \\
   -smp 2 \\
   -m 2048 \\
   -no-reboot \\
@@ -284,7 +293,7 @@ pub(super) mod tests {
   -fsdev local,id=share1,path=/w,security_model=none,multidevs=remap,readonly=on \\
   -device virtio-9p-pci,fsdev=share1,mount_tag=src \\
   -kernel /c/kernel/vmlinux \\
-  -append 'root=/dev/vda ro init=/.quiz/agent quiz.layers=2 console=ttyS0 no_timer_check unknown_nmi_panic oops=panic \
+  -append 'root=/dev/vda ro init=/.quiz/agent console=ttyS0 no_timer_check unknown_nmi_panic norandmaps oops=panic \
 panic=-1 loglevel=8' \\
   -s";
 
@@ -295,7 +304,7 @@ panic=-1 loglevel=8' \\
 
     #[test]
     fn kvm_changes_the_accelerator_and_the_processor_only() {
-        let wanted = TCG.replace("-accel tcg", "-accel kvm").replace(TCG_CPU, "host");
+        let wanted = TCG.replace("-accel tcg", "-accel kvm").replace(TCG_CPU, "host").replace(" norandmaps", "");
         assert_eq!(shell_line(&command(&machine(Accel::Kvm), &Fds::shown(&machine(Accel::Tcg)))), wanted);
     }
 
@@ -346,6 +355,16 @@ panic=-1 loglevel=8' \\
         assert!(grow.contains(&format!("{file}on")) && grow.contains("-incoming defer"), "{grow}");
         let restore = line(Start::Restore("/s".into()));
         assert!(restore.contains(&format!("{file}off")) && restore.contains("-incoming defer"), "{restore}");
+    }
+
+    #[test]
+    fn an_emulated_machine_takes_single_pages_of_the_host_for_its_memory() {
+        let line = |accel| {
+            let machine = Machine { extra: vec![], ..machine(accel) };
+            shell_line(&command(&machine, &Fds::shown(&machine)))
+        };
+        assert!(line(Accel::Tcg).contains("-object memory-backend-memfd,id=memory,size=2048M \\\n  -machine memory-"));
+        assert!(!line(Accel::Kvm).contains("memfd"));
     }
 
     #[test]

@@ -37,14 +37,7 @@ fn play(base: &Path, accel: Accel, what: &str) -> Played {
 fn play_from(base: &Path, accel: Accel, what: &str, start: Start, saved: &dyn Fn(Level, Saved)) -> Played {
     let fake = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/boot/fake-qemu.sh");
     let machine = Machine { qemu: fake, extra: vec![format!("fake={what}").into()], start, ..machine(accel) };
-    let request = Request {
-        program: vec!["true".into()],
-        env: vec![],
-        dir: "/".into(),
-        tty: None,
-        shell_after: false,
-        shares: vec![],
-    };
+    let request = Request { program: vec!["true".into()], env: vec![], dir: "/".into(), tty: None, shell_after: false };
     let folder = RunFolder::create(base).unwrap();
     let options = Options { verdicts: Some(base.join("kvm")), ..Options::default() };
     let (mut stdout, mut stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());

@@ -24,7 +24,7 @@ use super::run::Job;
 use super::signals::{Signals, Stop};
 use super::spawn::{Port, Qemu, Snapshot, Wires};
 use super::tty::{Escape, Raw};
-use super::wire::{Decoder, FromGuest, PROTOCOL, ToGuest};
+use super::wire::{Decoder, FromGuest, Mount, PROTOCOL, ToGuest};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use wait::Source;
@@ -70,6 +70,7 @@ pub(super) struct Session<'a> {
     step: Instant,
     wires: Wires,
     start: Start,
+    mount: Mount,
     snapshot: Option<Snapshot>,
     disks: Vec<(PathBuf, Option<SystemTime>)>,
     restoring: bool,
@@ -77,6 +78,8 @@ pub(super) struct Session<'a> {
     signals: Signals,
     limits: Limits,
     console: Console,
+    /// Not looked at before.
+    console_after: Instant,
     qmp: Qmp,
     decoder: Decoder,
     to_guest: Vec<u8>,
@@ -117,6 +120,13 @@ impl<'a> Session<'a> {
             step: started,
             wires,
             start: machine.start.clone(),
+            mount: Mount {
+                others: false,
+                saved: machine.start.to(Level::Full).is_some(),
+                // No machine has so many disks.
+                layers: u8::try_from(machine.layers.len()).unwrap_or(u8::MAX),
+                shares: machine.shares.iter().map(|share| share.tag.clone()).collect(),
+            },
             snapshot,
             disks: machine.disks.iter().map(|disk| (disk.path.clone(), snapshot::written(&disk.path))).collect(),
             restoring: false,
@@ -124,6 +134,7 @@ impl<'a> Session<'a> {
             signals: Signals::catch()?,
             limits,
             console,
+            console_after: started,
             qmp: Qmp::default(),
             decoder: Decoder::default(),
             to_guest: Vec::new(),
@@ -244,7 +255,10 @@ impl<'a> Session<'a> {
         };
         let bytes = &bytes[..count];
         match port {
-            Port::Console => self.take_console(bytes)?,
+            Port::Console => {
+                self.console_after = Instant::now() + wait::CONSOLE_PAUSE;
+                self.take_console(bytes)?;
+            }
             Port::Qmp => {
                 self.qmp.feed(bytes);
                 if self.qmp.panicked {

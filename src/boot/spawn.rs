@@ -11,6 +11,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 
 use super::folder::{RunFolder, cannot};
@@ -127,6 +128,8 @@ pub(super) fn spawn(machine: &Machine, folder: &RunFolder) -> Result<(Qemu, Wire
     let pairs = (0..6).map(|_| UnixStream::pair()).collect::<std::io::Result<Vec<_>>>().map_err(failed)?;
     let (ours, theirs): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
     ours.iter().try_for_each(|socket| socket.set_nonblocking(true)).map_err(failed)?;
+    // As many of the console's single bytes as Linux lets wait there; with fewer the guest's kernel would.
+    set_socket_send_buffer_size(&theirs[Port::Console as usize], 1 << 20).map_err(|e| failed(e.into()))?;
     let number = |port: Port| theirs[port as usize].as_raw_fd();
     let channels = machine.channels.iter().map(|name| folder.listen(name)).collect::<Result<Vec<_>>>()?;
     let fds = Fds {

@@ -9,7 +9,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use crate::error::{Error, Result};
 
 /// The version of this protocol. The agent says its own in `Hello`.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// The longest payload, in bytes. A longer one is refused on both sides.
 pub const LIMIT: usize = 1 << 20;
@@ -38,8 +38,6 @@ pub struct Request {
     pub tty: Option<Size>,
     /// An interactive shell follows when the program has ended. The exit status stays the program's.
     pub shell_after: bool,
-    /// Tags of the shares to mount, each at `/<tag>`.
-    pub shares: Vec<String>,
 }
 
 /// A message of the guest.
@@ -77,6 +75,19 @@ pub struct Wake {
     pub name: String,
 }
 
+/// What the guest's root consists of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// The disks of the layers are others than the kernel found: they have to be looked at again.
+    pub others: bool,
+    /// The machine will be saved when it is ready: what every program reads should be in its memory.
+    pub saved: bool,
+    /// How many layers there are.
+    pub layers: u8,
+    /// Tags of the shares, which are mounted when there is a request, each at `/<tag>`.
+    pub shares: Vec<String>,
+}
+
 /// A message to the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToGuest {
@@ -96,9 +107,8 @@ pub enum ToGuest {
     Close(u8),
     /// Be a machine of your own. Once per machine, after `Ready` or the restore.
     Wake(Wake),
-    /// Mount the layers and run the profiles' hooks; look at the disks again first, if they are others than the kernel found. Once
-    /// per machine, before all else.
-    Mount(bool),
+    /// Mount the layers and run the profiles' hooks. Once per machine, before all else.
+    Mount(Mount),
 }
 
 impl ToGuest {
@@ -115,7 +125,10 @@ impl ToGuest {
             Self::Ping => (68, Vec::new()),
             Self::SysRq(letters) => (69, letters.as_bytes().to_vec()),
             Self::Close(stream) => (70, vec![*stream]),
-            Self::Mount(others) => (72, vec![u8::from(*others)]),
+            Self::Mount(Mount { others, saved, layers, shares }) => {
+                let tags = shares.iter().flat_map(|tag| tag.bytes().chain([0]));
+                (72, [u8::from(*others) | u8::from(*saved) << 1, *layers].into_iter().chain(tags).collect())
+            }
             Self::Wake(Wake { now, seed, name }) => (71, [&now.to_le_bytes(), &seed[..], name.as_bytes()].concat()),
         };
         frame(kind, &payload)
@@ -142,14 +155,13 @@ fn encode_size(size: Size) -> [u8; 4] {
 fn encode_request(request: &Request) -> Result<Vec<u8>> {
     let mut bytes = vec![u8::from(request.tty.is_some()) | u8::from(request.shell_after) << 1];
     bytes.extend(encode_size(request.tty.unwrap_or(Size { rows: 0, columns: 0 })));
-    for count in [request.program.len(), request.env.len(), request.shares.len()] {
+    for count in [request.program.len(), request.env.len()] {
         // A count too large for u32 has more bytes than LIMIT, which `frame` refuses.
         bytes.extend(u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes());
     }
     let strings = std::iter::once(request.dir.as_bytes())
         .chain(request.program.iter().map(|s| s.as_bytes()))
-        .chain(request.env.iter().map(|s| s.as_bytes()))
-        .chain(request.shares.iter().map(|s| s.as_bytes()));
+        .chain(request.env.iter().map(|s| s.as_bytes()));
     for string in strings {
         if string.contains(&0) {
             let shown = OsString::from_vec(string.to_vec());
@@ -221,15 +233,14 @@ mod tests {
             dir: "/root".into(),
             tty: Some(Size { rows: 24, columns: 80 }),
             shell_after: true,
-            shares: vec!["out".into()],
         }
     }
 
     #[test]
     fn a_request_has_the_bytes_that_the_agent_reads() {
         let bytes = ToGuest::Request(request()).encode().unwrap();
-        let mut wanted = vec![64, 50, 0, 0, 0, 3, 24, 0, 80, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0];
-        wanted.extend(b"/root\0uname\0-a\0TERM=xterm\0out\0");
+        let mut wanted = vec![64, 42, 0, 0, 0, 3, 24, 0, 80, 0, 2, 0, 0, 0, 1, 0, 0, 0];
+        wanted.extend(b"/root\0uname\0-a\0TERM=xterm\0");
         wanted[1] = u8::try_from(wanted.len() - HEAD).unwrap();
         assert_eq!(bytes, wanted);
     }
@@ -243,7 +254,8 @@ mod tests {
         assert_eq!(bytes(ToGuest::Ping), [68, 0, 0, 0, 0]);
         assert_eq!(bytes(ToGuest::SysRq("l".into())), [69, 1, 0, 0, 0, b'l']);
         assert_eq!(bytes(ToGuest::Close(1)), [70, 1, 0, 0, 0, 1]);
-        assert_eq!(bytes(ToGuest::Mount(true)), [72, 1, 0, 0, 0, 1]);
+        let mount = Mount { others: false, saved: true, layers: 3, shares: vec!["a".into(), "bc".into()] };
+        assert_eq!(bytes(ToGuest::Mount(mount)), [72, 7, 0, 0, 0, 2, 3, b'a', 0, b'b', b'c', 0]);
         let wake = bytes(ToGuest::Wake(Wake { now: 258, seed: [7; 32], name: "q".into() }));
         assert_eq!(wake, [&[71, 41, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0][..], &[7; 32], b"q"].concat());
     }

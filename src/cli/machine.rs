@@ -93,6 +93,7 @@ pub(super) fn of(session: &Session<'_>, known: &Known, image: &Record, terminal:
         memory,
         cpus,
         kernel: object(&image.kernel)?.join(&image.start),
+        hz: image.hz,
         layers: image.layers.iter().map(object).collect::<Result<_>>()?,
         append: image.append.into_iter().chain(by_profiles).chain(ssh::words(&session.project)?).chain(words).collect(),
         disks: Vec::new(),

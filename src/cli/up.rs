@@ -3,7 +3,7 @@
 use super::args::{Cli, Up};
 use super::machine::{self, Built};
 use super::session::Session;
-use crate::boot::{self, Machine, Options, Outcome, Request, Run, RunFolder, Streams};
+use crate::boot::{self, Options, Outcome, Request, Run, RunFolder, Streams};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::load::PROJECT_FOLDER;
@@ -59,7 +59,7 @@ fn boot(session: &Session<'_>, up: &Up, built: Built) -> Result<Option<Outcome>>
     machine.shares = machine::shares(folder.shared(), &folder.out(), false);
     machine.disks = machine::disks(&session.project, folder.path())?;
     let _disks = boot::disk::take(&machine.disks, &folder)?;
-    let request = request(session, up, &machine);
+    let request = request(session, up);
     let options = Options {
         // On a terminal the kernel's words come among the program's: print debugging is why people use this. What stands
         // around the program may have the whole screen to itself.
@@ -86,7 +86,7 @@ fn wraps<'a>(session: &'a Session<'_>) -> impl Iterator<Item = &'a String> {
     session.project.profiles.iter().rev().filter_map(|profile| profile.wrap.as_ref())
 }
 
-fn request(session: &Session<'_>, up: &Up, machine: &Machine) -> Request {
+fn request(session: &Session<'_>, up: &Up) -> Request {
     let passed = ["TERM", "COLORTERM", "LANG"].into_iter().filter_map(|name| {
         let value = std::env::var_os(name)?;
         let mut pair = OsString::from(format!("{name}="));
@@ -102,6 +102,5 @@ fn request(session: &Session<'_>, up: &Up, machine: &Machine) -> Request {
         dir: OsString::from("/root"),
         tty,
         shell_after: up.shell,
-        shares: machine.shares.iter().map(|share| share.tag.clone()).collect(),
     }
 }

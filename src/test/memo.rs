@@ -68,6 +68,7 @@ mod tests {
             memory: 1024,
             cpus: 2,
             kernel: "/k".into(),
+            hz: None,
             layers: vec!["/l".into()],
             append: vec!["a=1".into()],
             disks: vec![disk(false)],

@@ -148,7 +148,6 @@ impl Plan<'_> {
             dir: "/root".into(),
             tty: None,
             shell_after: false,
-            shares: machine.shares.iter().map(|share| share.tag.clone()).collect(),
         };
         let timeout = self.options.timeout.or(group.limit);
         let options = Options { timeout, stop: Some(stop.clone()), ..self.options.clone() };

@@ -2,8 +2,10 @@
 
 use super::{Real, die};
 use crate::project::Ran;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The digests of a stage's outputs, made from nothing in this cache.
 fn digests(real: &Real, stage: &str, cache: &Path) -> serde_json::Value {
@@ -127,4 +129,41 @@ fn with_the_profile_perf_perf_counts_bpftrace_runs_and_a_kprobe_fires() {
         echo 1 >events/kprobes/quiz/enable; cat /etc/hostname; grep 'quiz: (do_sys_openat2' trace";
     let ran = up(script);
     assert_eq!(ran.status, Some(0), "{ran:?}");
+}
+
+#[test]
+#[ignore = "500 machines: tests/run --full"]
+fn five_hundred_restores_in_a_row_are_all_right_and_each_one_its_own() {
+    let real = Real::new();
+    let id = "uname -n; cat /etc/machine-id; head -c 16 /dev/urandom | od -An -tx8; date +%s";
+    let programs: [(&[&str], &str, i32); 4] = [
+        (&["-p", "zfs"], "zpool status; exit 3", 3),
+        (&[], "echo restored; exit 7", 7),
+        (&["-p", "zfs"], "truncate -s 64M /tmp/f && zpool create t /tmp/f && zpool get -Hpo value guid t", 0),
+        (&[], "cat /proc/uptime >/out/uptime", 0),
+    ];
+    let mut seen = BTreeSet::new();
+    let mut restored = 0;
+    for n in 0..500 {
+        let (profiles, program, status) = programs[n % programs.len()];
+        let script = format!("{id}; {program}");
+        let ran = real.run(&[profiles, &["up", "--", "sh", "-c", &script]].concat());
+        assert_eq!(ran.status, Some(status), "run {n}: {ran:?}");
+        let lines: Vec<&str> = ran.out.lines().collect();
+        // Host name, machine-id and random numbers; of a pool its GUID, too.
+        let own = lines[..3].iter().chain(lines.get(4).filter(|_| program.contains("guid")));
+        assert!(own.clone().all(|line| seen.insert((*line).to_owned())), "run {n}: {ran:?}");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        assert!(now.abs_diff(lines[3].parse().unwrap()) <= 2, "the clock of run {n}: {ran:?}");
+        match n % programs.len() {
+            0 => assert_eq!(lines[4], "no pools available", "run {n}: {ran:?}"),
+            1 => assert_eq!(lines[4], "restored", "run {n}: {ran:?}"),
+            2 => assert_eq!(lines.len(), 5, "run {n}: {ran:?}"),
+            _ => assert!(real.run_folder().join("out/uptime").exists(), "run {n}: {ran:?}"),
+        }
+        restored += ran.count("Restoring");
+        assert_eq!(real.machines(), Vec::<u32>::new(), "after run {n}");
+    }
+    // Each of the two machines booted at most once, in the first round.
+    assert!(restored >= 498, "only {restored} were restored");
 }

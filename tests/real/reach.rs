@@ -90,7 +90,8 @@ fn ssh_reaches_a_machine_in_several_sessions_and_survives_a_client_that_vanishes
     eventually("session", || (ssh("pgrep -fx 'sleep 600' | wc -l").out == "2\n").then_some(()));
     assert_eq!(process("kill", &["-9", &connection]).status, Some(0));
     assert_eq!(client.wait().unwrap().code(), Some(255));
-    assert_eq!(ssh("exit 3").status, Some(3));
+    let ran = ssh("exit 3");
+    assert_eq!(ran.status, Some(3), "{ran:?}");
 
     drop(up);
     eventually("end of qemu", || real.machines().is_empty().then_some(()));

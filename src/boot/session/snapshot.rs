@@ -16,7 +16,7 @@ use super::super::machine::{Level, Saved, Start};
 use super::super::qmp;
 use super::super::sparse::copy_sparse;
 use super::super::spawn::{CONSOLE, MEMORY, Port, STATE};
-use super::super::wire::{ToGuest, Wake};
+use super::super::wire::{Mount, ToGuest, Wake};
 use super::Session;
 use crate::error::{Error, Result};
 
@@ -132,13 +132,18 @@ impl Session<'_> {
     fn go_on_restored(&mut self) -> Result<()> {
         match self.start {
             Start::Restore(_) => self.go_on(Level::Full),
-            _ => self.send(&ToGuest::Mount(true)),
+            _ => self.mount(true),
         }
+    }
+
+    fn mount(&mut self, others: bool) -> Result<()> {
+        let mount = Mount { others, ..self.mount.clone() };
+        self.send(&ToGuest::Mount(mount))
     }
 
     fn go_on(&mut self, level: Level) -> Result<()> {
         if level == Level::Base {
-            return self.send(&ToGuest::Mount(false));
+            return self.mount(false);
         }
         let mut seed = [0; 32];
         File::open("/dev/urandom")

@@ -1,13 +1,17 @@
 //! The wait of the loop: which of the sockets, streams and signals has something to do.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::super::spawn::Port;
 use super::Session;
 use crate::error::{Error, Result};
+
+/// qemu writes what the guest's kernel says byte by byte; to be woken by each costs the guest 30 ms of its boot. Short enough that
+/// the socket does not fill up: Linux counts hundreds of bytes for each.
+pub(super) const CONSOLE_PAUSE: Duration = Duration::from_millis(1);
 
 /// Something that can be waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +24,7 @@ pub(super) enum Source {
 
 impl Session<'_> {
     /// What to wait for. A source that has nothing to do is left out: poll would report its end again and again.
-    fn sources(&self) -> Vec<(Source, BorrowedFd<'_>, PollFlags)> {
+    fn sources(&self, now: Instant) -> Vec<(Source, BorrowedFd<'_>, PollFlags)> {
         let streams = &self.job.streams;
         let mut sources = vec![(Source::Signals, self.signals.fd(), PollFlags::IN)];
         let mut port = |port: Port, flags: PollFlags| {
@@ -34,7 +38,7 @@ impl Session<'_> {
         port(Port::Stderr, when(self.outputs[1].has_room(), PollFlags::IN));
         port(Port::Stdin, when(self.input.is_waiting(), PollFlags::OUT));
         port(Port::Control, PollFlags::IN | when(!self.to_guest.is_empty(), PollFlags::OUT));
-        port(Port::Console, PollFlags::IN);
+        port(Port::Console, when(now >= self.console_after, PollFlags::IN));
         port(Port::Qmp, PollFlags::IN);
         for (number, to) in [&streams.stdout, &streams.stderr].into_iter().enumerate() {
             if self.outputs[number].is_waiting() {
@@ -50,9 +54,12 @@ impl Session<'_> {
 
     /// Waits for the next thing to do, or the next time limit.
     pub(super) fn wait(&self) -> Result<Vec<(Source, PollFlags)>> {
-        let sources = self.sources();
+        let now = Instant::now();
+        let sources = self.sources(now);
         let mut fds: Vec<PollFd> = sources.iter().map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
-        let left = self.limits.next().map(|at| at.saturating_duration_since(Instant::now()));
+        let later = (self.console_after > now).then_some(self.console_after);
+        let next = self.limits.next().into_iter().chain(later).min();
+        let left = next.map(|at| at.saturating_duration_since(now));
         let left = left.and_then(|left| Timespec::try_from(left).ok());
         match poll(&mut fds, left.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
