@@ -156,7 +156,7 @@ fn five_hundred_restores_in_a_row_are_all_right_and_each_one_its_own() {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         assert!(now.abs_diff(lines[3].parse().unwrap()) <= 2, "the clock of run {n}: {ran:?}");
         match n % programs.len() {
-            0 => assert_eq!(lines[4], "no pools available", "run {n}: {ran:?}"),
+            0 => assert_eq!(ran.count("no pools available"), 1, "run {n}: {ran:?}"),
             1 => assert_eq!(lines[4], "restored", "run {n}: {ran:?}"),
             2 => assert_eq!(lines.len(), 5, "run {n}: {ran:?}"),
             _ => assert!(real.run_folder().join("out/uptime").exists(), "run {n}: {ran:?}"),
