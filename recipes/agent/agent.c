@@ -162,6 +162,14 @@ static void prepare_program(void)
 		close_fd(&prepared.pipes[i][i != 0]);
 }
 
+void close_prepared(void)
+{
+	close_fd(&prepared.request[1]);
+	for (int i = 0; i < 3; i++)
+		close_fd(&prepared.pipes[i][i == 0]);
+	close_fd(&prepared.pty);
+}
+
 static uint8_t *request;
 static uint32_t request_length;
 

@@ -72,6 +72,9 @@ bool relay_move(struct relay *r);
 void relay_drain(struct relay *r);
 void close_fd(int *fd);
 
+// For other processes: as long as one of them held an end of the program's pipes, these would have no end.
+void close_prepared(void);
+
 // The environment that every program gets.
 void set_default_env(void);
 // What this process blocks or ignores would be inherited.

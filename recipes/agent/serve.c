@@ -109,6 +109,7 @@ void serve_channels(void)
 			fail("cannot fork: %s", strerror(errno));
 		if (pid == 0) {
 			reset_signals();
+			close_prepared();
 			close_fd(&control);
 			for (int i = 0; i < 3; i++)
 				close_fd(&ports[i]);

@@ -52,6 +52,17 @@ fn on_a_terminal(real: &Real, line: &str) -> Ran {
 }
 
 #[test]
+fn a_program_sees_the_end_of_its_stdin_beside_the_channels() {
+    let real = Real::new();
+    let mut command = real.command(&["up", "-p", "ssh", "--", "timeout", "60", "cat"]);
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.unwrap();
+    child.stdin.take().unwrap().write_all(b"word").unwrap();
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!((ran.status, ran.out.as_str()), (Some(0), "word"), "{ran:?}");
+}
+
+#[test]
 fn ssh_reaches_a_machine_in_several_sessions_and_survives_a_client_that_vanishes() {
     let real = Real::new();
     let up = Running::start(&real, &["up", "-p", "ssh:count=2", "--", "sleep", "600"]);
