@@ -138,6 +138,25 @@ fn an_edited_image_goes_on_from_the_kernel_of_the_one_before() {
 }
 
 #[test]
+fn a_hook_that_fails_leaves_the_kernels_snapshot_to_the_next_machine() {
+    let real = Real::new();
+    let append = format!("quiz-test={}", new_word());
+    real.0.write(".quiz/profiles/t/profile.toml", "about = \"a test\"\n");
+    let run = |hook: &str| {
+        real.0.write(".quiz/profiles/t/init", &format!("#!/bin/sh\nset -e\n{hook}\n"));
+        real.run(&["-p", "t", "up", "--append", &append, "--", "true"])
+    };
+    let word = new_word();
+    let first = run(&format!("echo {word}"));
+    assert_eq!((first.status, first.count("Booting")), (Some(0), 1), "{first:?}");
+    let failed = run("false # second");
+    assert_eq!(failed.status, Some(125), "{failed:?}");
+    failed.says(&["the hook of the profile t, line 3: status 1: false"]);
+    let mended = run(&format!("echo {word} mended"));
+    assert_eq!((mended.status, mended.count("Restoring"), mended.count("Booting")), (Some(0), 1, 0), "{mended:?}");
+}
+
+#[test]
 fn what_goes_into_a_restored_machine_comes_back_the_same() {
     let real = Real::new();
     real.sh("true");
