@@ -197,7 +197,7 @@ static void take_request(uint8_t *payload, uint32_t length)
 {
 	if (request != NULL)
 		fail("the host sent a damaged request");
-	request = malloc(length + 1); // its strings are kept
+	request = malloc(length); // its strings are kept
 	if (request == NULL)
 		fail("no memory for the request");
 	memcpy(request, payload, length);

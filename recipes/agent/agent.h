@@ -101,7 +101,7 @@ void wake(const uint8_t *payload, uint32_t length);
 
 // Mounts what this process needs itself.
 void mount_first(void);
-// Lets nothing wait for the kernel's grace periods (RCU), which take 40 ms for each disk that is looked at again.
+// Lets nothing wait for the kernel's grace periods (RCU), which take 20 ms for each disk that is looked at again.
 void hurry(bool on);
 // Looks at the disks of the layers again: what was restored knows those of another image.
 void probe_layers(int count);

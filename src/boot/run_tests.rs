@@ -68,6 +68,25 @@ fn play_tcg(what: &str) -> Played {
 }
 
 #[test]
+fn an_emulated_guest_is_told_how_fast_its_processors_count_unless_it_knows() {
+    let told = |machine: Machine| timed(&Machine { hz: Some(250), ..machine }).append;
+    let [first, rest @ ..] = &told(machine(Accel::Tcg))[..] else { panic!("no word") };
+    // Before the user's own words, which win.
+    assert_eq!(rest, machine(Accel::Tcg).append);
+    let loops: u64 = first.strip_prefix("lpj=").unwrap().parse().unwrap();
+    assert!((400_000..40_000_000).contains(&loops), "a processor of 0.1 to 10 GHz: {loops}");
+    for knows in [
+        machine(Accel::Kvm),
+        Machine { cpus: 1, ..machine(Accel::Tcg) },
+        Machine { append: vec!["notsc".into()], ..machine(Accel::Tcg) },
+        Machine { start: Start::Restore("/s".into()), ..machine(Accel::Tcg) },
+    ] {
+        assert_eq!(told(knows.clone()), knows.append);
+    }
+    assert_eq!(timed(&machine(Accel::Tcg)).append, machine(Accel::Tcg).append);
+}
+
+#[test]
 fn the_programs_status_and_bytes_come_back() {
     let played = play_tcg("program");
     assert_eq!(played.result.unwrap(), Outcome::Exited(7));

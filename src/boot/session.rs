@@ -121,7 +121,7 @@ impl<'a> Session<'a> {
             wires,
             start: machine.start.clone(),
             mount: Mount {
-                others: false,
+                others: machine.start.from().is_some(),
                 saved: machine.start.to(Level::Full).is_some(),
                 // No machine has so many disks.
                 layers: u8::try_from(machine.layers.len()).unwrap_or(u8::MAX),

@@ -16,7 +16,7 @@ use super::super::machine::{Level, Saved, Start};
 use super::super::qmp;
 use super::super::sparse::copy_sparse;
 use super::super::spawn::{CONSOLE, MEMORY, Port, STATE};
-use super::super::wire::{Mount, ToGuest, Wake};
+use super::super::wire::{ToGuest, Wake};
 use super::Session;
 use crate::error::{Error, Result};
 
@@ -132,18 +132,17 @@ impl Session<'_> {
     fn go_on_restored(&mut self) -> Result<()> {
         match self.start {
             Start::Restore(_) => self.go_on(Level::Full),
-            _ => self.mount(true),
+            _ => self.mount(),
         }
     }
 
-    fn mount(&mut self, others: bool) -> Result<()> {
-        let mount = Mount { others, ..self.mount.clone() };
-        self.send(&ToGuest::Mount(mount))
+    fn mount(&mut self) -> Result<()> {
+        self.send(&ToGuest::Mount(self.mount.clone()))
     }
 
     fn go_on(&mut self, level: Level) -> Result<()> {
         if level == Level::Base {
-            return self.mount(false);
+            return self.mount();
         }
         let mut seed = [0; 32];
         File::open("/dev/urandom")
