@@ -320,10 +320,13 @@ static bool make_root_as_told(void)
 	read_all(control, payload, length);
 	if (payload[0] & FLAG_OTHERS)
 		probe_layers(payload[1]);
-	make_root(payload[1]);
+	bool saved = payload[0] & FLAG_SAVED;
+	mount_layers(payload[1]);
+	begin_beside(payload[1], saved || has_processors());
+	stack_layers(payload[1]);
 	for (uint8_t *at = payload + 2, *end = payload + length; at < end;)
 		add_share(*take_strings(&at, end, 1));
-	return payload[0] & FLAG_SAVED;
+	return saved;
 }
 
 static void serve(int signals)
@@ -374,9 +377,8 @@ int main(void)
 	send_frame(HELLO, version, sizeof version);
 	hurry(true);
 	bool saved = make_root_as_told();
-	bring_up_loopback();
-	if (!run_hooks() && saved)
-		warm_up();
+	end_beside();
+	run_hooks();
 
 	in = (struct relay){ .from = ports[0], .to = -1 };
 	for (int i = 0; i < 2; i++)
@@ -386,6 +388,8 @@ int main(void)
 		fail("cannot watch for ended programs: %s (CONFIG_SIGNALFD)", strerror(errno));
 	hurry(false);
 	prepare_program();
+	if (saved)
+		end_warm_up();
 	send_ready();
 	serve(signals);
 }

@@ -85,10 +85,8 @@ int decode_status(int status);
 void keep_options(void);
 // The environment of hooks and of the programs at channels: the default one and the options.
 void set_hook_env(void);
-// Runs the profiles' hooks; does not return when one fails. False when there is none.
-bool run_hooks(void);
-// Starts a program that does nothing, so that what every program reads is in memory. Hooks do the same on the way.
-void warm_up(void);
+// Runs the profiles' hooks, if there are any; does not return when one fails.
+void run_hooks(void);
 // Before the machine is saved: whether any profile has a program for a channel.
 void find_channels(void);
 // Starts a process for each channel that a profile has a program for.
@@ -105,12 +103,22 @@ void mount_first(void);
 void hurry(bool on);
 // Looks at the disks of the layers again: what was restored knows those of another image.
 void probe_layers(int count);
-// Mounts: the layers, and what every root needs.
-void make_root(int count);
+// Mounts the layers: vda is the kernel's root, vdb, ... come under a tmpfs.
+void mount_layers(int count);
+// Makes a root of them, and mounts what every program expects.
+void stack_layers(int count);
+// Whether the guest has several.
+bool has_processors(void);
+// Under an emulator everything is slow that is done for the first time. So a process beside this one brings up the loopback
+// device and then, for `warm_up`, becomes a program that does nothing: what each program needs is in memory and translated.
+void begin_beside(int layers, bool warm_up);
+// Waits until the loopback device is up.
+void end_beside(void);
+// Waits until that program has ended.
+void end_warm_up(void);
 // A share of the host: makes the place for it.
 void add_share(const char *tag);
 // Mounts those that were added.
 void mount_shares(void);
-void bring_up_loopback(void);
 
 #endif

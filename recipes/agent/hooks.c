@@ -26,10 +26,10 @@ static char *options[128];
 void keep_options(void)
 {
 	static char line[4096];
-	FILE *file = fopen("/proc/cmdline", "re");
-	if (file == NULL || fgets(line, sizeof line, file) == NULL)
+	int file = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
+	if (file < 0 || read(file, line, sizeof line - 1) < 0)
 		fail("cannot read /proc/cmdline: %s", strerror(errno));
-	fclose(file);
+	close_fd(&file);
 	size_t count = 0;
 	for (char *word = strtok(line, " \n"); word != NULL; word = strtok(NULL, " \n")) {
 		size_t name = strcspn(word, "=");
@@ -93,18 +93,6 @@ static int wait_for(pid_t pid)
 	return status;
 }
 
-void warm_up(void)
-{
-	pid_t pid = fork();
-	if (pid == 0) {
-		reset_signals();
-		execl("/bin/true", "true", NULL);
-		_exit(127);
-	}
-	if (pid > 0)
-		wait_for(pid);
-}
-
 // Without one, no shell need start: that takes 0.1 s under an emulator.
 static bool has_hooks(void)
 {
@@ -117,10 +105,10 @@ static bool has_hooks(void)
 	return found;
 }
 
-bool run_hooks(void)
+void run_hooks(void)
 {
 	if (!has_hooks())
-		return false;
+		return;
 	int said[2];
 	if (pipe2(said, O_CLOEXEC) != 0)
 		fail("cannot make a pipe: %s", strerror(errno));
@@ -145,7 +133,7 @@ bool run_hooks(void)
 	int status = wait_for(pid);
 	if (decode_status(status) == 0) {
 		close(said[0]);
-		return true;
+		return;
 	}
 	// The first line: it is nearest to the cause.
 	char text[900];

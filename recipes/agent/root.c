@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,10 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+enum { LAYER_PATH = 32 };
 
 static void must_mount(const char *what, const char *where, const char *type, unsigned long flags, const char *options)
 {
@@ -87,22 +91,34 @@ void probe_layers(int count)
 	}
 }
 
-// Stacks vda (the kernel's root), vdb, ... under a tmpfs and makes that the root.
-void make_root(int count)
+// The first layer is the root that the kernel found.
+static void layer_path(int number, char path[LAYER_PATH])
+{
+	snprintf(path, LAYER_PATH, number == 0 ? "/" : "/.quiz/rw/%d", number);
+}
+
+void mount_layers(int count)
 {
 	if (count < 1 || count > 26)
 		fail("%d layers are no root: 1 to 26 can be stacked", count);
 	must_mount("tmpfs", "/.quiz/rw", "tmpfs", 0, "mode=0755,size=80%");
-	mkdir("/.quiz/rw/upper", 0755);
-	mkdir("/.quiz/rw/work", 0755);
-
-	char options[2048] = "upperdir=/.quiz/rw/upper,workdir=/.quiz/rw/work,lowerdir=/";
 	for (int i = 1; i < count; i++) {
-		char device[16], where[32];
+		char device[16], where[LAYER_PATH];
 		snprintf(device, sizeof device, "/dev/vd%c", 'a' + i);
-		snprintf(where, sizeof where, "/.quiz/rw/%d", i);
+		layer_path(i, where);
 		mkdir(where, 0755);
 		mount_layer(device, where);
+	}
+}
+
+void stack_layers(int count)
+{
+	mkdir("/.quiz/rw/upper", 0755);
+	mkdir("/.quiz/rw/work", 0755);
+	char options[2048] = "upperdir=/.quiz/rw/upper,workdir=/.quiz/rw/work,lowerdir=/";
+	for (int i = 1; i < count; i++) {
+		char where[LAYER_PATH];
+		layer_path(i, where);
 		strcat(options, ":");
 		strcat(options, where);
 	}
@@ -120,7 +136,7 @@ void make_root(int count)
 	mount_rest();
 }
 
-void bring_up_loopback(void)
+static void bring_up_loopback(void)
 {
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
@@ -128,6 +144,50 @@ void bring_up_loopback(void)
 		ioctl(fd, SIOCSIFFLAGS, &lo);
 		close(fd);
 	}
+}
+
+bool has_processors(void)
+{
+	cpu_set_t set;
+	return sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 1;
+}
+
+static pid_t beside;
+static int loopback = -1;
+
+void begin_beside(int layers, bool warm_up)
+{
+	int ends[2];
+	if (pipe2(ends, O_CLOEXEC) != 0 || (beside = fork()) < 0)
+		fail("cannot fork: %s", strerror(errno));
+	loopback = ends[0];
+	if (beside != 0) {
+		close_fd(&ends[1]);
+		return;
+	}
+	bring_up_loopback();
+	close_fd(&ends[1]);
+	reset_signals();
+	for (int i = layers - 1; warm_up && i >= 0; i--) {
+		char where[LAYER_PATH];
+		layer_path(i, where);
+		if (chdir(where) == 0 && access("bin/true", X_OK) == 0 && chroot(".") == 0)
+			execl("/bin/true", "true", NULL);
+	}
+	_exit(0);
+}
+
+void end_beside(void)
+{
+	char none;
+	read(loopback, &none, 1);
+	close_fd(&loopback);
+}
+
+void end_warm_up(void)
+{
+	// Who waited for a hook has met it already.
+	waitpid(beside, NULL, 0);
 }
 
 static const char *shares[16];

@@ -109,13 +109,11 @@ void port_name(const char *device, char name[PORT_NAME])
 {
 	char path[320];
 	snprintf(path, sizeof path, "/sys/class/virtio-ports/%s/name", device);
-	FILE *file = fopen(path, "re");
-	name[0] = '\0';
-	if (file == NULL)
-		return;
-	if (fgets(name, PORT_NAME, file) != NULL)
-		name[strcspn(name, "\n")] = '\0';
-	fclose(file);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t length = fd < 0 ? 0 : read(fd, name, PORT_NAME - 1);
+	close_fd(&fd);
+	name[length > 0 ? length : 0] = '\0';
+	name[strcspn(name, "\n")] = '\0';
 }
 
 // Opens those ports that are there and not yet open: the names are in sysfs, so no udev is needed. Returns how many are missing.

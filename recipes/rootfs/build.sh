@@ -37,6 +37,11 @@ rm -f var/cache/debconf/*-old var/lib/dpkg/*-old etc/*- etc/resolv.conf
 find var/log var/tmp tmp run dev -mindepth 1 ! -type d -exec rm -f {} +
 : > etc/machine-id
 
+# A program that asks for its locale, as `uname` does, opens one file then, not thirteen: 20 ms of a cold boot under an emulator.
+if [ -x usr/bin/localedef ] && [ -d usr/lib/locale/C.utf8 ]; then
+    chroot . localedef --add-to-archive /usr/lib/locale/C.utf8 >/dev/null
+fi
+
 # root needs no password; where it is kept depends on whether the package `passwd` is there.
 for file in etc/passwd etc/shadow; do
     if [ -e "$file" ]; then

@@ -8,7 +8,7 @@ for word in "$@"; do
     case $word in
         socket,id=*) name=${word#socket,id=} && declare "${name%%,*}=${word##*fd=}" ;;
         kvm) accel=kvm ;;
-        memory-backend-file,*) memory=${word##*share=} ;;
+        memory-backend-file,*) memory=${word##*share=} path=${word##*mem-path=} path=${path%%,*} ;;
         *fake=*) what=${word##*fake=} what=${what%% *} ;;
     esac
 done
@@ -26,16 +26,22 @@ ready() {
         on)
             frame '\002\0\0\0\0'
             wait_for migrate
+            remember saved
+            event '{"event": "STOP"}'
+            event '{"event": "MIGRATION_PASS", "data": {"pass": 2}}'
             event '{"event": "MIGRATION", "data": {"status": "completed"}}'
             wait_for cont
             # Not yet: it is asked again.
             event '{"id": "cont", "error": {"class": "GenericError", "desc": "Migration is not finalized yet"}}'
             wait_for cont
+            remember later
             ;;
         *) frame '\002\0\0\0\0' ;;
     esac
     awake
 }
+# In the guest's memory.
+remember() { printf '%s' "$1" 1<>"$path"; }
 event() { printf '%s\n' "$1" >&"$qmp"; }
 kernel() { printf '[ 1.0] %s\n' "$@" >&"$console"; }
 panic() {

@@ -57,6 +57,9 @@ pub(super) struct Qmp {
     pub(super) resumed: bool,
     /// [`CONTINUE`] has to be said again.
     pub(super) stopped: bool,
+    /// The machine stands still, and no transfer of its disks is under way: its memory changes no more until it is told to go on.
+    pub(super) still: bool,
+    halted: bool,
 }
 
 impl Qmp {
@@ -79,7 +82,10 @@ impl Qmp {
                 let reason = message["data"]["reason"].as_str().unwrap_or("unknown");
                 self.shutdown.get_or_insert_with(|| reason.to_owned());
             }
-            Some("RESUME") => self.resumed = true,
+            Some("RESUME") => (self.resumed, self.halted, self.still) = (true, false, false),
+            // What was under way ends after this event, and before qemu looks at the memory once more, which is the next.
+            Some("STOP") => self.halted = true,
+            Some("MIGRATION_PASS") => self.still = self.halted,
             Some("MIGRATION") => match message["data"]["status"].as_str() {
                 Some("completed") => self.moved = Some(Ok(())),
                 Some("failed") => self.moved = Some(Err("qemu failed to move the state".to_owned())),
@@ -127,6 +133,17 @@ mod tests {
         assert_eq!((refused.moved, refused.stopped), (Some(Err("a device".to_owned())), false));
         assert!(said(r#"{"id": "cont", "error": {"class": "GenericError", "desc": "not yet"}}"#).stopped);
         assert!(said(r#"{"event": "RESUME"}"#).resumed);
+    }
+
+    #[test]
+    fn a_machine_is_still_when_its_memory_was_looked_at_after_it_stopped() {
+        let mut qmp = Qmp::default();
+        let mut still = |event: &str| {
+            qmp.feed(format!("{{\"event\": \"{event}\"}}\n").as_bytes());
+            qmp.still
+        };
+        let events = ["MIGRATION_PASS", "STOP", "MIGRATION_PASS", "RESUME", "MIGRATION_PASS"];
+        assert_eq!(events.map(&mut still), [false, false, true, false, false]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Runs against `fake-qemu.sh`: what no unit of this room shows alone. No guest, no qemu.
 
+use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::Path;
 use std::sync::Mutex;
@@ -170,6 +171,9 @@ fn a_machine_is_saved_on_its_way_and_restored_without_a_kernel() {
     assert_eq!(*saved.lock().unwrap(), [Saved::Done]);
     let size = |name: &str| fs::metadata(place.path().join(name)).unwrap().len();
     assert_eq!((size("memory"), size("state")), (2048 << 20, 0));
+    let mut memory = [0; 6];
+    File::open(place.path().join("memory")).unwrap().read_exact(&mut memory).unwrap();
+    assert_eq!(&memory, b"saved\0", "what the guest remembered while it stood still");
     let again = play_from(base.path(), Accel::Tcg, "snapshot", Start::Restore(place.path().to_owned()), &tell);
     assert_eq!(again.result.unwrap(), Outcome::Exited(7));
     let log = fs::read_to_string(again.folder.console_log()).unwrap();

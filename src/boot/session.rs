@@ -75,6 +75,8 @@ pub(super) struct Session<'a> {
     disks: Vec<(PathBuf, Option<SystemTime>)>,
     restoring: bool,
     saving: Option<Level>,
+    /// What came of copying the memory, while qemu still writes the rest.
+    copied: Option<Result<()>>,
     signals: Signals,
     limits: Limits,
     console: Console,
@@ -131,6 +133,7 @@ impl<'a> Session<'a> {
             disks: machine.disks.iter().map(|disk| (disk.path.clone(), snapshot::written(&disk.path))).collect(),
             restoring: false,
             saving: None,
+            copied: None,
             signals: Signals::catch()?,
             limits,
             console,

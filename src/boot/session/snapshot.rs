@@ -1,7 +1,7 @@
 //! What the loop does to save a machine, to restore one, and to make either one of its own before the program starts.
 //!
 //! A machine is saved when nothing of this run is in it yet. It stands still for that: qemu writes the state of the devices, quiz
-//! copies the memory, and it goes on. Does not know where snapshots are kept.
+//! copies the memory at the same time, and it goes on. Does not know where snapshots are kept.
 
 use std::fs::{self, File};
 use std::io::{IoSlice, Read};
@@ -65,7 +65,7 @@ impl Session<'_> {
 
     fn begin_save(&mut self, folder: &Path) -> Result<()> {
         // A restored machine came from somewhere.
-        self.qmp.moved = None;
+        (self.qmp.moved, self.copied) = (None, None);
         let path = folder.join(STATE);
         let file = File::create_new(&path).map_err(|e| cannot("write", &path, e))?;
         let Some(socket) = self.wires.get(Port::Qmp) else { return Ok(()) };
@@ -93,13 +93,17 @@ impl Session<'_> {
                 return self.go_on_restored();
             }
         }
-        if let Some(level) = self.saving
-            && let Some(saved) = self.qmp.moved.take()
-        {
+        let Some(level) = self.saving else { return Ok(()) };
+        if self.qmp.still && self.copied.is_none() {
+            self.copied = Some(self.copy_memory(level));
+        }
+        if let Some(saved) = self.qmp.moved.take() {
             self.saving = None;
             // What is not saved did not stop.
             let is_saved = saved.is_ok();
-            let saved = match saved.and_then(|()| self.copy(level).map_err(|error| error.to_string())) {
+            let copied = self.copied.take();
+            let copy = || copied.unwrap_or_else(|| self.copy_memory(level)).and_then(|()| self.copy_log(level));
+            let saved = match saved.and_then(|()| copy().map_err(|error| error.to_string())) {
                 Ok(()) => Saved::Done,
                 Err(why) => Saved::Failed(why),
             };
@@ -114,14 +118,17 @@ impl Session<'_> {
     }
 
     /// The machine stands still.
-    fn copy(&self, level: Level) -> Result<()> {
+    fn copy_memory(&self, level: Level) -> Result<()> {
         let (Some(snapshot), Some(folder)) = (&self.snapshot, self.start.to(level)) else { return Ok(()) };
-        let (path, log) = (folder.join(MEMORY), folder.join(CONSOLE));
+        let path = folder.join(MEMORY);
         File::create_new(&path)
             .and_then(|file| copy_sparse(&snapshot.memory, &file))
-            .map_err(|e| cannot("copy the guest's memory to", &path, e))?;
-        fs::copy(self.job.console_log(), &log).map_err(|e| cannot("write", &log, e))?;
-        Ok(())
+            .map_err(|e| cannot("copy the guest's memory to", &path, e))
+    }
+
+    fn copy_log(&self, level: Level) -> Result<()> {
+        let Some(log) = self.start.to(level).map(|folder| folder.join(CONSOLE)) else { return Ok(()) };
+        fs::copy(self.job.console_log(), &log).map(drop).map_err(|e| cannot("write", &log, e))
     }
 
     /// Nothing more comes of that snapshot: tells who waits for it.
