@@ -6,9 +6,10 @@
 use crate::boot::qemu::{Fds, command};
 use crate::boot::wire::PROTOCOL;
 use crate::boot::{self, Bus, Level, Machine, Net, Outcome, Ran, Run, Saved, Start};
+use crate::build;
 use crate::error::{Error, Result};
 use crate::event::Event;
-use quiz_cache::{Cache, Key, KeyEncoder, Passing, PassingSlot};
+use quiz_cache::{Cache, Key, KeyEncoder, Manifest, Passing, PassingSlot};
 use rustix::process::setpriority_process;
 use std::cell::Cell;
 use std::fs;
@@ -17,6 +18,19 @@ use std::path::PathBuf;
 
 /// The name under which it is remembered that a guest is in no state to be restored, and why.
 const NEVER: &str = "no snapshot";
+
+/// What is known of one.
+#[derive(Debug)]
+pub struct Known {
+    /// Its key.
+    pub key: Key,
+    /// What entered the key.
+    pub manifest: Manifest,
+    /// Its bytes on the disk, when it is there.
+    pub size: Option<u64>,
+    /// Why there can be none.
+    pub why_not: Option<String>,
+}
 
 /// Runs the program in a machine that boots, and saves nothing.
 ///
@@ -43,10 +57,17 @@ pub fn run(cache: &Cache, machine: &Machine, run: &Run<'_>) -> Result<Outcome> {
         run.note(format!("no snapshot: {why}"));
         return boot(machine, run);
     }
-    let key = key(machine, Level::Full);
-    if let Ok(Some(why)) = cache.memo(NEVER, &key) {
-        run.note(format!("no snapshot: {}", String::from_utf8_lossy(&why)));
-        return run.make(cache, machine, &key, None);
+    let keys = match [Level::Base, Level::Full].map(|level| key(cache, machine, level)) {
+        [Ok(base), Ok(full)] => [base.0, full.0],
+        [Err(error), _] | [_, Err(error)] => {
+            run.note(format!("no snapshot: {error}"));
+            return boot(machine, run);
+        }
+    };
+    let key = keys[Level::Full as usize];
+    if let Some(why) = never(cache, &key) {
+        run.note(format!("no snapshot: {why}"));
+        return run.make(cache, machine, &keys, None);
     }
     // The second time after one that was there turned out to be of no use.
     for _ in 0..2 {
@@ -58,7 +79,7 @@ pub fn run(cache: &Cache, machine: &Machine, run: &Run<'_>) -> Result<Outcome> {
                     Ran::NotRestored(why) => run.drop(cache, &key, &why),
                 }
             }
-            Ok(Passing::Miss(slot)) => return run.make(cache, machine, &key, Some(slot)),
+            Ok(Passing::Miss(slot)) => return run.make(cache, machine, &keys, Some(slot)),
             Err(error) => {
                 run.note(format!("no snapshot: {error}"));
                 break;
@@ -86,14 +107,14 @@ impl Run<'_> {
     }
 
     /// Gets the machine ready, from a base if there is one, and saves it on the way: the base if there is none, and into `slot`.
-    fn make(&self, cache: &Cache, machine: &Machine, key: &Key, slot: Option<PassingSlot>) -> Result<Outcome> {
-        let base_key = self::key(machine, Level::Base);
+    fn make(&self, cache: &Cache, machine: &Machine, keys: &[Key; 2], slot: Option<PassingSlot>) -> Result<Outcome> {
+        let [base_key, key] = keys;
         let full = slot.as_ref().map(|slot| slot.path().to_owned());
         let with = |start: Start| Machine { start, ..machine.clone() };
         let slots = [Cell::new(None), Cell::new(slot)];
         let saved = |level, saved| self.settle(cache, key, level, slots[level as usize].take(), saved);
         let mut useless = None;
-        let base = match cache.passing(&base_key, &|pid| self.waiting(pid)) {
+        let base = match cache.passing(base_key, &|pid| self.waiting(pid)) {
             Ok(Passing::Hit(base)) => {
                 match boot::run(&with(Start::Grow { base, full: full.clone() }), self, &saved)? {
                     Ran::Ended(outcome) => return Ok(outcome),
@@ -114,7 +135,7 @@ impl Run<'_> {
         let ran = boot::run(&with(Start::Save { base, full }), self, &saved);
         // A hook that fails says nothing against the base: it fails in a machine that boots, too.
         if let (Some(why), Ok(_)) = (useless, &ran) {
-            self.drop(cache, &base_key, &why);
+            self.drop(cache, base_key, &why);
         }
         outcome(ran?)
     }
@@ -161,15 +182,37 @@ pub fn why_not(machine: &Machine) -> Option<String> {
     })
 }
 
+/// What the machine's last run found out, if that was that it can never be saved as it is when the program starts.
+fn never(cache: &Cache, key: &Key) -> Option<String> {
+    let why = cache.memo(NEVER, key).ok()??;
+    Some(String::from_utf8_lossy(&why).into_owned())
+}
+
+/// What is known of the snapshot of this machine. Makes and boots nothing.
+///
+/// # Errors
+/// The cache or the qemu cannot be read.
+pub fn look(cache: &Cache, machine: &Machine, level: Level) -> Result<Known> {
+    let (key, manifest) = key(cache, machine, level)?;
+    let size = cache.passing_size(&key).map_err(|e| Error::build("the cache cannot be read").because(e))?;
+    let never = || if level == Level::Full { never(cache, &key) } else { None };
+    Ok(Known { key, manifest, size, why_not: why_not(machine).or_else(never) })
+}
+
 /// Everything that can change what is saved. The image is in the names of kernel and layers, which are digests.
 ///
 /// | ingredient | why |
 /// |---|---|
 /// | command | the machine, without the paths and ports of one run; of a base without the layers but the agent's |
-/// | qemu, and its file's inode, size and time | the state is written in the words of one qemu |
+/// | qemu: its version, and its file's inode, size and time | the state is written in the words of one qemu |
 /// | processor | under KVM the guest has seen it |
 /// | protocol | what the agent waits for when it is restored |
-pub fn key(machine: &Machine, level: Level) -> Key {
+///
+/// # Errors
+/// The qemu cannot be read.
+pub fn key(cache: &Cache, machine: &Machine, level: Level) -> Result<(Key, Manifest)> {
+    let unreadable = |e| Error::boot(format!("cannot read {}", machine.qemu.display())).because(e);
+    let meta = fs::metadata(&machine.qemu).map_err(unreadable)?;
     let mut equal = machine.clone();
     equal.shares.iter_mut().for_each(|share| share.path = PathBuf::new());
     equal.disks.iter_mut().for_each(|disk| disk.path = PathBuf::new());
@@ -179,15 +222,15 @@ pub fn key(machine: &Machine, level: Level) -> Key {
         equal.layers.iter_mut().skip(1).for_each(|layer| *layer = PathBuf::new());
     }
     let words = command(&equal, &Fds::shown(&equal));
-    let qemu = fs::metadata(&machine.qemu).map(|meta| [meta.ino(), meta.size(), meta.mtime().cast_unsigned()]);
-    let mut encoder = KeyEncoder::new("quiz 1 snapshot");
+    let mut encoder = KeyEncoder::new("quiz 2 snapshot");
     encoder.flag("base", level == Level::Base);
     encoder.list("command", words.iter().map(|word| word.to_string_lossy()));
     encoder.list("sizes", machine.disks.iter().map(|disk| disk.size.to_string()));
-    encoder.list("qemu", qemu.iter().flatten().map(u64::to_string));
+    encoder.text("qemu", &build::identify(&machine.qemu, cache)?);
+    encoder.list("qemu file", [meta.ino(), meta.size(), meta.mtime().cast_unsigned()].map(|n| n.to_string()));
     encoder.text("processor", &processor(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()));
     encoder.number("protocol", PROTOCOL.into());
-    encoder.finish().0
+    Ok(encoder.finish())
 }
 
 /// What a host says of its first processor, without what is different each time.
@@ -199,109 +242,4 @@ fn processor(cpuinfo: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::boot::{Accel, Arch, Disk, DiskFormat, Share};
-    use std::ffi::OsString;
-
-    fn machine(qemu: PathBuf) -> Machine {
-        Machine {
-            arch: Arch::X86_64,
-            accel: Accel::Tcg,
-            start: Start::Cold,
-            qemu,
-            memory: 1024,
-            cpus: 2,
-            kernel: "/objects/kernel".into(),
-            hz: Some(250),
-            layers: vec!["/objects/agent".into(), "/objects/work".into(), "/objects/root".into()],
-            append: vec!["a=1".into()],
-            disks: vec![disk("/runs/1/disk", 1 << 30)],
-            net: Some(Net { forward: vec![(2222, 22)] }),
-            channels: vec!["ssh.0".into()],
-            shares: vec![Share { tag: "out".into(), path: "/runs/1/out".into(), read_only: false }],
-            pvpanic: true,
-            rng: true,
-            extra: vec![],
-        }
-    }
-
-    fn disk(path: &str, size: u64) -> Disk {
-        let (serial, path) = ("q0".into(), path.into());
-        Disk { serial, bus: Bus::Virtio, path, format: DiskFormat::Raw, size, persistent: false }
-    }
-
-    fn qemu(text: &str) -> tempfile::NamedTempFile {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), text).unwrap();
-        file
-    }
-
-    #[test]
-    fn what_belongs_to_one_run_is_in_no_key() {
-        let qemu = qemu("one");
-        let machine = machine(qemu.path().into());
-        let share = Share { path: "/runs/2/out".into(), ..machine.shares[0].clone() };
-        let other = Machine {
-            disks: vec![disk("/runs/2/disk", 1 << 30)],
-            net: Some(Net { forward: vec![(2223, 22)] }),
-            shares: vec![share],
-            ..machine.clone()
-        };
-        for level in [Level::Base, Level::Full] {
-            assert_eq!(key(&machine, level), key(&other, level));
-        }
-        assert_ne!(key(&machine, Level::Base), key(&machine, Level::Full));
-    }
-
-    #[test]
-    fn another_machine_has_another_key() {
-        let file = qemu("one");
-        let machine = machine(file.path().into());
-        let keys = |machine: &Machine| [key(machine, Level::Base), key(machine, Level::Full)];
-        let same = keys(&machine);
-        let others = [
-            Machine { memory: 2048, ..machine.clone() },
-            Machine { cpus: 1, ..machine.clone() },
-            Machine { accel: Accel::Kvm, ..machine.clone() },
-            Machine { kernel: "/objects/other".into(), ..machine.clone() },
-            Machine { append: vec!["a=2".into()], ..machine.clone() },
-            Machine { disks: vec![disk("/runs/1/disk", 2 << 30)], ..machine.clone() },
-            Machine { net: None, ..machine.clone() },
-            Machine { channels: vec![], ..machine.clone() },
-            Machine { layers: vec!["/objects/new-agent".into(), "/w".into(), "/r".into()], ..machine.clone() },
-            Machine { extra: vec![OsString::from("-s")], ..machine.clone() },
-        ];
-        for other in others {
-            assert!(keys(&other).iter().zip(&same).all(|(other, same)| other != same), "{other:?}");
-        }
-    }
-
-    #[test]
-    fn another_image_with_the_same_kernel_has_the_same_base() {
-        let qemu = qemu("one");
-        let machine = machine(qemu.path().into());
-        let mut other = machine.clone();
-        other.layers[1] = "/objects/new-work".into();
-        assert_eq!(key(&machine, Level::Base), key(&other, Level::Base));
-        assert_ne!(key(&machine, Level::Full), key(&other, Level::Full));
-    }
-
-    #[test]
-    fn another_qemu_has_another_key() {
-        let file = qemu("one");
-        let machine = machine(file.path().into());
-        let [before, base] = [key(&machine, Level::Full), key(&machine, Level::Base)];
-        // As a package manager does it: another file under the same name.
-        let new = qemu("two");
-        fs::rename(new.path(), file.path()).unwrap();
-        assert!(before != key(&machine, Level::Full) && base != key(&machine, Level::Base));
-    }
-
-    #[test]
-    fn a_processors_clock_is_not_what_it_is() {
-        let info = |mhz: &str, model: &str| format!("model name\t: {model}\ncpu MHz\t\t: {mhz}\n\nmodel name\t: B\n");
-        assert_eq!(processor(&info("1", "A")), processor(&info("2", "A")));
-        assert_ne!(processor(&info("1", "A")), processor(&info("1", "C")));
-    }
-}
+mod tests;

@@ -14,7 +14,7 @@ mod tools;
 mod walk;
 
 pub use live::{has_moved, scan};
-pub use tools::{Needed, Tools, apt_line, needed, require, with_tool_of, with_tools};
+pub use tools::{Needed, Tools, apt_line, identify, needed, require, with_tool_of, with_tools};
 pub use walk::{Known, Missing, State, build, last_took, plan};
 
 use crate::error::{Error, Result};

@@ -147,6 +147,14 @@ impl Tools {
     }
 }
 
+/// What a program calls itself: the first line of its `--version`, or the digest of its file. Remembered by the file's stat.
+///
+/// # Errors
+/// It cannot be read.
+pub fn identify(program: &Path, cache: &Cache) -> Result<String> {
+    identity(&program.file_name().unwrap_or_default().to_string_lossy(), program, cache)
+}
+
 fn identity(name: &str, path: &Path, cache: &Cache) -> Result<String> {
     let unreadable = |e: std::io::Error| Error::input(format!("cannot read the tool {}", path.display())).because(e);
     let meta = std::fs::metadata(path).map_err(unreadable)?;

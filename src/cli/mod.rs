@@ -13,7 +13,7 @@ mod up;
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::graph::Graph;
-use crate::report::{self, Reporter, Style, Verbosity};
+use crate::report::{self, Reporter, Snapshots, Style, Verbosity};
 use crate::source;
 use args::{Cli, Command, ProfilesCommand};
 use clap::Parser;
@@ -91,23 +91,14 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: &(dyn Fn(Event) + Sync)) -> 
         Command::Graph => {
             let graph = if cli.global.verbose { session.whole_graph()? } else { session.project_graph()? };
             let states = session.plan(&graph)?;
-            let snapshot = snapshot::state(&session, &graph, &states)?;
+            let snapshots = snapshot::states(&session, &graph, &states)?;
             if cli.global.json {
-                report::result(&format!("{}\n", report::graph_json(&graph, &states, snapshot.as_ref())))?;
+                report::result(&format!("{}\n", report::graph_json(&graph, &states, snapshots.as_ref())))?;
             } else {
-                report::result(&report::graph(&graph, &states, snapshot.as_ref(), &style))?;
+                report::result(&report::graph(&graph, &states, snapshots.as_ref(), &style))?;
             }
         }
-        Command::Why { stage } => {
-            let graph = session.graph_with(stage)?;
-            let id = graph.find(stage)?;
-            let states = session.plan(&graph)?;
-            report::result(&if cli.global.json {
-                format!("{}\n", report::why_json(&graph, id, &states))
-            } else {
-                report::why(&graph, id, &states, &style)
-            })?;
-        }
+        Command::Why { stage } => report::result(&why(&session, stage, cli.global.json, &style)?)?,
         Command::Update { entries } => update(&session, entries)?,
         Command::Doctor { install } => return doctor::run(&session, *install, cli.global.json, &style),
         Command::Profiles { command: Some(ProfilesCommand::New { name }) } => profiles::new(&session, name)?,
@@ -118,6 +109,27 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: &(dyn Fn(Event) + Sync)) -> 
         Command::Config => report::result(&report::config(&session.project.settings, cli.global.verbose))?,
     }
     Ok(0)
+}
+
+fn why(session: &Session<'_>, stage: &str, json: bool, style: &Style) -> Result<String> {
+    let is_snapshot = [Snapshots::FULL, Snapshots::BASE].contains(&stage);
+    let graph = if is_snapshot { session.project_graph()? } else { session.graph_with(stage)? };
+    let states = session.plan(&graph)?;
+    if let Some(snapshots) = is_snapshot.then(|| snapshot::states(session, &graph, &states)).transpose()?.flatten()
+        && let Some(snapshot) = snapshots.find(stage)
+    {
+        return Ok(if json {
+            format!("{}\n", report::why_snapshot_json(snapshot, &graph))
+        } else {
+            report::why_snapshot(snapshot, style)
+        });
+    }
+    let id = graph.find(stage)?;
+    Ok(if json {
+        format!("{}\n", report::why_json(&graph, id, &states))
+    } else {
+        report::why(&graph, id, &states, style)
+    })
 }
 
 fn build_stages(session: &Session<'_>, stages: &[String], install: bool, json: bool) -> Result<()> {

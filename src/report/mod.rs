@@ -6,13 +6,15 @@
 
 mod lines;
 mod profiles;
+mod snapshots;
 mod style;
 mod tables;
 mod tests;
 
 pub use profiles::{Cost, Listed, profiles, profiles_json};
+pub use snapshots::{Snapshot, Snapshots, why_snapshot, why_snapshot_json};
 pub use style::{Color, Style};
-pub use tables::{Snapshot, config, config_json, doctor, doctor_json, graph, graph_json, why, why_json};
+pub use tables::{config, config_json, doctor, doctor_json, graph, graph_json, why, why_json};
 pub use tests::{groups, tests, tests_json};
 
 use crate::error::{Error, Kind, Result};

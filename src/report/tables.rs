@@ -1,6 +1,7 @@
 //! Results as text for stdout, or as JSON: the graph, the settings, the tools, the reason for a rebuild.
 
 use super::lines::{duration, size};
+use super::snapshots::Snapshots;
 use super::style::Style;
 use crate::build::{Missing, Needed, State, apt_line};
 use crate::graph::{Graph, NodeIndex};
@@ -11,52 +12,32 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What one line of the graph says.
-struct Row {
-    name: String,
-    state: &'static str,
-    took: String,
-    size: String,
-    digest: String,
-    why: String,
-}
-
-/// The snapshot of a machine, which stands on the stage that it boots.
-#[derive(Debug)]
-pub struct Snapshot {
-    /// That stage.
-    pub of: NodeIndex,
-    /// Short form of its key; `None` while the stage is not made.
-    pub key: Option<String>,
-    /// Its bytes on the disk, when it is there.
-    pub size: Option<u64>,
-    /// Why there can be none.
-    pub why_not: Option<String>,
-}
-
-impl Snapshot {
-    fn row(&self) -> Row {
-        let (state, why) = match self {
-            Self { why_not: Some(why), .. } => ("none", why.clone()),
-            Self { size: Some(_), .. } => ("cached", String::new()),
-            Self { key: Some(_), .. } => ("missing", String::new()),
-            Self { .. } => ("unknown", String::new()),
-        };
-        let key = self.key.clone().unwrap_or_default();
-        let size = self.size.map_or_else(String::new, size);
-        Row { name: "snapshot".to_owned(), state, took: String::new(), size, digest: key, why }
-    }
+pub(super) struct Row {
+    pub(super) name: String,
+    pub(super) state: &'static str,
+    pub(super) took: String,
+    pub(super) size: String,
+    pub(super) digest: String,
+    pub(super) why: String,
 }
 
 /// The graph as a tree from its ends down; a stage that stands above already is not unfolded again.
-pub fn graph(graph: &Graph, states: &[(NodeIndex, State)], snapshot: Option<&Snapshot>, style: &Style) -> String {
+pub fn graph(graph: &Graph, states: &[(NodeIndex, State)], snapshots: Option<&Snapshots>, style: &Style) -> String {
     let by_id: BTreeMap<NodeIndex, &State> = states.iter().map(|(id, state)| (*id, state)).collect();
     let mut rows = Vec::new();
     let mut seen = BTreeSet::new();
     for end in graph.ends() {
-        let snapshot = snapshot.filter(|snapshot| snapshot.of == end);
-        rows.extend(snapshot.map(Snapshot::row));
-        let indent = if snapshot.is_some() { ["└─ ", "   "] } else { ["", ""] };
-        unfold(graph, &by_id, end, indent, &mut seen, &mut rows);
+        let Some(Snapshots { full, base }) = snapshots.filter(|snapshots| snapshots.full.inputs.contains(&end)) else {
+            unfold(graph, &by_id, end, ["", ""], &mut seen, &mut rows);
+            continue;
+        };
+        rows.push(full.row(""));
+        unfold(graph, &by_id, end, ["├─ ", "│  "], &mut seen, &mut rows);
+        rows.push(base.row("└─ "));
+        for (n, input) in base.inputs.iter().enumerate() {
+            let branch = if n + 1 == base.inputs.len() { ["   └─ ", "      "] } else { ["   ├─ ", "   │  "] };
+            unfold(graph, &by_id, *input, branch, &mut seen, &mut rows);
+        }
     }
     let width = |get: fn(&Row) -> &str| rows.iter().map(|row| get(row).chars().count()).max().unwrap_or(0);
     let (name, took, size) = (width(|r| &r.name), width(|r| &r.took), width(|r| &r.size));
@@ -149,13 +130,9 @@ fn changed(changes: &[Change]) -> String {
 }
 
 /// The graph as JSON: one object a stage, inputs first.
-pub fn graph_json(graph: &Graph, states: &[(NodeIndex, State)], snapshot: Option<&Snapshot>) -> Json {
+pub fn graph_json(graph: &Graph, states: &[(NodeIndex, State)], snapshots: Option<&Snapshots>) -> Json {
     let stages = states.iter().map(|(id, state)| stage_json(graph, *id, state));
-    let snapshot = snapshot.map(|snapshot| {
-        let (Row { state, why, .. }, Snapshot { of, key, size, .. }) = (snapshot.row(), snapshot);
-        json!({ "snapshot-of": graph.stage(*of).name, "state": state, "key": key, "bytes": size, "why": why })
-    });
-    stages.chain(snapshot).collect()
+    stages.chain(snapshots.into_iter().flat_map(|snapshots| snapshots.json(graph))).collect()
 }
 
 /// One stage of the graph as JSON, with what its key is made of.
@@ -236,7 +213,7 @@ pub fn why(graph: &Graph, id: NodeIndex, states: &[(NodeIndex, State)], style: &
 }
 
 /// A manifest's value on one line, cut where it gets long.
-fn shown(value: &str) -> String {
+pub(super) fn shown(value: &str) -> String {
     let line = value.replace('\n', " ⏎ ");
     match line.char_indices().nth(100) {
         Some((end, _)) => format!("{}…", &line[..end]),

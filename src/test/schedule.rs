@@ -108,7 +108,7 @@ pub fn run(plan: &Plan<'_>) -> Result<Results> {
 impl Plan<'_> {
     /// One group: from the cache, or in a machine.
     fn group(&self, group: &Group, stop: &Stop) -> Result<Ended> {
-        let key = memo::key(self.machine, group, &self.shared);
+        let key = memo::key(self.cache, self.machine, group, &self.shared);
         let known = match &key {
             Some(key) if !self.rerun => memo::recall(self.cache, key)?,
             _ => None,

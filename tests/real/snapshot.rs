@@ -2,6 +2,7 @@
 
 use super::{Real, new_word};
 use crate::project::Ran;
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
@@ -103,26 +104,25 @@ fn an_edited_image_goes_on_from_the_kernel_of_the_one_before() {
         real.0.write(".quiz/profiles/t/files/etc/large", &word.repeat(100_000));
         real.0.write(".quiz/profiles/t/init", &format!("#!/bin/sh\necho {word} >/etc/word\n"));
     };
-    let append = format!("quiz-test={}", new_word());
+    real.0.write("quiz.toml", &format!("[machine]\nappend = [\"quiz-test={}\"]\n", new_word()));
     let run = || {
-        let ran = real.run(&[
-            "-v",
-            "-p",
-            "t",
-            "up",
-            "--append",
-            &append,
-            "--",
-            "sh",
-            "-c",
-            "cat /etc/word; wc -c </etc/large; uname -n",
-        ]);
+        let ran = real.run(&["-v", "-p", "t", "up", "--", "sh", "-c", "cat /etc/word; wc -c </etc/large; uname -n"]);
         assert_eq!(ran.status, Some(0), "{ran:?}");
         ran
+    };
+    // What `quiz graph` says of the full one and of the base.
+    let states = || {
+        let graph: Value = serde_json::from_str(&real.run(&["--json", "-p", "t", "graph"]).out).unwrap();
+        let stage = |name: &str| graph.as_array().unwrap().iter().find(|stage| stage["stage"] == name).unwrap().clone();
+        ["snapshot", "snapshot:base"].map(|name| stage(name)["state"].as_str().unwrap().to_owned())
     };
     for n in 1..=3 {
         let word = "x".repeat(n) + &new_word();
         profile(&word);
+        if n > 1 {
+            assert_eq!(real.run(&["-p", "t", "build"]).status, Some(0));
+            assert_eq!(states(), ["missing", "cached"]);
+        }
         let wanted = |run: usize| format!("{word}\n{}\nquiz-{run}\n", word.len() * 100_000);
         let ran = run();
         assert_eq!(
@@ -131,6 +131,7 @@ fn an_edited_image_goes_on_from_the_kernel_of_the_one_before() {
             "{ran:?}"
         );
         assert_eq!(ran.count("for the next run"), 1, "{ran:?}");
+        assert_eq!(states(), ["cached", "cached"]);
         let ran = run();
         assert_eq!((ran.out.as_str(), ran.count("Restoring")), (wanted(2 * n).as_str(), 1), "{ran:?}");
         assert_eq!(ran.count("saved"), 0, "{ran:?}");
