@@ -40,6 +40,7 @@
 //! The disk format is in this crate's README. The crate starts no process and prints nothing.
 
 mod codec;
+mod collect;
 mod digest;
 mod error;
 mod files;
@@ -59,6 +60,7 @@ mod tree;
 mod walk;
 mod workspace;
 
+pub use collect::{Collected, Count, Held};
 pub use digest::{Digest, ParseDigestError};
 pub use error::{Error, Result};
 pub use fingerprint::{Fingerprint, Listing};

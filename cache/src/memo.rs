@@ -27,10 +27,10 @@ pub(crate) struct Latest {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Subtree {
+pub(crate) struct Subtree {
     of: Digest,
     patterns: Vec<String>,
-    output: Output,
+    pub(crate) output: Output,
 }
 
 impl Cache {

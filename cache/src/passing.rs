@@ -110,7 +110,7 @@ impl Cache {
     fn passing_index(&self, key: &Key) -> Result<Option<PathBuf>> {
         let folder = self.place("passing", key.digest());
         let path = folder.join(INDEX);
-        let Some(index) = self.load::<Index>(What::Passing, &path)? else { return Ok(None) };
+        let Some(index) = self.peek::<Index>(What::Passing, &path)? else { return Ok(None) };
         if index.boot != boot() {
             return Ok(None);
         }
@@ -121,6 +121,14 @@ impl Cache {
         Ok(Some(folder))
     }
 
+    /// Whether the passing result in this folder can be used, and was since then.
+    pub(crate) fn passing_used_since(&self, folder: &Path, time: SystemTime) -> bool {
+        let index = folder.join(INDEX);
+        let used = fs::metadata(&index).and_then(|meta| meta.modified());
+        let holds = |index: Index| index.boot == boot() && index.holds(folder).unwrap_or(false);
+        used.is_ok_and(|used| used >= time) && self.peek(What::Passing, &index).ok().flatten().is_some_and(holds)
+    }
+
     /// Removes all passing results but the 16 that were used last, and what an earlier boot of the machine left. May take a while: a large
     /// file is not removed in no time. What cannot be removed only takes room.
     pub fn prune_passing(&self) {
@@ -128,7 +136,7 @@ impl Cache {
         let mut found: Vec<(SystemTime, PathBuf)> = Vec::new();
         for folder in list(&self.root().join("passing")).flat_map(|path| list(&path).collect::<Vec<_>>()) {
             let index = folder.join(INDEX);
-            let valid = self.load::<Index>(What::Passing, &index).ok().flatten().is_some_and(|i| i.boot == boot());
+            let valid = self.peek::<Index>(What::Passing, &index).ok().flatten().is_some_and(|i| i.boot == boot());
             let used = fs::metadata(&index).and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
             found.push((if valid { used } else { SystemTime::UNIX_EPOCH }, folder));
         }

@@ -12,6 +12,8 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use seed::{folders, has_owner};
+
 use crate::codec::What;
 use crate::error::{Result, at};
 use crate::files::{look, remove_tree};

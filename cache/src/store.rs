@@ -3,13 +3,14 @@
 //! Does not know what is in the structured files; the other modules add the methods that do.
 
 use crate::codec::{self, What};
+use crate::collect::note_use;
 use crate::error::{Result, at};
 use crate::files::{rename_into, write_new};
 use crate::workspace::Workspace;
 use crate::{Digest, Error, Key, Record};
 use serde::{Serialize, de::DeserializeOwned};
-use std::fs;
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -106,14 +107,26 @@ impl Cache {
         Ok(new)
     }
 
-    /// Reads a structured file; `None` when it is missing or damaged.
+    /// Reads a structured file; `None` when it is missing or damaged. That counts as a use.
     pub(crate) fn load<T: DeserializeOwned>(&self, what: What, path: &Path) -> Result<Option<T>> {
-        let file = match fs::read(path) {
+        self.read(what, path, note_use)
+    }
+
+    /// The same, but it does not count.
+    pub(crate) fn peek<T: DeserializeOwned>(&self, what: What, path: &Path) -> Result<Option<T>> {
+        self.read(what, path, |_| {})
+    }
+
+    fn read<T: DeserializeOwned>(&self, what: What, path: &Path, used: fn(&File)) -> Result<Option<T>> {
+        let mut content = Vec::new();
+        let file = match File::open(path) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(at("read", path)(e)),
         };
-        let value = codec::decode(what, &file);
+        used(&file);
+        (&file).read_to_end(&mut content).map_err(at("read", path))?;
+        let value = codec::decode(what, &content);
         if value.is_none() {
             self.note_damage(path.to_owned());
         }

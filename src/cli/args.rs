@@ -97,6 +97,15 @@ pub(super) enum Command {
         #[arg(long)]
         install: bool,
     },
+    /// Remove from the cache what was not used for a while: results, snapshots, build folders
+    Gc {
+        /// Days without a use; what was used in the last day always stays
+        #[arg(long, value_name = "DAYS", default_value_t = 30)]
+        older_than: u32,
+        /// Only show what would go
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Show every setting, its value, and where that comes from
     Config,
     /// Show every profile: whether it is on, what it touches, and what it would cost now

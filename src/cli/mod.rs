@@ -21,6 +21,7 @@ use session::Session;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 /// The stage that `up` boots and `build` builds by default.
 const IMAGE: &str = "image";
@@ -100,6 +101,7 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: &(dyn Fn(Event) + Sync)) -> 
         }
         Command::Why { stage } => report::result(&why(&session, stage, cli.global.json, &style)?)?,
         Command::Update { entries } => update(&session, entries)?,
+        Command::Gc { older_than, dry_run } => gc(&session, *older_than, *dry_run, cli.global.json)?,
         Command::Doctor { install } => return doctor::run(&session, *install, cli.global.json, &style),
         Command::Profiles { command: Some(ProfilesCommand::New { name }) } => profiles::new(&session, name)?,
         Command::Profiles { command: None } => profiles::list(&session, cli, &style)?,
@@ -149,6 +151,15 @@ fn build_stages(session: &Session<'_>, stages: &[String], install: bool, json: b
     } else {
         paths.map(|(name, path)| format!("{name} {}\n", path.display())).collect()
     })
+}
+
+fn gc(session: &Session<'_>, days: u32, dry_run: bool, json: bool) -> Result<()> {
+    let unused = Duration::from_secs(u64::from(days) * 24 * 60 * 60);
+    let waiting = || (session.events)(Event::Paused { what: "every build" });
+    let collected = session.cache.collect(unused, dry_run, &waiting);
+    let collected = collected.map_err(|e| Error::build("the cache cannot be cleaned up").because(e))?;
+    let text = if json { format!("{}\n", report::gc_json(&collected)) } else { report::gc(&collected, dry_run) };
+    report::result(&text)
 }
 
 fn update(session: &Session<'_>, entries: &[String]) -> Result<()> {

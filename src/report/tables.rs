@@ -6,7 +6,7 @@ use super::style::Style;
 use crate::build::{Missing, Needed, State, apt_line};
 use crate::graph::{Graph, NodeIndex};
 use crate::load::{SCHEMA, Settings, Value};
-use quiz_cache::{Change, Digest, Record};
+use quiz_cache::{Change, Collected, Digest, Record};
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -251,6 +251,28 @@ pub fn config_json(settings: &Settings) -> Json {
         .iter()
         .map(|(name, s)| (name.to_owned(), json!({ "value": value(&s.value), "origin": s.origin.to_string() })));
     Json::Object(entries.collect())
+}
+
+/// What a collection of the cache removed, or would.
+pub fn gc(collected: &Collected, only_looked: bool) -> String {
+    let number = |folder: &str| collected.get(folder).map_or(0, |count| count.number);
+    let bytes = collected.values().map(|count| count.bytes).sum();
+    format!(
+        "{} {} results, {} snapshots, {} build folders, and what belongs to them: {}\n",
+        if only_looked { "would remove" } else { "removed" },
+        number("records"),
+        number("passing"),
+        number("scratch"),
+        size(bytes)
+    )
+}
+
+/// The same as JSON: number and bytes of what lay in each folder of the cache.
+pub fn gc_json(collected: &Collected) -> Json {
+    let count = |(folder, count): (&&str, &quiz_cache::Count)| {
+        ((*folder).to_owned(), json!({ "number": count.number, "bytes": count.bytes }))
+    };
+    Json::Object(collected.iter().map(count).collect())
 }
 
 /// The tools and checks as JSON.

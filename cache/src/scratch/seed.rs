@@ -54,9 +54,9 @@ impl Scratch {
             }
         }
         siblings.sort_by_key(|(same, _)| std::cmp::Reverse(*same));
-        let free = siblings.iter().find_map(|(_, folder)| {
-            Some((folder.clone(), Lock::at_once(&self.cache.scratch_lock(folder)).ok().flatten()?))
-        });
+        let free = siblings
+            .iter()
+            .find_map(|(_, folder)| Some((folder.clone(), self.cache.lock_scratch(folder).ok().flatten()?)));
         match (free, siblings.into_iter().next()) {
             (None, Some((_, folder))) => {
                 let lock = Lock::wait(&self.cache.scratch_lock(&folder), waiting)?;
@@ -140,11 +140,11 @@ impl Cache {
             };
             of_owner.entry(owner).or_default().push((used, folder));
         }
-        for (owner, mut folders) in of_owner {
-            let is_gone = !Path::new(OsStr::from_bytes(&owner)).exists();
+        for mut folders in of_owner.into_values() {
+            let is_gone = folders.first().is_some_and(|(_, folder)| !has_owner(folder));
             folders.sort_by_key(|(used, _)| std::cmp::Reverse(*used));
             for (_, folder) in folders.into_iter().skip(if is_gone { 0 } else { KEPT - 1 }) {
-                if let Ok(Some(_lock)) = Lock::at_once(&self.scratch_lock(&folder)) {
+                if let Ok(Some(_lock)) = self.lock_scratch(&folder) {
                     let _ = remove_tree(&folder);
                     let _ = folder.parent().map(fs::remove_dir);
                 }
@@ -153,12 +153,24 @@ impl Cache {
     }
 }
 
+impl Cache {
+    /// The lock of a scratch folder if nobody holds it.
+    pub(crate) fn lock_scratch(&self, folder: &Path) -> Result<Option<Lock>> {
+        Lock::at_once(&self.scratch_lock(folder))
+    }
+}
+
 fn is_free(cache: &Cache, folder: &Path) -> bool {
-    matches!(Lock::at_once(&cache.scratch_lock(folder)), Ok(Some(_)))
+    matches!(cache.lock_scratch(folder), Ok(Some(_)))
+}
+
+/// Whether the owner of a scratch folder is there.
+pub(crate) fn has_owner(folder: &Path) -> bool {
+    fs::read(folder.join(OWNER)).is_ok_and(|owner| Path::new(OsStr::from_bytes(&owner)).exists())
 }
 
 /// The folders in a folder; none if it cannot be read.
-fn folders(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn folders(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
 }

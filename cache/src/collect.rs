@@ -1,0 +1,294 @@
+//! Removes what was not used for a while: results with their objects, scratch folders, passing results, what was remembered.
+//!
+//! A use is a read of the record, which sets its time once a day ([`note_use`]). Objects, trees and manifests live as long as a
+//! record or a filtered tree that was used names them. Nothing is lost but time: what is gone is made again when it is wanted.
+//! While a [`Held`] lives, in any process, nothing is collected; what takes files out of the cache's folders holds one.
+//!
+//! Does not know what results are.
+
+use crate::codec::What;
+use crate::error::{Result, at};
+use crate::files::{look, remove_tree};
+use crate::memo::{Latest, Subtree};
+use crate::scratch::{folders, has_owner};
+use crate::{Cache, Digest, Kind, Node, Output, Record, Tree};
+use fs4::{FileExt, TryLockError};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// Times of use are as exact as that.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// As long as it lives nothing is collected.
+#[derive(Debug)]
+pub struct Held {
+    _locked: File,
+}
+
+/// What a collection removed, or would remove.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Files or folders with a name of their own in the cache.
+    pub number: usize,
+    /// Bytes on the disk that are free again.
+    pub bytes: u64,
+}
+
+/// By the folder of the cache in which it lay.
+pub type Collected = BTreeMap<&'static str, Count>;
+
+impl Cache {
+    /// Waits until no collection runs, and keeps the next one waiting. Calls `waiting` once if it has to wait.
+    ///
+    /// # Errors
+    /// When the cache cannot be locked.
+    pub fn hold(&self, waiting: &dyn Fn()) -> Result<Held> {
+        let (file, path) = self.lock_file()?;
+        match FileExt::try_lock_shared(&file) {
+            Ok(()) => return Ok(Held { _locked: file }),
+            Err(TryLockError::WouldBlock) => waiting(),
+            Err(TryLockError::Error(e)) => return Err(at("lock", &path)(e)),
+        }
+        FileExt::lock_shared(&file).map_err(at("lock", &path))?;
+        Ok(Held { _locked: file })
+    }
+
+    /// Removes what was not used for so long and a day. With `only_look` it stays, and what would go is counted. Waits until
+    /// nobody holds the cache ([`Cache::hold`]), and calls `waiting` once if it has to.
+    ///
+    /// # Errors
+    /// When the cache cannot be read or locked, or something cannot be removed. What is left is removed by the next collection.
+    pub fn collect(&self, unused: Duration, only_look: bool, waiting: &dyn Fn()) -> Result<Collected> {
+        let (file, path) = self.lock_file()?;
+        match FileExt::try_lock(&file) {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                waiting();
+                FileExt::lock(&file).map_err(at("lock", &path))?;
+            }
+            Err(TryLockError::Error(e)) => return Err(at("lock", &path)(e)),
+        }
+        // Making it removes what dead processes left.
+        let bin = self.workspace()?.folder()?;
+        // What was used after it was last noted was used less than a day later.
+        let before = SystemTime::now().checked_sub(unused.saturating_add(DAY)).unwrap_or(SystemTime::UNIX_EPOCH);
+        let bin = (!only_look).then(|| bin.path().to_owned());
+        let mut sweep = Sweep { cache: self, before, bin, shared: HashMap::new(), counts: BTreeMap::new() };
+        let live = sweep.results()?;
+        sweep.objects(&live)?;
+        sweep.remembered()?;
+        sweep.scratch()?;
+        sweep.passing()?;
+        sweep.counts.retain(|_, count| count.number > 0);
+        Ok(sweep.counts)
+    }
+
+    /// The file whose lock says whether the cache is in use. It is there as long as the cache is.
+    fn lock_file(&self) -> Result<(File, PathBuf)> {
+        let path = self.root().join("version");
+        let file = File::open(&path).map_err(at("open", &path))?;
+        Ok((file, path))
+    }
+}
+
+/// Notes that a structured file was read, unless that was noted in the last day. Where it cannot be noted, it only goes earlier.
+pub(crate) fn note_use(file: &File) {
+    let age = file.metadata().and_then(|meta| meta.modified()).map(|time| time.elapsed().unwrap_or_default());
+    if age.is_ok_and(|age| age > DAY) {
+        let _ = file.set_modified(SystemTime::now());
+    }
+}
+
+/// What is named by something that was used.
+#[derive(Default)]
+struct Live {
+    trees: HashSet<Digest>,
+    objects: HashSet<Digest>,
+}
+
+struct Sweep<'a> {
+    cache: &'a Cache,
+    before: SystemTime,
+    /// Where things go before they are removed, so that none is seen half removed; without it nothing goes.
+    bin: Option<PathBuf>,
+    /// Files with several names, by inode: how many of them went, and how many there were.
+    shared: HashMap<u64, (u64, u64)>,
+    counts: Collected,
+}
+
+impl Sweep<'_> {
+    /// The records that stay, and what they need; the others go.
+    fn results(&mut self) -> Result<Live> {
+        let mut live = Live::default();
+        for path in self.entries("records") {
+            match self.cache.peek::<Record>(What::Record, &path)? {
+                Some(record) if !self.is_old(&path)? => {
+                    record.outputs.values().try_for_each(|output| live.add(self.cache, output))?;
+                }
+                _ => self.remove("records", &path)?,
+            }
+        }
+        for path in self.entries("subtrees") {
+            match self.cache.peek::<Subtree>(What::Subtree, &path)? {
+                Some(part) if !self.is_old(&path)? => live.add(self.cache, &part.output)?,
+                _ => self.remove("subtrees", &path)?,
+            }
+        }
+        // What was stored directly has nothing else that names it.
+        for path in self.entries("manifests") {
+            if let (false, Some(digest)) = (self.is_old(&path)?, digest_of(&path)) {
+                live.add(self.cache, &Output { kind: Kind::Tree, digest, size: 0, files: 0 })?;
+            }
+        }
+        Ok(live)
+    }
+
+    fn objects(&mut self, live: &Live) -> Result<()> {
+        for (folder, living) in [("objects", &live.objects), ("manifests", &live.trees), ("trees", &live.trees)] {
+            for path in self.entries(folder) {
+                if digest_of(&path).is_none_or(|digest| !living.contains(&digest)) {
+                    self.remove(folder, &path)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What only saves time and names no objects.
+    fn remembered(&mut self) -> Result<()> {
+        for folder in ["memos", "glances", "stats"] {
+            for path in self.entries(folder) {
+                if self.is_old(&path)? {
+                    self.remove(folder, &path)?;
+                }
+            }
+        }
+        for path in self.entries("logs") {
+            // The log of what failed has no record.
+            let of_result = digest_of(&path).map_or(Ok(false), |key| self.has_used_record(&key))?;
+            if self.is_old(&path)? && !of_result {
+                self.remove("logs", &path)?;
+            }
+        }
+        for path in self.entries("latest") {
+            let latest = self.cache.peek::<Latest>(What::Latest, &path)?;
+            if !latest.map_or(Ok(false), |latest| self.has_used_record(latest.key.digest()))? {
+                self.remove("latest", &path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn scratch(&mut self) -> Result<()> {
+        for folder in self.entries("scratch").iter().flat_map(|family| folders(family)) {
+            if !self.is_old(&folder)? && has_owner(&folder) {
+                continue;
+            }
+            // Whose lock is held is in use, whatever its time says.
+            if let Some(_lock) = self.cache.lock_scratch(&folder)? {
+                self.remove("scratch", &folder)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn passing(&mut self) -> Result<()> {
+        for folder in self.entries("passing") {
+            if !self.cache.passing_used_since(&folder, self.before) {
+                self.remove("passing", &folder)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What lies in a folder of the cache, by its digest.
+    fn entries(&self, folder: &str) -> Vec<PathBuf> {
+        let list = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut all: Vec<PathBuf> =
+            folders(&self.cache.root().join(folder)).iter().flat_map(|dd| list(dd).collect::<Vec<_>>()).collect();
+        all.sort();
+        all
+    }
+
+    /// Nothing is noted as used later. What is gone by now is not.
+    fn is_old(&self, path: &Path) -> Result<bool> {
+        let modified = look(path)?.and_then(|meta| meta.modified().ok());
+        Ok(modified.is_some_and(|modified| modified < self.before))
+    }
+
+    fn has_used_record(&self, key: &Digest) -> Result<bool> {
+        let record = self.cache.place("records", key);
+        Ok(look(&record)?.is_some() && !self.is_old(&record)?)
+    }
+
+    fn remove(&mut self, folder: &'static str, path: &Path) -> Result<()> {
+        let bytes = self.bytes(path)?;
+        if let Some(bin) = &self.bin {
+            let gone = bin.join("gone");
+            match fs::rename(path, &gone) {
+                // Another process was quicker.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+                other => other.map_err(at("remove", path))?,
+            }
+            let is_folder = look(&gone)?.is_some_and(|meta| meta.is_dir());
+            let removed = if is_folder { remove_tree(&gone) } else { fs::remove_file(&gone) };
+            removed.map_err(at("remove", &gone))?;
+        }
+        let count = self.counts.entry(folder).or_default();
+        count.number += 1;
+        count.bytes += bytes;
+        Ok(())
+    }
+
+    /// The bytes on the disk that are free when this is gone, too.
+    fn bytes(&mut self, path: &Path) -> Result<u64> {
+        let Some(meta) = look(path)? else { return Ok(0) };
+        let mut bytes = self.bytes_of(&meta);
+        if meta.is_dir() {
+            // What a build made unreadable is removed all the same.
+            for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+                bytes += self.bytes(&entry.path())?;
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn bytes_of(&mut self, meta: &Metadata) -> u64 {
+        if meta.is_file() && meta.nlink() > 1 || self.shared.contains_key(&meta.ino()) {
+            let (gone, all) = self.shared.entry(meta.ino()).or_insert((0, meta.nlink()));
+            *gone += 1;
+            if gone < all {
+                return 0;
+            }
+        }
+        meta.blocks() * 512
+    }
+}
+
+impl Live {
+    fn add(&mut self, cache: &Cache, output: &Output) -> Result<()> {
+        if output.kind == Kind::File {
+            self.objects.insert(output.digest);
+        } else if self.trees.insert(output.digest)
+            && let Some(tree) = cache.peek::<Tree>(What::Tree, &cache.place("manifests", &output.digest))?
+        {
+            self.objects.extend(tree.items().iter().filter_map(|(_, node)| match node {
+                Node::File { digest, .. } => Some(*digest),
+                _ => None,
+            }));
+        }
+        Ok(())
+    }
+}
+
+/// The digest that is the name of the file.
+fn digest_of(path: &Path) -> Option<Digest> {
+    path.file_name()?.to_str()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests;

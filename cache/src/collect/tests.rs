@@ -1,0 +1,166 @@
+//! What is collected and what is not.
+
+use super::*;
+use crate::tests::made;
+use crate::{Entry, Key, KeyEncoder, Listing, Passing};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+const MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+struct Host {
+    folder: tempfile::TempDir,
+    cache: Cache,
+}
+
+impl Host {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&folder.path().join("cache")).unwrap();
+        Self { folder, cache }
+    }
+
+    /// A result of a file of its own, and a tree that has another file of its own and one that all have.
+    fn make(&self, name: &str) -> Record {
+        let Entry::Miss(slot) = self.cache.slot(&key(name), &|_| {}).unwrap() else { panic!("{name} is there") };
+        fs::write(slot.log(), "log").unwrap();
+        fs::write(slot.out().join("file"), format!("file {name}")).unwrap();
+        fs::create_dir(slot.out().join("tree")).unwrap();
+        fs::write(slot.out().join("tree/own"), format!("own {name}")).unwrap();
+        fs::write(slot.out().join("tree/twice"), format!("own {name}")).unwrap();
+        fs::write(slot.out().join("tree/shared"), "shared").unwrap();
+        let manifest = KeyEncoder::new("quiz-cache test").text("name", name).finish().1;
+        let record = slot.commit(made(&[("file", Kind::File), ("tree", Kind::Tree)], manifest)).unwrap();
+        self.cache.note_latest(name, &record.key).unwrap();
+        record
+    }
+
+    /// As if nobody had used anything for so long.
+    fn pass(&self, time: Duration) {
+        let age = |path: &Path| {
+            let file = File::open(path).unwrap();
+            let modified = file.metadata().unwrap().modified().unwrap();
+            file.set_modified(modified - time).unwrap();
+        };
+        for folder in ["records", "subtrees", "manifests", "memos", "latest", "stats", "glances", "logs", "passing"] {
+            let all = folders(&self.cache.root().join(folder));
+            let entries = all.iter().flat_map(|dd| fs::read_dir(dd).unwrap()).map(|entry| entry.unwrap().path());
+            entries.for_each(|path| age(&if folder == "passing" { path.join("index") } else { path }));
+        }
+        folders(&self.cache.root().join("scratch")).iter().flat_map(|dd| folders(dd)).for_each(|family| {
+            folders(&family).iter().for_each(|path| age(path));
+        });
+    }
+
+    fn collect(&self) -> Collected {
+        self.cache.collect(MONTH, false, &|| panic!("nobody holds it")).unwrap()
+    }
+
+    fn is_present(&self, record: &Record) -> bool {
+        record.outputs.values().all(|output| self.cache.is_present(output).unwrap())
+    }
+}
+
+fn key(name: &str) -> Key {
+    KeyEncoder::new("quiz-cache test").text("name", name).finish().0
+}
+
+#[test]
+fn what_was_not_used_goes_and_what_was_used_stays_whole() {
+    let host = Host::new();
+    let (old, used) = (host.make("old"), host.make("used"));
+    assert_eq!(host.collect(), Collected::new(), "all of it is new");
+    host.pass(MONTH + DAY + DAY);
+    assert_eq!(host.cache.record(&used.key).unwrap().as_ref(), Some(&used));
+    let looked = host.cache.collect(MONTH, true, &|| {}).unwrap();
+    assert!(host.cache.path(&old.outputs["tree"]).exists(), "it was only looked at");
+    let collected = host.collect();
+    assert_eq!(collected, looked);
+    // Two contents of its own, of which one has two names in the tree.
+    let numbers = ["records", "objects", "trees", "manifests", "logs", "latest"].map(|name| collected[name].number);
+    assert_eq!(numbers, [1, 2, 1, 1, 1, 1]);
+    assert!(collected["objects"].bytes + collected["trees"].bytes >= 2 * 4096, "{collected:?}");
+    assert!(host.is_present(&used) && host.cache.log_path(&used.key).exists());
+    assert_eq!(host.cache.latest("used").unwrap(), Some(used));
+    assert!(!host.is_present(&old) && host.cache.record(&old.key).unwrap().is_none());
+    assert!(!host.cache.path(&old.outputs["tree"]).exists());
+    host.make("old");
+}
+
+#[test]
+fn a_filtered_tree_that_was_used_keeps_its_files_when_the_whole_goes() {
+    let host = Host::new();
+    let record = host.make("old");
+    let part = ["own".to_owned()];
+    let place = host.cache.realise_subtree(&record.outputs["tree"], &part).unwrap();
+    host.pass(MONTH + DAY + DAY);
+    host.cache.subtree(&record.outputs["tree"], &part).unwrap();
+    let collected = host.collect();
+    assert_eq!((collected["records"].number, collected.get("subtrees")), (1, None));
+    assert_eq!(fs::read_to_string(place.join("own")).unwrap(), "own old");
+    assert!(!host.cache.path(&record.outputs["tree"]).exists());
+}
+
+#[test]
+fn scratch_folders_passing_results_and_what_was_remembered_go_too() {
+    let host = Host::new();
+    let owners = ["kept", "unused", "gone"].map(|name| host.folder.path().join(name));
+    owners.iter().for_each(|owner| fs::create_dir(owner).unwrap());
+    let scratch = |owner: &Path| host.cache.scratch(&key("family"), owner, &|_| {}).unwrap();
+    owners.iter().for_each(|owner| drop(scratch(owner)));
+    for name in ["kept", "unused"] {
+        let Passing::Miss(slot) = host.cache.passing(&key(name), &|_| {}).unwrap() else { panic!("it is there") };
+        fs::write(slot.path().join("file"), name).unwrap();
+        slot.commit().unwrap();
+        host.cache.set_memo("memo", &key(name), b"value").unwrap();
+        fs::write(host.folder.path().join(name).join("source"), name).unwrap();
+        host.cache.scan(&host.folder.path().join(name), Listing::All { skip: &|_| false }).unwrap();
+    }
+    host.pass(MONTH + DAY + DAY);
+    let kept = scratch(&owners[0]);
+    fs::write(kept.path().with_file_name("state-of-a-test"), "").unwrap();
+    fs::remove_dir(&owners[2]).unwrap();
+    assert!(matches!(host.cache.passing(&key("kept"), &|_| {}).unwrap(), Passing::Hit(_)));
+    host.cache.memo("memo", &key("kept")).unwrap().unwrap();
+    host.cache.scan(&owners[0], Listing::All { skip: &|_| false }).unwrap();
+    let collected = host.collect();
+    let number = |name: &str| collected.get(name).map_or(0, |count| count.number);
+    assert_eq!(["scratch", "passing", "memos", "stats"].map(number), [2, 1, 1, 1], "{collected:?}");
+    assert!(kept.path().exists());
+}
+
+#[test]
+fn what_is_held_is_waited_for_and_keeps_what_comes_waiting() {
+    let host = Host::new();
+    let held = host.cache.hold(&|| panic!("nothing is collected")).unwrap();
+    let also = host.cache.hold(&|| panic!("two may hold it")).unwrap();
+    let (waits, done) = (AtomicBool::new(false), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Another process would have a handle of its own, as this has.
+            let other = Cache::open(host.cache.root()).unwrap();
+            other.collect(MONTH, false, &|| waits.store(true, SeqCst)).unwrap();
+            done.store(true, SeqCst);
+        });
+        while !waits.load(SeqCst) {
+            std::thread::yield_now();
+        }
+        drop(held);
+        assert!(!done.load(SeqCst));
+        drop(also);
+    });
+    assert!(done.load(SeqCst));
+}
+
+#[test]
+fn a_use_is_noted_once_a_day() {
+    let host = Host::new();
+    let record = host.make("a");
+    let path = host.cache.place("records", record.key.digest());
+    let time = || fs::metadata(&path).unwrap().modified().unwrap();
+    let before = time();
+    host.cache.record(&record.key).unwrap();
+    assert_eq!(time(), before);
+    host.pass(DAY + DAY);
+    host.cache.record(&record.key).unwrap();
+    assert!(time() > before - DAY);
+}
