@@ -47,14 +47,7 @@ impl Cache {
     /// # Errors
     /// When the cache cannot be locked.
     pub fn hold(&self, waiting: &dyn Fn()) -> Result<Held> {
-        let (file, path) = self.lock_file()?;
-        match FileExt::try_lock_shared(&file) {
-            Ok(()) => return Ok(Held { _locked: file }),
-            Err(TryLockError::WouldBlock) => waiting(),
-            Err(TryLockError::Error(e)) => return Err(at("lock", &path)(e)),
-        }
-        FileExt::lock_shared(&file).map_err(at("lock", &path))?;
-        Ok(Held { _locked: file })
+        self.lock(false, waiting)
     }
 
     /// Removes what was not used for so long and a day. With `only_look` it stays, and what would go is counted. Waits until
@@ -63,20 +56,12 @@ impl Cache {
     /// # Errors
     /// When the cache cannot be read or locked, or something cannot be removed. What is left is removed by the next collection.
     pub fn collect(&self, unused: Duration, only_look: bool, waiting: &dyn Fn()) -> Result<Collected> {
-        let (file, path) = self.lock_file()?;
-        match FileExt::try_lock(&file) {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                waiting();
-                FileExt::lock(&file).map_err(at("lock", &path))?;
-            }
-            Err(TryLockError::Error(e)) => return Err(at("lock", &path)(e)),
-        }
+        let _alone = self.lock(true, waiting)?;
         // Making it removes what dead processes left.
-        let bin = self.workspace()?.folder()?;
+        let gone = self.workspace()?.folder()?;
+        let bin = (!only_look).then(|| gone.path().to_owned());
         // What was used after it was last noted was used less than a day later.
         let before = SystemTime::now().checked_sub(unused.saturating_add(DAY)).unwrap_or(SystemTime::UNIX_EPOCH);
-        let bin = (!only_look).then(|| bin.path().to_owned());
         let mut sweep = Sweep { cache: self, before, bin, shared: HashMap::new(), counts: BTreeMap::new() };
         let live = sweep.results()?;
         sweep.objects(&live)?;
@@ -87,11 +72,18 @@ impl Cache {
         Ok(sweep.counts)
     }
 
-    /// The file whose lock says whether the cache is in use. It is there as long as the cache is.
-    fn lock_file(&self) -> Result<(File, PathBuf)> {
+    /// Locks the one file that is there as long as the cache is.
+    fn lock(&self, alone: bool, waiting: &dyn Fn()) -> Result<Held> {
         let path = self.root().join("version");
         let file = File::open(&path).map_err(at("open", &path))?;
-        Ok((file, path))
+        match if alone { FileExt::try_lock(&file) } else { FileExt::try_lock_shared(&file) } {
+            Ok(()) => return Ok(Held { _locked: file }),
+            Err(TryLockError::WouldBlock) => waiting(),
+            Err(TryLockError::Error(e)) => return Err(at("lock", &path)(e)),
+        }
+        let locked = if alone { FileExt::lock(&file) } else { FileExt::lock_shared(&file) };
+        locked.map_err(at("lock", &path))?;
+        Ok(Held { _locked: file })
     }
 }
 
