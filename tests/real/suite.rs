@@ -32,10 +32,19 @@ fn test(zfs: &Zfs, args: &[&str]) -> Ran {
     zfs.0.run(&[&["test", "-t", GROUPS], args].concat())
 }
 
+/// `crtime_001_pos` compares whole seconds: a file that is made in the last moment of one, and given its times in the next, is born too
+/// early, by one. The planted bug makes it too late.
+fn met_the_turn_of_a_second(ran: &Ran) -> bool {
+    let numbers = ran.out.split_once("crtime_001_pos: Incorrect crtime (").and_then(|(_, rest)| rest.split_once(')'));
+    let Some((born, changed)) = numbers.and_then(|(numbers, _)| numbers.split_once(" != ")) else { return false };
+    born.parse::<u64>().unwrap() + 1 == changed.parse::<u64>().unwrap()
+}
+
 #[test]
 fn three_groups_are_green_and_with_bugs_one_is_red_and_one_panics() {
     let zfs = Zfs::new();
-    let green = test(&zfs, &["--rerun", "-j2"]);
+    let mut runs = (0..5).map(|_| test(&zfs, &["--rerun", "-j2"]));
+    let green = runs.find(|ran| !met_the_turn_of_a_second(ran)).unwrap();
     assert_eq!(green.status, Some(0), "{green:?}");
     let passed = verdicts(&zfs);
     assert_eq!((passed.len(), passed.iter().all(|(_, verdict)| verdict == "PASS")), (10, true), "{passed:?}");
