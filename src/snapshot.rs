@@ -57,17 +57,16 @@ pub fn run(cache: &Cache, machine: &Machine, run: &Run<'_>) -> Result<Outcome> {
         run.note(format!("no snapshot: {why}"));
         return boot(machine, run);
     }
-    let keys = match [Level::Base, Level::Full].map(|level| key(cache, machine, level)) {
-        [Ok(base), Ok(full)] => [base.0, full.0],
-        [Err(error), _] | [_, Err(error)] => {
+    let key = match key(cache, machine, Level::Full) {
+        Ok((key, _)) => key,
+        Err(error) => {
             run.note(format!("no snapshot: {error}"));
             return boot(machine, run);
         }
     };
-    let key = keys[Level::Full as usize];
     if let Some(why) = never(cache, &key) {
         run.note(format!("no snapshot: {why}"));
-        return run.make(cache, machine, &keys, None);
+        return run.make(cache, machine, &key, None);
     }
     // The second time after one that was there turned out to be of no use.
     for _ in 0..2 {
@@ -79,7 +78,7 @@ pub fn run(cache: &Cache, machine: &Machine, run: &Run<'_>) -> Result<Outcome> {
                     Ran::NotRestored(why) => run.drop(cache, &key, &why),
                 }
             }
-            Ok(Passing::Miss(slot)) => return run.make(cache, machine, &keys, Some(slot)),
+            Ok(Passing::Miss(slot)) => return run.make(cache, machine, &key, Some(slot)),
             Err(error) => {
                 run.note(format!("no snapshot: {error}"));
                 break;
@@ -107,14 +106,15 @@ impl Run<'_> {
     }
 
     /// Gets the machine ready, from a base if there is one, and saves it on the way: the base if there is none, and into `slot`.
-    fn make(&self, cache: &Cache, machine: &Machine, keys: &[Key; 2], slot: Option<PassingSlot>) -> Result<Outcome> {
-        let [base_key, key] = keys;
+    fn make(&self, cache: &Cache, machine: &Machine, key: &Key, slot: Option<PassingSlot>) -> Result<Outcome> {
+        // What the other key is made of was read for this one.
+        let (base_key, _) = self::key(cache, machine, Level::Base)?;
         let full = slot.as_ref().map(|slot| slot.path().to_owned());
         let with = |start: Start| Machine { start, ..machine.clone() };
         let slots = [Cell::new(None), Cell::new(slot)];
         let saved = |level, saved| self.settle(cache, key, level, slots[level as usize].take(), saved);
         let mut useless = None;
-        let base = match cache.passing(base_key, &|pid| self.waiting(pid)) {
+        let base = match cache.passing(&base_key, &|pid| self.waiting(pid)) {
             Ok(Passing::Hit(base)) => {
                 match boot::run(&with(Start::Grow { base, full: full.clone() }), self, &saved)? {
                     Ran::Ended(outcome) => return Ok(outcome),
@@ -135,7 +135,7 @@ impl Run<'_> {
         let ran = boot::run(&with(Start::Save { base, full }), self, &saved);
         // A hook that fails says nothing against the base: it fails in a machine that boots, too.
         if let (Some(why), Ok(_)) = (useless, &ran) {
-            self.drop(cache, base_key, &why);
+            self.drop(cache, &base_key, &why);
         }
         outcome(ran?)
     }

@@ -94,9 +94,9 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: &(dyn Fn(Event) + Sync)) -> 
             let states = session.plan(&graph)?;
             let snapshots = snapshot::states(&session, &graph, &states)?;
             if cli.global.json {
-                report::result(&format!("{}\n", report::graph_json(&graph, &states, snapshots.as_ref())))?;
+                report::result(&format!("{}\n", report::graph_json(&graph, &states, &snapshots)))?;
             } else {
-                report::result(&report::graph(&graph, &states, snapshots.as_ref(), &style))?;
+                report::result(&report::graph(&graph, &states, &snapshots, &style))?;
             }
         }
         Command::Why { stage } => report::result(&why(&session, stage, cli.global.json, &style)?)?,
@@ -114,18 +114,18 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: &(dyn Fn(Event) + Sync)) -> 
 }
 
 fn why(session: &Session<'_>, stage: &str, json: bool, style: &Style) -> Result<String> {
-    let is_snapshot = [Snapshots::FULL, Snapshots::BASE].contains(&stage);
-    let graph = if is_snapshot { session.project_graph()? } else { session.graph_with(stage)? };
-    let states = session.plan(&graph)?;
-    if let Some(snapshots) = is_snapshot.then(|| snapshot::states(session, &graph, &states)).transpose()?.flatten()
-        && let Some(snapshot) = snapshots.find(stage)
-    {
+    if [Snapshots::FULL, Snapshots::BASE].contains(&stage) {
+        let graph = session.project_graph()?;
+        let snapshots = snapshot::states(session, &graph, &session.plan(&graph)?)?;
+        let snapshot = if stage == Snapshots::FULL { &snapshots.full } else { &snapshots.base };
         return Ok(if json {
             format!("{}\n", report::why_snapshot_json(snapshot, &graph))
         } else {
             report::why_snapshot(snapshot, style)
         });
     }
+    let graph = session.graph_with(stage)?;
+    let states = session.plan(&graph)?;
     let id = graph.find(stage)?;
     Ok(if json {
         format!("{}\n", report::why_json(&graph, id, &states))

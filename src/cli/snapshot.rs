@@ -14,12 +14,12 @@ use crate::snapshot;
 use quiz_cache::Record;
 use std::path::Path;
 
-/// What is known of the snapshots of the machine that `quiz up` would run here. None without an image.
+/// What is known of the snapshots of the machine that `quiz up` would run here.
 ///
 /// # Errors
-/// The cache cannot be read.
-pub(super) fn states(session: &Session<'_>, graph: &Graph, states: &[(NodeIndex, State)]) -> Result<Option<Snapshots>> {
-    let Ok(image) = graph.find(IMAGE) else { return Ok(None) };
+/// The graph has no image, or the cache cannot be read.
+pub(super) fn states(session: &Session<'_>, graph: &Graph, states: &[(NodeIndex, State)]) -> Result<Snapshots> {
+    let image = graph.find(IMAGE)?;
     let known = states.iter().filter_map(|(id, state)| match state {
         State::Known(record) => Some((*id, record.clone())),
         _ => None,
@@ -28,7 +28,7 @@ pub(super) fn states(session: &Session<'_>, graph: &Graph, states: &[(NodeIndex,
     // Of an image whose objects are gone nothing can be said without making them.
     let made = match known.get(&image) {
         Some(made) if is_present(session, made)? => made,
-        _ => return Ok(Some(Snapshots::unknown(image, format!("needs {IMAGE}")))),
+        _ => return Ok(Snapshots::unknown(image, format!("needs {IMAGE}"))),
     };
     // Without qemu, or with a wrong setting, there is no machine, but the graph is as true.
     let terminal = boot::terminal_size().is_some();
@@ -43,11 +43,11 @@ pub(super) fn states(session: &Session<'_>, graph: &Graph, states: &[(NodeIndex,
     });
     let [full, base] = match looked {
         Ok(looked) => looked,
-        Err(error) => return Ok(Some(Snapshots::unknown(image, error.to_string()))),
+        Err(error) => return Ok(Snapshots::unknown(image, error.to_string())),
     };
     let base = Snapshot { inputs: made_of_base(session, &known, made)?, ..Snapshot::known(Snapshots::BASE, base) };
     let full = Snapshot { inputs: vec![image], ..Snapshot::known(Snapshots::FULL, full) };
-    Ok(Some(Snapshots { full, base }))
+    Ok(Snapshots { full, base })
 }
 
 fn is_present(session: &Session<'_>, image: &Record) -> Result<bool> {

@@ -53,11 +53,6 @@ impl Snapshots {
         Self { full: unknown(Self::FULL, vec![image]), base: unknown(Self::BASE, Vec::new()) }
     }
 
-    /// The one of that name.
-    pub fn find(&self, name: &str) -> Option<&Snapshot> {
-        [&self.full, &self.base].into_iter().find(|snapshot| snapshot.name == name)
-    }
-
     pub(super) fn json(&self, graph: &Graph) -> [Json; 2] {
         let mut full = self.full.json(graph);
         if let Json::Array(inputs) = &mut full["inputs"] {

@@ -22,15 +22,16 @@ pub(super) struct Row {
 }
 
 /// The graph as a tree from its ends down; a stage that stands above already is not unfolded again.
-pub fn graph(graph: &Graph, states: &[(NodeIndex, State)], snapshots: Option<&Snapshots>, style: &Style) -> String {
+pub fn graph(graph: &Graph, states: &[(NodeIndex, State)], snapshots: &Snapshots, style: &Style) -> String {
     let by_id: BTreeMap<NodeIndex, &State> = states.iter().map(|(id, state)| (*id, state)).collect();
     let mut rows = Vec::new();
     let mut seen = BTreeSet::new();
     for end in graph.ends() {
-        let Some(Snapshots { full, base }) = snapshots.filter(|snapshots| snapshots.full.inputs.contains(&end)) else {
+        let Snapshots { full, base } = snapshots;
+        if !full.inputs.contains(&end) {
             unfold(graph, &by_id, end, ["", ""], &mut seen, &mut rows);
             continue;
-        };
+        }
         rows.push(full.row(""));
         unfold(graph, &by_id, end, ["├─ ", "│  "], &mut seen, &mut rows);
         rows.push(base.row("└─ "));
@@ -130,9 +131,9 @@ fn changed(changes: &[Change]) -> String {
 }
 
 /// The graph as JSON: one object a stage, inputs first.
-pub fn graph_json(graph: &Graph, states: &[(NodeIndex, State)], snapshots: Option<&Snapshots>) -> Json {
+pub fn graph_json(graph: &Graph, states: &[(NodeIndex, State)], snapshots: &Snapshots) -> Json {
     let stages = states.iter().map(|(id, state)| stage_json(graph, *id, state));
-    stages.chain(snapshots.into_iter().flat_map(|snapshots| snapshots.json(graph))).collect()
+    stages.chain(snapshots.json(graph)).collect()
 }
 
 /// One stage of the graph as JSON, with what its key is made of.
