@@ -22,13 +22,16 @@
 
 enum { MARK = 16 };
 
+static bool has_client(int port)
+{
+	struct pollfd now = { .fd = port };
+	return poll(&now, 1, 0) >= 0 && !(now.revents & POLLHUP);
+}
+
 // A port without a client can be read (end of file) and has hung up all the time: only changes are worth waking up for.
 static void wait_for_client(int port, int changes)
 {
-	for (;;) {
-		struct pollfd now = { .fd = port };
-		if (poll(&now, 1, 0) >= 0 && !(now.revents & POLLHUP))
-			return;
+	while (!has_client(port)) {
 		struct epoll_event change;
 		epoll_wait(changes, &change, 1, -1);
 	}
@@ -75,10 +78,11 @@ static void __attribute__((noreturn)) serve_channel(const char *device, const ch
 	for (;;) {
 		uint8_t mark[MARK], rest[4096];
 		wait_for_client(port, changes);
-		if (!read_mark(port, mark) || write(port, mark, MARK) != MARK)
+		// A write to nobody waits for the next client, and then takes that one for the one that is gone.
+		if (!read_mark(port, mark) || !has_client(port) || write(port, mark, MARK) != MARK)
 			continue;
 		run_for_client(port, program);
-		if (write(port, mark, MARK) == MARK)
+		if (!has_client(port) || write(port, mark, MARK) == MARK)
 			while (read(port, rest, sizeof rest) > 0)
 				; // until the client is gone
 	}

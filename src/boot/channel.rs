@@ -7,8 +7,8 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::path::{Display, Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -25,8 +25,15 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// not wait for what comes next, since that may wait for it.
 const CUT: Duration = Duration::from_millis(20);
 
-/// Between two tries, for the guest to notice that nobody is there.
+/// Between two tries, for the guest to notice that nobody is there. Doubled as well: a guest that never does would take each
+/// mark for bytes of the client before.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Who is done with a channel still has it for a moment: ssh does not wait for the process that its connection is.
+const LET_GO: Duration = Duration::from_secs(1);
+
+/// Between two looks whether a channel has become free.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A channel that nobody else has, while this lives.
 #[derive(Debug)]
@@ -37,30 +44,47 @@ pub struct Channel<'a> {
 }
 
 /// Takes one of the channels `<name>.0`, `<name>.1`, … of a run: of those that are free the one that was used the longest time
-/// ago, since the guest may not be done yet with who had the others.
+/// ago, since the guest may not be done yet with who had the others. Waits up to a second for one that becomes free.
 ///
 /// # Errors
 /// The run has no such channels, or all of them are busy.
 pub fn take<'a>(run: &'a Path, name: &str) -> Result<Channel<'a>> {
     let names = (0..).map(|n| format!("{name}.{n}")).take_while(|name| run.join(name).exists());
+    let names: Vec<_> = names.collect();
+    if names.is_empty() {
+        return Err(Error::input(format!("run {} has no channel {name}", number(run))));
+    }
+    let start = Instant::now();
+    loop {
+        if let Some(channel) = take_free(run, &names)? {
+            return Ok(channel);
+        }
+        if start.elapsed() > LET_GO {
+            let (all, run) = (names.len(), number(run));
+            return Err(Error::boot(format!("all {all} channels {name} of run {run} are busy")));
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+fn take_free<'a>(run: &'a Path, names: &[String]) -> Result<Option<Channel<'a>>> {
     let used_at = |name: &String| fs::metadata(lock_path(run, name)).and_then(|meta| meta.modified()).ok();
-    let mut channels: Vec<_> = names.map(|name| (used_at(&name), name)).collect();
+    let mut channels: Vec<_> = names.iter().map(|name| (used_at(name), name)).collect();
     channels.sort();
-    let id = run.file_name().unwrap_or_default().display();
-    let error = match channels.len() {
-        0 => Error::input(format!("run {id} has no channel {name}")),
-        all => Error::boot(format!("all {all} channels {name} of run {id} are busy")),
-    };
     for (_, name) in channels {
-        let path = lock_path(run, &name);
+        let path = lock_path(run, name);
         let lock = File::options().create(true).append(true).open(&path).map_err(|e| cannot("open", &path, e))?;
         match lock.try_lock() {
-            Ok(()) => return Ok(Channel { run, name, lock }),
+            Ok(()) => return Ok(Some(Channel { run, name: name.clone(), lock })),
             Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(e)) => return Err(cannot("lock", &path, e)),
         }
     }
-    Err(error)
+    Ok(None)
+}
+
+fn number(run: &Path) -> Display<'_> {
+    Path::new(run.file_name().unwrap_or_default()).display()
 }
 
 fn lock_path(run: &Path, channel: &str) -> PathBuf {
@@ -107,7 +131,7 @@ impl Channel<'_> {
 
     /// Connects until the guest sends the mark back; what came behind it is in the [`Marked`].
     fn open(&self) -> Result<(UnixStream, Marked)> {
-        let mut patience = PATIENCE;
+        let (mut patience, mut pause) = (PATIENCE, PAUSE);
         loop {
             let socket = at_socket(self.run, &self.name, |path| UnixStream::connect(path)).map_err(|e| self.over(e))?;
             let mut marked = Marked::new().map_err(|e| cannot("read", Path::new("/dev/urandom"), e))?;
@@ -119,13 +143,13 @@ impl Channel<'_> {
             if !is_live(self.run) {
                 return Err(self.over(ErrorKind::ConnectionReset.into()));
             }
-            patience *= 2;
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(pause);
+            (patience, pause) = (patience * 2, pause * 2);
         }
     }
 
     fn over(&self, why: std::io::Error) -> Error {
-        Error::boot(format!("run {} is over", self.run.file_name().unwrap_or_default().display())).because(why)
+        Error::boot(format!("run {} is over", number(self.run))).because(why)
     }
 }
 
@@ -211,7 +235,13 @@ mod tests {
         let two = take(folder.path(), "ssh").unwrap();
         assert_eq!([one.name.as_str(), two.name.as_str()], ["ssh.0", "ssh.1"]);
         assert_eq!(take(folder.path(), "ssh").unwrap_err().to_string(), "all 2 channels ssh of run 1 are busy");
-        drop(two);
+        // A client that is over lets go of its channel a moment later.
+        std::thread::scope(|scope| {
+            let next = scope.spawn(|| take(folder.path(), "ssh").unwrap().name);
+            std::thread::sleep(Duration::from_millis(50));
+            drop(two);
+            assert_eq!(next.join().unwrap(), "ssh.1");
+        });
         drop(one);
         let use_one = || {
             let channel = take(folder.path(), "ssh").unwrap();

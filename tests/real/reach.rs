@@ -8,17 +8,22 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// `quiz up` in the background; the machine is ended with this.
-struct Running(Child);
+/// `quiz up` in the background; the machine is ended with this. A test that fails shows what the guest's kernel said.
+struct Running<'a>(Child, &'a Real);
 
-impl Running {
-    fn start(real: &Real, args: &[&str]) -> Self {
-        Self(real.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+impl<'a> Running<'a> {
+    fn start(real: &'a Real, args: &[&str]) -> Self {
+        Self(real.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap(), real)
     }
 }
 
-impl Drop for Running {
+#[expect(clippy::print_stderr, reason = "of a test that fails")]
+impl Drop for Running<'_> {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.1.run_folder().join("console.log"));
+            eprintln!("quiz up: {:?}, its console.log: {}", self.0.try_wait(), log.unwrap_or_default());
+        }
         // qemu dies with quiz.
         self.0.kill().unwrap();
         self.0.wait().unwrap();
@@ -80,12 +85,17 @@ fn ssh_reaches_a_machine_in_several_sessions_and_survives_a_client_that_vanishes
     let meet = |me: &str, other: &str| {
         let until = |name: &str| format!("until test -e /shared/{name}; do sleep 0.1; done");
         let script = format!("touch /shared/{me}; {}; {}", until(other), until("end"));
-        real.run(&["ssh", "1", "--", "timeout", "120", "sh", "-c", &script])
+        real.run(&["ssh", "1", "--", "timeout", "60", "sh", "-c", &script])
     };
     std::thread::scope(|scope| {
-        let pair = [scope.spawn(|| meet("one", "two")), scope.spawn(|| meet("two", "one"))];
+        let mut pair = vec![scope.spawn(|| meet("one", "two")), scope.spawn(|| meet("two", "one"))];
         let shared = real.0.dir().join(".quiz/shared");
-        eventually("two sessions", || (shared.join("one").exists() && shared.join("two").exists()).then_some(()));
+        eventually("two sessions", || {
+            if let Some(at) = pair.iter().position(|thread| thread.is_finished()) {
+                panic!("a session ended: {:?}", pair.swap_remove(at).join().unwrap());
+            }
+            (shared.join("one").exists() && shared.join("two").exists()).then_some(())
+        });
         assert_eq!(ssh("true").count("all 2 channels ssh of run 1 are busy"), 1);
         real.0.write(".quiz/shared/end", "");
         for thread in pair {
