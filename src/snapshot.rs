@@ -107,6 +107,7 @@ impl Run<'_> {
 
     /// Gets the machine ready, from a base if there is one, and saves it on the way: the base if there is none, and into `slot`.
     fn make(&self, cache: &Cache, machine: &Machine, key: &Key, slot: Option<PassingSlot>) -> Result<Outcome> {
+        make_room(cache);
         // What the other key is made of was read for this one.
         let (base_key, _) = self::key(cache, machine, Level::Base)?;
         let full = slot.as_ref().map(|slot| slot.path().to_owned());
@@ -144,17 +145,7 @@ impl Run<'_> {
     fn settle(&self, cache: &Cache, key: &Key, level: Level, slot: Option<PassingSlot>, saved: Saved) {
         let what = if level == Level::Base { "the kernel for other images" } else { "the machine for the next run" };
         let committed = match saved {
-            Saved::Done => slot.map_or(Ok(()), |slot| {
-                let committed = slot.commit().map(drop).map_err(|error| error.to_string());
-                // The machine does not wait for that, and if quiz ends first, the next one goes on with it.
-                let cache = cache.clone();
-                std::thread::spawn(move || {
-                    // Behind the machine's own threads; this thread alone has that priority.
-                    let _ = setpriority_process(None, 19);
-                    cache.prune_passing();
-                });
-                committed
-            }),
+            Saved::Done => slot.map_or(Ok(()), |slot| slot.commit().map(drop).map_err(|error| error.to_string())),
             Saved::Failed(why) => Err(why),
             Saved::Never(why) => {
                 // Nobody shall wait for it again. If that cannot be written, they do.
@@ -167,6 +158,17 @@ impl Run<'_> {
             Err(why) => format!("no snapshot of {what}: {why}"),
         });
     }
+}
+
+/// Removes what was not used for long, while the machine boots: later, both of its processors have work. If quiz ends first, the
+/// next one goes on with it.
+fn make_room(cache: &Cache) {
+    let cache = cache.clone();
+    std::thread::spawn(move || {
+        // Behind the machine's own threads; this thread alone has that priority.
+        let _ = setpriority_process(None, 19);
+        cache.prune_passing();
+    });
 }
 
 /// Why a machine cannot be restored into another run, if so.

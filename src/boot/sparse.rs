@@ -3,47 +3,79 @@
 //! Does not know what is in them.
 
 use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{SeekFrom, seek, sendfile};
+use rustix::fs::{SeekFrom, seek};
 
-/// Copies the parts of a file that have data, and leaves holes where it has holes.
+/// Fits into a processor's own cache, where it is read from and written to.
+const PIECE: usize = 256 << 10;
+
+/// Copies the parts of a file that have data to an empty one, and leaves holes where it has holes. Someone waits for it: two
+/// threads take a third less time than one, or than `sendfile`. More would not help, as a file takes one writer at a time.
 pub(super) fn copy_sparse(from: &File, to: &File) -> std::io::Result<()> {
-    let size = from.metadata()?.len();
-    to.set_len(size)?;
-    let mut end = 0;
-    while let Ok(start) = seek(from, SeekFrom::Data(end)) {
-        end = seek(from, SeekFrom::Hole(start))?;
-        seek(to, SeekFrom::Start(start))?;
-        let mut at = start;
-        while at < end {
-            let left = usize::try_from(end - at).unwrap_or(usize::MAX);
-            if sendfile(to, from, Some(&mut at), left)? == 0 {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
+    to.set_len(from.metadata()?.len())?;
+    let pieces = parts(from)?.into_iter().flat_map(|part| {
+        let end = part.end;
+        part.step_by(PIECE).map(move |at| (at, usize::try_from(end - at).unwrap_or(PIECE).min(PIECE)))
+    });
+    let pieces = Mutex::new(pieces);
+    let copy = || {
+        let mut buffer = vec![0; PIECE];
+        loop {
+            let next = pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some((at, length)) = next else { return Ok(()) };
+            from.read_exact_at(&mut buffer[..length], at)?;
+            to.write_all_at(&buffer[..length], at)?;
         }
+    };
+    std::thread::scope(|scope| {
+        let other = scope.spawn(copy);
+        copy().and(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+}
+
+/// The parts of a file that have data, in order.
+fn parts(file: &File) -> std::io::Result<Vec<Range<u64>>> {
+    let (mut parts, mut end) = (Vec::new(), 0);
+    while let Ok(start) = seek(file, SeekFrom::Data(end)) {
+        end = seek(file, SeekFrom::Hole(start))?;
+        parts.push(start..end);
     }
-    Ok(())
+    Ok(parts)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{FileExt, MetadataExt};
+    use std::os::unix::fs::MetadataExt;
 
     #[test]
     fn a_sparse_file_is_copied_with_its_holes() {
         let (from, to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
         from.set_len(64 << 20).unwrap();
-        for (at, byte) in [(0, 1), (5 << 20, 2), ((64 << 20) - 3, 3)] {
-            from.write_all_at(&[byte; 3], at).unwrap();
+        // Many pieces, the last one short.
+        let long: Vec<u8> = (0..1_000_001_u32).flat_map(u32::to_le_bytes).collect();
+        let parts: [(u64, &[u8]); 4] = [(0, b"one"), (5 << 20, b"two"), (20 << 20, &long), ((64 << 20) - 3, b"end")];
+        for (at, bytes) in parts {
+            from.write_all_at(bytes, at).unwrap();
         }
         copy_sparse(&from, &to).unwrap();
         assert_eq!(to.metadata().unwrap().len(), 64 << 20);
-        assert!(to.metadata().unwrap().blocks() * 512 < 1 << 20);
-        for (at, byte) in [(0, 1), (5 << 20, 2), ((64 << 20) - 3, 3), (9 << 20, 0)] {
-            let mut got = [9; 3];
+        assert!(to.metadata().unwrap().blocks() * 512 < 6 << 20);
+        for (at, bytes) in parts.into_iter().chain([(9 << 20, &[0; 3][..])]) {
+            let mut got = vec![9; bytes.len()];
             to.read_exact_at(&mut got, at).unwrap();
-            assert_eq!(got, [byte; 3], "at {at}");
+            assert!(got == bytes, "at {at}");
         }
+    }
+
+    #[test]
+    fn a_copy_that_fails_says_so() {
+        let (from, to) = (tempfile::NamedTempFile::new().unwrap(), tempfile::tempfile().unwrap());
+        from.as_file().write_all_at(&[1; 3 * PIECE], 0).unwrap();
+        let unreadable = File::options().write(true).open(from.path()).unwrap();
+        assert!(copy_sparse(&unreadable, &to).is_err());
     }
 }
