@@ -153,6 +153,15 @@ $report unexpected:
         frame '\004\021\0\0\0\007\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
         wait_for quit
         ;;
+    unable) # qemu does not know how to save anything
+        wait_for migrate-set-capabilities
+        event '{"id": "snapshot", "error": {"class": "GenericError", "desc": "a capability"}}'
+        hello
+        frame '\002\0\0\0\0'
+        awake
+        frame '\004\021\0\0\0\007\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+        wait_for quit
+        ;;
     vetoed) # a hook does not want it
         hello
         frame '\002\004\0\0\0hook'

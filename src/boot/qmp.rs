@@ -18,26 +18,24 @@ pub(super) const NMI: &[u8] = b"{\"execute\":\"inject-nmi\"}\n";
 /// A BREAK on the guest's ttyS0: the kernel takes the next byte as a sysrq command.
 pub(super) const BREAK: &[u8] = b"{\"execute\":\"chardev-send-break\",\"arguments\":{\"id\":\"console\"}}\n";
 
-/// What saves or restores: memory that is a file of the host stays where it is. With events, which say how it went.
-const CAPABILITIES: &str = concat!(
+/// Before a machine is saved or restored: memory that is a file of the host stays where it is. With events, which say how it went.
+pub(super) const CAPABILITIES: &str = concat!(
     r#"{"execute":"migrate-set-capabilities","id":"snapshot","arguments":{"capabilities":["#,
     r#"{"capability":"x-ignore-shared","state":true},{"capability":"events","state":true}]}}"#,
     "\n"
 );
 
 /// Saves the machine's state to the file that comes along as a descriptor. The machine stops when it is saved.
-pub(super) fn save() -> String {
-    format!(
-        "{CAPABILITIES}{}\n{}\n",
-        r#"{"execute":"getfd","id":"snapshot","arguments":{"fdname":"state"}}"#,
-        r#"{"execute":"migrate","id":"snapshot","arguments":{"uri":"fd:state"}}"#
-    )
-}
+pub(super) const SAVE: &str = concat!(
+    r#"{"execute":"getfd","id":"snapshot","arguments":{"fdname":"state"}}"#,
+    "\n",
+    r#"{"execute":"migrate","id":"snapshot","arguments":{"uri":"fd:state"}}"#,
+    "\n"
+);
 
 /// Takes the machine's state from this inherited descriptor. The machine runs then.
 pub(super) fn restore(state: RawFd) -> String {
-    let uri = format!(r#"{{"execute":"migrate-incoming","id":"snapshot","arguments":{{"uri":"fd:{state}"}}}}"#);
-    format!("{CAPABILITIES}{uri}\n")
+    format!(r#"{{"execute":"migrate-incoming","id":"snapshot","arguments":{{"uri":"fd:{state}"}}}}"#) + "\n"
 }
 
 /// Lets a saved machine go on. Refused while qemu still tidies up after the save.

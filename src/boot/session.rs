@@ -155,7 +155,7 @@ impl<'a> Session<'a> {
             kernel_shown: false,
         };
         session.tell_qemu(qmp::HELLO);
-        session.restore();
+        session.prepare_snapshot();
         // One that came before signals were caught here.
         if let Some(signal) = job.options.stop.as_ref().and_then(Stop::signal) {
             session.interrupt(signal);

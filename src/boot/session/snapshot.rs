@@ -30,8 +30,11 @@ impl Session<'_> {
         self.start.from().is_some()
     }
 
-    /// Tells qemu where the state of a machine that is restored lies.
-    pub(super) fn restore(&mut self) {
+    /// Tells qemu that the machine will be saved, or where the state of one that is restored lies.
+    pub(super) fn prepare_snapshot(&mut self) {
+        if self.snapshot.is_some() {
+            self.tell_qemu(qmp::CAPABILITIES.as_bytes());
+        }
         if let Some(state) = self.snapshot.as_ref().and_then(|snapshot| snapshot.state.as_ref()) {
             let command = qmp::restore(state.as_raw_fd());
             self.restoring = true;
@@ -64,8 +67,9 @@ impl Session<'_> {
     }
 
     fn begin_save(&mut self, folder: &Path) -> Result<()> {
-        // A restored machine came from somewhere.
-        (self.qmp.moved, self.copied) = (None, None);
+        // A restored machine came from somewhere; a qemu that does not know what to do would save the wrong thing.
+        self.qmp.moved.take().unwrap_or(Ok(())).map_err(Error::boot)?;
+        self.copied = None;
         let path = folder.join(STATE);
         let file = File::create_new(&path).map_err(|e| cannot("write", &path, e))?;
         let Some(socket) = self.wires.get(Port::Qmp) else { return Ok(()) };
@@ -74,7 +78,7 @@ impl Session<'_> {
         let mut control = SendAncillaryBuffer::new(&mut space);
         control.push(SendAncillaryMessage::ScmRights(&state));
         // Few bytes, into an empty socket. A machine that is gone needs none.
-        let _ = sendmsg(socket, &[IoSlice::new(qmp::save().as_bytes())], &mut control, SendFlags::empty());
+        let _ = sendmsg(socket, &[IoSlice::new(qmp::SAVE.as_bytes())], &mut control, SendFlags::empty());
         Ok(())
     }
 
