@@ -68,19 +68,24 @@ pub fn take<'a>(run: &'a Path, name: &str) -> Result<Channel<'a>> {
 }
 
 fn take_free<'a>(run: &'a Path, names: &[String]) -> Result<Option<Channel<'a>>> {
-    let used_at = |name: &String| fs::metadata(lock_path(run, name)).and_then(|meta| meta.modified()).ok();
-    let mut channels: Vec<_> = names.iter().map(|name| (used_at(name), name)).collect();
-    channels.sort();
-    for (_, name) in channels {
+    for name in by_last_use(run, names) {
         let path = lock_path(run, name);
         let lock = File::options().create(true).append(true).open(&path).map_err(|e| cannot("open", &path, e))?;
         match lock.try_lock() {
-            Ok(()) => return Ok(Some(Channel { run, name: name.clone(), lock })),
+            Ok(()) => return Ok(Some(Channel { run, name: name.to_owned(), lock })),
             Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(e)) => return Err(cannot("lock", &path, e)),
         }
     }
     Ok(None)
+}
+
+/// The one that was used last comes last.
+fn by_last_use<'a>(run: &Path, names: &'a [String]) -> Vec<&'a str> {
+    let used_at = |name: &String| fs::metadata(lock_path(run, name)).and_then(|meta| meta.modified()).ok();
+    let mut channels: Vec<_> = names.iter().map(|name| (used_at(name), name.as_str())).collect();
+    channels.sort();
+    channels.into_iter().map(|(_, name)| name).collect()
 }
 
 fn number(run: &Path) -> Display<'_> {
@@ -242,13 +247,12 @@ mod tests {
             drop(two);
             assert_eq!(next.join().unwrap(), "ssh.1");
         });
-        drop(one);
-        let use_one = || {
-            let channel = take(folder.path(), "ssh").unwrap();
-            channel.note_use().unwrap();
-            channel.name
-        };
-        assert_eq!([use_one(), use_one(), use_one()], ["ssh.0", "ssh.1", "ssh.0"], "never the one that was used last");
+        let names = ["ssh.0".to_owned(), "ssh.1".to_owned()];
+        for used in ["ssh.0", "ssh.1", "ssh.0"] {
+            let lock = File::open(lock_path(folder.path(), used)).unwrap();
+            Channel { run: folder.path(), name: used.to_owned(), lock }.note_use().unwrap();
+            assert_eq!(by_last_use(folder.path(), &names)[1], used);
+        }
     }
 
     /// Plays the guest: one mark is lost to a program that still runs, bytes of that one lie before the answer to the next,
