@@ -107,7 +107,6 @@ impl Run<'_> {
 
     /// Gets the machine ready, from a base if there is one, and saves it on the way: the base if there is none, and into `slot`.
     fn make(&self, cache: &Cache, machine: &Machine, key: &Key, slot: Option<PassingSlot>) -> Result<Outcome> {
-        make_room(cache);
         // What the other key is made of was read for this one.
         let (base_key, _) = self::key(cache, machine, Level::Base)?;
         let full = slot.as_ref().map(|slot| slot.path().to_owned());
@@ -115,7 +114,9 @@ impl Run<'_> {
         let slots = [Cell::new(None), Cell::new(slot)];
         let saved = |level, saved| self.settle(cache, key, level, slots[level as usize].take(), saved);
         let mut useless = None;
-        let base = match cache.passing(&base_key, &|pid| self.waiting(pid)) {
+        let base = cache.passing(&base_key, &|pid| self.waiting(pid));
+        make_room(cache);
+        let base = match base {
             Ok(Passing::Hit(base)) => {
                 match boot::run(&with(Start::Grow { base, full: full.clone() }), self, &saved)? {
                     Ran::Ended(outcome) => return Ok(outcome),
@@ -160,7 +161,7 @@ impl Run<'_> {
     }
 }
 
-/// Removes what was not used for long, while the machine boots: later, both of its processors have work. If quiz ends first, the
+/// Removes what was not used for long, while the machine starts: later, both of its processors have work. If quiz ends first, the
 /// next one goes on with it.
 fn make_room(cache: &Cache) {
     let cache = cache.clone();

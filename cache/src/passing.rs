@@ -133,17 +133,19 @@ impl Cache {
     /// file is not removed in no time. What cannot be removed only takes room.
     pub fn prune_passing(&self) {
         let list = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|e| e.path());
-        let mut found: Vec<(SystemTime, PathBuf)> = Vec::new();
+        let used = |folder: &Path| fs::metadata(folder.join(INDEX)).and_then(|meta| meta.modified()).ok();
+        let mut found = Vec::new();
         for folder in list(&self.root().join("passing")).flat_map(|path| list(&path).collect::<Vec<_>>()) {
-            let index = folder.join(INDEX);
-            let valid = self.peek::<Index>(What::Passing, &index).ok().flatten().is_some_and(|i| i.boot == boot());
-            let used = fs::metadata(&index).and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-            found.push((if valid { used } else { SystemTime::UNIX_EPOCH }, folder));
+            let used = used(&folder);
+            let index = self.peek::<Index>(What::Passing, &folder.join(INDEX)).ok().flatten();
+            let valid = index.is_some_and(|index| index.boot == boot());
+            found.push((valid, used, folder));
         }
         found.sort();
         let surplus = found.len().saturating_sub(KEPT);
-        for (n, (used, folder)) in found.into_iter().enumerate() {
-            if n < surplus || used == SystemTime::UNIX_EPOCH {
+        for (n, (valid, was, folder)) in found.into_iter().enumerate() {
+            // Someone may have come to use it since, or made it again.
+            if (n < surplus || !valid) && used(&folder) == was {
                 // The index first: without it the rest counts as missing.
                 let _ = fs::remove_file(folder.join(INDEX));
                 let _ = remove_tree(&folder);

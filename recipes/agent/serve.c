@@ -28,7 +28,8 @@ static bool has_client(int port)
 	return poll(&now, 1, 0) >= 0 && !(now.revents & POLLHUP);
 }
 
-// A port without a client can be read (end of file) and has hung up all the time: only changes are worth waking up for.
+// A port without a client can be read (end of file) and has hung up all the time: only changes are worth waking up for. What a client
+// sends may be there before it is: nothing is read until then.
 static void wait_for_client(int port, int changes)
 {
 	while (!has_client(port)) {

@@ -6,6 +6,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Display, Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -25,9 +26,10 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// not wait for what comes next, since that may wait for it.
 const CUT: Duration = Duration::from_millis(20);
 
-/// Between two tries, for the guest to notice that nobody is there. Doubled as well: a guest that never does would take each
-/// mark for bytes of the client before.
+/// Between two tries, for the guest to notice that nobody is there. Doubled as well, up to [`PAUSE_MAX`]: a guest that never does
+/// would take each mark for bytes of the client before.
 const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Who is done with a channel still has it for a moment: ssh does not wait for the process that its connection is.
 const LET_GO: Duration = Duration::from_secs(1);
@@ -109,7 +111,7 @@ impl Channel<'_> {
         // Not joined: nothing ends it while `input` says nothing.
         std::thread::spawn(move || {
             let _ = std::io::copy(&mut input, &mut to_guest);
-            let _ = to_guest.shutdown(std::net::Shutdown::Write);
+            let _ = to_guest.shutdown(Shutdown::Write);
         });
         let (mut bytes, mut count) = ([0; 64 << 10], 0);
         loop {
@@ -118,14 +120,17 @@ impl Channel<'_> {
                 before.append(&mut marked.held);
             }
             if output.write_all(&before).and_then(|()| output.flush()).is_err() || marked.seen {
-                return Ok(());
+                break;
             }
             count = match (&socket).read(&mut bytes) {
                 Err(e) if e.kind() == ErrorKind::Interrupted => 0,
-                Ok(0) | Err(_) => return Ok(()),
+                Ok(0) | Err(_) => break,
                 Ok(count) => count,
             };
         }
+        // Before the next client may come, and although the thread still holds it.
+        let _ = socket.shutdown(Shutdown::Both);
+        Ok(())
     }
 
     /// The next one takes another channel, if there is one.
@@ -149,7 +154,7 @@ impl Channel<'_> {
                 return Err(self.over(ErrorKind::ConnectionReset.into()));
             }
             std::thread::sleep(pause);
-            (patience, pause) = (patience * 2, pause * 2);
+            (patience, pause) = (patience * 2, PAUSE_MAX.min(pause * 2));
         }
     }
 
@@ -236,16 +241,20 @@ mod tests {
         let folder = RunFolder::create(base.path()).unwrap();
         assert_eq!(take(folder.path(), "ssh").unwrap_err().to_string(), "run 1 has no channel ssh");
         let _sockets = [folder.listen("ssh.0").unwrap(), folder.listen("ssh.1").unwrap()];
+        for (name, seconds) in [("ssh.0", 2), ("ssh.1", 1)] {
+            let lock = File::create(lock_path(folder.path(), name)).unwrap();
+            lock.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+        }
         let one = take(folder.path(), "ssh").unwrap();
         let two = take(folder.path(), "ssh").unwrap();
-        assert_eq!([one.name.as_str(), two.name.as_str()], ["ssh.0", "ssh.1"]);
+        assert_eq!([one.name.as_str(), two.name.as_str()], ["ssh.1", "ssh.0"], "the one that was used last comes last");
         assert_eq!(take(folder.path(), "ssh").unwrap_err().to_string(), "all 2 channels ssh of run 1 are busy");
         // A client that is over lets go of its channel a moment later.
         std::thread::scope(|scope| {
             let next = scope.spawn(|| take(folder.path(), "ssh").unwrap().name);
             std::thread::sleep(Duration::from_millis(50));
             drop(two);
-            assert_eq!(next.join().unwrap(), "ssh.1");
+            assert_eq!(next.join().unwrap(), "ssh.0");
         });
         let names = ["ssh.0".to_owned(), "ssh.1".to_owned()];
         for used in ["ssh.0", "ssh.1", "ssh.0"] {

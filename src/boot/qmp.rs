@@ -20,7 +20,7 @@ pub(super) const BREAK: &[u8] = b"{\"execute\":\"chardev-send-break\",\"argument
 
 /// Before a machine is saved or restored: memory that is a file of the host stays where it is. With events, which say how it went.
 pub(super) const CAPABILITIES: &str = concat!(
-    r#"{"execute":"migrate-set-capabilities","id":"snapshot","arguments":{"capabilities":["#,
+    r#"{"execute":"migrate-set-capabilities","id":"able","arguments":{"capabilities":["#,
     r#"{"capability":"x-ignore-shared","state":true},{"capability":"events","state":true}]}}"#,
     "\n"
 );
@@ -51,6 +51,8 @@ pub(super) struct Qmp {
     pub(super) shutdown: Option<String>,
     /// The state went where it was told to (`Ok`), or cannot, and why.
     pub(super) moved: Option<Result<(), String>>,
+    /// Why it can neither be saved nor restored.
+    pub(super) unable: Option<String>,
     /// The machine went on.
     pub(super) resumed: bool,
     /// [`CONTINUE`] has to be said again.
@@ -94,6 +96,7 @@ impl Qmp {
         if let Some(why) = message["error"]["desc"].as_str() {
             match message["id"].as_str() {
                 Some("snapshot") => self.moved = Some(Err(why.to_owned())),
+                Some("able") => (self.unable, self.moved) = (Some(why.to_owned()), Some(Err(why.to_owned()))),
                 Some("cont") => self.stopped = true,
                 _ => {}
             }

@@ -197,6 +197,19 @@ fn a_machine_that_cannot_be_saved_goes_on() {
 }
 
 #[test]
+fn a_qemu_that_can_save_nothing_is_not_told_to() {
+    let [runs, base, full] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+    let saved = Mutex::new(Vec::new());
+    let start = Start::Save { base: Some(base.path().to_owned()), full: Some(full.path().to_owned()) };
+    let tell = |level, result| saved.lock().unwrap().push((level, result));
+    let played = play_from(runs.path(), Accel::Tcg, "unable", start, &tell);
+    assert_eq!(played.result.unwrap(), Outcome::Exited(7));
+    let failed = || Saved::Failed("a capability".to_owned());
+    assert_eq!(*saved.lock().unwrap(), [(Level::Base, failed()), (Level::Full, failed())]);
+    assert!(!full.path().join("state").exists());
+}
+
+#[test]
 fn a_snapshot_that_qemu_refuses_is_no_error_of_the_run() {
     let (base, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let start = || Start::Restore(place.path().to_owned());

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// `quiz up` in the background; the machine is ended with this. A test that fails shows what the guest's kernel said.
+/// `quiz up` in the background, the first run of its project; the machine is ended with this. A test that fails shows what quiz and
+/// the guest's kernel said.
 struct Running<'a>(Child, &'a Real);
 
 impl<'a> Running<'a> {
@@ -20,13 +21,17 @@ impl<'a> Running<'a> {
 #[expect(clippy::print_stderr, reason = "of a test that fails")]
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.1.run_folder().join("console.log"));
-            eprintln!("quiz up: {:?}, its console.log: {}", self.0.try_wait(), log.unwrap_or_default());
-        }
+        let ended = self.0.try_wait();
         // qemu dies with quiz.
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
+        let killed = self.0.kill().and_then(|()| self.0.wait());
+        if std::thread::panicking() {
+            let mut said = String::new();
+            let _ = self.0.stderr.take().map(|mut stderr| stderr.read_to_string(&mut said));
+            let log = std::fs::read_to_string(self.1.0.dir().join(".quiz/runs/1/console.log")).unwrap_or_default();
+            eprintln!("quiz up: {ended:?}\n{said}\nconsole.log:\n{log}");
+        } else {
+            killed.unwrap();
+        }
     }
 }
 

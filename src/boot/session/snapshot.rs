@@ -67,9 +67,12 @@ impl Session<'_> {
     }
 
     fn begin_save(&mut self, folder: &Path) -> Result<()> {
-        // A restored machine came from somewhere; a qemu that does not know what to do would save the wrong thing.
-        self.qmp.moved.take().unwrap_or(Ok(())).map_err(Error::boot)?;
-        self.copied = None;
+        // A qemu that does not know what to do would save the wrong thing.
+        if let Some(why) = &self.qmp.unable {
+            return Err(Error::boot(why.clone()));
+        }
+        // A restored machine came from somewhere.
+        (self.qmp.moved, self.copied) = (None, None);
         let path = folder.join(STATE);
         let file = File::create_new(&path).map_err(|e| cannot("write", &path, e))?;
         let Some(socket) = self.wires.get(Port::Qmp) else { return Ok(()) };
