@@ -57,13 +57,7 @@ pub fn run(cache: &Cache, machine: &Machine, run: &Run<'_>) -> Result<Outcome> {
         run.note(format!("no snapshot: {why}"));
         return boot(machine, run);
     }
-    let key = match key(cache, machine, Level::Full) {
-        Ok((key, _)) => key,
-        Err(error) => {
-            run.note(format!("no snapshot: {error}"));
-            return boot(machine, run);
-        }
-    };
+    let Some(key) = run.key(cache, machine, Level::Full) else { return boot(machine, run) };
     if let Some(why) = never(cache, &key) {
         run.note(format!("no snapshot: {why}"));
         return run.make(cache, machine, &key, None);
@@ -97,6 +91,11 @@ impl Run<'_> {
         (self.events)(Event::Waiting { stage: "a snapshot".to_owned(), pid });
     }
 
+    fn key(&self, cache: &Cache, machine: &Machine, level: Level) -> Option<Key> {
+        let key = key(cache, machine, level);
+        key.inspect_err(|error| self.note(format!("no snapshot: {error}"))).ok().map(|(key, _)| key)
+    }
+
     /// Nobody shall try that snapshot again.
     fn drop(&self, cache: &Cache, key: &Key, why: &str) {
         self.note(format!("the snapshot {} cannot be used: {why}", key.short()));
@@ -107,15 +106,20 @@ impl Run<'_> {
 
     /// Gets the machine ready, from a base if there is one, and saves it on the way: the base if there is none, and into `slot`.
     fn make(&self, cache: &Cache, machine: &Machine, key: &Key, slot: Option<PassingSlot>) -> Result<Outcome> {
-        // What the other key is made of was read for this one.
-        let (base_key, _) = self::key(cache, machine, Level::Base)?;
+        let Some(base_key) = self.key(cache, machine, Level::Base) else {
+            // Nobody waits for what will not come.
+            drop(slot);
+            return boot(machine, self);
+        };
         let full = slot.as_ref().map(|slot| slot.path().to_owned());
         let with = |start: Start| Machine { start, ..machine.clone() };
         let slots = [Cell::new(None), Cell::new(slot)];
         let saved = |level, saved| self.settle(cache, key, level, slots[level as usize].take(), saved);
         let mut useless = None;
         let base = cache.passing(&base_key, &|pid| self.waiting(pid));
-        make_room(cache);
+        if full.is_some() || matches!(base, Ok(Passing::Miss(_))) {
+            make_room(cache);
+        }
         let base = match base {
             Ok(Passing::Hit(base)) => {
                 match boot::run(&with(Start::Grow { base, full: full.clone() }), self, &saved)? {

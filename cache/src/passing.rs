@@ -123,20 +123,18 @@ impl Cache {
 
     /// Whether the passing result in this folder can be used, and was since then.
     pub(crate) fn passing_used_since(&self, folder: &Path, time: SystemTime) -> bool {
-        let index = folder.join(INDEX);
-        let used = fs::metadata(&index).and_then(|meta| meta.modified());
         let holds = |index: Index| index.boot == boot() && index.holds(folder).unwrap_or(false);
-        used.is_ok_and(|used| used >= time) && self.peek(What::Passing, &index).ok().flatten().is_some_and(holds)
+        let index = || self.peek(What::Passing, &folder.join(INDEX)).ok().flatten();
+        used_at(folder).is_some_and(|used| used >= time) && index().is_some_and(holds)
     }
 
     /// Removes all passing results but the 16 that were used last, and what an earlier boot of the machine left. May take a while: a large
     /// file is not removed in no time. What cannot be removed only takes room.
     pub fn prune_passing(&self) {
         let list = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|e| e.path());
-        let used = |folder: &Path| fs::metadata(folder.join(INDEX)).and_then(|meta| meta.modified()).ok();
         let mut found = Vec::new();
         for folder in list(&self.root().join("passing")).flat_map(|path| list(&path).collect::<Vec<_>>()) {
-            let used = used(&folder);
+            let used = used_at(&folder);
             let index = self.peek::<Index>(What::Passing, &folder.join(INDEX)).ok().flatten();
             let valid = index.is_some_and(|index| index.boot == boot());
             found.push((valid, used, folder));
@@ -145,13 +143,17 @@ impl Cache {
         let surplus = found.len().saturating_sub(KEPT);
         for (n, (valid, was, folder)) in found.into_iter().enumerate() {
             // Someone may have come to use it since, or made it again.
-            if (n < surplus || !valid) && used(&folder) == was {
+            if (n < surplus || !valid) && used_at(&folder) == was {
                 // The index first: without it the rest counts as missing.
                 let _ = fs::remove_file(folder.join(INDEX));
                 let _ = remove_tree(&folder);
             }
         }
     }
+}
+
+fn used_at(folder: &Path) -> Option<SystemTime> {
+    fs::metadata(folder.join(INDEX)).and_then(|meta| meta.modified()).ok()
 }
 
 impl Index {

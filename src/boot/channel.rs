@@ -8,12 +8,12 @@ use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::path::{Display, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::folder::{at_socket, cannot, is_live};
+use super::folder::{at_socket, cannot, is_live, number};
 use crate::error::{Error, Result};
 
 const MARK: usize = 16;
@@ -88,10 +88,6 @@ fn by_last_use<'a>(run: &Path, names: &'a [String]) -> Vec<&'a str> {
     let mut channels: Vec<_> = names.iter().map(|name| (used_at(name), name.as_str())).collect();
     channels.sort();
     channels.into_iter().map(|(_, name)| name).collect()
-}
-
-fn number(run: &Path) -> Display<'_> {
-    Path::new(run.file_name().unwrap_or_default()).display()
 }
 
 fn lock_path(run: &Path, channel: &str) -> PathBuf {

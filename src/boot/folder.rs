@@ -121,6 +121,11 @@ pub fn live(base: &Path) -> Result<Vec<PathBuf>> {
     Ok(numbers.iter().rev().map(|number| runs.join(number.to_string())).filter(|run| is_live(run)).collect())
 }
 
+/// What the run of that folder is called in its project.
+pub fn number(run: &Path) -> String {
+    run.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 /// Whether the run of that folder has not ended: its process holds the lock.
 pub fn is_live(run: &Path) -> bool {
     // Shared: who only looks must not pass for a run to somebody else who does.

@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
 
 /// Fits into a processor's own cache, where it is read from and written to.
 const PIECE: usize = 256 << 10;
@@ -39,16 +40,21 @@ pub(super) fn copy_sparse(from: &File, to: &File) -> std::io::Result<()> {
 /// The parts of a file that have data, in order.
 fn parts(file: &File) -> std::io::Result<Vec<Range<u64>>> {
     let (mut parts, mut end) = (Vec::new(), 0);
-    while let Ok(start) = seek(file, SeekFrom::Data(end)) {
+    loop {
+        let start = match seek(file, SeekFrom::Data(end)) {
+            // No more data.
+            Err(Errno::NXIO) => return Ok(parts),
+            start => start?,
+        };
         end = seek(file, SeekFrom::Hole(start))?;
         parts.push(start..end);
     }
-    Ok(parts)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::OwnedFd;
     use std::os::unix::fs::MetadataExt;
 
     #[test]
@@ -77,5 +83,8 @@ mod tests {
         from.as_file().write_all_at(&[1; 3 * PIECE], 0).unwrap();
         let unreadable = File::options().write(true).open(from.path()).unwrap();
         assert!(copy_sparse(&unreadable, &to).is_err());
+        // Of which cannot be told where it has data.
+        let (pipe, _end) = std::io::pipe().unwrap();
+        assert!(copy_sparse(&File::from(OwnedFd::from(pipe)), &to).is_err());
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn run(session: &Session<'_>, ssh: &Ssh) -> Result<u8> {
     let config = prepare(&session.project)?;
     let mut command = Command::new(TOOLS[0].0);
     command.arg("-F").arg(config).arg(if boot::terminal_size().is_some() { "-t" } else { "-T" });
-    command.arg(format!("{HOST}{}", run.file_name().unwrap_or_default().display())).arg("--");
+    command.arg(format!("{HOST}{}", boot::folder::number(&run))).arg("--");
     // ssh gives one line to a shell; each word shall arrive as it is, as with `quiz up`.
     command.args(ssh.program.iter().map(|word| boot::qemu::quoted(OsStr::new(word))));
     Err(no_client(command.exec()))
@@ -61,7 +61,7 @@ fn find(own: &Path, id: Option<&str>) -> Result<PathBuf> {
     let run = own.join("runs").join(number);
     if number.parse::<u64>().is_err() || !run.exists() {
         let live = boot::folder::live(own)?;
-        let live: Vec<_> = live.iter().map(|run| run.file_name().unwrap_or_default().to_string_lossy()).collect();
+        let live: Vec<_> = live.iter().map(|run| boot::folder::number(run)).collect();
         let error = Error::input(format!("there is no run {number}"));
         return Err(error.hint(match live.len() {
             0 => "no machine runs here; start one: quiz up -p ssh".to_owned(),
