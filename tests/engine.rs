@@ -209,3 +209,49 @@ fn a_scripts_warning_is_shown_and_its_other_words_are_not() {
     ran.says(&["warning: t-one: mind the gap"]);
     assert_eq!(ran.count("unused"), 0, "{}", ran.err);
 }
+
+#[test]
+fn an_option_of_any_length_reaches_the_script_as_a_file() {
+    let project = Project::new();
+    let tables = format!("{OUT}[options.lines]\ntype = \"list\"\ndefault = []\nabout = \"x\"\n");
+    let script =
+        "cp /quiz/options/lines /quiz/out/out\n[ -n \"${QUIZ_OPT_LINES-}\" ] || echo no variable >>/quiz/out/out\n";
+    project.recipe("t-one", &tables, script);
+    project.write("quiz.toml", "[recipe.t-one]\nlines = [\"a\", \"b\"]\n");
+    assert_eq!(std::fs::read_to_string(project.built("t-one")).unwrap(), "a\nb\n");
+    // More than the system takes as one word of a command line or of the environment.
+    let line = "x".repeat(99);
+    let many: String = (0..4000).map(|n| format!("\"{n}{line}\",")).collect();
+    project.write("quiz.toml", &format!("[recipe.t-one]\nlines = [{many}]\n"));
+    let text = std::fs::read_to_string(project.built("t-one")).unwrap();
+    assert_eq!((text.lines().count(), text.lines().last()), (4001, Some("no variable")));
+}
+
+#[test]
+fn an_option_that_is_a_file_enters_the_key_by_what_is_in_it() {
+    let project = Project::new();
+    let tables = format!("{OUT}[options.list]\ntype = \"file\"\ndefault = \"\"\nabout = \"x\"\n");
+    let script = "[ -z \"$QUIZ_OPT_LIST\" ] || cp \"$QUIZ_OPT_LIST\" /quiz/out/out\n\
+                  [ -n \"$QUIZ_OPT_LIST\" ] || echo none >/quiz/out/out\n! grep -n bad /quiz/out/out || \
+                  { echo \"error: $QUIZ_OPT_LIST:1: bad\"; exit 1; }\n";
+    project.recipe("t-one", &tables, script);
+    assert_eq!(std::fs::read_to_string(project.built("t-one")).unwrap(), "none\n");
+    project.write("sub/mine.txt", "one\n");
+    project.write("quiz.toml", "[recipe.t-one]\nlist = \"sub/mine.txt\"\n");
+    assert_eq!(std::fs::read_to_string(project.built("t-one")).unwrap(), "one\n");
+    project.write("other", "one\n");
+    project.write("quiz.toml", "[recipe.t-one]\nlist = \"./other\"\n");
+    assert_eq!(project.ok(&["build", "t-one"]).err, "", "the same text at another place is the same");
+    project.write("other", "bad\n");
+    let ran = project.run(&["build", "t-one"]);
+    ran.says(&[&format!("error: {}:1: bad", project.dir().join("./other").display())]);
+    project.write("quiz.toml", "[recipe.t-one]\nlist = \"gone\"\n");
+    let ran = project.run(&["build", "t-one"]);
+    assert_eq!(ran.status, Some(2));
+    ran.says(&["recipe.t-one.list: ", "/gone does not exist (", "quiz.toml:2)"]);
+    project.write("quiz.toml", "[recipe.t-one]\nlist = \".\"\n");
+    project.run(&["build", "t-one"]).says(&["is no file ("]);
+    std::fs::write(project.dir().join("other"), [0xff, 0xfe]).unwrap();
+    project.write("quiz.toml", "[recipe.t-one]\nlist = \"other\"\n");
+    project.run(&["build", "t-one"]).says(&["other is no text ("]);
+}

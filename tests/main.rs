@@ -4,6 +4,7 @@ mod collect;
 mod devices;
 mod engine;
 mod hurt;
+mod kconfig;
 mod listing;
 mod project;
 mod real;

@@ -1,16 +1,20 @@
 #!/usr/bin/perl
 # Compares what was asked of Kconfig with what came out, and says of everything that was dropped or changed why.
 #
-#     check.pl SOURCE .CONFIG FRAGMENT... LINES
+#     check.pl SOURCE .CONFIG lines|whole FILE LEFT-OUT LINES BASE...
 #
-# Later files override earlier ones. LINES (the last) holds the wishes of profiles and user: what those turn off may
-# take lines of the base with it. For its reasons it reads the Kconfig tree itself, as far as dependencies need it:
-# Kconfig has no way to ask. It knows menus, ifs, choices, selects and prompts; it does not run $(shell ...) tests.
+# Later lines override earlier ones: those of BASE (quiz's own, see base.config), of the user's FILE (`-` for none), and LINES,
+# the wishes of profiles and user. These have to come true. Of quiz's own only what the guest needs to start has to, unless
+# the user took it out, which is a warning. A `whole` FILE is a .config that Kconfig wrote, for another kernel perhaps: what
+# is different of it is counted, and named in the log; LEFT-OUT has lines that were taken out of it on purpose.
+#
+# For its reasons it reads the Kconfig tree itself, as far as dependencies need it: Kconfig has no way to ask. It knows menus,
+# ifs, choices, selects and prompts; it does not run $(shell ...) tests.
 
 use strict;
 use warnings;
 
-my ($source, $config, @fragments) = @ARGV;
+my ($source, $config, $kind, $file, $left_out, $lines, @base) = @ARGV;
 my $ARCH = $ENV{ARCH} // die "check.pl: ARCH is not set\n";
 my %SRCARCH = (x86_64 => 'x86', i386 => 'x86', sparc64 => 'sparc', parisc64 => 'parisc');
 my %VALUE = (n => 0, m => 1, y => 2);
@@ -23,12 +27,24 @@ my %selects;    # symbol → [[by whom, condition]]
 read_config($config);
 read_kconfig('Kconfig', []);
 
-my ($wishes, @problems) = read_fragments(@fragments);
-push @problems, map { problem($_) } grep { !granted($_) && !excused($_) }
-    sort { $a->{order} <=> $b->{order} } values %$wishes;
+my @problems;
+my @whole;      # the lines of a whole .config
+my %wishes;     # symbol → the last wish of a user's line for it
+if ($file ne '-') {
+    my @own = read_lines($file, $file);
+    push @problems, "$file: there is no line of kernel config in it" unless @own || @problems;
+    add_wishes(@own) if $kind eq 'lines';
+    @whole = @own if $kind eq 'whole';
+}
+add_wishes(read_lines($lines, 'kernel.config'));
+push @problems, map { problem($_) } grep { !granted($_) } sort { $a->{order} <=> $b->{order} } values %wishes;
+my @own = map { read_base($_) } @base;
+look_at_base($_) for @own;
+compare_whole(@whole) if @whole;
 if (@problems) {
     print STDERR "error: the kernel config is not what was asked for\n";
     print STDERR "  $_\n" for @problems;
+    print STDERR "  a whole .config is given as kernel.config-file\n" if @problems > 30;
     exit 1;
 }
 
@@ -42,37 +58,106 @@ sub read_config {
     }
 }
 
-# The last wish for each symbol, and the lines that are no wish at all.
-sub read_fragments {
-    my %wishes;
-    my @bad;
-    my $order = 0;
-    for my $path (@_) {
-        my $user = $path eq $_[-1];
-        my $name = $user ? 'kernel.config' : $path =~ s{.*/}{}r;
-        open my $file, '<', $path or die "$path: $!\n";
-        while (my $line = <$file>) {
-            $line =~ s/^\s+|\s+$//g;
-            my $optional = $line =~ s/\s*# if present$//;
-            my $where = $user ? $name : "$name:$.";
-            if ($line =~ /^#\s*(?:CONFIG_)?(\w+) is not set$/ or $line =~ /^(?:CONFIG_)?(\w+)=(.*)$/) {
-                $wishes{$1} = { name => $1, asked => $2 // 'n', where => $where, user => $user, optional => $optional,
-                    order => $order++ };
-            } elsif ($line ne '' and $line !~ /^#/) {
-                push @bad, "$where: '$line' is not a line of kernel config; write FOO=y";
-            }
+# The alternatives of one line, each a symbol and its value; undef if it is no line of kernel config.
+sub alternatives {
+    my ($line) = @_;
+    return [[$1, 'n']] if $line =~ /^#\s*(?:CONFIG_)?(\w+) is not set$/;
+    my @all = map { /^(?:CONFIG_)?(\w+)=(.*)$/ ? [$1, $2] : undef } split / or (?=CONFIG_)/, $line;
+    return @all && !(grep { !$_ } @all) ? \@all : undef;
+}
+
+# The wishes in a file of a user's: what is no wish is a problem.
+sub read_lines {
+    my ($path, $name) = @_;
+    my @wishes;
+    open my $file, '<', $path or die "$path: $!\n";
+    while (my $line = <$file>) {
+        $line =~ s/^\s+|\s+$//g;
+        my $optional = $line =~ s/\s*# if present$//;
+        my $where = $name =~ m{/} ? "$name:$." : $name;
+        my $all = alternatives($line);
+        if ($all) {
+            push @wishes, { alternatives => $all, where => $where, user => 1, optional => $optional };
+        } elsif ($line ne '' and $line !~ /^#/) {
+            push @problems, "$where: '" . substr($line, 0, 60) . "' is not a line of kernel config; write FOO=y";
+            # One line says that it is another kind of file.
+            last if $name =~ m{/};
         }
     }
-    return (\%wishes, @bad);
+    return @wishes;
+}
+
+sub read_base {
+    my ($path) = @_;
+    my @wishes;
+    open my $file, '<', $path or die "$path: $!\n";
+    while (my $line = <$file>) {
+        my ($wish, $class, $for) = $line =~ /^(CONFIG_.*?)\s+# (?:(needed|menu): )?(.*)$/ or next;
+        my $where = ($path =~ s{.*/}{}r) . ":$.";
+        my $needed = ($class // '') eq 'needed';
+        push @wishes, { alternatives => alternatives($wish), where => $where, needed => $needed, for => $for };
+    }
+    return @wishes;
+}
+
+sub add_wishes {
+    for my $wish (@_) {
+        # Whoever pastes a .config pastes these.
+        next if @{ $wish->{alternatives} } == 1 && of_tools($wish->{alternatives}[0][0]);
+        $wish->{order} = keys(%wishes);
+        $wishes{ $wish->{alternatives}[0][0] } = $wish;
+    }
+}
+
+# A symbol that says what compiler, linker and the like were there: Kconfig finds that out itself each time.
+sub of_tools {
+    my ($name) = @_;
+    my $known = $symbol{$name};
+    return 0 if $known && grep { $_->{prompt} } @{ $known->{defs} };
+    return $name =~ /^(CC|GCC|CLANG|AS|LD|LLD|PAHOLE|RUSTC?|BINDGEN|TOOLS)_/ ? 1 : 0;
+}
+
+# What a whole .config had that this kernel has not, or not so. What Kconfig derives by itself is no wish, nor is what quiz's
+# own lines, profiles and user have the last word on.
+sub compare_whole {
+    my %left = map { $_->{alternatives}[0][0] => 1 } read_lines($left_out, 'left out');
+    my %decided = map { $_->{alternatives}[0][0] => 1 } values %wishes, grep { $_->{needed} } @own;
+    my (@gone, @other, @set);
+    for my $wish (@_) {
+        my ($name, $asked) = @{ $wish->{alternatives}[0] };
+        my $known = $symbol{$name};
+        # A module that something else made a part of the kernel is there.
+        $wish->{user} = 0;
+        if ($decided{$name}) {
+            next;
+        } elsif ($left{$name}) {
+            push @set, $name if $asked !~ /^(n|"")$/ && now($name) ne $asked;
+        } elsif (!$known) {
+            push @gone, "CONFIG_$name=$asked" if $asked ne 'n' && !of_tools($name);
+        } elsif ((grep { $_->{prompt} } @{ $known->{defs} }) && !granted($wish)) {
+            push @other, "CONFIG_$name=$asked (is " . now($name) . ')';
+        }
+    }
+    print "$file: not in this kernel: $_\n" for @gone;
+    print "$file: came out different: $_\n" for @other;
+    print "warning: $file: ", scalar(@gone), ' lines are not known to this kernel, and ', scalar(@other),
+        " came out different; the log names each\n" if @gone || @other;
+    print 'warning: ', join(', ', @set), " left out: they need what only the distribution's own build has",
+        " (keys, pahole); name them in kernel.config if you have it\n" if @set;
 }
 
 sub now { return $value{ $_[0] } // 'n' }
 
 sub granted {
     my ($wish) = @_;
-    my $known = $symbol{ $wish->{name} };
-    return $wish->{optional} unless $known;
-    my ($asked, $now) = ($wish->{asked}, now($wish->{name}));
+    return scalar grep { is_true($wish, @$_) } @{ $wish->{alternatives} };
+}
+
+sub is_true {
+    my ($wish, $name, $asked) = @_;
+    my $known = $symbol{$name};
+    return $wish->{optional} || (!$wish->{user} && $asked eq 'n') unless $known;
+    my $now = now($name);
     return 1 if $asked eq $now;
     # The base is content with more than a module: without MODULES there are none.
     return 1 if !$wish->{user} && $asked eq 'm' && $now eq 'y';
@@ -84,35 +169,46 @@ sub is_number { return $_[0] =~ /^(0x[[:xdigit:]]+|-?\d+)$/ }
 
 sub number { return $_[0] =~ /^0x/ ? hex $_[0] : $_[0] }
 
-# A wish of the base gives way to one of the user that excludes it: another member of the same choice, or something that
-# it depends on, over however many steps, and that was turned off.
-sub excused {
+# One of quiz's own lines: what came of it matters only where the guest cannot do without it.
+sub look_at_base {
     my ($wish) = @_;
-    my $known = $symbol{ $wish->{name} };
-    return 0 if $wish->{user} or !$known;
-    for my $def (grep { $_->{choice} } @{ $known->{defs} }) {
-        my @others = map { $wishes->{$_} // () } grep { $_ ne $wish->{name} } @{ $def->{choice}{members} };
-        return 1 if grep { $_->{user} && $_->{asked} ne 'n' } @others;
+    return if granted($wish);
+    my ($name, $asked) = @{ $wish->{alternatives}[0] };
+    if (!$wish->{needed}) {
+        return if $kind eq 'whole';
+        print "$wish->{where}: left out: CONFIG_$name=$asked ($wish->{for})\n";
+    } elsif (is_taken_out($name)) {
+        print "warning: CONFIG_$name=$asked was taken out, and without it the guest will not start: $wish->{for}\n";
+    } else {
+        push @problems, problem($wish) . "; the guest needs it: $wish->{for}";
     }
-    return scalar grep { turned_off($_, 0) } map { names($_) } unmet($wish);
 }
 
-sub turned_off {
+# By a line of the user's, or because something that it depends on, over however many steps, was turned off by one.
+sub is_taken_out {
+    my ($name) = @_;
+    return 1 if $wishes{$name};
+    return 0 unless $symbol{$name};
+    return scalar grep { is_turned_off($_, 0) } map { names($_) } unmet($name, 'y');
+}
+
+sub is_turned_off {
     my ($name, $depth) = @_;
-    my $wish = $wishes->{$name};
-    return $wish->{asked} eq now($name) if $wish && $wish->{user};
+    my $wish = $wishes{$name};
+    return granted($wish) if $wish;
     return 0 if $depth > 5 or now($name) ne 'n';
-    my @needs = $wish ? unmet($wish) : map { @{ $_->{deps} }, @{ $_->{defaults} // [] } } @{ $symbol{$name}{defs} };
-    return scalar grep { turned_off($_, $depth + 1) } map { names($_) } @needs;
+    my @needs = (unmet($name, 'y'), map { @{ $_->{deps} }, @{ $_->{defaults} // [] } } @{ $symbol{$name}{defs} });
+    return scalar grep { is_turned_off($_, $depth + 1) } map { names($_) } @needs;
 }
 
 # ---- why it came out different ---------------------------------------------------------------------------------------
 
 sub problem {
     my ($wish) = @_;
-    my ($name, $asked) = @$wish{qw(name asked)};
+    my ($name, $asked) = @{ $wish->{alternatives}[0] };
     my $known = $symbol{$name};
-    return "$wish->{where}: CONFIG_$name is not a symbol of this kernel" . near($name) unless $known;
+    return "$wish->{where}: CONFIG_$name is not a symbol of this kernel" . had_it($name) . near($name)
+        unless $known;
 
     my $now = now($name);
     my $came = $now eq 'n' ? 'not set' : $now;
@@ -127,7 +223,7 @@ sub problem {
         my @by = grep { evaluate($_->[1]) > 0 && $VALUE{ now($_->[0]) } } @{ $selects{$name} // [] };
         return "$text: selected by " . join ', ', map { "$_->[0] (" . now($_->[0]) . ')' } @by if @by;
     }
-    my @unmet = unmet($wish);
+    my @unmet = unmet($name, $asked);
     return "$text: needs " . join ' && ', map { render($_, @unmet > 1) } @unmet if @unmet;
     unless (grep { $_->{prompt} } @{ $known->{defs} }) {
         my @by = map { $_->[0] } @{ $selects{$name} // [] };
@@ -142,24 +238,37 @@ sub problem {
 
 # What has to be true, and is not, for the wish to come true: the conjuncts of the definition that lacks the fewest.
 sub unmet {
-    my ($wish) = @_;
-    my $want = $VALUE{ $wish->{asked} } // 2;
+    my ($name, $asked) = @_;
+    my $want = $VALUE{$asked} // 2;
     return () if $want == 0;
     my $best;
-    my @defs = @{ $symbol{ $wish->{name} }{defs} };
+    my @defs = @{ $symbol{$name}{defs} };
     my @prompted = grep { $_->{prompt} } @defs;
     for my $def (@prompted ? @prompted : @defs) {
         my %seen;
         my @lacking = grep { evaluate($_) < $want && !$seen{ render($_) }++ }
             map { conjuncts($_) } @{ $def->{deps} }, @{ $def->{prompt} // [] };
         # A module can depend on modules: m is enough unless y was asked for; a bool is content with m.
-        @lacking = grep { evaluate($_) == 0 } @lacking if ($symbol{ $wish->{name} }{type} // '') ne 'tristate';
+        @lacking = grep { evaluate($_) == 0 } @lacking if ($symbol{$name}{type} // '') ne 'tristate';
         $best = \@lacking if !$best || @lacking < @$best;
     }
     return @{ $best // [] };
 }
 
 sub few { return join(', ', @_ > 8 ? (@_[0 .. 7], '…') : @_) }
+
+# The releases that have a symbol which this kernel does not have, as far as the list beside this script knows.
+sub had_it {
+    my ($name) = @_;
+    my $path = $0 =~ s{[^/]*$}{releases}r;
+    open my $file, '<', $path or die "$path: $!\n";
+    while (<$file>) {
+        my ($first, $last, @names) = split;
+        next unless grep { $_ eq $name } @names;
+        return $first eq $last ? "; of the releases looked at only Linux $first has it" : "; Linux $first to $last have it";
+    }
+    return '';
+}
 
 # Names that differ in one or two letters, or that contain the name.
 sub near {

@@ -5,7 +5,7 @@
 //! | recipe name, version, arch | themselves |
 //! | the recipe's files (script and data) | digest of the folder without recipe.toml |
 //! | which of them is the script; whether it has a range of user ids | themselves |
-//! | options, with the values they have now | themselves; those of a source stage only through its pin |
+//! | options, with the values they have now | themselves, of a file the digest; those of a source stage only through its pin |
 //! | outputs the recipe promises | name and kind |
 //! | inputs | digest of the output they name, filtered to the paths they name |
 //! | profiles that are on, for an input `$profiles` | digest of their files |
@@ -31,7 +31,7 @@ use crate::load::{OutputKind, Value};
 use quiz_cache::{Digest, Key, KeyEncoder, Manifest, Output};
 
 /// Raised when scripts are run in another way (paths, environment, namespaces), so that nothing old is taken for new.
-const LAYOUT: u64 = 2;
+const LAYOUT: u64 = 3;
 
 /// The key of a stage whose inputs' records are all known.
 pub(super) fn key(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<(Key, Manifest)> {
@@ -77,6 +77,7 @@ fn encode(ctx: &Context<'_>, id: NodeIndex, known: &Known, without: &[String], e
             Value::List(items) => encoder.list(&name, items),
             Value::Number(number) => encoder.number(&name, *number),
             Value::Flag(flag) => encoder.flag(&name, *flag),
+            Value::File { text, .. } => encoder.digest(&name, &Digest::of(text.as_bytes())),
         };
     }
     for (name, kind) in &recipe.outputs {

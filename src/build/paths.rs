@@ -15,7 +15,7 @@ pub(super) struct PathMap {
 }
 
 impl PathMap {
-    /// All below the first of a pair is what lies below its second, the user's.
+    /// The first of a pair, and all below it, is the user's second.
     pub(super) fn new(pairs: Vec<(String, PathBuf)>) -> Self {
         let text = |(inside, outside): (String, PathBuf)| (inside, outside.display().to_string());
         Self { pairs: pairs.into_iter().map(text).collect(), folder: None }
@@ -28,7 +28,9 @@ impl PathMap {
         }
         let mut line = self.complete(line).unwrap_or_else(|| line.to_owned());
         for (inside, outside) in &self.pairs {
-            line = line.replace(&format!("{inside}/"), &format!("{outside}/"));
+            for end in ['/', ':'] {
+                line = line.replace(&format!("{inside}{end}"), &format!("{outside}{end}"));
+            }
         }
         line
     }

@@ -22,6 +22,11 @@ use super::walk::Known;
 pub(super) const SCRATCH: &str = "scratch";
 const SOURCE: &str = "src";
 
+/// Where the script finds its options as files.
+const OPTIONS: &str = "/quiz/options";
+/// Bytes from which on an option is no environment variable.
+const LONGEST_VARIABLE: usize = 96 << 10;
+
 /// A line of the script's that begins so is for the user, whatever becomes of the script.
 const WARNING: &str = "warning: ";
 
@@ -67,6 +72,7 @@ pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, k
     if stage.recipe.store {
         write.push((store(ctx, stage)?, "/quiz/store".to_owned()));
     }
+    read.push((lay_out_options(stage, slot)?, OPTIONS.to_owned()));
     let mut env = environment(ctx, stage, known)?;
     let names: Vec<&str> = keepable.keys().map(String::as_str).collect();
     env.push(("QUIZ_KEPT".to_owned(), names.join(" ").into()));
@@ -241,12 +247,13 @@ fn environment(ctx: &Context<'_>, stage: &Stage, known: &Known) -> Result<Vec<(S
     }
     for (name, value) in &stage.options {
         let value = match value {
-            Value::Text(text) => text.clone(),
-            Value::List(items) => items.join("\n"),
-            Value::Number(number) => number.to_string(),
-            Value::Flag(flag) => if *flag { "1" } else { "" }.to_owned(),
+            Value::File { .. } => format!("{OPTIONS}/{name}"),
+            other => option_text(other),
         };
-        env.push((format!("QUIZ_OPT_{}", upper(name)), value.into()));
+        // The script has it as a file; what the system takes for one variable ends at 128 KiB, its name included.
+        if value.len() < LONGEST_VARIABLE {
+            env.push((format!("QUIZ_OPT_{}", upper(name)), value.into()));
+        }
     }
     // The items of a list come one after the other, and make one variable of a line each.
     let mut lists: Vec<(String, String)> = Vec::new();
@@ -260,6 +267,40 @@ fn environment(ctx: &Context<'_>, stage: &Stage, known: &Known) -> Result<Vec<(S
     }
     env.extend(lists.into_iter().map(|(name, digests)| (name, digests.into())));
     Ok(env)
+}
+
+fn option_text(value: &Value) -> String {
+    match value {
+        Value::Text(text) | Value::File { text, .. } => text.clone(),
+        Value::List(items) => items.join("\n"),
+        Value::Number(number) => number.to_string(),
+        Value::Flag(flag) => if *flag { "1" } else { "" }.to_owned(),
+    }
+}
+
+/// A folder with a file for each option: what the script reads of any length.
+fn lay_out_options(stage: &Stage, slot: &Slot) -> Result<PathBuf> {
+    let folder = slot.out().with_file_name("options");
+    let write = |path: &Path, text: &str| {
+        std::fs::write(path, text).map_err(|e| Error::build(format!("cannot write {}", path.display())).because(e))
+    };
+    std::fs::create_dir_all(&folder)
+        .map_err(|e| Error::build(format!("cannot create the folder {}", folder.display())).because(e))?;
+    for (name, value) in &stage.options {
+        let text = option_text(value);
+        let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+        write(&folder.join(name), &format!("{text}{end}"))?;
+    }
+    Ok(folder)
+}
+
+/// What of a stage's inputs the user has under another name: what scripts say of it is said with that name.
+fn users_own(ctx: &Context<'_>, stage: &Stage) -> Vec<(String, PathBuf)> {
+    let files = stage.options.iter().filter_map(|(name, value)| match value {
+        Value::File { path, .. } => Some((format!("{OPTIONS}/{name}"), path.clone())),
+        _ => None,
+    });
+    files.chain(edited(ctx, stage)).collect()
 }
 
 /// The folders that people edit, by the place where the script sees what was brought in of them.
@@ -285,7 +326,7 @@ fn run_logged(ctx: &Context<'_>, command: &mut Command, stage: &Stage, log: &Pat
     // The command holds copies of the pipe's end; without letting go of them the reader would wait for itself.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut reader = BufReader::new(reader);
-    let mut paths = PathMap::new(edited(ctx, stage));
+    let mut paths = PathMap::new(users_own(ctx, stage));
     let mut line = Vec::new();
     let copied = loop {
         line.clear();

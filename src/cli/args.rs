@@ -30,6 +30,9 @@ pub(super) struct Global {
     /// Add a line to the kernel config, such as CONFIG_KASAN=y (repeatable)
     #[arg(long, value_name = "LINE", global = true)]
     pub config: Vec<String>,
+    /// A file of such lines, or a whole .config; a relative path starts at the project's folder
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config_file: Option<String>,
     /// Add a Debian package to the root (repeatable)
     #[arg(long, value_name = "NAME", global = true)]
     pub package: Vec<String>,
@@ -243,6 +246,7 @@ impl Cli {
             flags.extend(value.iter().map(|v| FlagValue { key, value: Value::Text(v.clone()), flag }));
         };
         text("kernel.version", &self.global.kernel, "--kernel");
+        text("kernel.config-file", &self.global.config_file, "--config-file");
         let guest = self.guest();
         if let Some(guest) = guest {
             text("machine.memory", &guest.memory, "--memory");

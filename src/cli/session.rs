@@ -123,6 +123,7 @@ impl<'a> Session<'a> {
                     Value::Text(text) => vec![text.clone()],
                     Value::Number(number) => vec![number.to_string()],
                     Value::Flag(flag) => vec![flag.to_string()],
+                    Value::File { path, .. } => vec![path.display().to_string()],
                 };
                 (name.clone(), list)
             });

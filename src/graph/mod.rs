@@ -172,8 +172,8 @@ impl Binder<'_> {
             let form = if takes_parameter { format!("{recipe_name}:STAGE/OUTPUT") } else { recipe_name.to_owned() };
             return Err(Error::input(format!("`{name}` is no stage: the recipe is used as {form}")));
         }
-        let options =
-            recipe.options.keys().map(|option| (option.clone(), self.project.option(recipe, option))).collect();
+        let value = |option: &String| Ok((option.clone(), self.project.option(recipe, option)?));
+        let options = recipe.options.keys().map(value).collect::<Result<_>>()?;
         let stage = Stage { name: name.to_owned(), recipe: recipe.clone(), options, inputs: Vec::new() };
         // Known before its inputs are bound: a circle then closes, and is found as one afterwards.
         let id = self.dag.add_node(stage);

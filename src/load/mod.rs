@@ -15,12 +15,15 @@ pub use recipe::{Incremental, Input, InputFrom, OptionSpec, OutputKind, Recipe};
 pub use settings::{FlagValue, Origin, SCHEMA, Setting, Settings, Value};
 
 use crate::error::{Error, Result};
-use crate::source::worktree;
+use crate::source::{self, worktree};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The folder that holds a project's runs, shared folder, and its own recipes and profiles.
 pub const PROJECT_FOLDER: &str = ".quiz";
+
+/// Bytes. A whole .config of a distribution has 300 KiB.
+const MOST_OF_A_FILE: u64 = 16 << 20;
 
 /// Everything that was asked for.
 #[derive(Debug)]
@@ -78,8 +81,11 @@ impl Project {
     }
 
     /// The value an option of a recipe has in this project: the setting it is bound to, else `[recipe.NAME] option`,
-    /// else its default. Lists that a profile adds to come with the profiles' items first.
-    pub fn option(&self, recipe: &Recipe, name: &str) -> Value {
+    /// else its default. Lists that a profile adds to come with the profiles' items first; of a file it is what is in it.
+    ///
+    /// # Errors
+    /// A file that cannot be read, with the place where it was named.
+    pub fn option(&self, recipe: &Recipe, name: &str) -> Result<Value> {
         let spec = &recipe.options[name];
         let own = format!("recipe.{}.{name}", recipe.name);
         let key = spec.setting.as_deref().unwrap_or(&own);
@@ -87,7 +93,11 @@ impl Project {
             Some(setting) if spec.setting.is_none() || setting.origin != Origin::Default => setting.value.clone(),
             _ => spec.default.clone(),
         };
-        let Value::List(items) = value else { return value };
+        let items = match value {
+            Value::Text(path) if spec.is_file && !path.is_empty() => return self.file(key, &path),
+            Value::List(items) => items,
+            other => return Ok(other),
+        };
         let mut all: Vec<String> = self.profiles.iter().flat_map(|p| p.adds_to(key)).cloned().collect();
         all.extend(items);
         // Of equal items the last one stays: of two lines about one kernel symbol the later one counts.
@@ -95,7 +105,24 @@ impl Project {
         all.reverse();
         all.retain(|item| seen.insert(item.clone()));
         all.reverse();
-        Value::List(all)
+        Ok(Value::List(all))
+    }
+
+    /// The file that the setting `key` names; a relative path starts at the project's folder.
+    fn file(&self, key: &str, named: &str) -> Result<Value> {
+        let path = source::place(named, &self.dir)?;
+        let place = self.settings.get(key).map_or_else(String::new, |setting| format!(" ({})", setting.origin));
+        let wrong = |why: &str| Error::input(format!("{key}: {} {why}{place}", path.display()));
+        match std::fs::metadata(&path) {
+            Ok(meta) if !meta.is_file() => return Err(wrong("is no file")),
+            Ok(meta) if meta.len() > MOST_OF_A_FILE => return Err(wrong("is larger than 16 MiB")),
+            Ok(_) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(wrong("does not exist")),
+            Err(e) => return Err(wrong("cannot be read").because(e)),
+        }
+        let bytes = std::fs::read(&path).map_err(|e| wrong("cannot be read").because(e))?;
+        let text = String::from_utf8(bytes).map_err(|_| wrong("is no text"))?;
+        Ok(Value::File { path, text })
     }
 
     /// The quiz.lock that holds what the given settings pin: beside the project's quiz.toml when that names one of them,

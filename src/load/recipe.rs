@@ -68,6 +68,8 @@ pub struct Incremental {
 pub struct OptionSpec {
     /// What it is when nobody sets it; also tells the type.
     pub default: Value,
+    /// The value names a file, and the script is given that.
+    pub is_file: bool,
     /// The setting that fills it; without one it is `[recipe.NAME] option`.
     pub setting: Option<String>,
     /// One line for people.
@@ -132,6 +134,7 @@ enum OptionType {
     List,
     Int,
     Bool,
+    File,
 }
 
 /// The built-in recipes, with those under `own` added or in their place.
@@ -219,7 +222,7 @@ impl Incremental {
 
 fn option(name: &str, field: OptionField) -> std::result::Result<OptionSpec, String> {
     let default = match (field.r#type, &field.default) {
-        (OptionType::String, toml::Value::String(text)) => Some(Value::Text(text.clone())),
+        (OptionType::String | OptionType::File, toml::Value::String(text)) => Some(Value::Text(text.clone())),
         (OptionType::Int, toml::Value::Integer(number)) => u64::try_from(*number).ok().map(Value::Number),
         (OptionType::Bool, toml::Value::Boolean(flag)) => Some(Value::Flag(*flag)),
         (OptionType::List, toml::Value::Array(items)) => {
@@ -235,7 +238,8 @@ fn option(name: &str, field: OptionField) -> std::result::Result<OptionSpec, Str
         let near = near.map_or(String::new(), |name| format!("; did you mean `{name}`?"));
         return Err(format!("option `{name}`: there is no setting `{setting}`{near}"));
     }
-    Ok(OptionSpec { default, setting: field.setting, about: field.about })
+    let is_file = matches!(field.r#type, OptionType::File);
+    Ok(OptionSpec { default, is_file, setting: field.setting, about: field.about })
 }
 
 fn is_name(text: &str) -> bool {

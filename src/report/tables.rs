@@ -247,6 +247,7 @@ pub fn config_json(settings: &Settings) -> Json {
         Value::List(items) => json!(items),
         Value::Number(number) => json!(number),
         Value::Flag(flag) => json!(flag),
+        Value::File { path, .. } => json!(path),
     };
     let entries = settings
         .iter()

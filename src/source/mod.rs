@@ -24,6 +24,7 @@ mod wish;
 pub mod worktree;
 
 pub use lock::{Lock, add, replace};
+pub use origin::place;
 pub use pin::{DscFile, DscPin, GitPin, Package, PackagePin, PackagesPin, Pin, UrlPin};
 pub use release::{Release, ReleaseKind};
 pub use spec::Spec;

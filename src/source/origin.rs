@@ -55,7 +55,10 @@ pub(super) fn choose(spec: &Spec, asked: Asked, ctx: &Context) -> Result<Origin>
 }
 
 /// The path that an option gives: `~/…`, or relative to `base`.
-pub(super) fn place(text: &str, base: &Path) -> Result<PathBuf> {
+///
+/// # Errors
+/// `~` without a HOME.
+pub fn place(text: &str, base: &Path) -> Result<PathBuf> {
     let Some(rest) = text.strip_prefix('~') else { return Ok(base.join(text)) };
     let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
     home.map(|home| home.join(rest.trim_start_matches('/')))

@@ -51,7 +51,9 @@ impl Reader<'_> {
 
     fn value(&self, name: &str, wanted: &Value, value: &DeValue<'_>, span: &Range<usize>) -> Result<Value> {
         let (read, kind) = match wanted {
-            Value::Text(_) => (value.as_str().map(|text| Value::Text(text.to_owned())), "a text in quotes"),
+            Value::Text(_) | Value::File { .. } => {
+                (value.as_str().map(|text| Value::Text(text.to_owned())), "a text in quotes")
+            }
             Value::Flag(_) => (value.as_bool().map(Value::Flag), "true or false"),
             Value::Number(_) => {
                 let integer = value.as_integer().map(|i| u64::from_str_radix(i.as_str(), i.radix()));

@@ -23,6 +23,13 @@ pub enum Value {
     Number(u64),
     /// Yes or no.
     Flag(bool),
+    /// What an option of type "file" is, when its setting names one.
+    File {
+        /// Where it lies.
+        path: PathBuf,
+        /// What is in it.
+        text: String,
+    },
 }
 
 /// Where a value comes from.
@@ -94,6 +101,11 @@ pub const SCHEMA: &[SchemaEntry] = &[
     entry("arch", Default::Text(std::env::consts::ARCH), "architecture of the guest"),
     entry("build.jobs", Default::Number(0), "compilers at once over all stages; 0 = one per core"),
     entry("kernel.config", Default::List, "lines added to the kernel config, such as CONFIG_KASAN=y"),
+    entry(
+        "kernel.config-file",
+        Default::Text(""),
+        "a file of such lines, or a whole .config; kernel.config wins over it",
+    ),
     entry("kernel.repository", Default::Text(""), "git repository of the kernel, URL or path; empty = git.kernel.org"),
     entry("kernel.source", Default::Text(""), "debian, url, git, dir, a folder, or an URL; empty = by itself"),
     entry(
@@ -181,7 +193,7 @@ impl Settings {
             Value::List(items) => items.iter().map(|item| format!("{}={item}", flag.flag)).collect(),
             Value::Text(text) => vec![format!("{}={text}", flag.flag)],
             Value::Number(number) => vec![format!("{}={number}", flag.flag)],
-            Value::Flag(_) => vec![flag.flag.to_owned()],
+            Value::Flag(_) | Value::File { .. } => vec![flag.flag.to_owned()],
         })
     }
 
@@ -259,6 +271,7 @@ fn from_variables(all: Variables, types: &BTreeMap<String, Value>) -> Result<Vec
             Value::List(_) => Value::List(text.split_whitespace().map(str::to_owned).collect()),
             Value::Number(_) => Value::Number(text.parse().map_err(|_| wrong("a number"))?),
             Value::Flag(_) => Value::Flag(text.parse().map_err(|_| wrong("true or false"))?),
+            Value::File { .. } => Value::Text(text),
         };
         found.push((name.clone(), Setting { value, origin: Origin::Variable(variable.to_owned()) }));
     }
@@ -272,6 +285,7 @@ impl fmt::Display for Value {
             Self::List(items) => f.debug_list().entries(items).finish(),
             Self::Number(number) => write!(f, "{number}"),
             Self::Flag(flag) => write!(f, "{flag}"),
+            Self::File { path, .. } => write!(f, "{:?}", path.display().to_string()),
         }
     }
 }
