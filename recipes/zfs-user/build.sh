@@ -1,9 +1,9 @@
 # Builds and installs the user land: libraries, programs, and what they read. Not the test suite, not the manual pages.
 
+. /quiz/in/lib
+
 cd tree
-# What make would compare with its own inputs to run configure again: that is another stage's business.
-touch -d @1000000000 configure config.status zfs_config.h.in aclocal.m4
-[ -e include/zfs_gitrev.h ] || echo '#define ZFS_META_GITREV "unknown"' >include/zfs_gitrev.h
+make_gets_on
 
 # Where the linker finds the libraries of libraries: they carry no run paths (see zfs-configure-user).
 LD_LIBRARY_PATH="$(printf "$PWD/%s/.libs:" lib/lib* .)"
@@ -11,9 +11,15 @@ export LD_LIBRARY_PATH
 
 if [ -e lib/Makefile ]; then
     parts="lib cmd etc udev"
+    set --
 else
-    # From 2.2 on there is one Makefile for all but tests and manual pages.
+    # From 2.2 on there is one Makefile: of it not the suite (scripts_), what only lies in the source (noinst_), headers, and
+    # what is made of these folders.
     parts=.
+    others='(^|_)(scripts|noinst)_|_HEADERS | (contrib|man|rpm|tests)/'
+    # shellcheck disable=SC2046 # a word each
+    set -- SUBDIRS= ALL_LOCAL= $(lists | grep -E "$others" | sed 's/ .*/=/') \
+        INSTALL_DATA_HOOKS="$(of_make '$(INSTALL_DATA_HOOKS)' | tr ' ' '\n' | grep -vE '^(man|scripts)-' | tr '\n' ' ')"
 fi
 # Objects do not depend on their Makefile, and flags stand there: where it changed, all of its folder is compiled.
 if [ -e ../built ]; then
@@ -23,15 +29,14 @@ if [ -e ../built ]; then
 fi
 : >../built.now
 for part in $parts; do
-    # Complete messages with the folder they speak of, one target's at a time.
-    make -s -w --output-sync -C "$part" CC=/quiz/recipe/cc all
+    from_make -s -C "$part" CC=/quiz/recipe/cc "$@" all
 done
 mv ../built.now ../built
 
 install=/quiz/scratch/install
 rm -rf "$install"
 for part in $parts; do
-    make -s -C "$part" install DESTDIR="$install" >/quiz/scratch/install.log 2>&1 || {
+    make -s -C "$part" "$@" install DESTDIR="$install" >/quiz/scratch/install.log 2>&1 || {
         cat /quiz/scratch/install.log
         exit 1
     }
@@ -55,6 +60,8 @@ find "$install/usr" -type f \( -perm -100 -o -name '*.so*' \) | while read -r fi
 done | xargs -r strip --strip-unneeded
 mkdir /quiz/out/install
 cp -a "$install/." /quiz/out/install/
+
+sh -eu /quiz/recipe/devel.sh /quiz/out/devel
 
 # One line for each object whose source is there; a comma between them.
 {

@@ -53,6 +53,7 @@ fn is_reason(line: &str) -> bool {
         ": undefined reference to",
         ": multiple definition of",
         "ERROR: modpost:",
+        "*** No rule to make target",
         "internal compiler error",
         "No space left on device",
         "Killed",
