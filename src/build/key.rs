@@ -10,7 +10,7 @@
 //! | inputs | digest of the output they name, filtered to the paths they name |
 //! | profiles that are on, for an input `$profiles` | digest of their files |
 //! | tools | version line, or digest of the file; an optional one that is not there, one on demand that no profile asks for: `missing` |
-//! | the pin of a source stage | versions and checksums, of git the tree's id, never hosts; the path of the tarball in its package |
+//! | the pin of a source stage | versions and checksums, of git the tree's id, never hosts; the paths a tarball may have in its package |
 //! | `LAYOUT` | itself: how scripts are run |
 //! | `about`, package names of tools, which setting fills an option | not at all |
 //! | the parameter of a stage such as `layer:work/tree` | not at all: equal inputs give equal results |
@@ -65,7 +65,7 @@ fn encode(ctx: &Context<'_>, id: NodeIndex, known: &Known, without: &[String], e
     if let Some(live) = ctx.live.get(&id) {
         encoder.digest("tree", &live.output().digest);
     } else if let (Some(spec), Some(pin)) = (&recipe.source, ctx.pins.get(&id)) {
-        encoder.text("tarball", spec.debian.as_ref().map_or("", |debian| &debian.tarball));
+        encoder.text("tarball", &spec.debian.as_ref().map_or(String::new(), |debian| debian.tarball.join("\n")));
         for (name, value) in pin.facts() {
             encoder.text(&format!("pin/{name}"), &value);
         }

@@ -12,7 +12,7 @@ const CONTROL: u64 = 4 << 20;
 /// The text that describes the package: deb-control(5), without an empty line at its end.
 pub(super) fn control(deb: &Path) -> Result<String> {
     let broken = |why: &str| Error::build(format!("{}: {why}", deb.display()));
-    find(deb, "control.tar", "control", |file| {
+    find(deb, "control.tar", &["control".to_owned()], |file, _| {
         let mut text = String::new();
         file.take(CONTROL)
             .read_to_string(&mut text)
@@ -24,25 +24,34 @@ pub(super) fn control(deb: &Path) -> Result<String> {
     })
 }
 
-/// Unpacks a tarball that lies in the package, at `path` without a leading slash, into the new folder `dest`. One pass: the
-/// tarball itself is never on the disk.
-pub(super) fn unpack_inner(deb: &Path, path: &str, dest: &Path) -> Result<()> {
-    find(deb, "data.tar", path, |file| unpack(file, &format!("{}: {path}", deb.display()), dest, Limits::default()))
+/// Unpacks a tarball that lies in the package, at one of `paths` without a leading slash, into the new folder `dest`. One pass:
+/// the tarball itself is never on the disk.
+pub(super) fn unpack_inner(deb: &Path, paths: &[String], dest: &Path) -> Result<()> {
+    let unpack =
+        |file: &mut dyn Read, path: &str| unpack(file, &format!("{}: {path}", deb.display()), dest, Limits::default());
+    find(deb, "data.tar", paths, unpack)
 }
 
-/// Gives the file `path` of the tar `member` to `then`.
-fn find<T>(deb: &Path, member: &str, path: &str, then: impl FnOnce(&mut dyn Read) -> Result<T>) -> Result<T> {
+/// Gives the first file of the tar `member` that is one of `paths` to `then`; a link of such a name is passed over.
+fn find<T>(
+    deb: &Path,
+    member: &str,
+    paths: &[String],
+    then: impl FnOnce(&mut dyn Read, &str) -> Result<T>,
+) -> Result<T> {
     let failed = |e: io::Error| Error::build(format!("cannot read the package {}", deb.display())).because(e);
     let tar = ar_member(File::open(deb).map_err(failed)?, member).map_err(failed)?;
     let mut archive = tar::Archive::new(decompressed(tar).map_err(failed)?);
     for entry in archive.entries().map_err(failed)? {
         let mut entry = entry.map_err(failed)?;
         let name = entry.path_bytes();
-        if name.strip_prefix(b"./").unwrap_or(&name) == path.as_bytes() && entry.header().entry_type().is_file() {
-            return then(&mut entry);
+        let name = name.strip_prefix(b"./").unwrap_or(&name);
+        let found = paths.iter().find(|path| path.as_bytes() == name);
+        if let Some(path) = found.filter(|_| entry.header().entry_type().is_file()) {
+            return then(&mut entry, path);
         }
     }
-    Err(Error::build(format!("there is no file {path} in the package {}", deb.display())))
+    Err(Error::build(format!("there is no file {} in the package {}", paths.join(" or "), deb.display())))
 }
 
 /// The member of an `ar` archive whose name begins with `start`: what follows says how it is compressed.
@@ -96,12 +105,53 @@ pub(super) mod tests {
         bytes
     }
 
+    /// A package with these files.
+    pub(in crate::source) fn package_of(control: &str, files: &[(&str, &[u8])]) -> Vec<u8> {
+        let data = zstd::encode_all(&tar(files)[..], 1).unwrap();
+        let control = tar(&[("./md5sums", b""), ("./control", control.as_bytes())]);
+        ar(&[("debian-binary", b"2.0\n"), ("odd", b"1"), ("control.tar", &control), ("data.tar.zst", &data)])
+    }
+
     /// A package with a control file and a tarball in it, as linux-source has it.
     pub(in crate::source) fn package() -> Vec<u8> {
         let inner = zstd::encode_all(&tar(&[("top/file", b"content")])[..], 1).unwrap();
-        let data = zstd::encode_all(&tar(&[("./usr/src/x.tar", &inner)])[..], 1).unwrap();
-        let control = tar(&[("./md5sums", b""), ("./control", b"Package: x\nVersion: 1\n")]);
-        ar(&[("debian-binary", b"2.0\n"), ("odd", b"1"), ("control.tar", &control), ("data.tar.zst", &data)])
+        package_of("Package: x\nVersion: 1\n", &[("./usr/src/x.tar", &inner)])
+    }
+
+    /// A source tree as .tar.xz and as .tar.bz2.
+    pub(in crate::source) fn tarballs() -> (Vec<u8>, Vec<u8>) {
+        use std::io::Write;
+        let tree = tar(&[("linux/file", b"content")]);
+        let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 1);
+        let mut bz2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        xz.write_all(&tree).unwrap();
+        bz2.write_all(&tree).unwrap();
+        (xz.finish().unwrap(), bz2.finish().unwrap())
+    }
+
+    /// Debian's package has the tarball in usr/src; Ubuntu's has it in a folder, and a link to it where Debian has the tarball.
+    #[test]
+    fn both_places_of_a_kernels_tarball() {
+        let (xz, bz2) = tarballs();
+        let debian = tar(&[("./usr/src/linux-source-6.1.tar.xz", &xz)]);
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut link = tar::Header::new_gnu();
+        link.set_entry_type(tar::EntryType::Symlink);
+        link.set_size(0);
+        let target = "linux-source-6.1/linux-source-6.1.tar.bz2";
+        builder.append_link(&mut link, "./usr/src/linux-source-6.1.tar.xz", target).unwrap();
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bz2.len() as u64);
+        builder.append_data(&mut header, format!("./usr/src/{target}"), &bz2[..]).unwrap();
+        let ubuntu = builder.into_inner().unwrap();
+        let paths = ["usr/src/linux-source-6.1.tar.xz".to_owned(), format!("usr/src/{target}")];
+        for data in [debian, ubuntu] {
+            let dir = tempfile::tempdir().unwrap();
+            let (deb, tree) = (dir.path().join("x.deb"), dir.path().join("tree"));
+            std::fs::write(&deb, ar(&[("debian-binary", b"2.0\n"), ("data.tar", &data)])).unwrap();
+            unpack_inner(&deb, &paths, &tree).unwrap();
+            assert_eq!(std::fs::read(tree.join("file")).unwrap(), b"content");
+        }
     }
 
     #[test]
@@ -110,9 +160,9 @@ pub(super) mod tests {
         let deb = dir.path().join("x.deb");
         std::fs::write(&deb, package()).unwrap();
         assert_eq!(control(&deb).unwrap(), "Package: x\nVersion: 1");
-        unpack_inner(&deb, "usr/src/x.tar", &dir.path().join("tree")).unwrap();
+        unpack_inner(&deb, &["usr/src/x.tar".to_owned()], &dir.path().join("tree")).unwrap();
         assert_eq!(std::fs::read(dir.path().join("tree/file")).unwrap(), b"content");
-        let error = unpack_inner(&deb, "usr/src/y.tar", &dir.path().join("y")).unwrap_err();
+        let error = unpack_inner(&deb, &["usr/src/y.tar".to_owned()], &dir.path().join("y")).unwrap_err();
         assert!(error.to_string().contains("no file usr/src/y.tar"), "{error}");
     }
 
@@ -123,7 +173,7 @@ pub(super) mod tests {
             let dir = tempfile::tempdir().unwrap();
             let deb = dir.path().join("x.deb");
             std::fs::write(&deb, broken).unwrap();
-            assert!(unpack_inner(&deb, "usr/src/x.tar", &dir.path().join("tree")).is_err());
+            assert!(unpack_inner(&deb, &["usr/src/x.tar".to_owned()], &dir.path().join("tree")).is_err());
             assert!(!dir.path().join("tree").exists());
         }
     }

@@ -43,10 +43,10 @@ pub(super) fn fetch(spec: &Spec, pin: &Package, dest: &Path, ctx: &Context, even
         ))
         .hint(format!("quiz update {}", spec.entry))
     })?;
-    let tarball = debian.tarball.replace("{series}", series);
+    let tarballs: Vec<String> = debian.tarball.iter().map(|path| path.replace("{series}", series)).collect();
     let apt = open(ctx, events)?;
     for path in apt.download(std::slice::from_ref(pin), &spec.entry)? {
-        deb::unpack_inner(&path, &tarball, dest)?;
+        deb::unpack_inner(&path, &tarballs, dest)?;
         // What is in it lies in `dest` now. Should it stay, it is used by the next fetch.
         let _ = fs::remove_file(path);
     }
@@ -98,6 +98,7 @@ mod tests {
     fn the_series_of_a_package() {
         let template = "linux-source-{series}";
         assert_eq!(series(template, "linux-source-6.12"), Some("6.12"));
+        assert_eq!(series(template, "linux-source-6.8.0"), Some("6.8.0"));
         for other in ["linux-source", "linux-source-", "linux-source-6.1-rt", "linux-headers-6.1"] {
             assert_eq!(series(template, other), None, "{other}");
         }

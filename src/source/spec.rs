@@ -76,7 +76,7 @@ pub struct DirSpec {
     pub marks: Vec<String>,
 }
 
-/// Where a Debian package has a tarball. In all texts `{series}` stands for the first two numbers of a version.
+/// Where a Debian package has a tarball. In all texts `{series}` stands for what the package's name says of the version: "6.1".
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DebianSpec {
@@ -84,8 +84,22 @@ pub struct DebianSpec {
     pub package: String,
     /// Metapackage that depends on the package of the distribution's own series: what version "default" means.
     pub default: Option<String>,
-    /// Path of the tarball inside the package, without a leading slash.
-    pub tarball: String,
+    /// Path of the tarball inside the package, without a leading slash; of several the one that is there.
+    #[serde(deserialize_with = "one_or_more")]
+    pub tarball: Vec<String>,
+}
+
+fn one_or_more<'de, D: serde::Deserializer<'de>>(text: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Texts {
+        One(String),
+        More(Vec<String>),
+    }
+    Ok(match Texts::deserialize(text)? {
+        Texts::One(text) => vec![text],
+        Texts::More(texts) => texts,
+    })
 }
 
 /// A web folder of release tarballs. `{major}` stands for the first number of a version, `{series}` for the first two,

@@ -1,4 +1,4 @@
-//! Unpacks source archives: .tar, .tar.gz, .tar.xz, .tar.zst, in one pass and in this process.
+//! Unpacks source archives: .tar, .tar.gz, .tar.bz2, .tar.xz, .tar.zst, in one pass and in this process.
 //!
 //! Trusts no archive: nothing is written outside of the folder, through a link, or beyond the [`Limits`]. Only files, folders and
 //! links come out; owner, time and all permission bits but "executable" are dropped. Knows nothing of where archives come from.
@@ -84,6 +84,8 @@ pub(super) fn decompressed<'a>(archive: impl Read + 'a) -> io::Result<Box<dyn Re
         Box::new(liblzma::bufread::XzDecoder::new_stream(archive, stream))
     } else if start.starts_with(b"\x1f\x8b") {
         Box::new(flate2::bufread::MultiGzDecoder::new(archive))
+    } else if start.starts_with(b"BZh") {
+        Box::new(bzip2::bufread::MultiBzDecoder::new(archive))
     } else if start.starts_with(b"\x28\xb5\x2f\xfd") {
         Box::new(zstd::Decoder::with_buffer(archive)?)
     } else {

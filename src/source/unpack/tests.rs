@@ -80,10 +80,12 @@ fn an_honest_archive_in_every_compression() {
         .bytes();
     let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gz.write_all(&tar).unwrap();
+    let mut bz2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+    bz2.write_all(&tar).unwrap();
     let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 1);
     xz.write_all(&tar).unwrap();
     let zst = zstd::encode_all(&tar[..], 1).unwrap();
-    for archive in [tar, gz.finish().unwrap(), xz.finish().unwrap(), zst] {
+    for archive in [tar, gz.finish().unwrap(), bz2.finish().unwrap(), xz.finish().unwrap(), zst] {
         let (dir, result) = unpacked(&archive, Limits::default());
         result.unwrap();
         let tree = dir.path().join("tree");
