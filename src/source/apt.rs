@@ -3,8 +3,12 @@
 //!
 //! Signatures are checked as always; nothing here weakens them.
 
+mod host;
 pub(super) mod parse;
 mod sources;
+pub(super) mod suites;
+
+pub(super) use host::Host;
 
 use super::Context;
 use crate::error::{Error, Result};
@@ -18,6 +22,8 @@ use std::process::{Command, Stdio};
 pub(super) struct Apt<'a> {
     folder: PathBuf,
     suite: String,
+    /// The host's sources do not name it: each may have it or not.
+    derived: bool,
     events: Events<'a>,
     _lock: File,
 }
@@ -39,7 +45,12 @@ impl Ran {
 impl<'a> Apt<'a> {
     /// Opens the state for `suite` and `arch` (Debian's word), and waits while another process has it.
     pub(super) fn open(suite: &str, arch: &str, ctx: &Context, events: Events<'a>) -> Result<Self> {
-        Self::open_at(&format!("{suite}-{arch}"), suite, arch, None, ctx, events)
+        Self::open_on(&Host::read(), suite, arch, ctx, events)
+    }
+
+    /// The same for another machine than this one.
+    pub(super) fn open_on(host: &Host, suite: &str, arch: &str, ctx: &Context, events: Events<'a>) -> Result<Self> {
+        Self::open_at(&format!("{suite}-{arch}"), host, suite, arch, None, ctx, events)
     }
 
     /// The same for source packages, a state of its own: their lists are long, and nothing else needs them. Of the places that
@@ -51,17 +62,23 @@ impl<'a> Apt<'a> {
         ctx: &Context,
         events: Events<'a>,
     ) -> Result<Self> {
-        Self::open_at(&format!("{suite}-{arch}-src"), suite, arch, Some(component), ctx, events)
+        Self::open_at(&format!("{suite}-{arch}-src"), &Host::read(), suite, arch, Some(component), ctx, events)
     }
 
     fn open_at(
         name: &str,
+        host: &Host,
         suite: &str,
         arch: &str,
         component: Option<&str>,
         ctx: &Context,
         events: Events<'a>,
     ) -> Result<Self> {
+        // It may come from a quiz.lock, and becomes the name of a folder and a word of sources.list.
+        if !suites::is_name(suite) {
+            return Err(Error::input(format!("`{suite}` is not the name of a suite")));
+        }
+        let chosen = sources::choose(&sources::read(&host.etc)?, suite, host, component)?;
         let folder = ctx.cache.join("apt").join(name);
         let broken =
             |e: io::Error| Error::build(format!("cannot prepare apt's folder {}", folder.display())).because(e);
@@ -73,8 +90,6 @@ impl<'a> Apt<'a> {
             events(Event::Note { message: "waiting for the apt of another quiz".to_owned() });
             lock.lock().map_err(broken)?;
         }
-        let all = sources::read(Path::new("/etc/apt"))?;
-        let chosen = sources::choose(&all, suite, host_suite().ok().as_deref(), component)?;
         let files = [
             ("status", String::new()),
             ("sources.list", chosen.lines),
@@ -84,13 +99,16 @@ impl<'a> Apt<'a> {
         for (name, text) in files {
             fs::write(folder.join(name), text).map_err(broken)?;
         }
-        Ok(Self { folder, suite: suite.to_owned(), events, _lock: lock })
+        Ok(Self { folder, suite: suite.to_owned(), derived: chosen.derived, events, _lock: lock })
     }
 
     /// Brings the package lists up to date.
     ///
     /// A source that fails is a warning as long as there are lists of the suite itself: a third party's broken server, or no
     /// network and lists of yesterday. The lists of what failed are then old or missing, never unchecked.
+    ///
+    /// # Errors
+    /// That there is no such suite is an input error; every other one is of another kind.
     pub(super) fn update(&self) -> Result<()> {
         (self.events)(Event::Note { message: format!("apt: updating the package lists of {}", self.suite) });
         let ran = self.run("apt-get", ["update", "-o", "APT::Update::Error-Mode=any"])?;
@@ -101,11 +119,22 @@ impl<'a> Apt<'a> {
             .map_err(|e| Error::build("cannot read apt's package lists").because(e))?;
         let is_list = |name: &str| name.contains("_Packages") || name.contains("_Sources");
         let have = lists.flatten().any(|f| is_list(&f.file_name().to_string_lossy()));
-        let details: Vec<&str> = ran.complaints().collect();
+        // Sums up what the others say.
+        let details = ran.complaints().filter(|line| !line.starts_with("E: Some index files failed"));
+        let mut details: Vec<&str> = details.collect();
+        if !have && details.iter().all(|line| !line.starts_with("E: ") || parse::says_not_there(line)) {
+            return Err(no_suite(&self.suite, &details));
+        }
         if !have {
             let error = Error::build(format!("apt has no package lists of {}, and could not get them", self.suite));
             let error = details.iter().fold(error, |error, line| error.detail(*line));
             return Err(error.hint("is there network? does `apt-get update` work on this machine?"));
+        }
+        if self.derived {
+            details.retain(|line| !parse::says_not_there(line));
+        }
+        if details.is_empty() {
+            return Ok(());
         }
         let message = format!("apt could not update every package list of {}: {}", self.suite, details.join("; "));
         (self.events)(Event::Warning { message });
@@ -254,13 +283,13 @@ impl<'a> Apt<'a> {
     }
 }
 
-/// The host's own suite, from os-release(5).
-pub(super) fn host_suite() -> Result<String> {
-    let text = ["/etc/os-release", "/usr/lib/os-release"].iter().find_map(|path| fs::read_to_string(path).ok());
-    parse::codename(text.as_deref().unwrap_or_default()).ok_or_else(|| {
-        Error::input("/etc/os-release does not tell which suite this machine is (VERSION_CODENAME)")
-            .hint("say which suite the root is made of, such as rootfs.suite = \"bookworm\"")
-    })
+fn no_suite(suite: &str, details: &[&str]) -> Error {
+    let error = Error::input(format!("there is no suite `{suite}`"));
+    let error = details.iter().fold(error, |error, line| error.detail(*line));
+    match &suites::nearest(suite)[..] {
+        [] => error.hint("Debian's are named as in bookworm, trixie-backports, sid"),
+        near => error.hint(format!("the nearest: {}", near.join(", "))),
+    }
 }
 
 /// Debian's word for what `uname -m` calls `machine`.

@@ -1,40 +1,102 @@
 //! Origin `debian`: a tarball inside a Debian package, such as linux-source-6.1. Distribution patches are already in it.
 
-use super::apt::{self, Apt, parse};
+use super::apt::{self, Apt, Host, parse, suites};
 use super::spec::{DebianSpec, Spec};
-use super::{Context, Package, Pin, deb, version};
-use crate::error::{Error, Result};
-use crate::event::Events;
+use super::{Context, Package, PackagePin, Pin, deb, version};
+use crate::error::{Error, Kind, Result};
+use crate::event::{Event, Events};
 use std::fs;
 use std::path::Path;
 
-/// The package that has `wanted`: "default", a series, or a version.
-pub(super) fn resolve(spec: &Spec, wanted: &str, ctx: &Context, events: Events) -> Result<Pin> {
+/// The package that has `wanted`, "default", a series, or a version, out of the first of the suites that has it.
+pub(super) fn resolve(spec: &Spec, wanted: &str, asked: &[String], ctx: &Context, events: Events) -> Result<Pin> {
+    resolve_on(&Host::read(), spec, wanted, asked, ctx, events)
+}
+
+fn resolve_on(host: &Host, spec: &Spec, wanted: &str, asked: &[String], ctx: &Context, events: Events) -> Result<Pin> {
     let debian = table(spec)?;
-    let apt = open(ctx, events)?;
-    apt.update()?;
-    let (names, wanted) = if wanted == "default" {
-        let (name, version) = default(debian, &apt, spec)?;
-        (vec![name], version)
-    } else {
-        let (start, _) = halves(&debian.package);
-        let names = apt.names(start)?.into_iter().filter(|name| series(&debian.package, name).is_some());
-        (names.collect(), Some(wanted.to_owned()))
-    };
-    let packages = apt.show(&names)?;
-    let versions: Vec<&str> = packages.iter().map(|p| p.version.as_str()).collect();
-    let newest = match &wanted {
-        Some(wanted) => version::newest(wanted, versions.iter().copied()),
-        None => versions.iter().copied().max_by(|a, b| version::compare(a, b)),
-    };
-    match newest.and_then(|newest| packages.iter().find(|p| p.version == newest)) {
-        Some(package) => Ok(Pin::Package(package.clone())),
-        None => Err(version::unknown(&spec.entry, wanted.as_deref().unwrap_or("default"), &versions)),
+    let (mut there, mut unseen) = (Vec::new(), Vec::new());
+    for suite in order(debian, asked, host, wanted)? {
+        let (version, packages) = match look(host, spec, wanted, &suite, ctx, events) {
+            // Nobody asked for this one: it may be gone from the mirrors, or there is no place to ask.
+            Err(error) if asked.is_empty() && !there.is_empty() && error.kind() == Kind::Input => {
+                events(Event::Note { message: format!("{suite} is not looked at: {error}") });
+                unseen.push((suite, error));
+                continue;
+            }
+            other => other?,
+        };
+        let versions: Vec<&str> = packages.iter().map(|p| p.version.as_str()).collect();
+        let newest = match &version {
+            Some(version) => version::newest(version, versions.iter().copied()),
+            None => versions.iter().copied().max_by(|a, b| version::compare(a, b)),
+        };
+        if let Some(package) = newest.and_then(|newest| packages.iter().find(|p| p.version == newest)) {
+            return Ok(Pin::Package(PackagePin::new(package.clone(), &suite)));
+        }
+        there.push((suite, packages));
     }
+    Err(nowhere(spec, wanted, &there, &unseen))
+}
+
+/// The suites to look in, one after the other. By itself a version that the host's own suite does not have is looked for in
+/// the others of the spec, its own backports first; the default version is that of the host's own.
+fn order(debian: &DebianSpec, asked: &[String], host: &Host, wanted: &str) -> Result<Vec<String>> {
+    if !asked.is_empty() {
+        return Ok(asked.to_vec());
+    }
+    let own = host.suite()?;
+    let others = debian.suites.iter().filter(|suite| *suite != own && wanted != "default");
+    let (near, far): (Vec<&String>, Vec<&String>) = others.partition(|suite| suites::split(suite).0 == own);
+    Ok(std::iter::once(own.to_owned()).chain(near.into_iter().chain(far).cloned()).collect())
+}
+
+/// All packages of a suite that may be meant, and which version of them is, if not the newest.
+fn look(
+    host: &Host,
+    spec: &Spec,
+    wanted: &str,
+    suite: &str,
+    ctx: &Context,
+    events: Events,
+) -> Result<(Option<String>, Vec<Package>)> {
+    let debian = table(spec)?;
+    let apt = Apt::open_on(host, suite, apt::arch(&ctx.arch)?, ctx, events)?;
+    apt.update()?;
+    if wanted == "default" {
+        let (name, version) = default(debian, &apt, suite, spec)?;
+        return Ok((version, apt.show(&[name])?));
+    }
+    let (start, _) = halves(&debian.package);
+    let names = apt.names(start)?.into_iter().filter(|name| series(&debian.package, name).is_some());
+    Ok((Some(wanted.to_owned()), apt.show(&names.collect::<Vec<_>>())?))
+}
+
+/// The error for a version that no suite has, with what each has instead.
+fn nowhere(spec: &Spec, wanted: &str, there: &[(String, Vec<Package>)], unseen: &[(String, Error)]) -> Error {
+    let has = |(suite, packages): &'_ (String, Vec<Package>)| {
+        (format!("{suite} has"), packages.iter().map(|p| p.version.clone()).collect::<Vec<_>>())
+    };
+    let has: Vec<(String, Vec<String>)> = there.iter().map(has).collect();
+    let has: Vec<(String, Vec<&str>)> =
+        has.iter().map(|(place, all)| (place.clone(), all.iter().map(String::as_str).collect())).collect();
+    let error = version::nowhere(&spec.entry, wanted, &has);
+    // Of a suite that is gone apt's own words are told as well; where there is no place to ask it was not run.
+    let (no_place, gone): (Vec<_>, Vec<_>) = unseen.iter().partition(|(_, why)| why.details().is_empty());
+    let names = |all: &[&(String, Error)]| all.iter().map(|(suite, _)| suite.as_str()).collect::<Vec<_>>().join(", ");
+    let error = if gone.is_empty() { error } else { error.hint(format!("there is no suite {}", names(&gone))) };
+    let Some((_, why)) = no_place.first() else { return error };
+    let error =
+        error.hint(format!("not looked at: {}, for which this machine has no package sources", names(&no_place)));
+    why.hints().iter().fold(error, |error, hint| error.hint(hint.clone()))
 }
 
 /// Downloads the pinned package and unpacks the tarball in it.
-pub(super) fn fetch(spec: &Spec, pin: &Package, dest: &Path, ctx: &Context, events: Events) -> Result<()> {
+pub(super) fn fetch(spec: &Spec, pin: &PackagePin, dest: &Path, ctx: &Context, events: Events) -> Result<()> {
+    fetch_on(&Host::read(), spec, pin, dest, ctx, events)
+}
+
+fn fetch_on(host: &Host, spec: &Spec, pin: &PackagePin, dest: &Path, ctx: &Context, events: Events) -> Result<()> {
     let debian = table(spec)?;
     let series = series(&debian.package, &pin.name).ok_or_else(|| {
         Error::input(format!(
@@ -44,8 +106,9 @@ pub(super) fn fetch(spec: &Spec, pin: &Package, dest: &Path, ctx: &Context, even
         .hint(format!("quiz update {}", spec.entry))
     })?;
     let tarballs: Vec<String> = debian.tarball.iter().map(|path| path.replace("{series}", series)).collect();
-    let apt = open(ctx, events)?;
-    for path in apt.download(std::slice::from_ref(pin), &spec.entry)? {
+    let suite = pin.suite.as_deref().map_or_else(|| host.suite(), Ok)?;
+    let apt = Apt::open_on(host, suite, apt::arch(&ctx.arch)?, ctx, events)?;
+    for path in apt.download(&[pin.package()], &spec.entry)? {
         deb::unpack_inner(&path, &tarballs, dest)?;
         // What is in it lies in `dest` now. Should it stay, it is used by the next fetch.
         let _ = fs::remove_file(path);
@@ -53,16 +116,12 @@ pub(super) fn fetch(spec: &Spec, pin: &Package, dest: &Path, ctx: &Context, even
     Ok(())
 }
 
-fn open<'a>(ctx: &Context, events: Events<'a>) -> Result<Apt<'a>> {
-    Apt::open(&apt::host_suite()?, apt::arch(&ctx.arch)?, ctx, events)
-}
-
 fn table(spec: &Spec) -> Result<&DebianSpec> {
     spec.debian.as_ref().ok_or_else(|| Error::input(format!("{}: this source has no origin `debian`", spec.entry)))
 }
 
 /// The package that the metapackage stands for, and its version if that is told too.
-fn default(debian: &DebianSpec, apt: &Apt, spec: &Spec) -> Result<(String, Option<String>)> {
+fn default(debian: &DebianSpec, apt: &Apt, suite: &str, spec: &Spec) -> Result<(String, Option<String>)> {
     let name = debian.default.as_deref().ok_or_else(|| {
         Error::input(format!("{}: there is no default version", spec.entry))
             .hint("say which version is wanted, such as 6.1")
@@ -71,11 +130,8 @@ fn default(debian: &DebianSpec, apt: &Apt, spec: &Spec) -> Result<(String, Optio
     let depends = parse::stanzas(&shown.stdout).map(|stanza| parse::field(&stanza, "Depends").to_owned()).next();
     let found = parse::dependency(&depends.unwrap_or_default(), |name| series(&debian.package, name).is_some());
     found.ok_or_else(|| {
-        Error::input(format!(
-            "{}: this machine's package archive has no package {name}, so there is no default version",
-            spec.entry
-        ))
-        .hint("say which version is wanted, such as 6.1, or take another origin")
+        Error::input(format!("{}: {suite} has no package {name}, so there is no default version", spec.entry))
+            .hint("say which version is wanted, such as 6.1, or take another origin")
     })
 }
 
@@ -91,16 +147,4 @@ fn halves(template: &str) -> (&str, &str) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::series;
-
-    #[test]
-    fn the_series_of_a_package() {
-        let template = "linux-source-{series}";
-        assert_eq!(series(template, "linux-source-6.12"), Some("6.12"));
-        assert_eq!(series(template, "linux-source-6.8.0"), Some("6.8.0"));
-        for other in ["linux-source", "linux-source-", "linux-source-6.1-rt", "linux-headers-6.1"] {
-            assert_eq!(series(template, other), None, "{other}");
-        }
-    }
-}
+mod tests;

@@ -53,7 +53,7 @@ pub(super) fn fetch(spec: &Spec, pin: &DscPin, dest: &Path, ctx: &Context, event
 
 fn open<'a>(table: &DscSpec, ctx: &Context, events: Events<'a>) -> Result<Apt<'a>> {
     let component = table.component.as_deref().unwrap_or_default();
-    Apt::open_sources(&apt::host_suite()?, apt::arch(&ctx.arch)?, component, ctx, events)
+    Apt::open_sources(apt::Host::read().suite()?, apt::arch(&ctx.arch)?, component, ctx, events)
 }
 
 fn table(spec: &Spec) -> Result<&DscSpec> {

@@ -107,7 +107,8 @@ impl Lock {
             let _ = write!(text, "\n[[pin]]\nentry = {}\nwanted = {}\n", quoted(entry), quoted(wanted));
             match pin {
                 Pin::Package(p) => {
-                    let _ = writeln!(text, "is.package = {}", package(p));
+                    let suite = p.suite.as_ref().map(|s| format!(", suite = {}", quoted(s))).unwrap_or_default();
+                    let _ = writeln!(text, "is.package = {{ {}{suite} }}", package(&p.package()));
                 }
                 Pin::Url(p) => {
                     let version = p.version.as_ref().map(|v| format!("version = {}, ", quoted(v))).unwrap_or_default();
@@ -122,7 +123,7 @@ impl Lock {
                 Pin::Packages(p) => {
                     let _ = writeln!(text, "is.packages.suite = {}\nis.packages.packages = [", quoted(&p.suite));
                     for p in &p.packages {
-                        let _ = writeln!(text, "  {},", package(p));
+                        let _ = writeln!(text, "  {{ {} }},", package(p));
                     }
                     text.push_str("]\n");
                 }
@@ -216,7 +217,7 @@ fn sums(pin: &Pin) -> Box<dyn Iterator<Item = &str> + '_> {
 
 fn package(p: &Package) -> String {
     let [name, version, arch, sum] = [&p.name, &p.version, &p.arch, &p.sha256].map(|t| quoted(t));
-    format!("{{ name = {name}, version = {version}, arch = {arch}, sha256 = {sum}, size = {} }}", p.size)
+    format!("name = {name}, version = {version}, arch = {arch}, sha256 = {sum}, size = {}", p.size)
 }
 
 fn quoted(text: &str) -> String {

@@ -19,8 +19,37 @@ pub enum Pin {
     Git(GitPin),
 }
 
-/// One Debian package, as quiz.lock has it.
-pub type PackagePin = Package;
+/// One Debian package and where it was found.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PackagePin {
+    /// Name.
+    pub name: String,
+    /// Version with epoch and revision.
+    pub version: String,
+    /// Debian's word for the architecture, or "all".
+    pub arch: String,
+    /// sha256 of the .deb, 64 hex digits.
+    pub sha256: String,
+    /// Bytes of the .deb.
+    pub size: u64,
+    /// The suite it was found in; those of an older quiz come from the host's own.
+    pub suite: Option<String>,
+}
+
+impl PackagePin {
+    /// The pin of a package of a suite.
+    pub(super) fn new(package: Package, suite: &str) -> Self {
+        let Package { name, version, arch, sha256, size } = package;
+        Self { name, version, arch, sha256, size, suite: Some(suite.to_owned()) }
+    }
+
+    /// The package.
+    pub(super) fn package(&self) -> Package {
+        let Self { name, version, arch, sha256, size, suite: _ } = self.clone();
+        Package { name, version, arch, sha256, size }
+    }
+}
 
 /// One Debian package: name and version say where to find it, the checksum what it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -112,7 +141,7 @@ impl Pin {
         let package =
             |p: &Package| (format!("package/{}:{}", p.name, p.arch), format!("{} sha256:{}", p.version, p.sha256));
         match self {
-            Self::Package(p) => vec![package(p)],
+            Self::Package(p) => vec![package(&p.package())],
             Self::Url(p) => {
                 let version = p.version.iter().map(|v| ("version".to_owned(), v.clone()));
                 version.chain([("sha256".to_owned(), p.sha256.clone())]).collect()
@@ -133,6 +162,9 @@ impl Pin {
 impl fmt::Display for Pin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Package(PackagePin { name, version, suite: Some(suite), .. }) => {
+                write!(f, "{name} {version} of {suite}")
+            }
             Self::Package(p) => write!(f, "{} {}", p.name, p.version),
             Self::Url(UrlPin { version: Some(version), .. }) => f.write_str(version),
             Self::Url(p) => f.write_str(&p.url),

@@ -84,6 +84,10 @@ pub struct DebianSpec {
     pub package: String,
     /// Metapackage that depends on the package of the distribution's own series: what version "default" means.
     pub default: Option<String>,
+    /// Suites to look in for a version that the host's own does not have, one after the other; the host's own backports come
+    /// first wherever they stand.
+    #[serde(default)]
+    pub suites: Vec<String>,
     /// Path of the tarball inside the package, without a leading slash; of several the one that is there.
     #[serde(deserialize_with = "one_or_more")]
     pub tarball: Vec<String>,

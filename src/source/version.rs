@@ -40,20 +40,36 @@ pub fn newest<'a>(wanted: &str, versions: impl IntoIterator<Item = &'a str>) -> 
 
 /// The error for a version that is not among `versions`.
 pub fn unknown(entry: &str, wanted: &str, versions: &[&str]) -> Error {
-    let mut sorted: Vec<&str> = versions.to_vec();
-    // Those of the same series first, the newest of them first.
-    let near = |version: &str| prefix(version, 2) == prefix(wanted, 2);
-    sorted.sort_by(|a, b| near(b).cmp(&near(a)).then_with(|| compare(b, a)));
-    sorted.dedup();
-    let error = Error::input(format!("{entry}: there is no version {wanted}"));
-    if sorted.is_empty() {
-        return error.hint("there is none at all: another origin or another address may have it");
+    nowhere(entry, wanted, &[("there is".to_owned(), versions.to_vec())])
+}
+
+/// The error for a version that no place has: what each, "trixie has", has instead. The nearest first, of places and versions.
+pub fn nowhere(entry: &str, wanted: &str, there: &[(String, Vec<&str>)]) -> Error {
+    let nearer = |a: &str, b: &str| distance(wanted, a).cmp(&distance(wanted, b)).then_with(|| compare(b, a));
+    let mut there: Vec<(&str, Vec<&str>)> = there.iter().map(|(place, all)| (place.as_str(), all.clone())).collect();
+    for (_, versions) in &mut there {
+        versions.sort_by(|a, b| nearer(a, b));
+        versions.dedup();
     }
-    let more = if sorted.len() > SHOWN { format!(" and {} more", sorted.len() - SHOWN) } else { String::new() };
-    let shown = sorted[..sorted.len().min(SHOWN)].join(", ");
-    let nearest = [upstream(wanted), prefix(wanted, 2), prefix(wanted, 1)];
-    let nearest = nearest.into_iter().find_map(|wanted| newest(wanted, sorted.iter().copied()));
-    error.detail(format!("there is: {shown}{more}")).hint(format!("the nearest is {}", nearest.unwrap_or(sorted[0])))
+    there.retain(|(_, versions)| !versions.is_empty());
+    there.sort_by(|(_, a), (_, b)| nearer(a[0], b[0]));
+    let error = Error::input(format!("{entry}: there is no version {wanted}"));
+    let Some((_, first)) = there.first() else {
+        return error.hint("there is none at all: another origin or another address may have it");
+    };
+    let nearest = format!("the nearest is {}", first[0]);
+    let most = if there.len() > 1 { SHOWN / 3 } else { SHOWN };
+    let line = |(place, versions): &(&str, Vec<&str>)| {
+        let more = if versions.len() > most { format!(" and {} more", versions.len() - most) } else { String::new() };
+        format!("{place}: {}{more}", versions[..versions.len().min(most)].join(", "))
+    };
+    there.iter().map(line).fold(error, Error::detail).hint(nearest)
+}
+
+/// How far a version is from what is wanted: by its first number, then by the next; what is not wanted does not count.
+fn distance(wanted: &str, version: &str) -> Vec<u64> {
+    let numbers = |text| upstream(text).split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u64>().unwrap_or(0));
+    numbers(wanted).zip(numbers(version).chain(std::iter::repeat(0))).map(|(a, b)| a.abs_diff(b)).collect()
 }
 
 /// Versions that an error lists.
@@ -142,6 +158,28 @@ mod tests {
         assert_eq!(newest("6", there), Some("6.12.3-1"));
         assert_eq!(newest("6.2", there), None);
         assert_eq!(newest("6.1.170-2", there), None);
+    }
+
+    #[test]
+    fn a_version_that_nobody_has_is_told_with_what_there_is_nearest_first() {
+        let there = ["5.10.223-1", "6.1.170-3", "6.1.192-2", "6.12.118-1", "7.3.4-1"];
+        for (wanted, nearest) in [
+            ("6.1.171", "6.1.170-3"),
+            ("6.1.190", "6.1.192-2"),
+            ("6.13", "6.12.118-1"),
+            ("6.2", "6.1.192-2"),
+            ("5.15", "5.10.223-1"),
+            ("8.0", "7.3.4-1"),
+            ("4", "5.10.223-1"),
+        ] {
+            assert_eq!(unknown("k", wanted, &there).hints(), [format!("the nearest is {nearest}")], "{wanted}");
+        }
+        let has = |suite: &str, versions: &[&'static str]| (format!("{suite} has"), versions.to_vec());
+        let places = [has("old", &there[..1]), has("none", &[]), has("own", &["6.1.170-3", "6.1.192-2", "6.1.192-2"])];
+        let error = nowhere("k", "6.12", &places);
+        assert_eq!(error.to_string(), "k: there is no version 6.12");
+        assert_eq!(error.details(), ["own has: 6.1.192-2, 6.1.170-3", "old has: 5.10.223-1"]);
+        assert!(nowhere("k", "6.12", &[has("none", &[])]).hints()[0].contains("none at all"));
     }
 
     #[test]

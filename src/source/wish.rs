@@ -20,8 +20,8 @@ pub struct Wish {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum What {
-    /// "default", a series, or an exact version of a Debian source package.
-    Debian { version: String },
+    /// "default", a series, or an exact version of a Debian package, out of the first of these suites that has it.
+    Debian { version: String, suites: Vec<String> },
     /// A series or an exact version of a release tarball.
     Release { version: String },
     /// A tarball by address; the checksum is pinned on first use if the user gave none.
@@ -50,7 +50,8 @@ impl Wish {
     /// | | an address may end with `#sha256=…`; else the sum is pinned on first use |
     /// | `repository` | takes the place of the spec's git repository: an address or a path |
     /// | `packages` | package names |
-    /// | `suite` | where packages come from; "" is the host's own suite |
+    /// | `suite` | where packages come from; "" is the host's own suite; of "debian" there may be several, the first that has the |
+    /// | | version counts; "" is then the host's own, and for a version that it does not have those of the spec |
     pub fn new(spec: &Spec, options: &BTreeMap<String, Vec<String>>, ctx: &Context) -> Result<Self> {
         let one = |name: &str| options.get(name).and_then(|v| v.first()).map_or("", |v| v.trim());
         let version = if one("version").is_empty() { "default" } else { one("version") };
@@ -63,7 +64,7 @@ impl Wish {
                     spec.entry
                 )));
             }
-            Origin::Debian => What::Debian { version: plain(spec, version)? },
+            Origin::Debian => What::Debian { version: plain(spec, version)?, suites: suites(spec, one("suite"))? },
             Origin::Dsc => What::Dsc { version: plain(spec, version)? },
             Origin::Url => What::Release { version: plain(spec, version)? },
             Origin::Git => git_wish(spec, version, repository, ctx)?,
@@ -105,7 +106,7 @@ impl Wish {
     /// Asks the outside; see [`super::resolve`].
     pub(super) fn resolve(&self, spec: &Spec, ctx: &Context, events: Events) -> Result<Pin> {
         match &self.what {
-            What::Debian { version } => debian::resolve(spec, version, ctx, events),
+            What::Debian { version, suites } => debian::resolve(spec, version, suites, ctx, events),
             What::Release { version } => index::resolve(spec, version, ctx, events),
             What::Address { url, sha256 } => index::resolve_address(url, sha256.as_deref(), ctx, events),
             What::Packages { suite, arch, names } => packages::resolve(spec, suite, arch, names, ctx, events),
@@ -121,7 +122,8 @@ impl Wish {
 impl fmt::Display for Wish {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.what {
-            What::Debian { version } => write!(f, "debian {version}"),
+            What::Debian { version, suites } if suites.is_empty() => write!(f, "debian {version}"),
+            What::Debian { version, suites } => write!(f, "debian {version} of {}", suites.join(" ")),
             What::Release { version } => write!(f, "url {version}"),
             What::Address { url, sha256: None } => f.write_str(url),
             What::Address { url, sha256: Some(sum) } => write!(f, "{url}#sha256={sum}"),
@@ -189,13 +191,28 @@ fn packages_wish(spec: &Spec, options: &BTreeMap<String, Vec<String>>, ctx: &Con
         return Err(Error::input(format!("{}: `{name}` is not a package name", spec.entry)));
     }
     let suite = match options.get("suite").and_then(|v| v.first()).map_or("", |v| v.trim()) {
-        "" => apt::host_suite()?,
+        "" => apt::Host::read().suite()?.to_owned(),
         suite => suite.to_owned(),
     };
-    if !suite.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b)) {
-        return Err(Error::input(format!("{}: `{suite}` is not the name of a suite", spec.entry)));
+    Ok(What::Packages { suite: suite_name(spec, &suite)?, arch: apt::arch(&ctx.arch)?.to_owned(), names })
+}
+
+/// The suites to look in, with commas or blanks between; none is by itself.
+fn suites(spec: &Spec, text: &str) -> Result<Vec<String>> {
+    let mut suites: Vec<String> = Vec::new();
+    for suite in text.split(|c: char| c == ',' || c.is_whitespace()).filter(|suite| !suite.is_empty()) {
+        if !suites.iter().any(|other| other == suite) {
+            suites.push(suite_name(spec, suite)?);
+        }
     }
-    Ok(What::Packages { suite, arch: apt::arch(&ctx.arch)?.to_owned(), names })
+    Ok(suites)
+}
+
+fn suite_name(spec: &Spec, suite: &str) -> Result<String> {
+    if apt::suites::is_name(suite) {
+        return Ok(suite.to_owned());
+    }
+    Err(Error::input(format!("{}: `{suite}` is not the name of a suite", spec.entry)))
 }
 
 fn tarball(text: &str) -> Result<What> {
@@ -246,6 +263,10 @@ mod tests {
         for (options, name) in [
             (&[][..], "debian default"),
             (&[("version", &[" 6.1 "][..])], "debian 6.1"),
+            (&[("version", &["7.3"]), ("suite", &["trixie-backports"])], "debian 7.3 of trixie-backports"),
+            (&[("version", &["7.3"]), ("suite", &[" trixie, sid,trixie "])], "debian 7.3 of trixie sid"),
+            (&[("version", &["7.3"]), ("suite", &[" , "])], "debian 7.3"),
+            (&[("version", &["v7.3"]), ("suite", &["sid"])], "git v7.3"),
             (&[("origin", &["url"]), ("version", &["6.1.170"])], "url 6.1.170"),
             (&[("version", &["https://example.org/x.tar"])], "https://example.org/x.tar"),
             (&[("version", &[&with_sum])], &with_sum.replace('A', "a")),
@@ -303,7 +324,8 @@ mod tests {
             (packages("-oDir::Etc=/x"), "is not a package name"),
             (packages("./x.deb"), "is not a package name"),
             (packages("?essential"), "is not a package name"),
-            (wish(&[("origin", &["packages"]), ("suite", &["../x"])]), "not the name of a suite"),
+            (wish(&[("origin", &["packages"]), ("suite", &["../x"])]), "`../x` is not the name of a suite"),
+            (wish(&[("version", &["6.1"]), ("suite", &["sid,../x"])]), "`../x` is not the name of a suite"),
         ] {
             let error = wrong.unwrap_err();
             assert!(error.to_string().contains(says), "{error}");

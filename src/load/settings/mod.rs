@@ -109,6 +109,11 @@ pub const SCHEMA: &[SchemaEntry] = &[
     entry("kernel.repository", Default::Text(""), "git repository of the kernel, URL or path; empty = git.kernel.org"),
     entry("kernel.source", Default::Text(""), "debian, url, git, dir, a folder, or an URL; empty = by itself"),
     entry(
+        "kernel.suite",
+        Default::Text(""),
+        "Debian suites that have the kernel, such as trixie-backports; empty = the host's, then others",
+    ),
+    entry(
         "kernel.version",
         Default::Text("default"),
         "series (6.1), release (6.1.170), tag, branch, commit, URL, or default",

@@ -3,9 +3,9 @@
 use crate::error::{Error, Result};
 use crate::source::{DscFile, DscPin, Package};
 
-/// VERSION_CODENAME of os-release(5).
-pub(in crate::source) fn codename(os_release: &str) -> Option<String> {
-    let value = os_release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="))?;
+/// A value of os-release(5), such as VERSION_CODENAME.
+pub(in crate::source) fn os_release(text: &str, name: &str) -> Option<String> {
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
     let value = value.trim().trim_matches(['"', '\'']);
     (!value.is_empty()).then(|| value.to_owned())
 }
@@ -131,6 +131,14 @@ pub(in crate::source) fn progress(line: &str, total: u64) -> Option<u64> {
     let (whole, part) = percent.split_once('.').unwrap_or((percent, ""));
     let hundredths = whole.parse::<u64>().ok()? * 100 + format!("{part:0<2}").get(..2)?.parse::<u64>().ok()?;
     Some(total * hundredths.min(10_000) / 10_000)
+}
+
+/// Whether apt complains in this line that a server has no such suite: it was asked, and had none. Where the host trusts a place
+/// whatever signs it, apt goes on without the suite's Release file and misses the lists.
+pub(in crate::source) fn says_not_there(line: &str) -> bool {
+    let missing = ["  404  Not Found", "(2: No such file or directory)"].iter().any(|why| line.contains(why));
+    line.starts_with("E: The repository '") && line.ends_with(" Release' does not have a Release file.")
+        || line.starts_with("E: Failed to fetch ") && missing
 }
 
 /// The first dependency on a package whose name is accepted: its name, and the version if exactly one will do.

@@ -1,9 +1,12 @@
 //! Which of the host's package sources belong to a suite (sources.list(5), both forms), and what they look like for another
-//! suite. Text in, text out: nothing that a source says besides its suite is touched, so keys, options and mirrors stay the user's.
+//! suite. Text in, text out: what a source says besides its suite is not touched, so options and mirrors stay the user's; but
+//! where it names Debian's keys, those of one release are not those of another.
 
+use super::{Host, suites};
 use crate::error::{Error, Result};
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 /// One source with one suite.
@@ -22,12 +25,8 @@ impl Source {
         let (before, after) = &mut self.around;
         let (at, end) = if self.stanza {
             *before = before.replacen("Types: deb", "Types: deb-src", 1);
-            let Some(at) = after.to_ascii_lowercase().find("\ncomponents:").map(|at| at + "\ncomponents:".len()) else {
-                return;
-            };
-            // Lines that continue the field begin with a blank.
-            let more = after[at..].match_indices('\n').find(|(n, _)| !after[at + n + 1..].starts_with([' ', '\t']));
-            (at, more.map_or(after.len(), |(n, _)| at + n))
+            let Some(Range { start, end }) = field(after, "components") else { return };
+            (start, end)
         } else {
             *before = before.replacen("deb ", "deb-src ", 1);
             (0, after.len())
@@ -37,6 +36,44 @@ impl Source {
             after.insert_str(end, &format!(" {component}"));
         }
     }
+
+    /// Where in the text after (of a stanza) or before the suite (of a line) its keys are named.
+    fn key(&self) -> Option<Range<usize>> {
+        if self.stanza {
+            return field(&self.around.1, "signed-by");
+        }
+        let options = self.around.0.split_once(']')?.0;
+        let start = options.to_ascii_lowercase().find("signed-by=")? + "signed-by=".len();
+        let end = options[start..].find(char::is_whitespace).map_or(options.len(), |end| start + end);
+        Some(start..end)
+    }
+
+    fn keyed_text(&mut self) -> &mut String {
+        if self.stanza { &mut self.around.1 } else { &mut self.around.0 }
+    }
+
+    /// Its keys are of Debian's archive, by the name of their file.
+    fn is_debians(&self) -> bool {
+        let text = if self.stanza { &self.around.1 } else { &self.around.0 };
+        let mut files =
+            self.key().map(|key| &text[key]).unwrap_or_default().split(|c: char| c == ',' || c.is_whitespace());
+        files.any(|path| Path::new(path).file_name().is_some_and(|name| name.to_string_lossy().starts_with("debian")))
+    }
+
+    /// Takes all keys of Debian.
+    fn set_key(&mut self, keyring: &Path) {
+        if let Some(key) = self.key() {
+            let start = if self.stanza { " " } else { "" };
+            self.keyed_text().replace_range(key, &format!("{start}{}", keyring.display()));
+        }
+    }
+}
+
+/// Where the value of a field is in the text of a stanza, which begins with a new line; the lines that continue it included.
+fn field(text: &str, name: &str) -> Option<Range<usize>> {
+    let start = text.to_ascii_lowercase().find(&format!("\n{name}:"))? + name.len() + 2;
+    let mut ends = text[start..].match_indices('\n').map(|(at, _)| start + at);
+    Some(start..ends.find(|end| !text[end + 1..].starts_with([' ', '\t'])).unwrap_or(text.len()))
 }
 
 /// The texts of the two files that apt is given.
@@ -44,6 +81,8 @@ impl Source {
 pub(super) struct Chosen {
     pub lines: String,
     pub stanzas: String,
+    /// The host's sources do not name the suite: nobody said that all of these places have it.
+    pub derived: bool,
 }
 
 /// Reads the sources in apt's folder.
@@ -76,36 +115,82 @@ pub(super) fn read(etc: &Path) -> Result<Vec<Source>> {
 /// The sources for `suite`:
 /// 1. those that say so, or `suite-updates`, `suite-security` and the like;
 /// 2. none, and it is the host's own suite: all with their names as they are ("stable", "sid");
-/// 3. none, and it is another: those of the host's own suite, with that name replaced.
+/// 3. none, and it is another: those of another release of the same distribution, with its name replaced ([`derived`]).
 ///
 /// With `component` ("" for none in particular) they are those of source packages, and those that have `main` also have it.
-pub(super) fn choose(sources: &[Source], suite: &str, host: Option<&str>, component: Option<&str>) -> Result<Chosen> {
-    let of = |wanted: &str| sources.iter().filter(|s| tail(&s.suite, wanted).is_some()).cloned().collect::<Vec<_>>();
-    let mut chosen = of(suite);
-    if chosen.is_empty() && host == Some(suite) {
+pub(super) fn choose(sources: &[Source], suite: &str, host: &Host, component: Option<&str>) -> Result<Chosen> {
+    // `trixie-backports-sloppy` is no part of `trixie-backports`.
+    let is_part = suites::split(suite).1.is_empty();
+    let of = |s: &&Source| s.suite == suite || is_part && tail(&s.suite, suite).is_some();
+    let mut chosen: Vec<Source> = sources.iter().filter(of).cloned().collect();
+    let named = chosen.iter().any(|s| s.suite == suite);
+    let is_own = host.codename.as_deref() == Some(suite);
+    if !named && is_own {
         // A suite that ends with a slash is a path: such sources have no suite.
         chosen = sources.iter().filter(|s| !s.suite.ends_with('/')).cloned().collect();
-    }
-    if chosen.is_empty() {
-        let host = host.unwrap_or_default();
-        chosen = of(host);
-        for source in &mut chosen {
-            source.suite = format!("{suite}{}", tail(&source.suite, host).unwrap_or_default());
-        }
+    } else if !named {
+        chosen = derived(sources, suite, host);
     }
     if let Some(component) = component {
         chosen.iter_mut().for_each(|source| source.turn_to_source_packages(component));
     }
     if chosen.is_empty() {
-        return Err(Error::input(format!("the package sources of this machine say nothing of the suite `{suite}`"))
-            .hint("add one with that suite below /etc/apt/sources.list.d/"));
+        return Err(no_place(suite, host));
     }
-    let mut texts = Chosen::default();
+    let mut texts = Chosen { derived: !named && !is_own, ..Chosen::default() };
     for Source { suite, around: (before, after), stanza } in chosen {
         let text = if stanza { &mut texts.stanzas } else { &mut texts.lines };
         *text += &format!("{before}{suite}{after}\n");
     }
     Ok(texts)
+}
+
+/// The sources of `suite` made of those of another release: of the host's own, by its code name or a name that moves, if that is
+/// of the same distribution; else of the first that has Debian's keys. Empty if there is none, or if the host has no place for
+/// what is asked for: security is a place of its own, all else lies where the release is.
+fn derived(sources: &[Source], suite: &str, host: &Host) -> Vec<Source> {
+    let (release, end) = suites::split(suite);
+    let (on_debian, to_debian) = (host.id == "debian", suites::is_debians(release));
+    let own = host.codename.as_deref().filter(|_| on_debian || !to_debian);
+    let moving = suites::MOVING.iter().copied().filter(|_| on_debian);
+    let by_key = sources.iter().filter(|s| to_debian && s.is_debians()).map(|s| suites::split(&s.suite).0);
+    let is_there = |name: &&str| sources.iter().any(|s| s.suite == *name);
+    let Some(from) = own.into_iter().chain(moving).chain(by_key).find(is_there) else { return Vec::new() };
+    // A third party's, by its keys, where Debian's own are told by theirs.
+    let debians = (on_debian || to_debian) && sources.iter().any(|s| s.suite == from && s.is_debians());
+    let places = |wanted: &str| {
+        let has = |s: &&Source| {
+            suites::split(&s.suite) == (from, wanted) && (!debians || s.is_debians() || s.key().is_none())
+        };
+        sources.iter().filter(has).cloned().collect::<Vec<_>>()
+    };
+    let mut found = Vec::new();
+    let asked = [end];
+    for part in if end.is_empty() { suites::parts(release) } else { &asked } {
+        let mut there = places(part);
+        if there.is_empty() && *part == end && end != suites::SECURITY {
+            there = places("");
+        }
+        for mut source in there {
+            source.suite = format!("{release}{part}");
+            if let Some(keyring) = host.keyring.as_ref().filter(|_| source.is_debians()) {
+                source.set_key(keyring);
+            }
+            found.push(source);
+        }
+    }
+    found
+}
+
+fn no_place(suite: &str, host: &Host) -> Error {
+    let hint = "below /etc/apt/sources.list.d/";
+    if suites::is_debians(suites::split(suite).0) && host.id != "debian" {
+        return Error::input(format!("the package sources of this machine have no place for Debian's suite `{suite}`"))
+            .hint(format!("add one {hint}, signed by /usr/share/keyrings/debian-archive-keyring.gpg (package debian-archive-keyring)"))
+            .hint("or take another origin, such as kernel.source = \"url\" or \"git\"");
+    }
+    Error::input(format!("the package sources of this machine say nothing of the suite `{suite}`"))
+        .hint(format!("add one with that suite {hint}"))
 }
 
 /// What follows the name of a suite: "-security", or "".
@@ -166,86 +251,4 @@ fn stanzas(text: &str) -> Vec<Source> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LINES: &str = "\
-# a comment
-deb http://mirror.example.org/debian bookworm main contrib # why not
-deb-src http://mirror.example.org/debian bookworm main
-deb [arch=amd64 signed-by=/k.gpg] https://other.example.org/x stable main
-deb https://flat.example.org/ ./
-";
-    const STANZAS: &str = "\
-Types: deb deb-src
-# another comment
-URIs: http://mirror.example.org/debian-security
-Suites: bookworm-security
- bookworm-updates
-Components: main
-Signed-By:
- -----BEGIN-----
- .
- abc
-
-Types: deb
-Enabled: no
-URIs: http://off.example.org/
-Suites: bookworm
-";
-
-    fn all() -> Vec<Source> {
-        lines(LINES).into_iter().chain(stanzas(STANZAS)).collect()
-    }
-
-    #[test]
-    fn only_the_suite_and_what_belongs_to_it() {
-        let chosen = choose(&all(), "bookworm", Some("bookworm"), None).unwrap();
-        assert_eq!(chosen.lines, "deb http://mirror.example.org/debian bookworm main contrib\n");
-        let rest = "URIs: http://mirror.example.org/debian-security\nComponents: main\nSigned-By:\n -----BEGIN-----\n .\n abc\n";
-        let stanza = |suite: &str| format!("Types: deb\nSuites: {suite}\n{rest}\n");
-        assert_eq!(chosen.stanzas, stanza("bookworm-security") + &stanza("bookworm-updates"));
-    }
-
-    #[test]
-    fn another_suite_comes_from_the_same_mirrors() {
-        let chosen = choose(&all(), "trixie", Some("bookworm"), None).unwrap();
-        assert_eq!(chosen.lines, "deb http://mirror.example.org/debian trixie main contrib\n");
-        assert!(
-            chosen.stanzas.contains("Suites: trixie-security\n") && chosen.stanzas.contains("Suites: trixie-updates\n")
-        );
-    }
-
-    #[test]
-    fn a_suite_by_another_name() {
-        let chosen = choose(&lines(LINES), "trixie", Some("trixie"), None).unwrap();
-        assert!(chosen.lines.contains("[arch=amd64 signed-by=/k.gpg] https://other.example.org/x stable main"));
-        assert!(!chosen.lines.contains("flat"));
-        let stable = choose(&all(), "stable", Some("bookworm"), None).unwrap();
-        assert_eq!(stable.lines, "deb [arch=amd64 signed-by=/k.gpg] https://other.example.org/x stable main\n");
-    }
-
-    #[test]
-    fn source_packages_come_from_the_same_places_with_the_component_added() {
-        let chosen = |component| choose(&all(), "bookworm", Some("bookworm"), Some(component)).unwrap();
-        assert_eq!(chosen("contrib").lines, "deb-src http://mirror.example.org/debian bookworm main contrib\n");
-        assert_eq!(
-            chosen("non-free").lines,
-            "deb-src http://mirror.example.org/debian bookworm main contrib non-free\n"
-        );
-        let rest = "Components: main contrib\nSigned-By:\n -----BEGIN-----\n .\n abc\n";
-        let start = "Types: deb-src\nSuites: bookworm-security\nURIs: http://mirror.example.org/debian-security\n";
-        assert!(chosen("contrib").stanzas.starts_with(&format!("{start}{rest}")), "{}", chosen("contrib").stanzas);
-        assert!(chosen("").stanzas.contains("Components: main\n"));
-        let folded = stanzas("Types: deb\nURIs: http://e.org/\nSuites: s\nComponents: main\n contrib\nTrusted: no\n");
-        let chosen = |component| choose(&folded, "s", None, Some(component)).unwrap().stanzas;
-        assert!(chosen("contrib").contains("Components: main\n contrib\nTrusted: no\n"));
-        assert!(chosen("x").contains("Components: main\n contrib x\nTrusted: no\n"));
-    }
-
-    #[test]
-    fn no_source_at_all_is_an_error_with_a_hint() {
-        let error = choose(&stanzas("Types: deb-src\nSuites: sid\n"), "sid", None, None).unwrap_err();
-        assert!(error.to_string().contains("`sid`") && error.hints()[0].contains("/etc/apt/sources.list.d/"));
-    }
-}
+mod tests;

@@ -211,7 +211,7 @@ mod tests {
         };
         assert!(unknown("6.1.3").details()[0].starts_with("near names there: v6.1.2, "), "{:?}", unknown("6.1.3"));
         assert_eq!(unknown("mastre").details(), ["near names there: master"]);
-        assert!(unknown("6.2").details()[0].starts_with("there is: 6.12, "));
+        assert!(unknown("6.2").details()[0].starts_with("there is: 6.1.10, "));
         assert!(unknown("3333333").hints()[0].contains("all its 40 digits"));
     }
 }

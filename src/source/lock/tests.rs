@@ -1,7 +1,7 @@
 //! What quiz.lock promises.
 
 use super::*;
-use crate::source::{Context, DscFile, DscPin, GitPin, PackagesPin, Spec, UrlPin};
+use crate::source::{Context, DscFile, DscPin, GitPin, PackagePin, PackagesPin, Spec, UrlPin};
 
 fn context() -> Context {
     let none = || "/none".into();
@@ -29,6 +29,11 @@ fn package(name: &str) -> Package {
     Package { name: name.into(), version: "1:2.0-1+b1".into(), arch: "amd64".into(), sha256, size: 42 }
 }
 
+fn found(name: &str, suite: Option<&str>) -> Pin {
+    let pin = PackagePin::new(package(name), "");
+    Pin::Package(PackagePin { suite: suite.map(str::to_owned), ..pin })
+}
+
 fn url() -> Pin {
     let sha256 = "f".repeat(64);
     Pin::Url(UrlPin { url: "https://example.org/a\"b.tar".into(), version: Some("6.1".into()), sha256, size: None })
@@ -41,7 +46,7 @@ version = 1
 [[pin]]
 entry = "kernel"
 wanted = "debian 6.1"
-is.package = { name = "linux", version = "1:2.0-1+b1", arch = "amd64", sha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", size = 42 }
+is.package = { name = "linux", version = "1:2.0-1+b1", arch = "amd64", sha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", size = 42, suite = "trixie-backports" }
 
 [[pin]]
 entry = "kernel"
@@ -87,7 +92,7 @@ fn the_text_is_stable_sorted_and_read_back() {
         (wish("kernel", ("version", &["master"])), git),
         (wish("rootfs", ("packages", &["less", "bash", "less"])), debs),
         (wish("kernel", ("version", &["https://example.org/x.tar"])), url()),
-        (wish("kernel", ("version", &["6.1"])), Pin::Package(package("linux"))),
+        (wish("kernel", ("version", &["6.1"])), found("linux", Some("trixie-backports"))),
     ];
     for (wish, pin) in &pins {
         assert_eq!(add(&path, wish, pin.clone()).unwrap(), *pin);
@@ -105,12 +110,22 @@ fn the_text_is_stable_sorted_and_read_back() {
 fn the_first_pin_stays_until_it_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("quiz.lock");
-    let (wish, first, second) =
-        (wish("kernel", ("version", &["6.1"])), Pin::Package(package("a")), Pin::Package(package("b")));
+    let (wish, first, second) = (wish("kernel", ("version", &["6.1"])), found("a", None), found("b", None));
     assert_eq!(add(&path, &wish, first.clone()).unwrap(), first);
     assert_eq!(add(&path, &wish, second.clone()).unwrap(), first);
     assert_eq!(replace(&path, &wish, second.clone()).unwrap(), Some(first));
     assert_eq!(Lock::read(&path).unwrap().get(&wish), Some(&second));
+}
+
+/// What an older quiz wrote: the package comes from the host's own suite, and its stage has the same key.
+#[test]
+fn a_package_without_a_suite_is_read_as_before() {
+    let old = TEXT.replace(", suite = \"trixie-backports\"", "");
+    let lock = Lock::parse(&old, Path::new("quiz.lock")).unwrap();
+    let pin = lock.get(&wish("kernel", ("version", &["6.1"]))).unwrap();
+    assert_eq!(*pin, found("linux", None));
+    assert_eq!(pin.facts(), found("linux", Some("sid")).facts());
+    assert_eq!(lock.text(), old);
 }
 
 #[test]
@@ -144,8 +159,8 @@ fn a_link_stays_a_link_and_a_mode_a_mode() {
 fn what_is_not_understood_is_refused_with_its_place() {
     let error = |text: &str| Lock::parse(text, Path::new("quiz.lock")).unwrap_err().to_string();
     assert!(error("version = 1\nnew = 2\n").starts_with("quiz.lock:2:1: unknown field `new`"));
-    assert!(error(&TEXT.replace("size = 42 }\n\n", "size = 42, odd = 1 }\n\n")).contains("odd"));
-    assert!(error(&TEXT.replace("size = 42 }\n\n", "size = \"x\" }\n\n")).starts_with("quiz.lock:8:"));
+    assert!(error(&TEXT.replace("size = 42, suite", "size = 42, odd = 1, suite")).contains("odd"));
+    assert!(error(&TEXT.replace("size = 42, suite", "size = \"x\", suite")).starts_with("quiz.lock:8:"));
     assert!(error("version = 2\n").contains("version 2 is not known"));
     assert!(error(&TEXT.replace("ffff", "xyzw")).contains("not a sha256"));
     assert!(error(&TEXT.replace("aaaa", "--aa")).contains("not an object id: `--aa"));

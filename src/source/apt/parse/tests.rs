@@ -70,14 +70,37 @@ After this operation, 113 MB of additional disk space will be used.
 
 #[test]
 fn small_texts() {
-    assert_eq!(
-        codename("NAME=\"Debian GNU/Linux\"\nVERSION_CODENAME=bookworm\nID=debian\n").as_deref(),
-        Some("bookworm")
-    );
-    assert_eq!(codename("ID=arch\n"), None);
+    let debian = "VERSION_ID=\"12\"\nVERSION_CODENAME='bookworm'\nID=debian\n";
+    let value = |name| os_release(debian, name);
+    assert_eq!([value("VERSION_CODENAME"), value("ID")].map(Option::unwrap), ["bookworm", "debian"]);
+    assert_eq!(os_release("ID=arch\n", "VERSION_CODENAME"), None);
     assert_eq!(progress("dlstatus:1:45.3021:Retrieving file 1 of 1 (3s remaining)", 1000), Some(453));
     assert_eq!(progress("dlstatus:1:100:x", 1000), Some(1000));
     assert_eq!(progress("Get:1 http://mirror.example.org/debian", 1000), None);
+}
+
+#[test]
+fn a_server_that_has_no_such_suite_and_one_that_cannot_be_reached() {
+    let at = "http://mirror.example.org/debian";
+    for there_is_none in [
+        format!("E: The repository '{at} trixy Release' does not have a Release file."),
+        format!("E: Failed to fetch {at}/dists/trixy/main/binary-amd64/Packages  404  Not Found [IP: 192.0.2.1 80]"),
+        "E: Failed to fetch copy:/mirror/dists/trixy/main/binary-amd64/Packages  Failed to stat - stat (2: No such file or directory)".to_owned(),
+    ] {
+        assert!(says_not_there(&there_is_none), "{there_is_none}");
+    }
+    for other in [
+        format!("E: Failed to fetch {at}/dists/trixie/InRelease  Could not resolve 'mirror.example.org'"),
+        format!(
+            "E: Failed to fetch {at}/dists/trixie/InRelease  Could not connect to mirror.example.org:80 (192.0.2.1). - connect (111: Connection refused)"
+        ),
+        format!(
+            "W: GPG error: {at} trixie-backports InRelease: The following signatures couldn't be verified because the public key is not available: NO_PUBKEY 0123456789ABCDEF"
+        ),
+        format!("E: The repository '{at} trixie-backports InRelease' is not signed."),
+    ] {
+        assert!(!says_not_there(&other), "{other}");
+    }
 }
 
 #[test]

@@ -1,0 +1,48 @@
+//! What is known of this machine before any package list: its own suite, where its package sources are, Debian's keys.
+
+use super::parse;
+use crate::error::{Error, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Debian's keys of all its releases: what the package debian-archive-keyring brings, by its old and its new name.
+const KEYRINGS: &[&str] =
+    &["/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp"];
+
+/// This machine.
+#[derive(Debug, Clone)]
+pub(in crate::source) struct Host {
+    /// apt's folder with the package sources.
+    pub etc: PathBuf,
+    /// Its distribution: "debian", "ubuntu".
+    pub id: String,
+    /// The code name of its release, if os-release(5) tells.
+    pub codename: Option<String>,
+    /// The keys of all releases of Debian, if they are here.
+    pub keyring: Option<PathBuf>,
+}
+
+impl Host {
+    /// Reads os-release(5).
+    pub(in crate::source) fn read() -> Self {
+        let text = ["/etc/os-release", "/usr/lib/os-release"].iter().find_map(|path| fs::read_to_string(path).ok());
+        let text = text.unwrap_or_default();
+        let keyring = KEYRINGS.iter().map(PathBuf::from).find(|path| path.exists());
+        Self { keyring, ..Self::of(&text, Path::new("/etc/apt")) }
+    }
+
+    /// The machine with this os-release, whose package sources are in `etc`.
+    pub(super) fn of(os_release: &str, etc: &Path) -> Self {
+        let value = |name| parse::os_release(os_release, name);
+        let (id, codename) = (value("ID").unwrap_or_default(), value("VERSION_CODENAME"));
+        Self { etc: etc.to_owned(), id, codename, keyring: None }
+    }
+
+    /// Its own suite.
+    pub(in crate::source) fn suite(&self) -> Result<&str> {
+        self.codename.as_deref().ok_or_else(|| {
+            Error::input("/etc/os-release does not tell which suite this machine is (VERSION_CODENAME)")
+                .hint("say which suite the root is made of, such as rootfs.suite = \"bookworm\", and which has the kernel, such as kernel.suite")
+        })
+    }
+}
