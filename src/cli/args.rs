@@ -24,9 +24,9 @@ pub(super) struct Global {
     #[arg(short = 'C', long = "directory", value_name = "DIR", global = true)]
     pub directory: Option<PathBuf>,
     /// Kernel: a series (6.1), an exact version (6.1.170), a tag, branch or commit, or the address of a tarball; `up` takes
-    /// several with commas between, and runs the program on each
+    /// several (repeatable, or with commas between), and runs the program on each
     #[arg(short, long, value_name = "VERSION", global = true)]
-    pub kernel: Option<String>,
+    pub kernel: Vec<String>,
     /// Add a line to the kernel config, such as CONFIG_KASAN=y (repeatable)
     #[arg(long, value_name = "LINE", global = true)]
     pub config: Vec<String>,
@@ -36,7 +36,8 @@ pub(super) struct Global {
     /// Add a Debian package to the root (repeatable)
     #[arg(long, value_name = "NAME", global = true)]
     pub package: Vec<String>,
-    /// Turn a profile on, with options if it has some: memdev, memdev:count=2,size=1G (repeatable)
+    /// Turn a profile on, with options if it has some: memdev, memdev:count=2,size=1G (repeatable, or with commas between:
+    /// zfs,memdev:count=2,net; a word that is an option of the profile before it is that option)
     #[arg(short, long, value_name = "NAME[:OPTION=VALUE,…]", global = true)]
     pub profile: Vec<String>,
     /// Compilers at once over all stages [default: one per core]; of `test` also machines side by side [default: the same, as memory allows]
@@ -228,15 +229,30 @@ fn seconds(text: &str) -> Result<u64, String> {
 }
 
 impl Cli {
-    /// The command line for each of several kernels, `-k 6.1.170,6.1.192`; none where there is at most one.
+    /// The command line for each of several kernels, `-k 6.1.170,6.1.192` or `-k 6.1.170 -k 6.1.192`; none where there is at
+    /// most one.
     pub fn kernels(&self) -> Vec<(String, Self)> {
-        let several = self.global.kernel.as_deref().filter(|text| text.contains(',') && !text.contains("://"));
-        let one = |version: &str| {
+        let one = |version: &String| {
             let mut cli = self.clone();
-            cli.global.kernel = Some(version.to_owned());
-            (version.to_owned(), cli)
+            cli.global.kernel = vec![version.clone()];
+            (version.clone(), cli)
         };
-        several.into_iter().flat_map(|text| text.split(',').filter(|v| !v.is_empty())).map(one).collect()
+        let versions = self.versions();
+        if versions.len() > 1 { versions.iter().map(one).collect() } else { Vec::new() }
+    }
+
+    /// Each kernel once. An address may have commas in it.
+    fn versions(&self) -> Vec<String> {
+        let mut versions: Vec<String> = Vec::new();
+        for given in &self.global.kernel {
+            let all = if given.contains("://") { vec![given.as_str()] } else { given.split(',').collect() };
+            for version in all.into_iter().map(str::trim).filter(|version| !version.is_empty()) {
+                if !versions.iter().any(|other| other == version) {
+                    versions.push(version.to_owned());
+                }
+            }
+        }
+        versions
     }
 
     /// The settings that are given as flags.
@@ -245,7 +261,8 @@ impl Cli {
         let mut text = |key, value: &Option<String>, flag| {
             flags.extend(value.iter().map(|v| FlagValue { key, value: Value::Text(v.clone()), flag }));
         };
-        text("kernel.version", &self.global.kernel, "--kernel");
+        let kernel = self.versions().into_iter().next().or_else(|| self.global.kernel.first().cloned());
+        text("kernel.version", &kernel, "--kernel");
         text("kernel.config-file", &self.global.config_file, "--config-file");
         let guest = self.guest();
         if let Some(guest) = guest {
@@ -326,11 +343,16 @@ mod tests {
     fn several_kernels_are_a_command_line_each() {
         let kernels = |words: &[&str]| {
             let cli = Cli::try_parse_from([&["quiz"], words, &["up"]].concat()).unwrap();
-            cli.kernels().into_iter().map(|(name, cli)| (name, cli.global.kernel.unwrap())).collect::<Vec<_>>()
+            cli.kernels().into_iter().map(|(name, cli)| (name, cli.global.kernel.concat())).collect::<Vec<_>>()
         };
         let same = |names: &[&str]| names.iter().map(|n| ((*n).to_owned(), (*n).to_owned())).collect::<Vec<_>>();
         assert_eq!(kernels(&["-k", "6.1.170,6.1.192"]), same(&["6.1.170", "6.1.192"]));
+        assert_eq!(kernels(&["-k", "6.1.170", "-k", "6.1.192"]), same(&["6.1.170", "6.1.192"]));
+        assert_eq!(kernels(&["-k", "5.10, 6.1,", "--kernel=7.3,6.1"]), same(&["5.10", "6.1", "7.3"]));
+        let (url, tag) = ("https://example.org/a,b.tar.xz", "v7.3");
+        assert_eq!(kernels(&["-k", url, "-k", tag]), same(&[url, tag]));
         assert_eq!(kernels(&["-k", "6.1.170"]), []);
+        assert_eq!(kernels(&["-k", "6.1,6.1,"]), []);
         assert_eq!(kernels(&["-k", "https://example.org/a,b.tar.xz"]), []);
         assert_eq!(kernels(&[]), []);
     }

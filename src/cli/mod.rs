@@ -76,8 +76,13 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: &(dyn Fn(Event) + Sync)) -> 
     if let (Command::Up(up), [_, ..]) = (&cli.command, &kernels[..]) {
         return up::run_each(&kernels, up, events, &|error| reporter.error(error));
     }
-    if let (Command::Test(_), [_, ..]) = (&cli.command, &kernels[..]) {
-        return Err(Error::input("`quiz test` takes one kernel").hint("run it once for each"));
+    if !kernels.is_empty() {
+        let what = if matches!(cli.command, Command::Test(_)) {
+            "`quiz test` takes one kernel"
+        } else {
+            "only `quiz up` takes several kernels"
+        };
+        return Err(Error::input(what).hint("run it once for each"));
     }
     let session = Session::open(cli, events)?;
     let style = Style::new(cli.global.color, std::io::stdout().is_terminal());

@@ -107,7 +107,7 @@ impl Profile {
     }
 }
 
-/// The base profile, those that `is_inside` turns on, those named (`name:option=value,…`), and what these need, in the order in
+/// The base profile, those that `is_inside` turns on, those named (`name:option=value,…`, several with commas between), and what these need, in the order in
 /// which they come into the guest; a profile under `own` takes the place of a built-in one. `is_inside` says whether quiz runs
 /// in a worktree that a source stage takes.
 pub(super) fn load_active(own: &Path, names: &[String], is_inside: &dyn Fn(&str) -> bool) -> Result<Vec<Profile>> {
@@ -115,7 +115,10 @@ pub(super) fn load_active(own: &Path, names: &[String], is_inside: &dyn Fn(&str)
     let by_place = all.iter().filter(|(_, (file, _))| file.on_in.as_deref().is_some_and(is_inside));
     let mut asked = vec![BASE];
     asked.extend(by_place.map(|(name, _)| name.as_str()));
-    asked.extend(names.iter().map(String::as_str));
+    let options = all.iter().map(|(name, (file, _))| (name.as_str(), &file.options)).collect();
+    for text in names {
+        asked.extend(options::several(text, &options)?);
+    }
     let relations = all.iter().map(|(name, (file, _))| {
         let relations = Relations { needs: &file.needs, conflicts: &file.conflicts };
         (name.as_str(), relations)
@@ -217,6 +220,7 @@ mod tests {
         assert_eq!(active(&[], false), []);
         assert_eq!(active(&[], true), mine(1));
         assert_eq!(active(&["mine:n=2".to_owned()], true), mine(2));
+        assert_eq!(active(&["base,mine:n=2".to_owned()], true), mine(2));
     }
 
     #[test]

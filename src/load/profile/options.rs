@@ -45,6 +45,59 @@ pub struct ProfileOption {
     pub about: String,
 }
 
+/// Splits `a,b:key=value,flag,c:key=value` into one text for each profile. Behind a profile's colon a word is an option of it if
+/// it has a value, or if the profile has such an option; else it begins the next profile. `all` are the options of each.
+///
+/// # Errors
+/// A value before any colon, or a word behind one that is neither an option nor a profile.
+pub(super) fn several<'t>(text: &'t str, all: &BTreeMap<&str, &BTreeMap<String, OptionField>>) -> Result<Vec<&'t str>> {
+    let mut found: Vec<Range<usize>> = Vec::new();
+    let mut next = 0;
+    for word in text.split(',') {
+        let here = next..next + word.len();
+        next = here.end + 1;
+        if word.is_empty() {
+            continue;
+        }
+        let Some(last) = found.last_mut() else {
+            found.push(here);
+            continue;
+        };
+        let before = &text[last.clone()];
+        if is_option(word, split(before).0, before.contains(':'), all)? {
+            last.end = here.end;
+        } else {
+            found.push(here);
+        }
+    }
+    Ok(found.into_iter().map(|range| &text[range]).collect())
+}
+
+/// Whether a word behind the profile `name`, and behind its colon, is an option of it.
+fn is_option(
+    word: &str,
+    name: &str,
+    colon: bool,
+    all: &BTreeMap<&str, &BTreeMap<String, OptionField>>,
+) -> Result<bool> {
+    match word.find([':', '=']).map(|at| &word[at..=at]) {
+        Some("=") if !colon => Err(Error::input(format!("`{word}` is an option of no profile"))
+            .hint(format!("options follow the profile's name and a colon: {name}:{word}"))),
+        Some(sign) => Ok(sign == "="),
+        None if !colon => Ok(false),
+        None => {
+            // A profile that is not known is told later, by its name.
+            let Some(options) = all.get(name) else { return Ok(false) };
+            if options.contains_key(word) || all.contains_key(word) {
+                return Ok(options.contains_key(word));
+            }
+            let error = Error::input(format!("`{word}` is neither an option of the profile {name} nor a profile"));
+            let known = options.keys().map(String::as_str).chain(all.keys().copied());
+            Err(nearest(word, known).into_iter().fold(error, |e, near| e.hint(format!("did you mean `{near}`?"))))
+        }
+    }
+}
+
 /// Splits `name:key=value,key=value,flag`.
 pub(super) fn split(text: &str) -> (&str, Vec<(&str, Option<&str>)>) {
     let (name, rest) = text.split_once(':').unwrap_or((text, ""));
@@ -173,6 +226,44 @@ mod tests {
         assert_eq!(given("dev").unwrap(), words(4, 0, "mirror", 256 << 20));
         assert_eq!(given("dev:size=1G,count=2,count=3,keep,layout=raidz").unwrap(), words(3, 1, "raidz", 1 << 30));
         assert_eq!(given("dev:keep=true,keep=false").unwrap(), words(4, 0, "mirror", 256 << 20));
+    }
+
+    /// Of two profiles: `dev`, with the options of above and one called as the other profile, and `net`.
+    fn apart(text: &str) -> Result<String> {
+        let flag = "type = \"flag\"\ndefault = false\nabout = \"x\"\n";
+        let dev = toml::from_str(&format!("[count]\n{flag}[keep]\n{flag}[pool]\n{flag}")).unwrap();
+        let none = BTreeMap::new();
+        let all = BTreeMap::from([("dev", &dev), ("net", &none), ("pool", &none), ("zfs", &none)]);
+        several(text, &all).map(|texts| texts.join(" "))
+    }
+
+    #[test]
+    fn several_profiles_with_commas_between() {
+        for (text, profiles) in [
+            ("zfs", "zfs"),
+            ("zfs,dev", "zfs dev"),
+            ("dev:count=2,size=1G", "dev:count=2,size=1G"),
+            ("zfs,dev:count=2,size=1G,net", "zfs dev:count=2,size=1G net"),
+            ("dev:count=2,keep,net", "dev:count=2,keep net"),
+            ("dev:keep,net,zfs", "dev:keep net zfs"),
+            ("dev:count=2,net:port=1,pool:layout=raidz", "dev:count=2 net:port=1 pool:layout=raidz"),
+            ("dev:name=a:b,net", "dev:name=a:b net"),
+            // The option of the profile before it; behind another profile, or none, it is the profile.
+            ("dev:count=2,pool", "dev:count=2,pool"),
+            ("pool,dev:count=2,net,pool", "pool dev:count=2 net pool"),
+            (",zfs,,dev:keep,", "zfs dev:keep"),
+            // What is no profile is found when it is looked for.
+            ("zsf,dve:count=2,net", "zsf dve:count=2 net"),
+        ] {
+            assert_eq!(apart(text).unwrap(), profiles, "{text}");
+        }
+        let error = apart("dev:count=2,kepe").unwrap_err();
+        assert_eq!(error.to_string(), "`kepe` is neither an option of the profile dev nor a profile");
+        assert_eq!(error.hints(), ["did you mean `keep`?"]);
+        assert_eq!(apart("dev:count=2,ntt").unwrap_err().hints(), ["did you mean `net`?"]);
+        let error = apart("zfs,dev,count=2").unwrap_err();
+        assert_eq!(error.to_string(), "`count=2` is an option of no profile");
+        assert_eq!(error.hints(), ["options follow the profile's name and a colon: dev:count=2"]);
     }
 
     #[test]
