@@ -29,7 +29,8 @@ pub(super) enum Mark {
     Warning,
 }
 
-/// The kernel's messages. Source of each: the format strings in Linux 6.1, and module/os/linux/spl/spl-err.c of OpenZFS.
+/// The kernel's messages; with … between, both parts. Source of each: the format strings in Linux 5.10 to 7.3, and of OpenZFS 2.1 to
+/// 2.4 module/os/linux/spl/spl-err.c and include/os/linux/spl/sys/debug.h.
 const MARKS: &[(&str, Mark)] = &[
     ("Kernel panic - not syncing", Mark::Panic),
     ("BUG: soft lockup", Mark::Hang),
@@ -50,6 +51,7 @@ const MARKS: &[(&str, Mark)] = &[
     ("PANIC at ", Mark::Trouble),
     ("PANIC: ", Mark::Trouble),
     ("VERIFY(", Mark::Trouble),
+    ("VERIFY0", Mark::Trouble),
     ("VERIFY3", Mark::Trouble),
     ("ASSERT(", Mark::Trouble),
     ("ASSERT3", Mark::Trouble),
@@ -58,6 +60,7 @@ const MARKS: &[(&str, Mark)] = &[
     ("BUG: ", Mark::Warning),
     // Not every WARNING: OpenZFS has its own, which tests cause on purpose.
     ("WARNING: CPU: ", Mark::Warning),
+    ("WARNING: …, CPU#", Mark::Warning),
     ("WARNING: possible ", Mark::Warning),
     ("-unsafe lock order detected", Mark::Warning),
     ("WARNING: Nested lock was not taken", Mark::Warning),
@@ -72,7 +75,11 @@ const MARKS: &[(&str, Mark)] = &[
 ];
 
 fn mark(line: &str) -> Option<Mark> {
-    MARKS.iter().find(|(text, _)| line.contains(text)).map(|(_, mark)| *mark)
+    let says = |text: &str| match text.split_once('…') {
+        Some((one, other)) => line.split_once(one).is_some_and(|(_, rest)| rest.contains(other)),
+        None => line.contains(text),
+    };
+    MARKS.iter().find(|(text, _)| says(text)).map(|(_, mark)| *mark)
 }
 
 /// The console of one machine.
@@ -225,7 +232,10 @@ mod tests {
         assert_eq!(mark("watchdog: BUG: soft lockup - CPU#0 stuck for 22s!"), Some(Mark::Hang));
         assert_eq!(mark("INFO: task txg_sync:12 blocked for more than 120 seconds."), Some(Mark::Hang));
         assert_eq!(mark("VERIFY3(a == b) failed (1 == 2)"), Some(Mark::Trouble));
+        assert_eq!(mark("VERIFY3U(a, ==, b) failed (1 == 2)"), Some(Mark::Trouble));
+        assert_eq!(mark("VERIFY0(f(x)) failed (2)"), Some(Mark::Trouble));
         assert_eq!(mark("WARNING: CPU: 0 PID: 1 at kernel/x.c:1"), Some(Mark::Warning));
+        assert_eq!(mark("WARNING: kernel/x.c:1 at f+0x1/0x2, CPU#0: sh/1"), Some(Mark::Warning));
         assert_eq!(mark("BUG: KASAN: use-after-free in f+0x1/0x2 [t]"), Some(Mark::Trouble));
         assert_eq!(mark("WARNING: Pool 't' has encountered an uncorrectable I/O failure"), None);
         assert_eq!(mark("BUG: sleeping function called from invalid context at x.c:1"), Some(Mark::Warning));
