@@ -101,7 +101,7 @@ fn a_panic_and_a_lost_machine_cost_their_group_and_the_status_is_true() {
         "NOTRUN  functional/panics/two: the machine was gone before",
         "LOST    functional/lost/one: the machine was lost: qemu ended (exit status: 0)",
         "FAIL    functional/good/two: Known issue",
-        "11 tests: 6 passed, 1 excused, 4 wrong, in ",
+        "PASS 6  FAIL 2  SKIP 0  PANIC 1  LOST 1  NOTRUN 1\n11 tests: 6 passed, 1 excused, 4 wrong, in ",
     ] {
         assert!(ran.out.contains(line), "no `{line}` in {}", ran.out);
     }

@@ -34,11 +34,12 @@ pub fn tests(results: &Results, out: &Path, all: bool, style: &Style) -> String 
     let sum = results.groups.iter().map(counts).fold([0; 3], |a, b| std::array::from_fn(|n| a[n] + b[n]));
     let took = duration(results.took);
     let [passed, excused, wrong] = sum;
-    text + &format!(
-        "{}: {passed} passed, {excused} excused, {wrong} wrong, in {took} ({})\n",
-        count(sum.iter().sum()),
-        out.display()
-    )
+    text + &verdicts(results)
+        + &format!(
+            "{}: {passed} passed, {excused} excused, {wrong} wrong, in {took} ({})\n",
+            count(sum.iter().sum()),
+            out.display()
+        )
 }
 
 /// What would run: a line for each group with its tests, or JSON.
@@ -59,6 +60,15 @@ fn counts(group: &Ended) -> [usize; 3] {
     let passed = group.count(Verdict::Pass);
     let wrong = group.tests.iter().filter(|test| !test.expected).count();
     [passed, group.tests.len() - passed - wrong, wrong]
+}
+
+/// How many tests ended in which way, excused or not.
+fn verdicts(results: &Results) -> String {
+    let always = [Verdict::Pass, Verdict::Fail, Verdict::Skip];
+    let others = [Verdict::Killed, Verdict::Panic, Verdict::Timeout, Verdict::Lost, Verdict::NotRun];
+    let counted = |verdict| (verdict, results.groups.iter().map(|group| group.count(verdict)).sum::<usize>());
+    let counts = always.map(counted).into_iter().chain(others.map(counted).into_iter().filter(|(_, count)| *count > 0));
+    counts.map(|(verdict, count)| format!("{verdict} {count}")).collect::<Vec<_>>().join("  ") + "\n"
 }
 
 /// The line of tests that ended in the same way.
@@ -129,6 +139,7 @@ PANIC   functional/a/one: VERIFY(0)
 SKIP    functional/a/two: no fio
 NOTRUN  functional/a/three and 1 more: gone
 NOTRUN  functional/a/five: left out
+PASS 2  FAIL 0  SKIP 1  PANIC 1  NOTRUN 3
 7 tests: 2 passed, 1 excused, 4 wrong, in 1m 02s (/o)
 ";
         assert_eq!(tests(&results, Path::new("/o"), false, &Style::new(Color::Never, false)), wanted);

@@ -36,10 +36,12 @@ pub(super) fn running(console: &str) -> Option<String> {
     console.lines().rev().find_map(|line| line.split_once(MARK)).map(|(_, path)| name(path))
 }
 
-/// The last lines that a test printed, out of the suite's results folder: `<when>/<group>/<test>/`.
+/// The last lines that a test printed, out of the suite's results folder: `<when>/<group>/<test>/`, since OpenZFS 2.4
+/// `<when>/output/<group>/<test>/`.
 pub(super) fn printed(results: &Path, test: &str) -> Vec<String> {
     let below = |folder: &Path| fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-    let folders = below(results).flat_map(|when| below(&when).collect::<Vec<_>>()).map(|group| group.join(test));
+    let whens = below(results).flat_map(|when| [when.join("output"), when]);
+    let folders = whens.flat_map(|when| below(&when).collect::<Vec<_>>()).map(|group| group.join(test));
     first_text(folders.flat_map(|folder| ["merged", "stdout", "stderr"].map(|file| folder.join(file))))
 }
 
@@ -89,6 +91,10 @@ mod tests {
         assert_eq!((lines.len(), lines[0].as_str()), (KEPT, "SUCCESS: 42"));
         assert_eq!(reason(&lines).as_deref(), Some("ERROR: false exited 1"));
         assert_eq!(reason(&printed(out.path(), "other")), None);
+        let folder = out.path().join("20261124T120000/output/atime/other");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("stdout"), "ERROR: x\n").unwrap();
+        assert_eq!(printed(out.path(), "other"), ["ERROR: x"]);
         fs::write(out.path().join("stdout"), "result\n").unwrap();
         fs::write(out.path().join("stderr"), "").unwrap();
         assert_eq!(last_lines(out.path()), ["result"]);

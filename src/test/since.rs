@@ -13,6 +13,9 @@ const GROUPS: &str = "tests/zfs-tests/tests/";
 /// Where the lists of groups lie.
 pub const RUNFILES: &str = "tests/runfiles/";
 
+/// Unit tests of OpenZFS's own, which are no part of the suite.
+const UNIT: &str = "tests/unit/";
+
 /// What a change touches.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Touched {
@@ -30,7 +33,8 @@ pub enum Touched {
 /// A script that cannot be read.
 pub fn touched(root: &Path, changed: &[String]) -> Result<Touched> {
     // What only says which files are installed: what they are is seen by the files themselves.
-    let says_nothing = |path: &str| path.starts_with(RUNFILES) || path.ends_with("/Makefile.am");
+    let says_nothing =
+        |path: &str| [RUNFILES, UNIT].iter().any(|f| path.starts_with(f)) || path.ends_with("/Makefile.am");
     let changed: Vec<&str> =
         changed.iter().map(String::as_str).filter(|p| !(p.starts_with("tests/") && says_nothing(p))).collect();
     if let Some(outside) = changed.iter().find(|path| !path.starts_with(GROUPS)) {
@@ -126,7 +130,7 @@ mod tests {
         assert_eq!(taken(&[&own("cli_root/cli_common.kshlib")]), ["functional/cli_root/zfs_get"]);
         let through_another = ["functional/atime", "functional/btree", "functional/atime:Linux"];
         assert_eq!(taken(&[&own("atime/atime.kshlib")]), through_another);
-        assert_eq!(taken(&[&own("atime/Makefile.am"), "tests/runfiles/common.run"]), [""; 0]);
+        assert_eq!(taken(&[&own("atime/Makefile.am"), "tests/runfiles/common.run", "tests/unit/test_x.c"]), [""; 0]);
         assert_eq!(taken(&[]), [""; 0]);
     }
 

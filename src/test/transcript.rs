@@ -12,6 +12,9 @@ const EXPECTED: &str = "Tests with results other than PASS that are expected:";
 const PASSES: &str = "Tests with result of PASS that are unexpected:";
 const UNEXPECTED: &str = "Tests with results other than PASS that are unexpected:";
 
+/// What zfs-tests.sh says last when the runner broke; why it did comes before.
+const BROKE: &str = " failed, test aborted.";
+
 /// All that was printed so far.
 #[derive(Debug, Default)]
 pub(super) struct Transcript {
@@ -27,7 +30,7 @@ pub(super) struct Transcript {
 impl Transcript {
     /// Takes a line. Gives the end of a test, if it is one.
     pub(super) fn line(&mut self, line: &str) -> Option<&TestEnd> {
-        if !line.trim().is_empty() {
+        if !line.trim().is_empty() && !line.trim_end().ends_with(BROKE) {
             self.last = line.trim().to_owned();
         }
         if let Some(end) = test_line(line) {
@@ -49,7 +52,7 @@ impl Transcript {
         None
     }
 
-    /// The last line that says anything.
+    /// The last line that says anything of its own.
     pub(super) fn last(&self) -> &str {
         &self.last
     }
@@ -65,9 +68,11 @@ impl Transcript {
     }
 }
 
-/// `Test (Linux): /usr/share/zfs/…/atime_001_pos (run as root) [00:07] [PASS]`.
+/// `Test (Linux): /usr/share/zfs/…/atime_001_pos (run as root) [00:07] [PASS]`, since OpenZFS 2.4 behind the time of day.
 fn test_line(line: &str) -> Option<TestEnd> {
-    let rest = line.strip_prefix("Test")?;
+    let time = |time: &str| time.chars().all(|c| c.is_ascii_digit() || "-T:.".contains(c));
+    let timed = line.strip_prefix('[').and_then(|rest| rest.split_once("] ")).filter(|(at, _)| time(at));
+    let rest = timed.map_or(line, |(_, rest)| rest).strip_prefix("Test")?;
     let rest = rest.strip_prefix(": ").or_else(|| rest.strip_prefix(" (")?.split_once("): ").map(|(_, rest)| rest))?;
     let (path, rest) = rest.split_once(" (run as ")?;
     let (_, rest) = rest.split_once('[')?;
@@ -150,6 +155,21 @@ Tests with results other than PASS that are unexpected:
         assert_eq!(ends.iter().filter(|end| !end.expected).count(), 3);
     }
 
+    /// As OpenZFS 2.4 and later have it.
+    #[test]
+    fn an_end_with_the_time_of_day_is_one() {
+        let timed = |line: &str| {
+            if line.contains(" (run as ") {
+                format!("[2026-11-25T10:30:00.012345] {line}\n")
+            } else {
+                format!("{line}\n")
+            }
+        };
+        let text: String = WHOLE.lines().map(timed).collect();
+        assert_eq!(read(&text).finish(), read(WHOLE).finish());
+        assert_eq!(test_line("[hello] Test: /a/b (run as root) [00:01] [PASS]"), None);
+    }
+
     #[test]
     fn what_tests_print_is_no_end_of_one() {
         for line in
@@ -158,5 +178,9 @@ Tests with results other than PASS that are unexpected:
             assert_eq!(test_line(line), None, "{line}");
         }
         assert_eq!(read("a\n  b  \n\n").last(), "b");
+        assert_eq!(
+            read("KeyError: 'x'\nzfs-tests.sh: /a/test-runner.py failed, test aborted.\n").last(),
+            "KeyError: 'x'"
+        );
     }
 }
