@@ -1,6 +1,11 @@
 //! The real thing: a kernel, a root and machines. Uses quiz's own cache, so that only the first run takes minutes.
 //!
 //! Where a machine cannot be booted these fail; they never skip.
+//!
+//! | variable | what the tests take |
+//! |---|---|
+//! | QUIZ_TEST_ZFS | the OpenZFS in this folder, which stays as it is, where they edit one; without it the distribution's |
+//! | QUIZ_TEST_KERNEL | this kernel, as `-k` names it; without it the default |
 
 mod die;
 mod full;
@@ -45,6 +50,9 @@ impl Real {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = self.0.command(args);
         command.env("QUIZ_CACHE_DIR", cache()).env("XDG_CONFIG_HOME", cache().join("tests"));
+        if let Some(version) = std::env::var_os("QUIZ_TEST_KERNEL") {
+            command.env("QUIZ_KERNEL_VERSION", version);
+        }
         for name in ["http_proxy", "https_proxy", "no_proxy"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);

@@ -1,4 +1,5 @@
-//! OpenZFS as its developers have it: a git worktree, edited, built and booted. The distribution's source, turned into one.
+//! OpenZFS as its developers have it: a git worktree, edited, built and booted. A copy of the distribution's source, or of the tree that
+//! QUIZ_TEST_ZFS names: what is edited here has to be there in all of OpenZFS 2.1 to 2.4.
 
 use super::Real;
 use crate::project::Ran;
@@ -24,24 +25,15 @@ impl Zfs {
         static BUILT: OnceLock<()> = OnceLock::new();
         let real = Real::new();
         let source = SOURCE.get_or_init(|| {
+            if let Some(folder) = std::env::var_os("QUIZ_TEST_ZFS") {
+                return PathBuf::from(folder).canonicalize().expect("QUIZ_TEST_ZFS is a folder");
+            }
             let ran = real.run(&["build", "zfs-source"]);
             assert_eq!(ran.status, Some(0), "{ran:?}");
             PathBuf::from(ran.out.trim().split_once(' ').unwrap().1)
         });
         let dir = real.0.dir();
-        let copied =
-            Command::new("cp").args(["-R", "--no-preserve=all"]).arg(source.join(".")).arg(&dir).status().unwrap();
-        assert!(copied.success());
-        // Modes are of no interest but to scripts that are run.
-        let runs = Command::new("find")
-            .arg(source)
-            .args(["-perm", "-100", "-type", "f", "-printf", "%P\\n"])
-            .output()
-            .unwrap();
-        for path in String::from_utf8(runs.stdout).unwrap().lines() {
-            use std::os::unix::fs::PermissionsExt;
-            std::fs::set_permissions(dir.join(path), std::fs::Permissions::from_mode(0o755)).unwrap();
-        }
+        copy(source, &dir);
         git(&dir, &["init", "-q"]);
         git(&dir, &["add", "-A", "-f"]);
         git(&dir, &["commit", "-q", "-m", "OpenZFS"]);
@@ -69,17 +61,35 @@ impl Zfs {
     fn mark(&self, word: &str) {
         let path = self.dir().join("module/zfs/arc.c");
         let text = std::fs::read_to_string(&path).unwrap();
-        let start = "zfs_arc_, min, param_set_arc_min,\n\tparam_get_long, ZMOD_RW, \"";
-        let (before, rest) = text.split_once(start).expect("arc.c has the parameter");
+        let at = text.find("zfs_arc_, min, param_set_arc_min,").expect("arc.c has the parameter");
+        let (before, rest) = text.split_at(at);
+        let (start, rest) = rest.split_once('"').unwrap();
         let (_, after) = rest.split_once('"').unwrap();
-        std::fs::write(&path, format!("{before}{start}{word}\"{after}")).unwrap();
+        std::fs::write(&path, format!("{before}{start}\"{word}\"{after}")).unwrap();
     }
+}
+
+/// Copies what is source of a folder: in a git worktree what git says, elsewhere all.
+fn copy(from: &Path, to: &Path) {
+    const SCRIPT: &str = "
+        cd \"$1\"
+        if [ -e .git ]; then
+            git -c safe.directory='*' ls-files -z --cached --others --exclude-standard --deduplicate
+        else
+            find . ! -type d -print0
+        fi | tar -c --mode=u+w --exclude=.quiz --exclude=quiz.toml --exclude=quiz.lock --null -T - |
+            tar -x -m --no-same-owner -C \"$2\"";
+    let mut bash = Command::new("bash");
+    let copied = bash.args(["-o", "pipefail", "-ec", SCRIPT, "copy"]).arg(from).arg(to).status().unwrap();
+    assert!(copied.success(), "{} was not copied", from.display());
 }
 
 /// What was compiled, by the words that kbuild and libtool say; not what was linked.
 fn compiled(ran: &Ran) -> BTreeSet<String> {
     let lines = ran.err.lines().filter_map(|line| line.split_once("  CC "));
-    lines.map(|(_, rest)| rest.split_whitespace().last().unwrap().rsplit('/').next().unwrap().to_owned()).collect()
+    let objects = lines.map(|(_, rest)| rest.split_whitespace().last().unwrap().rsplit('/').next().unwrap());
+    // Where one Makefile builds all, an object has the name of what it is for before its own.
+    objects.map(|object| object.rsplit_once("_la-").map_or(object, |(_, own)| own).to_owned()).collect()
 }
 
 fn names(names: &[&str]) -> BTreeSet<String> {
