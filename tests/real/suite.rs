@@ -88,6 +88,33 @@ fn three_groups_are_green_and_with_bugs_one_is_red_and_one_panics() {
     );
 }
 
+/// OpenZFS's tests outside of the suite, as docs/test.md shows them; unit tests only of a tree that has some.
+const OWN: &str = include_str!("../data/openzfs-tests");
+
+#[test]
+#[ignore = "takes ten minutes under emulation: tests/run --full suite"]
+fn unit_tests_ztest_and_zloop_pass_and_a_unit_test_finds_a_bug() {
+    let zfs = Zfs::new();
+    let has_units = zfs.0.0.dir().join("tests/unit").exists();
+    let lines: Vec<&str> = OWN.lines().filter(|line| has_units || !line.contains("/unit/")).collect();
+    zfs.0.0.write("../list", &lines.join("\n"));
+    let each = |args: &[&str]| {
+        zfs.0.run(&[&["test", "-p", "ztest", "--timeout", "900", "--each", "../list", "--rerun"], args].concat())
+    };
+    let ran = each(&[]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let count = lines.iter().filter(|line| !line.starts_with('#')).count();
+    assert!(ran.out.contains(&format!("PASS {count}  FAIL 0  SKIP 0\n")), "{}", ran.out);
+    if has_units {
+        zfs.edit("module/zcommon/cityhash.c", ("0xb492b66fbe98f273ULL", "0xb492b66fbe98f274ULL"));
+        zfs.0.0.write("../list", "/usr/share/zfs/unit/test_cityhash\n/usr/share/zfs/unit/test_btree\n");
+        let ran = each(&[]);
+        assert_eq!(ran.status, Some(1), "{ran:?}");
+        assert!(ran.out.contains("FAIL    /usr/share/zfs/unit/test_cityhash: status 1"), "{}", ran.out);
+        assert!(ran.out.contains("PASS 1  FAIL 1  SKIP 0\n"), "{}", ran.out);
+    }
+}
+
 /// How the tests of a run by hand ended, as the suite's runner prints it: `functional/atime/atime_001_pos`, and the word.
 fn by_hand(text: &str) -> Vec<(String, String)> {
     let lines = text.lines().filter_map(|line| line.split_once("/zfs-tests/tests/")?.1.split_once(" (run as "));
