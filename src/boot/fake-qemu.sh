@@ -57,7 +57,10 @@ ended() {
 }
 wait_for() {
     while read -r line <&"$qmp"; do
-        case $line in *"\"$1\""*) return ;; esac
+        case $line in
+            *"\"$1\""*) return ;;
+            *'"query-qmp-schema"'*) event "{\"id\": \"schema\", \"return\": $schema}" ;;
+        esac
     done
     exit 0
 }

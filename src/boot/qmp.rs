@@ -2,8 +2,6 @@
 //!
 //! Knows nothing of sockets. <https://qemu.readthedocs.io/en/v7.2.0/interop/qemu-qmp-ref.html>
 
-use std::os::fd::RawFd;
-
 use serde_json::Value;
 
 /// Must be sent first; before it qemu takes no command.
@@ -25,17 +23,67 @@ pub(super) const CAPABILITIES: &str = concat!(
     "\n"
 );
 
-/// Saves the machine's state to the file that comes along as a descriptor. The machine stops when it is saved.
-pub(super) const SAVE: &str = concat!(
-    r#"{"execute":"getfd","id":"snapshot","arguments":{"fdname":"state"}}"#,
-    "\n",
-    r#"{"execute":"migrate","id":"snapshot","arguments":{"uri":"fd:state"}}"#,
-    "\n"
-);
+/// Asks what all commands take: a long answer, out of which comes [`Qmp::transport`].
+pub(super) const SCHEMA: &[u8] = b"{\"execute\":\"query-qmp-schema\",\"id\":\"schema\"}\n";
 
-/// Takes the machine's state from this inherited descriptor. The machine runs then.
-pub(super) fn restore(state: RawFd) -> String {
-    format!(r#"{{"execute":"migrate-incoming","id":"snapshot","arguments":{{"uri":"fd:{state}"}}}}"#) + "\n"
+/// How a machine's state goes to a plain file and comes back. The file comes along as a descriptor each time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Transport {
+    /// As a stream, like a socket: all that qemu can up to 8.1, and deprecated for plain files from 9.1 on.
+    Fd,
+    /// As a file, by the name that an open one has in qemu.
+    File,
+}
+
+impl Transport {
+    /// What it is called where it is remembered.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Fd => "fd",
+            Self::File => "file",
+        }
+    }
+
+    /// The one of that name.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        [Self::Fd, Self::File].into_iter().find(|transport| transport.name() == name)
+    }
+
+    /// What this schema offers.
+    fn offered(schema: &Value) -> Self {
+        let find = |name: &Value| schema.as_array()?.iter().find(|entity| entity["name"] == *name);
+        let member = |object: &Value, name: &str| {
+            let members = object["members"].as_array()?;
+            find(&members.iter().find(|member| member["name"] == name)?["type"])
+        };
+        let transports = || {
+            let arguments = find(&find(&"migrate".into())?["arg-type"])?;
+            let channel = find(&member(arguments, "channels")?["element-type"])?;
+            member(member(channel, "addr")?, "transport")?["values"].as_array()
+        };
+        if transports().is_some_and(|all| all.iter().any(|one| one == "file")) { Self::File } else { Self::Fd }
+    }
+
+    /// Saves the machine's state to the file, which qemu knows by this number then. The machine stops when it is saved.
+    pub(super) fn save(self, number: u8) -> String {
+        self.transfer("migrate", number)
+    }
+
+    /// Takes the machine's state from the file. The machine runs then.
+    pub(super) fn restore(self, number: u8) -> String {
+        self.transfer("migrate-incoming", number)
+    }
+
+    fn transfer(self, command: &str, number: u8) -> String {
+        let (take, arguments, uri) = match self {
+            Self::Fd => ("getfd", format!(r#""fdname":"state{number}""#), format!("fd:state{number}")),
+            Self::File => ("add-fd", format!(r#""fdset-id":{number}"#), format!("file:/dev/fdset/{number},offset=0")),
+        };
+        let execute = |command, arguments| {
+            format!(r#"{{"execute":"{command}","id":"snapshot","arguments":{{{arguments}}}}}"#) + "\n"
+        };
+        execute(take, arguments) + &execute(command, format!(r#""uri":"{uri}""#))
+    }
 }
 
 /// Lets a saved machine go on. Refused while qemu still tidies up after the save.
@@ -51,6 +99,8 @@ pub(super) struct Qmp {
     pub(super) shutdown: Option<String>,
     /// The state went where it was told to (`Ok`), or cannot, and why.
     pub(super) moved: Option<Result<(), String>>,
+    /// How its state goes to a file, when that is known.
+    pub(super) transport: Option<Transport>,
     /// Why it can neither be saved nor restored.
     pub(super) unable: Option<String>,
     /// The machine went on.
@@ -93,10 +143,13 @@ impl Qmp {
             },
             _ => {}
         }
+        if message["id"] == "schema" && message["return"].is_array() {
+            self.transport = Some(Transport::offered(&message["return"]));
+        }
         if let Some(why) = message["error"]["desc"].as_str() {
             match message["id"].as_str() {
                 Some("snapshot") => self.moved = Some(Err(why.to_owned())),
-                Some("able") => (self.unable, self.moved) = (Some(why.to_owned()), Some(Err(why.to_owned()))),
+                Some("able" | "schema") => (self.unable, self.moved) = (Some(why.to_owned()), Some(Err(why.to_owned()))),
                 Some("cont") => self.stopped = true,
                 _ => {}
             }
@@ -145,6 +198,62 @@ mod tests {
         };
         let events = ["MIGRATION_PASS", "STOP", "MIGRATION_PASS", "RESUME", "MIGRATION_PASS"];
         assert_eq!(events.map(&mut still), [false, false, true, false, false]);
+    }
+
+    /// What qemu 7.2.22 and 10.0.2 answer, without all that does not belong to `migrate`.
+    const SCHEMAS: [(Transport, &str); 2] = [
+        (
+            Transport::Fd,
+            r#"[{"name": "migrate", "ret-type": "0", "meta-type": "command", "arg-type": "150"},
+                {"name": "150", "members": [{"name": "uri", "type": "str"}, {"name": "blk", "default": null, "type": "bool"},
+                    {"name": "detach", "default": null, "type": "bool"}], "meta-type": "object"},
+                {"name": "622", "members": [{"name": "file"}], "meta-type": "enum", "values": ["inet", "file"]}]"#,
+        ),
+        (
+            Transport::File,
+            r#"[{"name": "migrate", "ret-type": "0", "meta-type": "command", "arg-type": "155"},
+                {"name": "155", "members": [{"name": "uri", "default": null, "type": "str"},
+                    {"name": "channels", "default": null, "type": "[443]"}], "meta-type": "object"},
+                {"name": "[443]", "element-type": "443", "meta-type": "array"},
+                {"name": "443", "members": [{"name": "channel-type", "type": "661"}, {"name": "addr", "type": "662"}],
+                    "meta-type": "object"},
+                {"name": "662", "tag": "transport", "variants": [{"case": "socket", "type": "394"},
+                    {"case": "file", "type": "778"}], "members": [{"name": "transport", "type": "776"}], "meta-type": "object"},
+                {"name": "776", "members": [{"name": "socket"}, {"name": "exec"}, {"name": "rdma"}, {"name": "file"}],
+                    "meta-type": "enum", "values": ["socket", "exec", "rdma", "file"]}]"#,
+        ),
+    ];
+
+    #[test]
+    fn what_the_schema_offers_decides_how_the_state_goes_to_a_file() {
+        let answer = |schema: &str| {
+            let mut qmp = Qmp::default();
+            qmp.feed(format!("{{\"id\": \"schema\", \"return\": {}}}\n", schema.replace('\n', "")).as_bytes());
+            qmp
+        };
+        for (wanted, schema) in SCHEMAS {
+            assert_eq!(answer(schema).transport, Some(wanted));
+        }
+        // 8.2 without a transport for files would be one, too.
+        let without = SCHEMAS[1].1.replace(r#", "file"]"#, "]");
+        assert_eq!(answer(&without).transport, Some(Transport::Fd));
+        let mut refused = Qmp::default();
+        refused.feed(b"{\"id\": \"schema\", \"error\": {\"class\": \"CommandNotFound\", \"desc\": \"no\"}}\n");
+        assert_eq!((refused.transport, refused.unable.as_deref()), (None, Some("no")));
+    }
+
+    #[test]
+    fn a_file_comes_along_before_the_state_goes_there_or_comes_from_there() {
+        let take = r#"{"execute":"getfd","id":"snapshot","arguments":{"fdname":"state2"}}"#;
+        let save = r#"{"execute":"migrate","id":"snapshot","arguments":{"uri":"fd:state2"}}"#;
+        assert_eq!(Transport::Fd.save(2), format!("{take}\n{save}\n"));
+        let restore = r#"{"execute":"migrate-incoming","id":"snapshot","arguments":{"uri":"fd:state2"}}"#;
+        assert_eq!(Transport::Fd.restore(2), format!("{take}\n{restore}\n"));
+        let take = r#"{"execute":"add-fd","id":"snapshot","arguments":{"fdset-id":3}}"#;
+        let save = r#"{"execute":"migrate","id":"snapshot","arguments":{"uri":"file:/dev/fdset/3,offset=0"}}"#;
+        assert_eq!(Transport::File.save(3), format!("{take}\n{save}\n"));
+        let restore = r#"{"execute":"migrate-incoming","id":"snapshot","arguments":{"uri":"file:/dev/fdset/3,offset=0"}}"#;
+        assert_eq!(Transport::File.restore(3), format!("{take}\n{restore}\n"));
     }
 
     #[test]

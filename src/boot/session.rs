@@ -75,6 +75,8 @@ pub(super) struct Session<'a> {
     disks: Vec<(PathBuf, Option<SystemTime>)>,
     restoring: bool,
     saving: Option<Level>,
+    /// qemu was told to.
+    begun: bool,
     /// What came of copying the memory, while qemu still writes the rest.
     copied: Option<Result<()>>,
     signals: Signals,
@@ -133,6 +135,7 @@ impl<'a> Session<'a> {
             disks: machine.disks.iter().map(|disk| (disk.path.clone(), snapshot::written(&disk.path))).collect(),
             restoring: false,
             saving: None,
+            begun: false,
             copied: None,
             signals: Signals::catch()?,
             limits,

@@ -17,6 +17,7 @@ use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 use super::folder::{RunFolder, cannot};
 use super::machine::{Machine, Start};
 use super::qemu::{Fds, command, shell_line};
+use super::qmp::Transport;
 use super::sparse::copy_sparse;
 use crate::error::{Error, Result};
 
@@ -58,19 +59,23 @@ impl Wires {
 pub(super) struct Snapshot {
     /// What it has as memory.
     pub(super) memory: File,
-    /// Everything else that it consists of, when it is restored.
-    pub(super) state: Option<File>,
+    /// Everything else that it consists of, when it is restored, and how it came there.
+    pub(super) from: Option<(File, Transport)>,
 }
 
 /// The names of the files in a snapshot's folder.
 pub(super) const MEMORY: &str = "memory";
 pub(super) const STATE: &str = "state";
 pub(super) const CONSOLE: &str = "console.log";
+pub(super) const TRANSPORT: &str = "transport";
 
 /// Opens what the machine starts from, and makes the memory of one that is saved.
 fn open(machine: &Machine) -> Result<Option<Snapshot>> {
     let read = |path: &Path| File::open(path).map_err(|e| cannot("open", path, e));
-    let state = machine.start.from().map(|folder| read(&folder.join(STATE))).transpose()?;
+    let from = match machine.start.from() {
+        Some(folder) => Some((read(&folder.join(STATE))?, transport(folder)?)),
+        None => None,
+    };
     let memory = match &machine.start {
         Start::Cold => return Ok(None),
         Start::Save { .. } => new_memory(machine)?,
@@ -86,7 +91,14 @@ fn open(machine: &Machine) -> Result<Option<Snapshot>> {
             File::options().read(true).write(true).open(&path).map_err(|e| cannot("open", &path, e))?
         }
     };
-    Ok(Some(Snapshot { memory, state }))
+    Ok(Some(Snapshot { memory, from }))
+}
+
+/// How the state came into that folder, which is the way back, too.
+fn transport(folder: &Path) -> Result<Transport> {
+    let path = folder.join(TRANSPORT);
+    let name = fs::read_to_string(&path).map_err(|e| cannot("read", &path, e))?;
+    Transport::named(&name).ok_or_else(|| Error::boot(format!("{} names {name:?}, which is unknown", path.display())))
 }
 
 /// Not a file of the snapshot's folder: the guest would write to it, page by page, at a disk's price.
@@ -150,9 +162,8 @@ pub(super) fn spawn(machine: &Machine, folder: &RunFolder) -> Result<(Qemu, Wire
     let mut process = Command::new(&words[0]);
     // A group of its own: Ctrl-C on the terminal is for quiz to decide about.
     process.args(&words[1..]).stdin(Stdio::null()).stdout(log).stderr(again).process_group(0);
-    let files = snapshot.iter().flat_map(|snapshot| snapshot.state.iter().chain([&snapshot.memory]));
-    let files = files.map(AsRawFd::as_raw_fd);
-    inherit(&mut process, theirs.iter().map(AsRawFd::as_raw_fd).chain(fds.channels).chain(files).collect());
+    let memory = snapshot.iter().map(|snapshot| snapshot.memory.as_raw_fd());
+    inherit(&mut process, theirs.iter().map(AsRawFd::as_raw_fd).chain(fds.channels).chain(memory).collect());
     let child = process.spawn().map_err(|e| cannot("start", &machine.qemu, e))?;
     let mut ours = ours.into_iter();
     Ok((Qemu(child), Wires(std::array::from_fn(|_| ours.next())), snapshot))

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{IoSlice, Read};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,10 +15,19 @@ use super::super::folder::cannot;
 use super::super::machine::{Level, Saved, Start};
 use super::super::qmp;
 use super::super::sparse::copy_sparse;
-use super::super::spawn::{CONSOLE, MEMORY, Port, STATE};
+use super::super::spawn::{CONSOLE, MEMORY, Port, STATE, TRANSPORT};
 use super::super::wire::{ToGuest, Wake};
 use super::Session;
 use crate::error::{Error, Result};
+
+/// The numbers by which qemu knows the files of states: another one each time, since it keeps them all.
+const FROM: u8 = 1;
+fn to(level: Level) -> u8 {
+    match level {
+        Level::Base => FROM + 1,
+        Level::Full => FROM + 2,
+    }
+}
 
 /// When that file was written last.
 pub(super) fn written(path: &Path) -> Option<SystemTime> {
@@ -30,33 +39,36 @@ impl Session<'_> {
         self.start.from().is_some()
     }
 
-    /// Tells qemu that the machine will be saved, or where the state of one that is restored lies.
+    /// Tells qemu that the machine will be saved, or where the state of one that is restored lies. How that gets to a file and back,
+    /// a snapshot has remembered; to ask qemu would take longer than the rest.
     pub(super) fn prepare_snapshot(&mut self) {
-        if self.snapshot.is_some() {
-            self.tell_qemu(qmp::CAPABILITIES.as_bytes());
-        }
-        if let Some(state) = self.snapshot.as_ref().and_then(|snapshot| snapshot.state.as_ref()) {
-            let command = qmp::restore(state.as_raw_fd());
+        let Some(snapshot) = &mut self.snapshot else { return };
+        let from = snapshot.from.take();
+        self.tell_qemu(qmp::CAPABILITIES.as_bytes());
+        if let Some((state, transport)) = from {
+            self.qmp.transport = Some(transport);
             self.restoring = true;
-            self.tell_qemu(command.as_bytes());
+            self.tell_qemu_with(&state, &transport.restore(FROM));
+        } else {
+            self.tell_qemu(qmp::SCHEMA);
         }
     }
 
     /// The guest has come to this level: saves it, if that is wanted and no `reason` speaks against it.
     pub(super) fn reached(&mut self, level: Level, reason: Option<String>) -> Result<()> {
-        let Some(folder) = self.start.to(level).cloned() else { return self.go_on(level) };
-        let unsaved = match reason.or_else(|| self.written_disk()) {
-            Some(reason) => Saved::Never(reason),
-            None => match self.begin_save(&folder) {
-                Ok(()) => {
-                    self.saving = Some(level);
-                    return Ok(());
-                }
-                Err(error) => Saved::Failed(error.to_string()),
-            },
-        };
+        if self.start.to(level).is_none() {
+            return self.go_on(level);
+        }
+        if let Some(reason) = reason.or_else(|| self.written_disk()) {
+            return self.unsaved(level, Saved::Never(reason));
+        }
+        (self.saving, self.begun) = (Some(level), false);
+        self.begin_save(level)
+    }
+
+    fn unsaved(&mut self, level: Level, why: Saved) -> Result<()> {
         self.go_on(level)?;
-        self.tell(level, unsaved);
+        self.tell(level, why);
         Ok(())
     }
 
@@ -66,23 +78,38 @@ impl Session<'_> {
         Some(format!("something was written to {} before the program", path.display()))
     }
 
-    fn begin_save(&mut self, folder: &Path) -> Result<()> {
+    /// As soon as it is known how.
+    fn begin_save(&mut self, level: Level) -> Result<()> {
         // A qemu that does not know what to do would save the wrong thing.
-        if let Some(why) = &self.qmp.unable {
-            return Err(Error::boot(why.clone()));
+        if let Some(why) = self.qmp.unable.clone() {
+            self.saving = None;
+            return self.unsaved(level, Saved::Failed(why));
         }
-        // A restored machine came from somewhere.
-        (self.qmp.moved, self.copied) = (None, None);
+        let (Some(transport), Some(folder)) = (self.qmp.transport, self.start.to(level)) else { return Ok(()) };
         let path = folder.join(STATE);
-        let file = File::create_new(&path).map_err(|e| cannot("write", &path, e))?;
-        let Some(socket) = self.wires.get(Port::Qmp) else { return Ok(()) };
-        let state = [file.as_fd()];
+        match File::create_new(&path).map_err(|e| cannot("write", &path, e)) {
+            Ok(state) => {
+                // A restored machine came from somewhere.
+                (self.qmp.moved, self.copied, self.begun) = (None, None, true);
+                self.tell_qemu_with(&state, &transport.save(to(level)));
+                Ok(())
+            }
+            Err(error) => {
+                self.saving = None;
+                self.unsaved(level, Saved::Failed(error.to_string()))
+            }
+        }
+    }
+
+    /// The file comes along.
+    fn tell_qemu_with(&self, file: &File, command: &str) {
+        let Some(socket) = self.wires.get(Port::Qmp) else { return };
+        let files = [file.as_fd()];
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        control.push(SendAncillaryMessage::ScmRights(&state));
-        // Few bytes, into an empty socket. A machine that is gone needs none.
-        let _ = sendmsg(socket, &[IoSlice::new(qmp::SAVE.as_bytes())], &mut control, SendFlags::empty());
-        Ok(())
+        control.push(SendAncillaryMessage::ScmRights(&files));
+        // Few bytes, into a socket that is nearly empty. A machine that is gone needs none.
+        let _ = sendmsg(socket, &[IoSlice::new(command.as_bytes())], &mut control, SendFlags::empty());
     }
 
     /// qemu said something.
@@ -101,6 +128,9 @@ impl Session<'_> {
             }
         }
         let Some(level) = self.saving else { return Ok(()) };
+        if !self.begun {
+            return self.begin_save(level);
+        }
         if self.qmp.still && self.copied.is_none() {
             self.copied = Some(self.copy_memory(level));
         }
@@ -109,7 +139,7 @@ impl Session<'_> {
             // What is not saved did not stop.
             let is_saved = saved.is_ok();
             let copied = self.copied.take();
-            let copy = || copied.unwrap_or_else(|| self.copy_memory(level)).and_then(|()| self.copy_log(level));
+            let copy = || copied.unwrap_or_else(|| self.copy_memory(level)).and_then(|()| self.note(level));
             let saved = match saved.and_then(|()| copy().map_err(|error| error.to_string())) {
                 Ok(()) => Saved::Done,
                 Err(why) => Saved::Failed(why),
@@ -133,9 +163,12 @@ impl Session<'_> {
             .map_err(|e| cannot("copy the guest's memory to", &path, e))
     }
 
-    fn copy_log(&self, level: Level) -> Result<()> {
-        let Some(log) = self.start.to(level).map(|folder| folder.join(CONSOLE)) else { return Ok(()) };
-        fs::copy(self.job.console_log(), &log).map(drop).map_err(|e| cannot("write", &log, e))
+    /// What whoever goes on from there has to know.
+    fn note(&self, level: Level) -> Result<()> {
+        let (Some(transport), Some(folder)) = (self.qmp.transport, self.start.to(level)) else { return Ok(()) };
+        let [log, way] = [CONSOLE, TRANSPORT].map(|name| folder.join(name));
+        fs::copy(self.job.console_log(), &log).map_err(|e| cannot("write", &log, e))?;
+        fs::write(&way, transport.name()).map_err(|e| cannot("write", &way, e))
     }
 
     /// Nothing more comes of that snapshot: tells who waits for it.
