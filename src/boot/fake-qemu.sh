@@ -13,6 +13,9 @@ for word in "$@"; do
     esac
 done
 
+# What its commands take: this one moves a machine's state as a stream alone.
+schema='[]'
+
 frame() { printf "$1" >&"$control"; }
 hello() { [ "${memory-}" = off ] || frame '\001\004\0\0\0\003\0\0\0'; }
 awake() { frame '\006\0\0\0\0'; }
@@ -141,7 +144,18 @@ $report unexpected:
         frame '\003\004\0\0\0hook'
         wait_for quit
         ;;
-    snapshot) # says something while it boots
+    snapshot | snapshot-by-file | snapshot-with-warnings) # says something while it boots
+        case $what in
+            *-by-file)
+                schema='[{"name": "migrate", "arg-type": "1"}, {"name": "1", "members": [{"name": "channels", "type": "[2]"}]},
+                    {"name": "[2]", "element-type": "2"}, {"name": "2", "members": [{"name": "addr", "type": "3"}]},
+                    {"name": "3", "members": [{"name": "transport", "type": "4"}]}, {"name": "4", "values": ["socket", "file"]}]'
+                schema=${schema//$'\n'/}
+                ;;
+            *-with-warnings)
+                echo "qemu-system-x86_64: warning: fd: migration to a file is deprecated. Use file: instead." >&2
+                ;;
+        esac
         [ "${memory-}" = off ] || kernel booted
         hello; ready
         frame '\004\021\0\0\0\007\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'

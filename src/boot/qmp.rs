@@ -149,7 +149,9 @@ impl Qmp {
         if let Some(why) = message["error"]["desc"].as_str() {
             match message["id"].as_str() {
                 Some("snapshot") => self.moved = Some(Err(why.to_owned())),
-                Some("able" | "schema") => (self.unable, self.moved) = (Some(why.to_owned()), Some(Err(why.to_owned()))),
+                Some("able" | "schema") => {
+                    (self.unable, self.moved) = (Some(why.to_owned()), Some(Err(why.to_owned())))
+                }
                 Some("cont") => self.stopped = true,
                 _ => {}
             }
@@ -252,7 +254,8 @@ mod tests {
         let take = r#"{"execute":"add-fd","id":"snapshot","arguments":{"fdset-id":3}}"#;
         let save = r#"{"execute":"migrate","id":"snapshot","arguments":{"uri":"file:/dev/fdset/3,offset=0"}}"#;
         assert_eq!(Transport::File.save(3), format!("{take}\n{save}\n"));
-        let restore = r#"{"execute":"migrate-incoming","id":"snapshot","arguments":{"uri":"file:/dev/fdset/3,offset=0"}}"#;
+        let restore =
+            r#"{"execute":"migrate-incoming","id":"snapshot","arguments":{"uri":"file:/dev/fdset/3,offset=0"}}"#;
         assert_eq!(Transport::File.restore(3), format!("{take}\n{restore}\n"));
     }
 

@@ -157,13 +157,20 @@ fn a_machine_that_never_lived_does_not_prove_anything_about_kvm() {
 
 #[test]
 fn a_machine_is_saved_on_its_way_and_restored_without_a_kernel() {
+    // However its qemu moves the state, and whatever it warns of.
+    for (what, transport) in [("snapshot", "fd"), ("snapshot-by-file", "file"), ("snapshot-with-warnings", "fd")] {
+        saved_and_restored(what, transport);
+    }
+}
+
+fn saved_and_restored(what: &str, transport: &str) {
     let (base, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let saved = Mutex::new(Vec::new());
     let tell = |_, result| saved.lock().unwrap().push(result);
     let first = play_from(
         base.path(),
         Accel::Tcg,
-        "snapshot",
+        what,
         Start::Save { base: None, full: Some(place.path().to_owned()) },
         &tell,
     );
@@ -171,10 +178,11 @@ fn a_machine_is_saved_on_its_way_and_restored_without_a_kernel() {
     assert_eq!(*saved.lock().unwrap(), [Saved::Done]);
     let size = |name: &str| fs::metadata(place.path().join(name)).unwrap().len();
     assert_eq!((size("memory"), size("state")), (2048 << 20, 0));
+    assert_eq!(fs::read_to_string(place.path().join("transport")).unwrap(), transport);
     let mut memory = [0; 6];
     File::open(place.path().join("memory")).unwrap().read_exact(&mut memory).unwrap();
     assert_eq!(&memory, b"saved\0", "what the guest remembered while it stood still");
-    let again = play_from(base.path(), Accel::Tcg, "snapshot", Start::Restore(place.path().to_owned()), &tell);
+    let again = play_from(base.path(), Accel::Tcg, what, Start::Restore(place.path().to_owned()), &tell);
     assert_eq!(again.result.unwrap(), Outcome::Exited(7));
     let log = fs::read_to_string(again.folder.console_log()).unwrap();
     assert_eq!(log, "[ 1.0] booted\n", "what the kernel said when it booted");
@@ -215,6 +223,9 @@ fn a_snapshot_that_qemu_refuses_is_no_error_of_the_run() {
     for name in ["memory", "state", "console.log"] {
         fs::write(place.path().join(name), "").unwrap();
     }
+    let unsaid = play_from(base.path(), Accel::Tcg, "refuse", start(), &|_, _| {}).result.unwrap_err();
+    assert!(unsaid.to_string().starts_with("not restored: "), "{unsaid}");
+    fs::write(place.path().join("transport"), "fd").unwrap();
     let refused = play_from(base.path(), Accel::Tcg, "refuse", start(), &|_, _| {}).result.unwrap_err();
     assert_eq!(refused.to_string(), "not restored: qemu: bad option");
 }

@@ -99,7 +99,8 @@ fn unit_tests_ztest_and_zloop_pass_and_a_unit_test_finds_a_bug() {
     let lines: Vec<&str> = OWN.lines().filter(|line| has_units || !line.contains("/unit/")).collect();
     zfs.0.0.write("../list", &lines.join("\n"));
     let each = |args: &[&str]| {
-        zfs.0.run(&[&["test", "-p", "ztest", "--timeout", "900", "--each", "../list", "--rerun"], args].concat())
+        let profiles = if has_units { "ztest,zunit" } else { "ztest" };
+        zfs.0.run(&[&["test", "-p", profiles, "--timeout", "900", "--each", "../list", "--rerun"], args].concat())
     };
     let ran = each(&[]);
     assert_eq!(ran.status, Some(0), "{ran:?}");
