@@ -66,7 +66,7 @@ sh -eu /quiz/recipe/devel.sh /quiz/out/devel
 # One line for each object whose source is there; a comma between them.
 {
     echo '['
-    find lib cmd -name '.*.command' -exec cat {} + |
+    find lib cmd module -name '.*.command' -exec cat {} + |
         perl -ne 'print if m{"directory": "([^"]*)", "file": "([^"]*)"} && -e ($2 =~ m{^/} ? $2 : "$1/$2")' | sed '$!s/$/,/'
     echo ']'
 } >/quiz/out/compile-commands
