@@ -8,6 +8,7 @@
 //!   19 KB of boot messages cost 25 ms under TCG, so a second, faster console is not worth its rules.
 //! - `-action panic=none`: pvpanic's event comes before the kernel has flushed its last messages, so qemu must go on;
 //!   the kernel then resets (`panic=-1`), which `-no-reboot` makes the end.
+//! - `-qmp`: 11.1 warns of `-mon`, and what it wants instead is unknown to 7.2.
 //! - Disks are functions of PCI devices from slot 0x10 on, eight in each: a slot for each would leave room for a dozen.
 //! - The guest is told of ports in this order: an agent that has found its control port has heard of all channels.
 //! - A disk that is gone after the run need not reach the host's disk: `cache.no-flush`.
@@ -83,7 +84,7 @@ pub fn command(machine: &Machine, fds: &Fds) -> Vec<OsString> {
     add(&["-accel", accel, "-cpu", cpu, "-smp", &machine.cpus.to_string(), "-m", &machine.memory.to_string()]);
     memory(machine, fds, &mut add);
     add(&["-no-reboot", "-action", "panic=none"]);
-    add(&["-chardev", &socket("qmp", fds.qmp), "-mon", "chardev=qmp,mode=control"]);
+    add(&["-chardev", &socket("qmp", fds.qmp), "-qmp", "chardev:qmp"]);
     add(&["-chardev", &socket("console", fds.console), "-serial", "chardev:console"]);
     add(&["-device", "virtio-serial-pci"]);
     for (name, fd) in machine.channels.iter().zip(&fds.channels) {
@@ -270,7 +271,7 @@ pub(super) mod tests {
   -no-reboot \\
   -action panic=none \\
   -chardev socket,id=qmp,fd=3 \\
-  -mon chardev=qmp,mode=control \\
+  -qmp chardev:qmp \\
   -chardev socket,id=console,fd=4 \\
   -serial chardev:console \\
   -device virtio-serial-pci \\

@@ -59,9 +59,9 @@ impl Transport {
         let transports = || {
             let arguments = find(&find(&"migrate".into())?["arg-type"])?;
             let channel = find(&member(arguments, "channels")?["element-type"])?;
-            member(member(channel, "addr")?, "transport")?["values"].as_array()
+            member(member(channel, "addr")?, "transport")?["members"].as_array()
         };
-        if transports().is_some_and(|all| all.iter().any(|one| one == "file")) { Self::File } else { Self::Fd }
+        if transports().is_some_and(|all| all.iter().any(|one| one["name"] == "file")) { Self::File } else { Self::Fd }
     }
 
     /// Saves the machine's state to the file, which qemu knows by this number then. The machine stops when it is saved.
@@ -137,6 +137,8 @@ impl Qmp {
             Some("STOP") => self.halted = true,
             Some("MIGRATION_PASS") => self.still = self.halted,
             Some("MIGRATION") => match message["data"]["status"].as_str() {
+                // Newer ones do not look, but say when they come to the devices.
+                Some("device") => self.still = self.halted,
                 Some("completed") => self.moved = Some(Ok(())),
                 Some("failed") => self.moved = Some(Err("qemu failed to move the state".to_owned())),
                 _ => {}
@@ -200,6 +202,14 @@ mod tests {
         };
         let events = ["MIGRATION_PASS", "STOP", "MIGRATION_PASS", "RESUME", "MIGRATION_PASS"];
         assert_eq!(events.map(&mut still), [false, false, true, false, false]);
+        let mut qmp = Qmp::default();
+        let device = r#"MIGRATION", "data": {"status": "device"}, "of": "10.0"#;
+        let events = [device, "MIGRATION_PASS", "STOP", device, "RESUME"];
+        let mut still = |event: &str| {
+            qmp.feed(format!("{{\"event\": \"{event}\"}}\n").as_bytes());
+            qmp.still
+        };
+        assert_eq!(events.map(&mut still), [false, false, false, true, false]);
     }
 
     /// What qemu 7.2.22 and 10.0.2 answer, without all that does not belong to `migrate`.
@@ -237,7 +247,7 @@ mod tests {
             assert_eq!(answer(schema).transport, Some(wanted));
         }
         // 8.2 without a transport for files would be one, too.
-        let without = SCHEMAS[1].1.replace(r#", "file"]"#, "]");
+        let without = SCHEMAS[1].1.replace(r#", {"name": "file"}"#, "");
         assert_eq!(answer(&without).transport, Some(Transport::Fd));
         let mut refused = Qmp::default();
         refused.feed(b"{\"id\": \"schema\", \"error\": {\"class\": \"CommandNotFound\", \"desc\": \"no\"}}\n");

@@ -215,7 +215,8 @@ fn timed(machine: &Machine) -> Machine {
 
 fn why_no_life(ended: &Ended) -> String {
     let Facts { qemu, qemu_says, .. } = &ended.facts;
-    match (qemu_says.lines().last(), qemu) {
+    // qemu goes on after a warning.
+    match (qemu_says.lines().rfind(|line| !line.contains(": warning: ")), qemu) {
         (Some(line), _) => line.to_owned(),
         (None, Some(status)) if !status.success() => format!("qemu ended ({status})"),
         _ => "the machine showed no sign of life".to_owned(),

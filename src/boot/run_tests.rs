@@ -228,4 +228,7 @@ fn a_snapshot_that_qemu_refuses_is_no_error_of_the_run() {
     fs::write(place.path().join("transport"), "fd").unwrap();
     let refused = play_from(base.path(), Accel::Tcg, "refuse", start(), &|_, _| {}).result.unwrap_err();
     assert_eq!(refused.to_string(), "not restored: qemu: bad option");
+    // A warning is not the reason.
+    let silent = play_from(base.path(), Accel::Tcg, "silent", start(), &|_, _| {}).result.unwrap_err();
+    assert_eq!(silent.to_string(), "not restored: the machine showed no sign of life");
 }

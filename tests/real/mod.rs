@@ -6,18 +6,22 @@
 //! |---|---|
 //! | QUIZ_TEST_ZFS | the OpenZFS in this folder, which stays as it is, where they edit one; without it the distribution's |
 //! | QUIZ_TEST_KERNEL | this kernel, as `-k` names it; without it the default |
+//! | QUIZ_TEST_QEMU | the qemu in this folder; without it the host's |
+//!
+//! Of whatever they run qemu has nothing to say, neither in its log nor through quiz.
 
 mod die;
 mod full;
 mod linux;
 mod live;
 mod profiles;
+mod qemu;
 mod reach;
 mod snapshot;
 mod suite;
 mod zfs;
 
-use crate::project::{Project, Ran};
+use crate::project::{Project, Ran, files};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -53,6 +57,11 @@ impl Real {
         if let Some(version) = std::env::var_os("QUIZ_TEST_KERNEL") {
             command.env("QUIZ_KERNEL_VERSION", version);
         }
+        if let Some(folder) = std::env::var_os("QUIZ_TEST_QEMU") {
+            let path = command.get_envs().find(|(name, _)| *name == "PATH").unwrap().1.unwrap().to_owned();
+            let path = std::env::split_paths(&path);
+            command.env("PATH", std::env::join_paths([PathBuf::from(folder)].into_iter().chain(path)).unwrap());
+        }
         for name in ["http_proxy", "https_proxy", "no_proxy"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
@@ -62,7 +71,9 @@ impl Real {
     }
 
     fn run(&self, args: &[&str]) -> Ran {
-        Ran::from(self.command(args).output().unwrap())
+        let ran = Ran::from(self.command(args).output().unwrap());
+        assert_eq!(ran.count("qemu-system-x86_64: "), 0, "what qemu says is shown: {ran:?}");
+        ran
     }
 
     /// `quiz up -- sh -c SCRIPT`.
@@ -85,6 +96,18 @@ impl Real {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let ours = text.lines().filter(|line| line.contains("qemu-system") && line.contains(&dir));
         ours.map(|line| line.split_whitespace().next().unwrap().parse().unwrap()).collect()
+    }
+}
+
+impl Drop for Real {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let logs = files(&self.0.dir().join(".quiz/runs")).into_iter().filter(|path| path.ends_with("qemu.log"));
+            for log in logs {
+                let said = std::fs::read_to_string(&log).unwrap();
+                assert_eq!(said, "", "{}", log.display());
+            }
+        }
     }
 }
 

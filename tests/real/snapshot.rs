@@ -13,15 +13,17 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 impl Real {
     /// Runs a script in a machine that no other test has.
-    fn up(&self, word: &str, script: &str) -> Ran {
+    pub(super) fn up(&self, word: &str, script: &str) -> Ran {
         self.run(&["up", "--append", &format!("quiz-test={word}"), "--", "sh", "-c", script])
     }
 }
 
-/// The folders of all snapshots.
-fn snapshots() -> Vec<PathBuf> {
+/// The folders of the snapshots of machines whose kernel was given this word.
+pub(super) fn snapshots(word: &str) -> Vec<PathBuf> {
     let list = |path: PathBuf| std::fs::read_dir(path).into_iter().flatten().map(|entry| entry.unwrap().path());
-    list(super::cache().join("passing")).flat_map(list).collect()
+    let is_ours =
+        |path: &PathBuf| std::fs::read_to_string(path.join("console.log")).is_ok_and(|log| log.contains(word));
+    list(super::cache().join("passing")).flat_map(list).filter(is_ours).collect()
 }
 
 fn now() -> u64 {
@@ -82,9 +84,7 @@ fn a_snapshot_that_is_damaged_is_noticed_and_replaced() {
     let word = new_word();
     let first = real.up(&word, "exit 7");
     assert_eq!((first.status, first.count("Booting")), (Some(7), 1), "{first:?}");
-    let is_ours =
-        |path: &PathBuf| std::fs::read_to_string(path.join("console.log")).is_ok_and(|log| log.contains(&word));
-    let ours: Vec<PathBuf> = snapshots().into_iter().filter(is_ours).collect();
+    let ours = snapshots(&word);
     assert_eq!(ours.len(), 2, "one of the kernel and one of the whole: {ours:?}");
     for (n, damage) in damages.iter().enumerate() {
         ours.iter().for_each(damage);

@@ -87,7 +87,8 @@ impl Session<'_> {
         }
         let (Some(transport), Some(folder)) = (self.qmp.transport, self.start.to(level)) else { return Ok(()) };
         let path = folder.join(STATE);
-        match File::create_new(&path).map_err(|e| cannot("write", &path, e)) {
+        // Not for reading, too: of the files that it has, qemu takes the one that was opened as it would open it itself.
+        match File::options().write(true).create_new(true).open(&path).map_err(|e| cannot("write", &path, e)) {
             Ok(state) => {
                 // A restored machine came from somewhere.
                 (self.qmp.moved, self.copied, self.begun) = (None, None, true);
