@@ -3,11 +3,12 @@
 # from_make ARGUMENT...: make, with complete messages and the folder they speak of, one target's at a time. Where it has no rule
 # for a file, that is said: with `-j` it is not make's last line.
 from_make() {
+    # One of a run that was killed is no word on this one.
+    rm -f /quiz/scratch/make.failed
     {
         make -w --output-sync "$@" 2>&1 || echo failed >/quiz/scratch/make.failed
     } | tee /quiz/scratch/make.out
     [ -e /quiz/scratch/make.failed ] || return 0
-    rm /quiz/scratch/make.failed
     sed -n "s/^.*\*\*\* No rule to make target '\([^']*\)', needed by '\([^']*\)'.*/\1 \2/p" /quiz/scratch/make.out |
         head -n 1 | while read -r wanted target; do
             echo "error: OpenZFS's Makefile makes $target out of $wanted, which is not in the source, or not among the paths" \

@@ -107,9 +107,9 @@ impl Profile {
     }
 }
 
-/// The base profile, those that `is_inside` turns on, those named (`name:option=value,…`, several with commas between), and what these need, in the order in
-/// which they come into the guest; a profile under `own` takes the place of a built-in one. `is_inside` says whether quiz runs
-/// in a worktree that a source stage takes.
+/// The base profile, those that `is_inside` turns on, those named (`name:option=value,…`, several with commas between), and what
+/// these need, in the order in which they come into the guest; a profile under `own` takes the place of a built-in one.
+/// `is_inside` says whether quiz runs in a worktree that a source stage takes.
 pub(super) fn load_active(own: &Path, names: &[String], is_inside: &dyn Fn(&str) -> bool) -> Result<Vec<Profile>> {
     let all = read_all(own)?;
     let by_place = all.iter().filter(|(_, (file, _))| file.on_in.as_deref().is_some_and(is_inside));
