@@ -6,6 +6,7 @@ mod engine;
 mod hurt;
 mod kconfig;
 mod listing;
+mod openzfs;
 mod project;
 mod real;
 mod settings;

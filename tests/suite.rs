@@ -53,7 +53,7 @@ impl Fake {
             project.write(&format!(".quiz/profiles/{profile}/profile.toml"), text);
         }
         project.write("META", "");
-        project.write("autogen.sh", "");
+        project.write("configure.ac", "");
         project.write("module/zfs/zfs_ioctl.c", "");
         project.write("tests/runfiles/common.run", RUNFILE);
         project.write("tests/runfiles/linux.run", LINUX);

@@ -1,10 +1,11 @@
-# Runs autogen.sh. Only what it made is the result: what it read comes from the source itself.
+# Runs autogen.sh, or what it runs where a source package has none. Only what it made is the result: what it read comes from the
+# source itself.
 
 mkdir tree
 cp -R /quiz/src/. tree
 chmod -R u+w tree
 cd tree
-sh ./autogen.sh >../autogen.log 2>&1 || {
+if [ -e autogen.sh ]; then sh ./autogen.sh; else autoreconf -fi; fi >../autogen.log 2>&1 || {
     cat ../autogen.log
     exit 1
 }

@@ -4,6 +4,10 @@
 . /quiz/in/lib
 
 cd tree
+if [ ! -e tests/zfs-tests ]; then
+    echo "error: this OpenZFS has no test suite (there is no tests/zfs-tests)"
+    exit 1
+fi
 make_gets_on
 
 # Where the linker finds the libraries of libraries: they carry no run paths (see zfs-configure-user).

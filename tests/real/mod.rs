@@ -12,6 +12,8 @@
 
 mod die;
 mod full;
+mod hosts;
+mod kernels;
 mod linux;
 mod live;
 mod profiles;

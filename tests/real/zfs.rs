@@ -70,7 +70,7 @@ impl Zfs {
 }
 
 /// Copies what is source of a folder: in a git worktree what git says, elsewhere all.
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     const SCRIPT: &str = "
         cd \"$1\"
         if [ -e .git ]; then

@@ -1,0 +1,158 @@
+//! Linux from 5.10 to 7.3, and OpenZFS of other releases on them. What takes longer: only `tests/run --full kernels` runs these.
+
+use super::zfs::copy;
+use super::{Real, cache};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const KERNELS: [&str; 5] = ["5.10", "6.1", "6.12", "7.2", "7.3"];
+
+/// A command of apt for a suite of Debian, in a folder of the cache, where what was downloaded stays.
+fn apt(suite: &str, words: &[&str]) -> PathBuf {
+    let folder = cache().join("tests/apt").join(suite);
+    std::fs::create_dir_all(&folder).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/apt");
+    for words in [&["apt-get", "-qq", "update"], words] {
+        let status = Command::new(&script).arg(suite).arg(&folder).args(words).current_dir(&folder).status().unwrap();
+        assert!(status.success(), "{words:?} of {suite}: {status}");
+    }
+    folder
+}
+
+/// The file in a folder whose name begins and ends so.
+fn one_file(folder: &Path, (begin, end): (&str, &str)) -> PathBuf {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = entries.filter(|name| name.starts_with(begin) && name.ends_with(end)).collect();
+    names.sort();
+    folder.join(names.pop().unwrap_or_else(|| panic!("no {begin}…{end} in {}", folder.display())))
+}
+
+fn unpack(command: &mut Command) {
+    let status = command.status().unwrap();
+    assert!(status.success(), "{command:?}: {status}");
+}
+
+/// A project whose folder is that of a source tree.
+fn in_tree(source: &Path) -> Real {
+    let real = Real::new();
+    copy(source, &real.0.dir());
+    real
+}
+
+/// What a resolved .config says of each symbol that it shows.
+fn symbols(config: &str) -> BTreeMap<&str, &str> {
+    config.lines().filter_map(symbol).filter(|(name, _)| name.starts_with("CONFIG_")).collect()
+}
+
+fn symbol(line: &str) -> Option<(&str, &str)> {
+    match line.strip_prefix("# ").and_then(|rest| rest.strip_suffix(" is not set")) {
+        Some(name) => Some((name, "n")),
+        None => line.split_once('='),
+    }
+}
+
+#[test]
+#[ignore = "builds five kernels: tests/run --full kernels"]
+fn one_config_boots_linux_5_10_to_7_3() {
+    let real = Real::new();
+    let ran = real.run(&["-k", &KERNELS.join(","), "up", "--", "sh", "-c", "uname -r; test -e /proc/sys/kernel"]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let rows: Vec<&str> = ran.out.lines().collect();
+    assert_eq!(rows.len(), KERNELS.len(), "{ran:?}");
+    for (row, kernel) in rows.iter().zip(KERNELS) {
+        assert!(row.starts_with(&format!("{kernel}.")), "{kernel}: {ran:?}");
+    }
+}
+
+/// Symbols that cannot be the same: nobody is asked for them in one of the two, or they have another type there.
+const NOT_ASKED: [&str; 12] = [
+    // What describes the linker, in other digits.
+    "LD_VERSION",
+    // 6.1: selected by nothing any more.
+    "COMMON_CLK",
+    "STACK_VALIDATION",
+    // 6.1 and 6.12: defaults that moved.
+    "LSM",
+    "CLOCKSOURCE_WATCHDOG_MAX_SKEW_US",
+    // 6.12: asked for no more.
+    "MICROCODE",
+    // 6.12: no number any more.
+    "BASE_SMALL",
+    // 7.2: selected by cpusets.
+    "CPU_ISOLATION",
+    // 7.2: always on x86_64.
+    "PGTABLE_LEVELS",
+    "SPARSEMEM_VMEMMAP",
+    // 7.2: numbers now.
+    "BOOTPARAM_SOFTLOCKUP_PANIC",
+    "BOOTPARAM_HUNG_TASK_PANIC",
+];
+
+#[test]
+#[ignore = "downloads five kernels: tests/run --full kernels"]
+fn configs_differ_only_where_the_kernels_do() {
+    let real = Real::new();
+    let config = |kernel| {
+        let ran = real.run(&["-k", kernel, "build", "kernel-config"]);
+        assert_eq!(ran.status, Some(0), "{ran:?}");
+        std::fs::read_to_string(ran.out.trim().split_once(' ').unwrap().1).unwrap()
+    };
+    let configs = KERNELS.map(config);
+    for (pair, names) in configs.windows(2).zip(KERNELS.windows(2)) {
+        let (old, new) = (symbols(&pair[0]), symbols(&pair[1]));
+        let differ = old.iter().filter_map(|(name, value)| Some((name, value, *new.get(name)?)));
+        let asked = |name: &str| !NOT_ASKED.contains(&name.trim_start_matches("CONFIG_"));
+        let differ: Vec<_> = differ.filter(|(name, old, new)| *old != new && asked(name)).collect();
+        assert!(differ.is_empty(), "{names:?}: {differ:?}");
+    }
+}
+
+/// A whole .config that was made for one kernel is that kernel again, and boots the next one.
+#[test]
+#[ignore = "builds a kernel: tests/run --full kernels"]
+fn a_whole_config_of_a_colleague_is_taken_as_it_is() {
+    let real = Real::new();
+    let config = real.0.dir().join("config-6.12");
+    let ran = real.run(&["-k", "6.12", "build", "kernel-config"]);
+    std::fs::copy(ran.out.trim().split_once(' ').unwrap().1, &config).unwrap();
+    let config = config.to_str().unwrap();
+    assert_eq!(real.run(&["-k", "6.12", "build", "kernel"]).status, Some(0));
+    let same = real.run(&["-k", "6.12", "--config-file", config, "up", "--", "uname", "-r"]);
+    assert_eq!((same.status, same.count("Making kernel ")), (Some(0), 0), "{same:?}");
+    let next = real.run(&["-k", "7.2", "--config-file", config, "up", "--", "uname", "-r"]);
+    assert_eq!(next.status, Some(0), "{next:?}");
+    assert!(next.out.starts_with("7.2."), "{next:?}");
+}
+
+#[test]
+#[ignore = "builds a kernel: tests/run --full kernels"]
+fn the_modules_of_openzfs_2_4_4_alone_load_on_linux_7_2() {
+    let folder = apt("trixie-backports", &["apt-get", "-qq", "download", "-t", "trixie-backports", "zfs-dkms"]);
+    let root = tempfile::tempdir().unwrap();
+    unpack(Command::new("dpkg-deb").arg("-x").arg(one_file(&folder, ("zfs-dkms_", ".deb"))).arg(root.path()));
+    let real = in_tree(&one_file(&root.path().join("usr/src"), ("zfs-", "")));
+    let script = "modprobe zfs && cat /sys/module/zfs/version; command -v zpool zfs && exit 9; true";
+    let ran = real.run(&["-k", "7.2", "up", "--", "sh", "-c", script]);
+    assert_eq!((ran.status, ran.out.starts_with("2.4.4-")), (Some(0), true), "{ran:?}");
+    ran.says(&["zfs-user: this OpenZFS is modules alone: the guest gets no zpool and no zfs"]);
+    let suite = real.run(&["build", "zfs-tests"]);
+    assert_eq!(suite.status, Some(1), "{suite:?}");
+    suite.says(&["this OpenZFS has no test suite"]);
+}
+
+#[test]
+#[ignore = "builds a kernel: tests/run --full kernels"]
+fn openzfs_2_3_2_runs_on_linux_6_12() {
+    let folder = apt("bookworm-backports", &["apt-get", "-qq", "source", "--tar-only", "zfs-linux/bookworm-backports"]);
+    let root = tempfile::tempdir().unwrap();
+    unpack(Command::new("tar").arg("-xf").arg(one_file(&folder, ("zfs-linux_2.3.", ".gz"))).arg("-C").arg(root.path()));
+    let tree = one_file(root.path(), ("", ""));
+    let real = in_tree(if tree.join("META").exists() { &tree } else { root.path() });
+    let script = "zpool create t quizm0 && zpool status && zfs version";
+    let ran = real.run(&["-k", "6.12", "up", "-p", "memdev", "--", "sh", "-c", script]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let of_2_3 =
+        ran.out.lines().filter(|line| line.starts_with("zfs-2.3.") || line.starts_with("zfs-kmod-2.3.")).count();
+    assert!(of_2_3 == 2 && ran.out.contains("state: ONLINE"), "{ran:?}");
+}
