@@ -1,8 +1,11 @@
 //! The command line as types. Says what can be typed; does nothing.
 
+mod global;
+
 use crate::load::{FlagValue, Value};
-use crate::report::Color;
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use global::{Global, everywhere};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// What the ZFS Test Suite runs in.
@@ -16,48 +19,6 @@ pub(super) struct Cli {
     pub global: Global,
     #[command(subcommand)]
     pub command: Command,
-}
-
-#[derive(Debug, Clone, Args)]
-pub(super) struct Global {
-    /// Work as if quiz had been started in DIR
-    #[arg(short = 'C', long = "directory", value_name = "DIR", global = true)]
-    pub directory: Option<PathBuf>,
-    /// Kernel: a series (6.1), an exact version (6.1.170), a tag, branch or commit, or the address of a tarball; `up` takes
-    /// several (repeatable, or with commas between), and runs the program on each
-    #[arg(short, long, value_name = "VERSION", global = true)]
-    pub kernel: Vec<String>,
-    /// Add a line to the kernel config, such as CONFIG_KASAN=y (repeatable)
-    #[arg(long, value_name = "LINE", global = true)]
-    pub config: Vec<String>,
-    /// A file of such lines, or a whole .config; a relative path starts at the project's folder
-    #[arg(long, value_name = "FILE", global = true)]
-    pub config_file: Option<String>,
-    /// Add a Debian package to the root (repeatable)
-    #[arg(long, value_name = "NAME", global = true)]
-    pub package: Vec<String>,
-    /// Turn a profile on, with options if it has some: memdev, memdev:count=2,size=1G (repeatable, or with commas between:
-    /// zfs,memdev:count=2,net; a word that is an option of the profile before it is that option)
-    #[arg(short, long, value_name = "NAME[:OPTION=VALUE,…]", global = true)]
-    pub profile: Vec<String>,
-    /// Compilers at once over all stages [default: one per core]; of `test` also machines side by side [default: the same, as memory allows]
-    #[arg(short, long, value_name = "N", global = true)]
-    pub jobs: Option<u64>,
-    /// Never use the network; what would need it is an error
-    #[arg(long, global = true)]
-    pub offline: bool,
-    /// Colours on stdout and stderr
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Color::Auto, global = true)]
-    pub color: Color,
-    /// Say only errors and warnings
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
-    pub quiet: bool,
-    /// Say everything, the output of scripts included
-    #[arg(short, long, global = true)]
-    pub verbose: bool,
-    /// Events on stderr and results on stdout as JSON
-    #[arg(long, global = true)]
-    pub json: bool,
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -229,6 +190,21 @@ fn seconds(text: &str) -> Result<u64, String> {
 }
 
 impl Cli {
+    /// Reads a command line.
+    ///
+    /// # Errors
+    /// What clap says of it, or its help.
+    pub fn read(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
+        let matches = everywhere(Self::command()).try_get_matches_from(words)?;
+        let mut cli = Self::from_arg_matches(&matches)?;
+        let mut inner = &matches;
+        while let Some((_, behind)) = inner.subcommand() {
+            cli.global.add(Global::from_arg_matches(behind)?);
+            inner = behind;
+        }
+        Ok(cli)
+    }
+
     /// The command line for each of several kernels, `-k 6.1.170,6.1.192` or `-k 6.1.170 -k 6.1.192`; none where there is at
     /// most one.
     pub fn kernels(&self) -> Vec<(String, Self)> {
@@ -309,16 +285,15 @@ impl Cli {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_is_consistent() {
-        Cli::command().debug_assert();
+        everywhere(Cli::command()).debug_assert();
     }
 
     #[test]
     fn what_follows_the_dashes_is_the_guests() {
-        let cli = Cli::try_parse_from(["quiz", "up", "-m", "2G", "--", "ls", "-l", "--timeout", "x"]).unwrap();
+        let cli = Cli::read(["quiz", "up", "-m", "2G", "--", "ls", "-l", "--timeout", "x"]).unwrap();
         let Command::Up(up) = &cli.command else { panic!("{cli:?}") };
         assert_eq!(up.program, ["ls", "-l", "--timeout", "x"]);
         assert_eq!(up.guest.memory.as_deref(), Some("2G"));
@@ -327,7 +302,7 @@ mod tests {
     #[test]
     fn the_suite_turns_its_profiles_on_and_commands_do_not() {
         let profiles = |words: &[&str]| {
-            let flags = Cli::try_parse_from([&["quiz", "test"], words].concat()).unwrap().settings();
+            let flags = Cli::read([&["quiz", "test"], words].concat()).unwrap().settings();
             let flag = flags.into_iter().find(|flag| flag.key == "profiles");
             flag.map(|flag| flag.value.to_string())
         };
@@ -336,13 +311,43 @@ mod tests {
             r#"["zfs", "blockdev:count=3,size=4G", "ztest", "debug"]"#
         );
         assert_eq!(profiles(&["--each", "file"]), None);
-        assert!(Cli::try_parse_from(["quiz", "test", "--each", "file", "-t", "x"]).is_err());
+        assert!(Cli::read(["quiz", "test", "--each", "file", "-t", "x"]).is_err());
+    }
+
+    #[test]
+    fn what_stands_before_the_command_holds_beside_what_stands_behind_it() {
+        let words = [
+            "quiz",
+            "-p",
+            "zfs",
+            "-k",
+            "6.1",
+            "-j2",
+            "--color=never",
+            "up",
+            "-p",
+            "net",
+            "-k",
+            "7.3",
+            "-j",
+            "4",
+            "--",
+            "true",
+        ];
+        let global = Cli::read(words).unwrap().global;
+        assert_eq!(
+            (global.profile, global.kernel),
+            (vec!["zfs".into(), "net".into()], vec!["6.1".into(), "7.3".into()])
+        );
+        assert_eq!((global.jobs, global.color), (Some(4), Some(crate::report::Color::Never)));
+        let nested = Cli::read(["quiz", "-q", "profiles", "new", "x", "-C", "there"]).unwrap().global;
+        assert_eq!((nested.directory, nested.quiet), (Some("there".into()), true));
     }
 
     #[test]
     fn several_kernels_are_a_command_line_each() {
         let kernels = |words: &[&str]| {
-            let cli = Cli::try_parse_from([&["quiz"], words, &["up"]].concat()).unwrap();
+            let cli = Cli::read([&["quiz"], words, &["up"]].concat()).unwrap();
             cli.kernels().into_iter().map(|(name, cli)| (name, cli.global.kernel.concat())).collect::<Vec<_>>()
         };
         let same = |names: &[&str]| names.iter().map(|n| ((*n).to_owned(), (*n).to_owned())).collect::<Vec<_>>();

@@ -16,7 +16,6 @@ use crate::graph::Graph;
 use crate::report::{self, Reporter, Snapshots, Style, Verbosity};
 use crate::source;
 use args::{Cli, Command, ProfilesCommand};
-use clap::Parser;
 use session::Session;
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -32,7 +31,7 @@ const COULD_NOT: u8 = 125;
 /// Runs the program and gives its exit status.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
-    let cli = match Cli::try_parse_from(&args) {
+    let cli = match Cli::read(&args) {
         Ok(cli) => cli,
         Err(error) => {
             // Nothing better can be done with a stderr that is closed.
@@ -50,7 +49,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         (_, true) => Verbosity::Verbose,
         _ => Verbosity::Normal,
     };
-    let reporter = Reporter::new(cli.global.color, verbosity, cli.global.json);
+    let reporter = Reporter::new(cli.global.color.unwrap_or_default(), verbosity, cli.global.json);
     let timings = matches!(&cli.command, Command::Up(up) if up.timings);
     let events = |event: Event| {
         if timings || !matches!(event, Event::Step { .. }) {
@@ -85,7 +84,7 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: &(dyn Fn(Event) + Sync)) -> 
         return Err(Error::input(what).hint("run it once for each"));
     }
     let session = Session::open(cli, events)?;
-    let style = Style::new(cli.global.color, std::io::stdout().is_terminal());
+    let style = Style::new(cli.global.color.unwrap_or_default(), std::io::stdout().is_terminal());
     match &cli.command {
         Command::Up(up) => return up::run(&session, up),
         Command::Ssh(ssh) => return ssh::run(&session, ssh),
