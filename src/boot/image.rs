@@ -21,6 +21,8 @@ pub struct Image {
     pub start: String,
     /// Ticks of its clock a second (CONFIG_HZ), on an architecture that has that choice.
     pub hz: Option<u32>,
+    /// Processors that its kernel can have (CONFIG_NR_CPUS), where the manifest says that.
+    pub cpus: Option<u32>,
     /// Layers of the root; the first one is /dev/vda and lies on top.
     pub layers: Vec<Digest>,
     /// Words of the kernel command line that every machine of this image needs.
@@ -34,6 +36,7 @@ struct Text {
     kernel: String,
     start: Option<String>,
     hz: Option<u32>,
+    cpus: Option<u32>,
     layers: Vec<String>,
     #[serde(default)]
     append: String,
@@ -63,6 +66,7 @@ fn parse(text: &str) -> Result<Image> {
         kernel: digest(&text.kernel)?,
         start: text.start.unwrap_or_else(|| "vmlinux".to_owned()),
         hz: text.hz,
+        cpus: text.cpus,
         layers,
         append: text.append.split_whitespace().map(str::to_owned).collect(),
     })
@@ -78,8 +82,9 @@ mod tests {
         let text =
             format!("arch = \"x86_64\"\nkernel = \"{a}\"\nlayers = [\"{b}\", \"{a}\"]\nappend = \"ro  quiet\"\n");
         let image = parse(&text).unwrap();
-        assert_eq!((image.arch, image.hz), (Arch::X86_64, None));
-        assert_eq!(parse(&format!("hz = 250\n{text}")).unwrap().hz, Some(250));
+        assert_eq!((image.arch, image.hz, image.cpus), (Arch::X86_64, None, None));
+        let told = parse(&format!("hz = 250\ncpus = 64\n{text}")).unwrap();
+        assert_eq!((told.hz, told.cpus), (Some(250), Some(64)));
         assert_eq!((image.kernel, image.start.as_str(), image.layers), (a, "vmlinux", vec![b, a]));
         assert_eq!(parse(&format!("start = \"bzImage\"\n{text}")).unwrap().start, "bzImage");
         assert_eq!(image.append, ["ro", "quiet"]);

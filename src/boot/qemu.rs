@@ -29,6 +29,12 @@ use crate::error::{Error, Result};
 /// Without AVX also without what needs it: qemu 7.2 shows AVX2 to programs that only look for that.
 const TCG_CPU: &str = "max,-avx,-avx2,-f16c,-fma,-vaes,-vpclmulqdq,-erms,-fsrm";
 
+/// Bytes of the kernel's command line with the NUL at its end (Linux: COMMAND_LINE_SIZE in arch/x86/include/asm/setup.h).
+const COMMAND_LINE: usize = 2048;
+
+/// What a run may add: ` lpj=` and a number.
+const TOLD_LATER: usize = 25;
+
 /// Numbers of the sockets that qemu inherits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fds {
@@ -172,6 +178,22 @@ fn disks(machine: &Machine, command: &mut Vec<OsString>) {
         };
         command.extend(["-device".into(), device.into()]);
     }
+}
+
+/// Whether the guest's kernel takes its whole command line: what is too much it cuts off.
+///
+/// # Errors
+/// It does not.
+pub fn fits(machine: &Machine) -> Result<()> {
+    let (length, most) = (kernel_words(machine).join(" ").len() + TOLD_LATER, COMMAND_LINE);
+    if length < most {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "the kernel's command line has {length} bytes, and the kernel takes {} at most",
+        most - 1
+    ))
+    .hint("--append, machine.append and options of profiles are in it"))
 }
 
 fn kernel_words(machine: &Machine) -> Vec<String> {

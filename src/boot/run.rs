@@ -17,8 +17,8 @@ use super::outcome::{Facts, Outcome, judge};
 use super::session::{Ended, Session};
 use super::signals::Stop;
 use super::spawn::{CONSOLE, spawn};
-use super::tsc;
 use super::wire::{Request, ToGuest};
+use super::{tsc, tty};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 
@@ -40,8 +40,12 @@ impl Streams {
     /// When they cannot be duplicated.
     pub fn inherit() -> Result<Self> {
         let failed = |e: std::io::Error| Error::boot("cannot duplicate stdin, stdout and stderr").because(e);
+        let stdin = std::io::stdin();
+        // A job in the background that reads its terminal is stopped.
+        let background = tty::is_in_background(stdin.as_fd());
+        let none = || fs::File::open("/dev/null").map(OwnedFd::from);
         Ok(Self {
-            stdin: std::io::stdin().as_fd().try_clone_to_owned().map_err(failed)?,
+            stdin: if background { none() } else { stdin.as_fd().try_clone_to_owned() }.map_err(failed)?,
             stdout: std::io::stdout().as_fd().try_clone_to_owned().map_err(failed)?,
             stderr: std::io::stderr().as_fd().try_clone_to_owned().map_err(failed)?,
         })

@@ -5,14 +5,22 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::process::getpgrp;
+use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr};
 
 use super::wire::Size;
 
-/// The size of the terminal, when both stdin and stdout are one: then the program gets a pty of that size.
+/// The size of the terminal, when both stdin and stdout are one: then the program gets a pty of that size. A job in the
+/// background of a shell has none: what it does to the terminal would stop it.
 pub fn terminal_size() -> Option<Size> {
     let (stdin, stdout) = (std::io::stdin(), std::io::stdout());
-    if isatty(&stdin) && isatty(&stdout) { size(stdout.as_fd()) } else { None }
+    let both = isatty(&stdin) && isatty(&stdout);
+    if both && !is_in_background(stdin.as_fd()) { size(stdout.as_fd()) } else { None }
+}
+
+/// Whether this is a terminal whose shell gave it to another job.
+pub(super) fn is_in_background(terminal: BorrowedFd) -> bool {
+    tcgetpgrp(terminal).is_ok_and(|foreground| foreground != getpgrp())
 }
 
 pub(super) fn size(terminal: BorrowedFd) -> Option<Size> {

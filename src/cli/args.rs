@@ -124,7 +124,7 @@ pub(super) struct Up {
     pub dry_run: bool,
     /// The program and its arguments [default: a shell]
     #[arg(last = true, action = ArgAction::Append)]
-    pub program: Vec<String>,
+    pub program: Vec<OsString>,
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -145,7 +145,7 @@ pub(super) struct Ssh {
     pub stdio: bool,
     /// The program and its arguments [default: a shell]
     #[arg(last = true)]
-    pub program: Vec<String>,
+    pub program: Vec<OsString>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -78,6 +78,10 @@ pub(super) fn of(session: &Session<'_>, known: &Known, image: &Record, terminal:
         return Err(Error::input(format!("the recipe {IMAGE} must have one output, the manifest")));
     };
     let image = boot::image::read(&session.cache.path(manifest))?;
+    if let Some(most) = image.cpus.filter(|most| *most < cpus) {
+        return Err(Error::input(format!("machine.cpus = {cpus}: this kernel takes {most} at most (CONFIG_NR_CPUS)"))
+            .hint(format!("--config CONFIG_NR_CPUS={cpus} builds one that takes more")));
+    }
     let qemu = boot::qemu::find(image.arch)?;
     let choice = boot::accel::choose(&qemu, Some(&session.kvm_verdicts()));
     let object = |digest: &Digest| object(&session.cache, known, digest);
@@ -104,6 +108,7 @@ pub(super) fn of(session: &Session<'_>, known: &Known, image: &Record, terminal:
         rng: true,
         extra: settings.list("machine.qemu-args").iter().map(OsString::from).collect(),
     };
+    boot::qemu::fits(&machine)?;
     Ok(Built { machine, why_not_kvm: choice.why_not_kvm })
 }
 

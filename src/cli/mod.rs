@@ -7,6 +7,7 @@ mod profiles;
 mod session;
 mod snapshot;
 mod ssh;
+mod terminal;
 mod test;
 mod up;
 

@@ -8,7 +8,6 @@ use super::session::Session;
 use crate::boot;
 use crate::error::{Error, Result};
 use crate::load::{Device, PROJECT_FOLDER, Project};
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -45,7 +44,7 @@ pub(super) fn run(session: &Session<'_>, ssh: &Ssh) -> Result<u8> {
     command.arg("-F").arg(config).arg(if boot::terminal_size().is_some() { "-t" } else { "-T" });
     command.arg(format!("{HOST}{}", boot::folder::number(&run))).arg("--");
     // ssh gives one line to a shell; each word shall arrive as it is, as with `quiz up`.
-    command.args(ssh.program.iter().map(|word| boot::qemu::quoted(OsStr::new(word))));
+    command.args(ssh.program.iter().map(|word| boot::qemu::quoted(word)));
     Err(no_client(command.exec()))
 }
 

@@ -3,6 +3,7 @@
 use super::args::{Cli, Up};
 use super::machine::{self, Built};
 use super::session::Session;
+use super::terminal;
 use crate::boot::{self, Options, Outcome, Request, Run, RunFolder, Streams};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
@@ -87,16 +88,17 @@ fn wraps<'a>(session: &'a Session<'_>) -> impl Iterator<Item = &'a String> {
 }
 
 fn request(session: &Session<'_>, up: &Up) -> Request {
-    let passed = ["TERM", "COLORTERM", "LANG"].into_iter().filter_map(|name| {
-        let value = std::env::var_os(name)?;
+    let own = |name: &str| std::env::var_os(name);
+    let others = ["COLORTERM", "LANG"].into_iter().filter_map(|name| Some((name, own(name)?)));
+    let passed = terminal::environment(own).into_iter().chain(others).map(|(name, value)| {
         let mut pair = OsString::from(format!("{name}="));
         pair.push(value);
-        Some(pair)
+        pair
     });
     let tty = boot::terminal_size();
     let wraps = wraps(session).filter(|_| tty.is_some());
     Request {
-        program: wraps.chain(&up.program).map(OsString::from).collect(),
+        program: wraps.map(OsString::from).chain(up.program.iter().cloned()).collect(),
         // Only a terminal's own words: what else is set on the host means nothing in the guest.
         env: if tty.is_some() { passed.collect() } else { Vec::new() },
         dir: OsString::from("/root"),

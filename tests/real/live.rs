@@ -3,6 +3,7 @@
 use super::Real;
 use crate::project::Ran;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Stdio};
 
 #[test]
@@ -74,18 +75,83 @@ fn the_root_is_fresh_and_writable_each_time() {
     assert_eq!(real.sh(script).status, Some(0));
 }
 
+/// A line of bash in the project, on a terminal that `script` makes.
+fn on_a_terminal(real: &Real, line: &str) -> Ran {
+    let template = real.command(&[]);
+    let mut command = Command::new("script");
+    command.args(["-q", "-e", "-c", line, "/dev/null"]).current_dir(real.0.dir()).env_clear();
+    for (name, value) in template.get_envs() {
+        command.env(name, value.unwrap());
+    }
+    Ran::from(command.env("SHELL", "/bin/bash").env("TERM", "xterm").stdin(Stdio::null()).output().unwrap())
+}
+
+#[test]
+fn in_the_background_of_a_terminal_it_runs_and_reads_nothing() {
+    let real = Real::new();
+    let quiz = env!("CARGO_BIN_EXE_quiz");
+    let ran = on_a_terminal(&real, &format!("set -m; {quiz} -q up -- sh -c 'cat; exit 5' & wait $!"));
+    assert_eq!(ran.status, Some(5), "{ran:?}");
+}
+
+#[test]
+fn a_signal_that_is_ignored_where_it_was_started_ends_nothing() {
+    let real = Real::new();
+    let script =
+        "echo $$ >pid; trap '' HUP; exec \"$0\" up -- sh -c 'until test -e /shared/end; do sleep 0.1; done; exit 4'";
+    let template = real.command(&[]);
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_quiz")]).current_dir(real.0.dir()).env_clear();
+    for (name, value) in template.get_envs() {
+        command.env(name, value.unwrap());
+    }
+    let mut child = command.stdin(Stdio::null()).spawn().unwrap();
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(120);
+    while !std::fs::read_to_string(real.0.dir().join(".quiz/runs/1/console.log")).is_ok_and(|log| !log.is_empty()) {
+        assert!(std::time::Instant::now() < end, "no machine");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    super::kill(child.id(), "-HUP");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    real.0.write(".quiz/shared/end", "");
+    assert_eq!(child.wait().unwrap().code(), Some(4));
+}
+
+#[test]
+fn an_argument_is_bytes() {
+    let real = Real::new();
+    let mut command = real.command(&["up", "--", "printf", "%s"]);
+    let output = command.arg(std::ffi::OsStr::from_bytes(b"a\xff\n")).output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), b"a\xff\n".as_slice()), "{output:?}");
+}
+
+#[test]
+fn what_the_kernel_cannot_take_is_said_before_it_boots() {
+    let real = Real::new();
+    let cpus = real.run(&["up", "--cpus", "65", "--", "nproc"]);
+    assert_eq!((cpus.status, cpus.count("Booting")), (Some(125), 0), "{cpus:?}");
+    cpus.says(&["machine.cpus = 65: this kernel takes 64 at most (CONFIG_NR_CPUS)"]);
+    let long = real.run(&["up", "--append", &"x".repeat(2048), "--", "true"]);
+    assert_eq!((long.status, long.count("Booting")), (Some(125), 0), "{long:?}");
+    long.says(&["the kernel's command line has ", " bytes, and the kernel takes 2047 at most"]);
+}
+
+#[test]
+fn a_terminal_that_the_root_does_not_know_is_one_there() {
+    let real = Real::new();
+    let quiz = env!("CARGO_BIN_EXE_quiz");
+    let make = "infocmp -x xterm | sed 's/^xterm[^,]*/xterm-of-quiz/' | tic -x -o terms -";
+    let line = format!("{make}; TERMINFO=$PWD/terms TERM=xterm-of-quiz {quiz} up -- tput cols");
+    let ran = on_a_terminal(&real, &format!("stty rows 33 cols 111; {line}"));
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    assert!(ran.out.contains("111"), "{ran:?}");
+}
+
 #[test]
 fn on_a_terminal_the_program_has_one_of_the_right_size() {
     let real = Real::new();
     let quiz = env!("CARGO_BIN_EXE_quiz");
-    let inner = format!("stty rows 33 cols 111; {quiz} up -- sh -c 'tty; stty size; exit 5'");
-    let template = real.command(&[]);
-    let mut command = Command::new("script");
-    command.args(["-q", "-e", "-c", &inner, "/dev/null"]).current_dir(real.0.dir()).env_clear();
-    for (name, value) in template.get_envs() {
-        command.env(name, value.unwrap());
-    }
-    let ran = Ran::from(command.env("TERM", "xterm").stdin(Stdio::null()).output().unwrap());
+    let ran = on_a_terminal(&real, &format!("stty rows 33 cols 111; {quiz} up -- sh -c 'tty; stty size; exit 5'"));
     assert_eq!(ran.status, Some(5), "{ran:?}");
     assert!(ran.out.contains("/dev/pts/0") && ran.out.contains("33 111"), "{ran:?}");
 }
