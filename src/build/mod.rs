@@ -4,6 +4,7 @@
 
 mod editor;
 mod failure;
+mod follow;
 mod key;
 mod live;
 mod make;
