@@ -8,6 +8,7 @@ mod kconfig;
 mod listing;
 mod project;
 mod real;
+mod sandbox;
 mod settings;
 mod suite;
 mod tidy;

@@ -9,6 +9,7 @@ mod key;
 mod live;
 mod make;
 mod paths;
+mod refusal;
 mod sandbox;
 mod script;
 mod tools;

@@ -4,7 +4,7 @@
 
 use super::paths::PathMap;
 use super::sandbox::{self, Sandbox};
-use super::{Context, cache_error, failure, follow, key, tools};
+use super::{Context, cache_error, failure, follow, key, refusal, tools};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::graph::{Bound, BoundInput, NodeIndex, Stage};
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 
 use super::walk::Known;
 
@@ -79,9 +79,7 @@ pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, k
     let (uids, root) = (stage.recipe.uids, rustix::process::geteuid().is_root());
     let unasked = stage.recipe.tools_on_demand.keys().filter(|tool| !ctx.is_asked_for(tool));
     let hidden = unasked.flat_map(|tool| tools::everywhere(tool)).collect();
-    let args = sandbox::command(&Sandbox { script, read, write, hidden, env, uids, root });
-    let mut command = Command::new(&args[0]);
-    command.args(&args[1..]).stdin(Stdio::null());
+    let mut command = sandbox::process(&Sandbox { script, read, write, hidden, env, uids, root });
     ctx.jobserver.configure_make(&mut command);
     if let Some(scratch) = &mut scratch {
         scratch.begin().map_err(cache_error)?;
@@ -331,8 +329,22 @@ fn run_logged(ctx: &Context<'_>, command: &mut Command, stage: &Stage, log: &Pat
 }
 
 fn script_error(ctx: &Context<'_>, stage: &Stage, log: &Path, status: ExitStatus) -> Error {
+    let said = failure::end(log);
+    let error = match refusal::of(&said) {
+        Some(refusal) => refusal.error(&format!("the stage {}: ", stage.name)),
+        None => failed(ctx, stage, &said, status),
+    };
+    let flags: String = ctx.project.settings.flags().map(|flag| format!(" {}", quoted(&flag))).collect();
+    let (dir, name) = (quoted(&ctx.project.dir.display().to_string()), quoted(&stage.name));
+    error
+        .hint(format!("the whole log is {}", log.display()))
+        .hint(format!("to run it again: quiz -C {dir}{flags} build {name}"))
+}
+
+/// The error of a script that ran, with what it said.
+fn failed(ctx: &Context<'_>, stage: &Stage, said: &str, status: ExitStatus) -> Error {
     let mut error = Error::build(format!("the stage {} failed ({status})", stage.name));
-    let excerpt = failure::excerpt(log);
+    let excerpt = failure::excerpt(said);
     for line in &excerpt {
         error = error.detail(line);
     }
@@ -342,11 +354,7 @@ fn script_error(ctx: &Context<'_>, stage: &Stage, log: &Path, status: ExitStatus
                 error.hint(format!("{item} is asked for by the profile {} ({})", profile.name, profile.path.display()));
         }
     }
-    let flags: String = ctx.project.settings.flags().map(|flag| format!(" {}", quoted(&flag))).collect();
-    let (dir, name) = (quoted(&ctx.project.dir.display().to_string()), quoted(&stage.name));
     error
-        .hint(format!("the whole log is {}", log.display()))
-        .hint(format!("to run it again: quiz -C {dir}{flags} build {name}"))
 }
 
 /// What the profiles that are on add to the stage's options.
