@@ -102,6 +102,14 @@ impl Refusal {
             None => error.hint("quiz doctor"),
         }
     }
+
+    /// All of it in one line.
+    pub(super) fn line(&self) -> String {
+        match &self.known {
+            Some((remedy, words)) => format!("{} ({words}): {remedy}", self.meaning),
+            None => self.meaning.clone(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -181,6 +189,8 @@ mod tests {
             assert!(message.starts_with("the stage x: the sandbox could not be made: "), "{message}");
             assert!(message.contains(meaning) && !message.contains('\n'), "{words}: {message}");
             assert!(error.hints().len() == 1 && error.hints()[0].contains(remedy), "{words}: {error:?}");
+            let line = refusal.line();
+            assert!(line.contains(meaning) && line.contains(remedy) && !line.contains('\n'), "{line}");
         }
     }
 
@@ -189,7 +199,7 @@ mod tests {
         let error = of("bwrap: execvp sh: No such file or directory\n").unwrap().error("");
         assert_eq!(error.to_string(), "the sandbox could not be made: bwrap: execvp sh: No such file or directory");
         assert_eq!((error.hints(), error.details().len()), (&["quiz doctor".to_owned()][..], 0));
-        assert_eq!(of("bwrap: one\nnewgidmap: two").unwrap().meaning, "bwrap: one; newgidmap: two");
+        assert_eq!(of("bwrap: one\nnewgidmap: two").unwrap().line(), "bwrap: one; newgidmap: two");
     }
 
     #[test]
