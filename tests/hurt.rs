@@ -95,6 +95,27 @@ fn after_kill_9_in_the_middle_there_is_no_half_artifact_no_lock_and_no_script_le
     assert!(left.is_empty(), "{left:?}");
 }
 
+#[test]
+fn a_process_that_outlives_the_sandbox_and_holds_its_pipe_is_not_waited_for() {
+    let project = Project::new();
+    project.recipe("t-one", OUT, ":\n");
+    // Silent, or with something to say for ever: longer than this test bears, not so long that it stays.
+    for (n, left) in ["sleep 60", "for n in $(seq 600); do echo more; sleep 0.1; done"].iter().enumerate() {
+        let pid = project.dir().join("pid");
+        project.stand_in("bwrap", &format!("seq 9999\n({left}) &\necho $! >{}\nexit {}\n", pid.display(), n + 3));
+        let start = Instant::now();
+        let ran = project.run(&["build", "t-one"]);
+        let took = start.elapsed();
+        let _ = Command::new("kill").arg(std::fs::read_to_string(pid).unwrap().trim()).status();
+        assert!(took < Duration::from_secs(30), "{left}: {took:?}");
+        ran.says(&[&format!("the stage t-one failed (exit status: {})", n + 3)]);
+        let log = ran.err.lines().find_map(|line| line.split("the whole log is ").nth(1)).unwrap();
+        let log = std::fs::read_to_string(log).unwrap();
+        let numbers: Vec<&str> = log.lines().filter(|line| *line != "more").collect();
+        assert_eq!((numbers.len(), numbers.last()), (9999, Some(&"9999")), "{left}");
+    }
+}
+
 fn wait_until(what: &str, happens: impl Fn() -> bool) {
     let start = Instant::now();
     while !happens() {

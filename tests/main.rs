@@ -9,6 +9,7 @@ mod listing;
 mod openzfs;
 mod project;
 mod real;
+mod sandbox;
 mod settings;
 mod suite;
 mod tidy;

@@ -1,7 +1,10 @@
 //! A throw-away project with its own cache and home, and the `quiz` program run in it.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A project folder, a home and a cache, all gone at the end.
 pub struct Project {
@@ -19,7 +22,7 @@ pub struct Ran {
 impl Project {
     pub fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
-        for dir in ["project", "home"] {
+        for dir in ["project", "home", "bin"] {
             std::fs::create_dir(root.path().join(dir)).unwrap();
         }
         std::fs::write(root.path().join("project/quiz.toml"), "").unwrap();
@@ -48,6 +51,13 @@ impl Project {
         self.write(&format!(".quiz/recipes/{name}/build.sh"), script);
     }
 
+    /// A shell script that quiz starts instead of a program of the machine.
+    pub fn stand_in(&self, program: &str, script: &str) {
+        let path = self.root.path().join("bin").join(program);
+        std::fs::write(&path, format!("#!/bin/sh\n{script}")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
     /// The command, with an environment that the host's cannot disturb.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_quiz"));
@@ -55,7 +65,7 @@ impl Project {
             .args(args)
             .current_dir(self.dir())
             .env_clear()
-            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("PATH", format!("{}:{PATH}", self.root.path().join("bin").display()))
             .env("HOME", self.root.path().join("home"))
             .env("QUIZ_CACHE_DIR", self.cache())
             .stdin(Stdio::null());

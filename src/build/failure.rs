@@ -9,9 +9,9 @@ const TAIL: usize = 12;
 /// No more than this of a log's end is read, in bytes.
 const WINDOW: u64 = 4 << 20;
 
-/// The lines that name the reason, first, then the end of the log where it adds something.
-pub(super) fn excerpt(log: &Path) -> Vec<String> {
-    excerpt_of(&String::from_utf8_lossy(&tail(log).unwrap_or_default()))
+/// The end of a log: all of it, unless it is very long.
+pub(super) fn end(log: &Path) -> String {
+    String::from_utf8_lossy(&tail(log).unwrap_or_default()).into_owned()
 }
 
 fn tail(log: &Path) -> std::io::Result<Vec<u8>> {
@@ -24,7 +24,8 @@ fn tail(log: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn excerpt_of(text: &str) -> Vec<String> {
+/// The lines that name the reason, first, then the end of the log where it adds something.
+pub(super) fn excerpt(text: &str) -> Vec<String> {
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let reasons = lines.iter().filter(|line| is_reason(line)).take(REASONS);
     let mut shown: Vec<String> = reasons.map(|&line| line.to_owned()).collect();
@@ -76,7 +77,7 @@ mod tests {
             log += &format!("  CC      drivers/b{n}.o\n");
         }
         log += "make[2]: *** [fs/x.o] Error 1\nmake: *** [all] Error 2\n";
-        let shown = excerpt_of(&log);
+        let shown = excerpt(&log);
         assert_eq!(shown[0], "/quiz/src/fs/x.c:12:3: error: 'foo' undeclared");
         assert_eq!(shown.last().unwrap(), "make: *** [all] Error 2");
         assert!(shown.len() <= 1 + TAIL);
@@ -91,8 +92,8 @@ mod tests {
 
     #[test]
     fn without_a_marked_reason_the_end_is_shown() {
-        let shown = excerpt_of("one\n\ntwo\n");
+        let shown = excerpt("one\n\ntwo\n");
         assert_eq!(shown, ["one", "two"]);
-        assert!(excerpt_of("").is_empty());
+        assert!(excerpt("").is_empty());
     }
 }

@@ -4,17 +4,21 @@
 
 mod editor;
 mod failure;
+mod follow;
 mod key;
 mod live;
 mod make;
 mod paths;
+mod refusal;
 mod sandbox;
 mod script;
 mod tools;
+mod trial;
 mod walk;
 
 pub use live::{has_moved, scan};
 pub use tools::{Needed, Tools, apt_line, identify, needed, require, with_tool_of, with_tools};
+pub use trial::try_sandbox;
 pub use walk::{Known, Missing, State, build, last_took, plan};
 
 use crate::error::{Error, Result};

@@ -5,6 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 /// Where programs are looked for, inside and when tools are identified.
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -45,8 +46,17 @@ pub(super) struct Sandbox<'a> {
     pub root: bool,
 }
 
+/// The process to start: the script in its sandbox.
+pub(super) fn process(sandbox: &Sandbox<'_>) -> Command {
+    let args = command(sandbox);
+    let mut process = Command::new(&args[0]);
+    // The script's own language is set inside; of what keeps it from starting, `refusal` knows the English words.
+    process.args(&args[1..]).env("LC_ALL", "C").stdin(Stdio::null());
+    process
+}
+
 /// The whole command, program first.
-pub(super) fn command(sandbox: &Sandbox<'_>) -> Vec<OsString> {
+fn command(sandbox: &Sandbox<'_>) -> Vec<OsString> {
     let mut args: Vec<OsString> = Vec::new();
     let mut add = |words: &[&OsStr]| args.extend(words.iter().map(|&w| w.to_owned()));
     let o = OsStr::new;

@@ -4,7 +4,7 @@
 
 use super::paths::PathMap;
 use super::sandbox::{self, Sandbox};
-use super::{Context, cache_error, failure, key, tools};
+use super::{Context, cache_error, failure, follow, key, refusal, tools};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::graph::{Bound, BoundInput, NodeIndex, Stage};
@@ -12,9 +12,9 @@ use crate::load::{Profile, Value};
 use quiz_cache::{Built, Node, Output, Scratch, Slot, Source, Tree};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 
 use super::walk::Known;
 
@@ -79,9 +79,7 @@ pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, k
     let (uids, root) = (stage.recipe.uids, rustix::process::geteuid().is_root());
     let unasked = stage.recipe.tools_on_demand.keys().filter(|tool| !ctx.is_asked_for(tool));
     let hidden = unasked.flat_map(|tool| tools::everywhere(tool)).collect();
-    let args = sandbox::command(&Sandbox { script, read, write, hidden, env, uids, root });
-    let mut command = Command::new(&args[0]);
-    command.args(&args[1..]).stdin(Stdio::null());
+    let mut command = sandbox::process(&Sandbox { script, read, write, hidden, env, uids, root });
     ctx.jobserver.configure_make(&mut command);
     if let Some(scratch) = &mut scratch {
         scratch.begin().map_err(cache_error)?;
@@ -317,46 +315,36 @@ pub(super) fn edited(ctx: &Context<'_>, stage: &Stage) -> Vec<(String, PathBuf)>
 fn run_logged(ctx: &Context<'_>, command: &mut Command, stage: &Stage, log: &Path) -> Result<ExitStatus> {
     let broken = |e: std::io::Error| Error::build(format!("cannot write the log {}", log.display())).because(e);
     let mut file = std::fs::File::create(log).map_err(broken)?;
-    let pipe = |e: std::io::Error| Error::build("cannot make a pipe").because(e);
-    let (reader, writer) = std::io::pipe().map_err(pipe)?;
-    command.stdout(writer.try_clone().map_err(pipe)?).stderr(writer);
-    let mut child = command.spawn().map_err(|e| {
-        Error::build(format!("cannot start {}", command.get_program().display())).because(e).hint("quiz doctor")
-    })?;
-    // The command holds copies of the pipe's end; without letting go of them the reader would wait for itself.
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    let mut reader = BufReader::new(reader);
     let mut paths = PathMap::new(users_own(ctx, stage));
-    let mut line = Vec::new();
-    let copied = loop {
-        line.clear();
-        match reader.read_until(b'\n', &mut line) {
-            Ok(0) => break Ok(()),
-            Ok(_) => {
-                let text = paths.outside(String::from_utf8_lossy(&line).trim_end());
-                if let Err(e) = writeln!(file, "{text}") {
-                    break Err(broken(e));
-                }
-                (ctx.events)(match text.strip_prefix(WARNING) {
-                    Some(message) => Event::Warning { message: format!("{}: {message}", stage.name) },
-                    None => Event::Output { stage: stage.name.clone(), line: text },
-                });
-            }
-            Err(e) => break Err(broken(e)),
-        }
-    };
-    drop(reader);
-    if copied.is_err() {
-        // With its pipe gone it would fail soon, but not surely; without a log it shall not go on. It may have ended.
-        let _ = child.kill();
-    }
-    let status = child.wait().map_err(|e| Error::build(format!("lost the script of {}", stage.name)).because(e))?;
-    copied.map(|()| status)
+    follow::follow(command, None, &mut |line| {
+        let text = paths.outside(String::from_utf8_lossy(line).trim_end());
+        // Without a log it shall not go on.
+        writeln!(file, "{text}").map_err(broken)?;
+        (ctx.events)(match text.strip_prefix(WARNING) {
+            Some(message) => Event::Warning { message: format!("{}: {message}", stage.name) },
+            None => Event::Output { stage: stage.name.clone(), line: text },
+        });
+        Ok(())
+    })
 }
 
 fn script_error(ctx: &Context<'_>, stage: &Stage, log: &Path, status: ExitStatus) -> Error {
+    let said = failure::end(log);
+    let error = match refusal::of(&said) {
+        Some(refusal) => refusal.error(&format!("the stage {}: ", stage.name)),
+        None => failed(ctx, stage, &said, status),
+    };
+    let flags: String = ctx.project.settings.flags().map(|flag| format!(" {}", quoted(&flag))).collect();
+    let (dir, name) = (quoted(&ctx.project.dir.display().to_string()), quoted(&stage.name));
+    error
+        .hint(format!("the whole log is {}", log.display()))
+        .hint(format!("to run it again: quiz -C {dir}{flags} build {name}"))
+}
+
+/// The error of a script that ran, with what it said.
+fn failed(ctx: &Context<'_>, stage: &Stage, said: &str, status: ExitStatus) -> Error {
     let mut error = Error::build(format!("the stage {} failed ({status})", stage.name));
-    let excerpt = failure::excerpt(log);
+    let excerpt = failure::excerpt(said);
     for line in &excerpt {
         error = error.detail(line);
     }
@@ -366,11 +354,7 @@ fn script_error(ctx: &Context<'_>, stage: &Stage, log: &Path, status: ExitStatus
                 error.hint(format!("{item} is asked for by the profile {} ({})", profile.name, profile.path.display()));
         }
     }
-    let flags: String = ctx.project.settings.flags().map(|flag| format!(" {}", quoted(&flag))).collect();
-    let (dir, name) = (quoted(&ctx.project.dir.display().to_string()), quoted(&stage.name));
     error
-        .hint(format!("the whole log is {}", log.display()))
-        .hint(format!("to run it again: quiz -C {dir}{flags} build {name}"))
 }
 
 /// What the profiles that are on add to the stage's options.

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::report::{self, Style};
 use std::collections::BTreeSet;
+use std::error::Error as _;
 use std::process::{Command, Stdio};
 
 /// The one check that stops nothing: without KVM machines are slow.
@@ -24,7 +25,8 @@ pub(super) fn run(session: &Session<'_>, with_install: bool, json: bool, style: 
     let needed = needed()?;
     let mut checks: Vec<Check> = Vec::new();
     if needed.iter().any(|tool| tool.name == "bwrap" && tool.found.is_some()) {
-        checks.push(("sandbox".to_owned(), sandbox()));
+        checks.push(("sandbox".to_owned(), sandbox(session, false)));
+        checks.push(("sandbox with user ids".to_owned(), sandbox(session, true)));
     }
     if let Ok(qemu) = boot::qemu::find(boot::Arch::X86_64) {
         let choice = boot::accel::choose(&qemu, Some(&session.kvm_verdicts()));
@@ -36,7 +38,6 @@ pub(super) fn run(session: &Session<'_>, with_install: bool, json: bool, style: 
         };
         checks.push((ACCELERATOR.to_owned(), outcome));
     }
-    checks.push(("range of user ids".to_owned(), id_range()));
     report::result(&if json {
         format!("{}\n", report::doctor_json(&needed, &checks))
     } else {
@@ -83,34 +84,11 @@ fn apt(args: &[&str]) -> Result<()> {
         .hint("`quiz doctor` shows what is missing"))
 }
 
-/// Whether bubblewrap can make its namespaces here; containers and hardened hosts may forbid it.
-fn sandbox() -> std::result::Result<String, String> {
-    let output = Command::new("bwrap")
-        .args(["--unshare-all", "--ro-bind", "/", "/", "--", "/bin/true"])
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|e| e.to_string())?;
-    if output.status.success() {
-        return Ok("bubblewrap works".to_owned());
+/// Whether a stage's script would run here; containers and hardened hosts may forbid it. With `uids` one that makes files of
+/// several owners, for which an ordinary user needs a range of ids.
+fn sandbox(session: &Session<'_>, uids: bool) -> std::result::Result<String, String> {
+    match build::try_sandbox(&session.cache, uids) {
+        Ok(()) => Ok("bubblewrap works".to_owned()),
+        Err(error) => Err(error.source().map_or(error.to_string(), |cause| format!("{error}: {cause}"))),
     }
-    Err(format!("bubblewrap does not work here: {}", String::from_utf8_lossy(&output.stderr).trim()))
-}
-
-/// Whether an ordinary user has the range of ids that the root's files need.
-fn id_range() -> std::result::Result<String, String> {
-    if rustix::process::geteuid().is_root() {
-        return Ok("root".to_owned());
-    }
-    let user = std::env::var("USER").unwrap_or_default();
-    let uid = rustix::process::getuid().as_raw().to_string();
-    let has = |path: &str| {
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        text.lines().filter_map(|line| line.split(':').next()).any(|name| name == user || name == uid)
-    };
-    if has("/etc/subuid") && has("/etc/subgid") {
-        return Ok("/etc/subuid".to_owned());
-    }
-    Err(format!(
-        "{user} has none, which the stage rootfs needs: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"
-    ))
 }

@@ -1,0 +1,212 @@
+//! What bubblewrap, unshare and newuidmap say when there is no sandbox, turned into one line and what to do about it.
+//!
+//! A pure function of their words. Does not know who wanted the sandbox.
+
+use crate::error::Error;
+
+/// Who speaks when the sandbox is made; a script that runs has a voice of its own. The last is how unshare ends a word on its flags.
+const SPEAKERS: &[&str] = &["bwrap: ", "unshare: ", "newuidmap: ", "newgidmap: ", "Try 'unshare --help'"];
+
+/// Words that are known, what they mean, and the way out; `NAME` stands for the user, whom the words may have in quotes.
+const KNOWN: &[(&[&str], &str, &str)] = &[
+    (
+        &["setting up uid map: Permission denied", "loopback: Failed RTM_NEWADDR: Operation not permitted"],
+        "AppArmor keeps bubblewrap of an ordinary user from making a user namespace",
+        "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0    (in a container: start it with --privileged)",
+    ),
+    (
+        &["No permissions to creat", "unshare failed: Operation not permitted"],
+        "an ordinary user may not make namespaces here",
+        "sudo sysctl -w kernel.unprivileged_userns_clone=1    (in a container: start it with --privileged)",
+    ),
+    (
+        &["Creating new namespace failed: Operation not permitted"],
+        "namespaces may not be made here, as in a container",
+        "start the container with --privileged",
+    ),
+    (
+        &["failed: No space left on device", "exceeded (ENOSPC)"],
+        "there may be no more user namespaces than there are",
+        "sudo sysctl -w user.max_user_namespaces=15000",
+    ),
+    (
+        &["Failed to make / slave: Invalid argument"],
+        "the root is no mount point, as in a plain chroot",
+        "enter it as a container is, for example by systemd-nspawn -D DIR",
+    ),
+    (
+        &["Can't read /proc/sys/kernel/overflowuid: No such file or directory"],
+        "/proc is not mounted",
+        "mount -t proc proc /proc",
+    ),
+    (
+        &["Can't mount proc on /newroot/proc: Operation not permitted"],
+        "parts of /proc are hidden, as in a container",
+        "start the container with --privileged, or with --security-opt systempaths=unconfined",
+    ),
+    (
+        &["no line matching user", "could not open '/etc/sub"],
+        "NAME has no range of user ids",
+        "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 NAME",
+    ),
+    (
+        &["failed to execute newuidmap", "failed to execute newgidmap"],
+        "the programs that map a range of user ids cannot be started",
+        "sudo apt-get install uidmap",
+    ),
+    (
+        &["newuidmap: write to uid_map failed", "newgidmap: write to gid_map failed"],
+        "the programs that map a range of user ids lack the right to do so",
+        "sudo chmod u+s /usr/bin/newuidmap /usr/bin/newgidmap    (in a container: start it with --privileged)",
+    ),
+    (
+        &["unrecognized option '--map-auto'"],
+        "this unshare is too old to map a range of user ids",
+        "util-linux 2.38 or newer is needed",
+    ),
+];
+
+/// Why a script never ran.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// One line; of words that are not known the words themselves.
+    meaning: String,
+    /// What to do, and the words, if they are known.
+    known: Option<(String, String)>,
+}
+
+/// What a log says of the sandbox, if nobody else speaks in it.
+pub(super) fn of(log: &str) -> Option<Refusal> {
+    let is_alone = log.lines().all(|line| SPEAKERS.iter().any(|speaker| line.starts_with(speaker)));
+    if log.is_empty() || !is_alone {
+        return None;
+    }
+    let explained = log.lines().find_map(|line| {
+        let is_it = |(words, ..): &&(&[&str], _, _)| words.iter().any(|words| line.contains(words));
+        KNOWN.iter().find(is_it).map(|(_, meaning, remedy)| {
+            let user = line.split('"').nth(1).unwrap_or("$USER");
+            let named = |text: &str| text.replace("NAME", user);
+            Refusal { meaning: named(meaning), known: Some((named(remedy), line.to_owned())) }
+        })
+    });
+    let unknown = || Refusal { meaning: log.lines().collect::<Vec<_>>().join("; "), known: None };
+    Some(explained.unwrap_or_else(unknown))
+}
+
+impl Refusal {
+    /// The error of whoever wanted the sandbox.
+    pub(super) fn error(&self, whose: &str) -> Error {
+        let error = Error::build(format!("{whose}the sandbox could not be made: {}", self.meaning));
+        match &self.known {
+            Some((remedy, words)) => error.detail(words).hint(remedy),
+            None => error.hint("quiz doctor"),
+        }
+    }
+
+    /// All of it in one line.
+    pub(super) fn line(&self) -> String {
+        match &self.known {
+            Some((remedy, words)) => format!("{} ({words}): {remedy}", self.meaning),
+            None => self.meaning.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Words, and what of the meaning and the remedy must be there.
+    const TABLE: &[(&str, &str, &str)] = &[
+        ("bwrap: Creating new namespace failed: Operation not permitted", "as in a container", "--privileged"),
+        ("bwrap: Creating new namespace failed: No space left on device", "no more", "user.max_user_namespaces="),
+        (
+            "bwrap: Creating new namespace failed: nesting depth or /proc/sys/user/max_*_namespaces exceeded (ENOSPC)",
+            "no more",
+            "user.max_user_namespaces=",
+        ),
+        ("unshare: unshare failed: No space left on device", "no more", "user.max_user_namespaces="),
+        (
+            "bwrap: No permissions to create new namespace, likely because the kernel does not allow non-privileged user \
+             namespaces. See <https://deb.li/bubblewrap> or <file:///usr/share/doc/bubblewrap/README.Debian.gz>.",
+            "ordinary user",
+            "kernel.unprivileged_userns_clone=1",
+        ),
+        (
+            "bwrap: No permissions to creating new namespace, likely because the kernel does not allow non-privileged user \
+             namespaces. On e.g. debian this can be enabled with 'sysctl kernel.unprivileged_userns_clone=1'.",
+            "ordinary user",
+            "kernel.unprivileged_userns_clone=1",
+        ),
+        ("unshare: unshare failed: Operation not permitted", "ordinary user", "--privileged"),
+        ("bwrap: Failed to make / slave: Invalid argument", "plain chroot", "systemd-nspawn -D DIR"),
+        (
+            "bwrap: Can't read /proc/sys/kernel/overflowuid: No such file or directory",
+            "/proc is not mounted",
+            "mount -t proc proc /proc",
+        ),
+        (
+            "bwrap: Can't mount proc on /newroot/proc: Operation not permitted",
+            "parts of /proc are hidden",
+            "--security-opt systempaths=unconfined",
+        ),
+        (
+            "unshare: no line matching user \"eve\" in /etc/subuid: Success",
+            "eve has no range of user ids",
+            "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 eve",
+        ),
+        (
+            "unshare: could not open '/etc/subuid': No such file or directory",
+            "has no range of user ids",
+            "--add-subgids 100000-165535 $USER",
+        ),
+        ("unshare: failed to execute newuidmap: Permission denied", "cannot be started", "install uidmap"),
+        ("unshare: failed to execute newuidmap: No such file or directory", "cannot be started", "install uidmap"),
+        ("newuidmap: write to uid_map failed: Operation not permitted", "lack the right", "chmod u+s"),
+        (
+            "unshare: unrecognized option '--map-auto'\nTry 'unshare --help' for more information.",
+            "too old",
+            "util-linux 2.38",
+        ),
+        (
+            "bwrap: setting up uid map: Permission denied",
+            "AppArmor",
+            "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+        ),
+        (
+            "bwrap: loopback: Failed RTM_NEWADDR: Operation not permitted",
+            "AppArmor",
+            "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+        ),
+    ];
+
+    #[test]
+    fn each_known_text_is_told_in_one_line_with_what_to_do() {
+        for (words, meaning, remedy) in TABLE {
+            let refusal = of(&format!("{words}\n")).unwrap();
+            let error = refusal.error("the stage x: ");
+            let message = error.to_string();
+            assert!(message.starts_with("the stage x: the sandbox could not be made: "), "{message}");
+            assert!(message.contains(meaning) && !message.contains('\n'), "{words}: {message}");
+            assert!(error.hints().len() == 1 && error.hints()[0].contains(remedy), "{words}: {error:?}");
+            let line = refusal.line();
+            assert!(line.contains(meaning) && line.contains(remedy) && !line.contains('\n'), "{line}");
+        }
+    }
+
+    #[test]
+    fn words_that_nobody_foresaw_are_told_as_they_are() {
+        let error = of("bwrap: execvp sh: No such file or directory\n").unwrap().error("");
+        assert_eq!(error.to_string(), "the sandbox could not be made: bwrap: execvp sh: No such file or directory");
+        assert_eq!((error.hints(), error.details().len()), (&["quiz doctor".to_owned()][..], 0));
+        assert_eq!(of("bwrap: one\nnewgidmap: two").unwrap().line(), "bwrap: one; newgidmap: two");
+    }
+
+    #[test]
+    fn a_script_that_spoke_has_run() {
+        let words = "bwrap: setting up uid map: Permission denied";
+        for log in ["", "\n", "error: x\n", &format!("x\n{words}\n"), &format!("{words}\n\n"), &format!(" {words}")] {
+            assert_eq!(of(log), None, "{log:?}");
+        }
+    }
+}

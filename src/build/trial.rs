@@ -1,0 +1,52 @@
+//! Tries the sandbox as a stage meets it, in a place in the cache like a stage's, with a script that does next to nothing.
+
+use super::sandbox::{self, Sandbox};
+use super::{cache_error, follow, refusal};
+use crate::error::{Error, Result};
+use quiz_cache::{Cache, Entry, KeyEncoder};
+use std::time::Duration;
+
+/// A sandbox that takes longer does not work.
+const LIMIT: Duration = Duration::from_secs(10);
+const SCRIPT: &str = "try.sh";
+
+/// Whether a script runs in the sandbox; with `uids` one that makes a file of another owner.
+///
+/// # Errors
+/// It does not; the message says why, and what to do.
+pub fn try_sandbox(cache: &Cache, uids: bool) -> Result<()> {
+    let mut key = KeyEncoder::new("quiz sandbox trial 1");
+    // Of this process alone, so that it waits for no other.
+    key.flag("uids", uids).number("pid", std::process::id().into());
+    // Nothing is ever committed under this key. Dropped, the slot takes all that is in it with it.
+    let Entry::Miss(slot) = cache.slot(&key.finish().0, &|_| {}).map_err(cache_error)? else { return Ok(()) };
+    let recipe = slot.out().with_file_name("recipe");
+    let script = if uids { ": >file\nchown 1:1 file\n" } else { ":\n" };
+    std::fs::create_dir(&recipe)
+        .and_then(|()| std::fs::write(recipe.join(SCRIPT), script))
+        .map_err(|e| Error::build(format!("cannot write in {}", recipe.display())).because(e))?;
+    let mut command = sandbox::process(&Sandbox {
+        script: SCRIPT,
+        read: vec![(recipe, "/quiz/recipe".to_owned())],
+        write: vec![
+            (slot.out().to_owned(), "/quiz/out".to_owned()),
+            (slot.scratch().to_owned(), "/quiz/scratch".to_owned()),
+        ],
+        hidden: Vec::new(),
+        env: Vec::new(),
+        uids,
+        root: rustix::process::geteuid().is_root(),
+    });
+    let mut said = String::new();
+    let status = follow::follow(&mut command, Some(LIMIT), &mut |line| {
+        said += &String::from_utf8_lossy(line);
+        Ok(())
+    })?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(Error::build(match refusal::of(&said) {
+        Some(refusal) => refusal.line(),
+        None => format!("a script fails in it ({status}): {}", said.lines().collect::<Vec<_>>().join("; ")),
+    }))
+}
