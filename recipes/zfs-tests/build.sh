@@ -26,11 +26,12 @@ if [ -e lib/Makefile ]; then
     parts="tests scripts"
     set --
 else
-    # From 2.2 on there is one Makefile for all of it. Its lists that belong to the suite begin with `scripts_`.
+    # From 2.2 on there is one Makefile for all of it. Its lists that belong to the suite begin with `scripts_`. A make that make
+    # starts knows of no `-o` but by automake's own variable.
     parts=.
     # shellcheck disable=SC2046 # a word each
-    set -- SUBDIRS=tests/zfs-tests/tests $(lists | grep -vE '(^|_)scripts_' | sed 's/ .*/=/') \
-        $(printf -- '-o %s\n' $libraries) INSTALL_DATA_HOOKS=scripts-install-data-hook INSTALL_EXEC_HOOKS=
+    set -- SUBDIRS=tests/zfs-tests/tests $(lists | grep -E '^[a-z]' | grep -vE '^((no)?dist_)?scripts_' | sed 's/ .*/=/') \
+        "AM_MAKEFLAGS=$(printf -- '-o %s ' $libraries)" INSTALL_DATA_HOOKS=scripts-install-data-hook INSTALL_EXEC_HOOKS=
 fi
 install=/quiz/scratch/install
 rm -rf "$install"
