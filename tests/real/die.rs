@@ -102,14 +102,14 @@ fn sleeper(real: &Real) -> Child {
 }
 
 #[test]
-fn a_killed_qemu_is_122() {
+fn a_killed_qemu_is_125() {
     let real = Real::new();
     let child = sleeper(&real);
     let machines = real.machines();
     assert_eq!(machines.len(), 1);
     kill(machines[0], "-KILL");
     let ran = Ran::from(child.wait_with_output().unwrap());
-    assert_eq!(ran.status, Some(122), "{ran:?}");
+    assert_eq!(ran.status, Some(125), "{ran:?}");
 }
 
 #[test]
