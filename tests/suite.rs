@@ -33,10 +33,10 @@ tags = ['functional', 'crash']
 ";
 
 /// A worktree of "OpenZFS" whose image and qemu are fakes.
-struct Fake(Project);
+pub struct Fake(pub Project);
 
 impl Fake {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let project = Project::new();
         project.recipe(
             "kernel",
@@ -70,7 +70,16 @@ impl Fake {
     }
 
     fn command(&self, play: &str, args: &[&str]) -> Command {
-        let mut command = self.0.command(&[&["test", "--append", play], args].concat());
+        self.with_qemu(self.0.command(&[&["test", "--append", play], args].concat()))
+    }
+
+    /// `quiz up` with this play.
+    pub fn up(&self, play: &str, args: &[&str]) -> Command {
+        let play = format!("fake={play}");
+        self.with_qemu(self.0.command(&[&["up", "--no-snapshot", "--append", &play], args, &["--", "true"]].concat()))
+    }
+
+    pub fn with_qemu(&self, mut command: Command) -> Command {
         let bin = self.0.dir().join("bin");
         command.env("PATH", format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", bin.display()));
         command

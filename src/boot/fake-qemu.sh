@@ -124,6 +124,61 @@ case $what in
         frame '\004\021\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
         wait_for quit
         ;;
+    exit-*) # ends with that status
+        hello; ready
+        printf -v number '\\%03o' "${what#exit-}"
+        frame '\004\021\0\0\0'"$number"'\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+        wait_for quit
+        ;;
+    hook-panics)
+        hello
+        panic
+        reset
+        ;;
+    host-full) # qemu cannot write a disk's file
+        hello; ready
+        event '{"event": "BLOCK_IO_ERROR", "data": {"device": "", "nospace": true, "node-name": "disk0", "reason": "No space left on device", "operation": "write", "action": "stop"}}'
+        event '{"event": "STOP"}'
+        wait_for query-status
+        event '{"return": {"status": "io-error", "running": false}, "id": "status"}'
+        wait_for quit
+        ;;
+    kvm-internal) # and nothing but a state that says so
+        hello; ready
+        event '{"event": "STOP"}'
+        wait_for query-status
+        event '{"return": {"status": "internal-error", "running": false}, "id": "status"}'
+        wait_for quit
+        ;;
+    halt)
+        hello; ready
+        kernel 'reboot: System halted'
+        wait_for quit
+        ;;
+    deaf) # the user wants an end, and nobody hears it
+        hello; ready
+        kill -TERM "$PPID"
+        wait_for quit
+        ;;
+    stacks) # says much when it is looked at
+        hello; ready
+        wait_for chardev-send-break
+        for n in {1..200}; do kernel "stack $n of 200"; done
+        wait_for quit
+        ;;
+    hang)
+        hello; ready
+        wait_for quit
+        ;;
+    hangup) # the user's terminal goes away
+        hello; ready
+        kill -HUP "$PPID"
+        wait_for quit
+        ;;
+    killed)
+        hello; ready
+        kill -KILL $$
+        ;;
     poweroff)
         hello; ready
         event '{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}}'

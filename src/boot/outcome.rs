@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::status;
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,16 +59,15 @@ pub enum State {
 }
 
 impl Outcome {
-    /// The exit status of `quiz up`: the program's own, or 122 lost, 123 panicked, 124 time limit, 125 the host's fault, 128 + n for a
-    /// signal.
+    /// The exit status of `quiz up`, as [`status::UP`] has them.
     pub fn status(&self) -> u8 {
         match self {
             Self::Exited(status) => *status,
-            Self::Lost { .. } => 122,
-            Self::Panicked { .. } => 123,
-            Self::TimeLimit { .. } => 124,
-            Self::Host { .. } => 125,
-            Self::Interrupted(signal) => 128 | u8::try_from(*signal).unwrap_or(0),
+            Self::Lost { .. } => status::LOST,
+            Self::Panicked { .. } => status::PANICKED,
+            Self::TimeLimit { .. } => status::TIME_LIMIT,
+            Self::Host { .. } => status::HOST,
+            Self::Interrupted(signal) => status::signal(*signal),
         }
     }
 

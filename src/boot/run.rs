@@ -171,6 +171,7 @@ impl Job<'_> {
     fn close(&self, ended: Ended) -> Result<Outcome> {
         let shown = ended.kernel_shown;
         let judged = judge(ended.end, ended.words);
+        self.record(&judged);
         if let (Ok(Outcome::Exited(_)), Some(line), false) = (&judged, ended.complaint, shown) {
             let log = self.folder.console_log().display().to_string();
             (self.events)(Event::Warning { message: format!("the guest's kernel says: {line} (more in {log})") });
@@ -187,6 +188,21 @@ impl Job<'_> {
             (self.events)(Event::Ended { how: outcome.to_string(), run: self.place() });
         }
         judged.map_err(|e| e.hint(format!("the run's files are in {}", self.place())))
+    }
+
+    /// For whoever asks later: in words, and the program's own status, when it came.
+    fn record(&self, judged: &Result<Outcome>) {
+        let (how, program) = match judged {
+            Ok(outcome @ (Outcome::Exited(status) | Outcome::Host { program: Some(status), .. })) => {
+                (outcome.to_string(), Some(status))
+            }
+            Ok(outcome) => (outcome.to_string(), None),
+            Err(error) => (error.to_string(), None),
+        };
+        let path = self.folder.result();
+        if let Err(error) = fs::write(&path, format!("{}\n", serde_json::json!({ "how": how, "program": program }))) {
+            (self.events)(Event::Warning { message: format!("cannot write {}: {error}", path.display()) });
+        }
     }
 
     /// Where the guest's kernel speaks.
