@@ -192,6 +192,21 @@ fn saved_and_restored(what: &str, transport: &str) {
 }
 
 #[test]
+fn a_panic_in_a_hook_is_the_result_of_a_machine_that_goes_on_from_a_base() {
+    let (runs, base) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let start = Start::Save { base: Some(base.path().to_owned()), full: None };
+    let first = play_from(runs.path(), Accel::Tcg, "snapshot", start, &|_, saved| assert_eq!(saved, Saved::Done));
+    assert_eq!(first.result.unwrap(), Outcome::Exited(7));
+    let start = || Start::Grow { base: base.path().to_owned(), full: None };
+    let panics = play_from(runs.path(), Accel::Tcg, "hook-panics", start(), &|_, _| {}).result.unwrap();
+    assert!(matches!(&panics, Outcome::Panicked { words, .. } if words == "VERIFY3(a == b) failed"), "{panics:?}");
+    let fails = play_from(runs.path(), Accel::Tcg, "hook", start(), &|_, _| {}).result.unwrap_err();
+    assert!(fails.to_string().ends_with("could not start the program: hook"), "{fails}");
+    let goes_on = play_from(runs.path(), Accel::Tcg, "snapshot", start(), &|_, _| {}).result.unwrap();
+    assert_eq!(goes_on, Outcome::Exited(7));
+}
+
+#[test]
 fn a_machine_that_cannot_be_saved_goes_on() {
     for (what, wanted) in [("unsaved", Saved::Failed("a device".into())), ("vetoed", Saved::Never("hook".into()))] {
         let (base, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
