@@ -20,6 +20,7 @@ schema='[]'
 # Nothing ever comes from there.
 exec {never}<> <(:)
 
+synced() { frame '\007\001\0\0\0\001'; }
 frame() { printf "$1" >&"$control"; }
 # Speaks, or goes on from where it was saved; then stands still to be saved if that is wanted, until the first frame comes.
 hello() {
@@ -27,7 +28,7 @@ hello() {
         wait_for migrate-incoming
         event '{"event": "RESUME"}'
     else
-        frame '\001\004\0\0\0\003\0\0\0'
+        frame '\001\004\0\0\0\004\0\0\0'
     fi
     until read -t 0 <&"$control"; do obey; done
     byte
@@ -87,6 +88,7 @@ ended() {
     printf '%s\n' "$2" >&"$stdout"
     printf -v numbers '\\%03o\\%03o\\%03o' "$1" $(((${#2} + 1) % 256)) $(((${#2} + 1) / 256))
     frame '\004\021\0\0\0'"$numbers"'\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+    synced
     wait_for quit
 }
 wait_for() {
@@ -111,6 +113,7 @@ case $what in
         printf out >&"$stdout"
         printf error >&"$stderr"
         frame '\004\021\0\0\0\007\003\0\0\0\0\0\0\0\005\0\0\0\0\0\0\0'
+        synced
         wait_for quit
         ;;
     short) # says that there is one byte more than it sends, and goes away
@@ -122,12 +125,14 @@ case $what in
         hello; ready
         printf '[ 1.0] WARNING: possible circular locking dependency detected\n' >&"$console"
         frame '\004\021\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+        synced
         wait_for quit
         ;;
     exit-*) # ends with that status
         hello; ready
         printf -v number '\\%03o' "${what#exit-}"
         frame '\004\021\0\0\0'"$number"'\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+        synced
         wait_for quit
         ;;
     hook-panics)
@@ -164,6 +169,11 @@ case $what in
         hello; ready
         wait_for chardev-send-break
         for n in {1..200}; do kernel "stack $n of 200"; done
+        wait_for quit
+        ;;
+    unsynced) # a file system of the guest is stuck
+        hello; ready
+        frame '\004\021\0\0\0\007\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
         wait_for quit
         ;;
     hang)
@@ -245,6 +255,7 @@ $report unexpected:
         [ "${incoming-}" ] || kernel booted
         hello; ready
         frame '\004\021\0\0\0\007\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+        synced
         wait_for quit
         ;;
     unsaved) # qemu cannot save it
@@ -255,6 +266,7 @@ $report unexpected:
         woken
         awake
         frame '\004\021\0\0\0\007\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+        synced
         wait_for quit
         ;;
     unable) # qemu does not know how to save anything
@@ -265,6 +277,7 @@ $report unexpected:
         woken
         awake
         frame '\004\021\0\0\0\007\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+        synced
         wait_for quit
         ;;
     vetoed) # a hook does not want it
@@ -273,6 +286,7 @@ $report unexpected:
         woken
         awake
         frame '\004\021\0\0\0\007\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+        synced
         wait_for quit
         ;;
     silent) # complains, and says nothing else

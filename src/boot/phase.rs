@@ -35,8 +35,8 @@ pub(super) enum Phase {
     Waking,
     /// The program runs.
     Running(Run),
-    /// The program ended, and what it wrote is on its way.
-    Ended(Exit),
+    /// The program ended, and what it wrote is on its way, also to the shares.
+    Ended(Exit, Shares),
     /// It was told to end.
     Ending(End),
     /// It is gone, and its last bytes are being written.
@@ -76,6 +76,13 @@ pub(super) enum Run {
 pub(super) struct Exit {
     pub(super) status: u8,
     pub(super) bytes: [u64; 2],
+}
+
+/// Whether what was written to the shares is with the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shares {
+    Unknown,
+    Known,
 }
 
 /// A sign that the guest's kernel gave up.
@@ -227,11 +234,14 @@ impl Play {
     fn stands_still(&mut self, waiting: bool, now: Instant) -> Vec<Effect> {
         match &self.phase {
             // That is whoever reads it.
-            Phase::Ended(_) if waiting => {
+            Phase::Ended(..) if waiting => {
                 self.limits.rest(now);
                 Vec::new()
             }
-            Phase::Running(Run::Unheard(_)) | Phase::Ended(_) => self.end(self.how_it_went(None), now),
+            Phase::Ended(exit, Shares::Unknown) if self.came(*exit) => {
+                [vec![Effect::Unsynced], self.end(End::Exited(exit.status), now)].concat()
+            }
+            Phase::Running(Run::Unheard(_)) | Phase::Ended(..) => self.end(self.how_it_went(None), now),
             Phase::Gone(end) => {
                 self.phase = Phase::Over(end.clone());
                 Vec::new()
@@ -252,7 +262,7 @@ impl Play {
                 self.limits.panicked(now, false);
                 Vec::new()
             }
-            Phase::Ended(_) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_) => Vec::new(),
+            Phase::Ended(..) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_) => Vec::new(),
         }
     }
 
@@ -281,8 +291,13 @@ impl Play {
                 [vec![Effect::Step("program")], self.end(end, now)].concat()
             }
             (FromGuest::Exit { status, stdout, stderr }, Phase::Running(_)) => {
-                self.phase = Phase::Ended(Exit { status, bytes: [stdout, stderr] });
+                self.phase = Phase::Ended(Exit { status, bytes: [stdout, stderr] }, Shares::Unknown);
                 [vec![Effect::Step("program")], self.moved_on(now)].concat()
+            }
+            (FromGuest::Synced(synced), Phase::Ended(exit, _)) => {
+                self.phase = Phase::Ended(*exit, Shares::Known);
+                let warn = if synced { Vec::new() } else { vec![Effect::Unsynced] };
+                [warn, self.moved_on(now)].concat()
             }
             (FromGuest::Pong, _) => {
                 self.limits.answered(now);
@@ -295,16 +310,22 @@ impl Play {
 
     /// Something of what is left came.
     fn moved_on(&mut self, now: Instant) -> Vec<Effect> {
-        let Phase::Ended(exit) = self.phase else { return Vec::new() };
-        let came = |n: usize| match self.streams[n] {
+        match self.phase {
+            Phase::Ended(exit, Shares::Known) if self.came(exit) => self.end(End::Exited(exit.status), now),
+            Phase::Ended(..) => {
+                self.limits.rest(now);
+                Vec::new()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Every byte that the program wrote.
+    fn came(&self, exit: Exit) -> bool {
+        (0..2).all(|n| match self.streams[n] {
             Stream::Read(bytes) => bytes >= exit.bytes[n],
             Stream::Closed => true,
-        };
-        if came(0) && came(1) {
-            return self.end(End::Exited(exit.status), now);
-        }
-        self.limits.rest(now);
-        Vec::new()
+        })
     }
 
     /// quiz's own fault, whatever the program comes to; what that is, is worth a moment.
@@ -316,7 +337,7 @@ impl Play {
                 self.phase = Phase::Running(Run::Unheard(why));
                 self.limits.rest(now);
             }
-            Phase::Ended(exit) => return self.end(host(exit.status), now),
+            Phase::Ended(exit, _) => return self.end(host(exit.status), now),
             Phase::Ending(End::Exited(status)) => self.phase = Phase::Ending(host(*status)),
             Phase::Gone(End::Exited(status)) => self.phase = Phase::Over(host(*status)),
             Phase::Running(Run::Unheard(_)) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_) => {}

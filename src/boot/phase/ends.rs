@@ -14,9 +14,14 @@ impl Play {
     /// machine started from; but the look at a guest that hangs ends in a panic, too.
     pub(super) fn how_it_went(&self, gone: Option<Option<ExitStatus>>) -> End {
         let program = match &self.phase {
-            Phase::Ended(exit) => Some(exit.status),
+            Phase::Ended(exit, _) => Some(exit.status),
             _ => None,
         };
+        if let Phase::Ended(exit, _) = self.phase
+            && self.came(exit)
+        {
+            return End::Exited(exit.status);
+        }
         if let Phase::Running(Run::Unheard(why)) = &self.phase {
             return End::Host { why: why.clone(), program };
         }
@@ -71,7 +76,7 @@ impl Play {
         match said {
             Said::Panicked => {
                 self.seen.sign = Some(Sign::Panic);
-                if !matches!(self.phase, Phase::Ended(_) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_)) {
+                if !matches!(self.phase, Phase::Ended(..) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_)) {
                     self.limits.panicked(now, true);
                 }
                 Vec::new()
@@ -101,7 +106,7 @@ impl Play {
     /// qemu stopped the machine, and nothing would ever let it go on.
     fn paused(&mut self, status: &str, now: Instant) -> Vec<Effect> {
         let program = match &self.phase {
-            Phase::Ended(exit) => Some(exit.status),
+            Phase::Ended(exit, _) => Some(exit.status),
             _ => None,
         };
         let end = match status {

@@ -37,6 +37,10 @@ fn awake() -> Input {
     Input::Guest(FromGuest::Awake)
 }
 
+fn synced() -> Input {
+    Input::Guest(FromGuest::Synced(true))
+}
+
 fn shutdown(reason: &str) -> Input {
     Input::Qemu(Said::Shutdown(reason.to_owned()))
 }
@@ -99,7 +103,7 @@ fn host(why: &str, program: Option<u8>) -> End {
 
 #[test]
 fn a_machine_goes_its_way_step_by_step() {
-    let (_, effects) = played(plan(Start::Cold), [hello(), ready(), awake(), exit(0, 0)]);
+    let (_, effects) = played(plan(Start::Cold), [hello(), ready(), awake(), exit(0, 0), synced()]);
     let plain = effects.into_iter().filter(|effect| !matches!(effect, Effect::Step(_) | Effect::Forget));
     assert_eq!(plain.collect::<Vec<_>>(), [Effect::Mount, Effect::Wake, Effect::Start, Effect::Qemu(qmp::QUIT)]);
     let (_, effects) = played(plan(Start::Restore("/f".into())), [Input::Qemu(Said::Resumed)]);
@@ -137,8 +141,10 @@ fn a_machine_is_saved_on_its_way() {
 #[test]
 fn a_status_counts_when_all_bytes_came() {
     let cold = || running(plan(Start::Cold));
-    assert_eq!(ends(cold(), [exit(7, 3), Input::Came(0, 3)]), End::Exited(7));
-    assert_eq!(ends(cold(), [Input::Unread(0), exit(7, 3)]), End::Exited(7));
+    assert_eq!(ends(cold(), [exit(7, 3), Input::Came(0, 3), synced()]), End::Exited(7));
+    assert_eq!(ends(cold(), [Input::Unread(0), exit(7, 3), synced()]), End::Exited(7));
+    assert_eq!(ends(cold(), [exit(7, 0)]), End::Exited(7), "the shares could not be synced");
+    assert_eq!(ends(cold(), [exit(7, 0), gone(9)]), End::Exited(7));
     assert_eq!(ends(cold(), [exit(0, 3), Input::Came(0, 2), gone(0)]), host("qemu ended (exit status: 0)", Some(0)));
     let nothing = "not all that the program wrote came out of the machine";
     assert_eq!(ends(cold(), [exit(0, 3)]), host(nothing, Some(0)));
@@ -146,7 +152,7 @@ fn a_status_counts_when_all_bytes_came() {
     let now = Instant::now();
     slow.take(exit(0, 3), now);
     slow.take(Input::Clock { waiting: true }, now + 11 * SECOND);
-    assert!(matches!(slow.phase, Phase::Ended(_)), "whoever reads it is slow");
+    assert!(matches!(slow.phase, Phase::Ended(..)), "whoever reads it is slow");
 }
 
 #[test]
@@ -177,8 +183,8 @@ fn what_cannot_be_written_is_quizs_own_fault_and_has_the_programs_status() {
     let unwritten = || Input::Unwritten(0, "full".into());
     assert_eq!(ends(cold(), [unwritten(), exit(7, 9)]), host("full", Some(7)));
     assert_eq!(ends(cold(), [exit(0, 9), unwritten()]), host("full", Some(0)));
-    assert_eq!(ends(cold(), [exit(0, 0), unwritten()]), host("full", Some(0)), "while the machine ends");
-    assert_eq!(ends(cold(), [exit(0, 0), gone(0), unwritten()]), host("full", Some(0)), "when it is gone");
+    assert_eq!(ends(cold(), [exit(0, 0), synced(), unwritten()]), host("full", Some(0)), "while the machine ends");
+    assert_eq!(ends(cold(), [exit(0, 0), synced(), gone(0), unwritten()]), host("full", Some(0)), "when it is gone");
     assert_eq!(ends(cold(), [unwritten()]), host("full", None), "a program that goes on");
 }
 

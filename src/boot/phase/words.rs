@@ -62,6 +62,8 @@ pub(in crate::boot) enum Effect {
     Copy(Level),
     /// This came of it.
     Settle(Level, Saved),
+    /// What was written to the shares last may be lost.
+    Unsynced,
     /// What the kernel said before explains nothing any more.
     Forget,
     /// What the kernel says from now on is what the guest does that is looked at.

@@ -35,6 +35,11 @@ impl Session<'_> {
                 let saved = noted.map_or_else(|error| Saved::Failed(error.to_string()), |()| saved);
                 (self.job.saved)(level, saved);
             }
+            Effect::Unsynced => {
+                let message =
+                    "not all that was written to /out and /shared may be there: the guest could not sync it in time";
+                (self.job.events)(Event::Warning { message: message.to_owned() });
+            }
             Effect::Forget => self.console.forget_tail(),
             Effect::Look => self.console.look(),
             Effect::Step(name) => self.step(name),

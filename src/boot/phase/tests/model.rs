@@ -45,7 +45,8 @@ fn natural(play: &Play, dice: &mut Dice) -> Input {
         Phase::Mounting => ready(),
         Phase::Waking => awake(),
         Phase::Running(_) => any_exit(dice),
-        Phase::Ended(_) => Input::Came(usize::from(dice.flip()), 3),
+        Phase::Ended(..) if dice.flip() => Input::Came(usize::from(dice.flip()), 3),
+        Phase::Ended(..) => Input::Guest(FromGuest::Synced(dice.flip())),
         Phase::Ending(_) => gone(0),
         Phase::Gone(_) | Phase::Over(_) => Input::Written,
     }
@@ -58,7 +59,7 @@ fn any_exit(dice: &mut Dice) -> Input {
 
 fn any(dice: &mut Dice) -> Input {
     let stream = usize::from(dice.flip());
-    match dice.roll(31) {
+    match dice.roll(32) {
         0..=3 => Input::Clock { waiting: dice.flip() },
         4 => Input::Spoke,
         5 => Input::Sign(Sign::Panic),
@@ -86,6 +87,7 @@ fn any(dice: &mut Dice) -> Input {
         26 => Input::Unread(stream),
         27 => Input::Unwritten(stream, "full".into()),
         28 => Input::Signal([2, 15, SIGHUP][usize::try_from(dice.roll(3)).unwrap()]),
+        30 => Input::Guest(FromGuest::Synced(dice.flip())),
         29 => Input::Qemu(Said::DiskFailed("disk".into())),
         _ => gone([0, 9, 256][usize::try_from(dice.roll(3)).unwrap()]),
     }
