@@ -4,7 +4,7 @@
 //! machine ended with is decided once, here. Knows nothing of sockets, files or processes.
 
 use std::process::ExitStatus;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::SIGHUP;
 
@@ -19,6 +19,9 @@ mod saves;
 mod words;
 
 pub(super) use words::{Effect, Input, Plan};
+
+/// timeout(1) sends its signal twice, to the process and to its group: within this time it is one.
+const SAME: Duration = Duration::from_millis(100);
 
 /// Where a machine is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,8 +68,8 @@ pub(super) enum Save {
 pub(super) enum Run {
     /// As it likes.
     Free,
-    /// It got the user's signal; the next one is for the machine.
-    Signalled(i32),
+    /// It got the user's signal at that time; the next one is for the machine.
+    Signalled(i32, Instant),
     /// What it writes can go nowhere, and why. Only its status is waited for.
     Unheard(String),
 }
@@ -219,7 +222,7 @@ impl Play {
                 Action::NoLife if self.seen.sign.is_none() => self.end(End::NoLife(None), now),
                 Action::NoLife | Action::GaveUp => self.end(self.how_it_went(None), now),
                 Action::Unanswered => match self.phase {
-                    Phase::Running(Run::Signalled(signal)) => self.end(End::Interrupted(signal), now),
+                    Phase::Running(Run::Signalled(signal, _)) => self.end(End::Interrupted(signal), now),
                     _ => Vec::new(),
                 },
                 Action::Rest => self.stands_still(waiting, now),
@@ -285,7 +288,7 @@ impl Play {
             (FromGuest::Failed(why), Phase::Booting | Phase::Saving(..) | Phase::Mounting | Phase::Waking) => {
                 self.end(End::Failed(why), now)
             }
-            (FromGuest::Failed(why), Phase::Running(Run::Free | Run::Signalled(_))) => self.end(End::Failed(why), now),
+            (FromGuest::Failed(why), Phase::Running(Run::Free | Run::Signalled(..))) => self.end(End::Failed(why), now),
             (FromGuest::Exit { status, .. }, Phase::Running(Run::Unheard(why))) => {
                 let end = End::Host { why: why.clone(), program: Some(status) };
                 [vec![Effect::Step("program")], self.end(end, now)].concat()
@@ -333,7 +336,7 @@ impl Play {
         self.streams[stream] = Stream::Closed;
         let host = |status: u8| End::Host { why: why.clone(), program: Some(status) };
         match &self.phase {
-            Phase::Running(Run::Free | Run::Signalled(_)) => {
+            Phase::Running(Run::Free | Run::Signalled(..)) => {
                 self.phase = Phase::Running(Run::Unheard(why));
                 self.limits.rest(now);
             }
@@ -350,10 +353,15 @@ impl Play {
     /// The first SIGINT, SIGTERM or SIGQUIT is the program's, if anyone can pass it on. The next one, or SIGHUP, ends the machine. One
     /// of several ends at once.
     fn signal(&mut self, signal: i32, now: Instant) -> Vec<Effect> {
+        if let Phase::Running(Run::Signalled(before, at)) = self.phase
+            && (before, now < at + SAME) == (signal, true)
+        {
+            return Vec::new();
+        }
         if self.phase != Phase::Running(Run::Free) || !self.plan.alone || signal == SIGHUP {
             return self.interrupt(signal, now);
         }
-        self.phase = Phase::Running(Run::Signalled(signal));
+        self.phase = Phase::Running(Run::Signalled(signal, now));
         self.limits.signalled(now);
         let number = u32::try_from(signal).unwrap_or_default();
         vec![Effect::Send(ToGuest::Signal(number)), Effect::Send(ToGuest::Ping)]

@@ -5,7 +5,6 @@ use crate::boot::machine::Saved;
 use crate::boot::outcome::State;
 use crate::boot::qmp::Said;
 use std::os::unix::process::ExitStatusExt;
-use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -197,6 +196,7 @@ fn a_signal_is_passed_on_and_the_machine_ended_when_nobody_is_there() {
     assert_eq!(end(play), End::Interrupted(15));
     let mut alive = running(plan(Start::Cold));
     alive.take(Input::Signal(15), now);
+    assert_eq!(alive.take(Input::Signal(15), now), [], "as timeout(1) sends it");
     alive.take(Input::Guest(FromGuest::Pong), now);
     assert_eq!(alive.next(), None, "it may end as it likes");
     assert_eq!(ends(alive, [exit(0, 0)]), End::Exited(0));
