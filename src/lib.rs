@@ -24,4 +24,5 @@ pub mod load;
 pub mod report;
 pub mod snapshot;
 pub mod source;
+pub mod status;
 pub mod test;

@@ -2,6 +2,7 @@
 
 mod collect;
 mod devices;
+mod ends;
 mod engine;
 mod hurt;
 mod kconfig;

@@ -33,10 +33,10 @@ tags = ['functional', 'crash']
 ";
 
 /// A worktree of "OpenZFS" whose image and qemu are fakes.
-struct Fake(Project);
+pub struct Fake(pub Project);
 
 impl Fake {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let project = Project::new();
         project.recipe(
             "kernel",
@@ -70,7 +70,16 @@ impl Fake {
     }
 
     fn command(&self, play: &str, args: &[&str]) -> Command {
-        let mut command = self.0.command(&[&["test", "--append", play], args].concat());
+        self.with_qemu(self.0.command(&[&["test", "--append", play], args].concat()))
+    }
+
+    /// `quiz up` with this play.
+    pub fn up(&self, play: &str, args: &[&str]) -> Command {
+        let play = format!("fake={play}");
+        self.with_qemu(self.0.command(&[&["up", "--no-snapshot", "--append", &play], args, &["--", "true"]].concat()))
+    }
+
+    pub fn with_qemu(&self, mut command: Command) -> Command {
         let bin = self.0.dir().join("bin");
         command.env("PATH", format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", bin.display()));
         command
@@ -99,7 +108,7 @@ fn a_panic_and_a_lost_machine_cost_their_group_and_the_status_is_true() {
         "FAIL    functional/bad/one\n",
         "PANIC   functional/panics/one: VERIFY3(a == b) failed",
         "NOTRUN  functional/panics/two: the machine was gone before",
-        "LOST    functional/lost/one: the machine was lost: qemu ended (exit status: 0)",
+        "LOST    functional/lost/one: the machine was lost: the guest reset itself before the program ended",
         "FAIL    functional/good/two: Known issue",
         "PASS 6  FAIL 2  SKIP 0  PANIC 1  LOST 1  NOTRUN 1\n11 tests: 6 passed, 1 excused, 4 wrong, in ",
     ] {

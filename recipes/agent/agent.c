@@ -209,12 +209,14 @@ static void take_request(uint8_t *payload, uint32_t length)
 
 static void __attribute__((noreturn)) finish(void)
 {
-	sync(); // the shares, too: they need not be unmounted, which takes time
 	uint8_t payload[17];
 	payload[0] = program.status;
 	put(payload + 1, out[0].total, 8);
 	put(payload + 9, out[1].total, 8);
 	send_frame(EXIT, payload, sizeof payload);
+	// The status went first: a file system of the guest may be stuck.
+	uint8_t synced = sync_shares();
+	send_frame(SYNCED, &synced, 1);
 	// The host ends the machine when it has all bytes, however slowly they are read. Powering off now could lose some.
 	struct pollfd wait = { .fd = control };
 	poll(&wait, 1, -1);

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PROTOCOL = 3, FRAME_LIMIT = 1 << 20 };
+enum { PROTOCOL = 4, FRAME_LIMIT = 1 << 20 };
 
 // Frames. Guest to host below 64, host to guest from 64 on.
 enum frame {
@@ -19,6 +19,7 @@ enum frame {
 	EXIT = 4,    // u8 status, u64 bytes of stdout, u64 bytes of stderr
 	PONG = 5,    // nothing
 	AWAKE = 6,   // nothing: a request may come
+	SYNCED = 7,  // u8, after EXIT: whether what was written to the shares is with the host
 	REQUEST = 64,     // see read_request
 	STDIN_END = 65,   // u64: bytes of stdin in all
 	RESIZE = 66,      // u16 rows, u16 columns
@@ -120,5 +121,8 @@ void end_warm_up(void);
 void add_share(const char *tag);
 // Mounts those that were added.
 void mount_shares(void);
+// Whether what was written there is with the host, within some seconds. Then also what was written to the guest's disks, if that comes in
+// time: any of its file systems may be stuck.
+bool sync_shares(void);
 
 #endif

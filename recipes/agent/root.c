@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { LAYER_PATH = 32 };
@@ -213,4 +215,54 @@ void mount_shares(void)
 		if (mount(*tag, where, "9p", 0, "trans=virtio,version=9p2000.L,msize=512000,cache=mmap") != 0)
 			fail("cannot mount the share %s: %s (CONFIG_9P_FS, CONFIG_NET_9P_VIRTIO)", where, strerror(errno));
 	}
+}
+
+enum { SYNC_LIMIT = 5 }; // seconds
+
+static int64_t milliseconds(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
+}
+
+static void __attribute__((noreturn)) sync_beside(int said)
+{
+	char where[64];
+	for (const char **tag = shares; *tag != NULL; tag++) {
+		snprintf(where, sizeof where, "/%s", *tag);
+		int fd = open(where, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (fd < 0 || syncfs(fd) != 0)
+			_exit(1);
+		close_fd(&fd);
+	}
+	if (write(said, "", 1) != 1)
+		_exit(1);
+	sync(); // disks that stay need not be unmounted, which takes time
+	_exit(0);
+}
+
+bool sync_shares(void)
+{
+	int ends[2];
+	if (pipe2(ends, O_CLOEXEC) != 0)
+		return false;
+	pid_t pid = fork();
+	if (pid == 0)
+		sync_beside(ends[1]);
+	close_fd(&ends[1]);
+	// A byte when the shares are, the end when all is.
+	bool synced = false;
+	int64_t until = milliseconds() + SYNC_LIMIT * 1000;
+	for (int64_t left; pid > 0 && (left = until - milliseconds()) > 0;) {
+		struct pollfd wait = { .fd = ends[0], .events = POLLIN };
+		char byte;
+		if (poll(&wait, 1, left) <= 0)
+			continue;
+		if (read(ends[0], &byte, 1) != 1)
+			break;
+		synced = true;
+	}
+	close_fd(&ends[0]);
+	return synced;
 }

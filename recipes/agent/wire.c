@@ -39,7 +39,7 @@ void put(uint8_t *p, uint64_t value, int bytes)
 
 void power_off(void)
 {
-	sync();
+	// Not sync(): a stuck file system would keep it from this.
 	reboot(RB_POWER_OFF);
 	for (;;)
 		pause();

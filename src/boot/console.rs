@@ -13,6 +13,9 @@ use crate::error::Result;
 /// So many lines of an excerpt are kept: a panic with its stack, registers and code fits, and three stacks of KASAN.
 const EXCERPT: usize = 128;
 
+/// And of what the kernel says of a guest that is looked at: the stacks of many processors and tasks.
+const LOOK: usize = 2000;
+
 /// So many of the last lines are kept.
 const TAIL: usize = 20;
 
@@ -27,12 +30,16 @@ pub(super) enum Mark {
     Hang,
     /// Something is wrong, and the kernel goes on: WARN, lockdep, a sleep in atomic context.
     Warning,
+    /// The kernel's last word before it does nothing any more.
+    Halt,
 }
 
 /// The kernel's messages; with … between, both parts. Source of each: the format strings in Linux 5.10 to 7.3, and of OpenZFS 2.1 to
 /// 2.4 module/os/linux/spl/spl-err.c and include/os/linux/spl/sys/debug.h.
 const MARKS: &[(&str, Mark)] = &[
     ("Kernel panic - not syncing", Mark::Panic),
+    ("reboot: System halted", Mark::Halt),
+    ("reboot: Power down", Mark::Halt),
     ("BUG: soft lockup", Mark::Hang),
     ("BUG: workqueue lockup", Mark::Hang),
     ("detected stall", Mark::Hang),
@@ -94,6 +101,9 @@ pub(super) struct Console {
     /// The first line that says that something is wrong, however bad.
     complaint: Option<String>,
     panicked: bool,
+    halted: bool,
+    /// From the beginning of the look on.
+    look: Option<Vec<String>>,
     bytes: u64,
 }
 
@@ -106,8 +116,18 @@ impl Console {
             let copied = File::open(before).and_then(|mut before| io::copy(&mut before, &mut log));
             copied.map_err(|e| cannot("copy", before, e))?;
         }
-        let (partial, tail) = (Vec::new(), VecDeque::new());
-        Ok(Self { log, partial, tail, excerpt: None, cause: None, complaint: None, panicked: false, bytes: 0 })
+        Ok(Self {
+            log,
+            partial: Vec::new(),
+            tail: VecDeque::new(),
+            excerpt: None,
+            cause: None,
+            complaint: None,
+            panicked: false,
+            halted: false,
+            look: None,
+            bytes: 0,
+        })
     }
 
     /// Takes what came and gives the lines that are whole now.
@@ -128,6 +148,11 @@ impl Console {
         self.tail.clear();
     }
 
+    /// The guest is looked at: what comes now says what it was doing.
+    pub(super) fn look(&mut self) {
+        self.look.get_or_insert_default();
+    }
+
     /// The machine is gone: what is left is a line too.
     pub(super) fn finish(&mut self) {
         if !self.partial.is_empty() {
@@ -138,13 +163,17 @@ impl Console {
     fn look_at(&mut self, line: &str) {
         let mark = mark(line);
         self.panicked |= mark == Some(Mark::Panic);
+        self.halted |= mark == Some(Mark::Halt);
+        if let Some(look) = self.look.as_mut().filter(|look| look.len() < LOOK) {
+            look.push(line.to_owned());
+        }
         if matches!(mark, Some(Mark::Panic | Mark::Trouble)) {
             self.cause.get_or_insert_with(|| without_time(line).to_owned());
         }
-        if mark.is_some() {
+        if !matches!(mark, None | Some(Mark::Halt)) {
             self.complaint.get_or_insert_with(|| without_time(line).to_owned());
         }
-        if !matches!(mark, None | Some(Mark::Warning)) && self.excerpt.is_none() {
+        if !matches!(mark, None | Some(Mark::Warning | Mark::Halt)) && self.excerpt.is_none() {
             // The line before often says what was going on.
             self.excerpt = Some(self.tail.back().cloned().into_iter().collect());
         }
@@ -160,6 +189,16 @@ impl Console {
     /// The kernel's own words when it gave up: the first trouble, of which the panic is often only the consequence.
     pub(super) fn panic(&self) -> Option<&str> {
         self.cause.as_deref().filter(|_| self.panicked)
+    }
+
+    /// The kernel has halted the machine.
+    pub(super) fn halted(&self) -> bool {
+        self.halted
+    }
+
+    /// What the kernel said since the guest is looked at.
+    pub(super) fn looked(&self) -> Vec<String> {
+        self.look.clone().unwrap_or_default()
     }
 
     /// The first line that says that something is wrong, for a machine whose program ended all the same.

@@ -8,6 +8,7 @@ for word in "$@"; do
     case $word in
         socket,id=*) name=${word#socket,id=} && declare "${name%%,*}=${word##*fd=}" ;;
         kvm) accel=kvm ;;
+        defer) incoming=yes ;;
         memory-backend-file,*) memory=${word##*share=} path=${word##*mem-path=} path=${path%%,*} ;;
         *fake=*) what=${word##*fake=} what=${what%% *} ;;
     esac
@@ -16,32 +17,62 @@ done
 # What its commands take: this one moves a machine's state as a stream alone.
 schema='[]'
 
+# Nothing ever comes from there.
+exec {never}<> <(:)
+
+synced() { frame '\007\001\0\0\0\001'; }
 frame() { printf "$1" >&"$control"; }
-hello() { [ "${memory-}" = off ] || frame '\001\004\0\0\0\003\0\0\0'; }
+# Speaks, or goes on from where it was saved; then stands still to be saved if that is wanted, until the first frame comes.
+hello() {
+    if [ "${incoming-}" ]; then
+        wait_for migrate-incoming
+        event '{"event": "RESUME"}'
+    else
+        frame '\001\004\0\0\0\004\0\0\0'
+    fi
+    until read -t 0 <&"$control"; do obey; done
+    byte
+    next=$byte
+}
+# Takes one of the host's frames' bytes. (A read with a limit could lose it.)
+byte() { IFS= read -r -d '' -n 1 byte <&"$control" || exit 0; }
 awake() { frame '\006\0\0\0\0'; }
-# Saved when its memory is a file that it writes to, restored when it only reads it.
+# The hooks are done, if it was told to run any (H is MOUNT); stands still to be saved if that is wanted, until it is woken (G is WAKE).
 ready() {
-    case ${memory-} in
-        off)
-            wait_for migrate-incoming
-            event '{"event": "RESUME"}'
-            ;;
-        on)
-            frame '\002\0\0\0\0'
-            wait_for migrate
-            remember saved
-            event '{"event": "STOP"}'
-            event '{"event": "MIGRATION_PASS", "data": {"pass": 2}}'
-            event '{"event": "MIGRATION", "data": {"status": "completed"}}'
-            wait_for cont
-            # Not yet: it is asked again.
-            event '{"id": "cont", "error": {"class": "GenericError", "desc": "Migration is not finalized yet"}}'
-            wait_for cont
-            remember later
-            ;;
-        *) frame '\002\0\0\0\0' ;;
-    esac
+    if [ "$next" = H ]; then
+        frame '\002\0\0\0\0'
+        woken
+    fi
     awake
+}
+woken() {
+    until [ "$byte" = G ]; do
+        while ! read -t 0 <&"$control"; do obey; done
+        byte
+    done
+}
+# What qemu is told meanwhile.
+obey() {
+    if ! read -t 0 <&"$qmp"; then
+        read -r -t 0.01 _ <&"$never" || return 0
+    fi
+    IFS= read -r line <&"$qmp" || exit 0
+    case $line in
+        *'"query-qmp-schema"'*) event "{\"id\": \"schema\", \"return\": $schema}" ;;
+        *'"migrate"'*) stand_still ;;
+        *'"quit"'*) exit 0 ;;
+    esac
+}
+stand_still() {
+    remember saved
+    event '{"event": "STOP"}'
+    event '{"event": "MIGRATION_PASS", "data": {"pass": 2}}'
+    event '{"event": "MIGRATION", "data": {"status": "completed"}}'
+    wait_for cont
+    # Not yet: it is asked again.
+    event '{"id": "cont", "error": {"class": "GenericError", "desc": "Migration is not finalized yet"}}'
+    wait_for cont
+    remember later
 }
 # In the guest's memory.
 remember() { printf '%s' "$1" 1<>"$path"; }
@@ -51,11 +82,13 @@ panic() {
     kernel "VERIFY3(a == b) failed" "Kernel panic - not syncing: x"
     event '{"event": "GUEST_PANICKED"}'
 }
+reset() { event '{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-reset"}}'; }
 # ended STATUS TEXT: the program wrote this and ended.
 ended() {
     printf '%s\n' "$2" >&"$stdout"
     printf -v numbers '\\%03o\\%03o\\%03o' "$1" $(((${#2} + 1) % 256)) $(((${#2} + 1) / 256))
     frame '\004\021\0\0\0'"$numbers"'\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+    synced
     wait_for quit
 }
 wait_for() {
@@ -80,6 +113,7 @@ case $what in
         printf out >&"$stdout"
         printf error >&"$stderr"
         frame '\004\021\0\0\0\007\003\0\0\0\0\0\0\0\005\0\0\0\0\0\0\0'
+        synced
         wait_for quit
         ;;
     short) # says that there is one byte more than it sends, and goes away
@@ -91,7 +125,69 @@ case $what in
         hello; ready
         printf '[ 1.0] WARNING: possible circular locking dependency detected\n' >&"$console"
         frame '\004\021\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+        synced
         wait_for quit
+        ;;
+    exit-*) # ends with that status
+        hello; ready
+        printf -v number '\\%03o' "${what#exit-}"
+        frame '\004\021\0\0\0'"$number"'\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+        synced
+        wait_for quit
+        ;;
+    hook-panics)
+        hello
+        panic
+        reset
+        ;;
+    host-full) # qemu cannot write a disk's file
+        hello; ready
+        event '{"event": "BLOCK_IO_ERROR", "data": {"device": "", "nospace": true, "node-name": "disk0", "reason": "No space left on device", "operation": "write", "action": "stop"}}'
+        event '{"event": "STOP"}'
+        wait_for query-status
+        event '{"return": {"status": "io-error", "running": false}, "id": "status"}'
+        wait_for quit
+        ;;
+    kvm-internal) # and nothing but a state that says so
+        hello; ready
+        event '{"event": "STOP"}'
+        wait_for query-status
+        event '{"return": {"status": "internal-error", "running": false}, "id": "status"}'
+        wait_for quit
+        ;;
+    halt)
+        hello; ready
+        kernel 'reboot: System halted'
+        wait_for quit
+        ;;
+    deaf) # the user wants an end, and nobody hears it
+        hello; ready
+        kill -TERM "$PPID"
+        wait_for quit
+        ;;
+    stacks) # says much when it is looked at
+        hello; ready
+        wait_for chardev-send-break
+        for n in {1..200}; do kernel "stack $n of 200"; done
+        wait_for quit
+        ;;
+    unsynced) # a file system of the guest is stuck
+        hello; ready
+        frame '\004\021\0\0\0\007\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+        wait_for quit
+        ;;
+    hang)
+        hello; ready
+        wait_for quit
+        ;;
+    hangup) # the user's terminal goes away
+        hello; ready
+        kill -HUP "$PPID"
+        wait_for quit
+        ;;
+    killed)
+        hello; ready
+        kill -KILL $$
         ;;
     poweroff)
         hello; ready
@@ -105,7 +201,7 @@ case $what in
             pass*) ended 0 "$line" ;;
             fail*) ended 3 "$line" ;;
             panic*) panic ;;
-            lost*) ;;
+            lost*) reset ;;
             hang*) wait_for quit ;;
         esac
         ;;
@@ -130,7 +226,7 @@ Test: $path/two (run as root) [00:03] [PASS]
 $report unexpected:
     FAIL $group/one (expected PASS)" ;;
             panics) printf '%s\n' "$first" >&"$stdout"; panic ;;
-            lost) printf '%s\n' "$first" >&"$stdout" ;;
+            lost) printf '%s\n' "$first" >&"$stdout"; reset ;;
         esac
         ;;
     panic)
@@ -156,9 +252,10 @@ $report unexpected:
                 echo "qemu-system-x86_64: warning: fd: migration to a file is deprecated. Use file: instead." >&2
                 ;;
         esac
-        [ "${memory-}" = off ] || kernel booted
+        [ "${incoming-}" ] || kernel booted
         hello; ready
         frame '\004\021\0\0\0\007\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+        synced
         wait_for quit
         ;;
     unsaved) # qemu cannot save it
@@ -166,26 +263,30 @@ $report unexpected:
         frame '\002\0\0\0\0'
         wait_for migrate
         event '{"id": "snapshot", "error": {"class": "GenericError", "desc": "a device"}}'
+        woken
         awake
         frame '\004\021\0\0\0\007\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+        synced
         wait_for quit
         ;;
     unable) # qemu does not know how to save anything
         wait_for migrate-set-capabilities
         event '{"id": "able", "error": {"class": "GenericError", "desc": "a capability"}}'
         hello
-        # Nothing comes before the first level is given up.
-        read -r -n 1 <&"$control"
         frame '\002\0\0\0\0'
+        woken
         awake
         frame '\004\021\0\0\0\007\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+        synced
         wait_for quit
         ;;
     vetoed) # a hook does not want it
         hello
         frame '\002\004\0\0\0hook'
+        woken
         awake
         frame '\004\021\0\0\0\007\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+        synced
         wait_for quit
         ;;
     silent) # complains, and says nothing else

@@ -52,6 +52,7 @@ pub(super) struct Outflow {
     queue: Queue,
     piece: usize,
     received: u64,
+    /// It takes nothing any more, so what comes is thrown away.
     broken: bool,
 }
 
@@ -77,11 +78,6 @@ impl Outflow {
         self.received
     }
 
-    /// Nobody reads this stream any more, so what comes is thrown away.
-    pub(super) fn is_broken(&self) -> bool {
-        self.broken
-    }
-
     /// Reads what the guest sent. False when the guest is gone.
     pub(super) fn pull(&mut self, mut from: &UnixStream) -> bool {
         let before = self.queue.bytes.len();
@@ -96,19 +92,20 @@ impl Outflow {
         }
     }
 
-    /// Writes once, after poll said that `to` takes bytes. True when its reader went away just now.
-    pub(super) fn push(&mut self, to: BorrowedFd) -> bool {
+    /// Writes once, after poll said that `to` takes bytes. An error, after which the rest is thrown away, once: its reader went away
+    /// (EPIPE), or it cannot take them.
+    pub(super) fn push(&mut self, to: BorrowedFd) -> io::Result<()> {
         let waiting = self.queue.waiting();
-        match rustix::io::write(to, &waiting[..waiting.len().min(self.piece)]) {
+        match rustix::io::write(to, &waiting[..waiting.len().min(self.piece)]).map_err(io::Error::from) {
             Ok(count) => self.queue.written(count),
-            Err(error) if is_wait(&error.into()) => {}
-            Err(_) => {
+            Err(error) if is_wait(&error) => {}
+            Err(error) => {
                 self.broken = true;
                 self.queue = Queue::default();
-                return true;
+                return Err(error);
             }
         }
-        false
+        Ok(())
     }
 }
 
@@ -182,7 +179,7 @@ mod tests {
         guest.write_all(&sent).unwrap();
         assert!(flow.pull(&quiz));
         while flow.is_waiting() {
-            assert!(!flow.push(writer.as_fd()));
+            flow.push(writer.as_fd()).unwrap();
             let mut piece = [0; PIECE];
             let count = rustix::io::read(&reader, &mut piece).unwrap();
             got.extend_from_slice(&piece[..count]);
@@ -201,7 +198,7 @@ mod tests {
         drop(reader);
         guest.write_all(b"hello").unwrap();
         flow.pull(&quiz);
-        assert!(flow.push(writer.as_fd()) && flow.is_broken());
+        assert_eq!(flow.push(writer.as_fd()).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
         guest.write_all(b"more").unwrap();
         flow.pull(&quiz);
         assert!(!flow.is_waiting());

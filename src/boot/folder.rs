@@ -1,4 +1,4 @@
-//! The folder of one run: `.quiz/runs/<number>`, which holds `console.log`, `qemu.log`, `command` and `out/`. A run of several
+//! The folder of one run: `.quiz/runs/<number>`, which holds `console.log`, `qemu.log`, `command`, `result.json` and `out/`. A run of several
 //! machines has a folder of the same kind for each of them in it.
 //!
 //! Any number of runs may be made at once, by any number of processes. A run's folder is locked while its process lives,
@@ -96,6 +96,11 @@ impl RunFolder {
     pub(super) fn listen(&self, name: &str) -> Result<UnixListener> {
         at_socket(&self.path, name, |path| UnixListener::bind(path))
             .map_err(|e| cannot("listen at", &self.path.join(name), e))
+    }
+
+    /// How the run ended, as JSON.
+    pub fn result(&self) -> PathBuf {
+        self.path.join("result.json")
     }
 
     /// The qemu command, as a line for a shell.

@@ -15,6 +15,12 @@ const ANSWER: Duration = Duration::from_secs(1);
 /// A kernel that panicked resets within this time; with the user's `panic=0` it never does.
 const PANIC: Duration = Duration::from_secs(3);
 
+/// Whoever asked for the end waits this long for a guest that may be dead.
+const SIGNAL: Duration = Duration::from_secs(5);
+
+/// So long what is left may stand still: the program's last bytes, and a program that cannot be heard any more.
+const REST: Duration = Duration::from_secs(10);
+
 /// qemu obeys `quit` within this time, or is killed.
 const QUIT: Duration = Duration::from_secs(2);
 
@@ -31,17 +37,27 @@ pub(super) enum Action {
     Letter(u8),
     /// A non-maskable interrupt: stacks even of a kernel that takes no other.
     Nmi,
+    /// What the kernel says from now on is the look's.
+    Look,
     /// Give up on KVM, or on the snapshot.
     NoLife,
-    /// End the machine.
-    Quit,
+    /// The kernel said that it gave up, and nobody answers.
+    GaveUp,
+    /// Nobody answers who could have heard the user's signal.
+    Unanswered,
+    /// What was left stood still too long.
+    Rest,
+    /// This limit was over, and the look at the guest is done.
+    Over(Duration, State),
     /// qemu does not obey.
     Kill,
 }
 
 /// Processors' backtraces (l), blocked tasks (w): through the agent when it answers, else from outside.
-const THROUGH_AGENT: &[(Action, Duration)] = &[(Action::AgentSysRq("lw"), Duration::from_millis(500))];
+const THROUGH_AGENT: &[(Action, Duration)] =
+    &[(Action::Look, Duration::ZERO), (Action::AgentSysRq("lw"), Duration::from_millis(1000))];
 const FROM_OUTSIDE: &[(Action, Duration)] = &[
+    (Action::Look, Duration::ZERO),
     (Action::Break, Duration::from_millis(60)),
     (Action::Letter(b'l'), Duration::from_millis(250)),
     (Action::Break, Duration::from_millis(60)),
@@ -60,12 +76,16 @@ pub(super) struct Limits {
     program: Option<(Instant, Duration)>,
     /// The agent was asked.
     asked: Option<Instant>,
-    /// The kernel gave up, or a program wrote so.
-    panic: Option<Instant>,
+    /// The user's signal was passed on, and the agent was asked.
+    signal: Option<Instant>,
+    /// The kernel gave up; or a program wrote so, when that is not sure.
+    panic: Option<(Instant, bool)>,
+    /// Of what is left.
+    rest: Option<Instant>,
     /// What is left of the look, and when it goes on.
     look: Option<(&'static [(Action, Duration)], Instant)>,
     quit: Option<Instant>,
-    /// The limit that was over, and what the guest was doing.
+    /// The limit that was over, and what the guest was doing, while it is looked at.
     pub(super) over: Option<(Duration, State)>,
 }
 
@@ -86,26 +106,37 @@ impl Limits {
         self.life = None;
     }
 
+    /// A machine that was restored has to be ready within `ready`, too.
+    pub(super) fn must_be_ready(&mut self, now: Instant, ready: Duration) {
+        (self.life, self.ready) = (None, Some((now + ready, ready)));
+    }
+
     /// The program starts now, and may run for so long.
     pub(super) fn program_starts(&mut self, now: Instant, limit: Option<Duration>) {
         self.ready = None;
         self.program = limit.map(|limit| (now + limit, limit));
     }
 
-    /// The program ended: what is left is a matter of bytes.
-    pub(super) fn program_ended(&mut self) {
-        (self.program, self.asked, self.panic) = (None, None, None);
+    /// Nothing counts any more but what is left to come, and that has just moved on.
+    pub(super) fn rest(&mut self, now: Instant) {
+        *self = Self { rest: Some(now + REST), ..Self::default() };
     }
 
-    /// There is a sign that the kernel gave up. A program can write such a line too, so the agent is asked.
-    pub(super) fn panicked(&mut self, now: Instant) {
-        self.life = None;
-        self.panic.get_or_insert(now + PANIC);
+    /// There is a sign that the kernel gave up. A program can write such a line too: then it is not sure, and the agent is asked.
+    pub(super) fn panicked(&mut self, now: Instant, sure: bool) {
+        let (at, was_sure) = self.panic.unwrap_or((now + PANIC, false));
+        self.panic = Some((at, sure || was_sure));
+    }
+
+    /// The user's signal was passed on.
+    pub(super) fn signalled(&mut self, now: Instant) {
+        self.signal = Some(now + SIGNAL);
     }
 
     /// The agent answered.
     pub(super) fn answered(&mut self, now: Instant) {
-        self.panic = None;
+        self.signal = None;
+        self.panic.take_if(|(_, sure)| !*sure);
         if self.asked.take().is_some() {
             self.look_at(State::Runs, now);
         }
@@ -113,12 +144,7 @@ impl Limits {
 
     /// The end was asked for.
     pub(super) fn quits(&mut self, now: Instant) {
-        *self = Self { quit: Some(self.quit.unwrap_or(now + QUIT)), over: self.over, ..Self::default() };
-    }
-
-    /// qemu was asked to end.
-    pub(super) fn is_quitting(&self) -> bool {
-        self.quit.is_some()
+        *self = Self { quit: Some(now + QUIT), ..Self::default() };
     }
 
     fn look_at(&mut self, state: State, now: Instant) {
@@ -128,9 +154,14 @@ impl Limits {
 
     /// When `due` has something to do next.
     pub(super) fn next(&self) -> Option<Instant> {
-        let (ready, program) = (self.ready.map(|(at, _)| at), self.program.map(|(at, _)| at));
-        let look = self.look.map(|(_, at)| at);
-        [self.life, ready, program, self.asked, self.panic, look, self.quit].into_iter().flatten().min()
+        // As in `due`: a kernel that gave up is not slow.
+        let slow = |limit: Option<(Instant, Duration)>| limit.filter(|_| self.panic.is_none()).map(|(at, _)| at);
+        let (ready, program) = (slow(self.ready), slow(self.program));
+        let (look, panic) = (self.look.map(|(_, at)| at), self.panic.map(|(at, _)| at));
+        [self.life, ready, program, self.asked, self.signal, panic, self.rest, look, self.quit]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// What is to be done now; call again until there is nothing.
@@ -141,19 +172,22 @@ impl Limits {
         if self.life.take_if(|at| *at <= now).is_some() {
             return Some(Action::NoLife);
         }
-        if self.panic.take_if(|at| *at <= now).is_some() {
-            return Some(Action::Quit);
+        if self.panic.take_if(|(at, _)| *at <= now).is_some() {
+            return Some(Action::GaveUp);
+        }
+        if self.signal.take_if(|at| *at <= now).is_some() {
+            return Some(Action::Unanswered);
+        }
+        if self.rest.take_if(|at| *at <= now).is_some() {
+            return Some(Action::Rest);
         }
         // A kernel that gave up is not slow.
-        if self.panic.is_none()
-            && let Some((_, limit)) = self.ready.take_if(|(at, _)| *at <= now)
-        {
+        let panics = self.panic.is_some();
+        if !panics && let Some((_, limit)) = self.ready.take_if(|(at, _)| *at <= now) {
             self.over = Some((limit, State::Booting));
             self.look_at(State::Booting, now);
         }
-        if self.panic.is_none()
-            && let Some((_, limit)) = self.program.take_if(|(at, _)| *at <= now)
-        {
+        if !panics && let Some((_, limit)) = self.program.take_if(|(at, _)| *at <= now) {
             self.over = Some((limit, State::Hangs));
             self.asked = Some(now + ANSWER);
             return Some(Action::Ping);
@@ -162,7 +196,9 @@ impl Limits {
             self.look_at(State::Hangs, now);
         }
         let (steps, _) = self.look.take_if(|(_, at)| *at <= now)?;
-        let Some(((action, wait), rest)) = steps.split_first() else { return Some(Action::Quit) };
+        let Some(((action, wait), rest)) = steps.split_first() else {
+            return self.over.map(|(limit, state)| Action::Over(limit, state));
+        };
         self.look = Some((rest, now + *wait));
         Some(*action)
     }
@@ -191,8 +227,8 @@ mod tests {
         let mut limits = Limits::start(now, 60 * SECOND, false);
         assert!(actions(&mut limits, now + 59 * SECOND).is_empty());
         let done = actions(&mut limits, now + 70 * SECOND);
-        assert_eq!((done[0], done[4], done[5]), (Action::Break, Action::Nmi, Action::Quit));
-        assert_eq!(limits.over, Some((60 * SECOND, State::Booting)));
+        assert_eq!((done[0], done[1], done[5]), (Action::Look, Action::Break, Action::Nmi));
+        assert_eq!(done[6..], [Action::Over(60 * SECOND, State::Booting)]);
     }
 
     #[test]
@@ -206,11 +242,11 @@ mod tests {
         };
         let mut runs = started();
         runs.answered(now + 5 * SECOND);
-        assert_eq!(actions(&mut runs, now + 9 * SECOND), [Action::AgentSysRq("lw"), Action::Quit]);
-        assert_eq!(runs.over, Some((5 * SECOND, State::Runs)));
+        let look = [Action::Look, Action::AgentSysRq("lw"), Action::Over(5 * SECOND, State::Runs)];
+        assert_eq!(actions(&mut runs, now + 9 * SECOND), look);
         let mut hangs = started();
-        assert_eq!(actions(&mut hangs, now + 9 * SECOND)[0], Action::Break);
-        assert_eq!(hangs.over, Some((5 * SECOND, State::Hangs)));
+        let done = actions(&mut hangs, now + 9 * SECOND);
+        assert_eq!((done[1], done.last()), (Action::Break, Some(&Action::Over(5 * SECOND, State::Hangs))));
     }
 
     #[test]
@@ -218,11 +254,14 @@ mod tests {
         let now = Instant::now();
         let mut limits = Limits::start(now, 60 * SECOND, false);
         limits.program_starts(now, None);
-        limits.panicked(now);
+        limits.panicked(now, false);
         limits.answered(now + SECOND);
         assert!(actions(&mut limits, now + 9 * SECOND).is_empty());
-        limits.panicked(now);
-        assert_eq!(actions(&mut limits, now + 9 * SECOND), [Action::Quit]);
+        limits.panicked(now, false);
+        assert_eq!(actions(&mut limits, now + 9 * SECOND), [Action::GaveUp]);
+        limits.panicked(now, true);
+        limits.answered(now + SECOND);
+        assert_eq!(actions(&mut limits, now + 9 * SECOND), [Action::GaveUp], "qemu's word is sure");
         assert_eq!(limits.over, None);
     }
 
@@ -241,7 +280,6 @@ mod tests {
         let now = Instant::now();
         let mut limits = Limits::start(now, 60 * SECOND, false);
         limits.quits(now);
-        limits.quits(now + SECOND);
         assert_eq!(actions(&mut limits, now + 90 * SECOND), [Action::Kill]);
     }
 }

@@ -17,7 +17,8 @@
 //! | `console`, `qmp` | what the guest's kernel says, what qemu says |
 //! | `flow`, `tty`, `signals` | the program's bytes, the user's terminal, Ctrl-C |
 //! | `limits` | what is done when: watchdogs, time limit, the look at a guest that hangs |
-//! | `session` | the loop that moves all of it |
+//! | `phase` | the machine that runs, as a pure state machine |
+//! | `session` | the loop that waits, tells it, and does what it wants done |
 //! | [`outcome`] | the judgement |
 //! | `run` | all of it in order; KVM that does not work is tried again with TCG |
 //!
@@ -34,6 +35,7 @@ mod limits;
 pub mod machine;
 mod net;
 pub mod outcome;
+mod phase;
 pub mod qemu;
 mod qmp;
 mod run;

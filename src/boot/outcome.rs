@@ -1,10 +1,10 @@
 //! How a machine ended, judged from all that is known about it. Pure.
 
 use std::fmt;
-use std::process::ExitStatus;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::status;
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,10 +27,19 @@ pub enum Outcome {
         /// What the kernel says about it, or its last lines.
         excerpt: Vec<String>,
     },
-    /// The machine went away before the program's exit status came. Never a success.
+    /// The guest went away by itself before the program's exit status came. Never a success.
     Lost {
         /// What is known about it.
         reason: String,
+        /// The last lines of the kernel log.
+        excerpt: Vec<String>,
+    },
+    /// The host could not do its part, or quiz: nothing is known of what was to be tried.
+    Host {
+        /// What went wrong.
+        reason: String,
+        /// The program's own status, when that came.
+        program: Option<u8>,
         /// The last lines of the kernel log.
         excerpt: Vec<String>,
     },
@@ -50,21 +59,25 @@ pub enum State {
 }
 
 impl Outcome {
-    /// The exit status of `quiz up`: the program's own, or 122 lost, 123 panicked, 124 time limit, 128 + n for a signal.
+    /// The exit status of `quiz up`, as [`status::UP`] has them.
     pub fn status(&self) -> u8 {
         match self {
             Self::Exited(status) => *status,
-            Self::Lost { .. } => 122,
-            Self::Panicked { .. } => 123,
-            Self::TimeLimit { .. } => 124,
-            Self::Interrupted(signal) => 128 | u8::try_from(*signal).unwrap_or(0),
+            Self::Lost { .. } => status::LOST,
+            Self::Panicked { .. } => status::PANICKED,
+            Self::TimeLimit { .. } => status::TIME_LIMIT,
+            Self::Host { .. } => status::HOST,
+            Self::Interrupted(signal) => status::signal(*signal),
         }
     }
 
     /// Lines of the kernel log that explain it.
     pub fn excerpt(&self) -> &[String] {
         match self {
-            Self::Panicked { excerpt, .. } | Self::TimeLimit { excerpt, .. } | Self::Lost { excerpt, .. } => excerpt,
+            Self::Panicked { excerpt, .. }
+            | Self::TimeLimit { excerpt, .. }
+            | Self::Lost { excerpt, .. }
+            | Self::Host { excerpt, .. } => excerpt,
             Self::Exited(_) | Self::Interrupted(_) => &[],
         }
     }
@@ -84,123 +97,121 @@ impl fmt::Display for Outcome {
                 write!(f, "{state} after {} s", limit.as_secs_f32())
             }
             Self::Lost { reason, .. } => write!(f, "the machine was lost: {reason}"),
+            Self::Host { reason, program: None, .. } => write!(f, "not the guest's fault: {reason}"),
+            Self::Host { reason, program: Some(status), .. } => {
+                write!(f, "not the guest's fault: {reason}; the program itself ended with status {status}")
+            }
             Self::Interrupted(signal) => write!(f, "ended by {}", super::signals::name(*signal)),
         }
     }
 }
 
-/// All that is known about a machine that is gone.
-#[derive(Debug, Default)]
-pub(super) struct Facts {
-    /// The agent spoke.
-    pub(super) hello: bool,
-    /// The agent said why it could not go on.
-    pub(super) failed: Option<String>,
-    /// The program's status, when all its bytes came too.
-    pub(super) exited: Option<u8>,
+/// What the machine that runs came to, as `phase` decides it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum End {
+    /// The program ended with this status, and all its bytes came.
+    Exited(u8),
+    /// The guest's kernel said that it gave up.
+    Panicked,
     /// The limit that was over, and what the guest was doing.
-    pub(super) limit: Option<(Duration, State)>,
+    Limit(Duration, State),
+    /// The guest went away, and how.
+    Lost(String),
+    /// The host's fault, or quiz's: which, and the program's status when that came.
+    Host { why: String, program: Option<u8> },
+    /// The agent said why it could not go on.
+    Failed(String),
+    /// What the machine was started from, or its accelerator, brought nothing to life; and why, when that was said.
+    NoLife(Option<String>),
     /// The signal by which the user ended the machine.
-    pub(super) interrupted: Option<i32>,
-    /// The guest's kernel said by pvpanic that it panicked.
-    pub(super) panicked: bool,
+    Interrupted(i32),
+}
+
+/// What was said about it.
+#[derive(Debug, Default)]
+pub(super) struct Words {
     /// The panic's line on the console.
-    pub(super) panic_line: Option<String>,
+    pub(super) panic: Option<String>,
     /// What the console says about it.
     pub(super) excerpt: Vec<String>,
-    /// Why qemu says that the machine stopped.
-    pub(super) shutdown: Option<String>,
-    /// How qemu ended.
-    pub(super) qemu: Option<ExitStatus>,
+    /// What the kernel said while the guest was looked at.
+    pub(super) look: Vec<String>,
     /// What qemu wrote to its log.
-    pub(super) qemu_says: String,
+    pub(super) qemu: String,
 }
 
 /// Judges.
 ///
 /// # Errors
 /// When the guest did not get as far as the program because of the image or of qemu, not of what is tested.
-pub(super) fn judge(facts: Facts) -> Result<Outcome> {
-    let excerpt = facts.excerpt;
-    if let Some(signal) = facts.interrupted {
-        return Ok(Outcome::Interrupted(signal));
-    }
-    if let Some(status) = facts.exited {
-        return Ok(Outcome::Exited(status));
-    }
-    // Before panics: the look at a guest that hangs ends in one.
-    if let Some((limit, state)) = facts.limit {
-        return Ok(Outcome::TimeLimit { limit, state, excerpt });
-    }
-    if facts.panicked || facts.panic_line.is_some() {
-        let words = facts.panic_line.unwrap_or_else(|| "a panic without a word on the console".into());
-        return Ok(Outcome::Panicked { words, excerpt });
-    }
-    if let Some(why) = facts.failed {
-        let error = Error::boot(format!("the guest could not start the program: {why}"));
-        return Err(excerpt.into_iter().fold(error, Error::detail));
-    }
-    if !facts.hello && facts.qemu.and_then(|status| status.code()).is_some_and(|code| code != 0) {
-        let error = Error::boot("qemu could not start the machine");
-        return Err(facts.qemu_says.lines().fold(error, Error::detail));
-    }
-    let reason = match (facts.shutdown.as_deref(), facts.qemu) {
-        (Some("guest-shutdown"), _) => "the guest powered off before the program ended".to_owned(),
-        (Some("guest-reset"), _) => "the guest reset itself before the program ended".to_owned(),
-        (Some(other), _) => format!("qemu ended ({other})"),
-        (None, Some(status)) => format!("qemu ended ({status})"),
-        (None, None) => "qemu is gone".to_owned(),
-    };
-    Ok(Outcome::Lost { reason, excerpt })
+pub(super) fn judge(end: End, words: Words) -> Result<Outcome> {
+    let Words { panic, excerpt, look, qemu } = words;
+    Ok(match end {
+        End::Exited(status) => Outcome::Exited(status),
+        End::Interrupted(signal) => Outcome::Interrupted(signal),
+        End::Limit(limit, state) => {
+            Outcome::TimeLimit { limit, state, excerpt: if look.is_empty() { excerpt } else { look } }
+        }
+        End::Panicked => {
+            let words = panic.unwrap_or_else(|| "a panic without a word on the console".into());
+            Outcome::Panicked { words, excerpt }
+        }
+        End::Lost(reason) => Outcome::Lost { reason, excerpt },
+        End::Host { why, program } => Outcome::Host { reason: why, program, excerpt },
+        End::Failed(why) => {
+            let error = Error::boot(format!("the guest could not start the program: {why}"));
+            return Err(excerpt.into_iter().fold(error, Error::detail));
+        }
+        End::NoLife(why) => {
+            let error = Error::boot("qemu could not start the machine");
+            return Err(why.iter().map(String::as_str).chain(qemu.lines()).fold(error, Error::detail));
+        }
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::process::ExitStatusExt;
 
-    fn status(facts: Facts) -> u8 {
-        judge(facts).unwrap().status()
+    fn judged(end: End) -> Outcome {
+        judge(end, Words { excerpt: vec!["last".into()], ..Words::default() }).unwrap()
     }
 
     #[test]
-    fn only_a_status_that_came_is_the_programs() {
-        assert_eq!(status(Facts { exited: Some(0), hello: true, ..Facts::default() }), 0);
-        assert_eq!(status(Facts { hello: true, ..Facts::default() }), 122);
-        assert_eq!(status(Facts { hello: true, shutdown: Some("guest-shutdown".into()), ..Facts::default() }), 122);
-        assert_eq!(status(Facts { hello: true, qemu: Some(ExitStatus::from_raw(0)), ..Facts::default() }), 122);
+    fn each_end_has_a_status_and_words() {
+        let host = |program| End::Host { why: "cannot write stdout: x".into(), program };
+        for (end, status, words) in [
+            (End::Exited(0), 0, "the program ended with status 0"),
+            (End::Lost("it powered off".into()), 122, "the machine was lost: it powered off"),
+            (End::Panicked, 123, "the guest's kernel gave up: a panic without a word on the console"),
+            (End::Limit(Duration::from_secs(5), State::Hangs), 124, "the guest hung after 5 s"),
+            (host(None), 125, "not the guest's fault: cannot write stdout: x"),
+            (
+                host(Some(7)),
+                125,
+                "not the guest's fault: cannot write stdout: x; the program itself ended with status 7",
+            ),
+            (End::Interrupted(15), 143, "ended by SIGTERM"),
+        ] {
+            let outcome = judged(end);
+            assert_eq!((outcome.status(), outcome.to_string().as_str()), (status, words));
+        }
     }
 
     #[test]
-    fn either_sign_of_a_panic_is_enough_and_a_panic_before_the_agent_counts() {
-        assert_eq!(status(Facts { panicked: true, ..Facts::default() }), 123);
-        assert_eq!(status(Facts { panic_line: Some("Kernel panic".into()), ..Facts::default() }), 123);
-    }
-
-    #[test]
-    fn a_program_that_only_wrote_about_a_panic_has_its_own_status() {
-        assert_eq!(status(Facts { exited: Some(3), panic_line: Some("Kernel panic".into()), ..Facts::default() }), 3);
-    }
-
-    #[test]
-    fn the_look_at_a_hang_is_no_panic() {
-        let limit = Some((Duration::from_secs(5), State::Hangs));
-        let outcome = judge(Facts { limit, panicked: true, ..Facts::default() }).unwrap();
-        assert_eq!((outcome.status(), outcome.to_string().as_str()), (124, "the guest hung after 5 s"));
+    fn a_time_limit_shows_the_look() {
+        let end = End::Limit(Duration::from_secs(5), State::Runs);
+        let look = vec!["CPU 0".to_owned()];
+        let words = Words { excerpt: vec!["old trouble".into()], look: look.clone(), ..Words::default() };
+        assert_eq!(judge(end.clone(), words).unwrap().excerpt(), look);
+        assert_eq!(judged(end).excerpt(), ["last"]);
     }
 
     #[test]
     fn a_machine_that_never_started_is_an_error_with_qemus_words() {
-        let qemu = Some(ExitStatus::from_raw(1 << 8));
-        let error = judge(Facts { qemu, qemu_says: "no such device\n".into(), ..Facts::default() }).unwrap_err();
-        assert_eq!(error.details(), ["no such device"]);
-        let failed = Some("the hook 50-zfs failed with status 1".into());
-        assert!(judge(Facts { failed, hello: true, ..Facts::default() }).unwrap_err().to_string().contains("50-zfs"));
-    }
-
-    #[test]
-    fn a_qemu_that_was_killed_is_a_lost_machine() {
-        let qemu = Some(ExitStatus::from_raw(9));
-        assert_eq!(status(Facts { qemu, ..Facts::default() }), 122);
+        let words = Words { qemu: "no such device\n".into(), ..Words::default() };
+        assert_eq!(judge(End::NoLife(None), words).unwrap_err().details(), ["no such device"]);
+        let failed = End::Failed("the hook 50-zfs failed with status 1".into());
+        assert!(judge(failed, Words::default()).unwrap_err().to_string().contains("50-zfs"));
     }
 }

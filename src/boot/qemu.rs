@@ -32,8 +32,9 @@ const TCG_CPU: &str = "max,-avx,-avx2,-f16c,-fma,-vaes,-vpclmulqdq,-erms,-fsrm";
 /// Bytes of the kernel's command line with the NUL at its end (Linux: COMMAND_LINE_SIZE in arch/x86/include/asm/setup.h).
 const COMMAND_LINE: usize = 2048;
 
-/// What a run may add: ` lpj=` and a number.
-const TOLD_LATER: usize = 25;
+/// The host's full or broken disk is not the guest's fault: it stands still then, and quiz ends it. NVMe knows no such thing: there the
+/// guest sees an error.
+const ON_ERROR: &str = ",werror=stop,rerror=stop";
 
 /// Numbers of the sockets that qemu inherits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,7 +110,7 @@ pub fn command(machine: &Machine, fds: &Fds) -> Vec<OsString> {
     for (number, layer) in machine.layers.iter().enumerate() {
         let options = format!("driver=raw,node-name=layer{number},read-only=on,file.driver=file,file.filename=");
         command.extend(["-blockdev".into(), with_path(&options, layer, "")]);
-        command.extend(["-device".into(), format!("virtio-blk-pci,drive=layer{number}").into()]);
+        command.extend(["-device".into(), format!("virtio-blk-pci,drive=layer{number},rerror=stop").into()]);
     }
     disks(machine, &mut command);
     if let Some(net) = &machine.net {
@@ -172,9 +173,9 @@ fn disks(machine: &Machine, command: &mut Vec<OsString>) {
         let more = if number % 8 == 0 { ",multifunction=on" } else { "" };
         let place = format!("addr={:#x}.{}{more}", 0x10 + number / 8, number % 8);
         let device = match bus {
-            Bus::Virtio => format!("virtio-blk-pci,drive=disk{number},serial={serial},{place}"),
+            Bus::Virtio => format!("virtio-blk-pci,drive=disk{number},serial={serial},{place}{ON_ERROR}"),
             Bus::Nvme => format!("nvme,drive=disk{number},serial={serial},{place}"),
-            Bus::Scsi => format!("scsi-hd,bus=scsi.0,drive=disk{number},serial={serial}"),
+            Bus::Scsi => format!("scsi-hd,bus=scsi.0,drive=disk{number},serial={serial}{ON_ERROR}"),
         };
         command.extend(["-device".into(), device.into()]);
     }
@@ -185,7 +186,8 @@ fn disks(machine: &Machine, command: &mut Vec<OsString>) {
 /// # Errors
 /// It does not.
 pub fn fits(machine: &Machine) -> Result<()> {
-    let (length, most) = (kernel_words(machine).join(" ").len() + TOLD_LATER, COMMAND_LINE);
+    // A run may add ` lpj=` and a number.
+    let (length, most) = (kernel_words(machine).join(" ").len() + 25, COMMAND_LINE);
     if length < most {
         return Ok(());
     }
@@ -308,9 +310,9 @@ pub(super) mod tests {
   -device pvpanic-pci \\
   -device virtio-rng-pci \\
   -blockdev driver=raw,node-name=layer0,read-only=on,file.driver=file,file.filename=/c/work \\
-  -device virtio-blk-pci,drive=layer0 \\
+  -device virtio-blk-pci,drive=layer0,rerror=stop \\
   -blockdev driver=raw,node-name=layer1,read-only=on,file.driver=file,file.filename=/c/a,,b \\
-  -device virtio-blk-pci,drive=layer1 \\
+  -device virtio-blk-pci,drive=layer1,rerror=stop \\
   -fsdev local,id=share0,path=/w/.quiz/shared,security_model=none,multidevs=remap \\
   -device virtio-9p-pci,fsdev=share0,mount_tag=shared \\
   -fsdev local,id=share1,path=/w,security_model=none,multidevs=remap,readonly=on \\
@@ -352,12 +354,12 @@ panic=-1 loglevel=8' \\
         let line = shell_line(&command(&full, &Fds::shown(&full)));
         for part in [
             "driver=raw,node-name=disk0,discard=unmap,file.driver=file,file.discard=unmap,file.filename=/d/0 \\\n  \
-             -device virtio-blk-pci,drive=disk0,serial=q0,addr=0x10.0,multifunction=on \\",
+             -device virtio-blk-pci,drive=disk0,serial=q0,addr=0x10.0,multifunction=on,werror=stop,rerror=stop \\",
             "driver=qcow2,node-name=disk1,discard=unmap,cache.no-flush=on,file.driver=file",
             "-device nvme,drive=disk1,serial=q1,addr=0x10.1 \\",
             "-device virtio-scsi-pci,id=scsi \\",
-            "-device scsi-hd,bus=scsi.0,drive=disk2,serial=q2 \\",
-            "-device virtio-blk-pci,drive=disk8,serial=q8,addr=0x11.0,multifunction=on \\",
+            "-device scsi-hd,bus=scsi.0,drive=disk2,serial=q2,werror=stop,rerror=stop \\",
+            "-device virtio-blk-pci,drive=disk8,serial=q8,addr=0x11.0,multifunction=on,werror=stop,rerror=stop \\",
             "-netdev user,id=net0,hostfwd=tcp:127.0.0.1:2222-:22 \\",
             "-chardev socket,id=ssh.0,fd=10,server=on,wait=off \\\n  -device virtserialport,chardev=ssh.0,name=quiz.ssh.0 \\",
         ] {

@@ -89,75 +89,100 @@ impl Transport {
 /// Lets a saved machine go on. Refused while qemu still tidies up after the save.
 pub(super) const CONTINUE: &[u8] = b"{\"execute\":\"cont\",\"id\":\"cont\"}\n";
 
-/// What qemu said about the machine so far.
+/// Asks what state the machine is in.
+pub(super) const STATUS: &[u8] = b"{\"execute\":\"query-status\",\"id\":\"status\"}\n";
+
+/// Something that qemu said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Said {
+    /// The guest's kernel said that it panicked.
+    Panicked,
+    /// Why the machine ends, in qemu's words: `guest-shutdown`, `guest-reset`, `host-signal`, …
+    Shutdown(String),
+    /// The machine stands still.
+    Stopped,
+    /// The machine goes on.
+    Resumed,
+    /// The machine stands still, and no transfer of its disks is under way: its memory changes no more until it is told to go on.
+    Still,
+    /// The state went where it was told to, or cannot, and why.
+    Moved(Result<(), String>),
+    /// How the machine's state goes to a file; or why it can neither be saved nor restored.
+    Able(Result<Transport, String>),
+    /// [`CONTINUE`] has to be said again.
+    NotYet,
+    /// The host could not do what the guest asked of this disk, and why.
+    DiskFailed(String),
+    /// The state that the machine is in: `running`, `io-error`, `internal-error`, `debug`, …
+    Status(String),
+}
+
+/// What qemu says, cut into messages.
 #[derive(Debug, Default)]
 pub(super) struct Qmp {
     partial: Vec<u8>,
-    /// The guest's kernel said that it panicked.
-    pub(super) panicked: bool,
-    /// Why the machine stopped, in qemu's words: `guest-shutdown`, `guest-reset`, `host-signal`, …
-    pub(super) shutdown: Option<String>,
-    /// The state went where it was told to (`Ok`), or cannot, and why.
-    pub(super) moved: Option<Result<(), String>>,
-    /// How its state goes to a file, when that is known.
-    pub(super) transport: Option<Transport>,
-    /// Why it can neither be saved nor restored.
-    pub(super) unable: Option<String>,
-    /// The machine went on.
-    pub(super) resumed: bool,
-    /// [`CONTINUE`] has to be said again.
-    pub(super) stopped: bool,
-    /// The machine stands still, and no transfer of its disks is under way: its memory changes no more until it is told to go on.
-    pub(super) still: bool,
     halted: bool,
 }
 
 impl Qmp {
-    /// Takes what came.
-    pub(super) fn feed(&mut self, bytes: &[u8]) {
+    /// Takes what came and gives what it says.
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> Vec<Said> {
         self.partial.extend_from_slice(bytes);
-        let Some(end) = self.partial.iter().rposition(|&byte| byte == b'\n') else { return };
+        let Some(end) = self.partial.iter().rposition(|&byte| byte == b'\n') else { return Vec::new() };
         let whole: Vec<u8> = self.partial.drain(..=end).collect();
-        for line in whole.split(|&byte| byte == b'\n') {
-            if let Ok(message) = serde_json::from_slice::<Value>(line) {
-                self.look_at(&message);
-            }
-        }
+        let messages = whole.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice::<Value>(line).ok());
+        messages.filter_map(|message| self.event(&message).or_else(|| answer(&message))).collect()
     }
 
-    fn look_at(&mut self, message: &Value) {
-        match message["event"].as_str() {
-            Some("GUEST_PANICKED") => self.panicked = true,
-            Some("SHUTDOWN") => {
-                let reason = message["data"]["reason"].as_str().unwrap_or("unknown");
-                self.shutdown.get_or_insert_with(|| reason.to_owned());
+    fn event(&mut self, message: &Value) -> Option<Said> {
+        let data = &message["data"];
+        let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
+        Some(match message["event"].as_str()? {
+            "GUEST_PANICKED" => Said::Panicked,
+            "SHUTDOWN" => Said::Shutdown(text(&data["reason"])),
+            "RESUME" => {
+                self.halted = false;
+                Said::Resumed
             }
-            Some("RESUME") => (self.resumed, self.halted, self.still) = (true, false, false),
             // What was under way ends after this event, and before qemu looks at the memory once more, which is the next.
-            Some("STOP") => self.halted = true,
-            Some("MIGRATION_PASS") => self.still = self.halted,
-            Some("MIGRATION") => match message["data"]["status"].as_str() {
-                // Newer ones do not look, but say when they come to the devices.
-                Some("device") => self.still = self.halted,
-                Some("completed") => self.moved = Some(Ok(())),
-                Some("failed") => self.moved = Some(Err("qemu failed to move the state".to_owned())),
-                _ => {}
-            },
-            _ => {}
-        }
-        if message["id"] == "schema" && message["return"].is_array() {
-            self.transport = Some(Transport::offered(&message["return"]));
-        }
-        if let Some(why) = message["error"]["desc"].as_str() {
-            match message["id"].as_str() {
-                Some("snapshot") => self.moved = Some(Err(why.to_owned())),
-                Some("able" | "schema") => {
-                    (self.unable, self.moved) = (Some(why.to_owned()), Some(Err(why.to_owned())))
-                }
-                Some("cont") => self.stopped = true,
-                _ => {}
+            "STOP" => {
+                self.halted = true;
+                Said::Stopped
             }
+            "MIGRATION_PASS" if self.halted => Said::Still,
+            "MIGRATION" => match data["status"].as_str()? {
+                // Newer ones do not look, but say when they come to the devices.
+                "device" if self.halted => Said::Still,
+                "completed" => Said::Moved(Ok(())),
+                "failed" => Said::Moved(Err("qemu failed to move the state".to_owned())),
+                _ => return None,
+            },
+            // What the guest is told of it is no news.
+            "BLOCK_IO_ERROR" if data["action"] == "stop" => {
+                let why =
+                    if data["nospace"] == true { "No space left on device".into() } else { text(&data["reason"]) };
+                Said::DiskFailed(format!(
+                    "cannot {} the file of {}: {why}",
+                    text(&data["operation"]),
+                    text(&data["node-name"])
+                ))
+            }
+            _ => return None,
+        })
+    }
+}
+
+fn answer(message: &Value) -> Option<Said> {
+    let why = message["error"]["desc"].as_str().map(str::to_owned);
+    match (message["id"].as_str()?, why) {
+        ("snapshot", Some(why)) => Some(Said::Moved(Err(why))),
+        ("able" | "schema", Some(why)) => Some(Said::Able(Err(why))),
+        ("cont", Some(_)) => Some(Said::NotYet),
+        ("schema", None) => {
+            message["return"].is_array().then(|| Said::Able(Ok(Transport::offered(&message["return"]))))
         }
+        ("status", None) => Some(Said::Status(message["return"]["status"].as_str()?.to_owned())),
+        _ => None,
     }
 }
 
@@ -165,51 +190,58 @@ impl Qmp {
 mod tests {
     use super::*;
 
+    fn said(lines: &[&str]) -> Vec<Said> {
+        let mut qmp = Qmp::default();
+        lines.iter().flat_map(|line| qmp.feed(format!("{line}\n").as_bytes())).collect()
+    }
+
     #[test]
     fn events_come_however_the_bytes_are_cut() {
         let text = b"{\"QMP\": {}}\r\n{\"return\": {}}\r\n{\"event\": \"GUEST_PANICKED\", \"data\": {\"action\": \"pause\"}}\r\n\
             {\"event\": \"SHUTDOWN\", \"data\": {\"guest\": true, \"reason\": \"guest-reset\"}}\r\n";
         for cut in [1, 7, text.len()] {
             let mut qmp = Qmp::default();
-            text.chunks(cut).for_each(|piece| qmp.feed(piece));
-            assert!(qmp.panicked);
-            assert_eq!(qmp.shutdown.as_deref(), Some("guest-reset"));
+            let said: Vec<Said> = text.chunks(cut).flat_map(|piece| qmp.feed(piece)).collect();
+            assert_eq!(said, [Said::Panicked, Said::Shutdown("guest-reset".into())]);
         }
     }
 
     #[test]
     fn a_save_ends_well_or_with_qemus_words() {
-        let said = |line: &str| {
-            let mut qmp = Qmp::default();
-            qmp.feed(format!("{line}\n").as_bytes());
-            qmp
-        };
-        assert_eq!(said(r#"{"event": "MIGRATION", "data": {"status": "active"}}"#).moved, None);
-        assert_eq!(said(r#"{"event": "MIGRATION", "data": {"status": "completed"}}"#).moved, Some(Ok(())));
-        assert!(said(r#"{"event": "MIGRATION", "data": {"status": "failed"}}"#).moved.unwrap().is_err());
-        let refused = said(r#"{"id": "snapshot", "error": {"class": "GenericError", "desc": "a device"}}"#);
-        assert_eq!((refused.moved, refused.stopped), (Some(Err("a device".to_owned())), false));
-        assert!(said(r#"{"id": "cont", "error": {"class": "GenericError", "desc": "not yet"}}"#).stopped);
-        assert!(said(r#"{"event": "RESUME"}"#).resumed);
+        assert_eq!(said(&[r#"{"event": "MIGRATION", "data": {"status": "active"}}"#]), []);
+        assert_eq!(said(&[r#"{"event": "MIGRATION", "data": {"status": "completed"}}"#]), [Said::Moved(Ok(()))]);
+        let failed = said(&[r#"{"event": "MIGRATION", "data": {"status": "failed"}}"#]);
+        assert!(matches!(&failed[..], [Said::Moved(Err(_))]));
+        let refused = said(&[r#"{"id": "snapshot", "error": {"class": "GenericError", "desc": "a device"}}"#]);
+        assert_eq!(refused, [Said::Moved(Err("a device".to_owned()))]);
+        assert_eq!(said(&[r#"{"id": "cont", "error": {"class": "GenericError", "desc": "not yet"}}"#]), [Said::NotYet]);
+        assert_eq!(said(&[r#"{"event": "RESUME"}"#]), [Said::Resumed]);
+    }
+
+    /// As qemu 7.2 says it of a machine whose disk's file lies on a full file system.
+    #[test]
+    fn a_pause_has_a_reason() {
+        let events = [
+            r#"{"event": "BLOCK_IO_ERROR", "data": {"device": "", "nospace": true, "node-name": "disk0", "reason": "No space left on device", "operation": "write", "action": "stop"}}"#,
+            r#"{"event": "STOP"}"#,
+            r#"{"id": "status", "return": {"status": "io-error", "singlestep": false, "running": false}}"#,
+        ];
+        let why = "cannot write the file of disk0: No space left on device".to_owned();
+        assert_eq!(said(&events), [Said::DiskFailed(why), Said::Stopped, Said::Status("io-error".into())]);
+        assert_eq!(said(&[&events[0].replace("\"stop\"", "\"report\"")]), [], "the guest is told");
     }
 
     #[test]
     fn a_machine_is_still_when_its_memory_was_looked_at_after_it_stopped() {
-        let mut qmp = Qmp::default();
-        let mut still = |event: &str| {
-            qmp.feed(format!("{{\"event\": \"{event}\"}}\n").as_bytes());
-            qmp.still
+        let still = |events: &[&str]| {
+            let events: Vec<String> = events.iter().map(|event| format!("{{\"event\": \"{event}\"}}")).collect();
+            let events: Vec<&str> = events.iter().map(String::as_str).collect();
+            said(&events).into_iter().filter(|said| *said != Said::Stopped).collect::<Vec<_>>()
         };
-        let events = ["MIGRATION_PASS", "STOP", "MIGRATION_PASS", "RESUME", "MIGRATION_PASS"];
-        assert_eq!(events.map(&mut still), [false, false, true, false, false]);
-        let mut qmp = Qmp::default();
+        let wanted = [Said::Still, Said::Resumed];
+        assert_eq!(still(&["MIGRATION_PASS", "STOP", "MIGRATION_PASS", "RESUME", "MIGRATION_PASS"]), wanted);
         let device = r#"MIGRATION", "data": {"status": "device"}, "of": "10.0"#;
-        let events = [device, "MIGRATION_PASS", "STOP", device, "RESUME"];
-        let mut still = |event: &str| {
-            qmp.feed(format!("{{\"event\": \"{event}\"}}\n").as_bytes());
-            qmp.still
-        };
-        assert_eq!(events.map(&mut still), [false, false, false, true, false]);
+        assert_eq!(still(&[device, "MIGRATION_PASS", "STOP", device, "RESUME"]), wanted);
     }
 
     /// What qemu 7.2.22 and 10.0.2 answer, without all that does not belong to `migrate`.
@@ -238,20 +270,16 @@ mod tests {
 
     #[test]
     fn what_the_schema_offers_decides_how_the_state_goes_to_a_file() {
-        let answer = |schema: &str| {
-            let mut qmp = Qmp::default();
-            qmp.feed(format!("{{\"id\": \"schema\", \"return\": {}}}\n", schema.replace('\n', "")).as_bytes());
-            qmp
-        };
+        let answer =
+            |schema: &str| said(&[&format!("{{\"id\": \"schema\", \"return\": {}}}", schema.replace('\n', ""))]);
         for (wanted, schema) in SCHEMAS {
-            assert_eq!(answer(schema).transport, Some(wanted));
+            assert_eq!(answer(schema), [Said::Able(Ok(wanted))]);
         }
         // 8.2 without a transport for files would be one, too.
         let without = SCHEMAS[1].1.replace(r#", {"name": "file"}"#, "");
-        assert_eq!(answer(&without).transport, Some(Transport::Fd));
-        let mut refused = Qmp::default();
-        refused.feed(b"{\"id\": \"schema\", \"error\": {\"class\": \"CommandNotFound\", \"desc\": \"no\"}}\n");
-        assert_eq!((refused.transport, refused.unable.as_deref()), (None, Some("no")));
+        assert_eq!(answer(&without), [Said::Able(Ok(Transport::Fd))]);
+        let refused = said(&[r#"{"id": "schema", "error": {"class": "CommandNotFound", "desc": "no"}}"#]);
+        assert_eq!(refused, [Said::Able(Err("no".into()))]);
     }
 
     #[test]
@@ -271,8 +299,6 @@ mod tests {
 
     #[test]
     fn noise_is_no_event() {
-        let mut qmp = Qmp::default();
-        qmp.feed(b"not json\n{\"event\": \"RTC_CHANGE\"}\n");
-        assert!(!qmp.panicked && qmp.shutdown.is_none());
+        assert_eq!(said(&["not json", r#"{"event": "RTC_CHANGE"}"#, r#"{"event": "MIGRATION"}"#]), []);
     }
 }

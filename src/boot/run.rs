@@ -13,7 +13,7 @@ use super::console::Console;
 use super::folder::RunFolder;
 use super::machine::{Accel, Level, Machine, Saved, Start};
 use super::net;
-use super::outcome::{Facts, Outcome, judge};
+use super::outcome::{End, Outcome, judge};
 use super::session::{Ended, Session};
 use super::signals::Stop;
 use super::spawn::{CONSOLE, spawn};
@@ -114,14 +114,14 @@ pub fn run(machine: &Machine, run: &Run<'_>, saved: &dyn Fn(Level, Saved)) -> Re
     let first = job.once(machine, options.why_not_kvm.clone());
     if machine.start.from().is_some() {
         return match first {
-            Ok(ended) if job.awake.get() || ended.facts.interrupted.is_some() => job.close(ended).map(Ran::Ended),
-            Ok(ended) => Ok(Ran::NotRestored(why_no_life(&ended))),
+            Ok(ended) if matches!(ended.end, End::NoLife(_)) => Ok(Ran::NotRestored(why_no_life(&ended))),
+            Ok(ended) => job.close(ended).map(Ran::Ended),
             Err(error) if job.awake.get() => Err(error),
             Err(error) => Ok(Ran::NotRestored(error.to_string())),
         };
     }
     let (mut ended, mut broken) = (first?, None);
-    if machine.accel == Accel::Kvm && ended.no_life() {
+    if machine.accel == Accel::Kvm && matches!(ended.end, End::NoLife(_)) {
         let why = format!("KVM does not work: {}", why_no_life(&ended));
         events(Event::Warning { message: why.clone() });
         // The snapshot's place belongs to a machine under KVM.
@@ -130,7 +130,7 @@ pub fn run(machine: &Machine, run: &Run<'_>, saved: &dyn Fn(Level, Saved)) -> Re
         broken = Some(why);
     }
     // Only a machine that lived proves that it was KVM's fault.
-    if let (Accel::Kvm, Some(memory), true) = (machine.accel, &options.verdicts, ended.facts.hello)
+    if let (Accel::Kvm, Some(memory), true) = (machine.accel, &options.verdicts, ended.lived)
         && let Err(error) = remember(memory, &machine.qemu, broken)
     {
         events(Event::Warning { message: error.to_string() });
@@ -165,21 +165,23 @@ impl Job<'_> {
         (self.events)(Event::Booting { run: self.place(), accelerator, why_not_kvm, restored });
         let console = Console::create(&self.folder.console_log(), snapshot.as_deref())?;
         let started = Instant::now();
-        let (qemu, wires, snapshot) = spawn(&timed(machine), self.folder)?;
-        let mut ended = Session::new(self, machine, started, console, wires, snapshot)?.play(qemu)?;
-        ended.facts.qemu_says = fs::read_to_string(self.folder.qemu_log()).unwrap_or_default();
+        let spawned = spawn(&timed(machine), self.folder)?;
+        let mut ended = Session::new(self, machine, started, console, spawned)?.play()?;
+        ended.words.qemu = fs::read_to_string(self.folder.qemu_log()).unwrap_or_default();
         Ok(ended)
     }
 
     /// Shows the kernel's last words, or its first complaint, when nobody saw them yet, and judges.
     fn close(&self, ended: Ended) -> Result<Outcome> {
         let shown = ended.kernel_shown;
-        let judged = judge(ended.facts);
+        let judged = judge(ended.end, ended.words);
+        self.record(&judged);
         if let (Ok(Outcome::Exited(_)), Some(line), false) = (&judged, ended.complaint, shown) {
             let log = self.folder.console_log().display().to_string();
             (self.events)(Event::Warning { message: format!("the guest's kernel says: {line} (more in {log})") });
         }
-        if let Ok(Outcome::Panicked { excerpt, .. } | Outcome::Lost { excerpt, .. }) = &judged
+        if let Ok(Outcome::Panicked { excerpt, .. } | Outcome::Lost { excerpt, .. } | Outcome::Host { excerpt, .. }) =
+            &judged
             && !shown
         {
             excerpt.iter().for_each(|line| (self.events)(Event::Kernel { line: line.clone() }));
@@ -190,6 +192,21 @@ impl Job<'_> {
             (self.events)(Event::Ended { how: outcome.to_string(), run: self.place() });
         }
         judged.map_err(|e| e.hint(format!("the run's files are in {}", self.place())))
+    }
+
+    /// For whoever asks later: in words, and the program's own status, when it came.
+    fn record(&self, judged: &Result<Outcome>) {
+        let (how, program) = match judged {
+            Ok(outcome @ (Outcome::Exited(status) | Outcome::Host { program: Some(status), .. })) => {
+                (outcome.to_string(), Some(status))
+            }
+            Ok(outcome) => (outcome.to_string(), None),
+            Err(error) => (error.to_string(), None),
+        };
+        let path = self.folder.result();
+        if let Err(error) = fs::write(&path, format!("{}\n", serde_json::json!({ "how": how, "program": program }))) {
+            (self.events)(Event::Warning { message: format!("cannot write {}: {error}", path.display()) });
+        }
     }
 
     /// Where the guest's kernel speaks.
@@ -218,9 +235,11 @@ fn timed(machine: &Machine) -> Machine {
 }
 
 fn why_no_life(ended: &Ended) -> String {
-    let Facts { qemu, qemu_says, .. } = &ended.facts;
+    if let End::NoLife(Some(why)) = &ended.end {
+        return why.clone();
+    }
     // qemu goes on after a warning.
-    match (qemu_says.lines().rfind(|line| !line.contains(": warning: ")), qemu) {
+    match (ended.words.qemu.lines().rfind(|line| !line.contains(": warning: ")), ended.qemu) {
         (Some(line), _) => line.to_owned(),
         (None, Some(status)) if !status.success() => format!("qemu ended ({status})"),
         _ => "the machine showed no sign of life".to_owned(),

@@ -108,9 +108,11 @@ fn what_the_kernel_complains_about_is_said_though_the_program_ended_well() {
 }
 
 #[test]
-fn a_status_without_all_bytes_is_a_lost_machine() {
+fn a_status_without_all_bytes_is_none() {
     let played = play_tcg("short");
-    assert_eq!((played.result.unwrap().status(), played.stdout.as_str()), (122, "out"));
+    let outcome = played.result.unwrap();
+    assert_eq!((outcome.status(), played.stdout.as_str()), (125, "out"));
+    assert!(outcome.to_string().ends_with("the program itself ended with status 0"), "{outcome}");
 }
 
 #[test]
@@ -187,6 +189,21 @@ fn saved_and_restored(what: &str, transport: &str) {
     let log = fs::read_to_string(again.folder.console_log()).unwrap();
     assert_eq!(log, "[ 1.0] booted\n", "what the kernel said when it booted");
     assert_eq!(saved.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn a_panic_in_a_hook_is_the_result_of_a_machine_that_goes_on_from_a_base() {
+    let (runs, base) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let start = Start::Save { base: Some(base.path().to_owned()), full: None };
+    let first = play_from(runs.path(), Accel::Tcg, "snapshot", start, &|_, saved| assert_eq!(saved, Saved::Done));
+    assert_eq!(first.result.unwrap(), Outcome::Exited(7));
+    let start = || Start::Grow { base: base.path().to_owned(), full: None };
+    let panics = play_from(runs.path(), Accel::Tcg, "hook-panics", start(), &|_, _| {}).result.unwrap();
+    assert!(matches!(&panics, Outcome::Panicked { words, .. } if words == "VERIFY3(a == b) failed"), "{panics:?}");
+    let fails = play_from(runs.path(), Accel::Tcg, "hook", start(), &|_, _| {}).result.unwrap_err();
+    assert!(fails.to_string().ends_with("could not start the program: hook"), "{fails}");
+    let goes_on = play_from(runs.path(), Accel::Tcg, "snapshot", start(), &|_, _| {}).result.unwrap();
+    assert_eq!(goes_on, Outcome::Exited(7));
 }
 
 #[test]

@@ -1,29 +1,32 @@
-//! The loop of one machine: waits for whatever comes next and moves bytes, frames, signals and time limits.
+//! The loop of one machine: waits for whatever comes next, tells the state machine (`phase`) of it, and does what that wants done.
 //!
-//! Judges nothing (`outcome`) and decides no times (`limits`). One thread, nothing blocks but the wait itself.
+//! Decides nothing. Bytes stay here: streams, frames, the console's lines, qemu's messages. One thread, nothing blocks but the wait
+//! itself.
 
-mod ends;
+mod effects;
 mod snapshot;
 mod wait;
 
-use std::io::{Read, Write};
+use std::collections::VecDeque;
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::PollFlags;
-use signal_hook::consts::{SIGHUP, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGTERM, SIGWINCH};
 
 use super::console::Console;
 use super::flow::{Inflow, Outflow, is_wait};
-use super::limits::Limits;
 use super::machine::{Accel, Level, Machine, Start};
-use super::outcome::Facts;
-use super::qmp::{self, Qmp};
+use super::outcome::{End, Words};
+use super::phase::{Input, Phase, Plan, Play, Sign};
+use super::qmp::{self, Qmp, Said, Transport};
 use super::run::Job;
 use super::signals::{Signals, Stop};
 use super::spawn::{Port, Qemu, Snapshot, Wires};
-use super::tty::{Escape, Raw};
+use super::tty::{self, Escape, Raw};
 use super::wire::{Decoder, FromGuest, Mount, PROTOCOL, ToGuest};
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -37,53 +40,39 @@ const TCG_PATIENCE: u32 = 5;
 
 /// A machine that is gone.
 pub(super) struct Ended {
-    pub(super) facts: Facts,
+    pub(super) end: End,
+    pub(super) words: Words,
+    /// The agent spoke.
+    pub(super) lived: bool,
+    /// How qemu ended.
+    pub(super) qemu: Option<ExitStatus>,
     /// The kernel's trouble was shown while it happened.
     pub(super) kernel_shown: bool,
     /// What the kernel complained about first.
     pub(super) complaint: Option<String>,
-    gave_up: bool,
-    console_bytes: u64,
 }
-
-impl Ended {
-    /// Neither kernel nor agent gave a sign of life, and nobody ended the machine: the accelerator does not work.
-    pub(super) fn no_life(&self) -> bool {
-        let Facts { hello, interrupted, limit, .. } = &self.facts;
-        !hello && interrupted.is_none() && limit.is_none() && (self.gave_up || self.console_bytes == 0)
-    }
-}
-
-/// The program's status and the bytes that it wrote.
-#[derive(Debug, Clone, Copy)]
-struct Exit {
-    status: u8,
-    bytes: [u64; 2],
-}
-
-const STREAMS: [Port; 2] = [Port::Stdout, Port::Stderr];
 
 /// One machine while it lives.
 pub(super) struct Session<'a> {
     job: &'a Job<'a>,
+    play: Play,
+    qemu: Qemu,
+    wires: Wires,
+    signals: Signals,
     started: Instant,
     step: Instant,
-    wires: Wires,
+
     start: Start,
     mount: Mount,
     snapshot: Option<Snapshot>,
     disks: Vec<(PathBuf, Option<SystemTime>)>,
-    restoring: bool,
-    saving: Option<Level>,
-    /// qemu was told to.
-    begun: bool,
-    /// What came of copying the memory, while qemu still writes the rest.
-    copied: Option<Result<()>>,
-    signals: Signals,
-    limits: Limits,
+    /// How a machine's state goes to a file, when that is known.
+    transport: Option<Transport>,
+
     console: Console,
     /// Not looked at before.
     console_after: Instant,
+    kernel_shown: bool,
     qmp: Qmp,
     decoder: Decoder,
     to_guest: Vec<u8>,
@@ -91,14 +80,6 @@ pub(super) struct Session<'a> {
     outputs: [Outflow; 2],
     raw: Option<Raw>,
     escape: Escape,
-    hello: bool,
-    running: bool,
-    exit: Option<Exit>,
-    failed: Option<String>,
-    signalled: bool,
-    interrupted: Option<i32>,
-    gave_up: bool,
-    kernel_shown: bool,
 }
 
 impl<'a> Session<'a> {
@@ -107,22 +88,27 @@ impl<'a> Session<'a> {
         machine: &Machine,
         started: Instant,
         console: Console,
-        wires: Wires,
-        snapshot: Option<Snapshot>,
+        (qemu, wires, snapshot): (Qemu, Wires, Option<Snapshot>),
     ) -> Result<Self> {
         let kvm = machine.accel == Accel::Kvm;
         let patience = if kvm { 1 } else { TCG_PATIENCE };
-        let limits = match machine.start {
-            Start::Restore(_) => Limits::restore(started, RESTORED * patience),
-            // It still has to mount and to run hooks.
-            Start::Grow { .. } => Limits::restore(started, job.options.ready_within * patience),
-            _ => Limits::start(started, job.options.ready_within * patience, kvm),
+        let ready_within = job.options.ready_within * patience;
+        let plan = Plan {
+            start: machine.start.clone(),
+            kvm,
+            alone: job.options.stop.is_none(),
+            restored_within: if let Start::Grow { .. } = machine.start { ready_within } else { RESTORED * patience },
+            ready_within,
+            timeout: job.options.timeout,
         };
         let mut session = Self {
             job,
+            play: Play::new(plan, Instant::now()),
+            qemu,
+            wires,
+            signals: Signals::catch()?,
             started,
             step: started,
-            wires,
             start: machine.start.clone(),
             mount: Mount {
                 others: machine.start.from().is_some(),
@@ -133,14 +119,10 @@ impl<'a> Session<'a> {
             },
             snapshot,
             disks: machine.disks.iter().map(|disk| (disk.path.clone(), snapshot::written(&disk.path))).collect(),
-            restoring: false,
-            saving: None,
-            begun: false,
-            copied: None,
-            signals: Signals::catch()?,
-            limits,
+            transport: None,
             console,
             console_after: started,
+            kernel_shown: false,
             qmp: Qmp::default(),
             decoder: Decoder::default(),
             to_guest: Vec::new(),
@@ -148,57 +130,48 @@ impl<'a> Session<'a> {
             outputs: [Outflow::new(job.streams.stdout.as_fd()), Outflow::new(job.streams.stderr.as_fd())],
             raw: None,
             escape: Escape::default(),
-            hello: false,
-            running: false,
-            exit: None,
-            failed: None,
-            signalled: false,
-            interrupted: None,
-            gave_up: false,
-            kernel_shown: false,
         };
         session.tell_qemu(qmp::HELLO);
-        session.prepare_snapshot();
+        session.prepare_snapshot()?;
         // One that came before signals were caught here.
         if let Some(signal) = job.options.stop.as_ref().and_then(Stop::signal) {
-            session.interrupt(signal);
+            session.feed(Input::Leave(signal))?;
         }
         Ok(session)
     }
 
     /// Plays until the machine is gone and all of the program's bytes are written.
-    pub(super) fn play(mut self, mut qemu: Qemu) -> Result<Ended> {
-        while !self.is_over() {
+    pub(super) fn play(mut self) -> Result<Ended> {
+        let mut status = None;
+        let end = loop {
+            if let Phase::Over(end) = self.play.phase() {
+                break end.clone();
+            }
             for (source, flags) in self.wait()? {
                 self.handle(source, flags)?;
             }
-            let now = Instant::now();
-            while let Some(action) = self.limits.due(now) {
-                self.act(action, &mut qemu)?;
+            self.feed(Input::Clock { waiting: self.is_waiting() })?;
+            if self.wires.are_closed() && !matches!(self.play.phase(), Phase::Gone(_) | Phase::Over(_)) {
+                self.console.finish();
+                self.look_for_signs()?;
+                status = self.qemu.wait();
+                self.feed(Input::Gone(status))?;
             }
-            if self.is_complete() {
-                self.quit();
+            if !self.is_waiting() {
+                self.feed(Input::Written)?;
             }
-        }
+        };
         self.raw = None;
         self.step("end");
-        self.console.finish();
-        let facts = Facts {
-            hello: self.hello,
-            failed: self.failed.clone(),
-            exited: self.exit.filter(|_| self.is_complete()).map(|exit| exit.status),
-            limit: self.limits.over,
-            interrupted: self.interrupted,
-            panicked: self.qmp.panicked,
-            panic_line: self.console.panic().map(str::to_owned),
+        let words = Words {
+            panic: self.console.panic().map(str::to_owned),
             excerpt: self.console.excerpt(),
-            shutdown: self.qmp.shutdown.clone(),
-            qemu: qemu.wait(),
-            qemu_says: String::new(),
+            look: self.console.looked(),
+            qemu: String::new(),
         };
-        let (gave_up, console_bytes) = (self.gave_up, self.console.bytes());
         let complaint = self.console.complaint().map(str::to_owned);
-        Ok(Ended { facts, kernel_shown: self.kernel_shown, complaint, gave_up, console_bytes })
+        let lived = self.play.lived();
+        Ok(Ended { end, words, lived, qemu: status, kernel_shown: self.kernel_shown, complaint })
     }
 
     /// A step is done.
@@ -208,16 +181,24 @@ impl<'a> Session<'a> {
         self.step = now;
     }
 
-    /// The program ended and every byte that it wrote has come.
-    fn is_complete(&self) -> bool {
-        let came = |exit: &Exit, n: usize| self.outputs[n].is_broken() || self.outputs[n].received() >= exit.bytes[n];
-        self.exit.as_ref().is_some_and(|exit| came(exit, 0) && came(exit, 1))
+    /// Tells the state machine, and does what it wants done, until that has no more consequences.
+    fn feed(&mut self, input: Input) -> Result<()> {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            for effect in self.play.take(input, Instant::now()) {
+                inputs.extend(self.act(effect)?);
+            }
+        }
+        Ok(())
     }
 
-    fn is_over(&self) -> bool {
-        let gone = [Port::Qmp, Port::Console, Port::Control, Port::Stdout, Port::Stderr];
-        gone.iter().all(|port| self.wires.get(*port).is_none())
-            && (self.interrupted.is_some() || !self.outputs.iter().any(Outflow::is_waiting))
+    /// Bytes of the program wait for whoever reads them.
+    fn is_waiting(&self) -> bool {
+        self.outputs.iter().any(Outflow::is_waiting)
+    }
+
+    fn is_running(&self) -> bool {
+        matches!(self.play.phase(), Phase::Running(_))
     }
 
     fn handle(&mut self, source: Source, flags: PollFlags) -> Result<()> {
@@ -235,6 +216,7 @@ impl<'a> Session<'a> {
                 if self.wires.get(port).is_some_and(|socket| !self.outputs[number].pull(socket)) {
                     self.wires.close(port);
                 }
+                self.feed(Input::Came(number, self.outputs[number].received()))?;
             }
             Source::Port(port) => {
                 if port == Port::Control && flags.contains(PollFlags::OUT) {
@@ -266,11 +248,12 @@ impl<'a> Session<'a> {
                 self.take_console(bytes)?;
             }
             Port::Qmp => {
-                self.qmp.feed(bytes);
-                if self.qmp.panicked {
-                    self.limits.panicked(Instant::now());
+                for said in self.qmp.feed(bytes) {
+                    if let Said::Able(Ok(transport)) = said {
+                        self.transport = Some(transport);
+                    }
+                    self.feed(Input::Qemu(said))?;
                 }
-                self.follow_snapshot()?;
             }
             _ => {
                 self.decoder.push(bytes);
@@ -283,65 +266,51 @@ impl<'a> Session<'a> {
     }
 
     fn take_console(&mut self, bytes: &[u8]) -> Result<()> {
-        if self.console.bytes() == 0 && !self.is_restored() {
+        if self.console.bytes() == 0 && self.start.from().is_none() {
             self.step("firmware");
         }
-        let before = self.console.panic().is_some();
         let lines = self.console.feed(bytes);
-        if self.job.options.kmsg && self.running {
+        if self.job.options.kmsg && self.is_running() {
             self.kernel_shown = true;
             lines.into_iter().for_each(|line| (self.job.events)(Event::Kernel { line }));
         }
-        if !before && self.console.panic().is_some() && self.exit.is_none() {
-            self.limits.panicked(Instant::now());
-            self.send(&ToGuest::Ping)?;
+        self.feed(Input::Spoke)?;
+        self.look_for_signs()
+    }
+
+    fn look_for_signs(&mut self) -> Result<()> {
+        for (sign, seen) in [(Sign::Halt, self.console.halted()), (Sign::Panic, self.console.panic().is_some())] {
+            if seen && self.play.sign().is_none_or(|before| before < sign) {
+                self.feed(Input::Sign(sign))?;
+            }
         }
         Ok(())
     }
 
     fn take_message(&mut self, message: FromGuest) -> Result<()> {
-        let now = Instant::now();
-        match message {
-            FromGuest::Hello(version) if version != PROTOCOL => {
+        match &message {
+            FromGuest::Hello(version) if *version != PROTOCOL => {
                 return Err(Error::boot(format!("the guest's agent speaks version {version}, quiz {PROTOCOL}")));
             }
-            FromGuest::Hello(_) => {
-                self.step("kernel");
-                self.hello = true;
-                self.console.forget_tail();
-                self.limits.lives();
-                self.reached(Level::Base, None)?;
-            }
-            FromGuest::Ready(reason) => {
-                self.step("hooks");
-                self.reached(Level::Full, reason)?;
-            }
-            FromGuest::Awake => {
-                self.step("wake");
-                self.job.awake.set(true);
-                self.hello = true;
-                self.limits.lives();
-                let milliseconds = u64::try_from((now - self.started).as_millis()).unwrap_or(u64::MAX);
-                (self.job.events)(Event::Ready { milliseconds });
-                self.limits.program_starts(now, self.job.options.timeout);
-                if self.job.request.request.tty.is_some() {
-                    self.raw = Raw::enter(self.job.streams.stdin.as_fd());
+            FromGuest::Hello(_) | FromGuest::Ready(_) => {
+                if let Some(what) = self.written_disk() {
+                    self.feed(Input::Wrote(what))?;
                 }
-                self.running = true;
-                self.console.forget_tail();
-                self.to_guest.extend(&self.job.request.bytes);
-                self.send_frames();
             }
-            FromGuest::Failed(why) => {
-                self.failed = Some(why);
-                self.quit();
+            _ => {}
+        }
+        self.feed(Input::Guest(message))
+    }
+
+    fn take_signals(&mut self) -> Result<()> {
+        for signal in self.signals.take() {
+            if signal == SIGWINCH {
+                if let Some(size) = self.raw.as_ref().and_then(|_| tty::size(self.job.streams.stdout.as_fd())) {
+                    self.send(&ToGuest::Resize(size))?;
+                }
+            } else {
+                self.feed(Input::Signal(signal))?;
             }
-            FromGuest::Exit { status, stdout, stderr } => {
-                self.step("program");
-                self.exit = Some(Exit { status, bytes: [stdout, stderr] });
-                self.limits.program_ended();
-            }
-            FromGuest::Pong => self.limits.answered(now),
         }
         Ok(())
     }
@@ -349,43 +318,20 @@ impl<'a> Session<'a> {
     fn read_input(&mut self) -> Result<()> {
         let tty = self.raw.is_some();
         match self.input.pull(self.job.streams.stdin.as_fd()) {
-            Ok(bytes) if tty && self.escape.feed(bytes, Instant::now()) => self.interrupt(SIGTERM),
+            Ok(bytes) if tty && self.escape.feed(bytes, Instant::now()) => self.feed(Input::Leave(SIGTERM))?,
             Ok(_) => {}
-            Err(_) if tty => self.interrupt(SIGHUP),
+            Err(_) if tty => self.feed(Input::Leave(SIGHUP))?,
             Err(total) => self.send(&ToGuest::StdinEnd(total))?,
         }
         Ok(())
     }
 
     fn write_output(&mut self, number: usize) -> Result<()> {
-        let to = [&self.job.streams.stdout, &self.job.streams.stderr][number];
-        if self.outputs[number].push(to.as_fd()) && self.wires.get(STREAMS[number]).is_some() {
-            self.send(&ToGuest::Close(if number == 0 { 1 } else { 2 }))?;
-        }
-        Ok(())
-    }
-
-    fn tell_qemu(&mut self, command: &[u8]) {
-        self.write_now(Port::Qmp, command);
-    }
-
-    /// For a few bytes, which an empty socket always takes. A machine that is gone needs none.
-    fn write_now(&mut self, port: Port, bytes: &[u8]) {
-        if let Some(mut socket) = self.wires.get(port) {
-            let _ = socket.write(bytes);
-        }
-    }
-
-    fn send(&mut self, message: &ToGuest) -> Result<()> {
-        self.to_guest.extend(message.encode()?);
-        self.send_frames();
-        Ok(())
-    }
-
-    fn send_frames(&mut self) {
-        let Some(mut socket) = self.wires.get(Port::Control) else { return self.to_guest.clear() };
-        if let Ok(count) = socket.write(&self.to_guest) {
-            self.to_guest.drain(..count);
+        let (to, name) = [(&self.job.streams.stdout, "stdout"), (&self.job.streams.stderr, "stderr")][number];
+        match self.outputs[number].push(to.as_fd()) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.feed(Input::Unread(number)),
+            Err(error) => self.feed(Input::Unwritten(number, format!("cannot write {name}: {error}"))),
         }
     }
 }

@@ -8,6 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -46,6 +48,12 @@ impl Wires {
     /// The socket, while it is open.
     pub(super) fn get(&self, port: Port) -> Option<&UnixStream> {
         self.0[port as usize].as_ref()
+    }
+
+    /// All are that say anything of the machine.
+    pub(super) fn are_closed(&self) -> bool {
+        let speaking = [Port::Qmp, Port::Console, Port::Control, Port::Stdout, Port::Stderr];
+        speaking.iter().all(|port| self.get(*port).is_none())
     }
 
     /// The other end is gone.
@@ -109,6 +117,9 @@ fn new_memory(machine: &Machine) -> Result<File> {
     Ok(memory)
 }
 
+/// A qemu that has closed its sockets is gone within this time, or is killed.
+const LAST_MOMENT: Duration = Duration::from_secs(5);
+
 /// A running qemu. It is killed when this is dropped, and by the host's kernel when the thread that called [`spawn`] ends.
 #[derive(Debug)]
 pub(super) struct Qemu(Child);
@@ -120,8 +131,17 @@ impl Qemu {
         let _ = self.0.kill();
     }
 
-    /// Waits until it is gone.
+    /// Waits until it is gone, for which it has a moment.
     pub(super) fn wait(&mut self) -> Option<ExitStatus> {
+        let begun = Instant::now();
+        while begun.elapsed() < LAST_MOMENT {
+            match self.0.try_wait() {
+                Ok(Some(status)) => return Some(status),
+                Ok(None) => thread::sleep(Duration::from_millis(1)),
+                Err(_) => return None,
+            }
+        }
+        self.kill();
         self.0.wait().ok()
     }
 }

@@ -9,7 +9,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use crate::error::{Error, Result};
 
 /// The version of this protocol. The agent says its own in `Hello`.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// The longest payload, in bytes. A longer one is refused on both sides.
 pub const LIMIT: usize = 1 << 20;
@@ -58,6 +58,8 @@ pub enum FromGuest {
         /// Bytes of stderr.
         stderr: u64,
     },
+    /// After `Exit`: whether what was written to the shares is with the host.
+    Synced(bool),
     /// The answer to `Ping`.
     Pong,
     /// The answer to `Wake`: a request may come.
@@ -213,6 +215,7 @@ fn decode(kind: u8, payload: &[u8]) -> Option<FromGuest> {
         },
         5 if payload.is_empty() => FromGuest::Pong,
         6 if payload.is_empty() => FromGuest::Awake,
+        7 if payload.len() == 1 => FromGuest::Synced(payload[0] != 0),
         _ => return None,
     })
 }
@@ -275,12 +278,13 @@ mod tests {
         let mut bytes = vec![1, 4, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 3, 2, 0, 0, 0, b'h', b'i', 4, 17, 0, 0, 0, 7];
         bytes.extend(5_u64.to_le_bytes());
         bytes.extend(6_u64.to_le_bytes());
-        bytes.extend([5, 0, 0, 0, 0, 6, 0, 0, 0, 0, 2, 2, 0, 0, 0, b'n', b'o']);
+        bytes.extend([7, 1, 0, 0, 0, 1, 5, 0, 0, 0, 0, 6, 0, 0, 0, 0, 2, 2, 0, 0, 0, b'n', b'o']);
         let wanted = [
             FromGuest::Hello(1),
             FromGuest::Ready(None),
             FromGuest::Failed("hi".into()),
             FromGuest::Exit { status: 7, stdout: 5, stderr: 6 },
+            FromGuest::Synced(true),
             FromGuest::Pong,
             FromGuest::Awake,
             FromGuest::Ready(Some("no".into())),

@@ -3,6 +3,7 @@
 mod global;
 
 use crate::load::{FlagValue, Value};
+use crate::status;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use global::{Global, everywhere};
 use std::ffi::OsString;
@@ -24,8 +25,7 @@ pub(super) struct Cli {
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum Command {
     /// Build what changed, boot it, run a program in it, bring its exit status back
-    #[command(after_help = "Exit status: the program's own; 122 the machine was lost, 123 kernel panic or oops, \
-        124 time limit, 125 quiz could not get that far (which `git bisect run` takes as skip).")]
+    #[command(after_help = status::help())]
     Up(Up),
     /// Open an ssh session in a machine that runs with the profile ssh; for scp and rsync see `.quiz/ssh_config`
     #[command(after_help = "Exit status: the program's own; 255 quiz or ssh could not get that far.")]
@@ -116,6 +116,9 @@ pub(super) struct Up {
     /// Show kernel messages among the program's output even when it does not go to a terminal
     #[arg(long)]
     pub kmsg: bool,
+    /// The exit status when the guest goes away by itself, instead of 122
+    #[arg(long, value_name = "N")]
+    pub lost_as: Option<u8>,
     /// Show how long each step takes
     #[arg(long)]
     pub timings: bool,

@@ -16,6 +16,7 @@ use crate::event::Event;
 use crate::graph::Graph;
 use crate::report::{self, Reporter, Snapshots, Style, Verbosity};
 use crate::source;
+use crate::status;
 use args::{Cli, Command, ProfilesCommand};
 use session::Session;
 use std::ffi::OsString;
@@ -25,9 +26,6 @@ use std::time::Duration;
 
 /// The stage that `up` boots and `build` builds by default.
 const IMAGE: &str = "image";
-
-/// What `quiz up` exits with when it could not get as far as running the program; `git bisect run` takes it as "skip".
-const COULD_NOT: u8 = 125;
 
 /// Runs the program and gives its exit status.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
@@ -39,9 +37,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
             let _ = error.print();
             let is_up = args.iter().skip(1).take_while(|arg| *arg != "--").any(|arg| arg == "up");
             return match (error.use_stderr(), is_up) {
-                (false, _) => 0,
-                (true, true) => COULD_NOT,
-                (true, false) => 2,
+                (false, _) => status::FINE,
+                (true, true) => status::HOST,
+                (true, false) => status::WRONG,
             };
         }
     };
@@ -63,10 +61,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     result.unwrap_or_else(|error| {
         reporter.error(&error);
         match (&cli.command, error.kind()) {
-            (Command::Up(_), _) => COULD_NOT,
-            (Command::Ssh(_), _) => ssh::FAILED,
-            (_, Kind::Input) => 2,
-            (_, Kind::Build | Kind::Boot) => 1,
+            (Command::Up(_), _) => status::HOST,
+            (Command::Ssh(_), _) => status::SSH,
+            (_, Kind::Input) => status::WRONG,
+            (_, Kind::Build | Kind::Boot) => status::FAILED,
         }
     })
 }
@@ -115,7 +113,7 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: &(dyn Fn(Event) + Sync)) -> 
         }
         Command::Config => report::result(&report::config(&session.project.settings, cli.global.verbose))?,
     }
-    Ok(0)
+    Ok(status::FINE)
 }
 
 fn why(session: &Session<'_>, stage: &str, json: bool, style: &Style) -> Result<String> {

@@ -8,6 +8,7 @@ use super::session::Session;
 use crate::boot;
 use crate::error::{Error, Result};
 use crate::load::{Device, PROJECT_FOLDER, Project};
+use crate::status;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -23,9 +24,6 @@ const HOST: &str = "quiz-";
 /// What of the host it needs: program → Debian package.
 const TOOLS: &[(&str, &str)] = &[("ssh", "openssh-client"), ("ssh-keygen", "openssh-client")];
 
-/// As ssh has it, so that it is none of the remote program's.
-pub(super) const FAILED: u8 = 255;
-
 /// Takes the place of quiz with ssh; with `--stdio` is the connection that ssh runs over.
 ///
 /// # Errors
@@ -36,7 +34,7 @@ pub(super) fn run(session: &Session<'_>, ssh: &Ssh) -> Result<u8> {
     let channel = boot::channel::take(&run, SSH).map_err(|e| e.hint("quiz up -p ssh:count=8 has more of them"))?;
     if ssh.stdio {
         channel.relay(std::io::stdin(), std::io::stdout())?;
-        return Ok(0);
+        return Ok(status::FINE);
     }
     drop(channel);
     let config = prepare(&session.project)?;

@@ -10,6 +10,7 @@ use crate::graph::Graph;
 use crate::load::PROJECT_FOLDER;
 use crate::report::{self, Style};
 use crate::source::worktree::Worktree;
+use crate::status;
 use crate::test::runfile::{self, Section};
 use crate::test::{self, Group, Plan, select, since};
 use quiz_cache::{Digest, Listing};
@@ -40,10 +41,10 @@ pub(super) fn run(session: &Session<'_>, asked: &Test, shown: &Shown<'_>) -> Res
     };
     if asked.list {
         report::result(&report::groups(&groups, shown.json))?;
-        return Ok(0);
+        return Ok(status::FINE);
     }
     if groups.is_empty() {
-        return Ok(0);
+        return Ok(status::FINE);
     }
     let mut built = machine::build(session, asked.guest.install, false)?;
     built.machine.disks = machine::disks(&session.project, Path::new(""))?;

@@ -10,11 +10,19 @@ use crate::event::{Event, Events};
 use crate::load::PROJECT_FOLDER;
 use crate::report;
 use crate::snapshot;
+use crate::status;
 use std::ffi::OsString;
 
 pub(super) fn run(session: &Session<'_>, up: &Up) -> Result<u8> {
     let outcome = boot(session, up, build(session, up)?)?;
-    Ok(outcome.map_or(0, |outcome| outcome.status()))
+    Ok(outcome.map_or(status::FINE, |outcome| status_of(&outcome, up)))
+}
+
+fn status_of(outcome: &Outcome, up: &Up) -> u8 {
+    match (outcome, up.lost_as) {
+        (Outcome::Lost { .. }, Some(other)) => other,
+        _ => outcome.status(),
+    }
 }
 
 /// The same on each of several kernels: first all images, then one run after the other, in the end how each went. The status
@@ -28,11 +36,11 @@ pub(super) fn run_each(kernels: &[(String, Cli)], up: &Up, events: Events<'_>, e
         events(Event::Turn { kernel: kernel.clone() });
         let ran = built.and_then(|built| boot(session, up, built));
         rows.push(match ran {
-            Ok(Some(outcome)) => (kernel.clone(), outcome.status(), outcome.to_string()),
-            Ok(None) => (kernel.clone(), 0, "the command was printed".to_owned()),
+            Ok(Some(outcome)) => (kernel.clone(), status_of(&outcome, up), outcome.to_string()),
+            Ok(None) => (kernel.clone(), status::FINE, "the command was printed".to_owned()),
             Err(why) => {
                 error(&why);
-                (kernel.clone(), super::COULD_NOT, why.to_string())
+                (kernel.clone(), status::HOST, why.to_string())
             }
         });
     }

@@ -72,7 +72,7 @@ fn end<'a>(outcome: &'a Result<Outcome>, last: &str) -> (Verdict, String, &'a [S
         Outcome::Exited(status) => (Verdict::Fail, format!("the suite ended with status {status}: {last}")),
         Outcome::Panicked { words, .. } => (Verdict::Panic, words.clone()),
         Outcome::TimeLimit { .. } => (Verdict::Timeout, outcome.to_string()),
-        Outcome::Lost { .. } => (Verdict::Lost, outcome.to_string()),
+        Outcome::Lost { .. } | Outcome::Host { .. } => (Verdict::Lost, outcome.to_string()),
         Outcome::Interrupted(_) => (Verdict::NotRun, outcome.to_string()),
     };
     (verdict, why, outcome.excerpt())

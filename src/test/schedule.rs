@@ -21,6 +21,7 @@ use crate::boot::{self, Machine, Options, Outcome, Request, Run, RunFolder, Shar
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::snapshot;
+use crate::status;
 
 /// What runs, and in what.
 pub struct Plan<'a> {
@@ -63,8 +64,9 @@ impl Results {
     /// The exit status: 0 when all ended as expected, else 1, or 128 + n for a signal.
     pub fn status(&self) -> u8 {
         match self.interrupted {
-            Some(signal) => 128 | u8::try_from(signal).unwrap_or(0),
-            None => u8::from(!self.groups.iter().all(Ended::is_good)),
+            Some(signal) => status::signal(signal),
+            None if self.groups.iter().all(Ended::is_good) => status::FINE,
+            None => status::FAILED,
         }
     }
 }

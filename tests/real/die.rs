@@ -74,11 +74,23 @@ fn a_program_over_its_time_and_a_guest_that_hangs_are_124_and_told_apart() {
     module(&real);
     let slow = real.run(&["up", "--timeout", "4", "--", "sleep", "1000"]);
     assert_eq!(slow.status, Some(124), "{slow:?}");
-    slow.says(&["the program still ran"]);
+    slow.says(&["the program still ran", "Show backtrace of all active CPUs", "Show Blocked State"]);
     let hung = real.run(&["up", "--cpus", "1", "--timeout", "6", "--", "insmod", "/shared/t.ko", "what=hang"]);
     assert_eq!(hung.status, Some(124), "{hung:?}");
     hung.says(&["the guest hung"]);
     assert_eq!(real.machines(), Vec::<u32>::new());
+}
+
+#[test]
+fn a_stuck_file_system_of_the_guest_does_not_hold_the_status_back() {
+    let real = Real::new();
+    let script = "truncate -s 64M /tmp/f && disk=$(losetup -f --show /tmp/f) && \
+                  dmsetup create --noudevsync stuck --table \"0 131072 linear $disk 0\" && dmsetup mknodes && \
+                  mkfs.ext4 -q /dev/mapper/stuck && mount /dev/mapper/stuck /mnt && echo x >/mnt/x && sync && \
+                  dmsetup suspend --nolockfs --noudevsync stuck && echo y >>/mnt/x && echo stuck && echo out >/out/x; exit 7";
+    let ran = real.run(&["up", "--timeout", "60", "--", "sh", "-c", script]);
+    assert_eq!((ran.status, ran.out.as_str()), (Some(7), "stuck\n"), "{ran:?}");
+    assert_eq!(std::fs::read_to_string(real.run_folder().join("out/x")).unwrap(), "out\n");
 }
 
 #[test]
@@ -102,14 +114,14 @@ fn sleeper(real: &Real) -> Child {
 }
 
 #[test]
-fn a_killed_qemu_is_122() {
+fn a_killed_qemu_is_125() {
     let real = Real::new();
     let child = sleeper(&real);
     let machines = real.machines();
     assert_eq!(machines.len(), 1);
     kill(machines[0], "-KILL");
     let ran = Ran::from(child.wait_with_output().unwrap());
-    assert_eq!(ran.status, Some(122), "{ran:?}");
+    assert_eq!(ran.status, Some(125), "{ran:?}");
 }
 
 #[test]

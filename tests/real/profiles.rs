@@ -126,7 +126,7 @@ fn a_pool_on_persistent_disks_survives_its_machines_however_they_end() {
     assert_eq!(machines.len(), 1);
     kill(machines[0], "-KILL");
     let killed = Ran::from(child.wait_with_output().unwrap());
-    assert_eq!(killed.status, Some(122), "{killed:?}");
+    assert_eq!(killed.status, Some(125), "{killed:?}");
     let after = real.with(&profiles, "zpool scrub -w tank; zpool status tank; ls /tank; sha256sum </tank/data\n");
     assert_eq!(after.status, Some(0), "{after:?}");
     assert!(after.out.contains("repaired 0B") && after.out.contains("with 0 errors"), "{after:?}");

@@ -45,7 +45,7 @@ impl Session<'_> {
                 sources.push((Source::Output(number), to.as_fd(), PollFlags::OUT));
             }
         }
-        let reads = self.running && self.exit.is_none() && self.wires.get(Port::Stdin).is_some();
+        let reads = self.is_running() && self.wires.get(Port::Stdin).is_some();
         if reads && self.input.has_room() {
             sources.push((Source::Input, streams.stdin.as_fd(), PollFlags::IN));
         }
@@ -58,7 +58,7 @@ impl Session<'_> {
         let sources = self.sources(now);
         let mut fds: Vec<PollFd> = sources.iter().map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
         let later = (self.console_after > now).then_some(self.console_after);
-        let next = self.limits.next().into_iter().chain(later).min();
+        let next = self.play.next().into_iter().chain(later).min();
         let left = next.map(|at| at.saturating_duration_since(now));
         let left = left.and_then(|left| Timespec::try_from(left).ok());
         match poll(&mut fds, left.as_ref()) {

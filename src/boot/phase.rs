@@ -1,0 +1,397 @@
+//! The machine that runs, as one state machine: where it is, what happens, and what is to be done then.
+//!
+//! Pure: takes the time as an argument, what happens as an [`Input`], and gives [`Effect`]s; `session` waits and does them. What a
+//! machine ended with is decided once, here. Knows nothing of sockets, files or processes.
+
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::SIGHUP;
+
+use super::limits::{Action, Limits};
+use super::machine::{Level, Start};
+use super::outcome::End;
+use super::qmp;
+use super::wire::{FromGuest, ToGuest};
+
+mod ends;
+mod saves;
+mod words;
+
+pub(super) use words::{Effect, Input, Plan};
+
+/// timeout(1) sends its signal twice, to the process and to its group: within this time it is one.
+const SAME: Duration = Duration::from_millis(100);
+
+/// Where a machine is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// qemu takes the state of a machine that was saved.
+    Restoring,
+    /// The kernel boots, until the agent speaks.
+    Booting,
+    /// It stands still to be saved.
+    Saving(Level, Save),
+    /// The layers are mounted and the hooks run.
+    Mounting,
+    /// It is told what makes it a machine of its own.
+    Waking,
+    /// The program runs.
+    Running(Run),
+    /// The program ended, and what it wrote is on its way, also to the shares.
+    Ended(Exit, Shares),
+    /// It was told to end.
+    Ending(End),
+    /// It is gone, and its last bytes are being written.
+    Gone(End),
+    /// Nothing more comes.
+    Over(End),
+}
+
+/// How far it is saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Save {
+    /// Not known how, yet.
+    Wanted,
+    /// qemu writes the devices' state.
+    Moving,
+    /// The memory is copied, too.
+    Copying,
+    /// That is done.
+    Copied(Result<(), String>),
+    /// qemu is done, and the memory is not copied yet.
+    Moved,
+}
+
+/// How a program runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Run {
+    /// As it likes.
+    Free,
+    /// It got the user's signal at that time; the next one is for the machine.
+    Signalled(i32, Instant),
+    /// What it writes can go nowhere, and why. Only its status is waited for.
+    Unheard(String),
+}
+
+/// The program's status and the bytes that it wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Exit {
+    pub(super) status: u8,
+    pub(super) bytes: [u64; 2],
+}
+
+/// Whether what was written to the shares is with the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shares {
+    Unknown,
+    Known,
+}
+
+/// A sign that the guest's kernel gave up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Sign {
+    /// It halted, or wanted to power off, on its console.
+    Halt,
+    /// It panicked, on its console.
+    Panic,
+}
+
+/// One stream of the program: read so far, or not any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    Read(u64),
+    Closed,
+}
+
+/// What was said and may matter later.
+#[derive(Debug, Default)]
+struct Seen {
+    /// The kernel, since the machine began here.
+    spoke: bool,
+    /// The agent.
+    lived: bool,
+    sign: Option<Sign>,
+    wrote: Option<String>,
+    able: Option<Result<(), String>>,
+    disk: Option<String>,
+    shutdown: Option<String>,
+}
+
+/// One machine while it lives.
+#[derive(Debug)]
+pub(super) struct Play {
+    plan: Plan,
+    phase: Phase,
+    limits: Limits,
+    seen: Seen,
+    streams: [Stream; 2],
+}
+
+impl Play {
+    pub(super) fn new(plan: Plan, now: Instant) -> Self {
+        let restored = matches!(plan.start, Start::Grow { .. } | Start::Restore(_));
+        let (phase, limits) = if restored {
+            (Phase::Restoring, Limits::restore(now, plan.restored_within))
+        } else {
+            (Phase::Booting, Limits::start(now, plan.ready_within, plan.kvm))
+        };
+        Self { plan, phase, limits, seen: Seen::default(), streams: [Stream::Read(0); 2] }
+    }
+
+    pub(super) fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// The agent spoke when the kernel had booted.
+    pub(super) fn lived(&self) -> bool {
+        self.seen.lived
+    }
+
+    /// The worst sign so far that the kernel gave up.
+    pub(super) fn sign(&self) -> Option<Sign> {
+        self.seen.sign
+    }
+
+    /// When it has to be told of the time next.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.limits.next()
+    }
+
+    /// What is to be done because this happened now.
+    pub(super) fn take(&mut self, input: Input, now: Instant) -> Vec<Effect> {
+        match input {
+            _ if matches!(self.phase, Phase::Over(_)) => Vec::new(),
+            Input::Clock { waiting } => self.clock(waiting, now),
+            Input::Spoke => {
+                self.seen.spoke |= self.phase != Phase::Restoring;
+                Vec::new()
+            }
+            Input::Sign(sign) => self.gave_up(sign, now),
+            Input::Wrote(what) => {
+                self.seen.wrote = Some(what);
+                Vec::new()
+            }
+            Input::Guest(message) => self.guest(message, now),
+            Input::Qemu(said) => self.qemu(said, now),
+            Input::Copied(result) => self.copied(result),
+            Input::Came(stream, total) => {
+                if let Stream::Read(bytes) = &mut self.streams[stream] {
+                    *bytes = total.max(*bytes);
+                }
+                self.moved_on(now)
+            }
+            Input::Unread(stream) => {
+                self.streams[stream] = Stream::Closed;
+                let close = Effect::Send(ToGuest::Close(if stream == 0 { 1 } else { 2 }));
+                [vec![close], self.moved_on(now)].concat()
+            }
+            Input::Unwritten(stream, why) => self.unwritten(stream, why, now),
+            Input::Signal(signal) => self.signal(signal, now),
+            Input::Leave(signal) => self.interrupt(signal, now),
+            Input::Gone(status) => self.gone(status, now),
+            Input::Written => {
+                if let Phase::Gone(end) = &self.phase {
+                    self.phase = Phase::Over(end.clone());
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    /// The one way to an end of a machine that is not gone by itself. Only the first counts.
+    fn end(&mut self, end: End, now: Instant) -> Vec<Effect> {
+        if matches!(self.phase, Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_)) {
+            return Vec::new();
+        }
+        self.phase = Phase::Ending(end);
+        self.limits.quits(now);
+        vec![Effect::Qemu(qmp::QUIT)]
+    }
+
+    fn clock(&mut self, waiting: bool, now: Instant) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        while let Some(action) = self.limits.due(now) {
+            effects.extend(match action {
+                Action::Ping => vec![Effect::Send(ToGuest::Ping)],
+                Action::AgentSysRq(letters) => vec![Effect::Send(ToGuest::SysRq(letters.to_owned()))],
+                Action::Break => vec![Effect::Qemu(qmp::BREAK)],
+                Action::Letter(letter) => vec![Effect::Letter(letter)],
+                Action::Nmi => vec![Effect::Qemu(qmp::NMI)],
+                Action::Look => vec![Effect::Look],
+                Action::NoLife if self.seen.sign.is_none() => self.end(End::NoLife(None), now),
+                Action::NoLife | Action::GaveUp => self.end(self.how_it_went(None), now),
+                Action::Unanswered => match self.phase {
+                    Phase::Running(Run::Signalled(signal, _)) => self.end(End::Interrupted(signal), now),
+                    _ => Vec::new(),
+                },
+                Action::Rest => self.stands_still(waiting, now),
+                Action::Over(limit, state) => self.end(End::Limit(limit, state), now),
+                Action::Kill => vec![Effect::Kill],
+            });
+        }
+        effects
+    }
+
+    /// What was left to come did not.
+    fn stands_still(&mut self, waiting: bool, now: Instant) -> Vec<Effect> {
+        match &self.phase {
+            // That is whoever reads it.
+            Phase::Ended(..) if waiting => {
+                self.limits.rest(now);
+                Vec::new()
+            }
+            Phase::Ended(exit, Shares::Unknown) if self.came(*exit) => {
+                [vec![Effect::Unsynced], self.end(End::Exited(exit.status), now)].concat()
+            }
+            Phase::Running(Run::Unheard(_)) | Phase::Ended(..) => self.end(self.how_it_went(None), now),
+            Phase::Gone(end) => {
+                self.phase = Phase::Over(end.clone());
+                Vec::new()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn gave_up(&mut self, sign: Sign, now: Instant) -> Vec<Effect> {
+        self.seen.sign = self.seen.sign.max(Some(sign));
+        match self.phase {
+            Phase::Running(_) => {
+                self.limits.panicked(now, false);
+                vec![Effect::Send(ToGuest::Ping)]
+            }
+            // The agent has other things to do than to answer.
+            Phase::Restoring | Phase::Booting | Phase::Saving(..) | Phase::Mounting | Phase::Waking => {
+                self.limits.panicked(now, false);
+                Vec::new()
+            }
+            Phase::Ended(..) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_) => Vec::new(),
+        }
+    }
+
+    fn guest(&mut self, message: FromGuest, now: Instant) -> Vec<Effect> {
+        match (message, &self.phase) {
+            (FromGuest::Hello(_), Phase::Booting) => {
+                self.seen.lived = true;
+                self.limits.lives();
+                [vec![Effect::Step("kernel"), Effect::Forget], self.reached(Level::Base, None)].concat()
+            }
+            (FromGuest::Ready(reason), Phase::Mounting) => {
+                [vec![Effect::Step("hooks")], self.reached(Level::Full, reason)].concat()
+            }
+            (FromGuest::Awake, Phase::Waking) => {
+                self.limits.lives();
+                self.limits.program_starts(now, self.plan.timeout);
+                self.phase = Phase::Running(Run::Free);
+                vec![Effect::Step("wake"), Effect::Forget, Effect::Start]
+            }
+            (FromGuest::Failed(why), Phase::Booting | Phase::Saving(..) | Phase::Mounting | Phase::Waking) => {
+                self.end(End::Failed(why), now)
+            }
+            (FromGuest::Failed(why), Phase::Running(Run::Free | Run::Signalled(..))) => self.end(End::Failed(why), now),
+            (FromGuest::Exit { status, .. }, Phase::Running(Run::Unheard(why))) => {
+                let end = End::Host { why: why.clone(), program: Some(status) };
+                [vec![Effect::Step("program")], self.end(end, now)].concat()
+            }
+            (FromGuest::Exit { status, stdout, stderr }, Phase::Running(_)) => {
+                self.phase = Phase::Ended(Exit { status, bytes: [stdout, stderr] }, Shares::Unknown);
+                [vec![Effect::Step("program")], self.moved_on(now)].concat()
+            }
+            (FromGuest::Synced(synced), Phase::Ended(exit, _)) => {
+                self.phase = Phase::Ended(*exit, Shares::Known);
+                let warn = if synced { Vec::new() } else { vec![Effect::Unsynced] };
+                [warn, self.moved_on(now)].concat()
+            }
+            (FromGuest::Pong, _) => {
+                self.limits.answered(now);
+                Vec::new()
+            }
+            // Out of turn.
+            _ => Vec::new(),
+        }
+    }
+
+    /// Something of what is left came.
+    fn moved_on(&mut self, now: Instant) -> Vec<Effect> {
+        match self.phase {
+            Phase::Ended(exit, Shares::Known) if self.came(exit) => self.end(End::Exited(exit.status), now),
+            Phase::Ended(..) => {
+                self.limits.rest(now);
+                Vec::new()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Every byte that the program wrote.
+    fn came(&self, exit: Exit) -> bool {
+        (0..2).all(|n| match self.streams[n] {
+            Stream::Read(bytes) => bytes >= exit.bytes[n],
+            Stream::Closed => true,
+        })
+    }
+
+    /// quiz's own fault, whatever the program comes to; what that is, is worth a moment.
+    fn unwritten(&mut self, stream: usize, why: String, now: Instant) -> Vec<Effect> {
+        self.streams[stream] = Stream::Closed;
+        let host = |status: u8| End::Host { why: why.clone(), program: Some(status) };
+        match &self.phase {
+            Phase::Running(Run::Free | Run::Signalled(..)) => {
+                self.phase = Phase::Running(Run::Unheard(why));
+                self.limits.rest(now);
+            }
+            Phase::Ended(exit, _) => return self.end(host(exit.status), now),
+            Phase::Ending(End::Exited(status)) => self.phase = Phase::Ending(host(*status)),
+            Phase::Gone(End::Exited(status)) => self.phase = Phase::Over(host(*status)),
+            Phase::Running(Run::Unheard(_)) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_) => {}
+            // There is no program yet.
+            _ => return self.end(End::Host { why, program: None }, now),
+        }
+        Vec::new()
+    }
+
+    /// The first SIGINT, SIGTERM or SIGQUIT is the program's, if anyone can pass it on. The next one, or SIGHUP, ends the machine. One
+    /// of several ends at once.
+    fn signal(&mut self, signal: i32, now: Instant) -> Vec<Effect> {
+        if let Phase::Running(Run::Signalled(before, at)) = self.phase
+            && (before, now < at + SAME) == (signal, true)
+        {
+            return Vec::new();
+        }
+        if self.phase != Phase::Running(Run::Free) || !self.plan.alone || signal == SIGHUP {
+            return self.interrupt(signal, now);
+        }
+        self.phase = Phase::Running(Run::Signalled(signal, now));
+        self.limits.signalled(now);
+        let number = u32::try_from(signal).unwrap_or_default();
+        vec![Effect::Send(ToGuest::Signal(number)), Effect::Send(ToGuest::Ping)]
+    }
+
+    fn interrupt(&mut self, signal: i32, now: Instant) -> Vec<Effect> {
+        match &self.phase {
+            // Not all of its output may be written yet.
+            Phase::Ending(End::Exited(_)) => self.phase = Phase::Ending(End::Interrupted(signal)),
+            Phase::Gone(End::Exited(_)) => self.phase = Phase::Over(End::Interrupted(signal)),
+            Phase::Gone(end) => self.phase = Phase::Over(end.clone()),
+            _ => return self.end(End::Interrupted(signal), now),
+        }
+        Vec::new()
+    }
+
+    fn gone(&mut self, status: Option<ExitStatus>, now: Instant) -> Vec<Effect> {
+        self.phase = match &self.phase {
+            Phase::Gone(end) | Phase::Ending(end @ End::Interrupted(_)) => Phase::Over(end.clone()),
+            Phase::Ending(end) => Phase::Gone(end.clone()),
+            _ => Phase::Gone(self.how_it_went(Some(status))),
+        };
+        self.limits = Limits::default();
+        // Only a program's own output is worth any wait.
+        if !matches!(self.phase, Phase::Gone(End::Exited(_))) {
+            self.limits.rest(now);
+        }
+        Vec::new()
+    }
+}
+
+#[cfg(test)]
+mod tests;

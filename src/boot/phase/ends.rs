@@ -1,0 +1,140 @@
+//! What a machine ended with that did not end as it was meant to, and by whose fault: the guest's, the host's, or that of what it was
+//! started from.
+
+use std::process::ExitStatus;
+use std::time::Instant;
+
+use super::{Effect, Phase, Play, Run, Sign};
+use crate::boot::machine::{Level, Start};
+use crate::boot::outcome::End;
+use crate::boot::qmp::{self, Said};
+
+impl Play {
+    /// The machine is gone, as qemu's status says, or goes on no more. What the guest's kernel said of itself comes first, whatever the
+    /// machine started from; but the look at a guest that hangs ends in a panic, too.
+    pub(super) fn how_it_went(&self, gone: Option<Option<ExitStatus>>) -> End {
+        let program = match &self.phase {
+            Phase::Ended(exit, _) => Some(exit.status),
+            _ => None,
+        };
+        if let Phase::Ended(exit, _) = self.phase
+            && self.came(exit)
+        {
+            return End::Exited(exit.status);
+        }
+        if let Phase::Running(Run::Unheard(why)) = &self.phase {
+            return End::Host { why: why.clone(), program };
+        }
+        if let Some((limit, state)) = self.limits.over {
+            return End::Limit(limit, state);
+        }
+        if self.seen.sign == Some(Sign::Panic) {
+            return End::Panicked;
+        }
+        let vanished = self.vanished();
+        let halted = (self.seen.sign == Some(Sign::Halt)).then(|| "the guest halted".to_owned());
+        if self.is_doubtful() && (vanished.is_none() || !self.seen.spoke) && halted.is_none() {
+            return End::NoLife(None);
+        }
+        if let Some(how) = vanished.or(halted) {
+            return End::Lost(format!("{how} before the program ended"));
+        }
+        let why = match (gone, &self.seen.shutdown) {
+            (None, _) => "not all that the program wrote came out of the machine".to_owned(),
+            (_, Some(reason)) => format!("qemu ended ({reason})"),
+            (Some(Some(status)), None) => format!("qemu ended ({status})"),
+            (Some(None), None) => "qemu is gone".to_owned(),
+        };
+        match self.phase {
+            Phase::Booting if !self.seen.spoke => End::NoLife(None),
+            _ => End::Host { why, program },
+        }
+    }
+
+    /// The guest's own doing.
+    fn vanished(&self) -> Option<String> {
+        Some(match self.seen.shutdown.as_deref()? {
+            "guest-shutdown" => "the guest powered off".to_owned(),
+            "guest-reset" => "the guest reset itself".to_owned(),
+            other => format!("the guest ended ({})", other.strip_prefix("guest-")?),
+        })
+    }
+
+    /// Without a program yet, and started from what may be of no use.
+    fn is_doubtful(&self) -> bool {
+        match self.phase {
+            Phase::Restoring => true,
+            Phase::Booting => self.plan.kvm && !self.seen.spoke,
+            Phase::Saving(..) | Phase::Mounting | Phase::Waking => {
+                matches!(self.plan.start, Start::Grow { .. } | Start::Restore(_))
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn qemu(&mut self, said: Said, now: Instant) -> Vec<Effect> {
+        match said {
+            Said::Panicked => {
+                self.seen.sign = Some(Sign::Panic);
+                if !matches!(self.phase, Phase::Ended(..) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_)) {
+                    self.limits.panicked(now, true);
+                }
+                Vec::new()
+            }
+            Said::Shutdown(reason) => {
+                self.seen.shutdown.get_or_insert(reason);
+                Vec::new()
+            }
+            Said::DiskFailed(why) => {
+                self.seen.disk.get_or_insert(why);
+                Vec::new()
+            }
+            // Somebody at a debugger may have stopped it.
+            Said::Stopped => match self.phase {
+                Phase::Restoring | Phase::Saving(..) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_) => Vec::new(),
+                _ => vec![Effect::Qemu(qmp::STATUS)],
+            },
+            Said::Status(status) => self.paused(&status, now),
+            Said::Resumed => self.resumed(now),
+            Said::NotYet => vec![Effect::Qemu(qmp::CONTINUE)],
+            Said::Able(able) => self.able(able.map(drop), now),
+            Said::Still => self.still(),
+            Said::Moved(moved) => self.moved(moved, now),
+        }
+    }
+
+    /// qemu stopped the machine, and nothing would ever let it go on.
+    fn paused(&mut self, status: &str, now: Instant) -> Vec<Effect> {
+        let program = match &self.phase {
+            Phase::Ended(exit, _) => Some(exit.status),
+            _ => None,
+        };
+        let end = match status {
+            "io-error" => {
+                let why =
+                    self.seen.disk.clone().unwrap_or_else(|| "a disk's file cannot be read or written".to_owned());
+                End::Host { why, program }
+            }
+            "internal-error" if self.is_doubtful() => {
+                End::NoLife(Some("KVM stopped with an internal error".to_owned()))
+            }
+            "internal-error" => End::Host { why: "KVM stopped with an internal error".to_owned(), program },
+            _ => return Vec::new(),
+        };
+        self.end(end, now)
+    }
+
+    fn resumed(&mut self, now: Instant) -> Vec<Effect> {
+        if self.phase != Phase::Restoring {
+            return Vec::new();
+        }
+        let go_on = if let Start::Restore(_) = self.plan.start {
+            self.go_on(Level::Full)
+        } else {
+            // It still has to mount and to run hooks.
+            self.limits.must_be_ready(now, self.plan.ready_within);
+            self.go_on(Level::Base)
+        };
+        [vec![Effect::Step("restore")], go_on].concat()
+    }
+}

@@ -1,0 +1,231 @@
+//! Tables of what a machine does next, and a model that plays random orders of all that can happen.
+
+use super::*;
+use crate::boot::machine::Saved;
+use crate::boot::outcome::State;
+use crate::boot::qmp::Said;
+use std::os::unix::process::ExitStatusExt;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn plan(start: Start) -> Plan {
+    Plan { start, kvm: false, alone: true, restored_within: 15 * SECOND, ready_within: 60 * SECOND, timeout: None }
+}
+
+fn save() -> Start {
+    Start::Save { base: Some("/b".into()), full: Some("/f".into()) }
+}
+
+fn grow() -> Start {
+    Start::Grow { base: "/b".into(), full: None }
+}
+
+fn exit(status: u8, stdout: u64) -> Input {
+    Input::Guest(FromGuest::Exit { status, stdout, stderr: 0 })
+}
+
+fn hello() -> Input {
+    Input::Guest(FromGuest::Hello(1))
+}
+
+fn ready() -> Input {
+    Input::Guest(FromGuest::Ready(None))
+}
+
+fn awake() -> Input {
+    Input::Guest(FromGuest::Awake)
+}
+
+fn synced() -> Input {
+    Input::Guest(FromGuest::Synced(true))
+}
+
+fn shutdown(reason: &str) -> Input {
+    Input::Qemu(Said::Shutdown(reason.to_owned()))
+}
+
+fn stopped(status: &str) -> [Input; 2] {
+    [Input::Qemu(Said::Stopped), Input::Qemu(Said::Status(status.to_owned()))]
+}
+
+fn gone(raw: i32) -> Input {
+    Input::Gone(Some(ExitStatus::from_raw(raw)))
+}
+
+/// A machine to which this happens at once.
+fn played(plan: Plan, inputs: impl IntoIterator<Item = Input>) -> (Play, Vec<Effect>) {
+    let now = Instant::now();
+    let mut play = Play::new(plan, now);
+    let effects = inputs.into_iter().flat_map(|input| play.take(input, now)).collect();
+    (play, effects)
+}
+
+/// One whose program runs.
+fn running(plan: Plan) -> Play {
+    let before = match plan.start {
+        Start::Restore(_) => vec![Input::Qemu(Said::Resumed)],
+        Start::Grow { .. } => vec![Input::Qemu(Said::Resumed), ready()],
+        _ => vec![Input::Spoke, hello(), ready()],
+    };
+    let (play, _) = played(plan, before.into_iter().chain([awake()]));
+    assert_eq!(play.phase, Phase::Running(Run::Free));
+    play
+}
+
+/// Lets time pass, and qemu obey, until the end.
+fn end(mut play: Play) -> End {
+    let mut quit = matches!(play.phase, Phase::Ending(_));
+    for _ in 0..100 {
+        if let Phase::Over(end) = play.phase {
+            return end;
+        }
+        let now = play.next().unwrap_or_else(Instant::now);
+        let told = if quit { gone(0) } else { Input::Clock { waiting: false } };
+        let effects = play.take(told, now);
+        quit = effects.contains(&Effect::Qemu(qmp::QUIT));
+        if let Phase::Gone(_) = play.phase {
+            play.take(Input::Written, now);
+        }
+    }
+    panic!("no end in {play:?}")
+}
+
+fn ends(mut play: Play, inputs: impl IntoIterator<Item = Input>) -> End {
+    let now = Instant::now();
+    inputs.into_iter().for_each(|input| drop(play.take(input, now)));
+    end(play)
+}
+
+fn host(why: &str, program: Option<u8>) -> End {
+    End::Host { why: why.to_owned(), program }
+}
+
+#[test]
+fn a_machine_goes_its_way_step_by_step() {
+    let (_, effects) = played(plan(Start::Cold), [hello(), ready(), awake(), exit(0, 0), synced()]);
+    let plain = effects.into_iter().filter(|effect| !matches!(effect, Effect::Step(_) | Effect::Forget));
+    assert_eq!(plain.collect::<Vec<_>>(), [Effect::Mount, Effect::Wake, Effect::Start, Effect::Qemu(qmp::QUIT)]);
+    let (_, effects) = played(plan(Start::Restore("/f".into())), [Input::Qemu(Said::Resumed)]);
+    assert_eq!(effects, [Effect::Step("restore"), Effect::Wake]);
+    let (_, effects) = played(plan(grow()), [Input::Qemu(Said::Resumed)]);
+    assert_eq!(effects, [Effect::Step("restore"), Effect::Mount]);
+}
+
+#[test]
+fn a_machine_is_saved_on_its_way() {
+    let able = Input::Qemu(Said::Able(Ok(qmp::Transport::Fd)));
+    let moved = || Input::Qemu(Said::Moved(Ok(())));
+    let copied = || Input::Copied(Ok(()));
+    let ways = [vec![Input::Qemu(Said::Still), copied(), moved()], vec![moved(), copied()]];
+    for way in ways.into_iter().chain([vec![Input::Qemu(Said::Still), moved(), copied()]]) {
+        let (play, effects) = played(plan(save()), [hello(), able.clone()].into_iter().chain(way));
+        let wanted = [
+            Effect::Save(Level::Base),
+            Effect::Copy(Level::Base),
+            Effect::Qemu(qmp::CONTINUE),
+            Effect::Step("save"),
+            Effect::Mount,
+            Effect::Settle(Level::Base, Saved::Done),
+        ];
+        assert_eq!((&effects[2..], play.phase), (&wanted[..], Phase::Mounting));
+    }
+    let never = Input::Guest(FromGuest::Ready(Some("hook".into())));
+    let failed = Input::Qemu(Said::Moved(Err("a device".into())));
+    let (play, effects) = played(plan(save()), [hello(), able, failed, never]);
+    assert!(effects.contains(&Effect::Settle(Level::Base, Saved::Failed("a device".into()))));
+    assert!(effects.contains(&Effect::Settle(Level::Full, Saved::Never("hook".into()))));
+    assert!(!effects.contains(&Effect::Qemu(qmp::CONTINUE)) && play.phase == Phase::Waking);
+}
+
+#[test]
+fn a_status_counts_when_all_bytes_came() {
+    let cold = || running(plan(Start::Cold));
+    assert_eq!(ends(cold(), [exit(7, 3), Input::Came(0, 3), synced()]), End::Exited(7));
+    assert_eq!(ends(cold(), [Input::Unread(0), exit(7, 3), synced()]), End::Exited(7));
+    assert_eq!(ends(cold(), [exit(7, 0)]), End::Exited(7), "the shares could not be synced");
+    assert_eq!(ends(cold(), [exit(7, 0), gone(9)]), End::Exited(7));
+    assert_eq!(ends(cold(), [exit(0, 3), Input::Came(0, 2), gone(0)]), host("qemu ended (exit status: 0)", Some(0)));
+    let nothing = "not all that the program wrote came out of the machine";
+    assert_eq!(ends(cold(), [exit(0, 3)]), host(nothing, Some(0)));
+    let mut slow = cold();
+    let now = Instant::now();
+    slow.take(exit(0, 3), now);
+    slow.take(Input::Clock { waiting: true }, now + 11 * SECOND);
+    assert!(matches!(slow.phase, Phase::Ended(..)), "whoever reads it is slow");
+}
+
+#[test]
+fn an_end_is_told_by_whose_fault_it_was() {
+    let cold = || running(plan(Start::Cold));
+    let lost = |how: &str| End::Lost(format!("{how} before the program ended"));
+    assert_eq!(ends(cold(), [shutdown("guest-reset"), gone(0)]), lost("the guest reset itself"));
+    assert_eq!(ends(cold(), [shutdown("guest-shutdown"), gone(0)]), lost("the guest powered off"));
+    assert_eq!(ends(cold(), [Input::Sign(Sign::Halt)]), lost("the guest halted"));
+    assert_eq!(ends(cold(), [Input::Sign(Sign::Panic), shutdown("guest-reset"), gone(0)]), End::Panicked);
+    assert_eq!(ends(cold(), [Input::Qemu(Said::Panicked), Input::Guest(FromGuest::Pong)]), End::Panicked);
+    assert_eq!(ends(cold(), [gone(9)]), host("qemu ended (signal: 9 (SIGKILL))", None));
+    assert_eq!(ends(cold(), [gone(256)]), host("qemu ended (exit status: 1)", None));
+    assert_eq!(ends(cold(), [shutdown("host-signal"), gone(0)]), host("qemu ended (host-signal)", None));
+    assert_eq!(ends(cold(), stopped("internal-error")), host("KVM stopped with an internal error", None));
+    let full = Input::Qemu(Said::DiskFailed("disk0: full".into()));
+    assert_eq!(ends(cold(), [full].into_iter().chain(stopped("io-error"))), host("disk0: full", None));
+    let mut debugged = cold();
+    for input in stopped("debug") {
+        debugged.take(input, Instant::now());
+    }
+    assert_eq!(debugged.phase, Phase::Running(Run::Free), "somebody looks at it");
+}
+
+#[test]
+fn what_cannot_be_written_is_quizs_own_fault_and_has_the_programs_status() {
+    let cold = || running(plan(Start::Cold));
+    let unwritten = || Input::Unwritten(0, "full".into());
+    assert_eq!(ends(cold(), [unwritten(), exit(7, 9)]), host("full", Some(7)));
+    assert_eq!(ends(cold(), [exit(0, 9), unwritten()]), host("full", Some(0)));
+    assert_eq!(ends(cold(), [exit(0, 0), synced(), unwritten()]), host("full", Some(0)), "while the machine ends");
+    assert_eq!(ends(cold(), [exit(0, 0), synced(), gone(0), unwritten()]), host("full", Some(0)), "when it is gone");
+    assert_eq!(ends(cold(), [unwritten()]), host("full", None), "a program that goes on");
+}
+
+#[test]
+fn a_signal_is_passed_on_and_the_machine_ended_when_nobody_is_there() {
+    let mut play = running(plan(Start::Cold));
+    let now = Instant::now();
+    let told = play.take(Input::Signal(15), now);
+    assert_eq!(told, [Effect::Send(ToGuest::Signal(15)), Effect::Send(ToGuest::Ping)]);
+    assert_eq!(end(play), End::Interrupted(15));
+    let mut alive = running(plan(Start::Cold));
+    alive.take(Input::Signal(15), now);
+    assert_eq!(alive.take(Input::Signal(15), now), [], "as timeout(1) sends it");
+    alive.take(Input::Guest(FromGuest::Pong), now);
+    assert_eq!(alive.next(), None, "it may end as it likes");
+    assert_eq!(ends(alive, [exit(0, 0)]), End::Exited(0));
+    assert_eq!(ends(running(plan(Start::Cold)), [Input::Signal(2), Input::Signal(15)]), End::Interrupted(15));
+    assert_eq!(ends(running(plan(Start::Cold)), [Input::Signal(SIGHUP)]), End::Interrupted(SIGHUP));
+    let several = Plan { alone: false, ..plan(Start::Cold) };
+    assert_eq!(ends(running(several), [Input::Signal(2)]), End::Interrupted(2));
+    assert_eq!(ends(Play::new(plan(Start::Cold), now), [Input::Signal(2)]), End::Interrupted(2));
+}
+
+#[test]
+fn what_the_guest_says_is_the_result_whatever_it_started_from() {
+    let grown = |inputs: Vec<Input>| end(played(plan(grow()), inputs).0);
+    let resumed = || Input::Qemu(Said::Resumed);
+    assert_eq!(
+        grown(vec![resumed(), Input::Spoke, Input::Sign(Sign::Panic), shutdown("guest-reset"), gone(0)]),
+        End::Panicked
+    );
+    assert_eq!(grown(vec![resumed()]), End::Limit(60 * SECOND, State::Booting));
+    assert_eq!(grown(vec![resumed(), Input::Guest(FromGuest::Failed("hook".into()))]), End::Failed("hook".into()));
+    assert!(matches!(grown(vec![resumed(), Input::Spoke, shutdown("guest-shutdown"), gone(0)]), End::Lost(_)));
+    // These are the snapshot's fault, or qemu's.
+    assert_eq!(grown(vec![]), End::NoLife(None));
+    assert_eq!(grown(vec![gone(256)]), End::NoLife(None));
+    assert_eq!(grown(vec![resumed(), gone(256)]), End::NoLife(None));
+    assert_eq!(grown(vec![resumed(), shutdown("guest-reset"), gone(0)]), End::NoLife(None), "without a word");
+    assert_eq!(grown(vec![Input::Qemu(Said::Moved(Err("x".into())))]), End::NoLife(Some("x".into())));
+    let restored = played(plan(Start::Restore("/f".into())), [resumed()]).0;
+    assert_eq!(end(restored), End::NoLife(None));
+}
+
+mod model;

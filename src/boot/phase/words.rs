@@ -1,0 +1,89 @@
+//! What the state machine is told, and what it wants done.
+
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use super::Sign;
+use crate::boot::machine::{Level, Saved, Start};
+use crate::boot::qmp::Said;
+use crate::boot::wire::{FromGuest, ToGuest};
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::boot) enum Input {
+    /// Time passed. Whether bytes of the program wait for whoever reads them.
+    Clock { waiting: bool },
+    /// The guest's kernel said something.
+    Spoke,
+    /// And that was such a sign.
+    Sign(Sign),
+    /// The guest wrote to a disk before it was ready, which whoever is restored would not have.
+    Wrote(String),
+    /// The agent spoke.
+    Guest(FromGuest),
+    /// qemu spoke.
+    Qemu(Said),
+    /// The memory is copied.
+    Copied(Result<(), String>),
+    /// So many bytes came of this stream of the program by now.
+    Came(usize, u64),
+    /// Nobody reads this stream any more.
+    Unread(usize),
+    /// What came of this stream cannot be written, and why.
+    Unwritten(usize, String),
+    /// The user sent quiz a signal.
+    Signal(i32),
+    /// The user ends the machine, as if by this signal.
+    Leave(i32),
+    /// The machine is gone, and qemu ended so.
+    Gone(Option<ExitStatus>),
+    /// All bytes that came are written.
+    Written,
+}
+
+/// Something to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::boot) enum Effect {
+    /// Tell qemu.
+    Qemu(&'static [u8]),
+    /// Send this byte to the kernel's console.
+    Letter(u8),
+    /// Tell the agent.
+    Send(ToGuest),
+    /// Tell it what its root consists of.
+    Mount,
+    /// Tell it what makes it a machine of its own.
+    Wake,
+    /// The program may start.
+    Start,
+    /// Tell qemu where to save the state.
+    Save(Level),
+    /// Copy the memory.
+    Copy(Level),
+    /// This came of it.
+    Settle(Level, Saved),
+    /// What was written to the shares last may be lost.
+    Unsynced,
+    /// What the kernel said before explains nothing any more.
+    Forget,
+    /// What the kernel says from now on is what the guest does that is looked at.
+    Look,
+    /// A step is done.
+    Step(&'static str),
+    /// End qemu at once.
+    Kill,
+}
+
+/// What does not change while the machine lives.
+#[derive(Debug, Clone)]
+pub(in crate::boot) struct Plan {
+    pub(in crate::boot) start: Start,
+    pub(in crate::boot) kvm: bool,
+    /// It is the only machine: the first signal is the program's.
+    pub(in crate::boot) alone: bool,
+    /// A machine that is restored answers within this time.
+    pub(in crate::boot) restored_within: Duration,
+    pub(in crate::boot) ready_within: Duration,
+    /// Of the program.
+    pub(in crate::boot) timeout: Option<Duration>,
+}

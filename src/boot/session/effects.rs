@@ -1,0 +1,95 @@
+//! What the loop does when the state machine wants something done.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::super::folder::cannot;
+use super::super::machine::Saved;
+use super::super::phase::{Effect, Input};
+use super::super::spawn::Port;
+use super::super::tty::Raw;
+use super::super::wire::{ToGuest, Wake};
+use super::Session;
+use crate::error::Result;
+use crate::event::Event;
+
+impl Session<'_> {
+    /// Does it. What happens thereby, if that is known at once.
+    pub(super) fn act(&mut self, effect: Effect) -> Result<Option<Input>> {
+        match effect {
+            Effect::Qemu(command) => self.tell_qemu(command),
+            Effect::Letter(letter) => self.write_now(Port::Console, &[letter]),
+            Effect::Send(message) => self.send(&message)?,
+            Effect::Mount => self.send(&ToGuest::Mount(self.mount.clone()))?,
+            Effect::Wake => self.wake()?,
+            Effect::Start => self.start_program(),
+            Effect::Save(level) => return Ok(self.begin_save(level)),
+            Effect::Copy(level) => {
+                return Ok(Some(Input::Copied(self.copy_memory(level).map_err(|error| error.to_string()))));
+            }
+            Effect::Settle(level, saved) => {
+                let noted = if saved == Saved::Done { self.note(level) } else { Ok(()) };
+                let saved = noted.map_or_else(|error| Saved::Failed(error.to_string()), |()| saved);
+                (self.job.saved)(level, saved);
+            }
+            Effect::Unsynced => {
+                let message =
+                    "not all that was written to /out and /shared may be there: the guest could not sync it in time";
+                (self.job.events)(Event::Warning { message: message.to_owned() });
+            }
+            Effect::Forget => self.console.forget_tail(),
+            Effect::Look => self.console.look(),
+            Effect::Step(name) => self.step(name),
+            Effect::Kill => self.qemu.kill(),
+        }
+        Ok(None)
+    }
+
+    fn wake(&mut self) -> Result<()> {
+        let mut seed = [0; 32];
+        File::open("/dev/urandom")
+            .and_then(|mut file| file.read_exact(&mut seed))
+            .map_err(|e| cannot("read", Path::new("/dev/urandom"), e))?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        self.send(&ToGuest::Wake(Wake { now, seed, name: self.job.name() }))
+    }
+
+    fn start_program(&mut self) {
+        self.job.awake.set(true);
+        let milliseconds = u64::try_from((Instant::now() - self.started).as_millis()).unwrap_or(u64::MAX);
+        (self.job.events)(Event::Ready { milliseconds });
+        if self.job.request.request.tty.is_some() {
+            self.raw = Raw::enter(self.job.streams.stdin.as_fd());
+        }
+        self.to_guest.extend(&self.job.request.bytes);
+        self.send_frames();
+    }
+
+    pub(super) fn tell_qemu(&mut self, command: &[u8]) {
+        self.write_now(Port::Qmp, command);
+    }
+
+    /// For a few bytes, which an empty socket always takes. A machine that is gone needs none.
+    fn write_now(&mut self, port: Port, bytes: &[u8]) {
+        if let Some(mut socket) = self.wires.get(port) {
+            let _ = socket.write(bytes);
+        }
+    }
+
+    pub(super) fn send(&mut self, message: &ToGuest) -> Result<()> {
+        self.to_guest.extend(message.encode()?);
+        self.send_frames();
+        Ok(())
+    }
+
+    pub(super) fn send_frames(&mut self) {
+        let Some(mut socket) = self.wires.get(Port::Control) else { return self.to_guest.clear() };
+        if let Ok(count) = socket.write(&self.to_guest) {
+            self.to_guest.drain(..count);
+        }
+    }
+}

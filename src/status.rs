@@ -1,0 +1,65 @@
+//! All exit statuses of quiz, and what `git bisect run` makes of those of `quiz up`.
+//!
+//! Knows nothing of what leads to them.
+
+/// All went well.
+pub const FINE: u8 = 0;
+/// A stage failed; of `quiz test`, something did not come out as expected.
+pub const FAILED: u8 = 1;
+/// What was asked for is wrong, of all commands but `up` and `ssh`.
+pub const WRONG: u8 = 2;
+/// The guest went away by itself. `--lost-as` has another one.
+pub const LOST: u8 = 122;
+/// The guest's kernel gave up.
+pub const PANICKED: u8 = 123;
+/// A time limit was over.
+pub const TIME_LIMIT: u8 = 124;
+/// quiz or the host could not do its part.
+pub const HOST: u8 = 125;
+/// quiz or ssh could not do its part, of `ssh`: as ssh has it, so that it is none of the remote program's.
+pub const SSH: u8 = 255;
+
+/// A signal ended it.
+pub fn signal(number: i32) -> u8 {
+    128 | u8::try_from(number).unwrap_or(0)
+}
+
+/// Statuses of `quiz up`: which, when, and what `git bisect run` makes of it.
+pub const UP: &[(&str, &str, &str)] = &[
+    (
+        "the program's own",
+        "the program ended, and all that it wrote came",
+        "0 good, 1 to 127 bad, more ends the bisect",
+    ),
+    ("122", "the guest went away by itself: reset, triple fault, power off, halt; `--lost-as N` gives N", "bad"),
+    ("123", "kernel panic or oops", "bad"),
+    ("124", "a time limit was over", "bad"),
+    (
+        "125",
+        "quiz or the host failed, before or during the program: a build, a full disk, qemu, KVM, quiz's own output",
+        "skip: nothing is known of this commit",
+    ),
+    ("128+n", "signal n ended quiz", "ends the bisect"),
+];
+
+/// The same as lines of a help text.
+pub fn help() -> String {
+    let line =
+        |(status, when, bisect): &(&str, &str, &str)| format!("  {status}: {when}\n      git bisect run: {bisect}");
+    let lines: Vec<String> = UP.iter().map(line).collect();
+    format!("Exit status:\n{}", lines.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_has_the_same_table() {
+        let readme = include_str!("../README.md");
+        for (status, when, bisect) in UP {
+            let row = format!("| {status} | {when} | {bisect} |\n");
+            assert!(readme.contains(&row), "no `{row}`");
+        }
+    }
+}
