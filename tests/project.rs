@@ -60,8 +60,10 @@ impl Project {
 
     /// The command, with an environment that the host's cannot disturb.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_quiz"));
+        // quiz goes on ignoring what was ignored where it was started, and that need not be a terminal here.
+        let mut command = Command::new("/usr/bin/env");
         command
+            .args(["--default-signal=HUP,INT,QUIT,TERM", env!("CARGO_BIN_EXE_quiz")])
             .args(args)
             .current_dir(self.dir())
             .env_clear()
