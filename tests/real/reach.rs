@@ -4,6 +4,8 @@ use super::Real;
 use crate::project::Ran;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -149,6 +151,55 @@ fn scp_brings_files_there_and_back() {
     scp(&text(&there), "quiz-1:/tmp/file");
     scp("quiz-1:/tmp/file", &text(&back));
     assert!(std::fs::read(&back).unwrap() == data, "the bytes differ");
+    drop(up);
+    eventually("end of qemu", || real.machines().is_empty().then_some(()));
+}
+
+/// Says what it hears. It waits for its stdin, and at the same time for nothing at what its stdout leads to, as programs do that
+/// have nothing to say just now; by 200 descriptors, so that what comes meanwhile is there at the look at one of them.
+const ECHO: &str = "#!/usr/bin/perl
+open($others[$_], '>&', \\*STDOUT) or die for 0 .. 199;
+for (;;) {
+    ($in, $none) = ('', '');
+    vec($in, 0, 1) = 1;
+    vec($none, fileno($_), 1) = 1 for @others;
+    select($in, undef, $none, undef);
+    sysread(STDIN, $word, 4096) or last;
+    syswrite(STDOUT, $word);
+}
+";
+
+/// A client of that channel: its program has started.
+fn client(socket: &Path) -> UnixStream {
+    let mark = *b"0123456789abcdef";
+    eventually("answer", || {
+        let mut client = UnixStream::connect(socket).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        client.write_all(&mark).unwrap();
+        let mut answer = [0; 16];
+        (client.read_exact(&mut answer).is_ok() && answer == mark).then_some(client)
+    })
+}
+
+#[test]
+fn a_channels_program_hears_each_word_and_the_end_however_it_waits() {
+    let real = Real::new();
+    let device = "about = \"a test\"\n[[devices]]\ntype = \"channel\"\nname = \"echo\"\ncount = 1\n";
+    real.0.write(".quiz/profiles/echo/profile.toml", device);
+    let program = real.0.write(".quiz/profiles/echo/files/usr/lib/quiz/channels/echo", ECHO);
+    std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let up = Running::start(&real, &["up", "-p", "echo", "--", "sleep", "600"]);
+    let socket = real.0.dir().join(".quiz/runs/1/echo.0");
+    eventually("channel", || socket.exists().then_some(()));
+    for _ in 0..2 {
+        let mut client = client(&socket);
+        for n in 0..500 {
+            let (word, mut heard) = (format!("{n:04}"), [0; 4]);
+            client.write_all(word.as_bytes()).unwrap();
+            let read = client.read_exact(&mut heard);
+            assert!(read.is_ok() && heard == word.as_bytes(), "word {n}: {read:?}, {heard:?}");
+        }
+    }
     drop(up);
     eventually("end of qemu", || real.machines().is_empty().then_some(()));
 }
