@@ -60,10 +60,8 @@ impl Project {
 
     /// The command, with an environment that the host's cannot disturb.
     pub fn command(&self, args: &[&str]) -> Command {
-        // quiz goes on ignoring what was ignored where it was started, and that need not be a terminal here.
-        let mut command = Command::new("/usr/bin/env");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quiz"));
         command
-            .args(["--default-signal=HUP,INT,QUIT,TERM", env!("CARGO_BIN_EXE_quiz")])
             .args(args)
             .current_dir(self.dir())
             .env_clear()
