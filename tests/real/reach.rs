@@ -193,6 +193,8 @@ fn a_channels_program_hears_each_word_and_the_end_however_it_waits() {
     eventually("channel", || socket.exists().then_some(()));
     for _ in 0..2 {
         let mut client = client(&socket);
+        // A wake-up that is lost never comes; one on a busy host may be late.
+        client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         for n in 0..500 {
             let (word, mut heard) = (format!("{n:04}"), [0; 4]);
             client.write_all(word.as_bytes()).unwrap();
