@@ -27,7 +27,8 @@ impl Stop {
     /// When signals cannot be caught.
     pub fn on_signals() -> Result<Self> {
         let stop = Self(Arc::default());
-        for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT].into_iter().filter(|signal| !is_ignored(*signal)) {
+        let ignored = ignored();
+        for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT].into_iter().filter(|signal| ignored & bit(*signal) == 0) {
             let number = usize::try_from(signal).unwrap_or_default();
             signal_hook::flag::register_usize(signal, Arc::clone(&stop.0), number)
                 .map_err(|e| Error::boot("cannot catch signals").because(e))?;
@@ -56,7 +57,8 @@ impl Signals {
         let (wake, waker) = UnixStream::pair().map_err(failed)?;
         wake.set_nonblocking(true).map_err(failed)?;
         let mut signals = Self { wake, came: Vec::new(), ids: Vec::new() };
-        for signal in CAUGHT.into_iter().filter(|signal| !is_ignored(*signal)) {
+        let ignored = ignored();
+        for signal in CAUGHT.into_iter().filter(|signal| ignored & bit(*signal) == 0) {
             let flag = Arc::new(AtomicBool::new(false));
             // The flag first: whoever is woken must see it.
             signals.ids.push(signal_hook::flag::register(signal, Arc::clone(&flag)).map_err(failed)?);
@@ -88,13 +90,16 @@ impl Drop for Signals {
     }
 }
 
-/// Whether whoever started quiz wants it to ignore the signal: `nohup`, `trap '' HUP`, and of a job in the background of a script
-/// Ctrl-C (proc(5): SigIgn is a mask, the lowest bit is signal 1).
-fn is_ignored(signal: i32) -> bool {
+/// What whoever started quiz wants it to ignore, as a mask: `nohup`, `trap '' HUP`, and of a job in the background of a script Ctrl-C.
+fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    mask & (1 << (signal - 1)) != 0
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// Of a signal in such a mask (proc(5): the lowest is signal 1).
+fn bit(signal: i32) -> u64 {
+    1 << (signal - 1)
 }
 
 /// The name of a signal that is caught here.

@@ -11,7 +11,7 @@ use crate::load::PROJECT_FOLDER;
 use crate::report;
 use crate::snapshot;
 use crate::status;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 pub(super) fn run(session: &Session<'_>, up: &Up) -> Result<u8> {
     let outcome = boot(session, up, build(session, up)?)?;
@@ -96,19 +96,19 @@ fn wraps<'a>(session: &'a Session<'_>) -> impl Iterator<Item = &'a String> {
 }
 
 fn request(session: &Session<'_>, up: &Up) -> Request {
-    let own = |name: &str| std::env::var_os(name);
-    let others = ["COLORTERM", "LANG"].into_iter().filter_map(|name| Some((name, own(name)?)));
-    let passed = terminal::environment(own).into_iter().chain(others).map(|(name, value)| {
-        let mut pair = OsString::from(format!("{name}="));
-        pair.push(value);
-        pair
-    });
+    let passed = || {
+        let own = |name: &str| std::env::var_os(name);
+        let others = ["COLORTERM", "LANG"].into_iter().filter_map(|name| Some((name, own(name)?)));
+        let all = terminal::environment(own).into_iter().chain(others);
+        let pair = |(name, value)| [OsString::from(name), value].join(OsStr::new("="));
+        all.map(pair).collect()
+    };
     let tty = boot::terminal_size();
     let wraps = wraps(session).filter(|_| tty.is_some());
     Request {
         program: wraps.map(OsString::from).chain(up.program.iter().cloned()).collect(),
         // Only a terminal's own words: what else is set on the host means nothing in the guest.
-        env: if tty.is_some() { passed.collect() } else { Vec::new() },
+        env: if tty.is_some() { passed() } else { Vec::new() },
         dir: OsString::from("/root"),
         tty,
         shell_after: up.shell,

@@ -75,30 +75,18 @@ fn the_root_is_fresh_and_writable_each_time() {
     assert_eq!(real.sh(script).status, Some(0));
 }
 
-/// A line of bash in the project, on a terminal that `script` makes.
-fn on_a_terminal(real: &Real, line: &str) -> Ran {
-    let template = real.command(&[]);
-    let mut command = Command::new("script");
-    command.args(["-q", "-e", "-c", line, "/dev/null"]).current_dir(real.0.dir()).env_clear();
-    for (name, value) in template.get_envs() {
-        command.env(name, value.unwrap());
-    }
-    Ran::from(command.env("SHELL", "/bin/bash").env("TERM", "xterm").stdin(Stdio::null()).output().unwrap())
-}
-
 #[test]
 fn in_the_background_of_a_terminal_it_runs_and_reads_nothing() {
     let real = Real::new();
     let quiz = env!("CARGO_BIN_EXE_quiz");
-    let ran = on_a_terminal(&real, &format!("set -m; {quiz} -q up -- sh -c 'cat; exit 5' & wait $!"));
+    let ran = real.on_a_terminal(&format!("set -m; {quiz} -q up -- sh -c 'cat; exit 5' & wait $!"));
     assert_eq!(ran.status, Some(5), "{ran:?}");
 }
 
 #[test]
 fn a_signal_that_is_ignored_where_it_was_started_ends_nothing() {
     let real = Real::new();
-    let script =
-        "echo $$ >pid; trap '' HUP; exec \"$0\" up -- sh -c 'until test -e /shared/end; do sleep 0.1; done; exit 4'";
+    let script = "trap '' HUP; exec \"$0\" up -- sh -c 'until test -e /shared/end; do sleep 0.1; done; exit 4'";
     let template = real.command(&[]);
     let mut command = Command::new("sh");
     command.args(["-c", script, env!("CARGO_BIN_EXE_quiz")]).current_dir(real.0.dir()).env_clear();
@@ -142,7 +130,7 @@ fn a_terminal_that_the_root_does_not_know_is_one_there() {
     let quiz = env!("CARGO_BIN_EXE_quiz");
     let make = "infocmp -x xterm | sed 's/^xterm[^,]*/xterm-of-quiz/' | tic -x -o terms -";
     let line = format!("{make}; TERMINFO=$PWD/terms TERM=xterm-of-quiz {quiz} up -- tput cols");
-    let ran = on_a_terminal(&real, &format!("stty rows 33 cols 111; {line}"));
+    let ran = real.on_a_terminal(&format!("stty rows 33 cols 111; {line}"));
     assert_eq!(ran.status, Some(0), "{ran:?}");
     assert!(ran.out.contains("111"), "{ran:?}");
 }
@@ -151,7 +139,7 @@ fn a_terminal_that_the_root_does_not_know_is_one_there() {
 fn on_a_terminal_the_program_has_one_of_the_right_size() {
     let real = Real::new();
     let quiz = env!("CARGO_BIN_EXE_quiz");
-    let ran = on_a_terminal(&real, &format!("stty rows 33 cols 111; {quiz} up -- sh -c 'tty; stty size; exit 5'"));
+    let ran = real.on_a_terminal(&format!("stty rows 33 cols 111; {quiz} up -- sh -c 'tty; stty size; exit 5'"));
     assert_eq!(ran.status, Some(5), "{ran:?}");
     assert!(ran.out.contains("/dev/pts/0") && ran.out.contains("33 111"), "{ran:?}");
 }

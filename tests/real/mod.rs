@@ -83,6 +83,18 @@ impl Real {
         self.run(&["up", "--", "sh", "-c", script])
     }
 
+    /// A line of bash in the project, on a terminal that `script` makes.
+    fn on_a_terminal(&self, line: &str) -> Ran {
+        let template = self.command(&[]);
+        let mut command = Command::new("script");
+        command.args(["-q", "-e", "-c", line, "/dev/null"]).current_dir(self.0.dir()).env_clear();
+        for (name, value) in template.get_envs() {
+            command.env(name, value.unwrap());
+        }
+        let stdin = std::process::Stdio::null();
+        Ran::from(command.env("SHELL", "/bin/bash").env("TERM", "xterm").stdin(stdin).output().unwrap())
+    }
+
     /// The folder of the newest run.
     fn run_folder(&self) -> PathBuf {
         let runs = self.0.dir().join(".quiz/runs");

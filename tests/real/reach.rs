@@ -52,17 +52,6 @@ fn process(program: &str, args: &[&str]) -> Ran {
     Ran::from(Command::new(program).args(args).output().unwrap())
 }
 
-/// The program in the project, on a terminal that `script` makes.
-fn on_a_terminal(real: &Real, line: &str) -> Ran {
-    let template = real.command(&[]);
-    let mut command = Command::new("script");
-    command.args(["-q", "-e", "-c", line, "/dev/null"]).current_dir(real.0.dir()).env_clear();
-    for (name, value) in template.get_envs() {
-        command.env(name, value.unwrap());
-    }
-    Ran::from(command.env("TERM", "xterm").stdin(Stdio::null()).output().unwrap())
-}
-
 #[test]
 fn a_program_sees_the_end_of_its_stdin_beside_the_channels() {
     let real = Real::new();
@@ -243,7 +232,7 @@ fn tmux_shows_the_program_and_the_kernels_log_and_gives_the_programs_status() {
                   until tmux capture-pane -p -t kernel | grep -q 'hello from the kernel'; do sleep 0.1; done; sleep 1; exit 5";
     let quiz = env!("CARGO_BIN_EXE_quiz");
     real.0.write(".quiz/shared/script", script);
-    let ran = on_a_terminal(&real, &format!("stty rows 33 cols 111; {quiz} up -p tmux -- bash -l /shared/script"));
+    let ran = real.on_a_terminal(&format!("stty rows 33 cols 111; {quiz} up -p tmux -- bash -l /shared/script"));
     assert_eq!(ran.status, Some(5), "{ran:?}");
     assert!(ran.out.contains("0:program") && ran.out.contains("hello from the kernel"), "{ran:?}");
     // Elsewhere there is nothing to show windows on.
