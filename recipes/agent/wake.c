@@ -19,6 +19,7 @@ static const char reseed_file[] = "/run/quiz/reseed";
 // A hook that cannot stand a snapshot writes the reason here.
 static const char reason_file[] = "/run/quiz/no-snapshot";
 static const char machine_id[] = "/etc/machine-id";
+static const char hosts[] = "/etc/hosts";
 
 void write_to(const char *path, const char *text)
 {
@@ -83,6 +84,19 @@ static void prepare_machine_id(void)
 		close_fd(&fd);
 }
 
+// -1 when the root has no such file.
+static int hosts_file = -1;
+
+// sudo and mail programs look up their own machine by name: without a line it is an error or a wait for a name server.
+static void name_machine(const char *name, size_t length)
+{
+	if (sethostname(name, length) != 0)
+		fail("cannot set the host name: %s", strerror(errno));
+	if (hosts_file >= 0 && dprintf(hosts_file, "127.0.1.1 %.*s\n", (int)length, name) < 0)
+		fail("cannot write %s: %s", hosts, strerror(errno));
+	close_fd(&hosts_file);
+}
+
 static void make_machine_id(void)
 {
 	if (machine_id_file < 0)
@@ -104,6 +118,7 @@ static void make_machine_id(void)
 void send_ready(void)
 {
 	prepare_machine_id();
+	hosts_file = open(hosts, O_WRONLY | O_APPEND | O_CLOEXEC);
 	open_seeds();
 	find_channels();
 	char reason[512];
@@ -123,8 +138,7 @@ void wake(const uint8_t *payload, uint32_t length)
 	if (clock_settime(CLOCK_REALTIME, &time) != 0)
 		fail("cannot set the clock: %s", strerror(errno));
 	reseed(payload + 8);
-	if (sethostname((const char *)payload + 40, length - 40) != 0)
-		fail("cannot set the host name: %s", strerror(errno));
+	name_machine((const char *)payload + 40, length - 40);
 	make_machine_id();
 	// Not before: a client of that time would be in the snapshot.
 	serve_channels();

@@ -56,7 +56,15 @@ fn symbol(line: &str) -> Option<(&str, &str)> {
 #[ignore = "builds five kernels: tests/run --full kernels"]
 fn one_config_boots_linux_5_10_to_7_3() {
     let real = Real::new();
-    let ran = real.run(&["-k", &KERNELS.join(","), "up", "--", "sh", "-c", "uname -r; test -e /proc/sys/kernel"]);
+    let ran = real.run(&[
+        "-k",
+        &KERNELS.join(","),
+        "up",
+        "--",
+        "sh",
+        "-c",
+        "uname -r; test -e /proc/sys/kernel && grep -qw ext2 /proc/filesystems",
+    ]);
     assert_eq!(ran.status, Some(0), "{ran:?}");
     let rows: Vec<&str> = ran.out.lines().collect();
     assert_eq!(rows.len(), KERNELS.len(), "{ran:?}");

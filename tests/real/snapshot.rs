@@ -35,13 +35,14 @@ fn restored_machines_share_nothing_that_has_to_be_ones_own() {
     let real = Real::new();
     let word = new_word();
     let script = "uname -n; cat /etc/machine-id /proc/sys/kernel/random/boot_id; head -c 16 /dev/urandom | od -An -tx8; \
-                  date +%s; ls -d /out /shared; echo $$ >/out/pid";
+                  date +%s; ls -d /out /shared; getent hosts $(uname -n); echo $$ >/out/pid";
     let mut seen = BTreeSet::new();
     for n in 1..=4 {
         let ran = real.up(&word, script);
         assert_eq!((ran.status, ran.count("Restoring")), (Some(0), usize::from(n > 1)), "run {n}: {ran:?}");
         let lines: Vec<&str> = ran.out.lines().collect();
         assert_eq!((lines[0], lines[5], lines[6]), (format!("quiz-{n}").as_str(), "/out", "/shared"));
+        assert_eq!(lines[7].split_whitespace().collect::<Vec<_>>(), ["127.0.1.1", lines[0]]);
         assert!(lines[1..4].iter().all(|line| line.len() > 30 && seen.insert((*line).to_owned())), "{ran:?}");
         assert!(now().abs_diff(lines[4].parse().unwrap()) <= 2, "the clock of run {n}: {ran:?}");
         assert!(real.run_folder().join("out/pid").exists());
