@@ -309,7 +309,7 @@ static void read_control(void)
 	}
 }
 
-// The first frame of all. MOUNT: u8 flags, u8 layers, the tags of the shares, each with its NUL. True when the machine will be
+// The first frame of all. MOUNT: see OWN, u8 flags, u8 layers, the tags of the shares, each with its NUL. True when the machine will be
 // saved.
 static bool make_root_as_told(void)
 {
@@ -317,16 +317,19 @@ static bool make_root_as_told(void)
 	static uint8_t payload[1024];
 	read_all(control, head, sizeof head);
 	uint32_t length = get32(head + 1);
-	if (head[0] != MOUNT || length < 2 || length > sizeof payload)
+	if (head[0] != MOUNT || length < OWN + 2 || length > sizeof payload)
 		fail("the host sent a damaged frame");
 	read_all(control, payload, length);
-	if (payload[0] & FLAG_OTHERS)
-		probe_layers(payload[1]);
-	bool saved = payload[0] & FLAG_SAVED;
-	mount_layers(payload[1]);
-	begin_beside(payload[1], saved || has_processors());
-	stack_layers(payload[1]);
-	for (uint8_t *at = payload + 2, *end = payload + length; at < end;)
+	be_oneself(payload);
+	uint8_t flags = payload[OWN], layers = payload[OWN + 1];
+	if (flags & FLAG_OTHERS)
+		probe_layers(layers);
+	bool saved = flags & FLAG_SAVED;
+	mount_layers(layers);
+	begin_beside(layers, saved || has_processors());
+	stack_layers(layers);
+	show_boot_id();
+	for (uint8_t *at = payload + OWN + 2, *end = payload + length; at < end;)
 		add_share(*take_strings(&at, end, 1));
 	return saved;
 }
@@ -374,13 +377,15 @@ int main(void)
 	mount_first();
 	keep_options();
 	open_ports();
+	open_random();
 	uint8_t version[4];
 	put(version, PROTOCOL, 4);
 	send_frame(HELLO, version, sizeof version);
 	hurry(true);
 	bool saved = make_root_as_told();
 	end_beside();
-	run_hooks();
+	if (has_hooks(INIT_HOOKS))
+		run_hooks(INIT_HOOKS);
 
 	in = (struct relay){ .from = ports[0], .to = -1 };
 	for (int i = 0; i < 2; i++)

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PROTOCOL = 4, FRAME_LIMIT = 1 << 20 };
+enum { PROTOCOL = 5, FRAME_LIMIT = 1 << 20 };
 
 // Frames. Guest to host below 64, host to guest from 64 on.
 enum frame {
@@ -18,7 +18,7 @@ enum frame {
 	ERROR = 3,   // text: the guest could not get as far as the program; it powers off
 	EXIT = 4,    // u8 status, u64 bytes of stdout, u64 bytes of stderr
 	PONG = 5,    // nothing
-	AWAKE = 6,   // nothing: a request may come
+	AWAKE = 6,   // u8: 1 when hooks run first, and another one follows; 0: a request may come
 	SYNCED = 7,  // u8, after EXIT: whether what was written to the shares is with the host
 	REQUEST = 64,     // see read_request
 	STDIN_END = 65,   // u64: bytes of stdin in all
@@ -30,6 +30,10 @@ enum frame {
 	WAKE = 71,        // see wake
 	MOUNT = 72,       // see make_root_as_told
 };
+
+// What makes a machine one of its own, at the head of MOUNT and of WAKE: u64 nanoseconds since 1970, 32 random bytes, 16 of the boot's
+// id, which stays the same in one run.
+enum { OWN = 8 + 32 + 16 };
 
 // The open ports; -1 before open_ports. ports[] are stdin, stdout and stderr.
 extern int control, ports[3];
@@ -86,13 +90,23 @@ int decode_status(int status);
 void keep_options(void);
 // The environment of hooks and of the programs at channels: the default one and the options.
 void set_hook_env(void);
-// Runs the profiles' hooks, if there are any; does not return when one fails.
-void run_hooks(void);
+// The profiles' hooks: before the machine is saved, and in each that goes on from there.
+#define INIT_HOOKS "/.quiz/init.d"
+#define WAKE_HOOKS "/.quiz/wake.d"
+bool has_hooks(const char *folder);
+// Runs them; does not return when one fails.
+void run_hooks(const char *folder);
 // Before the machine is saved: whether any profile has a program for a channel.
 void find_channels(void);
 // Starts a process for each channel that a profile has a program for.
 void serve_channels(void);
 
+// Opens what random numbers are seeded by.
+void open_random(void);
+// Sets clock, random numbers and the boot's id.
+void be_oneself(const uint8_t own[OWN]);
+// Lays the boot's id over the kernel's own, which a saved machine would give to all that go on from it.
+void show_boot_id(void);
 // Tells the host that the guest is ready, and whether it may be saved.
 void send_ready(void);
 // Makes this machine one of its own, after READY or after a snapshot of that moment was restored.

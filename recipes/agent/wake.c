@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
@@ -36,10 +37,14 @@ static struct seed {
 } seeds[16];
 static size_t seed_count;
 
+void open_random(void)
+{
+	urandom = open("/dev/urandom", O_RDWR | O_CLOEXEC);
+}
+
 // Before the machine is saved, so that one that is restored has less to do.
 static void open_seeds(void)
 {
-	urandom = open("/dev/urandom", O_RDWR | O_CLOEXEC);
 	FILE *file = fopen(reseed_file, "re");
 	struct seed seed;
 	while (file != NULL && fscanf(file, "%255s", seed.path) == 1) {
@@ -54,21 +59,62 @@ static void open_seeds(void)
 		fclose(file);
 }
 
-static void reseed(const uint8_t seed[32])
+// Modules that have random numbers of their own take them from the kernel's.
+static void reseed_modules(void)
 {
-	struct {
-		struct rand_pool_info head;
-		uint8_t bytes[32];
-	} pool = { .head = { .entropy_count = 256, .buf_size = 32 } };
-	memcpy(pool.bytes, seed, sizeof pool.bytes);
-	if (ioctl(urandom, RNDADDENTROPY, &pool) != 0 || ioctl(urandom, RNDRESEEDCRNG) != 0)
-		fail("cannot seed the random number generator: %s", strerror(errno));
-	close_fd(&urandom);
 	for (size_t i = 0; i < seed_count; i++) {
 		if (write(seeds[i].fd, "1", 1) != 1)
 			fail("cannot write %s: %s", seeds[i].path, strerror(errno));
 		close_fd(&seeds[i].fd);
 	}
+}
+
+static char boot_id[38];
+static int boot_id_file = -1;
+
+static void write_boot_id(void)
+{
+	size_t length = strlen(boot_id);
+	if (boot_id_file >= 0 && pwrite(boot_id_file, boot_id, length, 0) != (ssize_t)length)
+		fail("cannot write the boot's id: %s", strerror(errno));
+}
+
+// As the kernel prints it (uuid_gen in drivers/char/random.c makes version 4).
+static void set_boot_id(const uint8_t bytes[16])
+{
+	char *at = boot_id;
+	for (size_t i = 0; i < 16; i++) {
+		uint8_t byte = i == 6 ? (bytes[i] & 0x0f) | 0x40 : i == 8 ? (bytes[i] & 0x3f) | 0x80 : bytes[i];
+		at += sprintf(at, i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x", byte);
+	}
+	strcpy(at, "\n");
+	write_boot_id();
+}
+
+void show_boot_id(void)
+{
+	static const char ours[] = "/run/quiz/boot_id", kernels[] = "/proc/sys/kernel/random/boot_id";
+	boot_id_file = open(ours, O_WRONLY | O_CREAT | O_CLOEXEC, 0444);
+	write_boot_id();
+	// ENOENT: a kernel without sysctl has none.
+	if (boot_id_file < 0 || (mount(ours, kernels, NULL, MS_BIND, NULL) != 0 && errno != ENOENT))
+		fail("cannot lay %s over %s: %s", ours, kernels, strerror(errno));
+}
+
+void be_oneself(const uint8_t own[OWN])
+{
+	uint64_t now = get64(own);
+	struct timespec time = { .tv_sec = now / 1000000000, .tv_nsec = now % 1000000000 };
+	if (clock_settime(CLOCK_REALTIME, &time) != 0)
+		fail("cannot set the clock: %s", strerror(errno));
+	struct {
+		struct rand_pool_info head;
+		uint8_t bytes[32];
+	} pool = { .head = { .entropy_count = 256, .buf_size = 32 } };
+	memcpy(pool.bytes, own + 8, sizeof pool.bytes);
+	if (ioctl(urandom, RNDADDENTROPY, &pool) != 0 || ioctl(urandom, RNDRESEEDCRNG) != 0)
+		fail("cannot seed the random number generator: %s", strerror(errno));
+	set_boot_id(own + 40);
 }
 
 // -1 when the root brings an id of its own, which it keeps.
@@ -115,12 +161,15 @@ static void make_machine_id(void)
 	close_fd(&machine_id_file);
 }
 
+static bool wake_hooks;
+
 void send_ready(void)
 {
 	prepare_machine_id();
 	hosts_file = open(hosts, O_WRONLY | O_APPEND | O_CLOEXEC);
 	open_seeds();
 	find_channels();
+	wake_hooks = has_hooks(WAKE_HOOKS);
 	char reason[512];
 	int fd = open(reason_file, O_RDONLY | O_CLOEXEC);
 	ssize_t length = fd < 0 ? 0 : read(fd, reason, sizeof reason);
@@ -128,19 +177,26 @@ void send_ready(void)
 	send_frame(READY, reason, length < 0 ? 0 : length);
 }
 
-// WAKE: u64 nanoseconds since 1970, 32 random bytes, the host name.
+static void send_awake(uint8_t hooks)
+{
+	send_frame(AWAKE, &hooks, 1);
+}
+
+// WAKE: see OWN, the host name.
 void wake(const uint8_t *payload, uint32_t length)
 {
-	if (length < 41 || length > 40 + 64)
+	if (length < OWN + 1 || length > OWN + 64)
 		fail("the host sent a damaged frame");
-	uint64_t now = get64(payload);
-	struct timespec time = { .tv_sec = now / 1000000000, .tv_nsec = now % 1000000000 };
-	if (clock_settime(CLOCK_REALTIME, &time) != 0)
-		fail("cannot set the clock: %s", strerror(errno));
-	reseed(payload + 8);
-	name_machine((const char *)payload + 40, length - 40);
+	be_oneself(payload);
+	close_fd(&urandom);
+	reseed_modules();
+	name_machine((const char *)payload + OWN, length - OWN);
 	make_machine_id();
+	if (wake_hooks) {
+		send_awake(1);
+		run_hooks(WAKE_HOOKS);
+	}
 	// Not before: a client of that time would be in the snapshot.
 	serve_channels();
-	send_frame(AWAKE, "", 0);
+	send_awake(0);
 }

@@ -2,7 +2,7 @@
 set -eu
 
 tree=/quiz/out/tree
-mkdir -p "$tree/.quiz/init.d" "$tree/usr"
+mkdir -p "$tree/.quiz/init.d" "$tree/.quiz/wake.d" "$tree/usr"
 
 # Debian's root has /lib as a link to usr/lib; a real /lib here would hide it. depmod looks under lib/modules or
 # usr/lib/modules, as its distribution has it: the scratch folder offers both names for the one folder.
@@ -26,8 +26,10 @@ for profile in /quiz/in/profiles/*; do
         cp -R "$profile/files/." "$tree/"
         chmod -R u+w "$tree"
     fi
-    if [ -f "$profile/init" ]; then
-        cp "$profile/init" "$tree/.quiz/init.d/${profile##*/}"
-        chmod 0755 "$tree/.quiz/init.d/${profile##*/}"
-    fi
+    for hook in init wake; do
+        if [ -f "$profile/$hook" ]; then
+            cp "$profile/$hook" "$tree/.quiz/$hook.d/${profile##*/}"
+            chmod 0755 "$tree/.quiz/$hook.d/${profile##*/}"
+        fi
+    done
 done

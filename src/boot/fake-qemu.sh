@@ -3,6 +3,7 @@
 # fake=<what>.
 # bash, not sh: the inherited sockets have numbers above 9. Frames as in src/boot/wire.rs.
 set -eu
+LC_ALL=C
 
 for word in "$@"; do
     case $word in
@@ -28,15 +29,24 @@ hello() {
         wait_for migrate-incoming
         event '{"event": "RESUME"}'
     else
-        frame '\001\004\0\0\0\004\0\0\0'
+        frame '\001\004\0\0\0\005\0\0\0'
     fi
     until read -t 0 <&"$control"; do obey; done
-    byte
-    next=$byte
+    take
+    next=$kind
 }
-# Takes one of the host's frames' bytes. (A read with a limit could lose it.)
+# Takes one of the host's frames.
+take() {
+    byte
+    kind=$byte
+    byte
+    printf -v length %d "'$byte"
+    # The three bytes of a length that are 0, and what it has to say.
+    for ((; length > -3; length--)); do byte; done
+}
+# A read with a limit could lose it.
 byte() { IFS= read -r -d '' -n 1 byte <&"$control" || exit 0; }
-awake() { frame '\006\0\0\0\0'; }
+awake() { frame '\006\001\0\0\0\0'; }
 # The hooks are done, if it was told to run any (H is MOUNT); stands still to be saved if that is wanted, until it is woken (G is WAKE).
 ready() {
     if [ "$next" = H ]; then
@@ -46,9 +56,9 @@ ready() {
     awake
 }
 woken() {
-    until [ "$byte" = G ]; do
+    until [ "$kind" = G ]; do
         while ! read -t 0 <&"$control"; do obey; done
-        byte
+        take
     done
 }
 # What qemu is told meanwhile.

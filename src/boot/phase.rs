@@ -36,6 +36,8 @@ pub(super) enum Phase {
     Mounting,
     /// It is told what makes it a machine of its own.
     Waking,
+    /// It is one, and the hooks of that moment run.
+    Owning,
     /// The program runs.
     Running(Run),
     /// The program ended, and what it wrote is on its way, also to the shares.
@@ -261,7 +263,7 @@ impl Play {
                 vec![Effect::Send(ToGuest::Ping)]
             }
             // The agent has other things to do than to answer.
-            Phase::Restoring | Phase::Booting | Phase::Saving(..) | Phase::Mounting | Phase::Waking => {
+            Phase::Restoring | Phase::Booting | Phase::Saving(..) | Phase::Mounting | Phase::Waking | Phase::Owning => {
                 self.limits.panicked(now, false);
                 Vec::new()
             }
@@ -279,16 +281,26 @@ impl Play {
             (FromGuest::Ready(reason), Phase::Mounting) => {
                 [vec![Effect::Step("hooks")], self.reached(Level::Full, reason)].concat()
             }
-            (FromGuest::Awake, Phase::Waking) => {
+            (FromGuest::Awake { hooks: true }, Phase::Waking) => {
+                self.phase = Phase::Owning;
+                self.limits.must_be_ready(now, self.plan.ready_within);
+                Vec::new()
+            }
+            (FromGuest::Awake { hooks: false }, Phase::Waking | Phase::Owning) => {
                 self.limits.lives();
                 self.limits.program_starts(now, self.plan.timeout);
                 self.phase = Phase::Running(Run::Free);
                 vec![Effect::Step("wake"), Effect::Forget, Effect::Start]
             }
-            (FromGuest::Failed(why), Phase::Booting | Phase::Saving(..) | Phase::Mounting | Phase::Waking) => {
-                self.end(End::Failed(why), now)
-            }
-            (FromGuest::Failed(why), Phase::Running(Run::Free | Run::Signalled(..))) => self.end(End::Failed(why), now),
+            (
+                FromGuest::Failed(why),
+                Phase::Booting
+                | Phase::Saving(..)
+                | Phase::Mounting
+                | Phase::Waking
+                | Phase::Owning
+                | Phase::Running(Run::Free | Run::Signalled(..)),
+            ) => self.end(End::Failed(why), now),
             (FromGuest::Exit { status, .. }, Phase::Running(Run::Unheard(why))) => {
                 let end = End::Host { why: why.clone(), program: Some(status) };
                 [vec![Effect::Step("program")], self.end(end, now)].concat()

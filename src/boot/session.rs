@@ -64,6 +64,8 @@ pub(super) struct Session<'a> {
 
     start: Start,
     mount: Mount,
+    /// The boot's id.
+    boot: [u8; 16],
     snapshot: Option<Snapshot>,
     disks: Vec<(PathBuf, Option<SystemTime>)>,
     /// How a machine's state goes to a file, when that is known.
@@ -117,6 +119,7 @@ impl<'a> Session<'a> {
                 layers: u8::try_from(machine.layers.len()).unwrap_or(u8::MAX),
                 shares: machine.shares.iter().map(|share| share.tag.clone()).collect(),
             },
+            boot: effects::random()?,
             snapshot,
             disks: machine.disks.iter().map(|disk| (disk.path.clone(), snapshot::written(&disk.path))).collect(),
             transport: None,

@@ -9,7 +9,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use crate::error::{Error, Result};
 
 /// The version of this protocol. The agent says its own in `Hello`.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 /// The longest payload, in bytes. A longer one is refused on both sides.
 pub const LIMIT: usize = 1 << 20;
@@ -62,19 +62,29 @@ pub enum FromGuest {
     Synced(bool),
     /// The answer to `Ping`.
     Pong,
-    /// The answer to `Wake`: a request may come.
-    Awake,
+    /// The answer to `Wake`.
+    Awake {
+        /// The profiles' hooks of that moment run now, and another `Awake` comes. Otherwise a request may come.
+        hooks: bool,
+    },
 }
 
-/// What tells a machine from all others that start from the same snapshot.
+/// What tells a machine from all others that start from the same snapshot. The first word after each restore, before anything of
+/// the guest goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wake {
+pub struct Own {
     /// The host's clock, in nanoseconds since 1970.
     pub now: u64,
     /// Random bytes.
     pub seed: [u8; 32],
-    /// The host name, of 1 to 64 bytes.
-    pub name: String,
+    /// Random bytes, the same all through a run: /proc/sys/kernel/random/boot_id.
+    pub boot: [u8; 16],
+}
+
+impl Own {
+    fn encode(&self) -> Vec<u8> {
+        [&self.now.to_le_bytes()[..], &self.seed, &self.boot].concat()
+    }
 }
 
 /// What the guest's root consists of.
@@ -107,10 +117,10 @@ pub enum ToGuest {
     SysRq(String),
     /// Nobody reads stdout (1) or stderr (2) any more: the program gets SIGPIPE when it writes there.
     Close(u8),
-    /// Be a machine of your own. Once per machine, after `Ready` or the restore.
-    Wake(Wake),
+    /// Be a machine of your own, with this host name of 1 to 64 bytes. Once per machine, after `Ready` or the restore.
+    Wake(Own, String),
     /// Mount the layers and run the profiles' hooks. Once per machine, before all else.
-    Mount(Mount),
+    Mount(Own, Mount),
 }
 
 impl ToGuest {
@@ -127,11 +137,12 @@ impl ToGuest {
             Self::Ping => (68, Vec::new()),
             Self::SysRq(letters) => (69, letters.as_bytes().to_vec()),
             Self::Close(stream) => (70, vec![*stream]),
-            Self::Mount(Mount { others, saved, layers, shares }) => {
+            Self::Mount(own, Mount { others, saved, layers, shares }) => {
+                let head = [u8::from(*others) | u8::from(*saved) << 1, *layers];
                 let tags = shares.iter().flat_map(|tag| tag.bytes().chain([0]));
-                (72, [u8::from(*others) | u8::from(*saved) << 1, *layers].into_iter().chain(tags).collect())
+                (72, own.encode().into_iter().chain(head).chain(tags).collect())
             }
-            Self::Wake(Wake { now, seed, name }) => (71, [&now.to_le_bytes(), &seed[..], name.as_bytes()].concat()),
+            Self::Wake(own, name) => (71, [&own.encode(), name.as_bytes()].concat()),
         };
         frame(kind, &payload)
     }
@@ -214,7 +225,7 @@ fn decode(kind: u8, payload: &[u8]) -> Option<FromGuest> {
             stderr: u64::from_le_bytes(payload[9..17].try_into().ok()?),
         },
         5 if payload.is_empty() => FromGuest::Pong,
-        6 if payload.is_empty() => FromGuest::Awake,
+        6 if payload.len() == 1 => FromGuest::Awake { hooks: payload[0] != 0 },
         7 if payload.len() == 1 => FromGuest::Synced(payload[0] != 0),
         _ => return None,
     })
@@ -257,10 +268,54 @@ mod tests {
         assert_eq!(bytes(ToGuest::Ping), [68, 0, 0, 0, 0]);
         assert_eq!(bytes(ToGuest::SysRq("l".into())), [69, 1, 0, 0, 0, b'l']);
         assert_eq!(bytes(ToGuest::Close(1)), [70, 1, 0, 0, 0, 1]);
+        let own = || Own { now: 258, seed: [7; 32], boot: [9; 16] };
+        let head = [&[2, 1, 0, 0, 0, 0, 0, 0][..], &[7; 32], &[9; 16]].concat();
         let mount = Mount { others: false, saved: true, layers: 3, shares: vec!["a".into(), "bc".into()] };
-        assert_eq!(bytes(ToGuest::Mount(mount)), [72, 7, 0, 0, 0, 2, 3, b'a', 0, b'b', b'c', 0]);
-        let wake = bytes(ToGuest::Wake(Wake { now: 258, seed: [7; 32], name: "q".into() }));
-        assert_eq!(wake, [&[71, 41, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0][..], &[7; 32], b"q"].concat());
+        let wanted = [&[72, 63, 0, 0, 0], &head[..], &[2, 3, b'a', 0, b'b', b'c', 0]].concat();
+        assert_eq!(bytes(ToGuest::Mount(own(), mount)), wanted);
+        let wake = bytes(ToGuest::Wake(own(), "q".into()));
+        assert_eq!(wake, [&[71, 57, 0, 0, 0], &head[..], b"q"].concat());
+    }
+
+    #[test]
+    fn the_agent_has_the_same_numbers() {
+        let header = include_str!("../../recipes/agent/agent.h");
+        let number = |name: &str| -> u32 {
+            let text = [' ', '\t'].iter().find_map(|before| header.split_once(&format!("{before}{name} = "))).unwrap().1;
+            text[..text.find([',', ' ', ';']).unwrap()].parse().unwrap()
+        };
+        assert_eq!(number("PROTOCOL"), PROTOCOL);
+        assert!(header.contains("FRAME_LIMIT = 1 << 20") && LIMIT == 1 << 20);
+        let own = || Own { now: 0, seed: [0; 32], boot: [0; 16] };
+        assert!(header.contains("OWN = 8 + 32 + 16") && own().encode().len() == 8 + 32 + 16);
+        let mount = Mount { others: false, saved: false, layers: 0, shares: vec![] };
+        let size = Size { rows: 0, columns: 0 };
+        for (name, message) in [
+            ("REQUEST", ToGuest::Request(request())),
+            ("STDIN_END", ToGuest::StdinEnd(0)),
+            ("RESIZE", ToGuest::Resize(size)),
+            ("SIGNAL", ToGuest::Signal(0)),
+            ("PING", ToGuest::Ping),
+            ("SYSRQ", ToGuest::SysRq(String::new())),
+            ("CLOSE", ToGuest::Close(1)),
+            ("WAKE", ToGuest::Wake(own(), "q".into())),
+            ("MOUNT", ToGuest::Mount(own(), mount)),
+        ] {
+            assert_eq!(number(name), u32::from(message.encode().unwrap()[0]), "{name}");
+        }
+        for (name, payload, message) in [
+            ("HELLO", vec![1, 0, 0, 0], FromGuest::Hello(1)),
+            ("READY", vec![], FromGuest::Ready(None)),
+            ("ERROR", vec![b'x'], FromGuest::Failed("x".into())),
+            ("EXIT", vec![0; 17], FromGuest::Exit { status: 0, stdout: 0, stderr: 0 }),
+            ("PONG", vec![], FromGuest::Pong),
+            ("AWAKE", vec![1], FromGuest::Awake { hooks: true }),
+            ("SYNCED", vec![1], FromGuest::Synced(true)),
+        ] {
+            assert_eq!(decode(u8::try_from(number(name)).unwrap(), &payload), Some(message), "{name}");
+        }
+        // Each of the agent's is one of these.
+        assert_eq!(header.split_once("enum frame {").unwrap().1.split_once("};").unwrap().0.matches(" = ").count(), 16);
     }
 
     #[test]
@@ -278,7 +333,7 @@ mod tests {
         let mut bytes = vec![1, 4, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 3, 2, 0, 0, 0, b'h', b'i', 4, 17, 0, 0, 0, 7];
         bytes.extend(5_u64.to_le_bytes());
         bytes.extend(6_u64.to_le_bytes());
-        bytes.extend([7, 1, 0, 0, 0, 1, 5, 0, 0, 0, 0, 6, 0, 0, 0, 0, 2, 2, 0, 0, 0, b'n', b'o']);
+        bytes.extend([7, 1, 0, 0, 0, 1, 5, 0, 0, 0, 0, 6, 1, 0, 0, 0, 1, 6, 1, 0, 0, 0, 0, 2, 2, 0, 0, 0, b'n', b'o']);
         let wanted = [
             FromGuest::Hello(1),
             FromGuest::Ready(None),
@@ -286,7 +341,8 @@ mod tests {
             FromGuest::Exit { status: 7, stdout: 5, stderr: 6 },
             FromGuest::Synced(true),
             FromGuest::Pong,
-            FromGuest::Awake,
+            FromGuest::Awake { hooks: true },
+            FromGuest::Awake { hooks: false },
             FromGuest::Ready(Some("no".into())),
         ];
         for cut in 1..=bytes.len() {

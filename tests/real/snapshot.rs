@@ -139,6 +139,67 @@ fn an_edited_image_goes_on_from_the_kernel_of_the_one_before() {
     }
 }
 
+/// What a hook or a program can say of its machine: random numbers, boot_id, time, name.
+const OWN: &str = "{ od -An -N16 -tx8 /dev/urandom; cat /proc/sys/kernel/random/boot_id; date +%s; uname -n; }";
+
+#[test]
+fn hooks_know_the_time_and_have_numbers_of_their_own_whatever_the_machine_goes_on_from() {
+    let real = Real::new();
+    let append = format!("quiz-test={}", new_word());
+    let hook = |name: &str, comment: &str| {
+        real.0.write(
+            &format!(".quiz/profiles/t/{name}"),
+            &format!("#!/bin/sh\nset -e\n{OWN} >>/run/seen # {name} {comment}\n"),
+        );
+    };
+    real.0.write(".quiz/profiles/t/profile.toml", "about = \"a test\"\n");
+    hook("wake", "");
+    // The hooks before the machine is saved, those after it, and the program.
+    let run = |comment: &str, started: &str| -> Vec<[String; 4]> {
+        hook("init", comment);
+        let before = now();
+        let script = format!("{OWN} >>/run/seen; cat /run/seen");
+        let ran = real.run(&["-p", "t", "up", "--append", &append, "--", "sh", "-c", &script]);
+        assert_eq!((ran.status, ran.count(started)), (Some(0), 1), "{ran:?}");
+        let lines: Vec<String> = ran.out.lines().map(str::to_owned).collect();
+        let seen: Vec<[String; 4]> = lines.chunks(4).map(|lines| lines.to_vec().try_into().unwrap()).collect();
+        assert_eq!(seen.len(), 3, "{ran:?}");
+        assert_eq!(seen[1][1], seen[2][1], "one boot_id in one machine: {ran:?}");
+        assert_eq!(seen[1][3], seen[2][3], "one name in one machine: {ran:?}");
+        assert!(seen[1][2].parse::<u64>().unwrap() >= before, "the clock of a hook: {ran:?}");
+        seen
+    };
+    let booted = run("one", "Booting");
+    let restored = run("one", "Restoring");
+    let grown = ["two", "three"].map(|comment| run(comment, "Restoring"));
+    for machine in [&booted, &grown[0], &grown[1]] {
+        assert_eq!(machine[0][1], machine[1][1], "one boot_id in one machine: {machine:?}");
+        let apart = machine[1][2].parse::<u64>().unwrap() - machine[0][2].parse::<u64>().unwrap();
+        assert!(apart <= 60, "the clock of a hook: {machine:?}");
+    }
+    assert_eq!(booted[0], restored[0], "that hook ran once for both");
+    // All random numbers, and the boot_id of each.
+    let all = [&booted[..], &restored[1..], &grown[0], &grown[1]].concat();
+    let numbers: BTreeSet<&str> = all.iter().map(|seen| seen[0].as_str()).collect();
+    assert_eq!(numbers.len(), 11, "{all:?}");
+    let boots: BTreeSet<&str> = all.iter().map(|seen| seen[1].as_str()).collect();
+    assert_eq!(boots.len(), 4, "{all:?}");
+}
+
+#[test]
+fn a_hook_that_fails_after_the_restore_is_told_as_in_a_machine_that_boots() {
+    let real = Real::new();
+    let append = format!("quiz-test={}", new_word());
+    real.0.write(".quiz/profiles/t/profile.toml", "about = \"a test\"\n");
+    // Well the first time, so that there is something to restore.
+    real.0.write(".quiz/profiles/t/wake", "#!/bin/sh\nset -e\n[ \"$(uname -n)\" = quiz-1 ]\n");
+    let run = || real.run(&["-p", "t", "up", "--append", &append, "--", "true"]);
+    assert_eq!(run().status, Some(0));
+    let failed = run();
+    assert_eq!((failed.status, failed.count("Restoring"), failed.count("Booting")), (Some(125), 1, 0), "{failed:?}");
+    failed.says(&["the hook of the profile t, line 3: status 1: [ \"$(uname -n)\" = quiz-1 ]"]);
+}
+
 #[test]
 fn a_hook_that_fails_leaves_the_kernels_snapshot_to_the_next_machine() {
     let real = Real::new();

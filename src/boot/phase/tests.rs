@@ -33,7 +33,7 @@ fn ready() -> Input {
 }
 
 fn awake() -> Input {
-    Input::Guest(FromGuest::Awake)
+    Input::Guest(FromGuest::Awake { hooks: false })
 }
 
 fn synced() -> Input {
@@ -224,8 +224,17 @@ fn what_the_guest_says_is_the_result_whatever_it_started_from() {
     assert_eq!(grown(vec![resumed(), gone(256)]), End::NoLife(None));
     assert_eq!(grown(vec![resumed(), shutdown("guest-reset"), gone(0)]), End::NoLife(None), "without a word");
     assert_eq!(grown(vec![Input::Qemu(Said::Moved(Err("x".into())))]), End::NoLife(Some("x".into())));
-    let restored = played(plan(Start::Restore("/f".into())), [resumed()]).0;
-    assert_eq!(end(restored), End::NoLife(None));
+    let restored = |inputs: Vec<Input>| {
+        let inputs = [vec![resumed()], inputs].concat();
+        end(played(plan(Start::Restore("/f".into())), inputs).0)
+    };
+    assert_eq!(restored(vec![]), End::NoLife(None));
+    // Once it is a machine of its own, its hooks are the guest's business, as in one that boots.
+    let own = || Input::Guest(FromGuest::Awake { hooks: true });
+    assert_eq!(restored(vec![own()]), End::Limit(60 * SECOND, State::Booting));
+    assert_eq!(restored(vec![own(), Input::Guest(FromGuest::Failed("hook".into()))]), End::Failed("hook".into()));
+    assert!(matches!(restored(vec![own(), shutdown("guest-reset"), gone(0)]), End::Lost(_)));
+    assert_eq!(restored(vec![own(), awake(), exit(7, 0), synced()]), End::Exited(7));
 }
 
 mod model;

@@ -11,10 +11,17 @@ use super::super::machine::Saved;
 use super::super::phase::{Effect, Input};
 use super::super::spawn::Port;
 use super::super::tty::Raw;
-use super::super::wire::{ToGuest, Wake};
+use super::super::wire::{Own, ToGuest};
 use super::Session;
 use crate::error::Result;
 use crate::event::Event;
+
+pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
+    let path = Path::new("/dev/urandom");
+    let mut bytes = [0; N];
+    File::open(path).and_then(|mut file| file.read_exact(&mut bytes)).map_err(|e| cannot("read", path, e))?;
+    Ok(bytes)
+}
 
 impl Session<'_> {
     /// Does it. What happens thereby, if that is known at once.
@@ -23,8 +30,8 @@ impl Session<'_> {
             Effect::Qemu(command) => self.tell_qemu(command),
             Effect::Letter(letter) => self.write_now(Port::Console, &[letter]),
             Effect::Send(message) => self.send(&message)?,
-            Effect::Mount => self.send(&ToGuest::Mount(self.mount.clone()))?,
-            Effect::Wake => self.wake()?,
+            Effect::Mount => self.send(&ToGuest::Mount(self.own()?, self.mount.clone()))?,
+            Effect::Wake => self.send(&ToGuest::Wake(self.own()?, self.job.name()))?,
             Effect::Start => self.start_program(),
             Effect::Save(level) => return Ok(self.begin_save(level)),
             Effect::Copy(level) => {
@@ -48,14 +55,9 @@ impl Session<'_> {
         Ok(None)
     }
 
-    fn wake(&mut self) -> Result<()> {
-        let mut seed = [0; 32];
-        File::open("/dev/urandom")
-            .and_then(|mut file| file.read_exact(&mut seed))
-            .map_err(|e| cannot("read", Path::new("/dev/urandom"), e))?;
+    fn own(&self) -> Result<Own> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        self.send(&ToGuest::Wake(Wake { now, seed, name: self.job.name() }))
+        Ok(Own { now: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX), seed: random()?, boot: self.boot })
     }
 
     fn start_program(&mut self) {
