@@ -1,12 +1,13 @@
 //! KVM or TCG: `/dev/kvm` that opens is no proof that KVM works.
 //!
 //! KVM is tried when the device opens and the processor says `vmx` or `svm`; `run` falls back to TCG when such a machine
-//! shows no sign of life, and remembers that here, in a small file. The verdict holds until the host boots again or qemu
-//! changes. Starts nothing.
+//! shows no sign of life, and remembers that here, in a small file. The verdict holds for an hour, at most until the host boots again
+//! or qemu changes. Starts nothing.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,22 @@ pub struct Choice {
     pub why_not_kvm: Option<String>,
 }
 
+/// What kept KVM from working may be over by then.
+const HOLDS: Duration = Duration::from_secs(3600);
+
+/// What a host says that is only busy: EBUSY (another hypervisor has the processor), EINTR, EAGAIN, ENOMEM.
+const PASSING: [&str; 4] = [
+    "Device or resource busy",
+    "Interrupted system call",
+    "Resource temporarily unavailable",
+    "Cannot allocate memory",
+];
+
+/// Whether KVM may work in the next moment, although qemu ended with these words.
+pub(super) fn is_passing(words: &str) -> bool {
+    PASSING.iter().any(|passing| words.contains(passing))
+}
+
 /// A machine that lived, or did not, is the only proof.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Verdict {
@@ -32,6 +49,8 @@ struct Verdict {
     qemu: String,
     /// Why KVM does not work; nothing when it does.
     broken: Option<String>,
+    /// When that was found out, in seconds since 1970.
+    at: u64,
 }
 
 /// Chooses for the program `qemu`. `memory` is the file in which verdicts are remembered.
@@ -55,14 +74,42 @@ fn choose_from(device: &Path, cpuinfo: &str, qemu: &Path, memory: Option<&Path>)
 }
 
 fn can_virtualise(cpuinfo: &str) -> bool {
+    has_flag(cpuinfo, "vmx") || has_flag(cpuinfo, "svm")
+}
+
+fn has_flag(cpuinfo: &str, name: &str) -> bool {
     let flags = cpuinfo.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
-    flags.split_whitespace().any(|flag| flag == "vmx" || flag == "svm")
+    flags.split_whitespace().any(|flag| flag == name)
+}
+
+/// What somebody has to do who wants KVM here; nothing when the device opens and the processor can do it.
+pub fn advice() -> Option<&'static str> {
+    advise(Path::new("/dev/kvm"), &fs::read_to_string("/proc/cpuinfo").unwrap_or_default())
+}
+
+fn advise(device: &Path, cpuinfo: &str) -> Option<&'static str> {
+    if !can_virtualise(cpuinfo) {
+        return Some(if has_flag(cpuinfo, "hypervisor") {
+            "this machine is itself a guest: its host has to switch nested virtualization on"
+        } else {
+            "switch virtualization (VT-x, AMD-V) on in the firmware"
+        });
+    }
+    match fs::File::options().read(true).write(true).open(device).err()?.kind() {
+        std::io::ErrorKind::PermissionDenied => Some("sudo usermod -aG kvm $USER, and log in again"),
+        std::io::ErrorKind::NotFound => {
+            Some(if has_flag(cpuinfo, "vmx") { "sudo modprobe kvm_intel" } else { "sudo modprobe kvm_amd" })
+        }
+        _ => None,
+    }
 }
 
 fn recall(memory: &Path, qemu: &Path) -> Option<Verdict> {
     let verdict: Verdict = toml::from_str(&fs::read_to_string(memory).ok()?).ok()?;
     let now = verdict_of(qemu, None);
-    (verdict.boot == now.boot && verdict.qemu == now.qemu).then_some(verdict)
+    // A clock that went back makes it no younger.
+    let fresh = (verdict.at..verdict.at + HOLDS.as_secs()).contains(&now.at);
+    (verdict.boot == now.boot && verdict.qemu == now.qemu && (fresh || verdict.broken.is_none())).then_some(verdict)
 }
 
 /// Writes down that KVM works with `qemu`, or why it does not.
@@ -71,7 +118,7 @@ fn recall(memory: &Path, qemu: &Path) -> Option<Verdict> {
 /// When the file cannot be written. Harmless: the next run finds out again.
 pub fn remember(memory: &Path, qemu: &Path, broken: Option<String>) -> Result<()> {
     let verdict = verdict_of(qemu, broken);
-    if recall(memory, qemu).as_ref() == Some(&verdict) {
+    if recall(memory, qemu).is_some_and(|known| known.broken == verdict.broken) {
         return Ok(());
     }
     let text = toml::to_string(&verdict).unwrap_or_default();
@@ -89,7 +136,8 @@ pub fn remember(memory: &Path, qemu: &Path, broken: Option<String>) -> Result<()
 fn verdict_of(qemu: &Path, broken: Option<String>) -> Verdict {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
     let stamp = fs::metadata(qemu).map(|m| format!("{}.{:09}", m.mtime(), m.mtime_nsec())).unwrap_or_default();
-    Verdict { boot, qemu: format!("{} {stamp}", qemu.display()), broken }
+    let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    Verdict { boot, qemu: format!("{} {stamp}", qemu.display()), broken, at }
 }
 
 #[cfg(test)]
@@ -121,7 +169,21 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_holds_until_qemu_changes() {
+    fn what_is_missing_for_kvm_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let (none, there) = (folder.path().join("none"), folder.path().join("kvm"));
+        fs::write(&there, "").unwrap();
+        let said = |device: &Path, flags: &str| advise(device, &format!("flags : fpu {flags}\n")).unwrap_or("nothing");
+        assert_eq!(said(&there, "svm"), "nothing");
+        assert_eq!(said(&none, "svm"), "sudo modprobe kvm_amd");
+        assert_eq!(said(&none, "vmx hypervisor"), "sudo modprobe kvm_intel");
+        assert!(said(&there, "hypervisor").contains("nested"));
+        assert!(said(&none, "").contains("firmware"));
+        assert_eq!(said(folder.path(), "svm"), "nothing", "a folder, of all things");
+    }
+
+    #[test]
+    fn a_verdict_holds_for_an_hour_or_until_qemu_changes() {
         let folder = tempfile::tempdir().unwrap();
         let (device, qemu, memory) =
             (folder.path().join("kvm"), folder.path().join("qemu"), folder.path().join("m/kvm"));
@@ -130,6 +192,14 @@ mod tests {
         remember(&memory, &qemu, Some("it did not start".into())).unwrap();
         let choice = choose_from(&device, GOOD, &qemu, Some(&memory));
         assert_eq!(choice, Choice { accel: Accel::Tcg, why_not_kvm: Some("it did not start".into()) });
+        let mut old: Verdict = toml::from_str(&fs::read_to_string(&memory).unwrap()).unwrap();
+        for (at, accel) in [(old.at - 3500, Accel::Tcg), (old.at - 3700, Accel::Kvm), (old.at + 100, Accel::Kvm)] {
+            old.at = at;
+            fs::write(&memory, toml::to_string(&old).unwrap()).unwrap();
+            assert_eq!(choose_from(&device, GOOD, &qemu, Some(&memory)).accel, accel);
+        }
+        fs::remove_file(&memory).unwrap();
+        remember(&memory, &qemu, Some("it did not start".into())).unwrap();
         fs::File::open(&qemu).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
         assert_eq!(choose_from(&device, GOOD, &qemu, Some(&memory)).accel, Accel::Kvm);
         remember(&memory, &qemu, None).unwrap();

@@ -111,11 +111,28 @@ wait_for() {
     exit 0
 }
 
-# KVM that opens but does not work.
+# KVM that opens but does not work, or not at once.
 if [ "${accel-}" = kvm ]; then
-    echo "failed to initialize kvm: No such device" >&2
-    exit 1
+    case $what in
+        kvm-works) ;;
+        kvm-interrupted) # each time
+            echo "ioctl(KVM_CREATE_VM) failed: 4 Interrupted system call" >&2
+            exit 1
+            ;;
+        kvm-busy-once:*)
+            if [ ! -e "${what#*:}" ]; then
+                : >"${what#*:}"
+                echo "ioctl(KVM_CREATE_VM) failed: 16 Device or resource busy" >&2
+                exit 1
+            fi
+            ;;
+        *)
+            echo "failed to initialize kvm: No such device" >&2
+            exit 1
+            ;;
+    esac
 fi
+case $what in kvm-works | kvm-interrupted | kvm-busy-once:*) what=program ;; esac
 
 case $what in
     program) # writes "out" and "error", ends with status 7

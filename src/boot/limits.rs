@@ -68,7 +68,7 @@ const FROM_OUTSIDE: &[(Action, Duration)] = &[
 /// The clock of one machine.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
-    /// Under KVM, and of a machine that is restored, until the agent speaks.
+    /// Under KVM until the kernel speaks, and of a machine that is restored until the agent does.
     life: Option<Instant>,
     /// Until the agent is ready.
     ready: Option<(Instant, Duration)>,
@@ -85,6 +85,8 @@ pub(super) struct Limits {
     /// What is left of the look, and when it goes on.
     look: Option<(&'static [(Action, Duration)], Instant)>,
     quit: Option<Instant>,
+    /// Somebody at a debugger decides what takes too long.
+    debugged: bool,
     /// The limit that was over, and what the guest was doing, while it is looked at.
     pub(super) over: Option<(Duration, State)>,
 }
@@ -101,14 +103,19 @@ impl Limits {
         Self { life: Some(now + life), ..Self::default() }
     }
 
-    /// The agent spoke.
+    /// Somebody looks at the machine with a debugger: it may stand still for as long as they want.
+    pub(super) fn debugged() -> Self {
+        Self { debugged: true, ..Self::default() }
+    }
+
+    /// The machine lives: its kernel or its agent spoke.
     pub(super) fn lives(&mut self) {
         self.life = None;
     }
 
     /// A machine that was restored has to be ready within `ready`, too.
     pub(super) fn must_be_ready(&mut self, now: Instant, ready: Duration) {
-        (self.life, self.ready) = (None, Some((now + ready, ready)));
+        (self.life, self.ready) = (None, (!self.debugged).then_some((now + ready, ready)));
     }
 
     /// The program starts now, and may run for so long.
@@ -124,6 +131,9 @@ impl Limits {
 
     /// There is a sign that the kernel gave up. A program can write such a line too: then it is not sure, and the agent is asked.
     pub(super) fn panicked(&mut self, now: Instant, sure: bool) {
+        if self.debugged {
+            return;
+        }
         let (at, was_sure) = self.panic.unwrap_or((now + PANIC, false));
         self.panic = Some((at, sure || was_sure));
     }

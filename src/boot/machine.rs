@@ -182,3 +182,10 @@ pub struct Machine {
     /// Arguments for qemu, after quiz's own.
     pub extra: Vec<OsString>,
 }
+
+impl Machine {
+    /// Somebody wants to look at it with gdb: qemu listens for one, or does not start the guest by itself.
+    pub(super) fn is_debugged(&self) -> bool {
+        self.extra.iter().any(|word| ["-s", "-S", "-gdb", "--gdb"].iter().any(|gdb| word == gdb))
+    }
+}

@@ -9,6 +9,7 @@
 //! | [`channel`] | the host's end of a channel into the guest |
 //! | [`disk`] | the files of the guest's disks |
 //! | `net` | whether the ports that lead into the guest are free |
+//! | [`proof`] | whether qemu runs a guest at all |
 //! | [`qemu`] | the command line, a pure function of a machine |
 //! | `sparse` | copies of files with holes |
 //! | `spawn` | sockets and the process |
@@ -36,6 +37,7 @@ pub mod machine;
 mod net;
 pub mod outcome;
 mod phase;
+pub mod proof;
 pub mod qemu;
 mod qmp;
 mod run;

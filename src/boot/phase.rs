@@ -4,9 +4,7 @@
 //! machine ended with is decided once, here. Knows nothing of sockets, files or processes.
 
 use std::process::ExitStatus;
-use std::time::{Duration, Instant};
-
-use signal_hook::consts::SIGHUP;
+use std::time::Instant;
 
 use super::limits::{Action, Limits};
 use super::machine::{Level, Start};
@@ -16,12 +14,10 @@ use super::wire::{FromGuest, ToGuest};
 
 mod ends;
 mod saves;
+mod signals;
 mod words;
 
 pub(super) use words::{Effect, Input, Plan};
-
-/// timeout(1) sends its signal twice, to the process and to its group: within this time it is one.
-const SAME: Duration = Duration::from_millis(100);
 
 /// Where a machine is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,7 +129,9 @@ pub(super) struct Play {
 impl Play {
     pub(super) fn new(plan: Plan, now: Instant) -> Self {
         let restored = matches!(plan.start, Start::Grow { .. } | Start::Restore(_));
-        let (phase, limits) = if restored {
+        let (phase, limits) = if plan.debugged {
+            (Phase::Booting, Limits::debugged())
+        } else if restored {
             (Phase::Restoring, Limits::restore(now, plan.restored_within))
         } else {
             (Phase::Booting, Limits::start(now, plan.ready_within, plan.kvm))
@@ -167,6 +165,9 @@ impl Play {
             Input::Clock { waiting } => self.clock(waiting, now),
             Input::Spoke => {
                 self.seen.spoke |= self.phase != Phase::Restoring;
+                if self.phase == Phase::Booting {
+                    self.limits.lives();
+                }
                 Vec::new()
             }
             Input::Sign(sign) => self.gave_up(sign, now),
@@ -358,34 +359,6 @@ impl Play {
             Phase::Running(Run::Unheard(_)) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_) => {}
             // There is no program yet.
             _ => return self.end(End::Host { why, program: None }, now),
-        }
-        Vec::new()
-    }
-
-    /// The first SIGINT, SIGTERM or SIGQUIT is the program's, if anyone can pass it on. The next one, or SIGHUP, ends the machine. One
-    /// of several ends at once.
-    fn signal(&mut self, signal: i32, now: Instant) -> Vec<Effect> {
-        if let Phase::Running(Run::Signalled(before, at)) = self.phase
-            && (before, now < at + SAME) == (signal, true)
-        {
-            return Vec::new();
-        }
-        if self.phase != Phase::Running(Run::Free) || !self.plan.alone || signal == SIGHUP {
-            return self.interrupt(signal, now);
-        }
-        self.phase = Phase::Running(Run::Signalled(signal, now));
-        self.limits.signalled(now);
-        let number = u32::try_from(signal).unwrap_or_default();
-        vec![Effect::Send(ToGuest::Signal(number)), Effect::Send(ToGuest::Ping)]
-    }
-
-    fn interrupt(&mut self, signal: i32, now: Instant) -> Vec<Effect> {
-        match &self.phase {
-            // Not all of its output may be written yet.
-            Phase::Ending(End::Exited(_)) => self.phase = Phase::Ending(End::Interrupted(signal)),
-            Phase::Gone(End::Exited(_)) => self.phase = Phase::Over(End::Interrupted(signal)),
-            Phase::Gone(end) => self.phase = Phase::Over(end.clone()),
-            _ => return self.end(End::Interrupted(signal), now),
         }
         Vec::new()
     }

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::accel::remember;
+use super::accel::{is_passing, remember};
 use super::console::Console;
 use super::folder::RunFolder;
 use super::machine::{Accel, Level, Machine, Saved, Start};
@@ -76,6 +76,9 @@ impl Default for Options {
     }
 }
 
+/// A host that is busy is asked once more after this time.
+const BUSY: Duration = Duration::from_millis(300);
+
 /// What a run needs beside its machine.
 #[derive(Clone, Copy)]
 pub struct Run<'a> {
@@ -121,7 +124,14 @@ pub fn run(machine: &Machine, run: &Run<'_>, saved: &dyn Fn(Level, Saved)) -> Re
         };
     }
     let (mut ended, mut broken) = (first?, None);
-    if machine.accel == Accel::Kvm && matches!(ended.end, End::NoLife(_)) {
+    // With arguments of the user's own it is as well their fault.
+    let is_lifeless =
+        |ended: &Ended| machine.accel == Accel::Kvm && machine.extra.is_empty() && matches!(ended.end, End::NoLife(_));
+    if is_lifeless(&ended) && is_passing(&why_no_life(&ended)) {
+        std::thread::sleep(BUSY);
+        ended = job.once(machine, None)?;
+    }
+    if is_lifeless(&ended) {
         let why = format!("KVM does not work: {}", why_no_life(&ended));
         events(Event::Warning { message: why.clone() });
         // The snapshot's place belongs to a machine under KVM.
@@ -129,8 +139,9 @@ pub fn run(machine: &Machine, run: &Run<'_>, saved: &dyn Fn(Level, Saved)) -> Re
         ended = job.once(&tcg, Some(why.clone()))?;
         broken = Some(why);
     }
+    let passing = broken.as_ref().is_some_and(|why| is_passing(why));
     // Only a machine that lived proves that it was KVM's fault.
-    if let (Accel::Kvm, Some(memory), true) = (machine.accel, &options.verdicts, ended.lived)
+    if let (Accel::Kvm, Some(memory), true) = (machine.accel, &options.verdicts, ended.lived && !passing)
         && let Err(error) = remember(memory, &machine.qemu, broken)
     {
         events(Event::Warning { message: error.to_string() });

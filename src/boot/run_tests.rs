@@ -37,7 +37,10 @@ fn play(base: &Path, accel: Accel, what: &str) -> Played {
 
 fn play_from(base: &Path, accel: Accel, what: &str, start: Start, saved: &dyn Fn(Level, Saved)) -> Played {
     let fake = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/boot/fake-qemu.sh");
-    let machine = Machine { qemu: fake, extra: vec![format!("fake={what}").into()], start, ..machine(accel) };
+    // A word behind it is an argument of the user's.
+    let (what, argument) = what.split_once(' ').unwrap_or((what, ""));
+    let extra = if argument.is_empty() { Vec::new() } else { vec![argument.into()] };
+    let machine = Machine { qemu: fake, append: vec![format!("fake={what}")], extra, start, ..machine(accel) };
     let request = Request { program: vec!["true".into()], env: vec![], dir: "/".into(), tty: None, shell_after: false };
     let folder = RunFolder::create(base).unwrap();
     let options = Options { verdicts: Some(base.join("kvm")), ..Options::default() };
@@ -147,6 +150,32 @@ fn kvm_that_does_not_work_is_tcg_in_the_same_run_and_remembered() {
     let verdict = fs::read_to_string(base.path().join("kvm")).unwrap();
     assert!(verdict.contains("failed to initialize kvm: No such device"), "{verdict}");
     assert!(fs::read_to_string(played.folder.command()).unwrap().contains("-accel tcg"));
+}
+
+#[test]
+fn a_busy_host_is_asked_once_more_and_condemns_nothing() {
+    let base = tempfile::tempdir().unwrap();
+    let verdict = || fs::read_to_string(base.path().join("kvm")).unwrap_or_default();
+    let once = format!("kvm-busy-once:{}", base.path().join("tried").display());
+    let played = play(base.path(), Accel::Kvm, &once);
+    assert_eq!(played.accelerators(), ["kvm", "kvm"]);
+    assert_eq!(played.result.unwrap(), Outcome::Exited(7));
+    assert!(!verdict().contains("broken"), "{}", verdict());
+    let played = play(base.path(), Accel::Kvm, "kvm-interrupted");
+    assert_eq!(played.accelerators(), ["kvm", "kvm", "tcg"]);
+    assert_eq!(played.result.unwrap(), Outcome::Exited(7));
+    assert!(!verdict().contains("broken"), "{}", verdict());
+}
+
+#[test]
+fn with_an_argument_of_the_users_kvm_is_not_condemned() {
+    let base = tempfile::tempdir().unwrap();
+    let played = play(base.path(), Accel::Kvm, "program -device,none");
+    assert_eq!(played.accelerators(), ["kvm"]);
+    let error = played.result.unwrap_err();
+    assert_eq!(error.details(), ["failed to initialize kvm: No such device"]);
+    assert!(!base.path().join("kvm").exists());
+    assert_eq!(play(base.path(), Accel::Kvm, "kvm-works -s").result.unwrap(), Outcome::Exited(7));
 }
 
 #[test]

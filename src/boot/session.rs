@@ -98,6 +98,7 @@ impl<'a> Session<'a> {
         let plan = Plan {
             start: machine.start.clone(),
             kvm,
+            debugged: machine.is_debugged(),
             alone: job.options.stop.is_none(),
             restored_within: if let Start::Grow { .. } = machine.start { ready_within } else { RESTORED * patience },
             ready_within,

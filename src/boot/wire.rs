@@ -281,7 +281,8 @@ mod tests {
     fn the_agent_has_the_same_numbers() {
         let header = include_str!("../../recipes/agent/agent.h");
         let number = |name: &str| -> u32 {
-            let text = [' ', '\t'].iter().find_map(|before| header.split_once(&format!("{before}{name} = "))).unwrap().1;
+            let text =
+                [' ', '\t'].iter().find_map(|before| header.split_once(&format!("{before}{name} = "))).unwrap().1;
             text[..text.find([',', ' ', ';']).unwrap()].parse().unwrap()
         };
         assert_eq!(number("PROTOCOL"), PROTOCOL);

@@ -61,6 +61,9 @@ pub(super) enum Command {
         /// Install what is missing
         #[arg(long)]
         install: bool,
+        /// Run machines and print a report of what only a real KVM can answer; builds an image first if there is none
+        #[arg(long, conflicts_with = "install")]
+        kvm: bool,
     },
     /// Remove from the cache what was not used for a while: results, snapshots, build folders
     Gc {

@@ -8,6 +8,7 @@ use crate::event::{Event, Events};
 use crate::report::{self, Style};
 use std::collections::BTreeSet;
 use std::error::Error as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// The one check that stops nothing: without KVM machines are slow.
@@ -29,14 +30,9 @@ pub(super) fn run(session: &Session<'_>, with_install: bool, json: bool, style: 
         checks.push(("sandbox with user ids".to_owned(), sandbox(session, true)));
     }
     if let Ok(qemu) = boot::qemu::find(boot::Arch::X86_64) {
-        let choice = boot::accel::choose(&qemu, Some(&session.kvm_verdicts()));
-        let tcg = |why: &str| Err(format!("TCG, which is slow: {why}"));
-        let outcome = match (choice.accel, choice.why_not_kvm) {
-            (boot::Accel::Kvm, _) => Ok("KVM".to_owned()),
-            (boot::Accel::Tcg, Some(why)) => tcg(&why),
-            (boot::Accel::Tcg, None) => tcg("there is no /dev/kvm"),
-        };
-        checks.push((ACCELERATOR.to_owned(), outcome));
+        checks
+            .push(("qemu".to_owned(), boot::proof::try_guest(&qemu, boot::Accel::Tcg).map(|()| "runs a guest".into())));
+        checks.push((ACCELERATOR.to_owned(), accelerator(session, &qemu)));
     }
     report::result(&if json {
         format!("{}\n", report::doctor_json(&needed, &checks))
@@ -45,6 +41,26 @@ pub(super) fn run(session: &Session<'_>, with_install: bool, json: bool, style: 
     })?;
     let stops = |(name, outcome): &Check| outcome.is_err() && name != ACCELERATOR;
     Ok(u8::from(needed.iter().any(|tool| tool.is_missing()) || checks.iter().any(stops)))
+}
+
+/// Whether it is KVM, tried anew whatever an earlier run found.
+fn accelerator(session: &Session<'_>, qemu: &Path) -> std::result::Result<String, String> {
+    let tcg = |why: String| {
+        let advice = boot::accel::advice().map_or(String::new(), |advice| format!("; {advice}"));
+        Err(format!("TCG, which is slow: {why}{advice}"))
+    };
+    let choice = boot::accel::choose(qemu, None);
+    match (choice.accel, choice.why_not_kvm) {
+        (boot::Accel::Tcg, why) => tcg(why.unwrap_or_else(|| "there is no /dev/kvm".to_owned())),
+        (boot::Accel::Kvm, _) => match boot::proof::try_guest(qemu, boot::Accel::Kvm) {
+            Err(why) => tcg(format!("KVM does not work: {why}")),
+            Ok(()) => {
+                // The next run tries it.
+                boot::accel::remember(&session.kvm_verdicts(), qemu, None).map_err(|error| error.to_string())?;
+                Ok("KVM".to_owned())
+            }
+        },
+    }
 }
 
 /// Installs the packages of the missing tools by apt, through sudo if quiz does not run as root.

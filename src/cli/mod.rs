@@ -2,6 +2,7 @@
 
 mod args;
 mod doctor;
+mod kvm;
 mod machine;
 mod profiles;
 mod session;
@@ -105,7 +106,8 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: &(dyn Fn(Event) + Sync)) -> 
         Command::Why { stage } => report::result(&why(&session, stage, cli.global.json, &style)?)?,
         Command::Update { entries } => update(&session, entries)?,
         Command::Gc { older_than, dry_run } => gc(&session, *older_than, *dry_run, cli.global.json)?,
-        Command::Doctor { install } => return doctor::run(&session, *install, cli.global.json, &style),
+        Command::Doctor { kvm: true, .. } => return kvm::run(),
+        Command::Doctor { install, .. } => return doctor::run(&session, *install, cli.global.json, &style),
         Command::Profiles { command: Some(ProfilesCommand::New { name }) } => profiles::new(&session, name)?,
         Command::Profiles { command: None } => profiles::list(&session, cli, &style)?,
         Command::Config if cli.global.json => {

@@ -29,6 +29,22 @@ fn a_kernel_and_a_root_from_nothing_are_the_same_bytes_in_two_caches() {
 }
 
 #[test]
+#[ignore = "starts thirty machines: tests/run --full"]
+fn the_report_on_kvm_finds_nothing_else_wrong_with_a_host_that_has_none() {
+    let ran = Real::new().run(&["doctor", "--kvm"]);
+    let (mut failed, mut well) = (Vec::new(), 0);
+    for line in ran.out.lines() {
+        if let Some(what) = line.strip_prefix("FAIL  ") {
+            failed.push(what);
+        }
+        well += usize::from(line.starts_with("ok    "));
+    }
+    let kvm = failed.is_empty();
+    assert!(kvm || (failed.len() == 1 && failed[0].starts_with("KVM is there: ")), "{ran:?}");
+    assert_eq!((well + failed.len(), ran.status), (10, Some(i32::from(!kvm))), "{ran:?}");
+}
+
+#[test]
 #[ignore = "makes a root from nothing: tests/run --full"]
 fn two_at_once_on_an_empty_cache_make_each_stage_once() {
     let real = Real::new();

@@ -4,12 +4,22 @@ use super::*;
 use crate::boot::machine::Saved;
 use crate::boot::outcome::State;
 use crate::boot::qmp::Said;
+use signal_hook::consts::SIGHUP;
 use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn plan(start: Start) -> Plan {
-    Plan { start, kvm: false, alone: true, restored_within: 15 * SECOND, ready_within: 60 * SECOND, timeout: None }
+    Plan {
+        start,
+        kvm: false,
+        debugged: false,
+        alone: true,
+        restored_within: 15 * SECOND,
+        ready_within: 60 * SECOND,
+        timeout: None,
+    }
 }
 
 fn save() -> Start {
@@ -174,6 +184,29 @@ fn an_end_is_told_by_whose_fault_it_was() {
         debugged.take(input, Instant::now());
     }
     assert_eq!(debugged.phase, Phase::Running(Run::Free), "somebody looks at it");
+}
+
+#[test]
+fn kvm_is_condemned_by_a_machine_alone_that_said_nothing() {
+    let kvm = || Plan { kvm: true, ..plan(Start::Cold) };
+    assert_eq!(end(Play::new(kvm(), Instant::now())), End::NoLife(None));
+    let slow = played(kvm(), [Input::Spoke]).0;
+    assert_eq!(end(slow), End::Limit(60 * SECOND, State::Booting), "as under TCG");
+}
+
+#[test]
+fn a_machine_at_a_debugger_has_no_watchdog() {
+    let debugged = || Plan { debugged: true, kvm: true, ..plan(Start::Cold) };
+    let play = |inputs: Vec<Input>| played(debugged(), inputs).0;
+    assert_eq!(play(vec![]).next(), None, "it waits to be started");
+    let breakpoint = [Input::Qemu(Said::Stopped), Input::Qemu(Said::Status("debug".into()))];
+    let before = [Input::Spoke, hello(), ready()];
+    assert_eq!(play([&before[..], &breakpoint].concat()).next(), None, "at a breakpoint in a hook");
+    assert_eq!(play(vec![Input::Spoke, Input::Sign(Sign::Panic), Input::Qemu(Said::Panicked)]).next(), None);
+    let own = || Input::Guest(FromGuest::Awake { hooks: true });
+    assert_eq!(play([&before[..], &[own()]].concat()).next(), None, "in a hook");
+    assert_eq!(ends(running(debugged()), [exit(7, 0), synced()]), End::Exited(7));
+    assert_eq!(ends(running(debugged()), [Input::Signal(2), Input::Signal(15)]), End::Interrupted(15));
 }
 
 #[test]

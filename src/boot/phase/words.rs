@@ -79,6 +79,8 @@ pub(in crate::boot) enum Effect {
 pub(in crate::boot) struct Plan {
     pub(in crate::boot) start: Start,
     pub(in crate::boot) kvm: bool,
+    /// Somebody looks at it with a debugger, which nothing that is saved goes together with.
+    pub(in crate::boot) debugged: bool,
     /// It is the only machine: the first signal is the program's.
     pub(in crate::boot) alone: bool,
     /// A machine that is restored answers within this time.
