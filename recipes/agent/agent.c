@@ -21,15 +21,28 @@
 #include <termios.h>
 #include <unistd.h>
 
-enum { FLAG_TTY = 1, FLAG_SHELL = 2 };
+enum { FLAG_TTY = 1, FLAG_SHELL = 2, FLAG_BOUNDED = 4 };
 // The layers are others than those that the kernel found; the machine will be saved.
 enum { FLAG_OTHERS = 1, FLAG_SAVED = 2 };
-enum { PIPE_SIZE = 1 << 20 };
+// WINDOW: what the host may send ahead of a program whose input it cannot give back.
+enum { PIPE_SIZE = 1 << 20, WINDOW = 64 << 10, PAGE = 4096 };
 
 // ---------------------------------------------------------------------------------------------- the program
 
 static struct relay in, out[2]; // out[0] = stdout, out[1] = stderr
 static uint64_t stdin_bytes = UINT64_MAX;
+// The program's own end of its stdin, of which this process reads nothing: what is left in the pipe was not taken.
+static int stdin_left = -1;
+// What the host knows to be taken, when it has to know.
+static uint64_t told;
+
+static void tell_taken(void)
+{
+	uint8_t payload[8];
+	told = relay_taken(&in, stdin_left);
+	put(payload, told, sizeof payload);
+	send_frame(TAKEN, payload, sizeof payload);
+}
 
 static void end_stdin_when_complete(bool tty)
 {
@@ -41,7 +54,7 @@ static void end_stdin_when_complete(bool tty)
 static struct {
 	char **args, **env, *dir;
 	struct winsize size;
-	bool tty, shell_after;
+	bool tty, shell_after, bounded;
 	pid_t pid;
 	int status;
 	bool first_done;
@@ -94,6 +107,7 @@ static void read_request(uint8_t *payload, uint32_t length)
 	uint8_t *at = payload + 13, *end = payload + length;
 	program.tty = payload[0] & FLAG_TTY;
 	program.shell_after = payload[0] & FLAG_SHELL;
+	program.bounded = payload[0] & FLAG_BOUNDED;
 	program.size = (struct winsize){ .ws_row = get16(payload + 1), .ws_col = get16(payload + 3) };
 	for (int i = 0; i < 2; i++)
 		if (counts[i] > length)
@@ -158,13 +172,14 @@ static void prepare_program(void)
 	if (program.pid == 0)
 		become_program();
 	close_fd(&prepared.request[0]);
-	for (int i = 0; i < 3; i++)
-		close_fd(&prepared.pipes[i][i != 0]);
+	for (int i = 1; i < 3; i++)
+		close_fd(&prepared.pipes[i][1]);
 }
 
 void close_prepared(void)
 {
 	close_fd(&prepared.request[1]);
+	close_fd(&prepared.pipes[0][0]);
 	for (int i = 0; i < 3; i++)
 		close_fd(&prepared.pipes[i][i == 0]);
 	close_fd(&prepared.pty);
@@ -176,6 +191,13 @@ static uint32_t request_length;
 static void start_program(void)
 {
 	int *const ours[] = { &in.to, &out[0].from, &out[1].from };
+	close_fd(&stdin_left);
+	stdin_left = prepared.pipes[0][0];
+	if (program.tty)
+		close_fd(&stdin_left);
+	// As much as may be under way: it is full when the host has to wait, so that poll says when the program goes on to read.
+	if (program.bounded)
+		fcntl(stdin_left, F_SETPIPE_SZ, WINDOW);
 	for (int i = 0; i < 3; i++) {
 		*ours[i] = prepared.pipes[i][i == 0];
 		if (program.tty)
@@ -225,6 +247,7 @@ static void __attribute__((noreturn)) finish(void)
 
 static void program_ended(int status)
 {
+	tell_taken();
 	relay_drain(&out[0]);
 	relay_drain(&out[1]);
 	close_fd(&in.to);
@@ -338,11 +361,15 @@ static void serve(int signals)
 {
 	for (;;) {
 		bool in_full = in.start < in.end;
+		if (program.bounded && !program.tty && relay_taken(&in, stdin_left) >= told + PAGE)
+			tell_taken();
+		// The host waits for the program.
+		bool waits = program.bounded && !program.tty && in.total + (in.end - in.start) >= told + WINDOW;
 		struct pollfd fds[8] = {
 			{ .fd = control, .events = POLLIN },
 			{ .fd = signals, .events = POLLIN },
 			{ .fd = in.to >= 0 && !in_full ? in.from : -1, .events = POLLIN },
-			{ .fd = in_full ? in.to : -1, .events = POLLOUT },
+			{ .fd = in_full || waits ? in.to : -1, .events = POLLOUT },
 		};
 		for (int i = 0; i < 2; i++) {
 			bool full = out[i].start < out[i].end;

@@ -20,6 +20,7 @@ enum frame {
 	PONG = 5,    // nothing
 	AWAKE = 6,   // u8: 1 when hooks run first, and another one follows; 0: a request may come
 	SYNCED = 7,  // u8, after EXIT: whether what was written to the shares is with the host
+	TAKEN = 8,   // u64: bytes of stdin that the program has read; when the request asks for that, and before EXIT
 	REQUEST = 64,     // see read_request
 	STDIN_END = 65,   // u64: bytes of stdin in all
 	RESIZE = 66,      // u16 rows, u16 columns
@@ -73,6 +74,8 @@ struct relay {
 
 // Moves one buffer. False when there is nothing to read or no place to write now.
 bool relay_move(struct relay *r);
+// How many bytes the program has read of those that went into its pipe, of which `pipe` is the other end.
+uint64_t relay_taken(const struct relay *r, int pipe);
 // Everything that the program has written when it ends goes out before EXIT.
 void relay_drain(struct relay *r);
 void close_fd(int *fd);

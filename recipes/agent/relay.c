@@ -4,6 +4,7 @@
 #include "agent.h"
 
 #include <errno.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 void close_fd(int *fd)
@@ -44,6 +45,12 @@ bool relay_move(struct relay *r)
 		return false;
 	close_fd(&r->from); // end of the pipe, or the pty's last user is gone
 	return false;
+}
+
+uint64_t relay_taken(const struct relay *r, int pipe)
+{
+	int left;
+	return r->total - (pipe >= 0 && ioctl(pipe, FIONREAD, &left) == 0 ? left : 0);
 }
 
 void relay_drain(struct relay *r)

@@ -1,13 +1,16 @@
 //! The program's bytes on their way: from the guest to quiz's stdout and stderr, and from quiz's stdin to the guest.
 //!
-//! Each direction holds a bounded number of bytes, so a slow reader slows the program down, as in a pipe. Never blocks:
+//! What the program did not read of a file is given back to whoever has the file, too; of a pipe, which takes nothing back, little is read
+//! ahead. Each direction holds a bounded number of bytes, so a slow reader slows the program down, as in a pipe. Never blocks:
 //! quiz's own stdout may be shared with others and stays in blocking mode, so it only gets what poll says it takes.
 
 use std::io::{self, Read, Write};
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 
-use rustix::fs::{FileType, fstat};
+use rustix::fs::{FileType, SeekFrom, fstat, seek};
+
+use super::wire::AHEAD;
 
 /// A direction holds so many bytes at most, and one read.
 const LIMIT: usize = 1 << 20;
@@ -110,17 +113,50 @@ impl Outflow {
 }
 
 /// The program's input.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Inflow {
     queue: Queue,
     total: u64,
+    /// So many of them the program is known to have read.
+    taken: u64,
+    bounded: bool,
     ended: bool,
 }
 
+/// Whether bytes of it that were read can be given back.
+pub(super) fn takes_back(from: BorrowedFd) -> bool {
+    fstat(from).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
+        && seek(from, SeekFrom::Current(0)).is_ok()
+}
+
 impl Inflow {
+    /// One of which no more than [`AHEAD`] bytes are read ahead of the program, if it is `bounded`.
+    pub(super) fn new(bounded: bool) -> Self {
+        Self { queue: Queue::default(), total: 0, taken: 0, bounded, ended: false }
+    }
+
     /// More can be read.
     pub(super) fn has_room(&self) -> bool {
-        !self.ended && !self.is_waiting()
+        !self.ended && !self.is_waiting() && self.most() > 0
+    }
+
+    fn most(&self) -> usize {
+        let ahead = (self.taken + AHEAD).saturating_sub(self.total);
+        if self.bounded { usize::try_from(ahead).unwrap_or(READ).min(READ) } else { READ }
+    }
+
+    /// The program has read so many bytes.
+    pub(super) fn taken(&mut self, bytes: u64) {
+        self.taken = bytes.clamp(self.taken, self.total);
+    }
+
+    /// What the program is not known to have read belongs to whoever reads next.
+    pub(super) fn give_back(&self, from: BorrowedFd) {
+        let left = i64::try_from(self.total - self.taken).unwrap_or(0);
+        // One that takes nothing back was bounded.
+        if left > 0 && takes_back(from) {
+            let _ = seek(from, SeekFrom::Current(-left));
+        }
     }
 
     /// Something waits to be sent.
@@ -131,7 +167,7 @@ impl Inflow {
     /// Reads once, after poll said that something is there, and gives what came. `None` at the end, with the total.
     pub(super) fn pull(&mut self, from: BorrowedFd) -> Result<&[u8], u64> {
         let before = self.queue.bytes.len();
-        self.queue.bytes.resize(before + READ, 0);
+        self.queue.bytes.resize(before + self.most(), 0);
         let result = rustix::io::read(from, &mut self.queue.bytes[before..]);
         let count = result.unwrap_or(0);
         self.queue.bytes.truncate(before + count);
@@ -209,7 +245,7 @@ mod tests {
     fn input_ends_with_its_total() {
         let (quiz, mut guest) = pair();
         let (reader, writer) = rustix::pipe::pipe().unwrap();
-        let mut flow = Inflow::default();
+        let mut flow = Inflow::new(false);
         rustix::io::write(&writer, b"abc").unwrap();
         assert_eq!(flow.pull(reader.as_fd()), Ok(&b"abc"[..]));
         assert!(flow.is_waiting() && flow.push(&quiz) && !flow.is_waiting());
@@ -218,5 +254,47 @@ mod tests {
         assert!(!flow.has_room());
         let mut got = [0; 8];
         assert_eq!(guest.read(&mut got).unwrap(), 3);
+    }
+
+    #[test]
+    fn of_a_file_what_was_not_taken_is_given_back() {
+        let (quiz, _guest) = pair();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"one\ntwo\nthree\n").unwrap();
+        rustix::fs::seek(&file, SeekFrom::Start(4)).unwrap();
+        let mut flow = Inflow::new(!takes_back(file.as_fd()));
+        assert_eq!(flow.pull(file.as_fd()), Ok(&b"two\nthree\n"[..]));
+        assert_eq!(flow.pull(file.as_fd()), Err(10));
+        assert!(flow.push(&quiz));
+        flow.taken(4);
+        flow.give_back(file.as_fd());
+        assert_eq!(rustix::fs::seek(&file, SeekFrom::Current(0)).unwrap(), 8);
+        // All of it was read: nothing is given back.
+        flow.taken(10);
+        flow.give_back(file.as_fd());
+        assert_eq!(rustix::fs::seek(&file, SeekFrom::Current(0)).unwrap(), 8);
+    }
+
+    #[test]
+    fn of_a_pipe_little_is_read_ahead() {
+        let (quiz, mut guest) = pair();
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        rustix::pipe::fcntl_setpipe_size(&writer, 1 << 20).unwrap();
+        assert!(!takes_back(reader.as_fd()));
+        let mut flow = Inflow::new(true);
+        let mut written = rustix::io::write(&writer, &vec![7; 200_000]).unwrap();
+        let mut read = 0;
+        for taken in [0, 5, 1000] {
+            flow.taken(taken);
+            while flow.has_room() {
+                read += u64::try_from(flow.pull(reader.as_fd()).unwrap().len()).unwrap();
+                while flow.is_waiting() && flow.push(&quiz) {
+                    let _ = guest.read(&mut [0; 4096]);
+                }
+            }
+            assert_eq!(read, taken + AHEAD);
+        }
+        written -= usize::try_from(read).unwrap();
+        assert_eq!(rustix::io::ioctl_fionread(&reader).unwrap(), u64::try_from(written).unwrap());
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::accel::{is_passing, remember};
 use super::console::Console;
+use super::flow::takes_back;
 use super::folder::RunFolder;
 use super::machine::{Accel, Level, Machine, Saved, Start};
 use super::net;
@@ -34,18 +35,18 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// quiz's own.
+    /// quiz's own; with `no_input` nothing is read.
     ///
     /// # Errors
     /// When they cannot be duplicated.
-    pub fn inherit() -> Result<Self> {
+    pub fn inherit(no_input: bool) -> Result<Self> {
         let failed = |e: std::io::Error| Error::boot("cannot duplicate stdin, stdout and stderr").because(e);
         let stdin = std::io::stdin();
         // A job in the background that reads its terminal is stopped.
-        let background = tty::is_in_background(stdin.as_fd());
+        let empty = no_input || tty::is_in_background(stdin.as_fd());
         let none = || fs::File::open("/dev/null").map(OwnedFd::from);
         Ok(Self {
-            stdin: if background { none() } else { stdin.as_fd().try_clone_to_owned() }.map_err(failed)?,
+            stdin: if empty { none() } else { stdin.as_fd().try_clone_to_owned() }.map_err(failed)?,
             stdout: std::io::stdout().as_fd().try_clone_to_owned().map_err(failed)?,
             stderr: std::io::stderr().as_fd().try_clone_to_owned().map_err(failed)?,
         })
@@ -111,8 +112,9 @@ pub enum Ran {
 pub fn run(machine: &Machine, run: &Run<'_>, saved: &dyn Fn(Level, Saved)) -> Result<Ran> {
     net::check(machine.net.as_ref())?;
     let Run { request, folder, options, streams, events } = *run;
-    let bytes = ToGuest::Request(request.clone()).encode()?;
-    let request = Asked { request, bytes };
+    let bounded = !takes_back(streams.stdin.as_fd());
+    let bytes = ToGuest::Request { request: request.clone(), bounded }.encode()?;
+    let request = Asked { request, bytes, bounded };
     let job = Job { request: &request, folder, options, streams, events, awake: Cell::new(false), saved };
     let first = job.once(machine, options.why_not_kvm.clone());
     if machine.start.from().is_some() {
@@ -153,6 +155,8 @@ pub fn run(machine: &Machine, run: &Run<'_>, saved: &dyn Fn(Level, Saved)) -> Re
 pub(super) struct Asked<'a> {
     pub(super) request: &'a Request,
     pub(super) bytes: Vec<u8>,
+    /// No more of stdin is read than the program needs.
+    pub(super) bounded: bool,
 }
 
 /// What stays the same when a machine is started again.

@@ -130,7 +130,7 @@ impl<'a> Session<'a> {
             qmp: Qmp::default(),
             decoder: Decoder::default(),
             to_guest: Vec::new(),
-            input: Inflow::default(),
+            input: Inflow::new(job.request.bounded),
             outputs: [Outflow::new(job.streams.stdout.as_fd()), Outflow::new(job.streams.stderr.as_fd())],
             raw: None,
             escape: Escape::default(),
@@ -166,6 +166,7 @@ impl<'a> Session<'a> {
             }
         };
         self.raw = None;
+        self.input.give_back(self.job.streams.stdin.as_fd());
         self.step("end");
         let words = Words {
             panic: self.console.panic().map(str::to_owned),
@@ -296,6 +297,7 @@ impl<'a> Session<'a> {
             FromGuest::Hello(version) if *version != PROTOCOL => {
                 return Err(Error::boot(format!("the guest's agent speaks version {version}, quiz {PROTOCOL}")));
             }
+            FromGuest::Taken(bytes) => self.input.taken(*bytes),
             FromGuest::Hello(_) | FromGuest::Ready(_) => {
                 if let Some(what) = self.written_disk() {
                     self.feed(Input::Wrote(what))?;

@@ -14,6 +14,9 @@ pub const PROTOCOL: u32 = 5;
 /// The longest payload, in bytes. A longer one is refused on both sides.
 pub const LIMIT: usize = 1 << 20;
 
+/// So many bytes are under way at most to a program whose input cannot be given back. The agent's WINDOW.
+pub const AHEAD: u64 = 64 << 10;
+
 const HEAD: usize = 5;
 
 /// Columns and rows of a terminal.
@@ -60,6 +63,8 @@ pub enum FromGuest {
     },
     /// After `Exit`: whether what was written to the shares is with the host.
     Synced(bool),
+    /// The program has read so many bytes of its stdin; comes before `Exit`, and all along of a bounded one.
+    Taken(u64),
     /// The answer to `Ping`.
     Pong,
     /// The answer to `Wake`.
@@ -104,7 +109,13 @@ pub struct Mount {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToGuest {
     /// Run this. Once per machine.
-    Request(Request),
+    Request {
+        /// This.
+        request: Request,
+        /// What the program does not read of its stdin would be lost: no more than [`AHEAD`] bytes are sent ahead of it, and the agent
+        /// says how far it has come.
+        bounded: bool,
+    },
     /// The program's stdin ends after so many bytes.
     StdinEnd(u64),
     /// The terminal has another size now.
@@ -130,7 +141,7 @@ impl ToGuest {
     /// When a request has a NUL byte in a string, or is longer than [`LIMIT`].
     pub fn encode(&self) -> Result<Vec<u8>> {
         let (kind, payload) = match self {
-            Self::Request(request) => (64, encode_request(request)?),
+            Self::Request { request, bounded } => (64, encode_request(request, *bounded)?),
             Self::StdinEnd(bytes) => (65, bytes.to_le_bytes().to_vec()),
             Self::Resize(size) => (66, encode_size(*size).to_vec()),
             Self::Signal(number) => (67, number.to_le_bytes().to_vec()),
@@ -165,8 +176,8 @@ fn encode_size(size: Size) -> [u8; 4] {
     [rows[0], rows[1], columns[0], columns[1]]
 }
 
-fn encode_request(request: &Request) -> Result<Vec<u8>> {
-    let mut bytes = vec![u8::from(request.tty.is_some()) | u8::from(request.shell_after) << 1];
+fn encode_request(request: &Request, bounded: bool) -> Result<Vec<u8>> {
+    let mut bytes = vec![u8::from(request.tty.is_some()) | u8::from(request.shell_after) << 1 | u8::from(bounded) << 2];
     bytes.extend(encode_size(request.tty.unwrap_or(Size { rows: 0, columns: 0 })));
     for count in [request.program.len(), request.env.len()] {
         // A count too large for u32 has more bytes than LIMIT, which `frame` refuses.
@@ -227,6 +238,7 @@ fn decode(kind: u8, payload: &[u8]) -> Option<FromGuest> {
         5 if payload.is_empty() => FromGuest::Pong,
         6 if payload.len() == 1 => FromGuest::Awake { hooks: payload[0] != 0 },
         7 if payload.len() == 1 => FromGuest::Synced(payload[0] != 0),
+        8 => FromGuest::Taken(u64::from_le_bytes(payload.try_into().ok()?)),
         _ => return None,
     })
 }
@@ -252,8 +264,8 @@ mod tests {
 
     #[test]
     fn a_request_has_the_bytes_that_the_agent_reads() {
-        let bytes = ToGuest::Request(request()).encode().unwrap();
-        let mut wanted = vec![64, 42, 0, 0, 0, 3, 24, 0, 80, 0, 2, 0, 0, 0, 1, 0, 0, 0];
+        let bytes = ToGuest::Request { request: request(), bounded: true }.encode().unwrap();
+        let mut wanted = vec![64, 42, 0, 0, 0, 7, 24, 0, 80, 0, 2, 0, 0, 0, 1, 0, 0, 0];
         wanted.extend(b"/root\0uname\0-a\0TERM=xterm\0");
         wanted[1] = u8::try_from(wanted.len() - HEAD).unwrap();
         assert_eq!(bytes, wanted);
@@ -292,7 +304,7 @@ mod tests {
         let mount = Mount { others: false, saved: false, layers: 0, shares: vec![] };
         let size = Size { rows: 0, columns: 0 };
         for (name, message) in [
-            ("REQUEST", ToGuest::Request(request())),
+            ("REQUEST", ToGuest::Request { request: request(), bounded: true }),
             ("STDIN_END", ToGuest::StdinEnd(0)),
             ("RESIZE", ToGuest::Resize(size)),
             ("SIGNAL", ToGuest::Signal(0)),
@@ -312,21 +324,24 @@ mod tests {
             ("PONG", vec![], FromGuest::Pong),
             ("AWAKE", vec![1], FromGuest::Awake { hooks: true }),
             ("SYNCED", vec![1], FromGuest::Synced(true)),
+            ("TAKEN", vec![9, 0, 0, 0, 0, 0, 0, 0], FromGuest::Taken(9)),
         ] {
             assert_eq!(decode(u8::try_from(number(name)).unwrap(), &payload), Some(message), "{name}");
         }
         // Each of the agent's is one of these.
-        assert_eq!(header.split_once("enum frame {").unwrap().1.split_once("};").unwrap().0.matches(" = ").count(), 16);
+        assert_eq!(header.split_once("enum frame {").unwrap().1.split_once("};").unwrap().0.matches(" = ").count(), 17);
     }
 
     #[test]
     fn a_request_that_cannot_be_passed_on_is_refused() {
         let mut nul = request();
         nul.program = vec![OsString::from_vec(b"a\0b".to_vec())];
-        assert!(ToGuest::Request(nul).encode().unwrap_err().to_string().contains("NUL"));
+        assert!(ToGuest::Request { request: nul, bounded: true }.encode().unwrap_err().to_string().contains("NUL"));
         let mut long = request();
         long.program = vec!["x".repeat(LIMIT).into()];
-        assert!(ToGuest::Request(long).encode().unwrap_err().to_string().contains("bytes long"));
+        assert!(
+            ToGuest::Request { request: long, bounded: true }.encode().unwrap_err().to_string().contains("bytes long")
+        );
     }
 
     #[test]

@@ -116,6 +116,10 @@ pub(super) struct Up {
     /// Give a shell after the program
     #[arg(short = 'S', long)]
     pub shell: bool,
+    /// Read nothing: the program's stdin is empty. In `while read x; do quiz up ...; done` behind a pipe the first run would take up to 64 KiB
+    /// that its program does not read; of a file (`done <list`) what was not read is given back
+    #[arg(short = 'n', long)]
+    pub no_input: bool,
     /// Show kernel messages among the program's output even when it does not go to a terminal
     #[arg(long)]
     pub kmsg: bool,

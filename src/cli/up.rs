@@ -4,17 +4,18 @@ use super::args::{Cli, Up};
 use super::machine::{self, Built};
 use super::session::Session;
 use super::terminal;
-use crate::boot::{self, Options, Outcome, Request, Run, RunFolder, Streams};
+use crate::boot::{self, Options, Outcome, Request, Run, RunFolder, Stop, Streams};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::load::PROJECT_FOLDER;
 use crate::report;
 use crate::snapshot;
 use crate::status;
+use signal_hook::consts::SIGINT;
 use std::ffi::{OsStr, OsString};
 
 pub(super) fn run(session: &Session<'_>, up: &Up) -> Result<u8> {
-    let outcome = boot(session, up, build(session, up)?)?;
+    let outcome = boot(session, up, build(session, up)?, None)?;
     Ok(outcome.map_or(status::FINE, |outcome| status_of(&outcome, up)))
 }
 
@@ -26,15 +27,22 @@ fn status_of(outcome: &Outcome, up: &Up) -> u8 {
 }
 
 /// The same on each of several kernels: first all images, then one run after the other, in the end how each went. The status
-/// is the first that is not 0.
+/// is the first that is not 0. A signal ends the machine at once, and those to come.
 pub(super) fn run_each(kernels: &[(String, Cli)], up: &Up, events: Events<'_>, error: &dyn Fn(&Error)) -> Result<u8> {
     let sessions: Vec<Session<'_>> =
         kernels.iter().map(|(_, cli)| Session::open(cli, events)).collect::<Result<_>>()?;
     let built: Vec<Result<_>> = sessions.iter().map(|session| build(session, up)).collect();
-    let mut rows = Vec::new();
+    let stop = Stop::on_signals()?;
+    let mut rows: Vec<(String, u8, String)> = Vec::new();
     for (((kernel, _), session), built) in kernels.iter().zip(&sessions).zip(built) {
+        // As a shell has it: Ctrl-C on a terminal is the program's, and when it ends by that, so does the loop around it.
+        let by_key = terminal(up).is_some() && rows.last().is_some_and(|row| row.1 == status::signal(SIGINT));
+        if let Some(signal) = stop.signal().or(by_key.then_some(SIGINT)) {
+            rows.push((kernel.clone(), status::signal(signal), "not run: a signal ended the one before".to_owned()));
+            continue;
+        }
         events(Event::Turn { kernel: kernel.clone() });
-        let ran = built.and_then(|built| boot(session, up, built));
+        let ran = built.and_then(|built| boot(session, up, built, Some(stop.clone())));
         rows.push(match ran {
             Ok(Some(outcome)) => (kernel.clone(), status_of(&outcome, up), outcome.to_string()),
             Ok(None) => (kernel.clone(), status::FINE, "the command was printed".to_owned()),
@@ -50,11 +58,11 @@ pub(super) fn run_each(kernels: &[(String, Cli)], up: &Up, events: Events<'_>, e
 }
 
 fn build(session: &Session<'_>, up: &Up) -> Result<Built> {
-    machine::build(session, up.guest.install, boot::terminal_size().is_some())
+    machine::build(session, up.guest.install, terminal(up).is_some())
 }
 
 /// Runs the program, or prints the command instead.
-fn boot(session: &Session<'_>, up: &Up, built: Built) -> Result<Option<Outcome>> {
+fn boot(session: &Session<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Result<Option<Outcome>> {
     let Built { mut machine, why_not_kvm } = built;
     let own = session.project.dir.join(PROJECT_FOLDER);
     if up.dry_run {
@@ -73,10 +81,11 @@ fn boot(session: &Session<'_>, up: &Up, built: Built) -> Result<Option<Outcome>>
         // On a terminal the kernel's words come among the program's: print debugging is why people use this. What stands
         // around the program may have the whole screen to itself.
         kmsg: up.kmsg || (request.tty.is_some() && wraps(session).next().is_none()),
+        stop,
         ..machine::options(session, up.guest.timeout, why_not_kvm)
     };
     (session.events)(Event::Step { name: "quiz", took: session.begun.elapsed() });
-    let (streams, events) = (Streams::inherit()?, session.events);
+    let (streams, events) = (Streams::inherit(up.no_input)?, session.events);
     let run = Run { request: &request, folder: &folder, options: &options, streams: &streams, events };
     let outcome = if up.guest.no_snapshot {
         snapshot::boot(&machine, &run)?
@@ -95,6 +104,11 @@ fn wraps<'a>(session: &'a Session<'_>) -> impl Iterator<Item = &'a String> {
     session.project.profiles.iter().rev().filter_map(|profile| profile.wrap.as_ref())
 }
 
+/// That which the program gets as its own.
+fn terminal(up: &Up) -> Option<boot::Size> {
+    boot::terminal_size().filter(|_| !up.no_input)
+}
+
 fn request(session: &Session<'_>, up: &Up) -> Request {
     let passed = || {
         let own = |name: &str| std::env::var_os(name);
@@ -103,7 +117,7 @@ fn request(session: &Session<'_>, up: &Up) -> Request {
         let pair = |(name, value)| [OsString::from(name), value].join(OsStr::new("="));
         all.map(pair).collect()
     };
-    let tty = boot::terminal_size();
+    let tty = terminal(up);
     let wraps = wraps(session).filter(|_| tty.is_some());
     Request {
         program: wraps.map(OsString::from).chain(up.program.iter().cloned()).collect(),

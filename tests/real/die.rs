@@ -102,15 +102,30 @@ fn an_early_power_off_is_122() {
 
 /// Starts a machine whose program says "up" and sleeps, and waits until it has said so.
 fn sleeper(real: &Real) -> Child {
+    sleeper_with(real, &[])
+}
+
+fn sleeper_with(real: &Real, args: &[&str]) -> Child {
     use std::io::Read;
     // exec: dash swallows a SIGINT that comes while it starts a child.
     let script = "echo up; exec sleep 1000";
-    let mut child =
-        real.command(&["up", "--", "sh", "-c", script]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut command = real.command(&[&["up"], args, &["--", "sh", "-c", script]].concat());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut said = [0; 3];
     child.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
     assert_eq!(&said, b"up\n");
     child
+}
+
+#[test]
+fn a_signal_ends_the_runs_on_all_kernels() {
+    let real = Real::new();
+    let child = sleeper_with(&real, &["-k", "6.1,6.1.192-2"]);
+    kill(child.id(), "-INT");
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!((ran.status, ran.out.as_str()), (Some(130), ""), "{ran:?}");
+    assert_eq!((ran.count("Running on kernel"), ran.count("not run: ")), (1, 1), "{ran:?}");
+    assert_eq!(real.machines(), Vec::<u32>::new());
 }
 
 #[test]

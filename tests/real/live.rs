@@ -55,6 +55,37 @@ fn a_hundred_megabytes_go_through_cat_and_come_back_the_same() {
     assert!(output.stdout == data, "the bytes differ");
 }
 
+/// As people write it. Each line of the list is a run's, and none is lost.
+#[test]
+fn a_loop_over_a_list_runs_once_a_line_and_what_a_program_reads_is_its_own() {
+    let real = Real::new();
+    real.0.write("list", "one\ntwo\nthree\nfour\n");
+    let looped = |line: &str| Ran::from(real.shell(line).output().unwrap());
+    let quiz = env!("CARGO_BIN_EXE_quiz");
+    let ran = looped(&format!("while read x; do {quiz} -q up -- echo got $x; done <list"));
+    assert_eq!((ran.status, ran.out.as_str()), (Some(0), "got one\ngot two\ngot three\ngot four\n"), "{ran:?}");
+    // The program reads a line of its own, byte by byte, and the next run goes on behind it.
+    let ran = looped(&format!("while read x; do {quiz} -q up -- sh -c 'read y; echo $0 $y' $x; done <list"));
+    assert_eq!((ran.status, ran.out.as_str()), (Some(0), "one two\nthree four\n"), "{ran:?}");
+    // A pipe takes nothing back.
+    let ran = looped(&format!("cat list | while read x; do {quiz} -q up -n -- sh -c 'cat; echo $0' $x; done"));
+    assert_eq!((ran.status, ran.out.as_str()), (Some(0), "one\ntwo\nthree\nfour\n"), "{ran:?}");
+    // Little of it is read ahead, and nothing before there is a program: who comes next finds the rest.
+    let script = format!("seq 100000 | {{ {quiz} -q up -- sh -c 'read x; echo $x'; wc -c; }}");
+    let ran = looped(&script);
+    let lines: Vec<&str> = ran.out.lines().collect();
+    assert_eq!((ran.status, lines[0]), (Some(0), "1"), "{ran:?}");
+    assert!(lines[1].trim().parse::<usize>().unwrap() >= 588_895 - 2 - (64 << 10), "{ran:?}");
+    let ran = looped(&format!("seq 100000 | {{ {quiz} -q up -- no-such-program; wc -c; }}"));
+    assert!(ran.out.trim().parse::<usize>().unwrap() >= 588_895 - (64 << 10), "{ran:?}");
+    // All of a pipe comes, however slowly it is read.
+    let slow = "head -c 100000 | wc -c; sleep 0.3; dd bs=100 count=50 iflag=fullblock 2>/dev/null | wc -c; cat | cksum";
+    let ran = looped(&format!("seq 100000 | {quiz} -q up -- sh -c '{slow}'; seq 100000 | tail -c +105001 | cksum"));
+    let lines: Vec<&str> = ran.out.lines().collect();
+    assert_eq!((lines.len(), lines[0], lines[1]), (4, "100000", "5000"), "{ran:?}");
+    assert_eq!(lines[2], lines[3], "{ran:?}");
+}
+
 #[test]
 fn shared_is_the_hosts_folder_and_out_comes_back() {
     let real = Real::new();

@@ -83,6 +83,17 @@ impl Real {
         self.run(&["up", "--", "sh", "-c", script])
     }
 
+    /// A line of bash in the project, with nothing to read.
+    fn shell(&self, line: &str) -> Command {
+        let template = self.command(&[]);
+        let mut command = Command::new("bash");
+        command.args(["-c", line]).current_dir(self.0.dir()).env_clear().stdin(std::process::Stdio::null());
+        for (name, value) in template.get_envs() {
+            command.env(name, value.unwrap());
+        }
+        command
+    }
+
     /// A line of bash in the project, on a terminal that `script` makes.
     fn on_a_terminal(&self, line: &str) -> Ran {
         let template = self.command(&[]);
