@@ -83,17 +83,23 @@ static void __attribute__((noreturn)) exec_program(char **args)
 	_exit(error == ENOENT ? 127 : 126);
 }
 
-// A list of `count` strings that lie one after the other, each with its NUL.
+// A string with its NUL, which stays where it lies.
+static char *take_string(uint8_t **at, uint8_t *end)
+{
+	uint8_t *text = *at, *stop = text < end ? memchr(text, 0, end - text) : NULL;
+	if (stop == NULL)
+		fail("the host sent a damaged request");
+	*at = stop + 1;
+	return (char *)text;
+}
+
 static char **take_strings(uint8_t **at, uint8_t *end, uint32_t count)
 {
 	char **list = calloc(count + 1, sizeof *list);
-	for (uint32_t i = 0; i < count; i++) {
-		uint8_t *stop = *at < end ? memchr(*at, 0, end - *at) : NULL;
-		if (list == NULL || stop == NULL)
-			fail("the host sent a damaged request");
-		list[i] = (char *)*at;
-		*at = stop + 1;
-	}
+	if (list == NULL)
+		fail("no memory for the request");
+	for (uint32_t i = 0; i < count; i++)
+		list[i] = take_string(at, end);
 	return list;
 }
 
@@ -112,7 +118,7 @@ static void read_request(uint8_t *payload, uint32_t length)
 	for (int i = 0; i < 2; i++)
 		if (counts[i] > length)
 			fail("the host sent a damaged request");
-	program.dir = *take_strings(&at, end, 1);
+	program.dir = take_string(&at, end);
 	program.args = take_strings(&at, end, counts[0]);
 	program.env = take_strings(&at, end, counts[1]);
 }
@@ -353,7 +359,7 @@ static bool make_root_as_told(void)
 	stack_layers(layers);
 	show_boot_id();
 	for (uint8_t *at = payload + OWN + 2, *end = payload + length; at < end;)
-		add_share(*take_strings(&at, end, 1));
+		add_share(take_string(&at, end));
 	return saved;
 }
 

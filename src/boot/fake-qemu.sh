@@ -2,6 +2,7 @@
 # Plays qemu and a guest for the tests of src/boot/run.rs and tests/suite.rs. A word among the arguments says what happens:
 # fake=<what>.
 # bash, not sh: the inherited sockets have numbers above 9. Frames as in src/boot/wire.rs.
+# shellcheck disable=SC2034,SC2059,SC2154 # names of sockets are assigned by `declare`, and formats are what frames are
 set -eu
 LC_ALL=C
 
