@@ -1,6 +1,7 @@
 //! The integration tests, one binary. What needs a real boot is in `real`, the rest is hermetic and quick.
 
 mod collect;
+mod complaints;
 mod devices;
 mod ends;
 mod engine;

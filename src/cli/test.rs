@@ -53,7 +53,7 @@ pub(super) fn run(session: &Session<'_>, asked: &Test, shown: &Shown<'_>) -> Res
         groups: &groups,
         machine: &built.machine,
         shares: |folder| machine::shares(folder.shared(), &folder.out(), true),
-        options: machine::options(session, asked.guest.timeout, built.why_not_kvm),
+        options: machine::options(session, asked.guest.timeout, built.why_not_kvm)?,
         shared: digest(session, folder.shared())?,
         cache: &session.cache,
         no_snapshot: asked.guest.no_snapshot,

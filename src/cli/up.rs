@@ -73,7 +73,8 @@ fn boot(session: &Session<'_>, up: &Up, built: Built) -> Result<Option<Outcome>>
         // On a terminal the kernel's words come among the program's: print debugging is why people use this. What stands
         // around the program may have the whole screen to itself.
         kmsg: up.kmsg || (request.tty.is_some() && wraps(session).next().is_none()),
-        ..machine::options(session, up.guest.timeout, why_not_kvm)
+        fail_on_warning: up.fail_on_warning,
+        ..machine::options(session, up.guest.timeout, why_not_kvm)?
     };
     (session.events)(Event::Step { name: "quiz", took: session.begun.elapsed() });
     let (streams, events) = (Streams::inherit()?, session.events);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::runfile::Section;
+use crate::boot::Allowed;
 
 /// The profile `ztest` brings it: runs the runfile that it is given on stdin, with the results in `/out`.
 const SUITE: &str = "/usr/lib/quiz/zts-group";
@@ -86,6 +87,8 @@ pub enum Verdict {
     Skip,
     /// It took too long, and the suite ended it.
     Killed,
+    /// The guest's kernel complained while it ran.
+    Warn,
     /// The guest's kernel gave up while it ran.
     Panic,
     /// The machine took too long while it ran.
@@ -103,6 +106,7 @@ impl fmt::Display for Verdict {
             Self::Fail => "FAIL",
             Self::Skip => "SKIP",
             Self::Killed => "KILLED",
+            Self::Warn => "WARN",
             Self::Panic => "PANIC",
             Self::Timeout => "TIMEOUT",
             Self::Lost => "LOST",
@@ -118,7 +122,7 @@ pub struct TestEnd {
     pub name: String,
     /// How it ended.
     pub verdict: Verdict,
-    /// It passed, or the suite's own lists excuse that it did not.
+    /// It passed, or the suite's own lists excuse that it did not; and the kernel did not complain.
     pub expected: bool,
     /// Why it did not pass, or why that is expected.
     pub why: Option<String>,
@@ -143,6 +147,8 @@ pub struct Ended {
     pub complete: bool,
     /// It was not run now: the cache remembers it.
     pub cached: bool,
+    /// What the kernel complained about and may.
+    pub allowed: Vec<Allowed>,
 }
 
 impl Ended {

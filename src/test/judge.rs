@@ -9,7 +9,7 @@ use crate::boot::Outcome;
 use crate::error::{Error, Result};
 
 /// What was wrong when it was no test's fault.
-const MACHINE: &str = "machine";
+pub(super) const MACHINE: &str = "machine";
 
 /// Judges. `console`: all that the kernel said.
 pub(super) fn judge(
@@ -48,7 +48,15 @@ pub(super) fn judge(
     if failed && tests.iter().all(|test| test.expected) {
         tests.push(TestEnd { why: Some(why), output: excerpt.to_vec(), ..unexpected(MACHINE, verdict) });
     }
-    Ended { name: group.name.clone(), folder: group.folder.clone(), tests, took, complete, cached: false }
+    Ended {
+        name: group.name.clone(),
+        folder: group.folder.clone(),
+        tests,
+        took,
+        complete,
+        cached: false,
+        allowed: Vec::new(),
+    }
 }
 
 fn by_status(group: &Group, status: u8) -> TestEnd {
@@ -57,7 +65,7 @@ fn by_status(group: &Group, status: u8) -> TestEnd {
     TestEnd { expected: status == 0, why, ..unexpected(&group.name, verdict) }
 }
 
-fn unexpected(name: &str, verdict: Verdict) -> TestEnd {
+pub(super) fn unexpected(name: &str, verdict: Verdict) -> TestEnd {
     TestEnd { name: name.to_owned(), verdict, expected: false, why: None, output: Vec::new(), seconds: 0 }
 }
 
@@ -71,6 +79,7 @@ fn end<'a>(outcome: &'a Result<Outcome>, last: &str) -> (Verdict, String, &'a [S
         Outcome::Exited(0) => (Verdict::NotRun, "the suite left it out".to_owned()),
         Outcome::Exited(status) => (Verdict::Fail, format!("the suite ended with status {status}: {last}")),
         Outcome::Panicked { words, .. } => (Verdict::Panic, words.clone()),
+        Outcome::Complained { words, .. } => (Verdict::Warn, words.clone()),
         Outcome::TimeLimit { .. } => (Verdict::Timeout, outcome.to_string()),
         Outcome::Lost { .. } | Outcome::Host { .. } => (Verdict::Lost, outcome.to_string()),
         Outcome::Interrupted(_) => (Verdict::NotRun, outcome.to_string()),

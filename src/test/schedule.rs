@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use quiz_cache::{Cache, Digest};
 use serde::Serialize;
 
+use super::blame::blame;
 use super::group::{Ended, Group, Reads, Verdict};
 use super::judge::judge;
 use super::logs::{last_lines, printed, reason, slices};
@@ -112,7 +113,7 @@ impl Plan<'_> {
     fn group(&self, group: &Group, stop: &Stop) -> Result<Ended> {
         let key = memo::key(self.cache, self.machine, group, &self.shared);
         let known = match &key {
-            Some(key) if !self.rerun => memo::recall(self.cache, key)?,
+            Some(key) if !self.rerun => memo::recall(self.cache, key, &self.options.allowed)?,
             _ => None,
         };
         if let Some(known) = known {
@@ -129,6 +130,7 @@ impl Plan<'_> {
         let console = String::from_utf8_lossy(&console);
         let mut ended = judge(group, transcript, &outcome, &console, started.elapsed());
         explain(&mut ended, group, &folder);
+        blame(&mut ended, group, &outcome, &console, &self.options.allowed);
         if group.reads == Reads::Suite {
             self.keep_slices(group, &console)?;
         }
@@ -165,7 +167,11 @@ impl Plan<'_> {
         let (stderr, copy) = (file("stderr")?, file("stdout")?);
         let streams = Streams { stdin: stdin.into(), stdout: to_quiz.into(), stderr: stderr.into() };
         let events = |event: Event| match event {
-            Event::Booting { .. } | Event::Ready { .. } | Event::Kernel { .. } | Event::Ended { .. } => {}
+            Event::Booting { .. }
+            | Event::Ready { .. }
+            | Event::Kernel { .. }
+            | Event::Complained { .. }
+            | Event::Ended { .. } => {}
             other => (self.events)(other),
         };
         std::thread::scope(|scope| {

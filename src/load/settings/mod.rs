@@ -118,6 +118,11 @@ pub const SCHEMA: &[SchemaEntry] = &[
         Default::Text("default"),
         "series (6.1), release (6.1.170), tag, branch, commit, URL, or default",
     ),
+    entry(
+        "machine.allow-file",
+        Default::Text(""),
+        "a file of what the guest's kernel may complain about, each line with its reason",
+    ),
     entry("machine.append", Default::List, "words added to the kernel command line"),
     entry("machine.boot-timeout", Default::Number(60), "seconds until the guest must be ready"),
     entry("machine.cpus", Default::Number(2), "processors of the guest"),
