@@ -11,6 +11,7 @@ mod listing;
 mod openzfs;
 mod project;
 mod real;
+mod results;
 mod sandbox;
 mod settings;
 mod suite;

@@ -8,6 +8,8 @@ for word in "$@"; do
     case $word in
         socket,id=*) name=${word#socket,id=} && declare "${name%%,*}=${word##*fd=}" ;;
         kvm) accel=kvm ;;
+        # What the guest writes to /out; of one of several machines the run's own out lies above.
+        local,id=share1,path=*) out=${word#*path=} out=${out%%,*} ;;
         defer) incoming=yes ;;
         memory-backend-file,*) memory=${word##*share=} path=${word##*mem-path=} path=${path%%,*} ;;
         *fake=*) what=${word##*fake=} what=${what%% *} ;;
@@ -146,6 +148,13 @@ case $what in
         synced
         wait_for quit
         ;;
+    writes) # to /out
+        hello; ready
+        echo result >"$out/result"
+        frame '\004\021\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+        synced
+        wait_for quit
+        ;;
     exit-*) # ends with that status
         hello; ready
         printf -v number '\\%03o' "${what#exit-}"
@@ -222,6 +231,7 @@ case $what in
             panic*) panic ;;
             lost*) reset ;;
             hang*) wait_for quit ;;
+            wall*) mkdir "$out/../../../out/${line#wall }"; ended 0 "$line" ;; # something is in the way of a result
         esac
         ;;
     suite) # the group that the runfile on stdin names says what happens
@@ -251,6 +261,11 @@ $report unexpected:
                 ended 0 "$first
 Test: $path/one (run as root) [00:02] [PASS]
 Test: $path/two (run as root) [00:03] [PASS]
+$report unexpected:" ;;
+            spoils) # something is in the way of the kernel's log
+                : >"$out/../../../out/functional.spoils"
+                ended 0 "$first
+Test: $path/one (run as root) [00:02] [PASS]
 $report unexpected:" ;;
             panics) printf '%s\n' "$first" >&"$stdout"; panic ;;
             lost) printf '%s\n' "$first" >&"$stdout"; reset ;;

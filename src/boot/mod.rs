@@ -56,7 +56,7 @@ pub const TOOLS: &[(&str, &str)] =
     &[("qemu-system-x86_64", "qemu-system-x86"), ("/usr/share/qemu/qboot.rom", "qemu-system-data")];
 
 pub use complaint::{Allowed, Complaint, Heard};
-pub use folder::RunFolder;
+pub use folder::{Kept, RunFolder};
 pub use machine::{Accel, Arch, Bus, Disk, DiskFormat, Level, Machine, Net, Saved, Share, Start};
 pub use outcome::{Outcome, State};
 pub use run::{Options, Ran, Run, Streams, run};

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use super::*;
+use crate::boot::folder::Kept;
 use crate::boot::qemu::tests::machine;
 
 /// What a run against the fake gave.
@@ -39,7 +40,7 @@ fn play_from(base: &Path, accel: Accel, what: &str, start: Start, saved: &dyn Fn
     let fake = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/boot/fake-qemu.sh");
     let machine = Machine { qemu: fake, extra: vec![format!("fake={what}").into()], start, ..machine(accel) };
     let request = Request { program: vec!["true".into()], env: vec![], dir: "/".into(), tty: None, shell_after: false };
-    let folder = RunFolder::create(base).unwrap();
+    let folder = RunFolder::create(base, Kept::ALL).unwrap();
     let options = Options { verdicts: Some(base.join("kvm")), ..Options::default() };
     let (mut stdout, mut stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
     let streams = Streams {

@@ -4,7 +4,7 @@
 
 use super::session::Session;
 use super::{IMAGE, doctor, ssh};
-use crate::boot::{self, Allowed, Disk, Machine, Net, Options, Share, complaint};
+use crate::boot::{self, Allowed, Disk, Kept, Machine, Net, Options, Share, complaint};
 use crate::build::{self, Known};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
@@ -117,6 +117,12 @@ pub(super) fn of(session: &Session<'_>, known: &Known, image: &Record, terminal:
 fn allowed(session: &Session<'_>) -> Result<Vec<Allowed>> {
     let file = session.project.named_file("machine.allow-file")?;
     file.map_or(Ok(Vec::new()), |(path, text)| complaint::allowed(&path, &text))
+}
+
+/// How many runs stay when a new one is made, by the settings.
+pub(super) fn kept(session: &Session<'_>) -> Kept {
+    let number = |name| usize::try_from(session.project.settings.number(name)).unwrap_or(usize::MAX);
+    Kept { plain: number("runs.keep"), with_results: number("runs.keep-results") }
 }
 
 /// How a run of it is watched, by the settings.

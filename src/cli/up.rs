@@ -64,7 +64,7 @@ fn boot(session: &Session<'_>, up: &Up, built: Built) -> Result<Option<Outcome>>
         report::result(&format!("{}\n", boot::qemu::shell_line(&command)))?;
         return Ok(None);
     }
-    let folder = RunFolder::create(&own)?;
+    let folder = RunFolder::create(&own, machine::kept(session))?;
     machine.shares = machine::shares(folder.shared(), &folder.out(), false);
     machine.disks = machine::disks(&session.project, folder.path())?;
     let _disks = boot::disk::take(&machine.disks, &folder)?;

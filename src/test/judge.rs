@@ -30,11 +30,12 @@ pub(super) fn judge(
     let exited = matches!(outcome, Ok(Outcome::Exited(_)));
     let began = group.reads == Reads::Status || !tests.is_empty() || running(console).is_some();
     let victim = running(console).filter(|name| missing.contains(&name)).or_else(|| missing.first().cloned().cloned());
-    let victim = victim.filter(|_| began && !exited && outcome.is_ok());
+    let was_lost = began && !exited && outcome.is_ok();
+    let victim = victim.filter(|_| was_lost);
     for name in &missing {
         tests.push(if victim.as_ref() == Some(*name) {
             TestEnd { why: Some(why.clone()), output: excerpt.to_vec(), ..unexpected(name, verdict) }
-        } else if began && !exited {
+        } else if was_lost {
             TestEnd { why: Some("the machine was gone before".into()), ..unexpected(name, Verdict::NotRun) }
         } else {
             TestEnd { why: Some(why.clone()), ..unexpected(name, Verdict::NotRun) }
@@ -87,7 +88,8 @@ fn end<'a>(outcome: &'a Result<Outcome>, last: &str) -> (Verdict, String, &'a [S
     (verdict, why, outcome.excerpt())
 }
 
-fn in_words(error: &Error) -> String {
+/// An error and its first cause.
+pub(super) fn in_words(error: &Error) -> String {
     match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
@@ -193,6 +195,8 @@ mod tests {
         assert_eq!(short(&failed), [("false", Verdict::Fail)]);
         assert_eq!(failed.tests[0].why.as_deref(), Some("status 3"));
         assert!(failed.complete);
+        let error = ended(Err(Error::boot("no room")), "");
+        assert_eq!((short(&error), error.tests[0].why.as_deref()), (vec![("false", Verdict::NotRun)], Some("no room")));
         let panicked = ended(panic(), "");
         assert_eq!(short(&panicked), [("false", Verdict::Panic)]);
         assert!(!panicked.complete);

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | the machine: image, devices, kernel words, qemu, processor, the agent's protocol | the key that its snapshot would have |
 //! | the program, what it reads on stdin | themselves |
+//! | how many equal lines come before it | a number: who wants to run it twice wants to know both ends |
 //! | `/shared` | digest of its files; the guest cannot write there |
 //! | the time limit | not at all: who reached it is not remembered |
 //! | the run's folder, which of several machines it was | not at all |
@@ -32,6 +33,7 @@ pub(super) fn key(cache: &Cache, machine: &Machine, group: &Group, shared: &Dige
     let mut encoder = KeyEncoder::new("quiz test result 3");
     encoder.text("machine", &machine.to_string()).digest("shared", shared);
     encoder.list("program", &group.program).text("input", &group.input);
+    encoder.number("again", u64::try_from(group.again).unwrap_or(u64::MAX));
     Some(encoder.finish().0)
 }
 
@@ -112,6 +114,7 @@ mod tests {
             key(&Machine { append: vec![], ..machine() }, group, &shared),
             key(&Machine { disks: vec![], ..machine() }, group, &shared),
             key(&machine(), &Group::of_lines("false\n")[0], &shared),
+            key(&machine(), &Group { again: 1, ..group.clone() }, &shared),
             key(&machine(), &Group { input: "x".into(), ..group.clone() }, &shared),
             key(&machine(), group, &Digest::of(b"other")),
         ];

@@ -13,15 +13,18 @@ use super::group::{Ended, TestEnd, Verdict};
 use super::schedule::Results;
 use crate::error::{Error, Result};
 
-/// Writes `junit.xml`, `results.tap` and `results.json` into the folder.
+/// Writes `junit.xml`, `results.tap` and `results.json` into the folder; each is whole at any time.
 ///
 /// # Errors
 /// When one of them cannot be written.
 pub fn write(folder: &Path, results: &Results) -> Result<()> {
     let json = serde_json::to_string_pretty(results).map_err(|e| Error::build("results are no JSON").because(e))?;
     for (name, text) in [("junit.xml", junit(results)?), ("results.tap", tap(results)), ("results.json", json + "\n")] {
-        let path = folder.join(name);
-        fs::write(&path, text).map_err(|e| Error::build(format!("cannot write {}", path.display())).because(e))?;
+        let (path, new) = (folder.join(name), folder.join(format!(".{name}.new")));
+        fs::write(&new, text).and_then(|()| fs::rename(&new, &path)).map_err(|e| {
+            let _ = fs::remove_file(&new);
+            Error::build(format!("cannot write {}", path.display())).because(e)
+        })?;
     }
     Ok(())
 }
