@@ -25,6 +25,8 @@ const TAIL: usize = 20;
 #[derive(Debug)]
 pub(super) struct Console {
     log: File,
+    /// Why not all of it is in the log.
+    unlogged: Option<String>,
     partial: Vec<u8>,
     tail: VecDeque<String>,
     /// From the first sign of trouble on.
@@ -51,6 +53,7 @@ impl Console {
         }
         Ok(Self {
             log,
+            unlogged: None,
             partial: Vec::new(),
             tail: VecDeque::new(),
             excerpt: None,
@@ -67,7 +70,9 @@ impl Console {
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Vec<String> {
         self.bytes += bytes.len() as u64;
         // A full disk must not stop the machine; the lines are still looked at and shown.
-        let _ = self.log.write_all(bytes);
+        if let Err(error) = self.log.write_all(bytes) {
+            self.unlogged.get_or_insert_with(|| error.to_string());
+        }
         self.partial.extend_from_slice(bytes);
         let Some(end) = self.partial.iter().rposition(|&byte| byte == b'\n') else { return Vec::new() };
         let whole: Vec<u8> = self.partial.drain(..=end).collect();
@@ -137,6 +142,11 @@ impl Console {
     /// What the kernel complained about, also when the machine goes well.
     pub(super) fn complaints(&mut self) -> Heard {
         self.complaints.heard()
+    }
+
+    /// Why not all that the kernel said is in the log.
+    pub(super) fn unlogged(&self) -> Option<&str> {
+        self.unlogged.as_deref()
     }
 
     /// Bytes so far: none means that not even a kernel started.

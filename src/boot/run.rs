@@ -66,6 +66,8 @@ pub struct Options {
     pub allowed: Vec<Allowed>,
     /// A program whose kernel complains ends as [`Outcome::Complained`].
     pub fail_on_warning: bool,
+    /// What the kernel said is part of the result: a log that cannot be written is the host's failure, not a warning.
+    pub whole_log: bool,
     /// The file in which [`super::accel`] remembers whether KVM works.
     pub verdicts: Option<PathBuf>,
     /// What [`super::accel::choose`] said, for [`Event::Booting`].
@@ -82,6 +84,7 @@ impl Default for Options {
             kmsg: false,
             allowed: Vec::new(),
             fail_on_warning: false,
+            whole_log: false,
             verdicts: None,
             why_not_kvm: None,
             stop: None,
@@ -186,7 +189,14 @@ impl Job<'_> {
 
     /// Judges, and says what the kernel complained about, and its last words when nobody saw them yet.
     fn close(&self, ended: Ended) -> Result<Outcome> {
-        let Ended { end, mut words, kernel_shown: shown, heard, .. } = ended;
+        let Ended { mut end, mut words, kernel_shown: shown, heard, unlogged, .. } = ended;
+        if let Some(why) = unlogged {
+            let why = format!("cannot write {}: {why}", self.folder.console_log().display());
+            match end {
+                End::Exited(status) if self.options.whole_log => end = End::Host { why, program: Some(status) },
+                _ => (self.events)(Event::Warning { message: why }),
+            }
+        }
         words.complaint = heard.words().filter(|_| self.options.fail_on_warning);
         let judged = judge(end, words);
         self.record(&judged, &heard);

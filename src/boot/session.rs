@@ -51,6 +51,8 @@ pub(super) struct Ended {
     pub(super) kernel_shown: bool,
     /// What the kernel complained about.
     pub(super) heard: Heard,
+    /// Why not all that it said is in the log.
+    pub(super) unlogged: Option<String>,
 }
 
 /// One machine while it lives.
@@ -172,8 +174,9 @@ impl<'a> Session<'a> {
             complaint: None,
         };
         let heard = self.console.complaints();
+        let unlogged = self.console.unlogged().map(str::to_owned);
         let lived = self.play.lived();
-        Ok(Ended { end, words, lived, qemu: status, kernel_shown: self.kernel_shown, heard })
+        Ok(Ended { end, words, lived, qemu: status, kernel_shown: self.kernel_shown, heard, unlogged })
     }
 
     /// A step is done.

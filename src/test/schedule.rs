@@ -190,7 +190,7 @@ impl Plan<'_> {
             shell_after: false,
         };
         let timeout = self.options.timeout.or(group.limit);
-        let options = Options { timeout, stop: Some(stop.clone()), ..self.options.clone() };
+        let options = Options { timeout, stop: Some(stop.clone()), whole_log: true, ..self.options.clone() };
         let file = |name: &str| {
             let path = folder.path().join(name);
             let open = File::options().create(true).truncate(true).read(true).write(true).open(&path);
