@@ -48,6 +48,8 @@ pub enum Event {
     TestEnded { group: String, test: String, verdict: String },
     /// A group of tests ended, or came out of the cache. `unexpected`: so many tests did not end as they should.
     GroupEnded { group: String, tests: usize, unexpected: usize, took: Duration, cached: bool },
+    /// The guest's kernel complained of something that ended nothing: its words, and the log with the rest.
+    Complained { words: String, log: String },
     /// The machine is gone before its program ended: how, and where its files lie.
     Ended { how: String, run: String },
     /// Something the user should know that stops nothing.

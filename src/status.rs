@@ -10,7 +10,7 @@ pub const FAILED: u8 = 1;
 pub const WRONG: u8 = 2;
 /// The guest went away by itself. `--lost-as` has another one.
 pub const LOST: u8 = 122;
-/// The guest's kernel gave up.
+/// The guest's kernel gave up, or complained where that was not to be.
 pub const PANICKED: u8 = 123;
 /// A time limit was over.
 pub const TIME_LIMIT: u8 = 124;
@@ -32,7 +32,7 @@ pub const UP: &[(&str, &str, &str)] = &[
         "0 good, 1 to 127 bad, more ends the bisect",
     ),
     ("122", "the guest went away by itself: reset, triple fault, power off, halt; `--lost-as N` gives N", "bad"),
-    ("123", "kernel panic or oops", "bad"),
+    ("123", "kernel panic or oops; with `--fail-on-warning` also what the kernel complained about", "bad"),
     ("124", "a time limit was over", "bad"),
     (
         "125",

@@ -60,6 +60,8 @@ fn git_bisect_run_blames_no_commit_for_a_bad_day_of_the_host() {
         ("poweroff", "", "bad"),
         ("poweroff", "--lost-as 125", "skip"),
         ("panic", "", "bad"),
+        ("warn-0", "", "good"),
+        ("warn-0", "--fail-on-warning", "bad"),
         ("hang", "", "bad"),
         ("short", "", "skip"),
         ("killed", "", "skip"),

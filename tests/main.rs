@@ -1,6 +1,7 @@
 //! The integration tests, one binary. What needs a real boot is in `real`, the rest is hermetic and quick.
 
 mod collect;
+mod complaints;
 mod devices;
 mod ends;
 mod engine;
@@ -10,6 +11,7 @@ mod listing;
 mod openzfs;
 mod project;
 mod real;
+mod results;
 mod sandbox;
 mod settings;
 mod suite;

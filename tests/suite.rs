@@ -69,7 +69,7 @@ impl Fake {
         Self(project)
     }
 
-    fn command(&self, play: &str, args: &[&str]) -> Command {
+    pub fn command(&self, play: &str, args: &[&str]) -> Command {
         self.with_qemu(self.0.command(&[&["test", "--append", play], args].concat()))
     }
 
@@ -94,7 +94,7 @@ impl Fake {
         Ran::from(self.command("fake=each", &[&["--each", "list"], args].concat()).output().unwrap())
     }
 
-    fn run(&self, number: u32) -> PathBuf {
+    pub fn run(&self, number: u32) -> PathBuf {
         self.0.dir().join(format!(".quiz/runs/{number}"))
     }
 }

@@ -1,13 +1,15 @@
 //! What the guest's kernel says: written to console.log as it comes, cut into lines, and searched for the end of a kernel.
 //!
-//! Does not decide anything: a program can write "Kernel panic" to /dev/kmsg too. `outcome` weighs it against the rest.
+//! Does not decide anything. `outcome` weighs it against the rest.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::Path;
 
+use super::complaint::{Allowed, Complaints, Heard};
 use super::folder::cannot;
+use super::marks::{Mark, mark, without_time};
 use crate::error::Result;
 
 /// So many lines of an excerpt are kept: a panic with its stack, registers and code fits, and three stacks of KASAN.
@@ -19,87 +21,18 @@ const LOOK: usize = 2000;
 /// So many of the last lines are kept.
 const TAIL: usize = 20;
 
-/// What a line says about the kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mark {
-    /// Something is wrong here, and what comes next explains it: an oops, a failed assertion.
-    Trouble,
-    /// The kernel has given up.
-    Panic,
-    /// Something waits for ever: a soft lockup, a blocked task, an RCU stall.
-    Hang,
-    /// Something is wrong, and the kernel goes on: WARN, lockdep, a sleep in atomic context.
-    Warning,
-    /// The kernel's last word before it does nothing any more.
-    Halt,
-}
-
-/// The kernel's messages; with … between, both parts. Source of each: the format strings in Linux 5.10 to 7.3, and of OpenZFS 2.1 to
-/// 2.4 module/os/linux/spl/spl-err.c and include/os/linux/spl/sys/debug.h.
-const MARKS: &[(&str, Mark)] = &[
-    ("Kernel panic - not syncing", Mark::Panic),
-    ("reboot: System halted", Mark::Halt),
-    ("reboot: Power down", Mark::Halt),
-    ("BUG: soft lockup", Mark::Hang),
-    ("BUG: workqueue lockup", Mark::Hang),
-    ("detected stall", Mark::Hang),
-    ("self-detected stall", Mark::Hang),
-    (" blocked for more than ", Mark::Hang),
-    ("Watchdog detected hard LOCKUP", Mark::Hang),
-    ("BUG: kernel NULL pointer dereference", Mark::Trouble),
-    ("BUG: unable to handle", Mark::Trouble),
-    ("BUG: stack guard page was hit", Mark::Trouble),
-    ("BUG: KASAN: ", Mark::Trouble),
-    ("kernel BUG at ", Mark::Trouble),
-    ("general protection fault, probably", Mark::Trouble),
-    ("general protection fault: ", Mark::Trouble),
-    ("Unable to handle kernel ", Mark::Trouble),
-    ("Oops: ", Mark::Trouble),
-    ("PANIC at ", Mark::Trouble),
-    ("PANIC: ", Mark::Trouble),
-    ("VERIFY(", Mark::Trouble),
-    ("VERIFY0", Mark::Trouble),
-    ("VERIFY3", Mark::Trouble),
-    ("ASSERT(", Mark::Trouble),
-    ("ASSERT3", Mark::Trouble),
-    ("VFS: Unable to mount root", Mark::Trouble),
-    ("VFS: Cannot open root device", Mark::Trouble),
-    ("BUG: ", Mark::Warning),
-    // Not every WARNING: OpenZFS has its own, which tests cause on purpose.
-    ("WARNING: CPU: ", Mark::Warning),
-    ("WARNING: …, CPU#", Mark::Warning),
-    ("WARNING: possible ", Mark::Warning),
-    ("-unsafe lock order detected", Mark::Warning),
-    ("WARNING: Nested lock was not taken", Mark::Warning),
-    ("WARNING: bad unlock balance detected", Mark::Warning),
-    ("WARNING: held lock freed", Mark::Warning),
-    ("WARNING: inconsistent lock state", Mark::Warning),
-    ("WARNING: lock held when returning to user space", Mark::Warning),
-    (" still has locks held!", Mark::Warning),
-    ("WARNING: suspicious RCU usage", Mark::Warning),
-    ("INFO: trying to register non-static key", Mark::Warning),
-    ("new suspected memory leaks", Mark::Warning),
-];
-
-fn mark(line: &str) -> Option<Mark> {
-    let says = |text: &str| match text.split_once('…') {
-        Some((one, other)) => line.split_once(one).is_some_and(|(_, rest)| rest.contains(other)),
-        None => line.contains(text),
-    };
-    MARKS.iter().find(|(text, _)| says(text)).map(|(_, mark)| *mark)
-}
-
 /// The console of one machine.
 #[derive(Debug)]
 pub(super) struct Console {
     log: File,
+    /// Why not all of it is in the log.
+    unlogged: Option<String>,
     partial: Vec<u8>,
     tail: VecDeque<String>,
     /// From the first sign of trouble on.
     excerpt: Option<Vec<String>>,
     cause: Option<String>,
-    /// The first line that says that something is wrong, however bad.
-    complaint: Option<String>,
+    complaints: Complaints,
     panicked: bool,
     halted: bool,
     /// From the beginning of the look on.
@@ -109,20 +42,23 @@ pub(super) struct Console {
 
 impl Console {
     /// A console that writes to the file `path`, which it empties; what it said `before`, in a machine that is restored, is
-    /// copied there.
-    pub(super) fn create(path: &Path, before: Option<&Path>) -> Result<Self> {
+    /// copied there, and counts among its complaints: the machine is none the better for having been saved.
+    pub(super) fn create(path: &Path, before: Option<&Path>, allowed: &[Allowed]) -> Result<Self> {
         let mut log = File::create(path).map_err(|e| cannot("write", path, e))?;
+        let mut complaints = Complaints::new(allowed);
         if let Some(before) = before {
-            let copied = File::open(before).and_then(|mut before| io::copy(&mut before, &mut log));
-            copied.map_err(|e| cannot("copy", before, e))?;
+            let said = fs::read(before).map_err(|e| cannot("copy", before, e))?;
+            log.write_all(&said).map_err(|e| cannot("write", path, e))?;
+            said.split(|&byte| byte == b'\n').for_each(|line| complaints.line(&clean(line)));
         }
         Ok(Self {
             log,
+            unlogged: None,
             partial: Vec::new(),
             tail: VecDeque::new(),
             excerpt: None,
             cause: None,
-            complaint: None,
+            complaints,
             panicked: false,
             halted: false,
             look: None,
@@ -134,7 +70,9 @@ impl Console {
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Vec<String> {
         self.bytes += bytes.len() as u64;
         // A full disk must not stop the machine; the lines are still looked at and shown.
-        let _ = self.log.write_all(bytes);
+        if let Err(error) = self.log.write_all(bytes) {
+            self.unlogged.get_or_insert_with(|| error.to_string());
+        }
         self.partial.extend_from_slice(bytes);
         let Some(end) = self.partial.iter().rposition(|&byte| byte == b'\n') else { return Vec::new() };
         let whole: Vec<u8> = self.partial.drain(..=end).collect();
@@ -164,14 +102,14 @@ impl Console {
         let mark = mark(line);
         self.panicked |= mark == Some(Mark::Panic);
         self.halted |= mark == Some(Mark::Halt);
-        if let Some(look) = self.look.as_mut().filter(|look| look.len() < LOOK) {
-            look.push(line.to_owned());
+        match &mut self.look {
+            // It is quiz that makes the guest say all this.
+            Some(look) if look.len() < LOOK => look.push(line.to_owned()),
+            Some(_) => {}
+            None => self.complaints.line(line),
         }
         if matches!(mark, Some(Mark::Panic | Mark::Trouble)) {
             self.cause.get_or_insert_with(|| without_time(line).to_owned());
-        }
-        if !matches!(mark, None | Some(Mark::Halt)) {
-            self.complaint.get_or_insert_with(|| without_time(line).to_owned());
         }
         if !matches!(mark, None | Some(Mark::Warning | Mark::Halt)) && self.excerpt.is_none() {
             // The line before often says what was going on.
@@ -201,9 +139,14 @@ impl Console {
         self.look.clone().unwrap_or_default()
     }
 
-    /// The first line that says that something is wrong, for a machine whose program ended all the same.
-    pub(super) fn complaint(&self) -> Option<&str> {
-        self.complaint.as_deref()
+    /// What the kernel complained about, also when the machine goes well.
+    pub(super) fn complaints(&mut self) -> Heard {
+        self.complaints.heard()
+    }
+
+    /// Why not all that the kernel said is in the log.
+    pub(super) fn unlogged(&self) -> Option<&str> {
+        self.unlogged.as_deref()
     }
 
     /// Bytes so far: none means that not even a kernel started.
@@ -222,21 +165,13 @@ fn clean(line: &[u8]) -> String {
     String::from_utf8_lossy(line).trim_end().chars().filter(|&c| c == '\t' || !c.is_control()).collect()
 }
 
-/// A kernel line without its `[   12.345678] ` and `[ T123] `.
-fn without_time(mut line: &str) -> &str {
-    while let Some((_, rest)) = line.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
-        line = rest;
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn console() -> (tempfile::TempDir, Console) {
         let folder = tempfile::tempdir().unwrap();
-        let console = Console::create(&folder.path().join("console.log"), None).unwrap();
+        let console = Console::create(&folder.path().join("console.log"), None, &[]).unwrap();
         (folder, console)
     }
 
@@ -266,29 +201,31 @@ mod tests {
     }
 
     #[test]
-    fn marks_tell_a_panic_from_a_hang_from_a_warning() {
-        assert_eq!(mark("[ 9.0] Kernel panic - not syncing: sysrq triggered crash"), Some(Mark::Panic));
-        assert_eq!(mark("watchdog: BUG: soft lockup - CPU#0 stuck for 22s!"), Some(Mark::Hang));
-        assert_eq!(mark("INFO: task txg_sync:12 blocked for more than 120 seconds."), Some(Mark::Hang));
-        assert_eq!(mark("VERIFY3(a == b) failed (1 == 2)"), Some(Mark::Trouble));
-        assert_eq!(mark("VERIFY3U(a, ==, b) failed (1 == 2)"), Some(Mark::Trouble));
-        assert_eq!(mark("VERIFY0(f(x)) failed (2)"), Some(Mark::Trouble));
-        assert_eq!(mark("WARNING: CPU: 0 PID: 1 at kernel/x.c:1"), Some(Mark::Warning));
-        assert_eq!(mark("WARNING: kernel/x.c:1 at f+0x1/0x2, CPU#0: sh/1"), Some(Mark::Warning));
-        assert_eq!(mark("BUG: KASAN: use-after-free in f+0x1/0x2 [t]"), Some(Mark::Trouble));
-        assert_eq!(mark("WARNING: Pool 't' has encountered an uncorrectable I/O failure"), None);
-        assert_eq!(mark("BUG: sleeping function called from invalid context at x.c:1"), Some(Mark::Warning));
-    }
-
-    #[test]
     fn a_warning_is_kept_and_no_reason_of_a_later_end() {
         let (_folder, mut console) = console();
         console
             .feed(b"[ 1.0] WARNING: possible circular locking dependency detected\n[ 2.0] BUG: unable to handle x\n");
-        assert_eq!(console.complaint(), Some("WARNING: possible circular locking dependency detected"));
+        let words: Vec<String> = console.complaints().complaints.into_iter().map(|c| c.words).collect();
+        assert_eq!(words, ["WARNING: possible circular locking dependency detected", "BUG: unable to handle x"]);
         assert_eq!(console.excerpt()[1], "[ 2.0] BUG: unable to handle x");
         console.feed(b"[ 3.0] Kernel panic - not syncing: Fatal exception\n");
         assert_eq!(console.panic(), Some("BUG: unable to handle x"));
+    }
+
+    #[test]
+    fn a_restored_machine_complained_before_it_was_saved_and_not_because_it_is_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let (before, log) = (folder.path().join("before"), folder.path().join("console.log"));
+        fs::write(&before, "[ 1.0] BUG: Bad page state in process sh\r\n[ 1.1] Kernel panic - not syncing: x\r\n")
+            .unwrap();
+        let mut console = Console::create(&log, Some(&before), &[]).unwrap();
+        console.feed(b"[ 2.0] UBSAN: shift-out-of-bounds in x.c:1:2\n");
+        console.look();
+        console.feed(b"[ 3.0] BUG: soft lockup - CPU#0 stuck for 22s!\n");
+        let words: Vec<String> = console.complaints().complaints.into_iter().map(|c| c.words).collect();
+        assert_eq!(words, ["BUG: Bad page state in process sh", "UBSAN: shift-out-of-bounds in x.c:1:2"]);
+        assert_eq!(console.panic(), None, "it lived when it was saved");
+        assert!(fs::read_to_string(&log).unwrap().starts_with("[ 1.0] BUG: Bad page"));
     }
 
     #[test]

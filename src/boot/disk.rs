@@ -110,6 +110,7 @@ fn qemu_img(before: &[&str], path: &Path, after: &[&str]) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::folder::Kept;
     use super::super::machine::Bus;
     use super::*;
 
@@ -120,7 +121,7 @@ mod tests {
     #[test]
     fn a_disk_of_one_run_is_sparse_and_gone_afterwards() {
         let base = tempfile::tempdir().unwrap();
-        let folder = RunFolder::create(base.path()).unwrap();
+        let folder = RunFolder::create(base.path(), Kept::ALL).unwrap();
         let path = folder.path().join("disks/q0.raw");
         let taken = take(&[disk(path.clone(), 1 << 40, false)], &folder).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().len(), 1 << 40);
@@ -131,7 +132,7 @@ mod tests {
     #[test]
     fn a_persistent_disk_keeps_what_is_on_it_and_never_shrinks() {
         let base = tempfile::tempdir().unwrap();
-        let folder = RunFolder::create(base.path()).unwrap();
+        let folder = RunFolder::create(base.path(), Kept::ALL).unwrap();
         let path = base.path().join("disks/q0.raw");
         drop(take(&[disk(path.clone(), 4096, true)], &folder).unwrap());
         fs::write(&path, [7; 4096]).unwrap();
@@ -145,7 +146,8 @@ mod tests {
     #[test]
     fn a_persistent_disk_belongs_to_one_machine_at_a_time() {
         let base = tempfile::tempdir().unwrap();
-        let (one, two) = (RunFolder::create(base.path()).unwrap(), RunFolder::create(base.path()).unwrap());
+        let (one, two) =
+            (RunFolder::create(base.path(), Kept::ALL).unwrap(), RunFolder::create(base.path(), Kept::ALL).unwrap());
         let disks = [disk(base.path().join("disks/q0.raw"), 4096, true)];
         let taken = take(&disks, &one).unwrap();
         let error = take(&disks, &two).unwrap_err();

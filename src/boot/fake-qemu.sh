@@ -10,6 +10,8 @@ for word in "$@"; do
     case $word in
         socket,id=*) name=${word#socket,id=} && declare "${name%%,*}=${word##*fd=}" ;;
         kvm) accel=kvm ;;
+        # What the guest writes to /out; of one of several machines the run's own out lies above.
+        local,id=share1,path=*) out=${word#*path=} out=${out%%,*} ;;
         defer) incoming=yes ;;
         memory-backend-file,*) memory=${word##*share=} path=${word##*mem-path=} path=${path%%,*} ;;
         *fake=*) what=${word##*fake=} what=${what%% *} ;;
@@ -93,6 +95,16 @@ panic() {
     kernel "VERIFY3(a == b) failed" "Kernel panic - not syncing: x"
     event '{"event": "GUEST_PANICKED"}'
 }
+# As Linux 6.12 and 7.3 print a WARN.
+warn() {
+    kernel "------------[ cut here ]------------" "refcount_t: underflow; use-after-free." \
+        "WARNING: CPU: 0 PID: 12 at lib/refcount.c:28 refcount_warn_saturate+0xba/0x110" "Call Trace:" " zpl_put+0x1/0x2 [zfs]" \
+        "---[ end trace 0000000000000000 ]---"
+}
+new_warn() {
+    kernel "------------[ cut here ]------------" "WARNING: module/zfs/dbuf.c:12 at dbuf_find+0x1/0x2, CPU#0: txg_sync/12" \
+        "---[ end trace 0000000000000000 ]---"
+}
 reset() { event '{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-reset"}}'; }
 # ended STATUS TEXT: the program wrote this and ended.
 ended() {
@@ -152,6 +164,21 @@ case $what in
     complaint)
         hello; ready
         printf '[ 1.0] WARNING: possible circular locking dependency detected\n' >&"$console"
+        frame '\004\021\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+        synced
+        wait_for quit
+        ;;
+    warn-*) # complains and ends with that status
+        hello; ready
+        warn
+        printf -v number '\\%03o' "${what#warn-}"
+        frame '\004\021\0\0\0'"$number"'\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+        synced
+        wait_for quit
+        ;;
+    writes) # to /out
+        hello; ready
+        echo result >"$out/result"
         frame '\004\021\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
         synced
         wait_for quit
@@ -228,9 +255,11 @@ case $what in
         case $line in
             pass*) ended 0 "$line" ;;
             fail*) ended 3 "$line" ;;
+            warn*) warn; ended 0 "$line" ;;
             panic*) panic ;;
             lost*) reset ;;
             hang*) wait_for quit ;;
+            wall*) mkdir "$out/../../../out/${line#wall }"; ended 0 "$line" ;; # something is in the way of a result
         esac
         ;;
     suite) # the group that the runfile on stdin names says what happens
@@ -240,6 +269,7 @@ case $what in
         path=/usr/share/zfs/zfs-tests/tests/functional/$group
         first="Test: $path/setup (run as root) [00:01] [PASS]"
         report="Tests with results other than PASS that are"
+        [ "$group" != hooks ] || new_warn
         kernel "ZTS run $path/setup" "of setup" "ZTS run $path/one"
         case $group in
             good) ended 0 "$first
@@ -253,6 +283,18 @@ Test: $path/one (run as root) [00:02] [FAIL]
 Test: $path/two (run as root) [00:03] [PASS]
 $report unexpected:
     FAIL $group/one (expected PASS)" ;;
+            warns | hooks)
+                [ "$group" != warns ] || warn
+                kernel "WARNING: Pool 't' has encountered an uncorrectable I/O failure and has been suspended." "ZTS run $path/two"
+                ended 0 "$first
+Test: $path/one (run as root) [00:02] [PASS]
+Test: $path/two (run as root) [00:03] [PASS]
+$report unexpected:" ;;
+            spoils) # something is in the way of the kernel's log
+                : >"$out/../../../out/functional.spoils"
+                ended 0 "$first
+Test: $path/one (run as root) [00:02] [PASS]
+$report unexpected:" ;;
             panics) printf '%s\n' "$first" >&"$stdout"; panic ;;
             lost) printf '%s\n' "$first" >&"$stdout"; reset ;;
         esac
@@ -268,7 +310,7 @@ $report unexpected:
         frame '\003\004\0\0\0hook'
         wait_for quit
         ;;
-    snapshot | snapshot-by-file | snapshot-with-warnings) # says something while it boots
+    snapshot | snapshot-by-file | snapshot-with-*) # says something while it boots
         case $what in
             *-by-file)
                 schema='[{"name": "migrate", "arg-type": "1"}, {"name": "1", "members": [{"name": "channels", "type": "[2]"}]},
@@ -280,7 +322,10 @@ $report unexpected:
                 echo "qemu-system-x86_64: warning: fd: migration to a file is deprecated. Use file: instead." >&2
                 ;;
         esac
-        [ "${incoming-}" ] || kernel booted
+        if [ -z "${incoming-}" ]; then
+            kernel booted
+            [ "$what" != snapshot-with-complaint ] || kernel "BUG: Bad page state in process modprobe  pfn:00012"
+        fi
         hello; ready
         frame '\004\021\0\0\0\007\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
         synced

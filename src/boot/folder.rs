@@ -14,8 +14,20 @@ use crate::error::{Error, Result};
 /// Git sees nothing of the folder but what people write there themselves.
 const IGNORE: &str = "*\n!/recipes/\n!/recipes/**\n!/profiles/\n!/profiles/**\n";
 
-/// So many finished runs are kept.
-const KEPT: usize = 20;
+/// How many finished runs stay when a new one is made, the newest first.
+#[derive(Debug, Clone, Copy)]
+pub struct Kept {
+    /// Of those that brought nothing back.
+    pub plain: usize,
+    /// Of those with something in `out/`, and of runs of several machines.
+    pub with_results: usize,
+}
+
+#[cfg(test)]
+impl Kept {
+    /// Each of them.
+    pub(super) const ALL: Self = Self { plain: usize::MAX, with_results: usize::MAX };
+}
 
 /// A run's folder, locked until this value is dropped.
 #[derive(Debug)]
@@ -27,11 +39,11 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Makes the folder of a new run in `base`, usually a work tree's `.quiz`, and removes the oldest finished ones.
+    /// Makes the folder of a new run in `base`, usually a work tree's `.quiz`, and removes the finished ones but those that are `kept`.
     ///
     /// # Errors
     /// When a folder or file cannot be made; the message names it.
-    pub fn create(base: &Path) -> Result<Self> {
+    pub fn create(base: &Path, kept: Kept) -> Result<Self> {
         let (runs, shared) = (base.join("runs"), base.join("shared"));
         make_folder(&runs)?;
         make_folder(&shared)?;
@@ -41,13 +53,15 @@ impl RunFolder {
         }
         // Only one process at a time makes or removes runs.
         let _all = locked(&runs.join("lock"))?;
-        let mut numbers = numbers(&runs)?;
+        let numbers = numbers(&runs)?;
         let number = numbers.last().map_or(1, |last| last + 1);
         let path = runs.join(number.to_string());
         make_folder(&path.join("out"))?;
         let lock = locked(&path.join("lock"))?;
-        numbers.truncate(numbers.len().saturating_sub(KEPT));
-        numbers.into_iter().for_each(|old| remove_finished(&runs.join(old.to_string())));
+        let old = numbers.iter().rev().map(|number| runs.join(number.to_string()));
+        let (rich, plain): (Vec<_>, Vec<_>) = old.partition(|run| has_results(run));
+        let old = rich.iter().skip(kept.with_results).chain(plain.iter().skip(kept.plain));
+        old.for_each(|run| remove_finished(run));
         Ok(Self { number, path, shared, lock })
     }
 
@@ -159,6 +173,12 @@ fn numbers(runs: &Path) -> Result<Vec<u64>> {
     Ok(numbers)
 }
 
+/// Something came back from the guest, or it was a run of several machines.
+fn has_results(run: &Path) -> bool {
+    let has_files = fs::read_dir(run.join("out")).is_ok_and(|mut entries| entries.next().is_some());
+    has_files || run.join("groups").exists()
+}
+
 /// A run that lives is left alone. What cannot be removed (a guest's file of another owner) only takes room.
 fn remove_finished(path: &Path) {
     if !is_live(path) {
@@ -170,10 +190,27 @@ fn remove_finished(path: &Path) {
 mod tests {
     use super::*;
 
+    const FEW: Kept = Kept { plain: 2, with_results: 1 };
+
+    fn make(base: &Path) -> PathBuf {
+        RunFolder::create(base, FEW).unwrap().path().to_owned()
+    }
+
+    #[test]
+    fn what_has_results_outlives_what_has_none() {
+        let base = tempfile::tempdir().unwrap();
+        let (test, results) = (make(base.path()), make(base.path()));
+        fs::create_dir(test.join("groups")).unwrap();
+        fs::write(results.join("out/x"), "").unwrap();
+        let plain: Vec<PathBuf> = (0..4).map(|_| make(base.path())).collect();
+        assert!(results.exists() && plain[1].exists() && plain[3].exists());
+        assert!(!test.exists() && !plain[0].exists(), "there are newer ones");
+    }
+
     #[test]
     fn runs_have_folders_of_their_own_that_git_does_not_see() {
         let base = tempfile::tempdir().unwrap();
-        let (a, b) = (RunFolder::create(base.path()).unwrap(), RunFolder::create(base.path()).unwrap());
+        let (a, b) = (RunFolder::create(base.path(), FEW).unwrap(), RunFolder::create(base.path(), FEW).unwrap());
         assert_ne!(a.path(), b.path());
         assert!(a.out().is_dir() && b.shared().is_dir());
         assert_eq!(fs::read_to_string(base.path().join(".gitignore")).unwrap(), IGNORE);
@@ -182,10 +219,11 @@ mod tests {
     #[test]
     fn the_oldest_finished_runs_are_removed_and_those_that_live_are_not() {
         let base = tempfile::tempdir().unwrap();
-        let first = RunFolder::create(base.path()).unwrap();
-        let second = RunFolder::create(base.path()).unwrap().path().to_owned();
-        let rest: Vec<_> = (0..KEPT).map(|_| RunFolder::create(base.path()).unwrap().path().to_owned()).collect();
-        RunFolder::create(base.path()).unwrap();
+        let first = RunFolder::create(base.path(), FEW).unwrap();
+        let second = RunFolder::create(base.path(), FEW).unwrap().path().to_owned();
+        let rest: Vec<_> =
+            (0..FEW.plain).map(|_| RunFolder::create(base.path(), FEW).unwrap().path().to_owned()).collect();
+        RunFolder::create(base.path(), FEW).unwrap();
         assert!(first.path().exists(), "it lives");
         assert_eq!(live(base.path()).unwrap(), [first.path()]);
         assert!(!second.exists(), "it is finished and the oldest");
@@ -194,13 +232,14 @@ mod tests {
 
     #[test]
     fn a_part_keeps_its_run_locked() {
+        const NONE: Kept = Kept { plain: 0, with_results: 0 };
         let base = tempfile::tempdir().unwrap();
-        let part = RunFolder::create(base.path()).unwrap().part("1").unwrap();
+        let part = RunFolder::create(base.path(), NONE).unwrap().part("1").unwrap();
         assert!(part.path().ends_with("runs/1/groups/1") && part.out().is_dir());
-        (0..=KEPT).for_each(|_| drop(RunFolder::create(base.path()).unwrap()));
+        drop(RunFolder::create(base.path(), NONE).unwrap());
         assert!(part.path().exists());
         drop(part);
-        RunFolder::create(base.path()).unwrap();
+        RunFolder::create(base.path(), NONE).unwrap();
         assert!(!base.path().join("runs/1").exists());
     }
 
@@ -208,7 +247,8 @@ mod tests {
     fn many_at_once_get_different_numbers() {
         let base = tempfile::tempdir().unwrap();
         let folders: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| RunFolder::create(base.path()).unwrap())).collect();
+            let threads: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| RunFolder::create(base.path(), FEW).unwrap())).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         let mut ids: Vec<_> = folders.iter().map(RunFolder::id).collect();

@@ -15,6 +15,8 @@
 //! | `spawn` | sockets and the process |
 //! | `tsc` | how fast the host's time stamp counter counts |
 //! | [`wire`] | frames on the control port |
+//! | [`complaint`] | the reports in what the guest's kernel says, and those that are allowed |
+//! | `marks` | the lines by which a kernel says that something is wrong |
 //! | `console`, `qmp` | what the guest's kernel says, what qemu says |
 //! | `flow`, `tty`, `signals` | the program's bytes, the user's terminal, Ctrl-C |
 //! | `limits` | what is done when: watchdogs, time limit, the look at a guest that hangs |
@@ -27,6 +29,7 @@
 
 pub mod accel;
 pub mod channel;
+pub mod complaint;
 mod console;
 pub mod disk;
 mod flow;
@@ -34,6 +37,7 @@ pub mod folder;
 pub mod image;
 mod limits;
 pub mod machine;
+mod marks;
 mod net;
 pub mod outcome;
 mod phase;
@@ -53,7 +57,8 @@ pub mod wire;
 pub const TOOLS: &[(&str, &str)] =
     &[("qemu-system-x86_64", "qemu-system-x86"), ("/usr/share/qemu/qboot.rom", "qemu-system-data")];
 
-pub use folder::RunFolder;
+pub use complaint::{Allowed, Complaint, Heard};
+pub use folder::{Kept, RunFolder};
 pub use machine::{Accel, Arch, Bus, Disk, DiskFormat, Level, Machine, Net, Saved, Share, Start};
 pub use outcome::{Outcome, State};
 pub use run::{Options, Ran, Run, Streams, run};

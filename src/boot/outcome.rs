@@ -18,6 +18,13 @@ pub enum Outcome {
         /// Lines of the kernel log about it.
         excerpt: Vec<String>,
     },
+    /// The program ended, and all its bytes came, but the guest's kernel complained, and that was not to be.
+    Complained {
+        /// The kernel's own words.
+        words: String,
+        /// The program's own status.
+        program: u8,
+    },
     /// The machine was ended because it took too long.
     TimeLimit {
         /// The limit.
@@ -64,7 +71,7 @@ impl Outcome {
         match self {
             Self::Exited(status) => *status,
             Self::Lost { .. } => status::LOST,
-            Self::Panicked { .. } => status::PANICKED,
+            Self::Panicked { .. } | Self::Complained { .. } => status::PANICKED,
             Self::TimeLimit { .. } => status::TIME_LIMIT,
             Self::Host { .. } => status::HOST,
             Self::Interrupted(signal) => status::signal(*signal),
@@ -78,7 +85,7 @@ impl Outcome {
             | Self::TimeLimit { excerpt, .. }
             | Self::Lost { excerpt, .. }
             | Self::Host { excerpt, .. } => excerpt,
-            Self::Exited(_) | Self::Interrupted(_) => &[],
+            Self::Exited(_) | Self::Complained { .. } | Self::Interrupted(_) => &[],
         }
     }
 }
@@ -88,6 +95,9 @@ impl fmt::Display for Outcome {
         match self {
             Self::Exited(status) => write!(f, "the program ended with status {status}"),
             Self::Panicked { words, .. } => write!(f, "the guest's kernel gave up: {words}"),
+            Self::Complained { words, program } => {
+                write!(f, "the guest's kernel complained: {words}; the program itself ended with status {program}")
+            }
             Self::TimeLimit { limit, state, .. } => {
                 let state = match state {
                     State::Booting => "the guest was not ready",
@@ -138,6 +148,8 @@ pub(super) struct Words {
     pub(super) look: Vec<String>,
     /// What qemu wrote to its log.
     pub(super) qemu: String,
+    /// What the kernel complained about, when that is not to be.
+    pub(super) complaint: Option<String>,
 }
 
 /// Judges.
@@ -145,9 +157,12 @@ pub(super) struct Words {
 /// # Errors
 /// When the guest did not get as far as the program because of the image or of qemu, not of what is tested.
 pub(super) fn judge(end: End, words: Words) -> Result<Outcome> {
-    let Words { panic, excerpt, look, qemu } = words;
+    let Words { panic, excerpt, look, qemu, complaint } = words;
     Ok(match end {
-        End::Exited(status) => Outcome::Exited(status),
+        End::Exited(program) => match complaint {
+            Some(words) => Outcome::Complained { words, program },
+            None => Outcome::Exited(program),
+        },
         End::Interrupted(signal) => Outcome::Interrupted(signal),
         End::Limit(limit, state) => {
             Outcome::TimeLimit { limit, state, excerpt: if look.is_empty() { excerpt } else { look } }
@@ -196,6 +211,17 @@ mod tests {
             let outcome = judged(end);
             assert_eq!((outcome.status(), outcome.to_string().as_str()), (status, words));
         }
+    }
+
+    #[test]
+    fn a_complaint_that_is_not_to_be_is_the_end_of_a_program_alone() {
+        let judged = |end: End| judge(end, Words { complaint: Some("UBSAN: x".into()), ..Words::default() }).unwrap();
+        let outcome = judged(End::Exited(0));
+        assert_eq!(outcome.status(), status::PANICKED);
+        let words = "the guest's kernel complained: UBSAN: x; the program itself ended with status 0";
+        assert_eq!(outcome.to_string(), words);
+        assert_eq!(judged(End::Interrupted(2)), Outcome::Interrupted(2));
+        assert_eq!(judged(End::Lost("x".into())).status(), status::LOST);
     }
 
     #[test]

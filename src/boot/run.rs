@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::accel::{is_passing, remember};
+use super::complaint::{Allowed, Heard};
 use super::console::Console;
 use super::flow::takes_back;
 use super::folder::RunFolder;
@@ -62,6 +63,12 @@ pub struct Options {
     pub ready_within: Duration,
     /// Send the kernel's lines while the program runs.
     pub kmsg: bool,
+    /// What its kernel may complain about.
+    pub allowed: Vec<Allowed>,
+    /// A program whose kernel complains ends as [`Outcome::Complained`].
+    pub fail_on_warning: bool,
+    /// What the kernel said is part of the result: a log that cannot be written is the host's failure, not a warning.
+    pub whole_log: bool,
     /// The file in which [`super::accel`] remembers whether KVM works.
     pub verdicts: Option<PathBuf>,
     /// What [`super::accel::choose`] said, for [`Event::Booting`].
@@ -72,8 +79,17 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let ready_within = Duration::from_secs(60);
-        Self { timeout: None, ready_within, kmsg: false, verdicts: None, why_not_kvm: None, stop: None }
+        Self {
+            timeout: None,
+            ready_within: Duration::from_secs(60),
+            kmsg: false,
+            allowed: Vec::new(),
+            fail_on_warning: false,
+            whole_log: false,
+            verdicts: None,
+            why_not_kvm: None,
+            stop: None,
+        }
     }
 }
 
@@ -91,7 +107,7 @@ pub struct Run<'a> {
     pub options: &'a Options,
     /// The program's bytes.
     pub streams: &'a Streams,
-    /// Where `Booting`, `Ready`, `Kernel`, `Step`, `Warning` and `Ended` go.
+    /// Where `Booting`, `Ready`, `Kernel`, `Step`, `Warning`, `Complained` and `Ended` go.
     pub events: Events<'a>,
 }
 
@@ -178,7 +194,7 @@ impl Job<'_> {
         let snapshot = machine.start.from().map(|folder| folder.join(CONSOLE));
         let restored = snapshot.is_some();
         (self.events)(Event::Booting { run: self.place(), accelerator, why_not_kvm, restored });
-        let console = Console::create(&self.folder.console_log(), snapshot.as_deref())?;
+        let console = Console::create(&self.folder.console_log(), snapshot.as_deref(), &self.options.allowed)?;
         let started = Instant::now();
         let spawned = spawn(&timed(machine), self.folder)?;
         let mut ended = Session::new(self, machine, started, console, spawned)?.play()?;
@@ -186,14 +202,26 @@ impl Job<'_> {
         Ok(ended)
     }
 
-    /// Shows the kernel's last words, or its first complaint, when nobody saw them yet, and judges.
+    /// Judges, and says what the kernel complained about, and its last words when nobody saw them yet.
     fn close(&self, ended: Ended) -> Result<Outcome> {
-        let shown = ended.kernel_shown;
-        let judged = judge(ended.end, ended.words);
-        self.record(&judged);
-        if let (Ok(Outcome::Exited(_)), Some(line), false) = (&judged, ended.complaint, shown) {
+        let Ended { mut end, mut words, kernel_shown: shown, heard, unlogged, .. } = ended;
+        if let Some(why) = unlogged {
+            let why = format!("cannot write {}: {why}", self.folder.console_log().display());
+            match end {
+                End::Exited(status) if self.options.whole_log => end = End::Host { why, program: Some(status) },
+                _ => (self.events)(Event::Warning { message: why }),
+            }
+        }
+        words.complaint = heard.words().filter(|_| self.options.fail_on_warning);
+        let judged = judge(end, words);
+        self.record(&judged, &heard);
+        for Allowed { text, reason } in &heard.allowed {
+            let message = format!("the guest's kernel may complain of `{text}`: {reason}");
+            (self.events)(Event::Note { message });
+        }
+        if let (Some(words), false) = (heard.words(), tells_of_the_kernel(&judged)) {
             let log = self.folder.console_log().display().to_string();
-            (self.events)(Event::Warning { message: format!("the guest's kernel says: {line} (more in {log})") });
+            (self.events)(Event::Complained { words, log });
         }
         if let Ok(Outcome::Panicked { excerpt, .. } | Outcome::Lost { excerpt, .. } | Outcome::Host { excerpt, .. }) =
             &judged
@@ -209,17 +237,21 @@ impl Job<'_> {
         judged.map_err(|e| e.hint(format!("the run's files are in {}", self.place())))
     }
 
-    /// For whoever asks later: in words, and the program's own status, when it came.
-    fn record(&self, judged: &Result<Outcome>) {
-        let (how, program) = match judged {
-            Ok(outcome @ (Outcome::Exited(status) | Outcome::Host { program: Some(status), .. })) => {
-                (outcome.to_string(), Some(status))
-            }
-            Ok(outcome) => (outcome.to_string(), None),
-            Err(error) => (error.to_string(), None),
+    /// For whoever asks later: in words, the program's own status, when it came, and what the kernel complained about.
+    fn record(&self, judged: &Result<Outcome>, heard: &Heard) {
+        let how = judged.as_ref().map_or_else(ToString::to_string, ToString::to_string);
+        let program = match judged {
+            Ok(
+                Outcome::Exited(program)
+                | Outcome::Complained { program, .. }
+                | Outcome::Host { program: Some(program), .. },
+            ) => Some(program),
+            _ => None,
         };
+        let complaints: Vec<&String> = heard.complaints.iter().map(|complaint| &complaint.words).collect();
+        let record = serde_json::json!({ "how": how, "program": program, "complaints": complaints });
         let path = self.folder.result();
-        if let Err(error) = fs::write(&path, format!("{}\n", serde_json::json!({ "how": how, "program": program }))) {
+        if let Err(error) = fs::write(&path, format!("{record}\n")) {
             (self.events)(Event::Warning { message: format!("cannot write {}: {error}", path.display()) });
         }
     }
@@ -237,6 +269,11 @@ impl Job<'_> {
     fn place(&self) -> String {
         self.folder.path().display().to_string()
     }
+}
+
+/// The end itself says what the kernel complained about, or nobody wants to know.
+fn tells_of_the_kernel(judged: &Result<Outcome>) -> bool {
+    matches!(judged, Ok(Outcome::Panicked { .. } | Outcome::Complained { .. } | Outcome::Interrupted(_)))
 }
 
 /// An emulated guest's kernel measures how fast each processor but the first one is, for 90 ms; it can be told instead.

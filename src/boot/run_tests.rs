@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use super::*;
+use crate::boot::folder::Kept;
 use crate::boot::qemu::tests::machine;
 
 /// What a run against the fake gave.
@@ -36,14 +37,24 @@ fn play(base: &Path, accel: Accel, what: &str) -> Played {
 }
 
 fn play_from(base: &Path, accel: Accel, what: &str, start: Start, saved: &dyn Fn(Level, Saved)) -> Played {
+    let options = Options { verdicts: Some(base.join("kvm")), ..Options::default() };
+    play_in(RunFolder::create(base, Kept::ALL).unwrap(), &options, accel, what, start, saved)
+}
+
+fn play_in(
+    folder: RunFolder,
+    options: &Options,
+    accel: Accel,
+    what: &str,
+    start: Start,
+    saved: &dyn Fn(Level, Saved),
+) -> Played {
     let fake = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/boot/fake-qemu.sh");
     // A word behind it is an argument of the user's.
     let (what, argument) = what.split_once(' ').unwrap_or((what, ""));
     let extra = if argument.is_empty() { Vec::new() } else { vec![argument.into()] };
     let machine = Machine { qemu: fake, append: vec![format!("fake={what}")], extra, start, ..machine(accel) };
     let request = Request { program: vec!["true".into()], env: vec![], dir: "/".into(), tty: None, shell_after: false };
-    let folder = RunFolder::create(base).unwrap();
-    let options = Options { verdicts: Some(base.join("kvm")), ..Options::default() };
     let (mut stdout, mut stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
     let streams = Streams {
         stdin: fs::File::open("/dev/null").unwrap().into(),
@@ -52,7 +63,7 @@ fn play_from(base: &Path, accel: Accel, what: &str, start: Start, saved: &dyn Fn
     };
     let events = Mutex::new(Vec::new());
     let send = |event| events.lock().unwrap().push(event);
-    let all = Run { request: &request, folder: &folder, options: &options, streams: &streams, events: &send };
+    let all = Run { request: &request, folder: &folder, options, streams: &streams, events: &send };
     let result = run(&machine, &all, saved).and_then(|ran| match ran {
         Ran::Ended(outcome) => Ok(outcome),
         Ran::NotRestored(why) => Err(Error::boot(format!("not restored: {why}"))),
@@ -101,13 +112,29 @@ fn the_programs_status_and_bytes_come_back() {
 fn what_the_kernel_complains_about_is_said_though_the_program_ended_well() {
     let played = play_tcg("complaint");
     assert_eq!(played.result.unwrap(), Outcome::Exited(0));
-    let warnings = played.events.iter().filter_map(|event| match event {
-        Event::Warning { message } => Some(message.as_str()),
-        _ => None,
-    });
-    let warnings: Vec<&str> = warnings.collect();
-    assert!(warnings.len() == 1 && warnings[0].contains("says: WARNING: possible circular"), "{warnings:?}");
-    assert!(warnings[0].ends_with("/console.log)"), "{warnings:?}");
+    let log = played.folder.console_log().display().to_string();
+    let words = "WARNING: possible circular locking dependency detected".to_owned();
+    assert!(played.events.contains(&Event::Complained { words, log }), "{:?}", played.events);
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_a_warning_or_the_hosts_failure_where_it_is_part_of_the_result() {
+    let play = |whole_log| {
+        let base = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(base.path(), Kept::ALL).unwrap();
+        std::os::unix::fs::symlink("/dev/full", folder.console_log()).unwrap();
+        let options = Options { whole_log, ..Options::default() };
+        play_in(folder, &options, Accel::Tcg, "complaint", Start::Cold, &|_, _| {})
+    };
+    let warned = play(false);
+    let is_warning =
+        |event: &Event| matches!(event, Event::Warning { message } if message.contains("console.log: No space"));
+    assert!(warned.events.iter().any(is_warning), "{:?}", warned.events);
+    assert!(warned.events.iter().any(|event| matches!(event, Event::Complained { .. })), "it is heard all the same");
+    assert_eq!(warned.result.unwrap(), Outcome::Exited(0));
+    let outcome = play(true).result.unwrap();
+    assert_eq!(outcome.status(), 125);
+    assert!(outcome.to_string().ends_with("the program itself ended with status 0"), "{outcome}");
 }
 
 #[test]

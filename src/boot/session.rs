@@ -17,6 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::event::PollFlags;
 use signal_hook::consts::{SIGHUP, SIGTERM, SIGWINCH};
 
+use super::complaint::Heard;
 use super::console::Console;
 use super::flow::{Inflow, Outflow, is_wait};
 use super::machine::{Accel, Level, Machine, Start};
@@ -48,8 +49,10 @@ pub(super) struct Ended {
     pub(super) qemu: Option<ExitStatus>,
     /// The kernel's trouble was shown while it happened.
     pub(super) kernel_shown: bool,
-    /// What the kernel complained about first.
-    pub(super) complaint: Option<String>,
+    /// What the kernel complained about.
+    pub(super) heard: Heard,
+    /// Why not all that it said is in the log.
+    pub(super) unlogged: Option<String>,
 }
 
 /// One machine while it lives.
@@ -173,10 +176,12 @@ impl<'a> Session<'a> {
             excerpt: self.console.excerpt(),
             look: self.console.looked(),
             qemu: String::new(),
+            complaint: None,
         };
-        let complaint = self.console.complaint().map(str::to_owned);
+        let heard = self.console.complaints();
+        let unlogged = self.console.unlogged().map(str::to_owned);
         let lived = self.play.lived();
-        Ok(Ended { end, words, lived, qemu: status, kernel_shown: self.kernel_shown, complaint })
+        Ok(Ended { end, words, lived, qemu: status, kernel_shown: self.kernel_shown, heard, unlogged })
     }
 
     /// A step is done.

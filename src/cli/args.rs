@@ -32,8 +32,9 @@ pub(super) enum Command {
     Ssh(Ssh),
     /// Run the ZFS Test Suite, or a list of commands, in pristine machines side by side
     #[command(
-        after_help = "Exit status: 0 all came out as expected; 1 something did not, or a machine was lost; 2 what was \
-        asked for is wrong. Results lie in the run's out/: junit.xml, results.tap, results.json."
+        after_help = "Exit status: 0 all came out as expected; 1 something did not, a machine was lost, or a kernel \
+        complained (WARN) of what the file named by machine.allow-file does not list; 2 what was asked for is wrong. \
+        Results lie in the run's out/: junit.xml, results.tap, results.json."
     )]
     Test(Test),
     /// Build stages without booting
@@ -126,6 +127,10 @@ pub(super) struct Up {
     /// The exit status when the guest goes away by itself, instead of 122
     #[arg(long, value_name = "N")]
     pub lost_as: Option<u8>,
+    /// Exit with 123 when the guest's kernel complained (WARN, lockdep, KASAN, a hung task, …) and the program ended; what the file
+    /// named by machine.allow-file lists does not count
+    #[arg(long)]
+    pub fail_on_warning: bool,
     /// Show how long each step takes
     #[arg(long)]
     pub timings: bool,

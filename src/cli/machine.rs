@@ -4,7 +4,7 @@
 
 use super::session::Session;
 use super::{IMAGE, doctor, ssh};
-use crate::boot::{self, Disk, Machine, Net, Options, Share};
+use crate::boot::{self, Allowed, Disk, Kept, Machine, Net, Options, Share, complaint};
 use crate::build::{self, Known};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
@@ -44,6 +44,7 @@ pub(super) fn build(session: &Session<'_>, install: bool, terminal: bool) -> Res
     }
     build::require(&needed()?)?;
     size(session)?;
+    allowed(session)?;
     let id = graph.find(IMAGE)?;
     // qemu opens what the image is made of, so that has to lie there, too.
     let known = session.build(&graph, &[id], true)?;
@@ -112,15 +113,31 @@ pub(super) fn of(session: &Session<'_>, known: &Known, image: &Record, terminal:
     Ok(Built { machine, why_not_kvm: choice.why_not_kvm })
 }
 
+/// What its kernel may complain about, by the file that a setting names.
+fn allowed(session: &Session<'_>) -> Result<Vec<Allowed>> {
+    let file = session.project.named_file("machine.allow-file")?;
+    file.map_or(Ok(Vec::new()), |(path, text)| complaint::allowed(&path, &text))
+}
+
+/// How many runs stay when a new one is made, by the settings.
+pub(super) fn kept(session: &Session<'_>) -> Kept {
+    let number = |name| usize::try_from(session.project.settings.number(name)).unwrap_or(usize::MAX);
+    Kept { plain: number("runs.keep"), with_results: number("runs.keep-results") }
+}
+
 /// How a run of it is watched, by the settings.
-pub(super) fn options(session: &Session<'_>, timeout: Option<u64>, why_not_kvm: Option<String>) -> Options {
-    Options {
+///
+/// # Errors
+/// The list of what its kernel may complain about is wrong.
+pub(super) fn options(session: &Session<'_>, timeout: Option<u64>, why_not_kvm: Option<String>) -> Result<Options> {
+    Ok(Options {
+        allowed: allowed(session)?,
         timeout: timeout.map(Duration::from_secs),
         ready_within: Duration::from_secs(session.project.settings.number("machine.boot-timeout")),
         verdicts: Some(session.kvm_verdicts()),
         why_not_kvm,
         ..Options::default()
-    }
+    })
 }
 
 /// The folders that host and guest share. Of several machines none may write what another one reads.

@@ -48,12 +48,12 @@ pub(super) fn run(session: &Session<'_>, asked: &Test, shown: &Shown<'_>) -> Res
     }
     let mut built = machine::build(session, asked.guest.install, false)?;
     built.machine.disks = machine::disks(&session.project, Path::new(""))?;
-    let folder = RunFolder::create(&session.project.dir.join(PROJECT_FOLDER))?;
+    let folder = RunFolder::create(&session.project.dir.join(PROJECT_FOLDER), machine::kept(session))?;
     let results = test::schedule::run(&Plan {
         groups: &groups,
         machine: &built.machine,
         shares: |folder| machine::shares(folder.shared(), &folder.out(), true),
-        options: machine::options(session, asked.guest.timeout, built.why_not_kvm),
+        options: machine::options(session, asked.guest.timeout, built.why_not_kvm)?,
         shared: digest(session, folder.shared())?,
         cache: &session.cache,
         no_snapshot: asked.guest.no_snapshot,
@@ -63,12 +63,13 @@ pub(super) fn run(session: &Session<'_>, asked: &Test, shown: &Shown<'_>) -> Res
         events: session.events,
     })?;
     let out = folder.out();
-    test::output::write(&out, &results)?;
+    let written = test::output::write(&out, &results);
     report::result(&if shown.json {
         format!("{}\n", report::tests_json(&results, &out))
     } else {
         report::tests(&results, &out, shown.verbose, shown.style)
     })?;
+    written?;
     Ok(results.status())
 }
 

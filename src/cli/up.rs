@@ -72,7 +72,7 @@ fn boot(session: &Session<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Res
         report::result(&format!("{}\n", boot::qemu::shell_line(&command)))?;
         return Ok(None);
     }
-    let folder = RunFolder::create(&own)?;
+    let folder = RunFolder::create(&own, machine::kept(session))?;
     machine.shares = machine::shares(folder.shared(), &folder.out(), false);
     machine.disks = machine::disks(&session.project, folder.path())?;
     let _disks = boot::disk::take(&machine.disks, &folder)?;
@@ -82,7 +82,8 @@ fn boot(session: &Session<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Res
         // around the program may have the whole screen to itself.
         kmsg: up.kmsg || (request.tty.is_some() && wraps(session).next().is_none()),
         stop,
-        ..machine::options(session, up.guest.timeout, why_not_kvm)
+        fail_on_warning: up.fail_on_warning,
+        ..machine::options(session, up.guest.timeout, why_not_kvm)?
     };
     (session.events)(Event::Step { name: "quiz", took: session.begun.elapsed() });
     let (streams, events) = (Streams::inherit(up.no_input)?, session.events);

@@ -94,7 +94,10 @@ impl Project {
             _ => spec.default.clone(),
         };
         let items = match value {
-            Value::Text(path) if spec.is_file && !path.is_empty() => return self.file(key, &path),
+            Value::Text(path) if spec.is_file && !path.is_empty() => {
+                let (path, text) = self.file(key, &path)?;
+                return Ok(Value::File { path, text });
+            }
             Value::List(items) => items,
             other => return Ok(other),
         };
@@ -108,8 +111,16 @@ impl Project {
         Ok(Value::List(all))
     }
 
-    /// The file that the setting `key` names; a relative path starts at the project's folder.
-    fn file(&self, key: &str, named: &str) -> Result<Value> {
+    /// The file that the setting of that name names, and what is in it; a relative path starts at the project's folder.
+    ///
+    /// # Errors
+    /// A file that cannot be read, with the place where it was named.
+    pub fn named_file(&self, key: &str) -> Result<Option<(PathBuf, String)>> {
+        let named = self.settings.text(key);
+        if named.is_empty() { Ok(None) } else { self.file(key, named).map(Some) }
+    }
+
+    fn file(&self, key: &str, named: &str) -> Result<(PathBuf, String)> {
         let path = source::place(named, &self.dir)?;
         let place = self.settings.get(key).map_or_else(String::new, |setting| format!(" ({})", setting.origin));
         let wrong = |why: &str| Error::input(format!("{key}: {} {why}{place}", path.display()));
@@ -122,7 +133,7 @@ impl Project {
         }
         let bytes = std::fs::read(&path).map_err(|e| wrong("cannot be read").because(e))?;
         let text = String::from_utf8(bytes).map_err(|_| wrong("is no text"))?;
-        Ok(Value::File { path, text })
+        Ok((path, text))
     }
 
     /// The quiz.lock that holds what the given settings pin: beside the project's quiz.toml when that names one of them,

@@ -48,6 +48,9 @@ pub(super) fn line(event: &Event, verbosity: Verbosity, style: &Style) -> Option
             let text = format!("{group} {unexpected} of {} {when}", count(*tests));
             (Quiet, Some(format!("{} {text}", style.bad(&format!("{:>12}", "Failed")))))
         }
+        Event::Complained { words, log } => {
+            (Quiet, Some(format!("{} the guest's kernel complained: {words} ({log})", style.warn("warning:"))))
+        }
         Event::Ended { how, run } => {
             (Quiet, Some(format!("{} {how} ({run})", style.warn(&format!("{:>12}", "Ended")))))
         }

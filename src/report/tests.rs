@@ -65,7 +65,7 @@ fn counts(group: &Ended) -> [usize; 3] {
 /// How many tests ended in which way, excused or not.
 fn verdicts(results: &Results) -> String {
     let always = [Verdict::Pass, Verdict::Fail, Verdict::Skip];
-    let others = [Verdict::Killed, Verdict::Panic, Verdict::Timeout, Verdict::Lost, Verdict::NotRun];
+    let others = [Verdict::Killed, Verdict::Warn, Verdict::Panic, Verdict::Timeout, Verdict::Lost, Verdict::NotRun];
     let counted = |verdict| (verdict, results.groups.iter().map(|group| group.count(verdict)).sum::<usize>());
     let counts = always.map(counted).into_iter().chain(others.map(counted).into_iter().filter(|(_, count)| *count > 0));
     counts.map(|(verdict, count)| format!("{verdict} {count}")).collect::<Vec<_>>().join("  ") + "\n"
@@ -125,6 +125,7 @@ mod shown {
             took: Duration::from_secs(61),
             complete: true,
             cached,
+            allowed: vec![],
         };
         let groups = vec![
             group("functional/a", false, tests_of),

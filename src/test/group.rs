@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::runfile::Section;
+use crate::boot::Allowed;
 
 /// The profile `ztest` brings it: runs the runfile that it is given on stdin, with the results in `/out`.
 const SUITE: &str = "/usr/lib/quiz/zts-group";
@@ -30,6 +31,8 @@ pub struct Group {
     pub limit: Option<Duration>,
     /// How the ends of its tests are read.
     pub reads: Reads,
+    /// So many equal ones are before it: each is run for itself.
+    pub again: usize,
 }
 
 /// How the ends of tests are read.
@@ -55,22 +58,25 @@ impl Group {
             limit: seconds.map(|seconds| Duration::from_secs(seconds) * count + SLACK),
             tests,
             reads: Reads::Suite,
+            again: 0,
         }
     }
 
     /// Commands, one a line, each for the shell and in a machine of its own. Blank lines and those that begin with # say nothing.
     pub fn of_lines(text: &str) -> Vec<Self> {
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let group = |(number, line): (usize, &str)| Self {
-            name: line.to_owned(),
+        let lines: Vec<&str> = lines.collect();
+        let group = |(number, line): (usize, &&str)| Self {
+            name: (*line).to_owned(),
             folder: (number + 1).to_string(),
-            tests: vec![line.to_owned()],
+            tests: vec![(*line).to_owned()],
             program: ["sh", "-c", line].map(str::to_owned).to_vec(),
             input: String::new(),
             limit: None,
             reads: Reads::Status,
+            again: lines[..number].iter().filter(|before| *before == line).count(),
         };
-        lines.enumerate().map(group).collect()
+        lines.iter().enumerate().map(group).collect()
     }
 }
 
@@ -86,6 +92,8 @@ pub enum Verdict {
     Skip,
     /// It took too long, and the suite ended it.
     Killed,
+    /// The guest's kernel complained while it ran.
+    Warn,
     /// The guest's kernel gave up while it ran.
     Panic,
     /// The machine took too long while it ran.
@@ -103,6 +111,7 @@ impl fmt::Display for Verdict {
             Self::Fail => "FAIL",
             Self::Skip => "SKIP",
             Self::Killed => "KILLED",
+            Self::Warn => "WARN",
             Self::Panic => "PANIC",
             Self::Timeout => "TIMEOUT",
             Self::Lost => "LOST",
@@ -118,7 +127,7 @@ pub struct TestEnd {
     pub name: String,
     /// How it ended.
     pub verdict: Verdict,
-    /// It passed, or the suite's own lists excuse that it did not.
+    /// It passed, or the suite's own lists excuse that it did not; and the kernel did not complain.
     pub expected: bool,
     /// Why it did not pass, or why that is expected.
     pub why: Option<String>,
@@ -143,6 +152,8 @@ pub struct Ended {
     pub complete: bool,
     /// It was not run now: the cache remembers it.
     pub cached: bool,
+    /// What the kernel complained about and may.
+    pub allowed: Vec<Allowed>,
 }
 
 impl Ended {
@@ -172,6 +183,8 @@ mod tests {
 
     #[test]
     fn lines_are_commands_without_blank_ones_and_comments() {
+        let again = Group::of_lines("true\nfalse\n true\ntrue\n").iter().map(|group| group.again).collect::<Vec<_>>();
+        assert_eq!(again, [0, 0, 1, 2]);
         let groups = Group::of_lines("# a list\n\n  true \nsh -c 'exit 3' # x\n");
         let names: Vec<(&str, &str)> = groups.iter().map(|g| (g.folder.as_str(), g.name.as_str())).collect();
         assert_eq!(names, [("1", "true"), ("2", "sh -c 'exit 3' # x")]);

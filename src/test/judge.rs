@@ -9,7 +9,7 @@ use crate::boot::Outcome;
 use crate::error::{Error, Result};
 
 /// What was wrong when it was no test's fault.
-const MACHINE: &str = "machine";
+pub(super) const MACHINE: &str = "machine";
 
 /// Judges. `console`: all that the kernel said.
 pub(super) fn judge(
@@ -30,11 +30,12 @@ pub(super) fn judge(
     let exited = matches!(outcome, Ok(Outcome::Exited(_)));
     let began = group.reads == Reads::Status || !tests.is_empty() || running(console).is_some();
     let victim = running(console).filter(|name| missing.contains(&name)).or_else(|| missing.first().cloned().cloned());
-    let victim = victim.filter(|_| began && !exited && outcome.is_ok());
+    let was_lost = began && !exited && outcome.is_ok();
+    let victim = victim.filter(|_| was_lost);
     for name in &missing {
         tests.push(if victim.as_ref() == Some(*name) {
             TestEnd { why: Some(why.clone()), output: excerpt.to_vec(), ..unexpected(name, verdict) }
-        } else if began && !exited {
+        } else if was_lost {
             TestEnd { why: Some("the machine was gone before".into()), ..unexpected(name, Verdict::NotRun) }
         } else {
             TestEnd { why: Some(why.clone()), ..unexpected(name, Verdict::NotRun) }
@@ -48,7 +49,15 @@ pub(super) fn judge(
     if failed && tests.iter().all(|test| test.expected) {
         tests.push(TestEnd { why: Some(why), output: excerpt.to_vec(), ..unexpected(MACHINE, verdict) });
     }
-    Ended { name: group.name.clone(), folder: group.folder.clone(), tests, took, complete, cached: false }
+    Ended {
+        name: group.name.clone(),
+        folder: group.folder.clone(),
+        tests,
+        took,
+        complete,
+        cached: false,
+        allowed: Vec::new(),
+    }
 }
 
 fn by_status(group: &Group, status: u8) -> TestEnd {
@@ -57,7 +66,7 @@ fn by_status(group: &Group, status: u8) -> TestEnd {
     TestEnd { expected: status == 0, why, ..unexpected(&group.name, verdict) }
 }
 
-fn unexpected(name: &str, verdict: Verdict) -> TestEnd {
+pub(super) fn unexpected(name: &str, verdict: Verdict) -> TestEnd {
     TestEnd { name: name.to_owned(), verdict, expected: false, why: None, output: Vec::new(), seconds: 0 }
 }
 
@@ -71,6 +80,7 @@ fn end<'a>(outcome: &'a Result<Outcome>, last: &str) -> (Verdict, String, &'a [S
         Outcome::Exited(0) => (Verdict::NotRun, "the suite left it out".to_owned()),
         Outcome::Exited(status) => (Verdict::Fail, format!("the suite ended with status {status}: {last}")),
         Outcome::Panicked { words, .. } => (Verdict::Panic, words.clone()),
+        Outcome::Complained { words, .. } => (Verdict::Warn, words.clone()),
         Outcome::TimeLimit { .. } => (Verdict::Timeout, outcome.to_string()),
         Outcome::Lost { .. } | Outcome::Host { .. } => (Verdict::Lost, outcome.to_string()),
         Outcome::Interrupted(_) => (Verdict::NotRun, outcome.to_string()),
@@ -78,7 +88,8 @@ fn end<'a>(outcome: &'a Result<Outcome>, last: &str) -> (Verdict, String, &'a [S
     (verdict, why, outcome.excerpt())
 }
 
-fn in_words(error: &Error) -> String {
+/// An error and its first cause.
+pub(super) fn in_words(error: &Error) -> String {
     match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
@@ -184,6 +195,8 @@ mod tests {
         assert_eq!(short(&failed), [("false", Verdict::Fail)]);
         assert_eq!(failed.tests[0].why.as_deref(), Some("status 3"));
         assert!(failed.complete);
+        let error = ended(Err(Error::boot("no room")), "");
+        assert_eq!((short(&error), error.tests[0].why.as_deref()), (vec![("false", Verdict::NotRun)], Some("no room")));
         let panicked = ended(panic(), "");
         assert_eq!(short(&panicked), [("false", Verdict::Panic)]);
         assert!(!panicked.complete);

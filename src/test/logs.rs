@@ -31,6 +31,11 @@ pub(super) fn slices(console: &str) -> Vec<(String, String)> {
     slices
 }
 
+/// What came before the first test.
+pub(super) fn before(console: &str) -> String {
+    console.lines().take_while(|line| !line.contains(MARK)).flat_map(|line| [line, "\n"]).collect()
+}
+
 /// The test that ran last, or runs.
 pub(super) fn running(console: &str) -> Option<String> {
     console.lines().rev().find_map(|line| line.split_once(MARK)).map(|(_, path)| name(path))
@@ -75,6 +80,7 @@ mod tests {
         let names: Vec<&str> = slices.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["setup", "atime_001_pos"]);
         assert_eq!(slices[0].1, "[ 1.0] ZTS run /x/atime/setup\n[ 1.5] a\n");
+        assert_eq!((before(console).as_str(), before("a\r\nb").as_str()), ("booting\n", "a\nb\n"));
         assert_eq!(running(console).as_deref(), Some("atime_001_pos"));
         assert_eq!(running("nothing"), None);
     }

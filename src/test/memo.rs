@@ -4,16 +4,19 @@
 //! |---|---|
 //! | the machine: image, devices, kernel words, qemu, processor, the agent's protocol | the key that its snapshot would have |
 //! | the program, what it reads on stdin | themselves |
+//! | how many equal lines come before it | a number: who wants to run it twice wants to know both ends |
 //! | `/shared` | digest of its files; the guest cannot write there |
 //! | the time limit | not at all: who reached it is not remembered |
 //! | the run's folder, which of several machines it was | not at all |
+//!
+//! What the kernel may complain about is not in the key: what was allowed is remembered with the result, and has to be allowed still.
 //!
 //! Nothing is remembered when more can have a part in it: with the user's own arguments for qemu, a network, or disks that stay.
 
 use quiz_cache::{Cache, Digest, Key, KeyEncoder};
 
-use super::group::{Ended, Group};
-use crate::boot::{Level, Machine};
+use super::group::{Ended, Group, Verdict};
+use crate::boot::{Allowed, Level, Machine};
 use crate::error::{Error, Result};
 use crate::snapshot;
 
@@ -27,22 +30,26 @@ pub(super) fn key(cache: &Cache, machine: &Machine, group: &Group, shared: &Dige
     }
     // A qemu that cannot be read runs nothing.
     let (machine, _) = snapshot::key(cache, machine, Level::Full).ok()?;
-    let mut encoder = KeyEncoder::new("quiz test result 2");
+    let mut encoder = KeyEncoder::new("quiz test result 3");
     encoder.text("machine", &machine.to_string()).digest("shared", shared);
     encoder.list("program", &group.program).text("input", &group.input);
+    encoder.number("again", u64::try_from(group.again).unwrap_or(u64::MAX));
     Some(encoder.finish().0)
 }
 
-/// What is remembered under the key. What is damaged is as if it were not there.
-pub(super) fn recall(cache: &Cache, key: &Key) -> Result<Option<Ended>> {
+/// What is remembered under the key. What is damaged is as if it were not there, and so is what only passed because the kernel might say
+/// what it may not any more.
+pub(super) fn recall(cache: &Cache, key: &Key, allowed: &[Allowed]) -> Result<Option<Ended>> {
     let bytes = cache.memo(NAME, key).map_err(|e| Error::build("cannot read remembered results").because(e))?;
     let ended = bytes.and_then(|bytes| serde_json::from_slice::<Ended>(&bytes).ok());
+    let is_allowed = |was: &Allowed| allowed.iter().any(|now| now.text == was.text);
+    let ended = ended.filter(|ended| ended.allowed.iter().all(is_allowed));
     Ok(ended.map(|ended| Ended { cached: true, ..ended }))
 }
 
-/// Remembers what came to its own end.
+/// Remembers what came to its own end, and in which the kernel did not complain.
 pub(super) fn remember(cache: &Cache, key: &Key, ended: &Ended) -> Result<()> {
-    if !ended.complete {
+    if !ended.complete || ended.count(Verdict::Warn) > 0 {
         return Ok(());
     }
     let failed = || Error::build("cannot remember results");
@@ -107,6 +114,7 @@ mod tests {
             key(&Machine { append: vec![], ..machine() }, group, &shared),
             key(&Machine { disks: vec![], ..machine() }, group, &shared),
             key(&machine(), &Group::of_lines("false\n")[0], &shared),
+            key(&machine(), &Group { again: 1, ..group.clone() }, &shared),
             key(&machine(), &Group { input: "x".into(), ..group.clone() }, &shared),
             key(&machine(), group, &Digest::of(b"other")),
         ];
@@ -121,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_complete_is_remembered() {
+    fn only_what_is_complete_is_remembered_and_no_complaint() {
         let (_dir, cache) = cache();
         let key = key(&cache, &machine(), &Group::of_lines("true\n")[0], &Digest::of(b"")).unwrap();
         let ended = Ended {
@@ -131,11 +139,18 @@ mod tests {
             took: Duration::from_secs(2),
             complete: false,
             cached: false,
+            allowed: vec![Allowed { text: "db_mtx".into(), reason: "known".into() }],
         };
+        let recall = |allowed: &[Allowed]| recall(&cache, &key, allowed).unwrap();
+        let allowed = [Allowed { text: "db_mtx".into(), reason: "in other words".into() }];
         remember(&cache, &key, &ended).unwrap();
-        assert_eq!(recall(&cache, &key).unwrap(), None);
+        assert_eq!(recall(&allowed), None);
+        let test = super::super::judge::unexpected("true", Verdict::Warn);
+        remember(&cache, &key, &Ended { complete: true, tests: vec![test], ..ended.clone() }).unwrap();
+        assert_eq!(recall(&allowed), None);
         let ended = Ended { complete: true, ..ended };
         remember(&cache, &key, &ended).unwrap();
-        assert_eq!(recall(&cache, &key).unwrap(), Some(Ended { cached: true, ..ended }));
+        assert_eq!(recall(&[]), None, "that may not be said any more");
+        assert_eq!(recall(&allowed), Some(Ended { cached: true, ..ended }));
     }
 }

@@ -8,6 +8,7 @@
 //! | [`group`] | what one machine is asked to do, and how its tests ended |
 //! | `transcript` | what the suite's runner prints, read as it comes |
 //! | `judge` | how each test of a group ended, also when the machine did not live to tell |
+//! | `blame` | which test the kernel complained in |
 //! | `logs` | the kernel log cut by test, what a test printed |
 //! | [`memo`] | results that the cache remembers |
 //! | [`schedule`] | groups over machines |
@@ -15,6 +16,7 @@
 //!
 //! Knows nothing of stages and recipes, and not how an image is made.
 
+mod blame;
 pub mod group;
 mod judge;
 mod logs;

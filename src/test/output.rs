@@ -13,15 +13,18 @@ use super::group::{Ended, TestEnd, Verdict};
 use super::schedule::Results;
 use crate::error::{Error, Result};
 
-/// Writes `junit.xml`, `results.tap` and `results.json` into the folder.
+/// Writes `junit.xml`, `results.tap` and `results.json` into the folder; each is whole at any time.
 ///
 /// # Errors
 /// When one of them cannot be written.
 pub fn write(folder: &Path, results: &Results) -> Result<()> {
     let json = serde_json::to_string_pretty(results).map_err(|e| Error::build("results are no JSON").because(e))?;
     for (name, text) in [("junit.xml", junit(results)?), ("results.tap", tap(results)), ("results.json", json + "\n")] {
-        let path = folder.join(name);
-        fs::write(&path, text).map_err(|e| Error::build(format!("cannot write {}", path.display())).because(e))?;
+        let (path, new) = (folder.join(name), folder.join(format!(".{name}.new")));
+        fs::write(&new, text).and_then(|()| fs::rename(&new, &path)).map_err(|e| {
+            let _ = fs::remove_file(&new);
+            Error::build(format!("cannot write {}", path.display())).because(e)
+        })?;
     }
     Ok(())
 }
@@ -47,7 +50,7 @@ fn case(group: &Ended, test: &TestEnd) -> TestCase {
     let kind = match (test.verdict, test.expected) {
         (Verdict::Pass, _) => None,
         (_, true) => Some(TestCaseStatus::skipped()),
-        (Verdict::Fail | Verdict::Skip | Verdict::Killed, _) => {
+        (Verdict::Fail | Verdict::Skip | Verdict::Killed | Verdict::Warn, _) => {
             Some(TestCaseStatus::non_success(NonSuccessKind::Failure))
         }
         _ => Some(TestCaseStatus::non_success(NonSuccessKind::Error)),
@@ -129,6 +132,7 @@ mod tests {
             took: Duration::from_millis(1500),
             complete: true,
             cached,
+            allowed: vec![],
         };
         let tests = vec![
             test("setup", Verdict::Pass, true, None),
@@ -136,6 +140,7 @@ mod tests {
             test("two", Verdict::Skip, true, Some("Not\napplicable")),
             test("three", Verdict::Killed, true, Some("Known issue")),
             test("four", Verdict::Panic, false, Some("VERIFY(0)")),
+            test("five", Verdict::Warn, false, Some("UBSAN: x")),
         ];
         let groups = vec![
             group("functional/a", false, tests),
@@ -150,7 +155,7 @@ mod tests {
         let document = roxmltree::Document::parse(&text).unwrap();
         let root = document.root_element();
         let number = |name: &str| root.attribute(name).unwrap().parse::<u32>().unwrap();
-        assert_eq!(["tests", "failures", "errors", "skipped"].map(number), [6, 1, 1, 2]);
+        assert_eq!(["tests", "failures", "errors", "skipped"].map(number), [7, 2, 1, 2]);
         let case = |name: &str| {
             document.descendants().find(|n| n.has_tag_name("testcase") && n.attribute("name") == Some(name)).unwrap()
         };
@@ -164,6 +169,8 @@ mod tests {
             (Some("FAIL"), Some("FAIL: ERROR: \"x\" <y>"))
         );
         assert_eq!(failure.text(), Some("a <b> & c\n]]>"));
+        let warn = case("five").children().find(|n| n.has_tag_name("failure")).unwrap();
+        assert_eq!((warn.attribute("type"), warn.attribute("message")), (Some("WARN"), Some("WARN: UBSAN: x")));
         assert_eq!(case("three").first_element_child().unwrap().tag_name().name(), "skipped");
         assert_eq!(case("four").first_element_child().unwrap().tag_name().name(), "error");
         let cached: Vec<_> = document
@@ -178,7 +185,7 @@ mod tests {
     fn tap_has_a_line_for_each_test() {
         let wanted = "\
 TAP version 13
-1..6
+1..7
 # functional/a
 ok 1 - functional/a setup
 not ok 2 - functional/a one
@@ -191,8 +198,12 @@ not ok 5 - functional/a four
   ---
   message: \"PANIC: VERIFY(0)\"
   ...
+not ok 6 - functional/a five
+  ---
+  message: \"WARN: UBSAN: x\"
+  ...
 # echo # x (from the cache)
-ok 6 - echo \\# x echo \\# x
+ok 7 - echo \\# x echo \\# x
 ";
         assert_eq!(tap(&results()), wanted);
     }

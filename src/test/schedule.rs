@@ -6,17 +6,18 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, PipeReader, Write};
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use quiz_cache::{Cache, Digest};
+use quiz_cache::{Cache, Digest, Key};
 use serde::Serialize;
 
-use super::group::{Ended, Group, Reads, Verdict};
-use super::judge::judge;
+use super::blame::blame;
+use super::group::{Ended, Group, Reads, TestEnd, Verdict};
+use super::judge::{MACHINE, in_words, judge, unexpected};
 use super::logs::{last_lines, printed, reason, slices};
-use super::memo;
 use super::transcript::Transcript;
+use super::{memo, output};
 use crate::boot::{self, Machine, Options, Outcome, Request, Run, RunFolder, Share, Stop, Streams};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
@@ -71,72 +72,109 @@ impl Results {
     }
 }
 
-/// Runs all groups.
+/// Runs all groups. What is known so far is written to the run's `out/` whenever one has ended.
 ///
 /// # Errors
-/// When signals cannot be caught, or the cache cannot be read or written. What goes wrong with one machine costs its group.
+/// When signals cannot be caught. What goes wrong with one machine costs its group, and so does what cannot be written of it.
 pub fn run(plan: &Plan<'_>) -> Result<Results> {
-    let started = Instant::now();
+    let board = Board { plan, started: Instant::now(), ends: Mutex::new(vec![None; plan.groups.len()]) };
     let stop = Stop::on_signals()?;
     let next = AtomicUsize::new(0);
-    let ends: Mutex<Vec<Option<Ended>>> = Mutex::new(vec![None; plan.groups.len()]);
-    let work = || -> Result<()> {
+    let work = || {
         while stop.signal().is_none()
             && let number = next.fetch_add(1, Ordering::Relaxed)
             && let Some(group) = plan.groups.get(number)
         {
-            let ended = plan.group(group, &stop)?;
-            ends.lock().unwrap_or_else(PoisonError::into_inner)[number] = Some(ended);
+            board.ended(number, plan.group(group, &stop));
         }
-        Ok(())
     };
     // The host's kernel ends a machine with the thread that started it, so each thread stays until its machines are gone.
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..plan.jobs.get().min(plan.groups.len())).map(|_| scope.spawn(work)).collect();
-        workers
-            .into_iter()
-            .try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    })?;
+    std::thread::scope(|scope| (0..plan.jobs.get().min(plan.groups.len())).for_each(|_| drop(scope.spawn(work))));
     let interrupted = stop.signal();
-    let not_run = |group: &Group| {
-        let outcome = Ok(Outcome::Interrupted(interrupted.unwrap_or_default()));
-        judge(group, Transcript::default(), &outcome, "", Duration::ZERO)
-    };
-    let ends = ends.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let groups = plan.groups.iter().zip(ends).map(|(group, ended)| ended.unwrap_or_else(|| not_run(group))).collect();
-    Ok(Results { groups, interrupted, took: started.elapsed() })
+    let left = Ok(Outcome::Interrupted(interrupted.unwrap_or_default()));
+    Ok(Results { interrupted, ..board.results(&board.lock(), &left) })
+}
+
+/// What is known so far.
+struct Board<'a> {
+    plan: &'a Plan<'a>,
+    started: Instant,
+    ends: Mutex<Vec<Option<Ended>>>,
+}
+
+impl Board<'_> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Option<Ended>>> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One more is known, and written down.
+    fn ended(&self, number: usize, ended: Ended) {
+        let mut ends = self.lock();
+        ends[number] = Some(ended);
+        // Whoever reads it must not think that this is all.
+        let results = self.results(&ends, &Err(Error::boot("it had not ended yet")));
+        let written = output::write(&self.plan.folder.out(), &results);
+        if let Some(ended) = &mut ends[number] {
+            written.unwrap_or_else(|error| spoil(ended, &error));
+            (self.plan.events)(told(ended));
+        }
+    }
+
+    /// All results, when those groups that did not end ended so.
+    fn results(&self, ends: &[Option<Ended>], left: &Result<Outcome>) -> Results {
+        let not_run = |group| judge(group, Transcript::default(), left, "", Duration::ZERO);
+        let groups = self.plan.groups.iter().zip(ends);
+        let groups = groups.map(|(group, ended)| ended.clone().unwrap_or_else(|| not_run(group))).collect();
+        Results { groups, interrupted: None, took: self.started.elapsed() }
+    }
+}
+
+/// Something of the group's results is not where it belongs.
+fn spoil(ended: &mut Ended, error: &Error) {
+    ended.tests.push(TestEnd { why: Some(in_words(error)), ..unexpected(MACHINE, Verdict::Lost) });
+    ended.complete = false;
 }
 
 impl Plan<'_> {
     /// One group: from the cache, or in a machine.
-    fn group(&self, group: &Group, stop: &Stop) -> Result<Ended> {
+    fn group(&self, group: &Group, stop: &Stop) -> Ended {
         let key = memo::key(self.cache, self.machine, group, &self.shared);
-        let known = match &key {
-            Some(key) if !self.rerun => memo::recall(self.cache, key)?,
-            _ => None,
-        };
-        if let Some(known) = known {
-            let ended = Ended { folder: group.folder.clone(), ..known };
-            (self.events)(told(&ended));
-            return Ok(ended);
+        if let Some(known) = key.as_ref().filter(|_| !self.rerun).and_then(|key| self.recall(key)) {
+            return Ended { folder: group.folder.clone(), ..known };
         }
         (self.events)(Event::GroupStarted { group: group.name.clone(), tests: group.tests.len() });
         let started = Instant::now();
-        let folder = self.folder.part(&group.folder)?;
         let mut transcript = Transcript::default();
+        let folder = match self.folder.part(&group.folder) {
+            Ok(folder) => folder,
+            Err(error) => return judge(group, transcript, &Err(error), "", started.elapsed()),
+        };
         let outcome = self.boot(group, &folder, stop, &mut transcript);
         let console = fs::read(folder.console_log()).unwrap_or_default();
         let console = String::from_utf8_lossy(&console);
         let mut ended = judge(group, transcript, &outcome, &console, started.elapsed());
         explain(&mut ended, group, &folder);
+        blame(&mut ended, group, &outcome, &console, &self.options.allowed);
         if group.reads == Reads::Suite {
-            self.keep_slices(group, &console)?;
+            self.keep_slices(group, &console).unwrap_or_else(|error| spoil(&mut ended, &error));
         }
-        if let Some(key) = &key {
-            memo::remember(self.cache, key, &ended)?;
+        if let Some(Err(error)) = key.map(|key| memo::remember(self.cache, &key, &ended)) {
+            self.warn(&error);
         }
-        (self.events)(told(&ended));
-        Ok(ended)
+        ended
+    }
+
+    /// What the cache remembers. One that cannot be read remembers nothing.
+    fn recall(&self, key: &Key) -> Option<Ended> {
+        let known = memo::recall(self.cache, key, &self.options.allowed);
+        known.unwrap_or_else(|error| {
+            self.warn(&error);
+            None
+        })
+    }
+
+    fn warn(&self, error: &Error) {
+        (self.events)(Event::Warning { message: in_words(error) });
     }
 
     /// Runs the group's program in a machine and reads what it prints as it comes.
@@ -152,7 +190,7 @@ impl Plan<'_> {
             shell_after: false,
         };
         let timeout = self.options.timeout.or(group.limit);
-        let options = Options { timeout, stop: Some(stop.clone()), ..self.options.clone() };
+        let options = Options { timeout, stop: Some(stop.clone()), whole_log: true, ..self.options.clone() };
         let file = |name: &str| {
             let path = folder.path().join(name);
             let open = File::options().create(true).truncate(true).read(true).write(true).open(&path);
@@ -165,7 +203,11 @@ impl Plan<'_> {
         let (stderr, copy) = (file("stderr")?, file("stdout")?);
         let streams = Streams { stdin: stdin.into(), stdout: to_quiz.into(), stderr: stderr.into() };
         let events = |event: Event| match event {
-            Event::Booting { .. } | Event::Ready { .. } | Event::Kernel { .. } | Event::Ended { .. } => {}
+            Event::Booting { .. }
+            | Event::Ready { .. }
+            | Event::Kernel { .. }
+            | Event::Complained { .. }
+            | Event::Ended { .. } => {}
             other => (self.events)(other),
         };
         std::thread::scope(|scope| {

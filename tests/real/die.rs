@@ -69,6 +69,18 @@ fn an_oops_is_123_with_the_functions_name() {
 }
 
 #[test]
+fn a_warn_is_said_with_its_message_and_is_123_where_that_is_wanted() {
+    let real = Real::new();
+    module(&real);
+    let warn = |args: &[&str]| real.run(&[args, &["--", "insmod", "/shared/t.ko", "what=warn"]].concat());
+    let said = warn(&["up"]);
+    assert_eq!(said.says(&["the guest's kernel complained: WARNING: ", ": quiz_test_warn: 7 ("]).status, Some(0));
+    let strict = warn(&["up", "--fail-on-warning"]);
+    let words = [": quiz_test_warn: 7;", "the program itself ended with status 0"];
+    assert_eq!(strict.says(&words).status, Some(123), "{strict:?}");
+}
+
+#[test]
 fn a_program_over_its_time_and_a_guest_that_hangs_are_124_and_told_apart() {
     let real = Real::new();
     module(&real);

@@ -25,6 +25,8 @@ static int __init quiz_test_init(void)
 	pr_info("t: hello\n");
 	if (!strcmp(what, "oops"))
 		quiz_test_oops(NULL);
+	if (!strcmp(what, "warn"))
+		WARN(1, "quiz_test_warn: %d\n", 7);
 	if (!strcmp(what, "use-after-free"))
 		quiz_test_use_after_free();
 	if (!strcmp(what, "hang")) {

@@ -72,7 +72,7 @@ impl Reader<'_> {
         let error = self.wrong(span, &format!("there is no setting `{name}`"));
         match nearest(
             name,
-            self.types.keys().map(String::as_str).chain(["kernel", "rootfs", "machine", "build", "zfs"]),
+            self.types.keys().map(String::as_str).chain(["kernel", "rootfs", "machine", "build", "runs", "zfs"]),
         ) {
             Some(near) => error.hint(format!("did you mean `{near}`?")),
             None => error.hint("`quiz config` lists the settings"),

@@ -118,6 +118,11 @@ pub const SCHEMA: &[SchemaEntry] = &[
         Default::Text("default"),
         "series (6.1), release (6.1.170), tag, branch, commit, URL, or default",
     ),
+    entry(
+        "machine.allow-file",
+        Default::Text(""),
+        "a file of what the guest's kernel may complain about, each line with its reason",
+    ),
     entry("machine.append", Default::List, "words added to the kernel command line"),
     entry("machine.boot-timeout", Default::Number(60), "seconds until the guest must be ready"),
     entry("machine.cpus", Default::Number(2), "processors of the guest"),
@@ -126,6 +131,8 @@ pub const SCHEMA: &[SchemaEntry] = &[
     entry("profiles", Default::List, "profiles that are on"),
     entry("rootfs.packages", Default::List, "Debian packages added to the root"),
     entry("rootfs.suite", Default::Text(""), "Debian suite of the root; empty = the host's"),
+    entry("runs.keep", Default::Number(20), "finished runs in .quiz/runs that stay, the newest first"),
+    entry("runs.keep-results", Default::Number(50), "and of those with something in out/, and of tests"),
     entry("zfs.configure", Default::List, "arguments for OpenZFS's configure, such as --enable-debug"),
     entry(
         "zfs.repository",
