@@ -21,8 +21,8 @@ pub enum Event {
     Output { stage: String, line: String },
     /// Another process makes this stage; this one waits for it.
     Waiting { stage: String, pid: u32 },
-    /// Another process has the cache for itself, or is in it: waits until `what` has ended.
-    Paused { what: &'static str },
+    /// Another process has what only one can have at a time, such as the cache: waits until `what` has ended.
+    Paused { what: String },
     /// A stage was made.
     Finished { stage: String, took: Duration },
     /// A stage came out of the cache.

@@ -74,6 +74,49 @@ fn the_cache_knows_nothing_of_kernels_and_machines() {
     }
 }
 
+/// Files that wait for a process, a lock, a socket, another thread's word, or a server.
+const WAITS: [&str; 11] = [
+    ".try_wait()",
+    "child.wait()",
+    "command.output()",
+    ".output().map_err(",
+    "(Stdio::null()).output()",
+    "poll(&mut",
+    ".recv()",
+    "UnixStream::connect",
+    "file.lock()",
+    "FileExt::lock(",
+    ".connect_timeout(",
+];
+
+#[test]
+fn every_wait_has_its_limit_or_the_reason_why_it_has_none_in_docs_waits_md() {
+    let listed = text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/waits.md"));
+    let mut count = 0;
+    for path in sources("src").into_iter().chain(sources("cache/src")) {
+        let name = path.to_str().unwrap();
+        if name.contains("tests") {
+            continue;
+        }
+        let code: String = text(&path).split("#[cfg(test)]").next().unwrap().split_whitespace().collect();
+        if WAITS.iter().any(|wait| code.contains(wait)) {
+            count += 1;
+            let file = path.file_name().unwrap().to_str().unwrap();
+            let shown = if file == "mod.rs" { name.rsplit_once("src/").unwrap().1 } else { file };
+            assert!(listed.contains(shown), "{name} waits for something, and docs/waits.md does not say how long");
+        }
+    }
+    assert!(count >= 15, "{count}");
+    // A test that is named there is one.
+    let tests: String = all().iter().map(|path| text(path)).collect();
+    for line in listed.lines().filter(|line| line.starts_with("| ")) {
+        let test = line.split('|').nth(4).unwrap().trim();
+        if let Some(name) = test.strip_prefix('`').and_then(|name| name.strip_suffix('`')) {
+            assert!(tests.contains(&format!("fn {name}()")), "{name} is no test");
+        }
+    }
+}
+
 #[test]
 fn every_file_says_what_it_is_for() {
     for path in all() {

@@ -21,6 +21,9 @@ const SIGNAL: Duration = Duration::from_secs(5);
 /// So long what is left may stand still: the program's last bytes, and a program that cannot be heard any more.
 const REST: Duration = Duration::from_secs(10);
 
+/// qemu says within this time why it stopped the machine; a host whose disk does not answer may take a while.
+const STATUS: Duration = Duration::from_secs(30);
+
 /// qemu obeys `quit` within this time, or is killed.
 const QUIT: Duration = Duration::from_secs(2);
 
@@ -45,6 +48,8 @@ pub(super) enum Action {
     GaveUp,
     /// Nobody answers who could have heard the user's signal.
     Unanswered,
+    /// qemu stopped the machine and does not say why.
+    Stopped,
     /// What was left stood still too long.
     Rest,
     /// This limit was over, and the look at the guest is done.
@@ -80,6 +85,8 @@ pub(super) struct Limits {
     signal: Option<Instant>,
     /// The kernel gave up; or a program wrote so, when that is not sure.
     panic: Option<(Instant, bool)>,
+    /// qemu was asked why the machine does not go on.
+    stopped: Option<Instant>,
     /// Of what is left.
     rest: Option<Instant>,
     /// What is left of the look, and when it goes on.
@@ -138,6 +145,11 @@ impl Limits {
         self.panic = Some((at, sure || was_sure));
     }
 
+    /// qemu stopped the machine and was asked why; or it said so, or goes on.
+    pub(super) fn stopped(&mut self, asked: Option<Instant>) {
+        self.stopped = asked.map(|now| now + STATUS);
+    }
+
     /// The user's signal was passed on.
     pub(super) fn signalled(&mut self, now: Instant) {
         self.signal = Some(now + SIGNAL);
@@ -168,7 +180,7 @@ impl Limits {
         let slow = |limit: Option<(Instant, Duration)>| limit.filter(|_| self.panic.is_none()).map(|(at, _)| at);
         let (ready, program) = (slow(self.ready), slow(self.program));
         let (look, panic) = (self.look.map(|(_, at)| at), self.panic.map(|(at, _)| at));
-        [self.life, ready, program, self.asked, self.signal, panic, self.rest, look, self.quit]
+        [self.life, ready, program, self.asked, self.signal, panic, self.stopped, self.rest, look, self.quit]
             .into_iter()
             .flatten()
             .min()
@@ -187,6 +199,9 @@ impl Limits {
         }
         if self.signal.take_if(|at| *at <= now).is_some() {
             return Some(Action::Unanswered);
+        }
+        if self.stopped.take_if(|at| *at <= now).is_some() {
+            return Some(Action::Stopped);
         }
         if self.rest.take_if(|at| *at <= now).is_some() {
             return Some(Action::Rest);

@@ -228,6 +228,10 @@ impl Play {
                     Phase::Running(Run::Signalled(signal, _)) => self.end(End::Interrupted(signal), now),
                     _ => Vec::new(),
                 },
+                Action::Stopped => {
+                    let why = "qemu stopped the machine and does not say why".to_owned();
+                    self.end(End::Host { why, program: self.program_status() }, now)
+                }
                 Action::Rest => self.stands_still(waiting, now),
                 Action::Over(limit, state) => self.end(End::Limit(limit, state), now),
                 Action::Kill => vec![Effect::Kill],

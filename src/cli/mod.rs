@@ -160,7 +160,7 @@ fn build_stages(session: &Session<'_>, stages: &[String], install: bool, json: b
 
 fn gc(session: &Session<'_>, days: u32, dry_run: bool, json: bool) -> Result<()> {
     let unused = Duration::from_secs(u64::from(days) * 24 * 60 * 60);
-    let waiting = || (session.events)(Event::Paused { what: "every build" });
+    let waiting = || (session.events)(Event::Paused { what: "every build".to_owned() });
     let collected = session.cache.collect(unused, dry_run, &waiting);
     let collected = collected.map_err(|e| Error::build("the cache cannot be cleaned up").because(e))?;
     let text = if json { format!("{}\n", report::gc_json(&collected)) } else { report::gc(&collected, dry_run) };

@@ -167,7 +167,7 @@ impl<'a> Session<'a> {
     pub fn build(&self, graph: &Graph, wanted: &[NodeIndex], inputs: bool) -> Result<Known> {
         // Before anything is fetched: a missing tool found after minutes is the worst time to find it.
         build::require(&self.needed(graph)?)?;
-        let waiting = || (self.events)(Event::Paused { what: "`quiz gc`" });
+        let waiting = || (self.events)(Event::Paused { what: "`quiz gc`".to_owned() });
         let _held = self.cache.hold(&waiting).map_err(|e| Error::build("the cache cannot be locked").because(e))?;
         let wishes = self.wishes(graph)?;
         let mut pins = BTreeMap::new();

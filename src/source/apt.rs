@@ -85,11 +85,8 @@ impl<'a> Apt<'a> {
         for name in ["lists/partial", "archives/partial", "sources.list.d", "download"] {
             fs::create_dir_all(folder.join(name)).map_err(broken)?;
         }
-        let lock = File::create(folder.join("quiz-lock")).map_err(broken)?;
-        if lock.try_lock().is_err() {
-            events(Event::Note { message: "waiting for the apt of another quiz".to_owned() });
-            lock.lock().map_err(broken)?;
-        }
+        let waits_for = || format!("another quiz's apt for {suite}");
+        let lock = super::take_lock(&folder.join("quiz-lock"), waits_for, events).map_err(broken)?;
         let files = [
             ("status", String::new()),
             ("sources.list", chosen.lines),

@@ -71,7 +71,8 @@ pub(super) fn download(wanted: &Wanted, folder: &Path, patience: Patience, event
     fs::create_dir_all(folder).map_err(|e| broken(folder, e))?;
     let stem = &hex(&Sha256::digest(wanted.url))[..32];
     let lock = folder.join(format!("{stem}.lock"));
-    let _lock = File::create(&lock).and_then(|f| f.lock().map(|()| f)).map_err(|e| broken(&lock, e))?;
+    let waits_for = || format!("another quiz's download of {}", wanted.url);
+    let _lock = super::take_lock(&lock, waits_for, events).map_err(|e| broken(&lock, e))?;
     let part = Part { path: folder.join(format!("{stem}.part")), validator: folder.join(format!("{stem}.validator")) };
 
     // A part left by an earlier run may be of another file than the server has now, so a wrong sum is no verdict yet.

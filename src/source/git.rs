@@ -131,7 +131,7 @@ impl Bare {
         let folder = folder(ctx)?;
         let name = &hex(&Sha256::digest(repository))[..32];
         let lock = folder.join(format!("{name}.lock"));
-        let locked = File::create(&lock).and_then(|file| file.lock().map(|()| file));
+        let locked = super::take_lock(&lock, || format!("another quiz's fetch of {repository}"), events);
         let locked = locked.map_err(|e| Error::build(format!("cannot lock {}", lock.display())).because(e))?;
         let bare = Self { dir: folder.join(name), _lock: Some(locked) };
         bare.init(commit)?;

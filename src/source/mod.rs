@@ -33,6 +33,7 @@ pub use wish::Wish;
 
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// What the functions of this room need to know of the machine.
@@ -91,4 +92,14 @@ pub fn fetch(spec: &Spec, pin: &Pin, dest: &Path, ctx: &Context, events: Events)
         Pin::Dsc(pin) => dsc::fetch(spec, pin, dest, ctx, events),
         Pin::Git(pin) => git::fetch(spec, pin, dest, ctx, events),
     }
+}
+
+/// A lock that one process has at a time, on the file `path`. Waits for who has it, and says so; that one's end frees it.
+fn take_lock(path: &Path, waits_for: impl FnOnce() -> String, events: Events) -> std::io::Result<File> {
+    let file = File::create(path)?;
+    if file.try_lock().is_err() {
+        events(Event::Paused { what: waits_for() });
+        file.lock()?;
+    }
+    Ok(file)
 }

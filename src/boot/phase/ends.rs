@@ -13,10 +13,7 @@ impl Play {
     /// The machine is gone, as qemu's status says, or goes on no more. What the guest's kernel said of itself comes first, whatever the
     /// machine started from; but the look at a guest that hangs ends in a panic, too.
     pub(super) fn how_it_went(&self, gone: Option<Option<ExitStatus>>) -> End {
-        let program = match &self.phase {
-            Phase::Ended(exit, _) => Some(exit.status),
-            _ => None,
-        };
+        let program = self.program_status();
         if let Phase::Ended(exit, _) = self.phase
             && self.came(exit)
         {
@@ -48,6 +45,14 @@ impl Play {
         match self.phase {
             Phase::Booting if !self.seen.spoke => End::NoLife(None),
             _ => End::Host { why, program },
+        }
+    }
+
+    /// Of a program that has ended.
+    pub(super) fn program_status(&self) -> Option<u8> {
+        match &self.phase {
+            Phase::Ended(exit, _) => Some(exit.status),
+            _ => None,
         }
     }
 
@@ -92,10 +97,19 @@ impl Play {
             // Somebody at a debugger may have stopped it.
             Said::Stopped => match self.phase {
                 Phase::Restoring | Phase::Saving(..) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_) => Vec::new(),
-                _ => vec![Effect::Qemu(qmp::STATUS)],
+                _ => {
+                    self.limits.stopped(Some(now));
+                    vec![Effect::Qemu(qmp::STATUS)]
+                }
             },
-            Said::Status(status) => self.paused(&status, now),
-            Said::Resumed => self.resumed(now),
+            Said::Status(status) => {
+                self.limits.stopped(None);
+                self.paused(&status, now)
+            }
+            Said::Resumed => {
+                self.limits.stopped(None);
+                self.resumed(now)
+            }
             Said::NotYet => vec![Effect::Qemu(qmp::CONTINUE)],
             Said::Able(able) => self.able(able.map(drop), now),
             Said::Still => self.still(),
@@ -105,10 +119,7 @@ impl Play {
 
     /// qemu stopped the machine, and nothing would ever let it go on.
     fn paused(&mut self, status: &str, now: Instant) -> Vec<Effect> {
-        let program = match &self.phase {
-            Phase::Ended(exit, _) => Some(exit.status),
-            _ => None,
-        };
+        let program = self.program_status();
         let end = match status {
             "io-error" => {
                 let why =

@@ -195,6 +195,20 @@ fn kvm_is_condemned_by_a_machine_alone_that_said_nothing() {
 }
 
 #[test]
+fn a_qemu_that_stops_a_machine_has_to_say_why() {
+    let stop = || Input::Qemu(Said::Stopped);
+    let why = "qemu stopped the machine and does not say why";
+    assert_eq!(ends(running(plan(Start::Cold)), [stop()]), host(why, None));
+    for answer in [Input::Qemu(Said::Status("paused".into())), Input::Qemu(Said::Resumed)] {
+        let mut play = running(plan(Start::Cold));
+        let now = Instant::now();
+        play.take(stop(), now);
+        play.take(answer, now);
+        assert_eq!(play.next(), None, "whoever stopped it lets it go on");
+    }
+}
+
+#[test]
 fn a_machine_at_a_debugger_has_no_watchdog() {
     let debugged = || Plan { debugged: true, kvm: true, ..plan(Start::Cold) };
     let play = |inputs: Vec<Input>| played(debugged(), inputs).0;

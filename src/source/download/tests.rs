@@ -54,6 +54,24 @@ fn get(answers: Vec<Answer>, folder: &Path) -> (Result<Downloaded>, Vec<String>)
     (result, server.thread.join().unwrap())
 }
 
+#[test]
+fn who_waits_for_another_download_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = serve(vec![say("200 OK", BODY)]);
+    let lock = folder.path().join(format!("{}.lock", &hex(&Sha256::digest(&server.url))[..32]));
+    let held = File::create(&lock).unwrap();
+    held.lock().unwrap();
+    let held = Mutex::new(Some(held));
+    let told = |event: Event| {
+        if event == (Event::Paused { what: format!("another quiz's download of {}", server.url) }) {
+            drop(held.lock().unwrap().take());
+        }
+    };
+    let result = download(&wanted(&server.url), folder.path(), SHORT, &told);
+    assert!(held.into_inner().unwrap().is_none(), "it was not told");
+    assert_eq!(content(result), BODY);
+}
+
 fn content(result: Result<Downloaded>) -> Vec<u8> {
     fs::read(result.unwrap().path).unwrap()
 }
