@@ -183,3 +183,56 @@ fn five_hundred_restores_in_a_row_are_all_right_and_each_one_its_own() {
     // Each of the two machines booted at most once, in the first round.
     assert!(restored >= 498, "only {restored} were restored");
 }
+
+/// What a hook does, and the status when it comes to that; a program that is reached ends with 7.
+const HOOKS: [(&str, i32); 7] = [
+    ("true", 7),
+    ("head -c 100000 /dev/urandom >/var/tmp/hook", 7),
+    ("sleep 0.3", 7),
+    ("ls /no/such/file", 125),
+    ("echo c >/proc/sysrq-trigger; sleep 60", 123),
+    ("echo b >/proc/sysrq-trigger; sleep 60", 122),
+    ("poweroff -f || echo o >/proc/sysrq-trigger; sleep 60", 122),
+];
+
+/// Machines that go on from a base and from a full snapshot, in any order, each with a hook before it is saved and one after it.
+#[test]
+#[ignore = "500 machines: tests/run --full"]
+fn five_hundred_restores_with_random_hooks_are_each_told_as_they_went() {
+    let real = Real::new();
+    let append = format!("quiz-test={}", super::new_word());
+    // xorshift64*; each run of this test has the same order.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut roll = |sides: usize| {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        usize::try_from(state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap() % sides
+    };
+    real.0.write(".quiz/profiles/t/profile.toml", "about = \"a test\"\n");
+    let mut restored = 0;
+    for n in 0..500 {
+        // Most are well, so that there is something to restore.
+        let mut pick = |well: usize| if roll(3) == 0 { roll(HOOKS.len()) } else { roll(well) };
+        let (init, wake) = (HOOKS[pick(3)], HOOKS[pick(2)]);
+        let image = roll(3);
+        for (name, hook) in [("init", init), ("wake", wake)] {
+            let text = format!("#!/bin/sh\nset -e # {image}\n{}\n", hook.0);
+            real.0.write(&format!(".quiz/profiles/t/{name}"), &text);
+        }
+        let wanted = if init.1 == 7 { wake.1 } else { init.1 };
+        let script = "cat /proc/sys/kernel/random/boot_id; uname -n; exit 7";
+        let ran = real.run(&["-p", "t", "up", "--append", &append, "--", "sh", "-c", script]);
+        assert_eq!(ran.status, Some(wanted), "run {n}, {init:?}, {wake:?}: {ran:?}");
+        match wanted {
+            7 => assert!(ran.out.ends_with(&format!("quiz-{}\n", n + 1)) && ran.out.len() > 37, "run {n}: {ran:?}"),
+            125 => drop(ran.says(&["the hook of the profile t, line 3: status 2: ls /no/such/file"])),
+            _ => assert_eq!(ran.out, "", "run {n}, {init:?}, {wake:?}: {ran:?}"),
+        }
+        restored += ran.count("Restoring");
+        // It is never tried twice.
+        assert_eq!(ran.count("Restoring") + ran.count("Booting"), 1, "run {n}: {ran:?}");
+        assert_eq!(real.machines(), Vec::<u32>::new(), "after run {n}");
+    }
+    assert!(restored >= 490, "only {restored} were restored");
+}

@@ -73,6 +73,28 @@ fn no_two_restored_machines_give_a_pool_the_same_guid() {
     }
 }
 
+/// Pools that a hook made in two machines from one base are two pools, to a third machine as well.
+#[test]
+fn pools_of_two_clones_are_imported_side_by_side() {
+    let real = Real::new();
+    let made = |disk: &str| {
+        // On a disk that is a file of the host's.
+        let script = format!("zpool export tank && dd if=/dev/quizm0 of=/shared/{disk} bs=1M conv=sparse 2>/dev/null");
+        let ran = real.run(&["-p", "memdev:count=1,size=64M", "-p", "pool", "up", "--", "sh", "-c", &script]);
+        assert_eq!(ran.status, Some(0), "{ran:?}");
+        ran
+    };
+    made("a");
+    assert_eq!(made("b").count("Restoring"), 1);
+    assert_eq!(made("c").count("Restoring"), 1);
+    let script = "modprobe loop; for n in b c; do cp /shared/$n /tmp/$n && losetup -f /tmp/$n || exit 1; done; \
+                  set -- -d /dev/loop0 -d /dev/loop1; \
+                  for id in $(zpool import $@ | sed -n 's/^ *id: //p'); do zpool import $@ $id p$id || exit 1; done; \
+                  zpool list -Ho health";
+    let ran = real.run(&["-p", "zfs", "up", "--", "sh", "-c", script]);
+    assert_eq!((ran.status, ran.out.as_str()), (Some(0), "ONLINE\nONLINE\n"), "{ran:?}");
+}
+
 #[test]
 fn a_snapshot_that_is_damaged_is_noticed_and_replaced() {
     let real = Real::new();
