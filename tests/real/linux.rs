@@ -3,7 +3,7 @@
 use super::Real;
 use crate::worktree::git;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// A worktree of Linux with the distribution's source, in one place of the cache: its folder of objects serves every run.
 fn linux(real: &Real) -> PathBuf {
@@ -26,6 +26,24 @@ fn linux(real: &Real) -> PathBuf {
         std::fs::rename(&new, &dir).unwrap();
     }
     dir
+}
+
+/// The kernel of all tests, in that worktree: what has the same files has the same key, so the package's need not be compiled as well,
+/// and the objects are there for edits.
+pub(super) fn build(real: &Real) {
+    if cached(real) {
+        return;
+    }
+    let dir = linux(real);
+    std::fs::write(dir.join("quiz.toml"), "").unwrap();
+    let status = real.command(&["build", "kernel"]).current_dir(&dir).stdout(Stdio::null()).status().unwrap();
+    assert!(status.success(), "the kernel was not built: {status}");
+}
+
+fn cached(real: &Real) -> bool {
+    let ran = real.run(&["--json", "graph"]);
+    let graph: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    graph.as_array().unwrap().iter().any(|stage| stage["stage"] == "kernel" && stage["state"] == "cached")
 }
 
 #[test]

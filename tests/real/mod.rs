@@ -47,6 +47,9 @@ impl Real {
         let real = Self(Project::new());
         // The first one builds; the others wait here instead of each drawing its own progress.
         BUILT.get_or_init(|| {
+            if std::env::var_os("QUIZ_TEST_KERNEL").is_none() {
+                linux::build(&real);
+            }
             let status = real.command(&["build"]).stdout(std::process::Stdio::null()).status().unwrap();
             assert!(status.success(), "the image was not built: {status}");
         });
