@@ -8,14 +8,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::accel::{is_passing, remember};
 use super::complaint::{Allowed, Heard};
 use super::console::Console;
 use super::flow::takes_back;
 use super::folder::RunFolder;
-use super::machine::{Accel, Level, Machine, Saved, Start};
 use super::net;
-use super::outcome::{End, Outcome, judge};
+use super::outcome::{End, Outcome, Saved, judge};
 use super::session::{Ended, Session};
 use super::signals::Stop;
 use super::spawn::{CONSOLE, spawn};
@@ -23,6 +21,8 @@ use super::wire::{Request, ToGuest};
 use super::{tsc, tty};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
+use crate::machine::accel::{is_passing, remember};
+use crate::machine::{Accel, Level, Machine, Start};
 
 /// Where the program's bytes come from and go to.
 #[derive(Debug)]
@@ -69,9 +69,9 @@ pub struct Options {
     pub fail_on_warning: bool,
     /// What the kernel said is part of the result: a log that cannot be written is the host's failure, not a warning.
     pub whole_log: bool,
-    /// The file in which [`super::accel`] remembers whether KVM works.
+    /// The file in which [`crate::machine::accel`] remembers whether KVM works.
     pub verdicts: Option<PathBuf>,
-    /// What [`super::accel::choose`] said, for [`Event::Booting`].
+    /// What [`crate::machine::accel::choose`] said, for [`Event::Booting`].
     pub why_not_kvm: Option<String>,
     /// The machine is one of several, which a signal ends at once. Without it the first signal is the program's.
     pub stop: Option<Stop>,
@@ -299,5 +299,4 @@ fn why_no_life(ended: &Ended) -> String {
 }
 
 #[cfg(test)]
-#[path = "run_tests.rs"]
 mod tests;

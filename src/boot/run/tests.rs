@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::boot::folder::Kept;
-use crate::boot::qemu::tests::machine;
+use crate::machine::qemu::tests::machine;
 
 /// What a run against the fake gave.
 struct Played {
