@@ -15,6 +15,7 @@
 //! | `flow`, `tty`, `signals` | the program's bytes, the user's terminal, Ctrl-C |
 //! | `limits` | what is done when: watchdogs, time limit, the look at a guest that hangs |
 //! | `phase` | the machine that runs, as a pure state machine |
+//! | `job` | what is asked of a run, and how it is watched |
 //! | `session` | the loop that waits, tells it, and does what it wants done |
 //! | [`outcome`] | the judgement |
 //! | `run` | all of it in order; KVM that does not work is tried again with TCG |
@@ -26,6 +27,7 @@ pub mod complaint;
 mod console;
 mod flow;
 pub mod folder;
+mod job;
 mod limits;
 mod marks;
 mod net;
@@ -47,8 +49,9 @@ pub const TOOLS: &[(&str, &str)] =
 
 pub use complaint::{Allowed, Complaint, Heard};
 pub use folder::{Kept, RunFolder};
+pub use job::{Options, Streams};
 pub use outcome::{Outcome, Saved, State};
-pub use run::{Options, Ran, Run, Streams, run};
+pub use run::{Ran, Run, run};
 pub use signals::Stop;
 pub use tty::terminal_size;
 pub use wire::{Request, Size};

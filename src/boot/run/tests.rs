@@ -7,6 +7,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::boot::folder::Kept;
+use crate::error::Error;
 use crate::machine::qemu::tests::machine;
 
 /// What a run against the fake gave.
