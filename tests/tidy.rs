@@ -1,4 +1,6 @@
-//! Keeps the house: direction of imports, `//!` heads, length of files and functions.
+//! Keeps the house: direction of imports among rooms and, in `circles`, among the files of a room; `//!` heads, length of files and functions.
+
+mod circles;
 
 use std::path::{Path, PathBuf};
 
