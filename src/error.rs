@@ -3,6 +3,7 @@
 //! Knows nothing of how it is shown; `report` renders it.
 
 use std::fmt;
+use std::path::Path;
 
 /// What every function of this crate returns.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -86,6 +87,11 @@ impl Error {
     pub fn hints(&self) -> &[String] {
         &self.0.hints
     }
+}
+
+/// What the host could not do with a file of a machine, of its run, or of the way into it.
+pub(crate) fn cannot(what: &str, path: &Path, error: std::io::Error) -> Error {
+    Error::boot(format!("cannot {what} {}", path.display())).because(error)
 }
 
 impl fmt::Display for Error {

@@ -8,6 +8,7 @@
 //! | [`load`] | argv, settings, recipes, profiles | a `Project`: what was asked for |
 //! | [`graph`] | recipes, options | a `Graph` of stages |
 //! | [`build`] | a `Graph`, the cache | artifacts |
+//! | [`machine`] | an image, devices | a `Machine`, and qemu's command for it |
 //! | [`boot`] | a `Machine`, a request | an exit status |
 //! | [`snapshot`] | the same, the cache | an exit status, of a machine that need not boot |
 //! | [`test`] | groups of tests, a `Machine` | how each test ended |
@@ -21,6 +22,7 @@ pub mod error;
 pub mod event;
 pub mod graph;
 pub mod load;
+pub mod machine;
 pub mod report;
 pub mod snapshot;
 pub mod source;

@@ -3,12 +3,13 @@
 //! Decides by key and cache which of the two. Never an error: what cannot be saved or restored boots. Knows neither recipes nor
 //! what is in an image.
 
-use crate::boot::qemu::{Fds, command};
 use crate::boot::wire::PROTOCOL;
-use crate::boot::{self, Bus, Level, Machine, Net, Outcome, Ran, Run, Saved, Start};
+use crate::boot::{self, Outcome, Ran, Run, Saved};
 use crate::build;
 use crate::error::{Error, Result};
 use crate::event::Event;
+use crate::machine::qemu::{Fds, command};
+use crate::machine::{Bus, Level, Machine, Net, Start};
 use quiz_cache::{Cache, Key, KeyEncoder, Manifest, Passing, PassingSlot};
 use rustix::process::setpriority_process;
 use std::cell::Cell;

@@ -4,9 +4,17 @@
 // The host's side is src/boot. The control port carries frames, `type u8, length u32 LE, payload` (src/boot/wire.rs); the
 // ports stdin, stdout and stderr carry the program's bytes and nothing else, so how long a stream is goes over the control
 // port. Nothing here knows of kernels, ZFS or recipes.
+//
+// Each file calls only those before it: wire.c (frames and ports), relay.c (bytes on their way), hooks.c, prepared.c (what a program
+// may need), root.c, serve.c (channels), wake.c (what a snapshot must not share), and this one.
 
 #define _GNU_SOURCE
-#include "agent.h"
+#include "hooks.h"
+#include "prepared.h"
+#include "relay.h"
+#include "root.h"
+#include "wake.h"
+#include "wire.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +33,7 @@ enum { FLAG_TTY = 1, FLAG_SHELL = 2, FLAG_BOUNDED = 4 };
 // The layers are others than those that the kernel found; the machine will be saved.
 enum { FLAG_OTHERS = 1, FLAG_SAVED = 2 };
 // WINDOW: what the host may send ahead of a program whose input it cannot give back.
-enum { PIPE_SIZE = 1 << 20, WINDOW = 64 << 10, PAGE = 4096 };
+enum { WINDOW = 64 << 10, PAGE = 4096 };
 
 // ---------------------------------------------------------------------------------------------- the program
 
@@ -123,12 +131,7 @@ static void read_request(uint8_t *payload, uint32_t length)
 	program.env = take_strings(&at, end, counts[1]);
 }
 
-// What a program may need, and the process that becomes it. All of it is made before the request is known, so that a restored
-// machine need not: under an emulator everything is slow that is done for the first time.
-static struct {
-	int request[2], pipes[3][2], pty;
-} prepared;
-
+// The process that becomes the program, made with all else that is prepared.
 static void __attribute__((noreturn)) become_program(void)
 {
 	uint32_t length;
@@ -160,18 +163,7 @@ static void __attribute__((noreturn)) become_program(void)
 
 static void prepare_program(void)
 {
-	if (pipe2(prepared.request, O_CLOEXEC) != 0)
-		fail("cannot make a pipe: %s", strerror(errno));
-	for (int i = 0; i < 3; i++) {
-		int *pipe = prepared.pipes[i];
-		if (pipe2(pipe, O_CLOEXEC) != 0)
-			fail("cannot make a pipe: %s", strerror(errno));
-		fcntl(pipe[0], F_SETPIPE_SZ, PIPE_SIZE);
-		fcntl(pipe[i == 0], F_SETFL, O_NONBLOCK);
-	}
-	prepared.pty = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
-	if (prepared.pty < 0 || unlockpt(prepared.pty) != 0)
-		fail("cannot open /dev/ptmx: %s", strerror(errno));
+	open_prepared();
 	program.pid = fork();
 	if (program.pid < 0)
 		fail("cannot fork: %s", strerror(errno));
@@ -180,15 +172,6 @@ static void prepare_program(void)
 	close_fd(&prepared.request[0]);
 	for (int i = 1; i < 3; i++)
 		close_fd(&prepared.pipes[i][1]);
-}
-
-void close_prepared(void)
-{
-	close_fd(&prepared.request[1]);
-	close_fd(&prepared.pipes[0][0]);
-	for (int i = 0; i < 3; i++)
-		close_fd(&prepared.pipes[i][i == 0]);
-	close_fd(&prepared.pty);
 }
 
 static uint8_t *request;

@@ -1,7 +1,8 @@
 // The profiles' hooks, and what every program of the guest finds around itself.
 
 #define _GNU_SOURCE
-#include "agent.h"
+#include "hooks.h"
+#include "wire.h"
 
 #include <ctype.h>
 #include <dirent.h>

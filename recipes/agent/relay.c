@@ -1,18 +1,12 @@
 // Moves the program's bytes between its pipes or pty and the ports, and counts them. Knows nothing of frames.
 
 #define _GNU_SOURCE
-#include "agent.h"
+#include "relay.h"
+#include "wire.h"
 
 #include <errno.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
-
-void close_fd(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
-}
 
 // Writes what the buffer holds. False when the rest must wait.
 static bool relay_write(struct relay *r)

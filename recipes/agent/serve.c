@@ -11,7 +11,11 @@
 // guest is done. Knows nothing of frames.
 
 #define _GNU_SOURCE
-#include "agent.h"
+#include "serve.h"
+#include "hooks.h"
+#include "prepared.h"
+#include "relay.h"
+#include "wire.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -2,7 +2,10 @@
 // in one that booted, so that there is one way.
 
 #define _GNU_SOURCE
-#include "agent.h"
+#include "wake.h"
+#include "hooks.h"
+#include "serve.h"
+#include "wire.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,14 +24,6 @@ static const char reseed_file[] = "/run/quiz/reseed";
 static const char reason_file[] = "/run/quiz/no-snapshot";
 static const char machine_id[] = "/etc/machine-id";
 static const char hosts[] = "/etc/hosts";
-
-void write_to(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || write(fd, text, strlen(text)) < 0)
-		fail("cannot write %s: %s", path, strerror(errno));
-	close_fd(&fd);
-}
 
 static int urandom = -1;
 static struct seed {

@@ -1,7 +1,7 @@
 // Frames on the control port, and the ports themselves. Knows nothing of roots or programs.
 
 #define _GNU_SOURCE
-#include "agent.h"
+#include "wire.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -43,6 +43,13 @@ void power_off(void)
 	reboot(RB_POWER_OFF);
 	for (;;)
 		pause();
+}
+
+void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
 }
 
 void write_all(int fd, const void *data, size_t length)

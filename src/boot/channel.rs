@@ -13,8 +13,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::folder::{at_socket, cannot, is_live, number};
-use crate::error::{Error, Result};
+use super::folder::{at_socket, is_live, number};
+use crate::error::{Error, Result, cannot};
 
 const MARK: usize = 16;
 

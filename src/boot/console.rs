@@ -8,9 +8,8 @@ use std::io::Write;
 use std::path::Path;
 
 use super::complaint::{Allowed, Complaints, Heard};
-use super::folder::cannot;
 use super::marks::{Mark, mark, without_time};
-use crate::error::Result;
+use crate::error::{Result, cannot};
 
 /// So many lines of an excerpt are kept: a panic with its stack, registers and code fits, and three stacks of KASAN.
 const EXCERPT: usize = 128;

@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use crate::error::{Result, cannot};
 
 /// Git sees nothing of the folder but what people write there themselves.
 const IGNORE: &str = "*\n!/recipes/\n!/recipes/**\n!/profiles/\n!/profiles/**\n";
@@ -150,10 +150,6 @@ pub fn is_live(run: &Path) -> bool {
     // Shared: who only looks must not pass for a run to somebody else who does.
     let lock = File::open(run.join("lock"));
     matches!(lock.as_ref().map(File::try_lock_shared), Ok(Err(TryLockError::WouldBlock)))
-}
-
-pub(super) fn cannot(what: &str, path: &Path, error: std::io::Error) -> Error {
-    Error::boot(format!("cannot {what} {}", path.display())).because(error)
 }
 
 fn make_folder(path: &Path) -> Result<()> {

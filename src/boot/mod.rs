@@ -2,15 +2,9 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`machine`] | the guest as plain data |
-//! | [`image`] | the manifest that names kernel and layers |
-//! | [`accel`] | KVM or TCG |
 //! | [`folder`] | `.quiz/runs/<number>` |
 //! | [`channel`] | the host's end of a channel into the guest |
-//! | [`disk`] | the files of the guest's disks |
 //! | `net` | whether the ports that lead into the guest are free |
-//! | [`proof`] | whether qemu runs a guest at all |
-//! | [`qemu`] | the command line, a pure function of a machine |
 //! | `sparse` | copies of files with holes |
 //! | `spawn` | sockets and the process |
 //! | `tsc` | how fast the host's time stamp counter counts |
@@ -21,28 +15,24 @@
 //! | `flow`, `tty`, `signals` | the program's bytes, the user's terminal, Ctrl-C |
 //! | `limits` | what is done when: watchdogs, time limit, the look at a guest that hangs |
 //! | `phase` | the machine that runs, as a pure state machine |
+//! | `job` | what is asked of a run, and how it is watched |
 //! | `session` | the loop that waits, tells it, and does what it wants done |
 //! | [`outcome`] | the judgement |
 //! | `run` | all of it in order; KVM that does not work is tried again with TCG |
 //!
 //! Knows nothing of stages, recipes or the cache.
 
-pub mod accel;
 pub mod channel;
 pub mod complaint;
 mod console;
-pub mod disk;
 mod flow;
 pub mod folder;
-pub mod image;
+mod job;
 mod limits;
-pub mod machine;
 mod marks;
 mod net;
 pub mod outcome;
 mod phase;
-pub mod proof;
-pub mod qemu;
 mod qmp;
 mod run;
 mod session;
@@ -59,9 +49,9 @@ pub const TOOLS: &[(&str, &str)] =
 
 pub use complaint::{Allowed, Complaint, Heard};
 pub use folder::{Kept, RunFolder};
-pub use machine::{Accel, Arch, Bus, Disk, DiskFormat, Level, Machine, Net, Saved, Share, Start};
-pub use outcome::{Outcome, State};
-pub use run::{Options, Ran, Run, Streams, run};
+pub use job::{Options, Streams};
+pub use outcome::{Outcome, Saved, State};
+pub use run::{Ran, Run, run};
 pub use signals::Stop;
 pub use tty::terminal_size;
 pub use wire::{Request, Size};

@@ -5,8 +5,8 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 
-use super::machine::Net;
 use crate::error::{Error, Result};
+use crate::machine::Net;
 
 /// Opens each port for a moment.
 ///

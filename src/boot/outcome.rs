@@ -116,6 +116,17 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// What came of saving a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Saved {
+    /// It is saved.
+    Done,
+    /// The guest is in no state to be restored into another run, and why: so it is each time.
+    Never(String),
+    /// It did not work this time.
+    Failed(String),
+}
+
 /// What the machine that runs came to, as `phase` decides it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum End {

@@ -7,10 +7,10 @@ use std::process::ExitStatus;
 use std::time::Instant;
 
 use super::limits::{Action, Limits};
-use super::machine::{Level, Start};
 use super::outcome::End;
 use super::qmp;
 use super::wire::{FromGuest, ToGuest};
+use crate::machine::{Level, Start};
 
 mod ends;
 mod saves;

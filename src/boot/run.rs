@@ -4,94 +4,24 @@
 
 use std::cell::Cell;
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use super::accel::{is_passing, remember};
 use super::complaint::{Allowed, Heard};
 use super::console::Console;
 use super::flow::takes_back;
 use super::folder::RunFolder;
-use super::machine::{Accel, Level, Machine, Saved, Start};
+use super::job::{Asked, Job, Options, Streams};
 use super::net;
-use super::outcome::{End, Outcome, judge};
+use super::outcome::{End, Outcome, Saved, judge};
 use super::session::{Ended, Session};
-use super::signals::Stop;
 use super::spawn::{CONSOLE, spawn};
+use super::tsc;
 use super::wire::{Request, ToGuest};
-use super::{tsc, tty};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::event::{Event, Events};
-
-/// Where the program's bytes come from and go to.
-#[derive(Debug)]
-pub struct Streams {
-    /// Read while the program runs.
-    pub stdin: OwnedFd,
-    /// Gets the program's stdout, or all that it writes to its terminal.
-    pub stdout: OwnedFd,
-    /// Gets the program's stderr.
-    pub stderr: OwnedFd,
-}
-
-impl Streams {
-    /// quiz's own; with `no_input` nothing is read.
-    ///
-    /// # Errors
-    /// When they cannot be duplicated.
-    pub fn inherit(no_input: bool) -> Result<Self> {
-        let failed = |e: std::io::Error| Error::boot("cannot duplicate stdin, stdout and stderr").because(e);
-        let stdin = std::io::stdin();
-        // A job in the background that reads its terminal is stopped.
-        let empty = no_input || tty::is_in_background(stdin.as_fd());
-        let none = || fs::File::open("/dev/null").map(OwnedFd::from);
-        Ok(Self {
-            stdin: if empty { none() } else { stdin.as_fd().try_clone_to_owned() }.map_err(failed)?,
-            stdout: std::io::stdout().as_fd().try_clone_to_owned().map_err(failed)?,
-            stderr: std::io::stderr().as_fd().try_clone_to_owned().map_err(failed)?,
-        })
-    }
-}
-
-/// How a run is watched.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The program may take so long, from its start.
-    pub timeout: Option<Duration>,
-    /// The guest must take a request within this time under KVM; TCG gets five times as much.
-    pub ready_within: Duration,
-    /// Send the kernel's lines while the program runs.
-    pub kmsg: bool,
-    /// What its kernel may complain about.
-    pub allowed: Vec<Allowed>,
-    /// A program whose kernel complains ends as [`Outcome::Complained`].
-    pub fail_on_warning: bool,
-    /// What the kernel said is part of the result: a log that cannot be written is the host's failure, not a warning.
-    pub whole_log: bool,
-    /// The file in which [`super::accel`] remembers whether KVM works.
-    pub verdicts: Option<PathBuf>,
-    /// What [`super::accel::choose`] said, for [`Event::Booting`].
-    pub why_not_kvm: Option<String>,
-    /// The machine is one of several, which a signal ends at once. Without it the first signal is the program's.
-    pub stop: Option<Stop>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            timeout: None,
-            ready_within: Duration::from_secs(60),
-            kmsg: false,
-            allowed: Vec::new(),
-            fail_on_warning: false,
-            whole_log: false,
-            verdicts: None,
-            why_not_kvm: None,
-            stop: None,
-        }
-    }
-}
+use crate::machine::accel::{is_passing, remember};
+use crate::machine::{Accel, Level, Machine, Start};
 
 /// A host that is busy is asked once more after this time.
 const BUSY: Duration = Duration::from_millis(300);
@@ -167,27 +97,6 @@ pub fn run(machine: &Machine, run: &Run<'_>, saved: &dyn Fn(Level, Saved)) -> Re
     job.close(ended).map(Ran::Ended)
 }
 
-/// A request and its frame.
-pub(super) struct Asked<'a> {
-    pub(super) request: &'a Request,
-    pub(super) bytes: Vec<u8>,
-    /// No more of stdin is read than the program needs.
-    pub(super) bounded: bool,
-}
-
-/// What stays the same when a machine is started again.
-pub(super) struct Job<'a> {
-    pub(super) request: &'a Asked<'a>,
-    folder: &'a RunFolder,
-    pub(super) options: &'a Options,
-    pub(super) streams: &'a Streams,
-    pub(super) events: Events<'a>,
-    /// The guest answered and is a machine of its own: from now on the program may have run.
-    pub(super) awake: Cell<bool>,
-    /// Is told what came of the snapshot.
-    pub(super) saved: &'a dyn Fn(Level, Saved),
-}
-
 impl Job<'_> {
     fn once(&self, machine: &Machine, why_not_kvm: Option<String>) -> Result<Ended> {
         let accelerator = machine.accel.name().to_owned();
@@ -255,20 +164,6 @@ impl Job<'_> {
             (self.events)(Event::Warning { message: format!("cannot write {}: {error}", path.display()) });
         }
     }
-
-    /// Where the guest's kernel speaks.
-    pub(super) fn console_log(&self) -> PathBuf {
-        self.folder.console_log()
-    }
-
-    /// The guest's host name: another one for each run of a project.
-    pub(super) fn name(&self) -> String {
-        format!("quiz-{}", self.folder.id())
-    }
-
-    fn place(&self) -> String {
-        self.folder.path().display().to_string()
-    }
 }
 
 /// The end itself says what the kernel complained about, or nobody wants to know.
@@ -299,5 +194,4 @@ fn why_no_life(ended: &Ended) -> String {
 }
 
 #[cfg(test)]
-#[path = "run_tests.rs"]
 mod tests;

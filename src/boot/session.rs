@@ -20,17 +20,17 @@ use signal_hook::consts::{SIGHUP, SIGTERM, SIGWINCH};
 use super::complaint::Heard;
 use super::console::Console;
 use super::flow::{Inflow, Outflow, is_wait};
-use super::machine::{Accel, Level, Machine, Start};
+use super::job::Job;
 use super::outcome::{End, Words};
 use super::phase::{Input, Phase, Plan, Play, Sign};
 use super::qmp::{self, Qmp, Said, Transport};
-use super::run::Job;
 use super::signals::{Signals, Stop};
 use super::spawn::{Port, Qemu, Snapshot, Wires};
 use super::tty::{self, Escape, Raw};
 use super::wire::{Decoder, FromGuest, Mount, PROTOCOL, ToGuest};
 use crate::error::{Error, Result};
 use crate::event::Event;
+use crate::machine::{Accel, Level, Machine, Start};
 use wait::Source;
 
 /// A machine that is restored answers within this time.

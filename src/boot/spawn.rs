@@ -16,12 +16,12 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::sockopt::set_socket_send_buffer_size;
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 
-use super::folder::{RunFolder, cannot};
-use super::machine::{Machine, Start};
-use super::qemu::{Fds, command, shell_line};
+use super::folder::RunFolder;
 use super::qmp::Transport;
 use super::sparse::copy_sparse;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, cannot};
+use crate::machine::qemu::{Fds, command, shell_line};
+use crate::machine::{Machine, Start};
 
 /// What the sockets between quiz and qemu are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Frames on the control port between quiz and the guest's agent: `type u8, length u32 LE, payload`.
 //!
-//! Pure: bytes in, frames out. The other side is `recipes/agent/agent.c`; the numbers are written down there too. Knows
+//! Pure: bytes in, frames out. The other side is `recipes/agent`; `frames.h` there has the same numbers. Knows
 //! nothing of sockets, of qemu, or of the program's own bytes, which never travel here.
 
 use std::ffi::OsString;
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn the_agent_has_the_same_numbers() {
-        let header = include_str!("../../recipes/agent/agent.h");
+        let header = include_str!("../../recipes/agent/frames.h");
         let number = |name: &str| -> u32 {
             let text =
                 [' ', '\t'].iter().find_map(|before| header.split_once(&format!("{before}{name} = "))).unwrap().1;

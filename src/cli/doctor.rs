@@ -5,6 +5,7 @@ use crate::boot;
 use crate::build::{self, Needed};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
+use crate::machine::{Accel, Arch, accel, proof, qemu};
 use crate::report::{self, Style};
 use std::collections::BTreeSet;
 use std::error::Error as _;
@@ -29,9 +30,8 @@ pub(super) fn run(session: &Session<'_>, with_install: bool, json: bool, style: 
         checks.push(("sandbox".to_owned(), sandbox(session, false)));
         checks.push(("sandbox with user ids".to_owned(), sandbox(session, true)));
     }
-    if let Ok(qemu) = boot::qemu::find(boot::Arch::X86_64) {
-        checks
-            .push(("qemu".to_owned(), boot::proof::try_guest(&qemu, boot::Accel::Tcg).map(|()| "runs a guest".into())));
+    if let Ok(qemu) = qemu::find(Arch::X86_64) {
+        checks.push(("qemu".to_owned(), proof::try_guest(&qemu, Accel::Tcg).map(|()| "runs a guest".into())));
         checks.push((ACCELERATOR.to_owned(), accelerator(session, &qemu)));
     }
     report::result(&if json {
@@ -46,17 +46,17 @@ pub(super) fn run(session: &Session<'_>, with_install: bool, json: bool, style: 
 /// Whether it is KVM, tried anew whatever an earlier run found.
 fn accelerator(session: &Session<'_>, qemu: &Path) -> std::result::Result<String, String> {
     let tcg = |why: String| {
-        let advice = boot::accel::advice().map_or(String::new(), |advice| format!("; {advice}"));
+        let advice = accel::advice().map_or(String::new(), |advice| format!("; {advice}"));
         Err(format!("TCG, which is slow: {why}{advice}"))
     };
-    let choice = boot::accel::choose(qemu, None);
+    let choice = accel::choose(qemu, None);
     match (choice.accel, choice.why_not_kvm) {
-        (boot::Accel::Tcg, why) => tcg(why.unwrap_or_else(|| "there is no /dev/kvm".to_owned())),
-        (boot::Accel::Kvm, _) => match boot::proof::try_guest(qemu, boot::Accel::Kvm) {
+        (Accel::Tcg, why) => tcg(why.unwrap_or_else(|| "there is no /dev/kvm".to_owned())),
+        (Accel::Kvm, _) => match proof::try_guest(qemu, Accel::Kvm) {
             Err(why) => tcg(format!("KVM does not work: {why}")),
             Ok(()) => {
                 // The next run tries it.
-                boot::accel::remember(&session.kvm_verdicts(), qemu, None).map_err(|error| error.to_string())?;
+                accel::remember(&session.kvm_verdicts(), qemu, None).map_err(|error| error.to_string())?;
                 Ok("KVM".to_owned())
             }
         },

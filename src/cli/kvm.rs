@@ -3,9 +3,10 @@
 //! Each check but the first two is a run of quiz itself, as people run it, in a project of its own. Where KVM is not taken they are made
 //! under emulation, and the report says so.
 
-use crate::boot::{self, Accel, Arch};
 use crate::error::{Error, Result};
+use crate::machine::{Accel, Arch, accel, proof, qemu};
 use crate::report;
+use crate::status;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -23,8 +24,8 @@ struct Ran {
 
 impl Ran {
     /// Nothing when it ended with this status; else what it said last.
-    fn ended(&self, status: i32) -> std::result::Result<(), String> {
-        if self.status == Some(status) {
+    fn ended(&self, status: u8) -> std::result::Result<(), String> {
+        if self.status == Some(status.into()) {
             return Ok(());
         }
         let last = self.err.lines().last().unwrap_or("nothing was said");
@@ -53,14 +54,14 @@ type Check = (&'static str, fn(&Trial<'_>) -> Checked);
 const CHECKS: [Check; 8] = [
     ("a kernel boots", |trial| {
         let ran = trial.up(&["--no-snapshot"], "uname -r");
-        ran.ended(0)?;
+        ran.ended(status::FINE)?;
         ran.says(&format!("({}", trial.accel))?;
         Ok(format!("Linux {} in {:.2} s", ran.out.trim(), ran.took.as_secs_f64()))
     }),
     ("all processors run", |trial| {
         let count = std::thread::available_parallelism().map_or(1, |count| count.get().min(8));
         let ran = trial.up(&["--no-snapshot", "--cpus", &count.to_string()], "nproc");
-        ran.ended(0)?;
+        ran.ended(status::FINE)?;
         if ran.number()? == i64::try_from(count).unwrap_or(0) {
             Ok(format!("{count} of {count}"))
         } else {
@@ -68,11 +69,13 @@ const CHECKS: [Check; 8] = [
         }
     }),
     ("a machine is saved and restored", |trial| {
-        trial.up(&[], "true").ended(0)?;
+        trial.up(&[], "true").ended(status::FINE)?;
         let mut times = Vec::new();
         for n in 1..=RESTORES {
             let ran = trial.up(&[], "true");
-            ran.ended(0).and_then(|()| ran.says("Restoring")).map_err(|why| format!("restore {n}: {why}"))?;
+            ran.ended(status::FINE)
+                .and_then(|()| ran.says("Restoring"))
+                .map_err(|why| format!("restore {n}: {why}"))?;
             times.push(ran.took.as_secs_f64());
         }
         times.sort_by(f64::total_cmp);
@@ -84,7 +87,7 @@ const CHECKS: [Check; 8] = [
             "date +%s%N; sleep 3; date +%s%N; cat /sys/devices/system/clocksource/clocksource0/current_clocksource",
         );
         let after = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        ran.ended(0)?;
+        ran.ended(status::FINE)?;
         let lines: Vec<&str> = ran.out.lines().collect();
         let time = |n: usize| lines.get(n).and_then(|line| line.parse::<f64>().ok()).map_or(0.0, |time| time / 1e9);
         let (slept, off) = (time(1) - time(0), after - time(1));
@@ -93,24 +96,24 @@ const CHECKS: [Check; 8] = [
     }),
     ("a panic is a panic", |trial| {
         let ran = trial.up(&[], "echo c >/proc/sysrq-trigger; sleep 9");
-        ran.ended(123)?;
+        ran.ended(status::PANICKED)?;
         Ok(format!("told after {:.2} s", ran.took.as_secs_f64()))
     }),
     ("a reset is a lost machine", |trial| {
         let ran = trial.up(&[], "echo b >/proc/sysrq-trigger; sleep 9");
-        ran.ended(122)?;
+        ran.ended(status::LOST)?;
         Ok(format!("told after {:.2} s", ran.took.as_secs_f64()))
     }),
     ("a time limit shows what each processor does", |trial| {
         let ran = trial.up(&["--timeout", "2", "--cpus", "2"], "while :; do :; done");
-        ran.ended(124)?;
+        ran.ended(status::TIME_LIMIT)?;
         let stacks = ran.err.matches("NMI backtrace for cpu").count();
         if stacks == 2 { Ok("2 stacks by NMI".to_owned()) } else { Err(format!("{stacks} stacks by NMI, of 2")) }
     }),
     ("a disk keeps what is written", |trial| {
         let script = "head -c 32M /dev/urandom >/tmp/a && dd if=/tmp/a of=/dev/quizb0 bs=1M oflag=direct 2>/dev/null && \
                       dd if=/dev/quizb0 of=/tmp/b bs=1M count=32 iflag=direct 2>/dev/null && cmp /tmp/a /tmp/b";
-        trial.up(&["-p", "blockdev:count=1,size=64M"], script).ended(0)?;
+        trial.up(&["-p", "blockdev:count=1,size=64M"], script).ended(status::FINE)?;
         Ok("32 MiB".to_owned())
     }),
 ];
@@ -149,8 +152,8 @@ pub(super) fn run() -> Result<u8> {
     if !built.success() {
         return Err(Error::build("there is no image to try"));
     }
-    let qemu = boot::qemu::find(Arch::X86_64)?;
-    let choice = boot::accel::choose(&qemu, None);
+    let qemu = qemu::find(Arch::X86_64)?;
+    let choice = accel::choose(&qemu, None);
     let kvm = match (choice.accel, choice.why_not_kvm) {
         (Accel::Kvm, _) => Ok("/dev/kvm opens, and the processor has vmx or svm".to_owned()),
         (Accel::Tcg, why) => Err(why.unwrap_or_else(|| "there is no /dev/kvm".to_owned())),
@@ -158,7 +161,7 @@ pub(super) fn run() -> Result<u8> {
     report::result(&head(&qemu))?;
     let mut failed = usize::from(kvm.is_err());
     report::result(&line("KVM is there", &kvm))?;
-    let tried = boot::proof::try_guest(&qemu, choice.accel).map(|()| choice.accel.name().to_owned());
+    let tried = proof::try_guest(&qemu, choice.accel).map(|()| choice.accel.name().to_owned());
     failed += usize::from(tried.is_err());
     report::result(&line("qemu runs three instructions", &tried))?;
     let trial = Trial { dir: dir.path(), accel: choice.accel.name() };

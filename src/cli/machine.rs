@@ -4,11 +4,12 @@
 
 use super::session::Session;
 use super::{IMAGE, doctor, ssh};
-use crate::boot::{self, Allowed, Disk, Kept, Machine, Net, Options, Share, complaint};
+use crate::boot::{self, Allowed, Kept, Options, complaint};
 use crate::build::{self, Known};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::load::{Device, DiskFormat, Origin, PROJECT_FOLDER, Profile, Project};
+use crate::machine::{Disk, Machine, Net, Share, Start, accel, disk, image, qemu};
 use quiz_cache::{Cache, Digest, Record};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -78,13 +79,13 @@ pub(super) fn of(session: &Session<'_>, known: &Known, image: &Record, terminal:
     let [manifest] = &image.outputs.values().collect::<Vec<_>>()[..] else {
         return Err(Error::input(format!("the recipe {IMAGE} must have one output, the manifest")));
     };
-    let image = boot::image::read(&session.cache.path(manifest))?;
+    let image = image::read(&session.cache.path(manifest))?;
     if let Some(most) = image.cpus.filter(|most| *most < cpus) {
         return Err(Error::input(format!("machine.cpus = {cpus}: this kernel takes {most} at most (CONFIG_NR_CPUS)"))
             .hint(format!("--config CONFIG_NR_CPUS={cpus} builds one that takes more")));
     }
-    let qemu = boot::qemu::find(image.arch)?;
-    let choice = boot::accel::choose(&qemu, Some(&session.kvm_verdicts()));
+    let qemu = qemu::find(image.arch)?;
+    let choice = accel::choose(&qemu, Some(&session.kvm_verdicts()));
     let object = |digest: &Digest| object(&session.cache, known, digest);
     // One `--append` may hold several words, as people paste them. The user's come last, and win.
     let words = settings.list("machine.append").iter().flat_map(|words| words.split_whitespace().map(str::to_owned));
@@ -93,7 +94,7 @@ pub(super) fn of(session: &Session<'_>, known: &Known, image: &Record, terminal:
     let machine = Machine {
         arch: image.arch,
         accel: choice.accel,
-        start: boot::Start::Cold,
+        start: Start::Cold,
         qemu,
         memory,
         cpus,
@@ -109,7 +110,7 @@ pub(super) fn of(session: &Session<'_>, known: &Known, image: &Record, terminal:
         rng: true,
         extra: settings.list("machine.qemu-args").iter().map(OsString::from).collect(),
     };
-    boot::qemu::fits(&machine)?;
+    qemu::fits(&machine)?;
     Ok(Built { machine, why_not_kvm: choice.why_not_kvm })
 }
 
@@ -182,7 +183,7 @@ pub(super) fn disks(project: &Project, run: &Path) -> Result<Vec<Disk>> {
 fn disk_tool(project: &Project) -> Option<(&'static str, &'static str)> {
     let mut devices = project.profiles.iter().flat_map(|profile| &profile.devices);
     let is_qcow2 = |device: &Device| matches!(device, Device::Disk { format: DiskFormat::Qcow2, .. });
-    devices.any(is_qcow2).then_some(boot::disk::QEMU_IMG)
+    devices.any(is_qcow2).then_some(disk::QEMU_IMG)
 }
 
 fn net(profiles: &[Profile]) -> Result<Option<Net>> {

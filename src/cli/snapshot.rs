@@ -5,10 +5,11 @@
 use super::IMAGE;
 use super::machine::{self, Built};
 use super::session::Session;
-use crate::boot::{self, Level};
+use crate::boot;
 use crate::build::{Known, State};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeIndex};
+use crate::machine::{Level, image};
 use crate::report::{Snapshot, Snapshots};
 use crate::snapshot;
 use quiz_cache::Record;
@@ -59,7 +60,7 @@ fn is_present(session: &Session<'_>, image: &Record) -> Result<bool> {
 /// The stages that made the kernel and the layer with the agent.
 fn made_of_base(session: &Session<'_>, known: &Known, image: &Record) -> Result<Vec<NodeIndex>> {
     let Some(manifest) = image.outputs.values().next() else { return Ok(Vec::new()) };
-    let image = boot::image::read(&session.cache.path(manifest))?;
+    let image = image::read(&session.cache.path(manifest))?;
     let digests = [Some(&image.kernel), image.layers.first()];
     let made = |record: &Record| record.outputs.values().any(|output| digests.contains(&Some(&output.digest)));
     Ok(known.iter().filter(|(_, record)| made(record)).map(|(id, _)| *id).collect())

@@ -6,8 +6,9 @@
 use super::args::Ssh;
 use super::session::Session;
 use crate::boot;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, cannot};
 use crate::load::{Device, PROJECT_FOLDER, Project};
+use crate::machine::qemu;
 use crate::status;
 use std::fs::{self, File};
 use std::io::Write;
@@ -42,7 +43,7 @@ pub(super) fn run(session: &Session<'_>, ssh: &Ssh) -> Result<u8> {
     command.arg("-F").arg(config).arg(if boot::terminal_size().is_some() { "-t" } else { "-T" });
     command.arg(format!("{HOST}{}", boot::folder::number(&run))).arg("--");
     // ssh gives one line to a shell; each word shall arrive as it is, as with `quiz up`.
-    command.args(ssh.program.iter().map(|word| boot::qemu::quoted(word)));
+    command.args(ssh.program.iter().map(|word| qemu::quoted(word)));
     Err(no_client(command.exec()))
 }
 
@@ -160,7 +161,7 @@ fn make_key(folder: &Path, key: &Path) -> Result<()> {
 /// The config for ssh, scp and rsync; `quiz-3` is run 3.
 fn config(quiz: &Path, project: &Path, key: &Path) -> String {
     // ssh takes % for a token of its own, and hands the command to a shell.
-    let for_shell = |path: &Path| boot::qemu::quoted(path.as_os_str()).replace('%', "%%");
+    let for_shell = |path: &Path| qemu::quoted(path.as_os_str()).replace('%', "%%");
     let for_ssh = key.display().to_string().replace('\\', r"\\").replace('"', "\\\"").replace('%', "%%");
     format!(
         "# Written by quiz, as often as it likes: ssh -F {PROJECT_FOLDER}/ssh_config {HOST}1\n\
@@ -179,10 +180,6 @@ fn config(quiz: &Path, project: &Path, key: &Path) -> String {
         for_shell(quiz),
         for_shell(project),
     )
-}
-
-fn cannot(what: &str, path: &Path, error: std::io::Error) -> Error {
-    Error::boot(format!("cannot {what} {}", path.display())).because(error)
 }
 
 fn no_client(error: std::io::Error) -> Error {

@@ -8,6 +8,7 @@ use crate::boot::{self, Options, Outcome, Request, Run, RunFolder, Stop, Streams
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::load::PROJECT_FOLDER;
+use crate::machine::{disk, qemu};
 use crate::report;
 use crate::snapshot;
 use crate::status;
@@ -68,14 +69,14 @@ fn boot(session: &Session<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Res
     if up.dry_run {
         machine.shares = machine::shares(&own.join("shared"), &own.join("runs/N/out"), false);
         machine.disks = machine::disks(&session.project, &own.join("runs/N"))?;
-        let command = boot::qemu::command(&machine, &boot::qemu::Fds::shown(&machine));
-        report::result(&format!("{}\n", boot::qemu::shell_line(&command)))?;
+        let command = qemu::command(&machine, &qemu::Fds::shown(&machine));
+        report::result(&format!("{}\n", qemu::shell_line(&command)))?;
         return Ok(None);
     }
     let folder = RunFolder::create(&own, machine::kept(session))?;
     machine.shares = machine::shares(folder.shared(), &folder.out(), false);
     machine.disks = machine::disks(&session.project, folder.path())?;
-    let _disks = boot::disk::take(&machine.disks, &folder)?;
+    let _disks = disk::take(&machine.disks, &folder.id())?;
     let request = request(session, up);
     let options = Options {
         // On a terminal the kernel's words come among the program's: print debugging is why people use this. What stands

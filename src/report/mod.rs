@@ -6,6 +6,7 @@
 
 mod lines;
 mod profiles;
+mod row;
 mod snapshots;
 mod style;
 mod tables;

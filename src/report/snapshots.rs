@@ -1,8 +1,8 @@
 //! Snapshots of machines as rows of the graph, as JSON, and with what they are made of.
 
 use super::lines::size;
+use super::row::{Row, shown};
 use super::style::Style;
-use super::tables::{Row, shown};
 use crate::graph::{Graph, NodeIndex};
 use crate::snapshot::Known;
 use quiz_cache::{Key, Manifest};

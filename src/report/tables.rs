@@ -1,6 +1,7 @@
 //! Results as text for stdout, or as JSON: the graph, the settings, the tools, the reason for a rebuild.
 
 use super::lines::{duration, size};
+use super::row::{Row, shown};
 use super::snapshots::Snapshots;
 use super::style::Style;
 use crate::build::{Missing, Needed, State, apt_line};
@@ -10,16 +11,6 @@ use quiz_cache::{Change, Collected, Digest, Record};
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-
-/// What one line of the graph says.
-pub(super) struct Row {
-    pub(super) name: String,
-    pub(super) state: &'static str,
-    pub(super) took: String,
-    pub(super) size: String,
-    pub(super) digest: String,
-    pub(super) why: String,
-}
 
 /// The graph as a tree from its ends down; a stage that stands above already is not unfolded again.
 pub fn graph(graph: &Graph, states: &[(NodeIndex, State)], snapshots: &Snapshots, style: &Style) -> String {
@@ -210,15 +201,6 @@ pub fn why(graph: &Graph, id: NodeIndex, states: &[(NodeIndex, State)], style: &
         State::Unresolved => {
             format!("{name} is {}: `quiz update` (or the next build) pins it in quiz.lock\n", style.warn("unresolved"))
         }
-    }
-}
-
-/// A manifest's value on one line, cut where it gets long.
-pub(super) fn shown(value: &str) -> String {
-    let line = value.replace('\n', " ⏎ ");
-    match line.char_indices().nth(100) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
     }
 }
 

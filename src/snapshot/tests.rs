@@ -1,7 +1,7 @@
 //! What decides whether a machine is one that was saved.
 
 use super::*;
-use crate::boot::{Accel, Arch, Disk, DiskFormat, Share};
+use crate::machine::{Accel, Arch, Disk, DiskFormat, Share};
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 

@@ -16,8 +16,9 @@
 use quiz_cache::{Cache, Digest, Key, KeyEncoder};
 
 use super::group::{Ended, Group, Verdict};
-use crate::boot::{Allowed, Level, Machine};
+use crate::boot::Allowed;
 use crate::error::{Error, Result};
+use crate::machine::{Level, Machine};
 use crate::snapshot;
 
 const NAME: &str = "test result";
@@ -60,7 +61,7 @@ pub(super) fn remember(cache: &Cache, key: &Key, ended: &Ended) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boot::{Accel, Arch, Bus, Disk, DiskFormat, Net, Start};
+    use crate::machine::{Accel, Arch, Bus, Disk, DiskFormat, Net, Start};
     use std::time::Duration;
 
     fn cache() -> (tempfile::TempDir, Cache) {

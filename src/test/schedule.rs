@@ -18,9 +18,10 @@ use super::judge::{MACHINE, in_words, judge, unexpected};
 use super::logs::{last_lines, printed, reason, slices};
 use super::transcript::Transcript;
 use super::{memo, output};
-use crate::boot::{self, Machine, Options, Outcome, Request, Run, RunFolder, Share, Stop, Streams};
+use crate::boot::{Options, Outcome, Request, Run, RunFolder, Stop, Streams};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
+use crate::machine::{Machine, Share, disk};
 use crate::snapshot;
 use crate::status;
 
@@ -181,7 +182,7 @@ impl Plan<'_> {
     fn boot(&self, group: &Group, folder: &RunFolder, stop: &Stop, transcript: &mut Transcript) -> Result<Outcome> {
         let mut machine = Machine { shares: (self.shares)(folder), ..self.machine.clone() };
         machine.disks.iter_mut().for_each(|disk| disk.path = folder.path().join(&disk.path));
-        let _disks = boot::disk::take(&machine.disks, folder)?;
+        let _disks = disk::take(&machine.disks, &folder.id())?;
         let request = Request {
             program: group.program.iter().map(Into::into).collect(),
             env: Vec::new(),

@@ -5,9 +5,9 @@ use std::process::ExitStatus;
 use std::time::Instant;
 
 use super::{Effect, Phase, Play, Run, Sign};
-use crate::boot::machine::{Level, Start};
 use crate::boot::outcome::End;
 use crate::boot::qmp::{self, Said};
+use crate::machine::{Level, Start};
 
 impl Play {
     /// The machine is gone, as qemu's status says, or goes on no more. What the guest's kernel said of itself comes first, whatever the

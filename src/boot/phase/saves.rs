@@ -6,9 +6,9 @@ use std::mem;
 use std::time::Instant;
 
 use super::{Effect, Phase, Play, Save};
-use crate::boot::machine::{Level, Saved};
-use crate::boot::outcome::End;
+use crate::boot::outcome::{End, Saved};
 use crate::boot::qmp;
+use crate::machine::Level;
 
 impl Play {
     /// The guest has come to this level: saves it, if that is wanted and no `reason` speaks against it.

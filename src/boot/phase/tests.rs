@@ -1,8 +1,7 @@
 //! Tables of what a machine does next, and a model that plays random orders of all that can happen.
 
 use super::*;
-use crate::boot::machine::Saved;
-use crate::boot::outcome::State;
+use crate::boot::outcome::{Saved, State};
 use crate::boot::qmp::Said;
 use signal_hook::consts::SIGHUP;
 use std::os::unix::process::ExitStatusExt;

@@ -4,9 +4,10 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use super::Sign;
-use crate::boot::machine::{Level, Saved, Start};
+use crate::boot::outcome::Saved;
 use crate::boot::qmp::Said;
 use crate::boot::wire::{FromGuest, ToGuest};
+use crate::machine::{Level, Start};
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,14 +6,13 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::super::folder::cannot;
-use super::super::machine::Saved;
+use super::super::outcome::Saved;
 use super::super::phase::{Effect, Input};
 use super::super::spawn::Port;
 use super::super::tty::Raw;
 use super::super::wire::{Own, ToGuest};
 use super::Session;
-use crate::error::Result;
+use crate::error::{Result, cannot};
 use crate::event::Event;
 
 pub(super) fn random<const N: usize>() -> Result<[u8; N]> {

@@ -10,14 +10,13 @@ use std::time::SystemTime;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
-use super::super::folder::cannot;
-use super::super::machine::Level;
 use super::super::phase::Input;
 use super::super::qmp::{self, Said};
 use super::super::sparse::copy_sparse;
 use super::super::spawn::{CONSOLE, MEMORY, Port, STATE, TRANSPORT};
 use super::Session;
-use crate::error::Result;
+use crate::error::{Result, cannot};
+use crate::machine::Level;
 
 /// The numbers by which qemu knows the files of states: another one each time, since it keeps them all.
 const FROM: u8 = 1;

@@ -113,17 +113,6 @@ pub enum Level {
     Full,
 }
 
-/// What came of saving a machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Saved {
-    /// It is saved.
-    Done,
-    /// The guest is in no state to be restored into another run, and why: so it is each time.
-    Never(String),
-    /// It did not work this time.
-    Failed(String),
-}
-
 impl Start {
     /// The folder of the snapshot that the machine starts from.
     pub fn from(&self) -> Option<&PathBuf> {
@@ -185,7 +174,7 @@ pub struct Machine {
 
 impl Machine {
     /// Somebody wants to look at it with gdb: qemu listens for one, or does not start the guest by itself.
-    pub(super) fn is_debugged(&self) -> bool {
+    pub(crate) fn is_debugged(&self) -> bool {
         self.extra.iter().any(|word| ["-s", "-S", "-gdb", "--gdb"].iter().any(|gdb| word == gdb))
     }
 }

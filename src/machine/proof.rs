@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::machine::Accel;
+use super::guest::Accel;
 
 /// What does not end within this time never does.
 const LIMIT: Duration = Duration::from_secs(10);

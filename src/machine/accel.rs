@@ -1,6 +1,6 @@
 //! KVM or TCG: `/dev/kvm` that opens is no proof that KVM works.
 //!
-//! KVM is tried when the device opens and the processor says `vmx` or `svm`; `run` falls back to TCG when such a machine
+//! KVM is tried when the device opens and the processor says `vmx` or `svm`; `boot` falls back to TCG when such a machine
 //! shows no sign of life, and remembers that here, in a small file. The verdict holds for an hour, at most until the host boots again
 //! or qemu changes. Starts nothing.
 
@@ -11,9 +11,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::folder::cannot;
-use super::machine::Accel;
-use crate::error::Result;
+use super::guest::Accel;
+use crate::error::{Result, cannot};
 
 /// What to use, and why not KVM when it looked as if it were there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +35,7 @@ const PASSING: [&str; 4] = [
 ];
 
 /// Whether KVM may work in the next moment, although qemu ended with these words.
-pub(super) fn is_passing(words: &str) -> bool {
+pub(crate) fn is_passing(words: &str) -> bool {
     PASSING.iter().any(|passing| words.contains(passing))
 }
 

@@ -8,9 +8,8 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::folder::{RunFolder, cannot};
-use super::machine::{Disk, DiskFormat};
-use crate::error::{Error, Result};
+use super::guest::{Disk, DiskFormat};
+use crate::error::{Error, Result, cannot};
 
 /// What makes disks of the format qcow2: program → Debian package.
 pub const QEMU_IMG: (&str, &str) = ("qemu-img", "qemu-utils");
@@ -29,18 +28,18 @@ impl Drop for Disks {
     }
 }
 
-/// Makes the files of `disks` that are not there, and takes hold of them for the run in `folder`.
+/// Makes the files of `disks` that are not there, and takes hold of them for the run of that name.
 ///
 /// # Errors
 /// A persistent disk that another machine has; a file that cannot be made.
-pub fn take(disks: &[Disk], folder: &RunFolder) -> Result<Disks> {
+pub fn take(disks: &[Disk], run: &str) -> Result<Disks> {
     let mut taken = Disks { passing: Vec::new(), _locks: Vec::new() };
     for disk in disks {
         if let Some(parent) = disk.path.parent() {
             fs::create_dir_all(parent).map_err(|e| cannot("make the folder", parent, e))?;
         }
         if disk.persistent {
-            taken._locks.push(lock(&disk.path, folder)?);
+            taken._locks.push(lock(&disk.path, run)?);
         } else {
             taken.passing.push(disk.path.clone());
         }
@@ -50,20 +49,20 @@ pub fn take(disks: &[Disk], folder: &RunFolder) -> Result<Disks> {
 }
 
 /// The lock is a file of its own, which says who holds it: qemu has locks of another kind on the disk itself.
-fn lock(disk: &Path, folder: &RunFolder) -> Result<File> {
+fn lock(disk: &Path, run: &str) -> Result<File> {
     let path = disk.with_extension("lock");
     let mut file =
         File::options().create(true).append(true).read(true).open(&path).map_err(|e| cannot("open", &path, e))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            let run = fs::read_to_string(&path).unwrap_or_default();
-            return Err(Error::input(format!("the disk {} is in use by run {}", disk.display(), run.trim()))
+            let other = fs::read_to_string(&path).unwrap_or_default();
+            return Err(Error::input(format!("the disk {} is in use by run {}", disk.display(), other.trim()))
                 .hint("end that machine, or leave out `persistent`"));
         }
         Err(TryLockError::Error(e)) => return Err(cannot("lock", &path, e)),
     }
-    file.set_len(0).and_then(|()| writeln!(file, "{}", folder.id())).map_err(|e| cannot("write", &path, e))?;
+    file.set_len(0).and_then(|()| writeln!(file, "{run}")).map_err(|e| cannot("write", &path, e))?;
     Ok(file)
 }
 
@@ -110,8 +109,7 @@ fn qemu_img(before: &[&str], path: &Path, after: &[&str]) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::folder::Kept;
-    use super::super::machine::Bus;
+    use super::super::guest::Bus;
     use super::*;
 
     fn disk(path: PathBuf, size: u64, persistent: bool) -> Disk {
@@ -121,9 +119,8 @@ mod tests {
     #[test]
     fn a_disk_of_one_run_is_sparse_and_gone_afterwards() {
         let base = tempfile::tempdir().unwrap();
-        let folder = RunFolder::create(base.path(), Kept::ALL).unwrap();
-        let path = folder.path().join("disks/q0.raw");
-        let taken = take(&[disk(path.clone(), 1 << 40, false)], &folder).unwrap();
+        let path = base.path().join("disks/q0.raw");
+        let taken = take(&[disk(path.clone(), 1 << 40, false)], "1").unwrap();
         assert_eq!(fs::metadata(&path).unwrap().len(), 1 << 40);
         drop(taken);
         assert!(!path.exists());
@@ -132,13 +129,12 @@ mod tests {
     #[test]
     fn a_persistent_disk_keeps_what_is_on_it_and_never_shrinks() {
         let base = tempfile::tempdir().unwrap();
-        let folder = RunFolder::create(base.path(), Kept::ALL).unwrap();
         let path = base.path().join("disks/q0.raw");
-        drop(take(&[disk(path.clone(), 4096, true)], &folder).unwrap());
+        drop(take(&[disk(path.clone(), 4096, true)], "1").unwrap());
         fs::write(&path, [7; 4096]).unwrap();
-        drop(take(&[disk(path.clone(), 1 << 20, true)], &folder).unwrap());
+        drop(take(&[disk(path.clone(), 1 << 20, true)], "1").unwrap());
         assert_eq!(fs::metadata(&path).unwrap().len(), 1 << 20, "it grew");
-        drop(take(&[disk(path.clone(), 512, true)], &folder).unwrap());
+        drop(take(&[disk(path.clone(), 512, true)], "1").unwrap());
         let bytes = fs::read(&path).unwrap();
         assert_eq!((bytes.len(), &bytes[..4096]), (1 << 20, &[7; 4096][..]));
     }
@@ -146,13 +142,11 @@ mod tests {
     #[test]
     fn a_persistent_disk_belongs_to_one_machine_at_a_time() {
         let base = tempfile::tempdir().unwrap();
-        let (one, two) =
-            (RunFolder::create(base.path(), Kept::ALL).unwrap(), RunFolder::create(base.path(), Kept::ALL).unwrap());
         let disks = [disk(base.path().join("disks/q0.raw"), 4096, true)];
-        let taken = take(&disks, &one).unwrap();
-        let error = take(&disks, &two).unwrap_err();
-        assert!(error.to_string().ends_with(&format!("q0.raw is in use by run {}", one.id())), "{error}");
+        let taken = take(&disks, "1").unwrap();
+        let error = take(&disks, "2").unwrap_err();
+        assert!(error.to_string().ends_with("q0.raw is in use by run 1"), "{error}");
         drop(taken);
-        take(&disks, &two).unwrap();
+        take(&disks, "2").unwrap();
     }
 }

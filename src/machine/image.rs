@@ -7,7 +7,7 @@ use std::path::Path;
 use quiz_cache::Digest;
 use serde::Deserialize;
 
-use super::machine::Arch;
+use super::guest::Arch;
 use crate::error::{Error, Result};
 
 /// What an image consists of. Nothing in it belongs to one run.

@@ -1,6 +1,6 @@
 //! The qemu command line, as a pure function of a [`Machine`] and the numbers of the inherited sockets.
 //!
-//! Starts nothing and opens nothing: `spawn` does. Written for qemu 7.2 and newer. What is not obvious:
+//! Starts nothing and opens nothing: `boot` does. Written for qemu 7.2 and newer. What is not obvious:
 //!
 //! - Sockets are numbers of inherited file descriptors (`socket,fd=`): no path and no port can collide or be left behind.
 //! - qboot and `-kernel vmlinux` (PVH): no firmware menus, no decompression, no initrd.
@@ -23,7 +23,7 @@ use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use super::machine::{Accel, Arch, Bus, Disk, DiskFormat, Machine, Start};
+use super::guest::{Accel, Arch, Bus, Disk, DiskFormat, Machine, Start};
 use crate::error::{Error, Result};
 
 /// Without AVX also without what needs it: qemu 7.2 shows AVX2 to programs that only look for that.
@@ -252,11 +252,11 @@ pub fn quoted(word: &OsStr) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::super::machine::{Net, Share};
+pub(crate) mod tests {
+    use super::super::guest::{Net, Share};
     use super::*;
 
-    pub(in super::super) fn machine(accel: Accel) -> Machine {
+    pub(crate) fn machine(accel: Accel) -> Machine {
         Machine {
             arch: Arch::X86_64,
             accel,

@@ -7,7 +7,8 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::boot::folder::Kept;
-use crate::boot::qemu::tests::machine;
+use crate::error::Error;
+use crate::machine::qemu::tests::machine;
 
 /// What a run against the fake gave.
 struct Played {

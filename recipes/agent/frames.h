@@ -1,0 +1,33 @@
+// What the host and the agent say to each other: src/boot/wire.rs has the same numbers.
+
+#ifndef QUIZ_FRAMES_H
+#define QUIZ_FRAMES_H
+
+enum { PROTOCOL = 5, FRAME_LIMIT = 1 << 20 };
+
+// Frames. Guest to host below 64, host to guest from 64 on.
+enum frame {
+	HELLO = 1,   // u32 protocol: the kernel and this process live, and nothing is mounted. MOUNT may come
+	READY = 2,   // text: why this machine may not be saved; empty when it may. WAKE may come
+	ERROR = 3,   // text: the guest could not get as far as the program; it powers off
+	EXIT = 4,    // u8 status, u64 bytes of stdout, u64 bytes of stderr
+	PONG = 5,    // nothing
+	AWAKE = 6,   // u8: 1 when hooks run first, and another one follows; 0: a request may come
+	SYNCED = 7,  // u8, after EXIT: whether what was written to the shares is with the host
+	TAKEN = 8,   // u64: bytes of stdin that the program has read; when the request asks for that, and before EXIT
+	REQUEST = 64,     // see read_request
+	STDIN_END = 65,   // u64: bytes of stdin in all
+	RESIZE = 66,      // u16 rows, u16 columns
+	SIGNAL = 67,      // u32 number
+	PING = 68,        // nothing
+	SYSRQ = 69,       // letters for /proc/sysrq-trigger
+	CLOSE = 70,       // u8 stream (1, 2): nobody reads it any more
+	WAKE = 71,        // see wake
+	MOUNT = 72,       // see make_root_as_told
+};
+
+// What makes a machine one of its own, at the head of MOUNT and of WAKE: u64 nanoseconds since 1970, 32 random bytes, 16 of the boot's
+// id, which stays the same in one run.
+enum { OWN = 8 + 32 + 16 };
+
+#endif

@@ -1,0 +1,35 @@
+// The guest's root, and the host's shares.
+
+#ifndef QUIZ_ROOT_H
+#define QUIZ_ROOT_H
+
+#include <stdbool.h>
+
+// Mounts what this process needs itself.
+void mount_first(void);
+// Lets nothing wait for the kernel's grace periods (RCU), which take 20 ms for each disk that is looked at again.
+void hurry(bool on);
+// Looks at the disks of the layers again: what was restored knows those of another image.
+void probe_layers(int count);
+// Mounts the layers: vda is the kernel's root, vdb, ... come under a tmpfs.
+void mount_layers(int count);
+// Makes a root of them, and mounts what every program expects.
+void stack_layers(int count);
+// Whether the guest has several processors.
+bool has_processors(void);
+// Under an emulator everything is slow that is done for the first time. So a process beside this one brings up the loopback
+// device and then, for `warm_up`, becomes a program that does nothing: what each program needs is in memory and translated.
+void begin_beside(int layers, bool warm_up);
+// Waits until the loopback device is up.
+void end_beside(void);
+// Waits until that program has ended.
+void end_warm_up(void);
+// A share of the host: makes the place for it.
+void add_share(const char *tag);
+// Mounts those that were added.
+void mount_shares(void);
+// Whether what was written there is with the host, within some seconds. Then also what was written to the guest's disks, if that comes in
+// time: any of its file systems may be stuck.
+bool sync_shares(void);
+
+#endif
