@@ -53,6 +53,8 @@ impl Streams {
 pub struct Options {
     /// The program may take so long, from its start.
     pub timeout: Option<Duration>,
+    /// Under KVM the guest's kernel must have spoken within this time, or KVM does not work: a kernel needs less than a second there.
+    pub life_within: Duration,
     /// The guest must take a request within this time under KVM; TCG gets five times as much.
     pub ready_within: Duration,
     /// Send the kernel's lines while the program runs.
@@ -75,6 +77,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             timeout: None,
+            life_within: Duration::from_secs(20),
             ready_within: Duration::from_secs(60),
             kmsg: false,
             allowed: Vec::new(),

@@ -6,9 +6,6 @@ use std::time::{Duration, Instant};
 
 use super::outcome::State;
 
-/// KVM shows a sign of life within this time or does not work: a kernel needs less than a second there.
-const KVM_LIFE: Duration = Duration::from_secs(20);
-
 /// The agent answers a ping within this time, or the guest hangs.
 const ANSWER: Duration = Duration::from_secs(1);
 
@@ -99,10 +96,9 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// The machine starts now, and must be ready within `ready`.
-    pub(super) fn start(now: Instant, ready: Duration, kvm: bool) -> Self {
-        let life = kvm.then(|| now + KVM_LIFE);
-        Self { life, ready: Some((now + ready, ready)), ..Self::default() }
+    /// The machine starts now, must show life within `life`, if there is a reason to doubt that, and be ready within `ready`.
+    pub(super) fn start(now: Instant, ready: Duration, life: Option<Duration>) -> Self {
+        Self { life: life.map(|life| now + life), ready: Some((now + ready, ready)), ..Self::default() }
     }
 
     /// The machine is restored now, and must show life within `life`.
@@ -249,7 +245,7 @@ mod tests {
     #[test]
     fn a_machine_that_is_never_ready_is_looked_at_and_ended() {
         let now = Instant::now();
-        let mut limits = Limits::start(now, 60 * SECOND, false);
+        let mut limits = Limits::start(now, 60 * SECOND, None);
         assert!(actions(&mut limits, now + 59 * SECOND).is_empty());
         let done = actions(&mut limits, now + 70 * SECOND);
         assert_eq!((done[0], done[1], done[5]), (Action::Look, Action::Break, Action::Nmi));
@@ -260,7 +256,7 @@ mod tests {
     fn a_program_that_runs_too_long_is_told_from_a_guest_that_hangs() {
         let now = Instant::now();
         let started = || {
-            let mut limits = Limits::start(now, 60 * SECOND, false);
+            let mut limits = Limits::start(now, 60 * SECOND, None);
             limits.program_starts(now, Some(5 * SECOND));
             assert_eq!(actions(&mut limits, now + 5 * SECOND), [Action::Ping]);
             limits
@@ -277,7 +273,7 @@ mod tests {
     #[test]
     fn a_panic_that_does_not_end_the_machine_is_ended_unless_the_agent_answers() {
         let now = Instant::now();
-        let mut limits = Limits::start(now, 60 * SECOND, false);
+        let mut limits = Limits::start(now, 60 * SECOND, None);
         limits.program_starts(now, None);
         limits.panicked(now, false);
         limits.answered(now + SECOND);
@@ -293,9 +289,9 @@ mod tests {
     #[test]
     fn kvm_must_show_life() {
         let now = Instant::now();
-        let mut kvm = Limits::start(now, 60 * SECOND, true);
+        let mut kvm = Limits::start(now, 60 * SECOND, Some(20 * SECOND));
         assert_eq!(actions(&mut kvm, now + 30 * SECOND), [Action::NoLife]);
-        let mut alive = Limits::start(now, 60 * SECOND, true);
+        let mut alive = Limits::start(now, 60 * SECOND, Some(20 * SECOND));
         alive.lives();
         assert!(actions(&mut alive, now + 30 * SECOND).is_empty());
     }
@@ -303,7 +299,7 @@ mod tests {
     #[test]
     fn a_qemu_that_does_not_quit_is_killed() {
         let now = Instant::now();
-        let mut limits = Limits::start(now, 60 * SECOND, false);
+        let mut limits = Limits::start(now, 60 * SECOND, None);
         limits.quits(now);
         assert_eq!(actions(&mut limits, now + 90 * SECOND), [Action::Kill]);
     }

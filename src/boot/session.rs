@@ -100,7 +100,7 @@ impl<'a> Session<'a> {
         let ready_within = job.options.ready_within * patience;
         let plan = Plan {
             start: machine.start.clone(),
-            kvm,
+            kvm: kvm.then_some(job.options.life_within),
             debugged: machine.is_debugged(),
             alone: job.options.stop.is_none(),
             restored_within: if let Start::Grow { .. } = machine.start { ready_within } else { RESTORED * patience },

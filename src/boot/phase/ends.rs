@@ -69,7 +69,7 @@ impl Play {
     fn is_doubtful(&self) -> bool {
         match self.phase {
             Phase::Restoring => true,
-            Phase::Booting => self.plan.kvm && !self.seen.spoke,
+            Phase::Booting => self.plan.kvm.is_some() && !self.seen.spoke,
             Phase::Saving(..) | Phase::Mounting | Phase::Waking => {
                 matches!(self.plan.start, Start::Grow { .. } | Start::Restore(_))
             }

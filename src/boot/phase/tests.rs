@@ -12,7 +12,7 @@ const SECOND: Duration = Duration::from_secs(1);
 fn plan(start: Start) -> Plan {
     Plan {
         start,
-        kvm: false,
+        kvm: None,
         debugged: false,
         alone: true,
         restored_within: 15 * SECOND,
@@ -187,7 +187,7 @@ fn an_end_is_told_by_whose_fault_it_was() {
 
 #[test]
 fn kvm_is_condemned_by_a_machine_alone_that_said_nothing() {
-    let kvm = || Plan { kvm: true, ..plan(Start::Cold) };
+    let kvm = || Plan { kvm: Some(20 * SECOND), ..plan(Start::Cold) };
     assert_eq!(end(Play::new(kvm(), Instant::now())), End::NoLife(None));
     let slow = played(kvm(), [Input::Spoke]).0;
     assert_eq!(end(slow), End::Limit(60 * SECOND, State::Booting), "as under TCG");
@@ -209,7 +209,7 @@ fn a_qemu_that_stops_a_machine_has_to_say_why() {
 
 #[test]
 fn a_machine_at_a_debugger_has_no_watchdog() {
-    let debugged = || Plan { debugged: true, kvm: true, ..plan(Start::Cold) };
+    let debugged = || Plan { debugged: true, kvm: Some(20 * SECOND), ..plan(Start::Cold) };
     let play = |inputs: Vec<Input>| played(debugged(), inputs).0;
     assert_eq!(play(vec![]).next(), None, "it waits to be started");
     let breakpoint = [Input::Qemu(Said::Stopped), Input::Qemu(Said::Status("debug".into()))];

@@ -79,7 +79,8 @@ pub(in crate::boot) enum Effect {
 #[derive(Debug, Clone)]
 pub(in crate::boot) struct Plan {
     pub(in crate::boot) start: Start,
-    pub(in crate::boot) kvm: bool,
+    /// Under KVM the kernel must have spoken within this time.
+    pub(in crate::boot) kvm: Option<Duration>,
     /// Somebody looks at it with a debugger, which nothing that is saved goes together with.
     pub(in crate::boot) debugged: bool,
     /// It is the only machine: the first signal is the program's.

@@ -181,6 +181,25 @@ fn kvm_that_does_not_work_is_tcg_in_the_same_run_and_remembered() {
 }
 
 #[test]
+fn kvm_that_gives_no_byte_is_tcg_and_a_slow_guest_is_not() {
+    let base = tempfile::tempdir().unwrap();
+    let play = |what: &str| {
+        let (verdicts, life_within) = (Some(base.path().join("kvm")), Duration::from_millis(400));
+        let options = Options { verdicts, life_within, ..Options::default() };
+        let folder = RunFolder::create(base.path(), Kept::ALL).unwrap();
+        play_in(folder, &options, Accel::Kvm, what, Start::Cold, &|_, _| panic!("nothing is saved"))
+    };
+    let slow = play("kvm-slow");
+    assert_eq!(slow.accelerators(), ["kvm"]);
+    assert_eq!(slow.result.unwrap(), Outcome::Exited(7));
+    let silent = play("kvm-silent");
+    assert_eq!(silent.accelerators(), ["kvm", "tcg"]);
+    assert_eq!(silent.result.unwrap(), Outcome::Exited(7));
+    let verdict = fs::read_to_string(base.path().join("kvm")).unwrap();
+    assert!(verdict.contains("no sign of life"), "{verdict}");
+}
+
+#[test]
 fn a_busy_host_is_asked_once_more_and_condemns_nothing() {
     let base = tempfile::tempdir().unwrap();
     let verdict = || fs::read_to_string(base.path().join("kvm")).unwrap_or_default();

@@ -29,7 +29,8 @@ fn any_plan(dice: &mut Dice) -> Plan {
         2 => Start::Grow { base: "/b".into(), full: dice.flip().then(|| "/f".into()) },
         _ => Start::Restore("/f".into()),
     };
-    let (kvm, alone, timeout) = (dice.flip(), dice.flip(), dice.flip().then_some(5 * SECOND));
+    let kvm = dice.flip().then_some(20 * SECOND);
+    let (alone, timeout) = (dice.flip(), dice.flip().then_some(5 * SECOND));
     Plan { kvm, alone, timeout, ..plan(start) }
 }
 
