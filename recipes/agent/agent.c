@@ -30,8 +30,8 @@
 #include <unistd.h>
 
 enum { FLAG_TTY = 1, FLAG_SHELL = 2, FLAG_BOUNDED = 4 };
-// The layers are others than those that the kernel found; the machine will be saved.
-enum { FLAG_OTHERS = 1, FLAG_SAVED = 2 };
+// The layers are others than those that the kernel found; the machine will be saved; it has disks that stay when it is gone.
+enum { FLAG_OTHERS = 1, FLAG_SAVED = 2, FLAG_DISKS = 4 };
 // WINDOW: what the host may send ahead of a program whose input it cannot give back.
 enum { WINDOW = 64 << 10, PAGE = 4096 };
 
@@ -218,6 +218,8 @@ static void take_request(uint8_t *payload, uint32_t length)
 	start_program();
 }
 
+static bool disks;
+
 static void __attribute__((noreturn)) finish(void)
 {
 	uint8_t payload[17];
@@ -226,7 +228,7 @@ static void __attribute__((noreturn)) finish(void)
 	put(payload + 9, out[1].total, 8);
 	send_frame(EXIT, payload, sizeof payload);
 	// The status went first: a file system of the guest may be stuck.
-	uint8_t synced = sync_shares();
+	uint8_t synced = disks ? sync_all() : sync_shares();
 	send_frame(SYNCED, &synced, 1);
 	// The host ends the machine when it has all bytes, however slowly they are read. Powering off now could lose some.
 	struct pollfd wait = { .fd = control };
@@ -337,6 +339,7 @@ static bool make_root_as_told(void)
 	if (flags & FLAG_OTHERS)
 		probe_layers(layers);
 	bool saved = flags & FLAG_SAVED;
+	disks = flags & FLAG_DISKS;
 	mount_layers(layers);
 	begin_beside(layers, saved || has_processors());
 	stack_layers(layers);

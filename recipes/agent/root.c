@@ -237,23 +237,28 @@ static int64_t milliseconds(void)
 	return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
 }
 
-static void __attribute__((noreturn)) sync_beside(int said)
+bool sync_shares(void)
 {
 	char where[64];
 	for (const char **tag = shares; *tag != NULL; tag++) {
 		snprintf(where, sizeof where, "/%s", *tag);
 		int fd = open(where, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (fd < 0 || syncfs(fd) != 0)
-			_exit(1);
+			return false;
 		close_fd(&fd);
 	}
-	if (write(said, "", 1) != 1)
+	return true;
+}
+
+static void __attribute__((noreturn)) sync_beside(int said)
+{
+	if (!sync_shares() || write(said, "", 1) != 1)
 		_exit(1);
 	sync(); // disks that stay need not be unmounted, which takes time
 	_exit(0);
 }
 
-bool sync_shares(void)
+bool sync_all(void)
 {
 	int ends[2];
 	if (pipe2(ends, O_CLOEXEC) != 0)

@@ -64,13 +64,19 @@ static void reseed_modules(void)
 	}
 }
 
-static char boot_id[38];
+static char *put_hex(char *at, uint8_t byte)
+{
+	*at++ = "0123456789abcdef"[byte >> 4];
+	*at++ = "0123456789abcdef"[byte & 15];
+	return at;
+}
+
+static char boot_id[37]; // with its newline
 static int boot_id_file = -1;
 
 static void write_boot_id(void)
 {
-	size_t length = strlen(boot_id);
-	if (boot_id_file >= 0 && pwrite(boot_id_file, boot_id, length, 0) != (ssize_t)length)
+	if (boot_id_file >= 0 && pwrite(boot_id_file, boot_id, sizeof boot_id, 0) != sizeof boot_id)
 		fail("cannot write the boot's id: %s", strerror(errno));
 }
 
@@ -79,10 +85,11 @@ static void set_boot_id(const uint8_t bytes[16])
 {
 	char *at = boot_id;
 	for (size_t i = 0; i < 16; i++) {
-		uint8_t byte = i == 6 ? (bytes[i] & 0x0f) | 0x40 : i == 8 ? (bytes[i] & 0x3f) | 0x80 : bytes[i];
-		at += sprintf(at, i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x", byte);
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			*at++ = '-';
+		at = put_hex(at, i == 6 ? (bytes[i] & 0x0f) | 0x40 : i == 8 ? (bytes[i] & 0x3f) | 0x80 : bytes[i]);
 	}
-	strcpy(at, "\n");
+	*at = '\n';
 	write_boot_id();
 }
 
@@ -133,7 +140,14 @@ static void name_machine(const char *name, size_t length)
 {
 	if (sethostname(name, length) != 0)
 		fail("cannot set the host name: %s", strerror(errno));
-	if (hosts_file >= 0 && dprintf(hosts_file, "127.0.1.1 %.*s\n", (int)length, name) < 0)
+	// No printf: what runs for the first time is slow under an emulator.
+	static const char address[] = "127.0.1.1 ";
+	char line[sizeof address + 65];
+	memcpy(line, address, sizeof address - 1);
+	memcpy(line + sizeof address - 1, name, length);
+	line[sizeof address - 1 + length] = '\n';
+	ssize_t size = sizeof address + length;
+	if (hosts_file >= 0 && write(hosts_file, line, size) != size)
 		fail("cannot write %s: %s", hosts, strerror(errno));
 	close_fd(&hosts_file);
 }
@@ -143,14 +157,14 @@ static void make_machine_id(void)
 	if (machine_id_file < 0)
 		return;
 	uint8_t random[16];
-	char text[33];
+	char text[33], *at = text;
 	if (getrandom(random, sizeof random, 0) != sizeof random)
 		fail("cannot get random numbers: %s", strerror(errno));
 	random[6] = (random[6] & 0x0f) | 0x40; // as machine-id(5) has it: a random UUID
 	random[8] = (random[8] & 0x3f) | 0x80;
-	for (size_t i = 0; i < 32; i++)
-		text[i] = "0123456789abcdef"[random[i / 2] >> (i % 2 ? 0 : 4) & 15];
-	text[32] = '\n';
+	for (size_t i = 0; i < sizeof random; i++)
+		at = put_hex(at, random[i]);
+	*at = '\n';
 	if (write(machine_id_file, text, sizeof text) != sizeof text)
 		fail("cannot write %s: %s", machine_id, strerror(errno));
 	close_fd(&machine_id_file);

@@ -119,6 +119,7 @@ impl<'a> Session<'a> {
             mount: Mount {
                 others: machine.start.from().is_some(),
                 saved: machine.start.to(Level::Full).is_some(),
+                disks: machine.disks.iter().any(|disk| disk.persistent),
                 // No machine has so many disks.
                 layers: u8::try_from(machine.layers.len()).unwrap_or(u8::MAX),
                 shares: machine.shares.iter().map(|share| share.tag.clone()).collect(),

@@ -99,6 +99,8 @@ pub struct Mount {
     pub others: bool,
     /// The machine will be saved when it is ready: what every program reads should be in its memory.
     pub saved: bool,
+    /// It has disks that stay when it is gone: what the guest wrote to them has to be there.
+    pub disks: bool,
     /// How many layers there are.
     pub layers: u8,
     /// Tags of the shares, which are mounted when there is a request, each at `/<tag>`.
@@ -148,8 +150,8 @@ impl ToGuest {
             Self::Ping => (68, Vec::new()),
             Self::SysRq(letters) => (69, letters.as_bytes().to_vec()),
             Self::Close(stream) => (70, vec![*stream]),
-            Self::Mount(own, Mount { others, saved, layers, shares }) => {
-                let head = [u8::from(*others) | u8::from(*saved) << 1, *layers];
+            Self::Mount(own, Mount { others, saved, disks, layers, shares }) => {
+                let head = [u8::from(*others) | u8::from(*saved) << 1 | u8::from(*disks) << 2, *layers];
                 let tags = shares.iter().flat_map(|tag| tag.bytes().chain([0]));
                 (72, own.encode().into_iter().chain(head).chain(tags).collect())
             }
@@ -282,8 +284,8 @@ mod tests {
         assert_eq!(bytes(ToGuest::Close(1)), [70, 1, 0, 0, 0, 1]);
         let own = || Own { now: 258, seed: [7; 32], boot: [9; 16] };
         let head = [&[2, 1, 0, 0, 0, 0, 0, 0][..], &[7; 32], &[9; 16]].concat();
-        let mount = Mount { others: false, saved: true, layers: 3, shares: vec!["a".into(), "bc".into()] };
-        let wanted = [&[72, 63, 0, 0, 0], &head[..], &[2, 3, b'a', 0, b'b', b'c', 0]].concat();
+        let mount = Mount { others: false, saved: true, disks: true, layers: 3, shares: vec!["a".into(), "bc".into()] };
+        let wanted = [&[72, 63, 0, 0, 0], &head[..], &[6, 3, b'a', 0, b'b', b'c', 0]].concat();
         assert_eq!(bytes(ToGuest::Mount(own(), mount)), wanted);
         let wake = bytes(ToGuest::Wake(own(), "q".into()));
         assert_eq!(wake, [&[71, 57, 0, 0, 0], &head[..], b"q"].concat());
@@ -301,7 +303,7 @@ mod tests {
         assert!(header.contains("FRAME_LIMIT = 1 << 20") && LIMIT == 1 << 20);
         let own = || Own { now: 0, seed: [0; 32], boot: [0; 16] };
         assert!(header.contains("OWN = 8 + 32 + 16") && own().encode().len() == 8 + 32 + 16);
-        let mount = Mount { others: false, saved: false, layers: 0, shares: vec![] };
+        let mount = Mount { others: false, saved: false, disks: false, layers: 0, shares: vec![] };
         let size = Size { rows: 0, columns: 0 };
         for (name, message) in [
             ("REQUEST", ToGuest::Request { request: request(), bounded: true }),
