@@ -46,6 +46,8 @@ static uint64_t told;
 
 static void tell_taken(void)
 {
+	if (in.total == 0)
+		return; // as the host thinks anyway
 	uint8_t payload[8];
 	told = relay_taken(&in, stdin_left);
 	put(payload, told, sizeof payload);
@@ -184,9 +186,6 @@ static void start_program(void)
 	stdin_left = prepared.pipes[0][0];
 	if (program.tty)
 		close_fd(&stdin_left);
-	// As much as may be under way: it is full when the host has to wait, so that poll says when the program goes on to read.
-	if (program.bounded)
-		fcntl(stdin_left, F_SETPIPE_SZ, WINDOW);
 	for (int i = 0; i < 3; i++) {
 		*ours[i] = prepared.pipes[i][i == 0];
 		if (program.tty)
@@ -216,6 +215,7 @@ static void take_request(uint8_t *payload, uint32_t length)
 	read_request(request, length);
 	mount_shares();
 	start_program();
+	hold_shares();
 }
 
 static bool disks;
@@ -349,11 +349,20 @@ static bool make_root_as_told(void)
 	return saved;
 }
 
+static void move_stdin(void)
+{
+	// As much as may be under way: it is full when the host has to wait, so that poll says when the program goes on to read. Not
+	// before anything comes, which for most programs is never.
+	if (program.bounded && in.total == 0)
+		fcntl(stdin_left, F_SETPIPE_SZ, WINDOW);
+	relay_move(&in);
+}
+
 static void serve(int signals)
 {
 	for (;;) {
 		bool in_full = in.start < in.end;
-		if (program.bounded && !program.tty && relay_taken(&in, stdin_left) >= told + PAGE)
+		if (program.bounded && !program.tty && in.total >= told + PAGE && relay_taken(&in, stdin_left) >= told + PAGE)
 			tell_taken();
 		// The host waits for the program.
 		bool waits = program.bounded && !program.tty && in.total + (in.end - in.start) >= told + WINDOW;
@@ -375,7 +384,7 @@ static void serve(int signals)
 		if (fds[0].revents & POLLIN)
 			read_control();
 		if (in.to >= 0 && (fds[2].revents || fds[3].revents))
-			relay_move(&in);
+			move_stdin();
 		end_stdin_when_complete(program.tty);
 		for (int i = 0; i < 2; i++)
 			if (fds[4 + 2 * i].revents || fds[5 + 2 * i].revents)

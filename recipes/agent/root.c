@@ -237,17 +237,23 @@ static int64_t milliseconds(void)
 	return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
 }
 
-bool sync_shares(void)
+static int held[sizeof shares / sizeof *shares];
+
+void hold_shares(void)
 {
 	char where[64];
-	for (const char **tag = shares; *tag != NULL; tag++) {
-		snprintf(where, sizeof where, "/%s", *tag);
-		int fd = open(where, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (fd < 0 || syncfs(fd) != 0)
-			return false;
-		close_fd(&fd);
+	for (size_t i = 0; shares[i] != NULL; i++) {
+		snprintf(where, sizeof where, "/%s", shares[i]);
+		held[i] = open(where, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	}
-	return true;
+}
+
+bool sync_shares(void)
+{
+	bool synced = true;
+	for (size_t i = 0; shares[i] != NULL; i++)
+		synced &= held[i] >= 0 && syncfs(held[i]) == 0;
+	return synced;
 }
 
 static void __attribute__((noreturn)) sync_beside(int said)
