@@ -1,7 +1,7 @@
 //! Linux from 5.10 to 7.3, and OpenZFS of other releases on them. What takes longer: only `tests/run --full kernels` runs these.
 
 use super::zfs::copy;
-use super::{Real, cache};
+use super::{Real, cache, die};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -70,6 +70,40 @@ fn one_config_boots_linux_5_10_to_7_3() {
     assert_eq!(rows.len(), KERNELS.len(), "{ran:?}");
     for (row, kernel) in rows.iter().zip(KERNELS) {
         assert!(row.starts_with(&format!("{kernel}.")), "{kernel}: {ran:?}");
+    }
+}
+
+/// What makes a kernel complain, and how it says so.
+const COMPLAINTS: [(&str, &str); 6] = [
+    ("insmod /shared/t.ko what=warn", "WARNING: "),
+    ("echo 1 >/proc/sys/kernel/watchdog_thresh; insmod /shared/t.ko what=spin", "BUG: soft lockup - CPU#"),
+    ("echo 1 >/proc/sys/kernel/hung_task_timeout_secs; insmod /shared/t.ko what=sleep", "INFO: task insmod:"),
+    (
+        "echo 0 >/proc/sys/kernel/watchdog; echo 3 >/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout; \
+         insmod /shared/t.ko what=rcu",
+        "INFO: rcu",
+    ),
+    ("tail /dev/zero", "Out of memory: Killed process "),
+    (
+        "mkdir /sys/fs/cgroup/t; echo 16M >/sys/fs/cgroup/t/memory.max; sh -c 'echo $$ >/sys/fs/cgroup/t/cgroup.procs; exec tail /dev/zero'",
+        "Memory cgroup out of memory: Killed process ",
+    ),
+];
+
+#[test]
+#[ignore = "runs on five kernels: tests/run --full kernels"]
+fn what_each_kernel_complains_about_is_heard() {
+    let real = Real::new();
+    for kernel in KERNELS {
+        die::share(&real, &die::build_module(&real, &["-k", kernel]));
+        for (line, words) in COMPLAINTS {
+            let script = format!("echo +memory >/sys/fs/cgroup/cgroup.subtree_control; {line}; exit 7");
+            let ran = real.run(&["-k", kernel, "up", "-m", "256M", "--timeout", "120", "--", "sh", "-c", &script]);
+            assert_eq!(ran.status, Some(7), "{kernel}, {line}: {ran:?}");
+            let said = ran.err.lines().find_map(|said| said.split_once("the guest's kernel complained: "));
+            assert!(said.is_some_and(|(_, said)| said.contains(words)), "{kernel}, {line}: {ran:?}");
+            println!("{kernel}: {}", said.unwrap().1);
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 // What a developer's module may do to the machine, by parameter.
+#include <linux/delay.h>
 #include <linux/irqflags.h>
 #include <linux/module.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 
 static char *what = "greet";
@@ -29,6 +32,17 @@ static int __init quiz_test_init(void)
 		WARN(1, "quiz_test_warn: %d\n", 7);
 	if (!strcmp(what, "use-after-free"))
 		quiz_test_use_after_free();
+	if (!strcmp(what, "spin"))
+		mdelay(8000);
+	if (!strcmp(what, "sleep")) {
+		set_current_state(TASK_UNINTERRUPTIBLE);
+		schedule_timeout(6 * HZ);
+	}
+	if (!strcmp(what, "rcu")) {
+		rcu_read_lock();
+		mdelay(8000);
+		rcu_read_unlock();
+	}
 	if (!strcmp(what, "hang")) {
 		local_irq_disable();
 		for (;;)
