@@ -9,6 +9,7 @@ mod hurt;
 mod kconfig;
 mod listing;
 mod openzfs;
+mod planted;
 mod project;
 mod real;
 mod results;

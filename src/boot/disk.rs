@@ -6,7 +6,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use super::folder::{RunFolder, cannot};
 use super::machine::{Disk, DiskFormat};
@@ -95,7 +95,7 @@ fn virtual_size(path: &Path) -> Result<u64> {
 }
 
 fn qemu_img(before: &[&str], path: &Path, after: &[&str]) -> Result<Vec<u8>> {
-    let output = Command::new(QEMU_IMG.0).args(before).arg(path).args(after).stdin(Stdio::null()).output();
+    let output = crate::host::program(QEMU_IMG.0).args(before).arg(path).args(after).stdin(Stdio::null()).output();
     let output = output.map_err(|e| {
         Error::input("cannot start qemu-img, which makes disks of the format qcow2")
             .because(e)

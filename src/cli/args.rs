@@ -41,7 +41,7 @@ pub(super) enum Command {
     Build {
         /// Stages, as `quiz graph` names them [default: image]
         stages: Vec<String>,
-        /// Install missing host tools first
+        /// Install missing host tools first, by apt; on a terminal it asks
         #[arg(long)]
         install: bool,
     },
@@ -59,7 +59,7 @@ pub(super) enum Command {
     },
     /// Show every host tool that any stage needs, and whether it is there
     Doctor {
-        /// Install what is missing
+        /// Install what is missing, by apt; on a terminal it asks
         #[arg(long)]
         install: bool,
         /// Run machines and print a report of what only a real KVM can answer; builds an image first if there is none
@@ -105,7 +105,7 @@ pub(super) struct Guest {
     /// End the machine after this time: 30, 30s, 5m, 1h
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub timeout: Option<u64>,
-    /// Install missing host tools first
+    /// Install missing host tools first, by apt; on a terminal it asks
     #[arg(long)]
     pub install: bool,
 }

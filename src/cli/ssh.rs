@@ -7,13 +7,14 @@ use super::args::Ssh;
 use super::session::Session;
 use crate::boot;
 use crate::error::{Error, Result};
+use crate::host;
 use crate::load::{Device, PROJECT_FOLDER, Project};
 use crate::status;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 /// The channel's name, and the profile's that has it.
 const SSH: &str = "ssh";
@@ -38,7 +39,7 @@ pub(super) fn run(session: &Session<'_>, ssh: &Ssh) -> Result<u8> {
     }
     drop(channel);
     let config = prepare(&session.project)?;
-    let mut command = Command::new(TOOLS[0].0);
+    let mut command = host::program(TOOLS[0].0);
     command.arg("-F").arg(config).arg(if boot::terminal_size().is_some() { "-t" } else { "-T" });
     command.arg(format!("{HOST}{}", boot::folder::number(&run))).arg("--");
     // ssh gives one line to a shell; each word shall arrive as it is, as with `quiz up`.
@@ -142,7 +143,7 @@ fn make_key(folder: &Path, key: &Path) -> Result<()> {
     }
     let new = tempfile::tempdir_in(folder).map_err(|e| cannot("make a folder in", folder, e))?;
     let made = new.path().join("key");
-    let output = Command::new(TOOLS[1].0)
+    let output = host::program(TOOLS[1].0)
         .args(["-q", "-t", "ed25519", "-N", "", "-C", "quiz", "-f"])
         .arg(&made)
         .stdin(Stdio::null())

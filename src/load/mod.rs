@@ -8,6 +8,7 @@ mod folder;
 mod profile;
 mod recipe;
 mod settings;
+mod tools;
 
 pub use document::nearest;
 pub use profile::{Bus, Device, DiskFormat, Profile, ProfileOption};
@@ -15,6 +16,7 @@ pub use recipe::{Incremental, Input, InputFrom, OptionSpec, OutputKind, Recipe};
 pub use settings::{FlagValue, Origin, SCHEMA, Setting, Settings, Value};
 
 use crate::error::{Error, Result};
+use crate::host;
 use crate::source::{self, worktree};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -49,6 +51,7 @@ impl Project {
     /// Input errors that name file, line and column, the variable, or the flag.
     pub fn load(start: &Path, flags: &[settings::FlagValue]) -> Result<Self> {
         let dir = find_dir(start);
+        host::distrust(&dir);
         let config_dir = user_folder("XDG_CONFIG_HOME", ".config")?;
         let cache_dir = match absolute_var("QUIZ_CACHE_DIR")? {
             Some(dir) => dir,

@@ -7,6 +7,7 @@ pub use input::{Input, InputFrom};
 use super::document;
 use super::folder::{self, Folder};
 use super::settings::Value;
+use super::tools;
 use super::{SCHEMA, embedded};
 use crate::error::{Error, Result};
 use crate::source;
@@ -98,11 +99,11 @@ struct RecipeFile {
     options: BTreeMap<String, OptionField>,
     outputs: BTreeMap<String, OutputKind>,
     #[serde(default)]
-    tools: BTreeMap<String, String>,
+    tools: tools::Field,
     #[serde(default, rename = "optional-tools")]
-    optional_tools: BTreeMap<String, String>,
+    optional_tools: tools::Field,
     #[serde(default, rename = "tools-on-demand")]
-    tools_on_demand: BTreeMap<String, String>,
+    tools_on_demand: tools::Field,
     #[serde(default)]
     needs: NeedsField,
     incremental: Option<Incremental>,
@@ -152,7 +153,11 @@ fn load(mut folder: Folder) -> Result<Recipe> {
     if !is_name(&folder.name) {
         return Err(wrong(format!("`{}` is no recipe name: use a-z, 0-9 and -", folder.name)));
     }
-    let file: RecipeFile = document::parse(&path, folder.text("recipe.toml")?)?;
+    let text = folder.text("recipe.toml")?;
+    let file: RecipeFile = document::parse(&path, text)?;
+    let tools = |field| tools::read(&path, text, field);
+    let (optional_tools, tools_on_demand) = (tools(&file.optional_tools)?, tools(&file.tools_on_demand)?);
+    let tools = tools(&file.tools)?;
     folder.files.retain(|(name, ..)| name != "recipe.toml");
     let mut options = BTreeMap::new();
     for (name, field) in file.options {
@@ -190,9 +195,9 @@ fn load(mut folder: Folder) -> Result<Recipe> {
         inputs: file.inputs.into_iter().map(|(name, field)| (name, field.0)).collect(),
         options,
         outputs: file.outputs,
-        tools: file.tools,
-        optional_tools: file.optional_tools,
-        tools_on_demand: file.tools_on_demand,
+        tools,
+        optional_tools,
+        tools_on_demand,
         uids: file.needs.uids,
         store: file.needs.store,
         incremental: file.incremental,
