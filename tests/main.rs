@@ -17,4 +17,5 @@ mod sandbox;
 mod settings;
 mod suite;
 mod tidy;
+mod trust;
 mod worktree;

@@ -8,6 +8,7 @@ use super::{Context, cache_error, failure, follow, key, refusal, tools};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::graph::{Bound, BoundInput, NodeIndex, Stage};
+use crate::host::quoted;
 use crate::load::{Profile, Value};
 use quiz_cache::{Built, Node, Output, Scratch, Slot, Source, Tree};
 use std::collections::BTreeMap;
@@ -363,14 +364,4 @@ fn added_by_profiles<'a>(ctx: &Context<'a>, stage: &Stage) -> Vec<(&'a String, &
     let of =
         |setting| ctx.project.profiles.iter().flat_map(move |p| p.adds_to(setting).iter().map(move |item| (item, p)));
     settings.flat_map(of).collect()
-}
-
-/// A word for a shell.
-fn quoted(word: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./:=,+".contains(&b);
-    if !word.is_empty() && word.bytes().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
 }

@@ -77,6 +77,15 @@ pub(super) enum Command {
     },
     /// Show every setting, its value, and where that comes from
     Config,
+    /// Trust the project in a folder although its files are another user's; without a folder: show what is trusted
+    #[command(
+        after_help = "The list is the file `trusted` in your own folder of settings (~/.config/quiz), a folder a line. QUIZ_TRUST=DIR in the \
+        environment trusts a folder for one command."
+    )]
+    Trust {
+        /// The folder in which the project's quiz.toml or .quiz lies
+        folders: Vec<PathBuf>,
+    },
     /// Show every profile: whether it is on, what it touches, and what it would cost now
     Profiles {
         #[command(subcommand)]
