@@ -1,10 +1,14 @@
 //! Programs of this machine: where they are looked for. A project, which may come from anybody, has none of them: a folder of
-//! PATH that is relative, or lies in a project that quiz reads, does not count.
+//! PATH that is relative, or lies in a project that quiz reads, does not count. And files on it: those that are nobody else's,
+//! whatever the umask is.
 //!
-//! Knows nothing of what the programs are for.
+//! Knows nothing of what the programs and files are for.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{PoisonError, RwLock};
@@ -49,6 +53,37 @@ pub fn program(name: &str) -> Command {
     // Of a command that sets PATH the program, too, is looked for there.
     command.env("PATH", path());
     command
+}
+
+/// How a file is made that its user alone reads and writes: what a guest says, whoever may come in.
+pub fn private_file() -> OpenOptions {
+    let mut options = File::options();
+    options.write(true).create(true).mode(0o600);
+    options
+}
+
+/// The same, with this in it; what was there is gone.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    private_file().truncate(true).open(path)?.write_all(text.as_bytes())
+}
+
+/// Makes a folder, and those above it that are missing, that its user alone enters.
+///
+/// # Errors
+/// It cannot be made.
+pub fn private_folder(path: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// The same for a folder that others may look into, and not write to.
+///
+/// # Errors
+/// It cannot be made.
+pub fn folder(path: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o755).create(path)
 }
 
 /// A word for a shell.

@@ -18,4 +18,5 @@ mod settings;
 mod suite;
 mod tidy;
 mod trust;
+mod umask;
 mod worktree;

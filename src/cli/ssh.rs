@@ -10,8 +10,9 @@ use crate::error::{Error, Result};
 use crate::host;
 use crate::load::{Device, PROJECT_FOLDER, Project};
 use crate::status;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -110,7 +111,7 @@ fn key(project: &Project) -> PathBuf {
 fn prepare(project: &Project) -> Result<PathBuf> {
     let key = key(project);
     let folder = key.parent().unwrap_or(&project.config_dir);
-    fs::create_dir_all(folder).map_err(|e| cannot("make the folder", folder, e))?;
+    private(folder).map_err(|e| cannot("make the folder", folder, e))?;
     make_key(folder, &key)?;
     let quiz = std::env::current_exe().map_err(|e| Error::boot("cannot tell where quiz itself lies").because(e))?;
     let path = project.dir.join(PROJECT_FOLDER).join("ssh_config");
@@ -120,7 +121,7 @@ fn prepare(project: &Project) -> Result<PathBuf> {
     }
     let folder = path.parent().unwrap_or(&project.dir);
     let write = || {
-        fs::create_dir_all(folder)?;
+        host::folder(folder)?;
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.write_all(text.as_bytes())?;
         file.persist(&path)?;
@@ -130,14 +131,25 @@ fn prepare(project: &Project) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// The folder of keys, which nobody else enters: not one that an older quiz or another umask left open, either.
+fn private(folder: &Path) -> std::io::Result<()> {
+    host::folder(folder.parent().unwrap_or(folder))?;
+    host::private_folder(folder)?;
+    let mode = fs::metadata(folder)?.permissions().mode();
+    if mode & 0o077 == 0 { Ok(()) } else { fs::set_permissions(folder, fs::Permissions::from_mode(0o700)) }
+}
+
 /// The private key comes to its place last: where it is, all is there. Two processes make one.
 fn make_key(folder: &Path, key: &Path) -> Result<()> {
     if key.exists() {
         return Ok(());
     }
     let lock = folder.join("lock");
-    let _lock =
-        File::create(&lock).and_then(|file| file.lock().map(|()| file)).map_err(|e| cannot("lock", &lock, e))?;
+    let _lock = host::private_file()
+        .append(true)
+        .open(&lock)
+        .and_then(|file| file.lock().map(|()| file))
+        .map_err(|e| cannot("lock", &lock, e))?;
     if key.exists() {
         return Ok(());
     }

@@ -4,10 +4,10 @@
 
 use super::PROJECT_FOLDER;
 use crate::error::{Error, Result};
-use crate::host::quoted;
+use crate::host::{self, quoted};
 use std::fs;
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Folders that are trusted, for one command: separated like those of PATH; `*` is each.
@@ -184,9 +184,9 @@ pub fn trust(folder: &Path, config_dir: &Path) -> Result<()> {
     }
     let path = config_dir.join(FILE);
     let write = || {
-        fs::create_dir_all(config_dir)?;
+        host::folder(config_dir)?;
         let whole = fs::read_to_string(&path).map_or(true, |text| text.is_empty() || text.ends_with('\n'));
-        let mut file = fs::File::options().create(true).append(true).mode(0o600).open(&path)?;
+        let mut file = host::private_file().append(true).open(&path)?;
         file.write_all(format!("{}{line}\n", if whole { "" } else { "\n" }).as_bytes())
     };
     write().map_err(|e| Error::input(format!("cannot write {}", path.display())).because(e))
