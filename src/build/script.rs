@@ -223,9 +223,16 @@ pub(super) fn body(ctx: &Context<'_>, input: &BoundInput, known: &Known) -> Resu
     }
 }
 
-/// The folder that all runs of this recipe share.
+/// The folder that all runs of this recipe share. A project's own recipe, whatever it calls itself, has one for each content: what is
+/// in a store is part of no key, so nobody else may write to that of a built-in one.
 fn store(ctx: &Context<'_>, stage: &Stage) -> Result<PathBuf> {
-    let path = ctx.cache.root().join("store").join(&stage.recipe.name);
+    let recipe = &stage.recipe;
+    let name = match &recipe.own {
+        // No name of a recipe begins so.
+        Some(digest) => format!(".own/{}-{digest}", recipe.name),
+        None => recipe.name.clone(),
+    };
+    let path = ctx.cache.root().join("store").join(name);
     std::fs::create_dir_all(&path)
         .map_err(|e| Error::build(format!("cannot create the folder {}", path.display())).because(e))?;
     Ok(path)

@@ -12,6 +12,7 @@ use super::{SCHEMA, embedded};
 use crate::error::{Error, Result};
 use crate::source;
 use input::InputField;
+use quiz_cache::{Digest, Key, KeyEncoder};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,8 @@ pub struct Recipe {
     pub source: Option<source::Spec>,
     /// All files of its folder but recipe.toml: path, contents, executable.
     pub files: Vec<(String, Vec<u8>, bool)>,
+    /// What tells a project's own one from others of its name: the digest of its whole folder. A built-in one has none.
+    pub own: Option<Key>,
 }
 
 /// How a recipe builds on what an earlier run left.
@@ -141,10 +144,23 @@ enum OptionType {
 /// The built-in recipes, with those under `own` added or in their place.
 pub(super) fn load_all(own: &Path) -> Result<BTreeMap<String, Recipe>> {
     let mut recipes = BTreeMap::new();
-    for folder in embedded::recipes().into_iter().chain(folder::on_disk(own)?) {
+    for folder in embedded::recipes() {
         recipes.insert(folder.name.clone(), load(folder)?);
     }
+    for folder in folder::on_disk(own)? {
+        let own = Some(digest(&folder));
+        recipes.insert(folder.name.clone(), Recipe { own, ..load(folder)? });
+    }
     Ok(recipes)
+}
+
+fn digest(folder: &Folder) -> Key {
+    let mut encoder = KeyEncoder::new("quiz recipe folder 1");
+    for (name, bytes, executable) in &folder.files {
+        encoder.digest(&format!("file/{name}"), &Digest::of(bytes));
+        encoder.flag(&format!("executable/{name}"), *executable);
+    }
+    encoder.finish().0
 }
 
 fn load(mut folder: Folder) -> Result<Recipe> {
@@ -203,6 +219,7 @@ fn load(mut folder: Folder) -> Result<Recipe> {
         incremental: file.incremental,
         source: file.source,
         files: folder.files,
+        own: None,
     })
 }
 
