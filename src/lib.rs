@@ -4,6 +4,7 @@
 //!
 //! | room | takes | gives |
 //! |---|---|---|
+//! | [`host`] | a program's name | where this machine has it |
 //! | [`source`] | a wish ("6.1") | a pin in quiz.lock; the pinned files, fetched and unpacked |
 //! | [`load`] | argv, settings, recipes, profiles | a `Project`: what was asked for |
 //! | [`graph`] | recipes, options | a `Graph` of stages |
@@ -21,6 +22,7 @@ pub mod cli;
 pub mod error;
 pub mod event;
 pub mod graph;
+pub mod host;
 pub mod load;
 pub mod machine;
 pub mod report;

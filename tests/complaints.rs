@@ -129,7 +129,7 @@ fn what_was_said_while_the_hooks_ran_counts_in_a_restored_machine_too() {
     let fake = Fake::new();
     let up = |args: &[&str]| {
         let args = [&["up", "--append", "fake=snapshot-with-complaint"], args, &["--", "true"]].concat();
-        ran(fake.with_qemu(fake.0.command(&args)))
+        ran(fake.0.command(&args))
     };
     let words = "the guest's kernel complained: BUG: Bad page state in process modprobe  pfn:00012";
     assert_eq!((up(&[]).says(&["Booting", words]).status), Some(7));

@@ -172,13 +172,12 @@ fn the_graph_is_shown_even_when_a_tool_is_missing() {
 }
 
 #[test]
-fn an_optional_tool_may_be_missing_and_its_coming_makes_again() {
+fn an_optional_tool_may_be_missing_and_the_key_says_so() {
     let project = Project::new();
-    let tool = project.dir().join("tool.h").display().to_string();
-    project.recipe("t-one", &format!("{OUT}[optional-tools]\n\"{tool}\" = \"x\"\n"), "echo x >/quiz/out/out\n");
+    let tool = "[optional-tools]\n\"/usr/include/no-such.h\" = \"x\"\n";
+    project.recipe("t-one", &format!("{OUT}{tool}"), "echo x >/quiz/out/out\n");
     project.ok(&["build", "t-one"]);
-    project.write("tool.h", "1");
-    assert_eq!(project.ok(&["build", "t-one"]).count("Made t-one"), 1);
+    assert!(project.ok(&["why", "t-one"]).out.contains("tool//usr/include/no-such.h = missing"));
 }
 
 #[test]
@@ -254,4 +253,30 @@ fn an_option_that_is_a_file_enters_the_key_by_what_is_in_it() {
     std::fs::write(project.dir().join("other"), [0xff, 0xfe]).unwrap();
     project.write("quiz.toml", "[recipe.t-one]\nlist = \"other\"\n");
     project.run(&["build", "t-one"]).says(&["other is no text ("]);
+}
+
+#[test]
+fn a_projects_recipe_shares_no_store_with_a_built_in_one_or_with_another_of_its_name() {
+    let project = Project::new();
+    let name = "zfs-configure-kernel";
+    let planted = project.cache().join("store").join(name).join("kept");
+    let recipe = |line: &str| {
+        let script = format!("{line}\nls /quiz/store >/quiz/out/out\ntouch /quiz/store/kept\n");
+        project.recipe(name, &format!("{OUT}[needs]\nstore = true\n"), &script);
+        std::fs::read_to_string(project.built(name)).unwrap()
+    };
+    // The cache is there once something was built.
+    project.recipe("t-one", OUT, "echo x >/quiz/out/out\n");
+    project.built("t-one");
+    std::fs::create_dir_all(planted.parent().unwrap()).unwrap();
+    std::fs::write(&planted, "of the built-in one").unwrap();
+    assert_eq!(recipe("# one"), "", "what the built-in one keeps is not seen");
+    assert_eq!(recipe("# two"), "", "nor what another kept");
+    assert_eq!(std::fs::read_to_string(&planted).unwrap(), "of the built-in one");
+    let beside = project.cache().join("store/.own");
+    let count = || std::fs::read_dir(&beside).unwrap().count();
+    assert_eq!(count(), 2);
+    // The same one has its own again, also when it has to be made anew.
+    std::fs::remove_file(project.built(name)).unwrap();
+    assert_eq!((std::fs::read_to_string(project.built(name)).unwrap().as_str(), count()), ("kept\n", 2));
 }

@@ -33,6 +33,11 @@ impl Project {
         self.root.path().join("project")
     }
 
+    /// The first folder of PATH. It lies beside the project, whose own programs quiz does not start.
+    pub fn bin(&self) -> PathBuf {
+        self.root.path().join("bin")
+    }
+
     pub fn cache(&self) -> PathBuf {
         self.root.path().join("cache")
     }
@@ -53,7 +58,7 @@ impl Project {
 
     /// A shell script that quiz starts instead of a program of the machine.
     pub fn stand_in(&self, program: &str, script: &str) {
-        let path = self.root.path().join("bin").join(program);
+        let path = self.bin().join(program);
         std::fs::write(&path, format!("#!/bin/sh\n{script}")).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
@@ -65,7 +70,7 @@ impl Project {
             .args(args)
             .current_dir(self.dir())
             .env_clear()
-            .env("PATH", format!("{}:{PATH}", self.root.path().join("bin").display()))
+            .env("PATH", format!("{}:{PATH}", self.bin().display()))
             .env("HOME", self.root.path().join("home"))
             .env("QUIZ_CACHE_DIR", self.cache())
             .stdin(Stdio::null());

@@ -44,14 +44,14 @@ fn a_missing_tool_is_found_before_anything_is_built() {
     let out = "[outputs]\nout = \"file\"\n";
     project.recipe("t-one", out, "echo one >/quiz/out/out\n");
     let tables = format!(
-        "[inputs]\none = \"t-one\"\n{out}[tools]\nno-such-flex = \"flex\"\n\"/no/such/libelf.h\" = \"libelf-dev\"\n"
+        "[inputs]\none = \"t-one\"\n{out}[tools]\nno-such-flex = \"flex\"\n\"/usr/include/no-such/libelf.h\" = \"libelf-dev\"\n"
     );
     project.recipe("t-two", &tables, "true\n");
     let ran = project.run(&["build", "t-two"]);
     assert_eq!(ran.status, Some(2));
     ran.says(&[
         "no-such-flex (package flex), needed by t-two",
-        "apt-get install --no-install-recommends flex libelf-dev",
+        "apt-get install --no-install-recommends -- flex libelf-dev",
     ]);
     assert_eq!(ran.count("Making"), 0, "{ran:?}");
 }

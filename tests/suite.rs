@@ -60,9 +60,8 @@ impl Fake {
         for group in ["good", "bad", "panics", "lost"] {
             project.write(&format!("tests/zfs-tests/tests/functional/{group}/one.ksh"), "");
         }
-        std::fs::create_dir(project.dir().join("bin")).unwrap();
         let fake = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/boot/fake-qemu.sh");
-        std::os::unix::fs::symlink(fake, project.dir().join("bin/qemu-system-x86_64")).unwrap();
+        std::os::unix::fs::symlink(fake, project.bin().join("qemu-system-x86_64")).unwrap();
         git(&project.dir(), &["init", "-q"]);
         git(&project.dir(), &["add", "-A"]);
         git(&project.dir(), &["commit", "-q", "-m", "first"]);
@@ -70,19 +69,13 @@ impl Fake {
     }
 
     pub fn command(&self, play: &str, args: &[&str]) -> Command {
-        self.with_qemu(self.0.command(&[&["test", "--append", play], args].concat()))
+        self.0.command(&[&["test", "--append", play], args].concat())
     }
 
     /// `quiz up` with this play.
     pub fn up(&self, play: &str, args: &[&str]) -> Command {
         let play = format!("fake={play}");
-        self.with_qemu(self.0.command(&[&["up", "--no-snapshot", "--append", &play], args, &["--", "true"]].concat()))
-    }
-
-    pub fn with_qemu(&self, mut command: Command) -> Command {
-        let bin = self.0.dir().join("bin");
-        command.env("PATH", format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", bin.display()));
-        command
+        self.0.command(&[&["up", "--no-snapshot", "--append", &play], args, &["--", "true"]].concat())
     }
 
     fn suite(&self, args: &[&str]) -> Ran {

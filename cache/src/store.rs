@@ -11,6 +11,7 @@ use crate::{Digest, Error, Key, Record};
 use serde::{Serialize, de::DeserializeOwned};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -155,7 +156,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn create(root: &Path, version: &Path, content: &str) -> Result<()> {
-    fs::create_dir_all(root).map_err(at("create the folder", root))?;
+    // Who could write to it would decide what is built and run.
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(at("create the folder", root))?;
     for entry in fs::read_dir(root).map_err(at("read the folder", root))? {
         let name = entry.map_err(at("read the folder", root))?.file_name();
         // Another process may be creating the same cache.

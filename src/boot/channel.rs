@@ -72,7 +72,7 @@ pub fn take<'a>(run: &'a Path, name: &str) -> Result<Channel<'a>> {
 fn take_free<'a>(run: &'a Path, names: &[String]) -> Result<Option<Channel<'a>>> {
     for name in by_last_use(run, names) {
         let path = lock_path(run, name);
-        let lock = File::options().create(true).append(true).open(&path).map_err(|e| cannot("open", &path, e))?;
+        let lock = crate::host::private_file().append(true).open(&path).map_err(|e| cannot("open", &path, e))?;
         match lock.try_lock() {
             Ok(()) => return Ok(Some(Channel { run, name: name.to_owned(), lock })),
             Err(TryLockError::WouldBlock) => {}

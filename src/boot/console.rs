@@ -43,7 +43,7 @@ impl Console {
     /// A console that writes to the file `path`, which it empties; what it said `before`, in a machine that is restored, is
     /// copied there, and counts among its complaints: the machine is none the better for having been saved.
     pub(super) fn create(path: &Path, before: Option<&Path>, allowed: &[Allowed]) -> Result<Self> {
-        let mut log = File::create(path).map_err(|e| cannot("write", path, e))?;
+        let mut log = crate::host::private_file().truncate(true).open(path).map_err(|e| cannot("write", path, e))?;
         let mut complaints = Complaints::new(allowed);
         if let Some(before) = before {
             let said = fs::read(before).map_err(|e| cannot("copy", before, e))?;

@@ -8,6 +8,8 @@ LC_ALL=C
 
 for word in "$@"; do
     case $word in
+        # A channel, which nobody serves.
+        socket,id=*.*) ;;
         socket,id=*) name=${word#socket,id=} && declare "${name%%,*}=${word##*fd=}" ;;
         kvm) accel=kvm ;;
         # What the guest writes to /out; of one of several machines the run's own out lies above.

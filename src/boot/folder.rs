@@ -4,12 +4,14 @@
 //! Any number of runs may be made at once, by any number of processes. A run's folder is locked while its process lives,
 //! so what is old can be removed without asking anyone. Knows nothing of machines.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, Permissions, TryLockError};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Result, cannot};
+use crate::host;
 
 /// Git sees nothing of the folder but what people write there themselves.
 const IGNORE: &str = "*\n!/recipes/\n!/recipes/**\n!/profiles/\n!/profiles/**\n";
@@ -45,11 +47,15 @@ impl RunFolder {
     /// When a folder or file cannot be made; the message names it.
     pub fn create(base: &Path, kept: Kept) -> Result<Self> {
         let (runs, shared) = (base.join("runs"), base.join("shared"));
-        make_folder(&runs)?;
-        make_folder(&shared)?;
+        // Others may look into the project's folder; into a run's, where its machine can be reached, they may not.
+        for folder in [&runs, &shared] {
+            host::folder(folder).map_err(|e| cannot("make the folder", folder, e))?;
+        }
         let ignore = base.join(".gitignore");
         if !ignore.exists() {
-            fs::write(&ignore, IGNORE).map_err(|e| cannot("write", &ignore, e))?;
+            fs::write(&ignore, IGNORE)
+                .and_then(|()| fs::set_permissions(&ignore, Permissions::from_mode(0o644)))
+                .map_err(|e| cannot("write", &ignore, e))?;
         }
         // Only one process at a time makes or removes runs.
         let _all = locked(&runs.join("lock"))?;
@@ -108,8 +114,11 @@ impl RunFolder {
 
     /// A socket of that name in the folder that listens.
     pub(super) fn listen(&self, name: &str) -> Result<UnixListener> {
-        at_socket(&self.path, name, |path| UnixListener::bind(path))
-            .map_err(|e| cannot("listen at", &self.path.join(name), e))
+        let bind = |path: &Path| {
+            let socket = UnixListener::bind(path)?;
+            fs::set_permissions(path, Permissions::from_mode(0o600)).map(|()| socket)
+        };
+        at_socket(&self.path, name, bind).map_err(|e| cannot("listen at", &self.path.join(name), e))
     }
 
     /// How the run ended, as JSON.
@@ -153,11 +162,11 @@ pub fn is_live(run: &Path) -> bool {
 }
 
 fn make_folder(path: &Path) -> Result<()> {
-    fs::create_dir_all(path).map_err(|e| cannot("make the folder", path, e))
+    host::private_folder(path).map_err(|e| cannot("make the folder", path, e))
 }
 
 fn locked(path: &Path) -> Result<File> {
-    let file = File::options().create(true).append(true).open(path).map_err(|e| cannot("open", path, e))?;
+    let file = host::private_file().append(true).open(path).map_err(|e| cannot("open", path, e))?;
     file.lock().map_err(|e| cannot("lock", path, e))?;
     Ok(file)
 }

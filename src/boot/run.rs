@@ -160,7 +160,7 @@ impl Job<'_> {
         let complaints: Vec<&String> = heard.complaints.iter().map(|complaint| &complaint.words).collect();
         let record = serde_json::json!({ "how": how, "program": program, "complaints": complaints });
         let path = self.folder.result();
-        if let Err(error) = fs::write(&path, format!("{record}\n")) {
+        if let Err(error) = crate::host::write_private(&path, &format!("{record}\n")) {
             (self.events)(Event::Warning { message: format!("cannot write {}: {error}", path.display()) });
         }
     }

@@ -20,6 +20,7 @@ use super::folder::RunFolder;
 use super::qmp::Transport;
 use super::sparse::copy_sparse;
 use crate::error::{Error, Result, cannot};
+use crate::host;
 use crate::machine::qemu::{Fds, command, shell_line};
 use crate::machine::{Machine, Start};
 
@@ -175,8 +176,12 @@ pub(super) fn spawn(machine: &Machine, folder: &RunFolder) -> Result<(Qemu, Wire
         memory: snapshot.as_ref().map_or(-1, |snapshot| snapshot.memory.as_raw_fd()),
     };
     let words = command(machine, &fds);
-    fs::write(folder.command(), shell_line(&words) + "\n").map_err(|e| cannot("write", &folder.command(), e))?;
-    let log = File::create(folder.qemu_log()).map_err(|e| cannot("write", &folder.qemu_log(), e))?;
+    host::write_private(&folder.command(), &(shell_line(&words) + "\n"))
+        .map_err(|e| cannot("write", &folder.command(), e))?;
+    let log = host::private_file()
+        .truncate(true)
+        .open(folder.qemu_log())
+        .map_err(|e| cannot("write", &folder.qemu_log(), e))?;
     let again = log.try_clone().map_err(failed)?;
 
     let mut process = Command::new(&words[0]);

@@ -9,6 +9,7 @@ use super::script;
 use super::walk::Known;
 use crate::error::{Error, Result};
 use crate::graph::{NodeIndex, Stage};
+use crate::host;
 use crate::load::PROJECT_FOLDER;
 use quiz_cache::Record;
 use serde_json::Value;
@@ -51,7 +52,7 @@ pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Kn
         new.persist(path).map(drop).map_err(|e| e.error)
     };
     let write = || -> io::Result<()> {
-        std::fs::create_dir_all(&folder)?;
+        host::folder(&folder)?;
         // Stages that end at the same time each want all lists.
         let lock = std::fs::File::open(&folder)?;
         lock.lock()?;

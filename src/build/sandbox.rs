@@ -3,12 +3,13 @@
 //! The paths inside never change, whatever worktree, cache or user: objects built at another absolute path would all be
 //! built again, and debug info and objtool carry paths into outputs.
 
+use crate::host;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// Where programs are looked for, inside and when tools are identified.
-pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const PATH: &str = host::SYSTEM;
 
 /// Seconds since 1970 that stand in for "now" wherever an output would carry a time.
 const SOURCE_DATE_EPOCH: &str = "1000000000";
@@ -50,6 +51,7 @@ pub(super) struct Sandbox<'a> {
 pub(super) fn process(sandbox: &Sandbox<'_>) -> Command {
     let args = command(sandbox);
     let mut process = Command::new(&args[0]);
+    process.env("PATH", host::path());
     // The script's own language is set inside; of what keeps it from starting, `refusal` knows the English words.
     process.args(&args[1..]).env("LC_ALL", "C").stdin(Stdio::null());
     process

@@ -8,6 +8,7 @@ use super::{Context, cache_error, failure, follow, key, refusal, tools};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::graph::{Bound, BoundInput, NodeIndex, Stage};
+use crate::host::quoted;
 use crate::load::{Profile, Value};
 use quiz_cache::{Built, Node, Output, Scratch, Slot, Source, Tree};
 use std::collections::BTreeMap;
@@ -222,9 +223,16 @@ pub(super) fn body(ctx: &Context<'_>, input: &BoundInput, known: &Known) -> Resu
     }
 }
 
-/// The folder that all runs of this recipe share.
+/// The folder that all runs of this recipe share. A project's own recipe, whatever it calls itself, has one for each content: what is
+/// in a store is part of no key, so nobody else may write to that of a built-in one.
 fn store(ctx: &Context<'_>, stage: &Stage) -> Result<PathBuf> {
-    let path = ctx.cache.root().join("store").join(&stage.recipe.name);
+    let recipe = &stage.recipe;
+    let name = match &recipe.own {
+        // No name of a recipe begins so.
+        Some(digest) => format!(".own/{}-{digest}", recipe.name),
+        None => recipe.name.clone(),
+    };
+    let path = ctx.cache.root().join("store").join(name);
     std::fs::create_dir_all(&path)
         .map_err(|e| Error::build(format!("cannot create the folder {}", path.display())).because(e))?;
     Ok(path)
@@ -363,14 +371,4 @@ fn added_by_profiles<'a>(ctx: &Context<'a>, stage: &Stage) -> Vec<(&'a String, &
     let of =
         |setting| ctx.project.profiles.iter().flat_map(move |p| p.adds_to(setting).iter().map(move |item| (item, p)));
     settings.flat_map(of).collect()
-}
-
-/// A word for a shell.
-fn quoted(word: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./:=,+".contains(&b);
-    if !word.is_empty() && word.bytes().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
 }

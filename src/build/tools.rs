@@ -105,7 +105,7 @@ pub fn require(needed: &[Needed]) -> Result<()> {
 /// The command that installs the packages of these tools.
 pub fn apt_line(missing: &[&Needed]) -> String {
     let packages: BTreeSet<&str> = missing.iter().map(|tool| tool.package.as_str()).collect();
-    format!("apt-get install --no-install-recommends {}", packages.into_iter().collect::<Vec<_>>().join(" "))
+    format!("apt-get install --no-install-recommends -- {}", packages.into_iter().collect::<Vec<_>>().join(" "))
 }
 
 /// A program in the scripts' own PATH, or a file by its absolute path.
@@ -113,14 +113,19 @@ fn find(name: &str) -> Option<PathBuf> {
     everywhere(name).next()
 }
 
+/// A program has a name; what has a path is a file, which is looked at and never run.
+fn is_program(name: &str) -> bool {
+    !name.contains('/')
+}
+
 /// Every place at which a script would find it, the first one first.
 pub(super) fn everywhere(name: &str) -> impl Iterator<Item = PathBuf> {
-    let is_program = !name.starts_with('/');
+    let is_program = is_program(name);
     let dirs = sandbox::PATH.split(':').filter(move |_| is_program);
-    let file = (!is_program).then(|| PathBuf::from(name));
+    let file = name.starts_with('/').then(|| PathBuf::from(name));
     dirs.map(move |dir| Path::new(dir).join(name)).chain(file).filter(move |path| {
         let runs = |meta: &std::fs::Metadata| meta.is_file() && meta.permissions().mode() & 0o111 != 0;
-        std::fs::metadata(path).is_ok_and(|meta| !is_program || runs(&meta))
+        std::fs::metadata(path).is_ok_and(|meta| if is_program { runs(&meta) } else { meta.is_file() })
     })
 }
 
@@ -164,7 +169,7 @@ fn identity(name: &str, path: &Path, cache: &Cache) -> Result<String> {
     {
         return Ok(text);
     }
-    let version = if name.starts_with('/') { None } else { version_line(path) };
+    let version = if is_program(name) { version_line(path) } else { None };
     let identity = match version {
         Some(line) => line,
         None => Digest::of(&std::fs::read(path).map_err(unreadable)?).to_string(),
@@ -190,6 +195,8 @@ fn stat_key(path: &Path, meta: &std::fs::Metadata) -> Key {
 fn version_line(program: &Path) -> Option<String> {
     let output = Command::new(program)
         .arg("--version")
+        // Not in the project: a program may read what lies there, and run what that names, as cargo does.
+        .current_dir("/")
         .env_clear()
         .env("PATH", sandbox::PATH)
         .env("LC_ALL", "C")
@@ -216,7 +223,7 @@ mod tests {
         let error = require(&tools).unwrap_err();
         assert_eq!(error.details().len(), 2);
         assert_eq!(error.details()[1], "/no/such/libelf.h (package libelf-dev), needed by kernel");
-        assert!(error.hints()[0].starts_with("apt-get install --no-install-recommends flex libelf-dev "));
+        assert!(error.hints()[0].starts_with("apt-get install --no-install-recommends -- flex libelf-dev "));
         assert!(require(&tools[2..]).is_ok());
     }
 
@@ -242,6 +249,34 @@ mod tests {
         assert_eq!(identity(name, &header, &cache).unwrap(), first);
         std::fs::write(&header, "other").unwrap();
         assert_ne!(identity(name, &header, &cache).unwrap(), first);
+    }
+
+    #[test]
+    fn an_optional_tool_that_comes_has_another_identity_than_one_that_is_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&dir.path().join("cache")).unwrap();
+        let header = Needed { optional: true, ..tool("/usr/include/no-such.h", "x") };
+        let identity = |found: Option<PathBuf>| {
+            let tools = Tools::identify(&[Needed { found, ..header.clone() }], &cache).unwrap();
+            tools.get("/usr/include/no-such.h").to_owned()
+        };
+        std::fs::write(dir.path().join("no-such.h"), "1").unwrap();
+        assert_eq!(identity(None), MISSING);
+        assert_eq!(identity(Some(dir.path().join("no-such.h"))), Digest::of(b"1").to_string());
+    }
+
+    #[test]
+    fn what_has_a_path_is_never_run_and_what_is_run_is_not_in_the_project() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&dir.path().join("cache")).unwrap();
+        let program = dir.path().join("program");
+        std::fs::write(&program, "#!/bin/sh\necho runs at $PWD\n").unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let digest = Digest::of(&std::fs::read(&program).unwrap()).to_string();
+        assert_eq!(identity(program.to_str().unwrap(), &program, &cache).unwrap(), digest);
+        assert_eq!(version_line(&program).unwrap(), "runs at /");
+        assert!(find("../../usr/bin/env").is_none() && find("/usr").is_none(), "a file, by its name or its whole path");
     }
 
     #[test]

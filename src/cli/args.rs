@@ -41,7 +41,7 @@ pub(super) enum Command {
     Build {
         /// Stages, as `quiz graph` names them [default: image]
         stages: Vec<String>,
-        /// Install missing host tools first
+        /// Install missing host tools first, by apt; on a terminal it asks
         #[arg(long)]
         install: bool,
     },
@@ -59,7 +59,7 @@ pub(super) enum Command {
     },
     /// Show every host tool that any stage needs, and whether it is there
     Doctor {
-        /// Install what is missing
+        /// Install what is missing, by apt; on a terminal it asks
         #[arg(long)]
         install: bool,
         /// Run machines and print a report of what only a real KVM can answer; builds an image first if there is none
@@ -77,6 +77,15 @@ pub(super) enum Command {
     },
     /// Show every setting, its value, and where that comes from
     Config,
+    /// Trust the project in a folder although its files are another user's; without a folder: show what is trusted
+    #[command(
+        after_help = "The list is the file `trusted` in your own folder of settings (~/.config/quiz), a folder a line. QUIZ_TRUST=DIR in the \
+        environment trusts a folder for one command."
+    )]
+    Trust {
+        /// The folder in which the project's quiz.toml or .quiz lies
+        folders: Vec<PathBuf>,
+    },
     /// Show every profile: whether it is on, what it touches, and what it would cost now
     Profiles {
         #[command(subcommand)]
@@ -105,7 +114,7 @@ pub(super) struct Guest {
     /// End the machine after this time: 30, 30s, 5m, 1h
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub timeout: Option<u64>,
-    /// Install missing host tools first
+    /// Install missing host tools first, by apt; on a terminal it asks
     #[arg(long)]
     pub install: bool,
 }

@@ -5,12 +5,13 @@ use crate::boot;
 use crate::build::{self, Needed};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
+use crate::host;
 use crate::machine::{Accel, Arch, accel, proof, qemu};
 use crate::report::{self, Style};
 use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 /// The one check that stops nothing: without KVM machines are slow.
 const ACCELERATOR: &str = "accelerator";
@@ -63,26 +64,35 @@ fn accelerator(session: &Session<'_>, qemu: &Path) -> std::result::Result<String
     }
 }
 
-/// Installs the packages of the missing tools by apt, through sudo if quiz does not run as root.
+/// Of apt, a name that is no package's is an error; without this it is a pattern, and all that fit are installed.
+const EXACT: &str = "APT::Cmd::Pattern-Only=true";
+
+/// Installs the packages of the missing tools by apt, through sudo if quiz does not run as root. Which ones comes from recipes and
+/// profiles, which may be a project's: the line is shown, and on a terminal it is asked whether it shall run.
 pub(super) fn install(needed: &[Needed], events: Events<'_>) -> Result<()> {
     let missing: Vec<&Needed> = needed.iter().filter(|tool| tool.is_missing()).collect();
     if missing.is_empty() {
         return Ok(());
     }
     let packages: BTreeSet<&str> = missing.iter().map(|tool| tool.package.as_str()).collect();
-    events(Event::Warning {
-        message: format!("installing {}", packages.iter().copied().collect::<Vec<_>>().join(" ")),
-    });
-    apt(&["update", "-q"])?;
-    let mut args = vec!["install", "-q", "-y", "--no-install-recommends"];
+    let mut args = vec!["install", "-q", "-y", "--no-install-recommends", "-o", EXACT, "--"];
     args.extend(packages);
+    let line = format!("{}apt-get {}", if is_root() { "" } else { "sudo " }, args.join(" "));
+    events(Event::Warning { message: format!("installing what is missing: {line}") });
+    if !report::agrees("Run it?") {
+        return Err(Error::input("nothing was installed").hint(line));
+    }
+    apt(&["update", "-q"])?;
     apt(&args)
 }
 
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 fn apt(args: &[&str]) -> Result<()> {
-    let root = rustix::process::geteuid().is_root();
-    let mut command = Command::new(if root { "apt-get" } else { "sudo" });
-    if !root {
+    let mut command = host::program(if is_root() { "apt-get" } else { "sudo" });
+    if !is_root() {
         command.arg("apt-get");
     }
     // What apt says belongs to stderr; stdout is for results.

@@ -10,6 +10,7 @@ mod snapshot;
 mod ssh;
 mod terminal;
 mod test;
+mod trust;
 mod up;
 
 use crate::error::{Error, Kind, Result};
@@ -83,6 +84,10 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: &(dyn Fn(Event) + Sync)) -> 
         };
         return Err(Error::input(what).hint("run it once for each"));
     }
+    if let Command::Trust { folders } = &cli.command {
+        trust::run(cli, folders)?;
+        return Ok(status::FINE);
+    }
     let session = Session::open(cli, events)?;
     let style = Style::new(cli.global.color.unwrap_or_default(), std::io::stdout().is_terminal());
     match &cli.command {
@@ -113,6 +118,7 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: &(dyn Fn(Event) + Sync)) -> 
         Command::Config if cli.global.json => {
             report::result(&format!("{}\n", report::config_json(&session.project.settings)))?;
         }
+        Command::Trust { .. } => {}
         Command::Config => report::result(&report::config(&session.project.settings, cli.global.verbose))?,
     }
     Ok(status::FINE)

@@ -7,14 +7,16 @@ use super::args::Ssh;
 use super::session::Session;
 use crate::boot;
 use crate::error::{Error, Result, cannot};
+use crate::host;
 use crate::load::{Device, PROJECT_FOLDER, Project};
 use crate::machine::qemu;
 use crate::status;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 /// The channel's name, and the profile's that has it.
 const SSH: &str = "ssh";
@@ -39,7 +41,7 @@ pub(super) fn run(session: &Session<'_>, ssh: &Ssh) -> Result<u8> {
     }
     drop(channel);
     let config = prepare(&session.project)?;
-    let mut command = Command::new(TOOLS[0].0);
+    let mut command = host::program(TOOLS[0].0);
     command.arg("-F").arg(config).arg(if boot::terminal_size().is_some() { "-t" } else { "-T" });
     command.arg(format!("{HOST}{}", boot::folder::number(&run))).arg("--");
     // ssh gives one line to a shell; each word shall arrive as it is, as with `quiz up`.
@@ -110,7 +112,7 @@ fn key(project: &Project) -> PathBuf {
 fn prepare(project: &Project) -> Result<PathBuf> {
     let key = key(project);
     let folder = key.parent().unwrap_or(&project.config_dir);
-    fs::create_dir_all(folder).map_err(|e| cannot("make the folder", folder, e))?;
+    private(folder).map_err(|e| cannot("make the folder", folder, e))?;
     make_key(folder, &key)?;
     let quiz = std::env::current_exe().map_err(|e| Error::boot("cannot tell where quiz itself lies").because(e))?;
     let path = project.dir.join(PROJECT_FOLDER).join("ssh_config");
@@ -120,7 +122,7 @@ fn prepare(project: &Project) -> Result<PathBuf> {
     }
     let folder = path.parent().unwrap_or(&project.dir);
     let write = || {
-        fs::create_dir_all(folder)?;
+        host::folder(folder)?;
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.write_all(text.as_bytes())?;
         file.persist(&path)?;
@@ -130,20 +132,31 @@ fn prepare(project: &Project) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// The folder of keys, which nobody else enters: not one that an older quiz or another umask left open, either.
+fn private(folder: &Path) -> std::io::Result<()> {
+    host::folder(folder.parent().unwrap_or(folder))?;
+    host::private_folder(folder)?;
+    let mode = fs::metadata(folder)?.permissions().mode();
+    if mode & 0o077 == 0 { Ok(()) } else { fs::set_permissions(folder, fs::Permissions::from_mode(0o700)) }
+}
+
 /// The private key comes to its place last: where it is, all is there. Two processes make one.
 fn make_key(folder: &Path, key: &Path) -> Result<()> {
     if key.exists() {
         return Ok(());
     }
     let lock = folder.join("lock");
-    let _lock =
-        File::create(&lock).and_then(|file| file.lock().map(|()| file)).map_err(|e| cannot("lock", &lock, e))?;
+    let _lock = host::private_file()
+        .append(true)
+        .open(&lock)
+        .and_then(|file| file.lock().map(|()| file))
+        .map_err(|e| cannot("lock", &lock, e))?;
     if key.exists() {
         return Ok(());
     }
     let new = tempfile::tempdir_in(folder).map_err(|e| cannot("make a folder in", folder, e))?;
     let made = new.path().join("key");
-    let output = Command::new(TOOLS[1].0)
+    let output = host::program(TOOLS[1].0)
         .args(["-q", "-t", "ed25519", "-N", "", "-C", "quiz", "-f"])
         .arg(&made)
         .stdin(Stdio::null())

@@ -8,13 +8,17 @@ mod folder;
 mod profile;
 mod recipe;
 mod settings;
+mod tools;
+mod trust;
 
 pub use document::nearest;
 pub use profile::{Bus, Device, DiskFormat, Profile, ProfileOption};
 pub use recipe::{Incremental, Input, InputFrom, OptionSpec, OutputKind, Recipe};
 pub use settings::{FlagValue, Origin, SCHEMA, Setting, Settings, Value};
+pub use trust::{trust, trusted};
 
 use crate::error::{Error, Result};
+use crate::host;
 use crate::source::{self, worktree};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -46,14 +50,16 @@ impl Project {
     /// Reads everything. `start` is the folder quiz was run in; `flags` are settings given as flags.
     ///
     /// # Errors
-    /// Input errors that name file, line and column, the variable, or the flag.
+    /// Input errors that name file, line and column, the variable, or the flag; a project of another user's that nobody trusts.
     pub fn load(start: &Path, flags: &[settings::FlagValue]) -> Result<Self> {
         let dir = find_dir(start);
-        let config_dir = user_folder("XDG_CONFIG_HOME", ".config")?;
+        host::distrust(&dir);
+        let config_dir = config_dir()?;
         let cache_dir = match absolute_var("QUIZ_CACHE_DIR")? {
             Some(dir) => dir,
             None => user_folder("XDG_CACHE_HOME", ".cache")?,
         };
+        trust::check(&dir, start, &config_dir)?;
         let own = dir.join(PROJECT_FOLDER);
         let recipes = recipe::load_all(&own.join("recipes"))?;
         let variables = std::env::vars_os().collect();
@@ -145,6 +151,14 @@ impl Project {
         );
         if named { self.dir.join("quiz.lock") } else { self.config_dir.join("quiz.lock") }
     }
+}
+
+/// The user's own quiz folder.
+///
+/// # Errors
+/// Neither the variable nor a home is set.
+pub fn config_dir() -> Result<PathBuf> {
+    user_folder("XDG_CONFIG_HOME", ".config")
 }
 
 fn find_dir(start: &Path) -> PathBuf {

@@ -8,7 +8,7 @@ pub use devices::{Bus, Device, DiskFormat};
 pub use options::ProfileOption;
 
 use super::folder::{self, Folder};
-use super::{document, embedded};
+use super::{document, embedded, tools};
 use crate::error::{Error, Result};
 use active::Relations;
 use devices::DeviceField;
@@ -72,7 +72,7 @@ struct ProfileFile {
     #[serde(default)]
     kernel: Vec<String>,
     #[serde(default)]
-    tools: BTreeMap<String, String>,
+    tools: tools::Field,
     #[serde(default)]
     modules: Vec<String>,
     #[serde(default)]
@@ -145,6 +145,7 @@ fn read(folder: Folder) -> Result<(ProfileFile, Folder)> {
             Error::input(format!("{}: {wanted} is wanted for `{name}`", document::place(&path, text, span)))
         })?;
     }
+    tools::read(&path, text, &file.tools)?;
     let known = |name: &str| [FILE, "init", "wake"].contains(&name) || name.starts_with("files/");
     if let Some((name, ..)) = folder.files.iter().find(|(name, ..)| !known(name)) {
         return Err(Error::input(format!("{} is not used", folder.path.join(name).display()))
@@ -173,7 +174,7 @@ fn profile((file, folder): &(ProfileFile, Folder), given: &[(&str, Option<&str>)
         about: file.about.clone(),
         packages: file.packages.clone(),
         kernel: file.kernel.clone(),
-        tools: file.tools.clone(),
+        tools: tools::read(&path, text, &file.tools)?,
         modules: file.modules.clone(),
         layers: file.layers.clone(),
         append,

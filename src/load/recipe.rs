@@ -7,10 +7,12 @@ pub use input::{Input, InputFrom};
 use super::document;
 use super::folder::{self, Folder};
 use super::settings::Value;
+use super::tools;
 use super::{SCHEMA, embedded};
 use crate::error::{Error, Result};
 use crate::source;
 use input::InputField;
+use quiz_cache::{Digest, Key, KeyEncoder};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -50,6 +52,8 @@ pub struct Recipe {
     pub source: Option<source::Spec>,
     /// All files of its folder but recipe.toml: path, contents, executable.
     pub files: Vec<(String, Vec<u8>, bool)>,
+    /// What tells a project's own one from others of its name: the digest of its whole folder. A built-in one has none.
+    pub own: Option<Key>,
 }
 
 /// How a recipe builds on what an earlier run left.
@@ -98,11 +102,11 @@ struct RecipeFile {
     options: BTreeMap<String, OptionField>,
     outputs: BTreeMap<String, OutputKind>,
     #[serde(default)]
-    tools: BTreeMap<String, String>,
+    tools: tools::Field,
     #[serde(default, rename = "optional-tools")]
-    optional_tools: BTreeMap<String, String>,
+    optional_tools: tools::Field,
     #[serde(default, rename = "tools-on-demand")]
-    tools_on_demand: BTreeMap<String, String>,
+    tools_on_demand: tools::Field,
     #[serde(default)]
     needs: NeedsField,
     incremental: Option<Incremental>,
@@ -140,10 +144,23 @@ enum OptionType {
 /// The built-in recipes, with those under `own` added or in their place.
 pub(super) fn load_all(own: &Path) -> Result<BTreeMap<String, Recipe>> {
     let mut recipes = BTreeMap::new();
-    for folder in embedded::recipes().into_iter().chain(folder::on_disk(own)?) {
+    for folder in embedded::recipes() {
         recipes.insert(folder.name.clone(), load(folder)?);
     }
+    for folder in folder::on_disk(own)? {
+        let own = Some(digest(&folder));
+        recipes.insert(folder.name.clone(), Recipe { own, ..load(folder)? });
+    }
     Ok(recipes)
+}
+
+fn digest(folder: &Folder) -> Key {
+    let mut encoder = KeyEncoder::new("quiz recipe folder 1");
+    for (name, bytes, executable) in &folder.files {
+        encoder.digest(&format!("file/{name}"), &Digest::of(bytes));
+        encoder.flag(&format!("executable/{name}"), *executable);
+    }
+    encoder.finish().0
 }
 
 fn load(mut folder: Folder) -> Result<Recipe> {
@@ -152,7 +169,11 @@ fn load(mut folder: Folder) -> Result<Recipe> {
     if !is_name(&folder.name) {
         return Err(wrong(format!("`{}` is no recipe name: use a-z, 0-9 and -", folder.name)));
     }
-    let file: RecipeFile = document::parse(&path, folder.text("recipe.toml")?)?;
+    let text = folder.text("recipe.toml")?;
+    let file: RecipeFile = document::parse(&path, text)?;
+    let tools = |field| tools::read(&path, text, field);
+    let (optional_tools, tools_on_demand) = (tools(&file.optional_tools)?, tools(&file.tools_on_demand)?);
+    let tools = tools(&file.tools)?;
     folder.files.retain(|(name, ..)| name != "recipe.toml");
     let mut options = BTreeMap::new();
     for (name, field) in file.options {
@@ -190,14 +211,15 @@ fn load(mut folder: Folder) -> Result<Recipe> {
         inputs: file.inputs.into_iter().map(|(name, field)| (name, field.0)).collect(),
         options,
         outputs: file.outputs,
-        tools: file.tools,
-        optional_tools: file.optional_tools,
-        tools_on_demand: file.tools_on_demand,
+        tools,
+        optional_tools,
+        tools_on_demand,
         uids: file.needs.uids,
         store: file.needs.store,
         incremental: file.incremental,
         source: file.source,
         files: folder.files,
+        own: None,
     })
 }
 

@@ -6,10 +6,11 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use super::guest::{Disk, DiskFormat};
 use crate::error::{Error, Result, cannot};
+use crate::host;
 
 /// What makes disks of the format qcow2: program → Debian package.
 pub const QEMU_IMG: (&str, &str) = ("qemu-img", "qemu-utils");
@@ -36,7 +37,7 @@ pub fn take(disks: &[Disk], run: &str) -> Result<Disks> {
     let mut taken = Disks { passing: Vec::new(), _locks: Vec::new() };
     for disk in disks {
         if let Some(parent) = disk.path.parent() {
-            fs::create_dir_all(parent).map_err(|e| cannot("make the folder", parent, e))?;
+            host::private_folder(parent).map_err(|e| cannot("make the folder", parent, e))?;
         }
         if disk.persistent {
             taken._locks.push(lock(&disk.path, run)?);
@@ -51,8 +52,7 @@ pub fn take(disks: &[Disk], run: &str) -> Result<Disks> {
 /// The lock is a file of its own, which says who holds it: qemu has locks of another kind on the disk itself.
 fn lock(disk: &Path, run: &str) -> Result<File> {
     let path = disk.with_extension("lock");
-    let mut file =
-        File::options().create(true).append(true).read(true).open(&path).map_err(|e| cannot("open", &path, e))?;
+    let mut file = host::private_file().append(true).read(true).open(&path).map_err(|e| cannot("open", &path, e))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -78,7 +78,7 @@ fn make(disk: &Disk) -> Result<()> {
     match (size, disk.format) {
         (Some(size), _) if size >= disk.size => Ok(()),
         (_, DiskFormat::Raw) => {
-            let file = File::options().create(true).append(true).open(&disk.path);
+            let file = host::private_file().append(true).open(&disk.path);
             file.and_then(|file| file.set_len(disk.size)).map_err(|e| cannot("make the disk", &disk.path, e))
         }
         (None, DiskFormat::Qcow2) => qemu_img(&["create", "-q", "-f", "qcow2"], &disk.path, &[&wanted]).map(drop),
@@ -94,7 +94,7 @@ fn virtual_size(path: &Path) -> Result<u64> {
 }
 
 fn qemu_img(before: &[&str], path: &Path, after: &[&str]) -> Result<Vec<u8>> {
-    let output = Command::new(QEMU_IMG.0).args(before).arg(path).args(after).stdin(Stdio::null()).output();
+    let output = host::program(QEMU_IMG.0).args(before).arg(path).args(after).stdin(Stdio::null()).output();
     let output = output.map_err(|e| {
         Error::input("cannot start qemu-img, which makes disks of the format qcow2")
             .because(e)

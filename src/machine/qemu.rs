@@ -70,7 +70,7 @@ impl Fds {
 /// # Errors
 /// When it is not there.
 pub fn find(arch: Arch) -> Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = crate::host::path();
     std::env::split_paths(&path).map(|folder| folder.join(arch.qemu())).find(|file| file.is_file()).ok_or_else(|| {
         Error::input(format!("{} is not installed", arch.qemu())).hint("on Debian: apt install qemu-system-x86")
     })

@@ -164,6 +164,18 @@ impl Progress {
     }
 }
 
+/// Asks on the terminal, where Enter is yes. Where there is none nobody can be asked, and it is yes.
+pub fn agrees(question: &str) -> bool {
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return true;
+    }
+    eprint!("{question} [Y/n] ");
+    let mut answer = String::new();
+    // The end of the input is no Enter.
+    let read = std::io::stdin().read_line(&mut answer).unwrap_or(0);
+    read > 0 && ["", "y", "yes"].contains(&answer.trim().to_lowercase().as_str())
+}
+
 /// Writes a result to stdout; a reader that has gone away (`| head`) is no error.
 ///
 /// # Errors

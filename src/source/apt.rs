@@ -16,7 +16,7 @@ use crate::event::{Event, Events};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 /// apt with its own state for one suite and one architecture. While this value lives no other quiz process uses that state.
 pub(super) struct Apt<'a> {
@@ -246,7 +246,7 @@ impl<'a> Apt<'a> {
     where
         I: IntoIterator<Item: AsRef<std::ffi::OsStr>>,
     {
-        let mut command = Command::new(program);
+        let mut command = crate::host::program(program);
         command.arg("-c").arg(self.folder.join("apt.conf")).args(args).current_dir(self.folder.join("download"));
         command.env("LC_ALL", "C").env("DEBIAN_FRONTEND", "noninteractive").env_remove("APT_CONFIG");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -5,10 +5,11 @@ use super::spec::{DscSpec, Spec};
 use super::{Context, DscPin, Pin, version};
 use crate::error::{Error, Result};
 use crate::event::Events;
+use crate::host;
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 /// What unpacks it, and its Debian package.
 pub(super) const TOOLS: &[(&str, &str)] = &[("dpkg-source", "dpkg-dev")];
@@ -80,9 +81,9 @@ fn gone(spec: &Spec, pin: &DscPin, there: &[DscPin]) -> Error {
 /// Unpacks into the new folder `dest` and applies the patches. The sums were checked, so signatures are not needed.
 fn unpack(dsc: &Path, dest: &Path) -> Result<()> {
     let failed = || Error::build(format!("cannot unpack {}", dsc.display()));
-    let mut command = Command::new("dpkg-source");
+    let mut command = host::program("dpkg-source");
     command.args(["--no-check", "--no-copy", "-x"]).arg(dsc).arg(dest).env_clear();
-    command.envs(std::env::var_os("PATH").map(|path| ("PATH", path))).env("LC_ALL", "C").stdin(Stdio::null());
+    command.env("PATH", host::path()).env("LC_ALL", "C").stdin(Stdio::null());
     let output = command.output().map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => Error::input("dpkg-source is not there").hint("apt-get install dpkg-dev"),
         _ => failed().because(e),

@@ -175,7 +175,7 @@ fn change<T>(path: &Path, change: impl FnOnce(&mut Lock) -> (T, bool)) -> Result
     // A project may keep quiz.lock as a symlink to a shared one; renaming over it would part them.
     let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(|e| failed("create", folder, e))?;
+    crate::host::folder(folder).map_err(|e| failed("create", folder, e))?;
     // The folder itself is locked: the file is replaced by every write, and a lock file of its own would show up in git.
     let guard = File::open(folder).and_then(|f| f.lock().map(|()| f)).map_err(|e| failed("lock", folder, e))?;
     let mut lock = Lock::read(path)?;

@@ -25,6 +25,7 @@ pub mod worktree;
 
 pub use lock::{Lock, add, replace};
 pub use origin::place;
+pub use packages::is_package;
 pub use pin::{DscFile, DscPin, GitPin, Package, PackagePin, PackagesPin, Pin, UrlPin};
 pub use release::{Release, ReleaseKind};
 pub use spec::Spec;

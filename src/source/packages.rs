@@ -10,6 +10,13 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+/// Whether it can be the name of a Debian package (Policy §5.6.1). Such a name apt takes for no option, pattern, file or removal.
+pub fn is_package(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b))
+        && !name.ends_with('-')
+}
+
 /// Asks apt what would be installed into an empty root.
 pub(super) fn resolve(
     spec: &Spec,

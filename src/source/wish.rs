@@ -182,12 +182,7 @@ fn git_wish(spec: &Spec, version: &str, repository: &str, ctx: &Context) -> Resu
 fn packages_wish(spec: &Spec, options: &BTreeMap<String, Vec<String>>, ctx: &Context) -> Result<What> {
     let names: BTreeSet<String> =
         options.get("packages").into_iter().flatten().map(|n| n.trim().to_owned()).filter(|n| !n.is_empty()).collect();
-    // Policy §5.6.1. It also keeps apt from taking a name for an option, a pattern, a file or a removal.
-    let good = |n: &str| {
-        n.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && n.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b))
-    };
-    if let Some(name) = names.iter().find(|n| !good(n)) {
+    if let Some(name) = names.iter().find(|n| !packages::is_package(n)) {
         return Err(Error::input(format!("{}: `{name}` is not a package name", spec.entry)));
     }
     let suite = match options.get("suite").and_then(|v| v.first()).map_or("", |v| v.trim()) {
@@ -324,6 +319,7 @@ mod tests {
             (packages("-oDir::Etc=/x"), "is not a package name"),
             (packages("./x.deb"), "is not a package name"),
             (packages("?essential"), "is not a package name"),
+            (packages("bash-"), "is not a package name"),
             (wish(&[("origin", &["packages"]), ("suite", &["../x"])]), "`../x` is not the name of a suite"),
             (wish(&[("version", &["6.1"]), ("suite", &["sid,../x"])]), "`../x` is not the name of a suite"),
         ] {

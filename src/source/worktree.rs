@@ -135,8 +135,10 @@ impl Worktree {
             return Err(Error::input(format!("{} is no git worktree", self.root.display())));
         }
         let failed = || Error::input(format!("git cannot tell what changed since {rev}"));
-        let mut diff = run::at(&self.root);
-        diff.args(["diff", "--name-only", "--no-renames", "-z", "--end-of-options", rev, "--"]);
+        let mut diff = run::at_without_filters(&self.root)?;
+        // In a submodule that is not clean git would start another git, by the config of that one.
+        diff.args(["diff", "--no-ext-diff", "--no-textconv", "--ignore-submodules=dirty"]);
+        diff.args(["--name-only", "--no-renames", "-z", "--end-of-options", rev, "--"]);
         let mut others = run::at(&self.root);
         others.args(["ls-files", "-z", "--others", "--exclude-standard"]);
         let listed = [run::run(&mut diff)?.or(failed)?, run::run(&mut others)?.or(failed)?].concat();
@@ -152,7 +154,7 @@ impl Worktree {
     /// # Errors
     /// git cannot be run.
     pub fn file_at(&self, rev: &str, path: &str) -> Result<Option<String>> {
-        let ran = run::run(run::at(&self.root).arg("show").arg(format!("{rev}:{path}")))?;
+        let ran = run::run(run::at(&self.root).args(["cat-file", "blob"]).arg(format!("{rev}:{path}")))?;
         Ok(ran.ok.then(|| String::from_utf8_lossy(&ran.stdout).into_owned()))
     }
 }

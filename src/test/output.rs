@@ -21,7 +21,7 @@ pub fn write(folder: &Path, results: &Results) -> Result<()> {
     let json = serde_json::to_string_pretty(results).map_err(|e| Error::build("results are no JSON").because(e))?;
     for (name, text) in [("junit.xml", junit(results)?), ("results.tap", tap(results)), ("results.json", json + "\n")] {
         let (path, new) = (folder.join(name), folder.join(format!(".{name}.new")));
-        fs::write(&new, text).and_then(|()| fs::rename(&new, &path)).map_err(|e| {
+        crate::host::write_private(&new, &text).and_then(|()| fs::rename(&new, &path)).map_err(|e| {
             let _ = fs::remove_file(&new);
             Error::build(format!("cannot write {}", path.display())).because(e)
         })?;

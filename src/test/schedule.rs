@@ -21,6 +21,7 @@ use super::{memo, output};
 use crate::boot::{Options, Outcome, Request, Run, RunFolder, Stop, Streams};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
+use crate::host;
 use crate::machine::{Machine, Share, disk};
 use crate::snapshot;
 use crate::status;
@@ -194,11 +195,11 @@ impl Plan<'_> {
         let options = Options { timeout, stop: Some(stop.clone()), whole_log: true, ..self.options.clone() };
         let file = |name: &str| {
             let path = folder.path().join(name);
-            let open = File::options().create(true).truncate(true).read(true).write(true).open(&path);
+            let open = host::private_file().truncate(true).read(true).open(&path);
             open.map_err(|e| Error::boot(format!("cannot write {}", path.display())).because(e))
         };
         let failed = |e: std::io::Error| Error::boot("cannot pass what the program prints").because(e);
-        fs::write(folder.path().join("stdin"), &group.input).map_err(failed)?;
+        host::write_private(&folder.path().join("stdin"), &group.input).map_err(failed)?;
         let stdin = File::open(folder.path().join("stdin")).map_err(failed)?;
         let (from_guest, to_quiz) = std::io::pipe().map_err(failed)?;
         let (stderr, copy) = (file("stderr")?, file("stdout")?);
@@ -252,8 +253,8 @@ impl Plan<'_> {
         let folder = self.folder.out().join(&group.folder);
         for (test, text) in slices(console) {
             let path = folder.join(format!("{test}.kernel.log"));
-            fs::create_dir_all(&folder)
-                .and_then(|()| File::options().create(true).append(true).open(&path))
+            host::private_folder(&folder)
+                .and_then(|()| host::private_file().append(true).open(&path))
                 .and_then(|mut file| file.write_all(text.as_bytes()))
                 .map_err(|e| Error::boot(format!("cannot write {}", path.display())).because(e))?;
         }

@@ -151,7 +151,7 @@ pub const SCHEMA: &[SchemaEntry] = &[
 pub(super) type Variables = Vec<(OsString, OsString)>;
 
 /// `QUIZ_*` variables that are no settings.
-const OTHER_VARIABLES: &[&str] = &["QUIZ_CACHE_DIR"];
+const OTHER_VARIABLES: &[&str] = &["QUIZ_CACHE_DIR", super::trust::VARIABLE];
 
 /// All settings with their origins, those that nobody set included.
 #[derive(Debug, Clone)]

@@ -1,7 +1,10 @@
 //! Runs git: without what the environment says of another repository, without questions, with git's own words in errors.
 
 use crate::error::{Error, Result};
+use crate::host;
+use std::ffi::OsStr;
 use std::io::{self, BufReader, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -21,12 +24,52 @@ pub(in crate::source) struct Ran {
     pub stderr: String,
 }
 
-/// git for the repository that the folder is in. The user's own config counts: proxies, passwords, `safe.directory`, what is
-/// ignored.
+/// git for the repository that the folder is in, which may be anybody's: it is only read. The user's own config counts: `safe.directory`,
+/// what is ignored. The repository's must not start anything: no hook, no monitor, and no server is asked for objects that are not there,
+/// by a command that the repository names.
 pub(in crate::source) fn at(folder: &Path) -> Command {
     let mut command = plain();
-    command.arg("-C").arg(folder);
+    command.env("GIT_NO_LAZY_FETCH", "1").env("GIT_ALLOW_PROTOCOL", "none").arg("-C").arg(folder);
     command
+}
+
+/// git for no repository: what is asked of a server by the user's own config, with proxies and passwords.
+pub(in crate::source) fn nowhere() -> Command {
+    let mut command = plain();
+    command.args(["-C", "/"]);
+    command
+}
+
+/// The same as [`at`] for commands that look into files of the worktree: the filters that the repository's own config has are off, those of
+/// the user's (git-lfs) are not.
+///
+/// # Errors
+/// git cannot be run.
+pub(in crate::source) fn at_without_filters(folder: &Path) -> Result<Command> {
+    let mut asked = at(folder);
+    asked.args(["config", "--show-scope", "--includes", "-z", "--name-only", "--get-regexp", "^filter\\."]);
+    let said = run(&mut asked)?.stdout;
+    let words: Vec<&[u8]> = said.split(|b| *b == 0).collect();
+    let mut names: Vec<&[u8]> = Vec::new();
+    for pair in words.chunks_exact(2).filter(|pair| [&b"local"[..], b"worktree"].contains(&pair[0])) {
+        let end = pair[1].iter().rposition(|b| *b == b'.').unwrap_or(pair[1].len());
+        if !names.contains(&&pair[1][..end]) {
+            names.push(&pair[1][..end]);
+        }
+    }
+    let mut command = at(folder);
+    let settings =
+        names.iter().flat_map(|name| [(name, "clean", ""), (name, "process", ""), (name, "required", "false")]);
+    let mut count = 0;
+    for (name, what, value) in settings {
+        let key = [name, &b"."[..], what.as_bytes()].concat();
+        command.env(format!("GIT_CONFIG_KEY_{count}"), OsStr::from_bytes(&key));
+        command.env(format!("GIT_CONFIG_VALUE_{count}"), value);
+        count += 1;
+    }
+    // Not by -c, which ends a name at its first `=`.
+    command.env("GIT_CONFIG_COUNT", count.to_string());
+    Ok(command)
 }
 
 /// git for exactly this repository.
@@ -42,7 +85,7 @@ pub(in crate::source) fn without_config(command: &mut Command) -> &mut Command {
 }
 
 fn plain() -> Command {
-    let mut command = Command::new("git");
+    let mut command = host::program("git");
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
         if name.starts_with("GIT_") && !TRANSPORT.iter().any(|start| name.starts_with(start)) {

@@ -108,3 +108,55 @@ fn what_is_no_worktree_is_said_in_gits_words() {
     write(dir.path(), ".git", "what\n");
     assert!(Worktree::open(dir.path()).unwrap_err().to_string().ends_with("/.git does not say `gitdir:`"));
 }
+
+#[test]
+fn what_changed_is_told_without_the_commands_that_the_repository_names() {
+    let dir = repository();
+    let root = dir.path();
+    write(root, "a.c", "1\n");
+    write(root, ".gitattributes", "*.c filter=a.b=c diff=d\n");
+    git(root, &["add", "."]);
+    let first = commit(root, "first");
+    // A repository in it, with a config of its own.
+    git(root, &["init", "--quiet", "sub"]);
+    write(&root.join("sub"), "x", "");
+    git(&root.join("sub"), &["add", "x"]);
+    let inner = commit(&root.join("sub"), "inner");
+    git(root, &["update-index", "--add", "--cacheinfo", &format!("160000,{inner},sub")]);
+    let mark = root.join(".git/mark");
+    let evil = format!("echo $0 >>{}; cat", mark.display());
+    write(root, ".git/included", &format!("[filter \"a.b=c\"]\n\tclean = \"{evil}\"\n\trequired = true\n"));
+    git(root, &["config", "include.path", "included"]);
+    for name in ["filter.a.b=c.process", "filter.a.b=c.smudge", "diff.d.textconv", "diff.d.command", "diff.external"] {
+        git(root, &["config", name, &evil]);
+    }
+    git(root, &["config", "core.fsmonitor", &evil]);
+    git(&root.join("sub"), &["config", "core.fsmonitor", &evil]);
+    // Of the same length, and touched: git has to look into it.
+    write(root, "a.c", "2\n");
+    let worktree = Worktree::open(root).unwrap();
+    assert_eq!(worktree.changed_since(&first).unwrap(), ["a.c", "sub"]);
+    assert_eq!(worktree.file_at(&first, "a.c").unwrap().as_deref(), Some("1\n"));
+    assert!(worktree.list().unwrap().contains(&"a.c".to_owned()));
+    assert!(!mark.exists(), "{:?}", fs::read_to_string(&mark));
+}
+
+#[test]
+fn objects_that_are_not_there_are_not_asked_for_by_a_command_of_the_repository() {
+    let dir = repository();
+    let root = dir.path();
+    let mark = root.join(".git/mark");
+    for (name, value) in [
+        ("core.repositoryFormatVersion", "1"),
+        ("extensions.partialClone", "origin"),
+        ("remote.origin.url", "ssh://example.org/x"),
+        ("remote.origin.promisor", "true"),
+        ("core.sshCommand", &format!("echo $0 >>{}; false", mark.display())),
+    ] {
+        git(root, &["config", name, value]);
+    }
+    let worktree = Worktree::open(root).unwrap();
+    assert_eq!(worktree.file_at(&"1".repeat(40), "a.c").unwrap(), None);
+    assert!(worktree.changed_since(&"1".repeat(40)).is_err());
+    assert!(!mark.exists(), "{:?}", fs::read_to_string(&mark));
+}

@@ -1,0 +1,131 @@
+//! Programs of this machine: where they are looked for. A project, which may come from anybody, has none of them: a folder of
+//! PATH that is relative, or lies in a project that quiz reads, does not count. And files on it: those that are nobody else's,
+//! whatever the umask is.
+//!
+//! Knows nothing of what the programs and files are for.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{PoisonError, RwLock};
+
+/// Where the machine's own programs lie, whatever PATH says.
+pub const SYSTEM: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The projects that were read so far, without links in their paths.
+static PROJECTS: RwLock<BTreeSet<PathBuf>> = RwLock::new(BTreeSet::new());
+
+/// From now on nothing below this folder is a program of the machine. The folders of the system, and a project that is the
+/// user's whole home, or holds it, are not meant.
+pub fn distrust(project: &Path) {
+    let project = std::fs::canonicalize(project).unwrap_or_else(|_| project.to_owned());
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    if !home.is_some_and(|home| home.starts_with(&project)) {
+        PROJECTS.write().unwrap_or_else(PoisonError::into_inner).insert(project);
+    }
+}
+
+/// PATH without what does not count; never empty, which would stand for the current folder.
+pub fn path() -> OsString {
+    let projects = PROJECTS.read().unwrap_or_else(PoisonError::into_inner);
+    cleaned(&std::env::var_os("PATH").unwrap_or_default(), &projects)
+}
+
+fn cleaned(path: &OsString, projects: &BTreeSet<PathBuf>) -> OsString {
+    let is_system = |dir: &Path| SYSTEM.split(':').any(|system| dir == Path::new(system));
+    let is_projects = |dir: &Path| {
+        let real = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+        // By its name, too: a link in a project may lead anywhere tomorrow.
+        projects.iter().any(|project| real.starts_with(project) || dir.starts_with(project))
+    };
+    let good = std::env::split_paths(path).filter(|dir| dir.is_absolute() && (is_system(dir) || !is_projects(dir)));
+    let joined = std::env::join_paths(good).unwrap_or_default();
+    if joined.is_empty() { SYSTEM.into() } else { joined }
+}
+
+/// The command that starts a program of this machine, which finds its own helpers in the same folders.
+pub fn program(name: &str) -> Command {
+    let mut command = Command::new(name);
+    // Of a command that sets PATH the program, too, is looked for there.
+    command.env("PATH", path());
+    command
+}
+
+/// How a file is made that its user alone reads and writes: what a guest says, whoever may come in.
+pub fn private_file() -> OpenOptions {
+    let mut options = File::options();
+    options.write(true).create(true).mode(0o600);
+    options
+}
+
+/// The same, with this in it; what was there is gone.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    private_file().truncate(true).open(path)?.write_all(text.as_bytes())
+}
+
+/// Makes a folder, and those above it that are missing, that its user alone enters.
+///
+/// # Errors
+/// It cannot be made.
+pub fn private_folder(path: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// The same for a folder that others may look into, and not write to.
+///
+/// # Errors
+/// It cannot be made.
+pub fn folder(path: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o755).create(path)
+}
+
+/// A word for a shell.
+pub fn quoted(word: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./:=,+".contains(&b);
+    if !word.is_empty() && word.bytes().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_relative_or_of_a_project_does_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let (project, other) = (dir.path().join("project"), dir.path().join("other"));
+        std::fs::create_dir_all(project.join("bin")).unwrap();
+        std::fs::create_dir(&other).unwrap();
+        std::os::unix::fs::symlink(project.join("bin"), other.join("link")).unwrap();
+        std::os::unix::fs::symlink(&other, project.join("out")).unwrap();
+        let real = std::fs::canonicalize(&project).unwrap();
+        let (bin, link, out) = (real.join("bin"), other.join("link"), real.join("out"));
+        let given = ["", ".", "bin", "../x", bin.to_str().unwrap(), link.to_str().unwrap(), out.to_str().unwrap()];
+        let projects = [real].into();
+        let cleaned = |path: &str| cleaned(&path.into(), &projects).into_string().unwrap();
+        assert_eq!(cleaned(&given.join(":")), SYSTEM, "nothing is left");
+        let other = other.to_str().unwrap();
+        assert_eq!(cleaned(&format!("{}:{other}:/usr/bin", given.join(":"))), format!("{other}:/usr/bin"));
+        assert_eq!(cleaned(""), SYSTEM);
+        let everything = [PathBuf::from("/")].into();
+        assert_eq!(super::cleaned(&"/usr/bin:/opt/x".into(), &everything), "/usr/bin");
+    }
+
+    #[test]
+    fn a_program_is_looked_for_in_that_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = program("true");
+        assert!(command.current_dir(dir.path()).status().unwrap().success());
+        assert_eq!(command.get_envs().find(|(name, _)| *name == "PATH").unwrap().1, Some(path().as_os_str()));
+    }
+}
