@@ -23,6 +23,10 @@ static noinline void quiz_test_use_after_free(void)
 	WRITE_ONCE(freed[3], 1);
 }
 
+static void quiz_test_waited(struct rcu_head *head)
+{
+}
+
 static int __init quiz_test_init(void)
 {
 	pr_info("t: hello\n");
@@ -32,16 +36,24 @@ static int __init quiz_test_init(void)
 		WARN(1, "quiz_test_warn: %d\n", 7);
 	if (!strcmp(what, "use-after-free"))
 		quiz_test_use_after_free();
-	if (!strcmp(what, "spin"))
+	if (!strcmp(what, "spin")) {
+		preempt_disable();
 		mdelay(8000);
+		preempt_enable();
+	}
 	if (!strcmp(what, "sleep")) {
 		set_current_state(TASK_UNINTERRUPTIBLE);
 		schedule_timeout(6 * HZ);
 	}
 	if (!strcmp(what, "rcu")) {
+		// Somebody has to wait for a grace period.
+		static struct rcu_head head;
+
+		call_rcu(&head, quiz_test_waited);
 		rcu_read_lock();
 		mdelay(8000);
 		rcu_read_unlock();
+		rcu_barrier();
 	}
 	if (!strcmp(what, "hang")) {
 		local_irq_disable();
