@@ -182,9 +182,31 @@ mod tests {
         ("spl/sys/debug.h", "VERIFY0(f(x)) failed (2)", Mark::Trouble),
     ];
 
+    /// As these kernels said it in a machine, with a module that asks for it, or with too little memory.
+    const SAID: &[(&str, &str, Mark)] = &[
+        ("5.10.262", "WARNING: CPU: 0 PID: 52 at /quiz/scratch/t.c:36 quiz_test_init+0x56/0x1000 [t]", Mark::Warning),
+        ("6.1.192", "WARNING: CPU: 1 PID: 54 at /quiz/scratch/t.c:36 quiz_test_init+0x55/0x1000 [t]", Mark::Warning),
+        ("6.12.117", "WARNING: CPU: 0 PID: 50 at /quiz/scratch/t.c:36 quiz_test_init+0xf4/0x1000 [t]", Mark::Warning),
+        ("7.2.12", "WARNING: t.c:36 at quiz_test_init+0x102/0x1000 [t], CPU#1: insmod/48", Mark::Warning),
+        ("7.3.4", "WARNING: t.c:36 at quiz_test_init+0x104/0x1000 [t], CPU#0: insmod/50", Mark::Warning),
+        ("5.10.262 to 7.3.4", "watchdog: BUG: soft lockup - CPU#1 stuck for 3s! [insmod:48]", Mark::Hang),
+        ("5.10.262 to 7.3.4", "INFO: task insmod:50 blocked for more than 1 seconds.", Mark::Hang),
+        ("5.10.262 to 7.3.4", "rcu: INFO: rcu_sched self-detected stall on CPU", Mark::Hang),
+        (
+            "5.10.262 to 7.3.4",
+            "Out of memory: Killed process 50 (tail) total-vm:230452kB, anon-rss:227552kB, file-rss:4kB",
+            Mark::Warning,
+        ),
+        (
+            "5.10.262 to 7.3.4",
+            "Memory cgroup out of memory: Killed process 49 (tail) total-vm:19116kB, anon-rss:16260kB, file-rss:1504kB",
+            Mark::Warning,
+        ),
+    ];
+
     #[test]
     fn each_form_of_each_kernel_has_its_mark() {
-        for (file, line, wanted) in LINES {
+        for (file, line, wanted) in LINES.iter().chain(SAID) {
             assert_eq!(mark(line), Some(*wanted), "{file}: {line}");
         }
     }
