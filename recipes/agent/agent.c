@@ -32,8 +32,7 @@
 enum { FLAG_TTY = 1, FLAG_SHELL = 2, FLAG_BOUNDED = 4 };
 // The layers are others than those that the kernel found; the machine will be saved; it has disks that stay when it is gone.
 enum { FLAG_OTHERS = 1, FLAG_SAVED = 2, FLAG_DISKS = 4 };
-// WINDOW: what the host may send ahead of a program whose input it cannot give back.
-enum { WINDOW = 64 << 10, PAGE = 4096 };
+enum { PAGE = 4096 };
 
 // ---------------------------------------------------------------------------------------------- the program
 
@@ -43,6 +42,8 @@ static uint64_t stdin_bytes = UINT64_MAX;
 static int stdin_left = -1;
 // What the host knows to be taken, when it has to know.
 static uint64_t told;
+// The pipe is as small as the window.
+static bool fitted;
 
 static void tell_taken(void)
 {
@@ -184,8 +185,10 @@ static void start_program(void)
 	int *const ours[] = { &in.to, &out[0].from, &out[1].from };
 	close_fd(&stdin_left);
 	stdin_left = prepared.pipes[0][0];
+	// What a terminal has, its program has taken.
 	if (program.tty)
 		close_fd(&stdin_left);
+	fitted = program.tty;
 	for (int i = 0; i < 3; i++) {
 		*ours[i] = prepared.pipes[i][i == 0];
 		if (program.tty)
@@ -218,6 +221,7 @@ static void take_request(uint8_t *payload, uint32_t length)
 	hold_shares();
 }
 
+// Some of the machine's disks stay when it is gone.
 static bool disks;
 
 static void __attribute__((noreturn)) finish(void)
@@ -353,8 +357,10 @@ static void move_stdin(void)
 {
 	// As much as may be under way: it is full when the host has to wait, so that poll says when the program goes on to read. Not
 	// before anything comes, which for most programs is never.
-	if (program.bounded && in.total == 0)
+	if (program.bounded && !fitted) {
 		fcntl(stdin_left, F_SETPIPE_SZ, WINDOW);
+		fitted = true;
+	}
 	relay_move(&in);
 }
 
@@ -362,10 +368,10 @@ static void serve(int signals)
 {
 	for (;;) {
 		bool in_full = in.start < in.end;
-		if (program.bounded && !program.tty && in.total >= told + PAGE && relay_taken(&in, stdin_left) >= told + PAGE)
+		if (program.bounded && in.total >= told + PAGE && relay_taken(&in, stdin_left) >= told + PAGE)
 			tell_taken();
 		// The host waits for the program.
-		bool waits = program.bounded && !program.tty && in.total + (in.end - in.start) >= told + WINDOW;
+		bool waits = program.bounded && in.total + (in.end - in.start) >= told + WINDOW;
 		struct pollfd fds[8] = {
 			{ .fd = control, .events = POLLIN },
 			{ .fd = signals, .events = POLLIN },

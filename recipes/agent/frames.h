@@ -5,6 +5,9 @@
 
 enum { PROTOCOL = 5, FRAME_LIMIT = 1 << 20 };
 
+// What the host may send ahead of a program whose input it cannot give back.
+enum { WINDOW = 64 << 10 };
+
 // Frames. Guest to host below 64, host to guest from 64 on.
 enum frame {
 	HELLO = 1,   // u32 protocol: the kernel and this process live, and nothing is mounted. MOUNT may come

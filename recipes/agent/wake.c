@@ -71,6 +71,13 @@ static char *put_hex(char *at, uint8_t byte)
 	return at;
 }
 
+// As a random UUID has it (RFC 9562, version 4), and so machine-id(5) and the kernel's boot_id.
+static void make_random_uuid(uint8_t bytes[16])
+{
+	bytes[6] = (bytes[6] & 0x0f) | 0x40;
+	bytes[8] = (bytes[8] & 0x3f) | 0x80;
+}
+
 static char boot_id[37]; // with its newline
 static int boot_id_file = -1;
 
@@ -80,14 +87,16 @@ static void write_boot_id(void)
 		fail("cannot write the boot's id: %s", strerror(errno));
 }
 
-// As the kernel prints it (uuid_gen in drivers/char/random.c makes version 4).
-static void set_boot_id(const uint8_t bytes[16])
+static void set_boot_id(const uint8_t random[16])
 {
+	uint8_t bytes[16];
 	char *at = boot_id;
-	for (size_t i = 0; i < 16; i++) {
+	memcpy(bytes, random, sizeof bytes);
+	make_random_uuid(bytes);
+	for (size_t i = 0; i < sizeof bytes; i++) {
 		if (i == 4 || i == 6 || i == 8 || i == 10)
 			*at++ = '-';
-		at = put_hex(at, i == 6 ? (bytes[i] & 0x0f) | 0x40 : i == 8 ? (bytes[i] & 0x3f) | 0x80 : bytes[i]);
+		at = put_hex(at, bytes[i]);
 	}
 	*at = '\n';
 	write_boot_id();
@@ -160,8 +169,7 @@ static void make_machine_id(void)
 	char text[33], *at = text;
 	if (getrandom(random, sizeof random, 0) != sizeof random)
 		fail("cannot get random numbers: %s", strerror(errno));
-	random[6] = (random[6] & 0x0f) | 0x40; // as machine-id(5) has it: a random UUID
-	random[8] = (random[8] & 0x3f) | 0x80;
+	make_random_uuid(random);
 	for (size_t i = 0; i < sizeof random; i++)
 		at = put_hex(at, random[i]);
 	*at = '\n';

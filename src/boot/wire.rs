@@ -302,6 +302,7 @@ mod tests {
         assert_eq!(number("PROTOCOL"), PROTOCOL);
         assert!(header.contains("FRAME_LIMIT = 1 << 20") && LIMIT == 1 << 20);
         let own = || Own { now: 0, seed: [0; 32], boot: [0; 16] };
+        assert!(header.contains("WINDOW = 64 << 10") && AHEAD == 64 << 10);
         assert!(header.contains("OWN = 8 + 32 + 16") && own().encode().len() == 8 + 32 + 16);
         let mount = Mount { others: false, saved: false, disks: false, layers: 0, shares: vec![] };
         let size = Size { rows: 0, columns: 0 };

@@ -86,6 +86,23 @@ fn a_loop_over_a_list_runs_once_a_line_and_what_a_program_reads_is_its_own() {
     assert_eq!(lines[2], lines[3], "{ran:?}");
 }
 
+/// As somebody pastes a file.
+#[test]
+fn on_a_terminal_any_number_of_bytes_can_be_typed() {
+    let real = Real::new();
+    let line = "stty raw -echo; echo ready; head -c 200000 | cksum; sleep 1";
+    // Typed when the program asks for it, at most a line's worth at a time: a terminal takes no more.
+    let typed = "until grep -q ready said; do sleep 0.1; done; sleep 0.5; seq 100000 | head -c 200000 | dd bs=1000 2>/dev/null; sleep 5";
+    let quiz = env!("CARGO_BIN_EXE_quiz");
+    let command = format!("{quiz} up -- sh -c '{line}'");
+    let script = format!(
+        "({typed}) | timeout 120 script -q -e -c \"{command}\" /dev/null >said; seq 100000 | head -c 200000 | cksum"
+    );
+    let ran = Ran::from(real.shell(&script).env("TERM", "xterm").output().unwrap());
+    let said = std::fs::read_to_string(real.0.dir().join("said")).unwrap();
+    assert!(said.contains(ran.out.trim()), "{ran:?}: {said}");
+}
+
 #[test]
 fn shared_is_the_hosts_folder_and_out_comes_back() {
     let real = Real::new();
