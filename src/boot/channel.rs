@@ -190,9 +190,7 @@ struct Marked {
 
 impl Marked {
     fn new() -> std::io::Result<Self> {
-        let mut mark = [0; MARK];
-        File::open("/dev/urandom")?.read_exact(&mut mark)?;
-        Ok(Self { mark, held: Vec::new(), seen: false })
+        Ok(Self { mark: crate::host::random()?, held: Vec::new(), seen: false })
     }
 
     /// Takes more bytes, and gives those that lie before the mark for certain.

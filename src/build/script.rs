@@ -343,7 +343,7 @@ fn script_error(ctx: &Context<'_>, stage: &Stage, log: &Path, status: ExitStatus
         None => failed(ctx, stage, &said, status),
     };
     let flags: String = ctx.project.settings.flags().map(|flag| format!(" {}", quoted(&flag))).collect();
-    let (dir, name) = (quoted(&ctx.project.dir.display().to_string()), quoted(&stage.name));
+    let (dir, name) = (quoted(&ctx.project.dir), quoted(&stage.name));
     error
         .hint(format!("the whole log is {}", log.display()))
         .hint(format!("to run it again: quiz -C {dir}{flags} build {name}"))

@@ -62,7 +62,8 @@ pub(super) enum Command {
         /// Install what is missing, by apt; on a terminal it asks
         #[arg(long)]
         install: bool,
-        /// Run machines and print a report of what only a real KVM can answer; builds an image first if there is none
+        /// Run machines of a project of its own and print a report of what only a real KVM can answer; builds their image first if
+        /// there is none
         #[arg(long, conflicts_with = "install")]
         kvm: bool,
     },

@@ -111,6 +111,9 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: &(dyn Fn(Event) + Sync)) -> 
         Command::Why { stage } => report::result(&why(&session, stage, cli.global.json, &style)?)?,
         Command::Update { entries } => update(&session, entries)?,
         Command::Gc { older_than, dry_run } => gc(&session, *older_than, *dry_run, cli.global.json)?,
+        Command::Doctor { kvm: true, .. } if cli.global.json => {
+            return Err(Error::input("`quiz doctor --kvm` prints a report for people: not with --json"));
+        }
         Command::Doctor { kvm: true, .. } => return kvm::run(),
         Command::Doctor { install, .. } => return doctor::run(&session, *install, cli.global.json, &style),
         Command::Profiles { command: Some(ProfilesCommand::New { name }) } => profiles::new(&session, name)?,

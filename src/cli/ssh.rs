@@ -9,7 +9,6 @@ use crate::boot;
 use crate::error::{Error, Result, cannot};
 use crate::host;
 use crate::load::{Device, PROJECT_FOLDER, Project};
-use crate::machine::qemu;
 use crate::status;
 use std::fs;
 use std::io::Write;
@@ -45,7 +44,7 @@ pub(super) fn run(session: &Session<'_>, ssh: &Ssh) -> Result<u8> {
     command.arg("-F").arg(config).arg(if boot::terminal_size().is_some() { "-t" } else { "-T" });
     command.arg(format!("{HOST}{}", boot::folder::number(&run))).arg("--");
     // ssh gives one line to a shell; each word shall arrive as it is, as with `quiz up`.
-    command.args(ssh.program.iter().map(|word| qemu::quoted(word)));
+    command.args(ssh.program.iter().map(host::quoted));
     Err(no_client(command.exec()))
 }
 
@@ -174,7 +173,7 @@ fn make_key(folder: &Path, key: &Path) -> Result<()> {
 /// The config for ssh, scp and rsync; `quiz-3` is run 3.
 fn config(quiz: &Path, project: &Path, key: &Path) -> String {
     // ssh takes % for a token of its own, and hands the command to a shell.
-    let for_shell = |path: &Path| qemu::quoted(path.as_os_str()).replace('%', "%%");
+    let for_shell = |path: &Path| host::quoted(path.as_os_str()).replace('%', "%%");
     let for_ssh = key.display().to_string().replace('\\', r"\\").replace('"', "\\\"").replace('%', "%%");
     format!(
         "# Written by quiz, as often as it likes: ssh -F {PROJECT_FOLDER}/ssh_config {HOST}1\n\

@@ -135,7 +135,7 @@ fn is_trusted(dir: &Path, config_dir: &Path) -> Result<bool> {
         }
         if !path.is_absolute() {
             return Err(Error::input(format!("{VARIABLE}={}: a whole path is wanted", variable.display()))
-                .hint(format!("{VARIABLE}={}", quoted(&dir.display().to_string()))));
+                .hint(format!("{VARIABLE}={}", quoted(dir))));
         }
     }
     Ok(trusted(config_dir)?.iter().any(|path| real(path) == dir))
@@ -193,7 +193,7 @@ pub fn trust(folder: &Path, config_dir: &Path) -> Result<()> {
 }
 
 fn refusal(doubt: &Doubt, dir: &Path, start: &Path, me: Me) -> Error {
-    let shown = quoted(&dir.display().to_string());
+    let shown = quoted(dir);
     let error = match doubt {
         Doubt::Owner(path, owner) => Error::input(format!(
             "{} belongs to {}, and quiz runs as {}: nothing of this project is read",

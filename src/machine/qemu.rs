@@ -18,13 +18,14 @@
 //!   lies elsewhere in each process is translated again in each. Without, a program of the guest starts in a fifth of the time.
 //! - `no_timer_check`: on a busy host under TCG the kernel otherwise finds its timer broken and panics.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::guest::{Accel, Arch, Bus, Disk, DiskFormat, Machine, Start};
 use crate::error::{Error, Result};
+use crate::host;
 
 /// Without AVX also without what needs it: qemu 7.2 shows AVX2 to programs that only look for that.
 const TCG_CPU: &str = "max,-avx,-avx2,-f16c,-fma,-vaes,-vpclmulqdq,-erms,-fsrm";
@@ -235,20 +236,9 @@ pub fn shell_line(command: &[OsString]) -> String {
         if number > 0 {
             line += if word.as_bytes().starts_with(b"-") { " \\\n  " } else { " " };
         }
-        line += &quoted(word);
+        line += &host::quoted(word);
     }
     line
-}
-
-/// A word that a shell takes for itself.
-pub fn quoted(word: &OsStr) -> String {
-    let word = word.to_string_lossy();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=/.,:+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.into_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }
 
 #[cfg(test)]

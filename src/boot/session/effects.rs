@@ -1,7 +1,6 @@
 //! What the loop does when the state machine wants something done.
 
-use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -16,10 +15,7 @@ use crate::error::{Result, cannot};
 use crate::event::Event;
 
 pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
-    let path = Path::new("/dev/urandom");
-    let mut bytes = [0; N];
-    File::open(path).and_then(|mut file| file.read_exact(&mut bytes)).map_err(|e| cannot("read", path, e))?;
-    Ok(bytes)
+    crate::host::random().map_err(|e| cannot("read", Path::new("/dev/urandom"), e))
 }
 
 impl Session<'_> {
