@@ -149,7 +149,7 @@ fn read(folder: Folder) -> Result<(ProfileFile, Folder)> {
     let known = |name: &str| [FILE, "init", "wake"].contains(&name) || name.starts_with("files/");
     if let Some((name, ..)) = folder.files.iter().find(|(name, ..)| !known(name)) {
         return Err(Error::input(format!("{} is not used", folder.path.join(name).display()))
-            .hint("what goes over the root lies under files/; what runs before the program is named init, in each restored machine too: wake"));
+            .hint("what goes over the root lies under files/; what runs before the program is named init, and what runs in each machine, also one that is restored, wake"));
     }
     // In the root these are links into usr/; a folder of that name, laid over it, would hide the shell and the C library.
     let hides =
