@@ -106,6 +106,61 @@ fn what_each_kernel_complains_about_is_heard() {
     }
 }
 
+/// Kernels that check themselves, and what the module then does, with what the kernel says of it. KASAN and KCSAN cannot be in one
+/// kernel; the two kernels word a WARN differently.
+const CHECKED: [(&[&str], &[(&str, &str)]); 2] = [
+    (
+        &["-k", "6.12", "-p", "debug", "--config", "CONFIG_UBSAN=y"],
+        &[
+            ("use-after-free", "BUG: KASAN: slab-use-after-free in quiz_test_use_after_free"),
+            ("sleep-in-atomic", "BUG: sleeping function called from invalid context at "),
+            ("shift", "UBSAN: shift-out-of-bounds in "),
+            ("lock-order", "WARNING: possible circular locking dependency detected"),
+            ("list", "list_add double add: new="),
+        ],
+    ),
+    (
+        &[
+            "-k",
+            "7.2",
+            "--config",
+            "CONFIG_KCSAN=y",
+            "--config",
+            "CONFIG_UBSAN=y",
+            "--config",
+            "CONFIG_PROVE_LOCKING=y",
+            "--config",
+            "CONFIG_DEBUG_LIST=y",
+        ],
+        &[
+            ("race", "BUG: KCSAN: data-race in quiz_test_race"),
+            ("shift", "UBSAN: shift-out-of-bounds in "),
+            ("lock-order", "WARNING: possible circular locking dependency detected"),
+            ("list", "list_add double add: new="),
+        ],
+    ),
+];
+
+#[test]
+#[ignore = "builds two kernels that check themselves: tests/run --full kernels"]
+fn what_a_kernel_finds_that_checks_itself_is_heard() {
+    let real = Real::new();
+    for (kernel, cases) in CHECKED {
+        die::share(&real, &die::build_module(&real, kernel));
+        for (what, words) in cases {
+            let line = format!("insmod /shared/t.ko what={what}; exit 7");
+            let up = ["up", "-c", "2", "--append", "kasan.fault=report", "--timeout", "300", "--", "sh", "-c", &line];
+            let ran = real.run(&[kernel, &up].concat());
+            assert_eq!(ran.status, Some(7), "{what}: {ran:?}");
+            let record = std::fs::read_to_string(real.run_folder().join("result.json")).unwrap();
+            assert!(
+                record.contains(words) && ran.count("the guest's kernel complained: ") == 1,
+                "{what}: {ran:?}, {record}"
+            );
+        }
+    }
+}
+
 /// Symbols that cannot be the same: nobody is asked for them in one of the two, or they have another type there.
 const NOT_ASKED: [&str; 12] = [
     // What describes the linker, in other digits.

@@ -1,7 +1,10 @@
 // What a developer's module may do to the machine, by parameter.
 #include <linux/delay.h>
 #include <linux/irqflags.h>
+#include <linux/kthread.h>
+#include <linux/list.h>
 #include <linux/module.h>
+#include <linux/mutex.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
@@ -23,6 +26,59 @@ static noinline void quiz_test_use_after_free(void)
 	WRITE_ONCE(freed[3], 1);
 }
 
+static noinline void quiz_test_shift(void)
+{
+	int by = 40;
+
+	OPTIMIZER_HIDE_VAR(by);
+	pr_info("t: %d\n", 1 << by);
+}
+
+static noinline void quiz_test_list(void)
+{
+	static LIST_HEAD(list);
+	static LIST_HEAD(entry);
+
+	list_add(&entry, &list);
+	list_add(&entry, &list);
+}
+
+static noinline void quiz_test_lock_order(void)
+{
+	static DEFINE_MUTEX(first);
+	static DEFINE_MUTEX(second);
+
+	mutex_lock(&first);
+	mutex_lock(&second);
+	mutex_unlock(&second);
+	mutex_unlock(&first);
+	mutex_lock(&second);
+	mutex_lock(&first);
+	mutex_unlock(&first);
+	mutex_unlock(&second);
+}
+
+static int quiz_test_shared;
+
+static int quiz_test_race(void *data)
+{
+	while (!kthread_should_stop()) {
+		quiz_test_shared++;
+		cond_resched();
+	}
+	return 0;
+}
+
+static noinline void quiz_test_two_race(void)
+{
+	struct task_struct *one = kthread_run(quiz_test_race, NULL, "quiz-one");
+	struct task_struct *two = kthread_run(quiz_test_race, NULL, "quiz-two");
+
+	msleep(5000);
+	kthread_stop(one);
+	kthread_stop(two);
+}
+
 static void quiz_test_waited(struct rcu_head *head)
 {
 }
@@ -36,6 +92,19 @@ static int __init quiz_test_init(void)
 		WARN(1, "quiz_test_warn: %d\n", 7);
 	if (!strcmp(what, "use-after-free"))
 		quiz_test_use_after_free();
+	if (!strcmp(what, "shift"))
+		quiz_test_shift();
+	if (!strcmp(what, "list"))
+		quiz_test_list();
+	if (!strcmp(what, "lock-order"))
+		quiz_test_lock_order();
+	if (!strcmp(what, "race"))
+		quiz_test_two_race();
+	if (!strcmp(what, "sleep-in-atomic")) {
+		preempt_disable();
+		might_sleep();
+		preempt_enable();
+	}
 	if (!strcmp(what, "spin")) {
 		preempt_disable();
 		mdelay(8000);
