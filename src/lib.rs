@@ -12,7 +12,7 @@
 //! | [`machine`] | an image, devices | a `Machine`, and qemu's command for it |
 //! | [`boot`] | a `Machine`, a request | an exit status |
 //! | [`snapshot`] | the same, the cache | an exit status, of a machine that need not boot |
-//! | [`test`] | groups of tests, a `Machine` | how each test ended |
+//! | [`mod@test`] | groups of tests, a `Machine` | how each test ended |
 //! | [`report`] | events, errors, results | text; the only room that prints |
 //! | [`cli`] | the command line | what to call, in which order |
 

@@ -50,7 +50,7 @@ impl std::error::Error for Error {
     }
 }
 
-/// For `map_err`: "cannot <what> <path>", with the system's error as cause.
+/// For `map_err`: `cannot WHAT PATH`, with the system's error as cause.
 pub(crate) fn at<E: Into<io::Error>>(what: &str, path: &Path) -> impl FnOnce(E) -> Error {
     move |cause| Error { source: Some(cause.into()), ..Error::new(format!("cannot {what} {}", path.display())) }
 }

@@ -23,7 +23,7 @@ pub(super) const CAPABILITIES: &str = concat!(
     "\n"
 );
 
-/// Asks what all commands take: a long answer, out of which comes [`Qmp::transport`].
+/// Asks what all commands take: a long answer, out of which comes a [`Transport`].
 pub(super) const SCHEMA: &[u8] = b"{\"execute\":\"query-qmp-schema\",\"id\":\"schema\"}\n";
 
 /// How a machine's state goes to a plain file and comes back. The file comes along as a descriptor each time.
