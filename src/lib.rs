@@ -13,12 +13,14 @@
 //! | [`boot`] | a `Machine`, a request | an exit status |
 //! | [`snapshot`] | the same, the cache | an exit status, of a machine that need not boot |
 //! | [`mod@test`] | groups of tests, a `Machine` | how each test ended |
+//! | [`engine`] | what is asked for of a project | its stages, planned and built; its machine |
 //! | [`report`] | events, errors, results | text; the only room that prints |
 //! | [`cli`] | the command line | what to call, in which order |
 
 pub mod boot;
 pub mod build;
 pub mod cli;
+pub mod engine;
 pub mod error;
 pub mod event;
 pub mod graph;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The rooms in the order in which data walks; each may import only those before it.
 const ROOMS: &[&str] = &[
     "error", "status", "event", "host", "source", "load", "graph", "build", "machine", "boot", "snapshot", "test",
-    "report", "cli",
+    "engine", "report", "cli",
 ];
 const FILE_LINES: usize = 400;
 const FUNCTION_LINES: usize = 70;

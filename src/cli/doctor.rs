@@ -1,8 +1,8 @@
 //! `quiz doctor` and `--install`: every tool that any stage needs, what else the machine must offer, and the way to get it.
 
-use super::session::Session;
 use crate::boot;
 use crate::build::{self, Needed};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::host;
@@ -19,21 +19,21 @@ const ACCELERATOR: &str = "accelerator";
 type Check = (String, std::result::Result<String, String>);
 
 /// Shows all tools and checks; with `install` installs what is missing first. Status 0 if everything is there and works, else 1.
-pub(super) fn run(session: &Session<'_>, with_install: bool, json: bool, style: &Style) -> Result<u8> {
-    let graph = session.whole_graph()?;
-    let needed = || Ok(build::with_tools(session.needed(&graph)?, boot::TOOLS));
+pub(super) fn run(engine: &Engine<'_>, with_install: bool, json: bool, style: &Style) -> Result<u8> {
+    let stages = engine.all_stages()?;
+    let needed = || build::with_tools(engine.needed(&stages), boot::TOOLS);
     if with_install {
-        install(&needed()?, session.events)?;
+        install(&needed(), engine.events)?;
     }
-    let needed = needed()?;
+    let needed = needed();
     let mut checks: Vec<Check> = Vec::new();
     if needed.iter().any(|tool| tool.name == "bwrap" && tool.found.is_some()) {
-        checks.push(("sandbox".to_owned(), sandbox(session, false)));
-        checks.push(("sandbox with user ids".to_owned(), sandbox(session, true)));
+        checks.push(("sandbox".to_owned(), sandbox(engine, false)));
+        checks.push(("sandbox with user ids".to_owned(), sandbox(engine, true)));
     }
     if let Ok(qemu) = qemu::find(Arch::X86_64) {
         checks.push(("qemu".to_owned(), proof::try_guest(&qemu, Accel::Tcg).map(|()| "runs a guest".into())));
-        checks.push((ACCELERATOR.to_owned(), accelerator(session, &qemu)));
+        checks.push((ACCELERATOR.to_owned(), accelerator(engine, &qemu)));
     }
     report::result(&if json {
         format!("{}\n", report::doctor_json(&needed, &checks))
@@ -45,7 +45,7 @@ pub(super) fn run(session: &Session<'_>, with_install: bool, json: bool, style: 
 }
 
 /// Whether it is KVM, tried anew whatever an earlier run found.
-fn accelerator(session: &Session<'_>, qemu: &Path) -> std::result::Result<String, String> {
+fn accelerator(engine: &Engine<'_>, qemu: &Path) -> std::result::Result<String, String> {
     let tcg = |why: String| {
         let advice = accel::advice().map_or(String::new(), |advice| format!("; {advice}"));
         Err(format!("TCG, which is slow: {why}{advice}"))
@@ -57,7 +57,7 @@ fn accelerator(session: &Session<'_>, qemu: &Path) -> std::result::Result<String
             Err(why) => tcg(format!("KVM does not work: {why}")),
             Ok(()) => {
                 // The next run tries it.
-                accel::remember(&session.kvm_verdicts(), qemu, None).map_err(|error| error.to_string())?;
+                accel::remember(&engine.kvm_verdicts(), qemu, None).map_err(|error| error.to_string())?;
                 Ok("KVM".to_owned())
             }
         },
@@ -112,8 +112,8 @@ fn apt(args: &[&str]) -> Result<()> {
 
 /// Whether a stage's script would run here; containers and hardened hosts may forbid it. With `uids` one that makes files of
 /// several owners, for which an ordinary user needs a range of ids.
-fn sandbox(session: &Session<'_>, uids: bool) -> std::result::Result<String, String> {
-    match build::try_sandbox(&session.cache, uids) {
+fn sandbox(engine: &Engine<'_>, uids: bool) -> std::result::Result<String, String> {
+    match build::try_sandbox(&engine.cache, uids) {
         Ok(()) => Ok("bubblewrap works".to_owned()),
         Err(error) => Err(error.source().map_or(error.to_string(), |cause| format!("{error}: {cause}"))),
     }

@@ -3,31 +3,25 @@
 mod args;
 mod doctor;
 mod kvm;
-mod machine;
 mod profiles;
-mod session;
-mod snapshot;
 mod ssh;
 mod terminal;
 mod test;
 mod trust;
 mod up;
 
+use crate::engine::machine::{self, Built};
+use crate::engine::snapshots::{self, SnapshotStates};
+use crate::engine::{Engine, IMAGE};
 use crate::error::{Error, Kind, Result};
-use crate::event::Event;
-use crate::graph::Graph;
-use crate::report::{self, Reporter, Snapshots, Style, Verbosity};
-use crate::source;
+use crate::event::{Event, Events};
+use crate::report::{self, Reporter, Style, Verbosity};
 use crate::status;
 use args::{Cli, Command, ProfilesCommand};
-use session::Session;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
-
-/// The stage that `up` boots and `build` builds by default.
-const IMAGE: &str = "image";
 
 /// Runs the program and gives its exit status.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
@@ -71,7 +65,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     })
 }
 
-fn dispatch(cli: &Cli, reporter: &Reporter, events: &(dyn Fn(Event) + Sync)) -> Result<u8> {
+fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
     let kernels = cli.kernels();
     if let (Command::Up(up), [_, ..]) = (&cli.command, &kernels[..]) {
         return up::run_each(&kernels, up, events, &|error| reporter.error(error));
@@ -88,77 +82,78 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: &(dyn Fn(Event) + Sync)) -> 
         trust::run(cli, folders)?;
         return Ok(status::FINE);
     }
-    let session = Session::open(cli, events)?;
+    let engine = Engine::open(&cli.asked(), events)?;
     let style = Style::new(cli.global.color.unwrap_or_default(), std::io::stdout().is_terminal());
     match &cli.command {
-        Command::Up(up) => return up::run(&session, up),
-        Command::Ssh(ssh) => return ssh::run(&session, ssh),
+        Command::Up(up) => return up::run(&engine, up),
+        Command::Ssh(ssh) => return ssh::run(&engine, ssh),
         Command::Test(asked) => {
             let (json, verbose, jobs) = (cli.global.json, cli.global.verbose, cli.global.jobs);
-            return test::run(&session, asked, &test::Shown { json, verbose, style: &style, jobs });
+            return test::run(&engine, asked, &test::Shown { json, verbose, style: &style, jobs });
         }
-        Command::Build { stages, install } => build_stages(&session, stages, *install, cli.global.json)?,
+        Command::Build { stages, install } => build_stages(&engine, stages, *install, cli.global.json)?,
         Command::Graph => {
-            let graph = if cli.global.verbose { session.whole_graph()? } else { session.project_graph()? };
-            let states = session.plan(&graph)?;
-            let snapshots = snapshot::states(&session, &graph, &states)?;
+            let stages = if cli.global.verbose { engine.all_stages()? } else { engine.project_stages()? };
+            let states = engine.plan(&stages)?;
+            let snapshots = snapshots::states(&engine, &stages, &states)?;
+            let graph = &stages.graph;
             if cli.global.json {
-                report::result(&format!("{}\n", report::graph_json(&graph, &states, &snapshots)))?;
+                report::result(&format!("{}\n", report::graph_json(graph, &states, &snapshots)))?;
             } else {
-                report::result(&report::graph(&graph, &states, &snapshots, &style))?;
+                report::result(&report::graph(graph, &states, &snapshots, &style))?;
             }
         }
-        Command::Why { stage } => report::result(&why(&session, stage, cli.global.json, &style)?)?,
-        Command::Update { entries } => update(&session, entries)?,
-        Command::Gc { older_than, dry_run } => gc(&session, *older_than, *dry_run, cli.global.json)?,
+        Command::Why { stage } => report::result(&why(&engine, stage, cli.global.json, &style)?)?,
+        Command::Update { entries } => update(&engine, entries)?,
+        Command::Gc { older_than, dry_run } => gc(&engine, *older_than, *dry_run, cli.global.json)?,
         Command::Doctor { kvm: true, .. } if cli.global.json => {
             return Err(Error::input("`quiz doctor --kvm` prints a report for people: not with --json"));
         }
         Command::Doctor { kvm: true, .. } => return kvm::run(),
-        Command::Doctor { install, .. } => return doctor::run(&session, *install, cli.global.json, &style),
-        Command::Profiles { command: Some(ProfilesCommand::New { name }) } => profiles::new(&session, name)?,
-        Command::Profiles { command: None } => profiles::list(&session, cli, &style)?,
+        Command::Doctor { install, .. } => return doctor::run(&engine, *install, cli.global.json, &style),
+        Command::Profiles { command: Some(ProfilesCommand::New { name }) } => profiles::new(&engine, name)?,
+        Command::Profiles { command: None } => profiles::list(&engine, cli, &style)?,
         Command::Config if cli.global.json => {
-            report::result(&format!("{}\n", report::config_json(&session.project.settings)))?;
+            report::result(&format!("{}\n", report::config_json(&engine.project.settings)))?;
         }
         Command::Trust { .. } => {}
-        Command::Config => report::result(&report::config(&session.project.settings, cli.global.verbose))?,
+        Command::Config => report::result(&report::config(&engine.project.settings, cli.global.verbose))?,
     }
     Ok(status::FINE)
 }
 
-fn why(session: &Session<'_>, stage: &str, json: bool, style: &Style) -> Result<String> {
-    if [Snapshots::FULL, Snapshots::BASE].contains(&stage) {
-        let graph = session.project_graph()?;
-        let snapshots = snapshot::states(session, &graph, &session.plan(&graph)?)?;
-        let snapshot = if stage == Snapshots::FULL { &snapshots.full } else { &snapshots.base };
+fn why(engine: &Engine<'_>, stage: &str, json: bool, style: &Style) -> Result<String> {
+    if [SnapshotStates::FULL, SnapshotStates::BASE].contains(&stage) {
+        let stages = engine.project_stages()?;
+        let snapshots = snapshots::states(engine, &stages, &engine.plan(&stages)?)?;
+        let snapshot = if stage == SnapshotStates::FULL { &snapshots.full } else { &snapshots.base };
         return Ok(if json {
-            format!("{}\n", report::why_snapshot_json(snapshot, &graph))
+            format!("{}\n", report::why_snapshot_json(snapshot, &stages.graph))
         } else {
             report::why_snapshot(snapshot, style)
         });
     }
-    let graph = session.graph_with(stage)?;
-    let states = session.plan(&graph)?;
-    let id = graph.find(stage)?;
+    let stages = engine.stages_with(stage)?;
+    let states = engine.plan(&stages)?;
+    let id = stages.graph.find(stage)?;
     Ok(if json {
-        format!("{}\n", report::why_json(&graph, id, &states))
+        format!("{}\n", report::why_json(&stages.graph, id, &states))
     } else {
-        report::why(&graph, id, &states, style)
+        report::why(&stages.graph, id, &states, style)
     })
 }
 
-fn build_stages(session: &Session<'_>, stages: &[String], install: bool, json: bool) -> Result<()> {
-    let names: Vec<&str> = if stages.is_empty() { vec![IMAGE] } else { stages.iter().map(String::as_str).collect() };
-    let graph = Graph::bind(&session.project, names.iter().copied())?;
+fn build_stages(engine: &Engine<'_>, names: &[String], install: bool, json: bool) -> Result<()> {
+    let names: Vec<&str> = if names.is_empty() { vec![IMAGE] } else { names.iter().map(String::as_str).collect() };
+    let stages = engine.stages(names.iter().copied())?;
     if install {
-        doctor::install(&session.needed(&graph)?, session.events)?;
+        doctor::install(&engine.needed(&stages), engine.events)?;
     }
-    let wanted = names.iter().map(|name| graph.find(name)).collect::<Result<Vec<_>>>()?;
-    let known = session.build(&graph, &wanted, false)?;
+    let wanted = names.iter().map(|name| stages.graph.find(name)).collect::<Result<Vec<_>>>()?;
+    let known = engine.build(&stages, &wanted, false)?;
     let paths = wanted.iter().flat_map(|id| {
-        let name = |output: &String| format!("{}/{output}", graph.stage(*id).name);
-        known[id].outputs.iter().map(move |(output, object)| (name(output), session.cache.path(object)))
+        let name = |output: &String| format!("{}/{output}", stages.graph.stage(*id).name);
+        known[id].outputs.iter().map(move |(output, object)| (name(output), engine.cache.path(object)))
     });
     report::result(&if json {
         format!("{}\n", serde_json::Value::Object(paths.map(|(name, path)| (name, serde_json::json!(path))).collect()))
@@ -167,38 +162,24 @@ fn build_stages(session: &Session<'_>, stages: &[String], install: bool, json: b
     })
 }
 
-fn gc(session: &Session<'_>, days: u32, dry_run: bool, json: bool) -> Result<()> {
+/// The machine of the project's image, which is built. With `install` missing host tools are installed first.
+fn machine(engine: &Engine<'_>, install: bool, terminal: bool) -> Result<Built> {
+    let stages = engine.stages([IMAGE])?;
+    if install {
+        doctor::install(&machine::needed(engine, &stages), engine.events)?;
+    }
+    machine::build(engine, &stages, terminal)
+}
+
+fn gc(engine: &Engine<'_>, days: u32, dry_run: bool, json: bool) -> Result<()> {
     let unused = Duration::from_secs(u64::from(days) * 24 * 60 * 60);
-    let waiting = || (session.events)(Event::Paused { what: "every build".to_owned() });
-    let collected = session.cache.collect(unused, dry_run, &waiting);
+    let waiting = || (engine.events)(Event::Paused { what: "every build".to_owned() });
+    let collected = engine.cache.collect(unused, dry_run, &waiting);
     let collected = collected.map_err(|e| Error::build("the cache cannot be cleaned up").because(e))?;
     let text = if json { format!("{}\n", report::gc_json(&collected)) } else { report::gc(&collected, dry_run) };
     report::result(&text)
 }
 
-fn update(session: &Session<'_>, entries: &[String]) -> Result<()> {
-    let graph = if entries.is_empty() { session.project_graph()? } else { session.whole_graph()? };
-    let wishes = session.wishes(&graph)?;
-    if let Some(wrong) = entries.iter().find(|entry| !wishes.iter().any(|w| w.wish.entry() == *entry)) {
-        let known: Vec<&str> = wishes.iter().map(|w| w.wish.entry()).collect();
-        return Err(
-            Error::input(format!("quiz.lock has no entry `{wrong}`")).hint(format!("there is: {}", known.join(", ")))
-        );
-    }
-    for w in wishes.iter().filter(|w| entries.is_empty() || entries.iter().any(|entry| entry == w.wish.entry())) {
-        if let Some(dir) = w.wish.dir() {
-            let message = format!("{} is the folder {}: there is nothing to pin", w.wish.entry(), dir.display());
-            (session.events)(if entries.is_empty() { Event::Note { message } } else { Event::Warning { message } });
-            continue;
-        }
-        let before = source::Lock::read(&w.lock)?.get(&w.wish).cloned();
-        let pin = source::resolve(w.spec, &w.wish, &session.source, session.events)?;
-        // An older quiz did not write where it was found: the bytes count.
-        let moved = before.map(|before| before.facts()) != Some(pin.facts());
-        let (entry, wanted) = (w.wish.entry().to_owned(), w.wish.to_string());
-        let pinned = if moved { pin.to_string() } else { format!("{pin} (as before)") };
-        source::replace(&w.lock, &w.wish, pin)?;
-        (session.events)(Event::Resolved { entry, wanted, pinned });
-    }
-    Ok(())
+fn update(engine: &Engine<'_>, entries: &[String]) -> Result<()> {
+    engine.update(&if entries.is_empty() { engine.project_stages()? } else { engine.all_stages()? }, entries)
 }

@@ -2,12 +2,10 @@
 //!
 //! Makes nothing of what a profile asks for.
 
-use super::IMAGE;
 use super::args::Cli;
-use super::session::{Scans, Session};
 use crate::build::{State, last_took};
+use crate::engine::{Engine, IMAGE, Scans};
 use crate::error::{Error, Result};
-use crate::graph::Graph;
 use crate::load::Profile;
 use crate::report::{self, Cost, Listed, Style};
 use std::fs;
@@ -23,16 +21,16 @@ const START: [(&str, &str, u32); 2] =
 ///
 /// # Errors
 /// One of the project's own is broken.
-pub(super) fn list(session: &Session<'_>, cli: &Cli, style: &Style) -> Result<()> {
+pub(super) fn list(engine: &Engine<'_>, cli: &Cli, style: &Style) -> Result<()> {
     let mut scans = Scans::new();
-    let on = &session.project.profiles;
-    let listed = session.project.all_profiles()?.into_iter().map(|alone| {
+    let on = &engine.project.profiles;
+    let listed = engine.project.all_profiles()?.into_iter().map(|alone| {
         let active = on.iter().find(|profile| profile.name == alone.name);
-        let cost = match cost(session, cli, active.is_some(), &alone, &mut scans) {
+        let cost = match cost(engine, cli, active.is_some(), &alone, &mut scans) {
             Ok(cost) => cost,
             Err(error) => Cost::No(error.to_string()),
         };
-        let own = alone.path.starts_with(session.project.profiles_dir());
+        let own = alone.path.starts_with(engine.project.profiles_dir());
         Listed { on: active.is_some(), own, cost, profile: active.cloned().unwrap_or(alone) }
     });
     let listed: Vec<Listed> = listed.collect();
@@ -44,18 +42,18 @@ pub(super) fn list(session: &Session<'_>, cli: &Cli, style: &Style) -> Result<()
 }
 
 /// What is missing when this profile is on, too.
-fn cost(session: &Session<'_>, cli: &Cli, on: bool, profile: &Profile, scans: &mut Scans) -> Result<Cost> {
+fn cost(engine: &Engine<'_>, cli: &Cli, on: bool, profile: &Profile, scans: &mut Scans) -> Result<Cost> {
     let mut cli = cli.clone();
     // One that is on keeps its options.
     cli.global.profile.extend((!on).then(|| profile.name.clone()));
-    let with = Session::open(&cli, session.events)?;
-    let graph = Graph::bind(&with.project, [IMAGE])?;
+    let with = Engine::open(&cli.asked(), engine.events)?;
+    let wanted = with.stages([IMAGE])?;
     let (mut stages, mut took, mut unknown) = (Vec::new(), Duration::ZERO, 0);
-    for (id, state) in with.plan_with(&graph, scans)? {
+    for (id, state) in with.plan_with(&wanted, scans)? {
         if matches!(state, State::Known(_)) {
             continue;
         }
-        let stage = &graph.stage(id).name;
+        let stage = &wanted.graph.stage(id).name;
         match last_took(&with.cache, &with.project.dir, stage)? {
             Some(last) => took += last,
             None => unknown += 1,
@@ -69,18 +67,18 @@ fn cost(session: &Session<'_>, cli: &Cli, on: bool, profile: &Profile, scans: &m
 ///
 /// # Errors
 /// No name for one, or one that is there.
-pub(super) fn new(session: &Session<'_>, name: &str) -> Result<()> {
+pub(super) fn new(engine: &Engine<'_>, name: &str) -> Result<()> {
     if !is_name(name) {
         return Err(Error::input(format!("`{name}` is no name for a profile"))
             .hint("small letters, digits and dashes, a letter first: quiz profiles new my-test"));
     }
-    let folder = session.project.profiles_dir().join(name);
-    if let Some(there) = session.project.all_profiles()?.iter().find(|profile| profile.name == name) {
+    let folder = engine.project.profiles_dir().join(name);
+    if let Some(there) = engine.project.all_profiles()?.iter().find(|profile| profile.name == name) {
         return Err(Error::input(format!("there is a profile {name}: {}", there.path.display()))
             .hint(format!("take another name, or edit {}", folder.join("profile.toml").display())));
     }
     let write = || {
-        fs::create_dir_all(session.project.profiles_dir())?;
+        fs::create_dir_all(engine.project.profiles_dir())?;
         // Not the folder of somebody else, who is not done with it yet.
         fs::create_dir(&folder)?;
         let variable = name.to_uppercase().replace('-', "_");

@@ -1,12 +1,10 @@
 //! `quiz test`: groups of the ZFS Test Suite, or commands of a list, each in a pristine machine; tables and files of results.
 
 use super::args::Test;
-use super::machine;
-use super::session::Session;
 use crate::boot::RunFolder;
+use crate::engine::{Engine, machine};
 use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::graph::Graph;
 use crate::load::PROJECT_FOLDER;
 use crate::report::{self, Style};
 use crate::source::worktree::Worktree;
@@ -34,10 +32,10 @@ pub(super) struct Shown<'a> {
     pub jobs: Option<u64>,
 }
 
-pub(super) fn run(session: &Session<'_>, asked: &Test, shown: &Shown<'_>) -> Result<u8> {
+pub(super) fn run(engine: &Engine<'_>, asked: &Test, shown: &Shown<'_>) -> Result<u8> {
     let groups = match &asked.each {
         Some(file) => lines(file)?,
-        None => sections(session, asked)?.iter().map(Group::of_suite).collect(),
+        None => sections(engine, asked)?.iter().map(Group::of_suite).collect(),
     };
     if asked.list {
         report::result(&report::groups(&groups, shown.json))?;
@@ -46,21 +44,21 @@ pub(super) fn run(session: &Session<'_>, asked: &Test, shown: &Shown<'_>) -> Res
     if groups.is_empty() {
         return Ok(status::FINE);
     }
-    let mut built = machine::build(session, asked.guest.install, false)?;
-    built.machine.disks = machine::disks(&session.project, Path::new(""))?;
-    let folder = RunFolder::create(&session.project.dir.join(PROJECT_FOLDER), machine::kept(session))?;
+    let mut built = super::machine(engine, asked.guest.install, false)?;
+    built.machine.disks = machine::disks(&engine.project, Path::new(""))?;
+    let folder = RunFolder::create(&engine.project.dir.join(PROJECT_FOLDER), machine::kept(engine))?;
     let results = test::schedule::run(&Plan {
         groups: &groups,
         machine: &built.machine,
         shares: |folder| machine::shares(folder.shared(), &folder.out(), true),
-        options: machine::options(session, asked.guest.timeout, built.why_not_kvm)?,
-        shared: digest(session, folder.shared())?,
-        cache: &session.cache,
+        options: machine::options(engine, asked.guest.timeout, built.why_not_kvm)?,
+        shared: digest(engine, folder.shared())?,
+        cache: &engine.cache,
         no_snapshot: asked.guest.no_snapshot,
         rerun: asked.rerun,
         jobs: jobs(shown.jobs, built.machine.memory),
         folder: &folder,
-        events: session.events,
+        events: engine.events,
     })?;
     let out = folder.out();
     let written = test::output::write(&out, &results);
@@ -74,8 +72,8 @@ pub(super) fn run(session: &Session<'_>, asked: &Test, shown: &Shown<'_>) -> Res
 }
 
 /// The digest of all that lies in the folder.
-fn digest(session: &Session<'_>, folder: &Path) -> Result<Digest> {
-    let scan = session.cache.scan(folder, Listing::All { skip: &|_| false });
+fn digest(engine: &Engine<'_>, folder: &Path) -> Result<Digest> {
+    let scan = engine.cache.scan(folder, Listing::All { skip: &|_| false });
     let scan = scan.map_err(|e| Error::build(format!("cannot read {}", folder.display())).because(e))?;
     Ok(scan.output().digest)
 }
@@ -97,8 +95,8 @@ fn lines(file: &Path) -> Result<Vec<Group>> {
 }
 
 /// The groups of the suite that are asked for.
-fn sections(session: &Session<'_>, asked: &Test) -> Result<Vec<Section>> {
-    let (source, is_edited) = source(session)?;
+fn sections(engine: &Engine<'_>, asked: &Test) -> Result<Vec<Section>> {
+    let (source, is_edited) = source(engine)?;
     let names: Vec<&str> = match &asked.runfiles[..] {
         [] => RUNFILES.to_vec(),
         given => given.iter().map(String::as_str).collect(),
@@ -111,20 +109,19 @@ fn sections(session: &Session<'_>, asked: &Test) -> Result<Vec<Section>> {
             Error::input("--since needs a git worktree of OpenZFS").hint("start quiz in one, or set zfs.source")
         );
     }
-    touched(session, &source, rev, sections)
+    touched(engine, &source, rev, sections)
 }
 
 /// The suite's source, and whether that is a folder that people edit.
-fn source(session: &Session<'_>) -> Result<(PathBuf, bool)> {
-    let graph = Graph::bind(&session.project, [SOURCE])?;
-    let id = graph.find(SOURCE)?;
-    let wishes = session.wishes(&graph)?;
-    if let Some(dir) = wishes.iter().find(|w| w.id == id).and_then(|w| w.wish.dir()) {
-        return Ok((dir.to_owned(), true));
+fn source(engine: &Engine<'_>) -> Result<(PathBuf, bool)> {
+    let stages = engine.stages([SOURCE])?;
+    let id = stages.graph.find(SOURCE)?;
+    if let Some(dir) = stages.folder(id) {
+        return Ok((dir, true));
     }
-    let known = session.build(&graph, &[id], false)?;
+    let known = engine.build(&stages, &[id], false)?;
     match known[&id].outputs.values().next() {
-        Some(tree) => Ok((session.cache.path(tree), false)),
+        Some(tree) => Ok((engine.cache.path(tree), false)),
         None => Err(Error::input(format!("the recipe {SOURCE} has no output"))),
     }
 }
@@ -146,8 +143,8 @@ fn runfile(source: &Path, name: &str) -> Result<(String, String)> {
 }
 
 /// Those that what changed since `rev` can touch.
-fn touched(session: &Session<'_>, source: &Path, rev: &str, sections: Vec<Section>) -> Result<Vec<Section>> {
-    let note = |message: String| (session.events)(Event::Note { message });
+fn touched(engine: &Engine<'_>, source: &Path, rev: &str, sections: Vec<Section>) -> Result<Vec<Section>> {
+    let note = |message: String| (engine.events)(Event::Note { message });
     let worktree = Worktree::open(source)?;
     let changed = worktree.changed_since(rev)?;
     let touched = since::touched(source, &changed)?;
@@ -167,7 +164,7 @@ fn touched(session: &Session<'_>, source: &Path, rev: &str, sections: Vec<Sectio
         sections.into_iter().filter(|section| touched.takes(section) || other.contains(&section.name)).collect();
     let message = format!("what changed since {rev} touches {} of {all} groups", left.len());
     if left.is_empty() {
-        (session.events)(Event::Warning { message: format!("{message}: nothing to run") });
+        (engine.events)(Event::Warning { message: format!("{message}: nothing to run") });
     } else {
         note(message);
     }

@@ -1,10 +1,10 @@
 //! `quiz up`: runs a program in the project's machine and gives its exit status.
 
 use super::args::{Cli, Up};
-use super::machine::{self, Built};
-use super::session::Session;
 use super::terminal;
 use crate::boot::{self, Options, Outcome, Request, Run, RunFolder, Stop, Streams};
+use crate::engine::Engine;
+use crate::engine::machine::{self, Built};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::load::PROJECT_FOLDER;
@@ -15,8 +15,8 @@ use crate::status;
 use signal_hook::consts::SIGINT;
 use std::ffi::{OsStr, OsString};
 
-pub(super) fn run(session: &Session<'_>, up: &Up) -> Result<u8> {
-    let outcome = boot(session, up, build(session, up)?, None)?;
+pub(super) fn run(engine: &Engine<'_>, up: &Up) -> Result<u8> {
+    let outcome = boot(engine, up, build(engine, up)?, None)?;
     Ok(outcome.map_or(status::FINE, |outcome| status_of(&outcome, up)))
 }
 
@@ -30,12 +30,12 @@ fn status_of(outcome: &Outcome, up: &Up) -> u8 {
 /// The same on each of several kernels: first all images, then one run after the other, in the end how each went. The status
 /// is the first that is not 0. A signal ends the machine at once, and those to come.
 pub(super) fn run_each(kernels: &[(String, Cli)], up: &Up, events: Events<'_>, error: &dyn Fn(&Error)) -> Result<u8> {
-    let sessions: Vec<Session<'_>> =
-        kernels.iter().map(|(_, cli)| Session::open(cli, events)).collect::<Result<_>>()?;
-    let built: Vec<Result<_>> = sessions.iter().map(|session| build(session, up)).collect();
+    let engines: Vec<Engine<'_>> =
+        kernels.iter().map(|(_, cli)| Engine::open(&cli.asked(), events)).collect::<Result<_>>()?;
+    let built: Vec<Result<_>> = engines.iter().map(|engine| build(engine, up)).collect();
     let stop = Stop::on_signals()?;
     let mut rows: Vec<(String, u8, String)> = Vec::new();
-    for (((kernel, _), session), built) in kernels.iter().zip(&sessions).zip(built) {
+    for (((kernel, _), engine), built) in kernels.iter().zip(&engines).zip(built) {
         // As a shell has it: Ctrl-C on a terminal is the program's, and when it ends by that, so does the loop around it.
         let by_key = terminal(up).is_some() && rows.last().is_some_and(|row| row.1 == status::signal(SIGINT));
         if let Some(signal) = stop.signal().or(by_key.then_some(SIGINT)) {
@@ -43,7 +43,7 @@ pub(super) fn run_each(kernels: &[(String, Cli)], up: &Up, events: Events<'_>, e
             continue;
         }
         events(Event::Turn { kernel: kernel.clone() });
-        let ran = built.and_then(|built| boot(session, up, built, Some(stop.clone())));
+        let ran = built.and_then(|built| boot(engine, up, built, Some(stop.clone())));
         rows.push(match ran {
             Ok(Some(outcome)) => (kernel.clone(), status_of(&outcome, up), outcome.to_string()),
             Ok(None) => (kernel.clone(), status::FINE, "the command was printed".to_owned()),
@@ -58,52 +58,52 @@ pub(super) fn run_each(kernels: &[(String, Cli)], up: &Up, events: Events<'_>, e
     Ok(status.unwrap_or(0))
 }
 
-fn build(session: &Session<'_>, up: &Up) -> Result<Built> {
-    machine::build(session, up.guest.install, terminal(up).is_some())
+fn build(engine: &Engine<'_>, up: &Up) -> Result<Built> {
+    super::machine(engine, up.guest.install, terminal(up).is_some())
 }
 
 /// Runs the program, or prints the command instead.
-fn boot(session: &Session<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Result<Option<Outcome>> {
+fn boot(engine: &Engine<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Result<Option<Outcome>> {
     let Built { mut machine, why_not_kvm } = built;
-    let own = session.project.dir.join(PROJECT_FOLDER);
+    let own = engine.project.dir.join(PROJECT_FOLDER);
     if up.dry_run {
         machine.shares = machine::shares(&own.join("shared"), &own.join("runs/N/out"), false);
-        machine.disks = machine::disks(&session.project, &own.join("runs/N"))?;
+        machine.disks = machine::disks(&engine.project, &own.join("runs/N"))?;
         let command = qemu::command(&machine, &qemu::Fds::shown(&machine));
         report::result(&format!("{}\n", qemu::shell_line(&command)))?;
         return Ok(None);
     }
-    let folder = RunFolder::create(&own, machine::kept(session))?;
+    let folder = RunFolder::create(&own, machine::kept(engine))?;
     machine.shares = machine::shares(folder.shared(), &folder.out(), false);
-    machine.disks = machine::disks(&session.project, folder.path())?;
+    machine.disks = machine::disks(&engine.project, folder.path())?;
     let _disks = disk::take(&machine.disks, &folder.id())?;
-    let request = request(session, up);
+    let request = request(engine, up);
     let options = Options {
         // On a terminal the kernel's words come among the program's: print debugging is why people use this. What stands
         // around the program may have the whole screen to itself.
-        kmsg: up.kmsg || (request.tty.is_some() && wraps(session).next().is_none()),
+        kmsg: up.kmsg || (request.tty.is_some() && wraps(engine).next().is_none()),
         stop,
         fail_on_warning: up.fail_on_warning,
-        ..machine::options(session, up.guest.timeout, why_not_kvm)?
+        ..machine::options(engine, up.guest.timeout, why_not_kvm)?
     };
-    (session.events)(Event::Step { name: "quiz", took: session.begun.elapsed() });
-    let (streams, events) = (Streams::inherit(up.no_input)?, session.events);
+    (engine.events)(Event::Step { name: "quiz", took: engine.begun.elapsed() });
+    let (streams, events) = (Streams::inherit(up.no_input)?, engine.events);
     let run = Run { request: &request, folder: &folder, options: &options, streams: &streams, events };
     let outcome = if up.guest.no_snapshot {
         snapshot::boot(&machine, &run)?
     } else {
-        snapshot::run(&session.cache, &machine, &run)?
+        snapshot::run(&engine.cache, &machine, &run)?
     };
     if let Outcome::TimeLimit { excerpt, .. } = &outcome {
-        excerpt.iter().for_each(|line| (session.events)(Event::Kernel { line: line.clone() }));
+        excerpt.iter().for_each(|line| (engine.events)(Event::Kernel { line: line.clone() }));
     }
     Ok(Some(outcome))
 }
 
 /// The programs of the guest that start its program on a terminal: what a later profile brings stands around what an earlier
 /// one brought.
-fn wraps<'a>(session: &'a Session<'_>) -> impl Iterator<Item = &'a String> {
-    session.project.profiles.iter().rev().filter_map(|profile| profile.wrap.as_ref())
+fn wraps<'a>(engine: &'a Engine<'_>) -> impl Iterator<Item = &'a String> {
+    engine.project.profiles.iter().rev().filter_map(|profile| profile.wrap.as_ref())
 }
 
 /// That which the program gets as its own.
@@ -111,7 +111,7 @@ fn terminal(up: &Up) -> Option<boot::Size> {
     boot::terminal_size().filter(|_| !up.no_input)
 }
 
-fn request(session: &Session<'_>, up: &Up) -> Request {
+fn request(engine: &Engine<'_>, up: &Up) -> Request {
     let passed = || {
         let own = |name: &str| std::env::var_os(name);
         let others = ["COLORTERM", "LANG"].into_iter().filter_map(|name| Some((name, own(name)?)));
@@ -120,7 +120,7 @@ fn request(session: &Session<'_>, up: &Up) -> Request {
         all.map(pair).collect()
     };
     let tty = terminal(up);
-    let wraps = wraps(session).filter(|_| tty.is_some());
+    let wraps = wraps(engine).filter(|_| tty.is_some());
     Request {
         program: wraps.map(OsString::from).chain(up.program.iter().cloned()).collect(),
         // Only a terminal's own words: what else is set on the host means nothing in the guest.

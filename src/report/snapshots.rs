@@ -3,56 +3,11 @@
 use super::lines::size;
 use super::row::{Row, shown};
 use super::style::Style;
-use crate::graph::{Graph, NodeIndex};
-use crate::snapshot::Known;
-use quiz_cache::{Key, Manifest};
+use crate::engine::snapshots::{SnapshotState, SnapshotStates};
+use crate::graph::Graph;
 use serde_json::{Value as Json, json};
 
-/// The snapshots of one machine.
-#[derive(Debug)]
-pub struct Snapshots {
-    /// Ready for the program.
-    pub full: Snapshot,
-    /// Kernel and agent.
-    pub base: Snapshot,
-}
-
-/// One of them.
-#[derive(Debug)]
-pub struct Snapshot {
-    /// As `quiz graph` shows it and `quiz why` takes it.
-    pub name: &'static str,
-    /// The stages that it is made of.
-    pub inputs: Vec<NodeIndex>,
-    /// Its key; `None` while that cannot be told.
-    pub key: Option<Key>,
-    /// What entered the key.
-    pub manifest: Manifest,
-    /// Its bytes on the disk, when it is there.
-    pub size: Option<u64>,
-    /// Why there can be none, or why its key cannot be told.
-    pub why: Option<String>,
-}
-
-impl Snapshots {
-    /// The name of the one that is ready for the program.
-    pub const FULL: &str = "snapshot";
-    /// The name of the one of kernel and agent.
-    pub const BASE: &str = "snapshot:base";
-
-    /// Of an image that is not made, or of a machine that there is not.
-    pub fn unknown(image: NodeIndex, why: String) -> Self {
-        let unknown = |name, inputs| Snapshot {
-            name,
-            inputs,
-            key: None,
-            manifest: Manifest::default(),
-            size: None,
-            why: Some(why.clone()),
-        };
-        Self { full: unknown(Self::FULL, vec![image]), base: unknown(Self::BASE, Vec::new()) }
-    }
-
+impl SnapshotStates {
     pub(super) fn json(&self, graph: &Graph) -> [Json; 2] {
         let mut full = self.full.json(graph);
         if let Json::Array(inputs) = &mut full["inputs"] {
@@ -62,13 +17,7 @@ impl Snapshots {
     }
 }
 
-impl Snapshot {
-    /// Of a machine that could run.
-    pub fn known(name: &'static str, known: Known) -> Self {
-        let Known { key, manifest, size, why_not } = known;
-        Self { name, inputs: Vec::new(), key: Some(key), manifest, size, why: why_not }
-    }
-
+impl SnapshotState {
     fn state(&self) -> &'static str {
         match self {
             Self { key: None, .. } => "unknown",
@@ -99,8 +48,8 @@ impl Snapshot {
 }
 
 /// What a snapshot is made of, and whether it is there.
-pub fn why_snapshot(snapshot: &Snapshot, style: &Style) -> String {
-    let Snapshot { name, key, manifest, why, .. } = snapshot;
+pub fn why_snapshot(snapshot: &SnapshotState, style: &Style) -> String {
+    let SnapshotState { name, key, manifest, why, .. } = snapshot;
     let about = format!("{name} (a machine that has booted)");
     let why = why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
     let mut text = match (snapshot.state(), key) {
@@ -116,7 +65,7 @@ pub fn why_snapshot(snapshot: &Snapshot, style: &Style) -> String {
 }
 
 /// The same as JSON.
-pub fn why_snapshot_json(snapshot: &Snapshot, graph: &Graph) -> Json {
+pub fn why_snapshot_json(snapshot: &SnapshotState, graph: &Graph) -> Json {
     let mut value = snapshot.json(graph);
     let entries = snapshot.manifest.entries.iter().map(|(name, value)| (name.clone(), json!(value)));
     value["made-from"] = Json::Object(entries.collect());

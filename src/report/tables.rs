@@ -2,9 +2,9 @@
 
 use super::lines::{duration, size};
 use super::row::{Row, shown};
-use super::snapshots::Snapshots;
 use super::style::Style;
 use crate::build::{Missing, Needed, State, apt_line};
+use crate::engine::snapshots::SnapshotStates;
 use crate::graph::{Graph, NodeIndex};
 use crate::load::{SCHEMA, Settings, Value};
 use quiz_cache::{Change, Collected, Digest, Record};
@@ -13,12 +13,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// The graph as a tree from its ends down; a stage that stands above already is not unfolded again.
-pub fn graph(graph: &Graph, states: &[(NodeIndex, State)], snapshots: &Snapshots, style: &Style) -> String {
+pub fn graph(graph: &Graph, states: &[(NodeIndex, State)], snapshots: &SnapshotStates, style: &Style) -> String {
     let by_id: BTreeMap<NodeIndex, &State> = states.iter().map(|(id, state)| (*id, state)).collect();
     let mut rows = Vec::new();
     let mut seen = BTreeSet::new();
     for end in graph.ends() {
-        let Snapshots { full, base } = snapshots;
+        let SnapshotStates { full, base } = snapshots;
         if !full.inputs.contains(&end) {
             unfold(graph, &by_id, end, ["", ""], &mut seen, &mut rows);
             continue;
@@ -122,7 +122,7 @@ fn changed(changes: &[Change]) -> String {
 }
 
 /// The graph as JSON: one object a stage, inputs first.
-pub fn graph_json(graph: &Graph, states: &[(NodeIndex, State)], snapshots: &Snapshots) -> Json {
+pub fn graph_json(graph: &Graph, states: &[(NodeIndex, State)], snapshots: &SnapshotStates) -> Json {
     let stages = states.iter().map(|(id, state)| stage_json(graph, *id, state));
     stages.chain(snapshots.json(graph)).collect()
 }

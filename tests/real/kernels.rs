@@ -106,9 +106,11 @@ fn what_each_kernel_complains_about_is_heard() {
     }
 }
 
-/// Kernels that check themselves, and what the module then does, with what the kernel says of it. KASAN and KCSAN cannot be in one
-/// kernel; the two kernels word a WARN differently.
-const CHECKED: [(&[&str], &[(&str, &str)]); 2] = [
+/// The flags for a kernel, and what the module does, with what the kernel says of it.
+type Checked = (&'static [&'static str], &'static [(&'static str, &'static str)]);
+
+/// Kernels that check themselves. KASAN and KCSAN cannot be in one kernel; the two kernels word a WARN differently.
+const CHECKED: [Checked; 2] = [
     (
         &["-k", "6.12", "-p", "debug", "--config", "CONFIG_UBSAN=y"],
         &[

@@ -2,12 +2,10 @@
 //!
 //! Runs nothing in it.
 
-use super::session::Session;
-use super::{IMAGE, doctor, ssh};
+use super::{Engine, IMAGE, Stages, ssh};
 use crate::boot::{self, Allowed, Kept, Options, complaint};
-use crate::build::{self, Known};
+use crate::build::{self, Known, Needed};
 use crate::error::{Error, Result};
-use crate::graph::Graph;
 use crate::load::{Device, DiskFormat, Origin, PROJECT_FOLDER, Profile, Project};
 use crate::machine::{Disk, Machine, Net, Share, Start, accel, disk, image, qemu};
 use quiz_cache::{Cache, Digest, Record};
@@ -23,39 +21,38 @@ const OUT: &str = "out";
 const MOST_DISKS: usize = 64;
 
 /// A machine that can be booted.
-pub(super) struct Built {
+pub struct Built {
     /// Without what belongs to one run: shares and disks.
     pub machine: Machine,
     /// Why it has no KVM, when there is a reason.
     pub why_not_kvm: Option<String>,
 }
 
-/// Builds the image and makes a machine of it. `terminal`: somebody sits there and looks. With `install` missing host tools are
-/// installed first.
+/// The tools of the host that it takes to make the image of these stages, and to run it.
+pub fn needed(engine: &Engine<'_>, stages: &Stages) -> Vec<Needed> {
+    let project = &engine.project;
+    let tools: Vec<_> = boot::TOOLS.iter().chain(ssh::tools(project)).copied().chain(disk_tool(project)).collect();
+    build::with_tools(engine.needed(stages), &tools)
+}
+
+/// Builds the image of these stages and makes a machine of it. `terminal`: somebody sits there and looks.
 ///
 /// # Errors
-/// What was asked for is wrong, or a stage failed.
-pub(super) fn build(session: &Session<'_>, install: bool, terminal: bool) -> Result<Built> {
-    let graph = Graph::bind(&session.project, [IMAGE])?;
-    let tools: Vec<_> =
-        boot::TOOLS.iter().chain(ssh::tools(&session.project)).copied().chain(disk_tool(&session.project)).collect();
-    let needed = || session.needed(&graph).map(|needed| build::with_tools(needed, &tools));
-    if install {
-        doctor::install(&needed()?, session.events)?;
-    }
-    build::require(&needed()?)?;
-    size(session)?;
-    allowed(session)?;
-    let id = graph.find(IMAGE)?;
+/// What was asked for is wrong, a tool is missing, or a stage failed.
+pub fn build(engine: &Engine<'_>, stages: &Stages, terminal: bool) -> Result<Built> {
+    build::require(&needed(engine, stages))?;
+    size(engine)?;
+    allowed(engine)?;
+    let id = stages.graph.find(IMAGE)?;
     // qemu opens what the image is made of, so that has to lie there, too.
-    let known = session.build(&graph, &[id], true)?;
-    of(session, &known, &known[&id], terminal)
+    let known = engine.build(stages, &[id], true)?;
+    of(engine, &known, &known[&id], terminal)
 }
 
 /// Memory in MiB and processors, as they were asked for.
-fn size(session: &Session<'_>) -> Result<(u32, u32)> {
-    let settings = &session.project.settings;
-    let profiles = &session.project.profiles;
+fn size(engine: &Engine<'_>) -> Result<(u32, u32)> {
+    let settings = &engine.project.settings;
+    let profiles = &engine.project.profiles;
     let memory = memory(settings.text("machine.memory"))?;
     // Only what somebody asked for can be too little.
     let by_default = settings.get("machine.memory").is_some_and(|setting| setting.origin == Origin::Default);
@@ -73,20 +70,20 @@ fn size(session: &Session<'_>) -> Result<(u32, u32)> {
 ///
 /// # Errors
 /// What was asked for is wrong, or the image is none.
-pub(super) fn of(session: &Session<'_>, known: &Known, image: &Record, terminal: bool) -> Result<Built> {
-    let (settings, profiles) = (&session.project.settings, &session.project.profiles);
-    let (memory, cpus) = size(session)?;
+pub fn of(engine: &Engine<'_>, known: &Known, image: &Record, terminal: bool) -> Result<Built> {
+    let (settings, profiles) = (&engine.project.settings, &engine.project.profiles);
+    let (memory, cpus) = size(engine)?;
     let [manifest] = &image.outputs.values().collect::<Vec<_>>()[..] else {
         return Err(Error::input(format!("the recipe {IMAGE} must have one output, the manifest")));
     };
-    let image = image::read(&session.cache.path(manifest))?;
+    let image = image::read(&engine.cache.path(manifest))?;
     if let Some(most) = image.cpus.filter(|most| *most < cpus) {
         return Err(Error::input(format!("machine.cpus = {cpus}: this kernel takes {most} at most (CONFIG_NR_CPUS)"))
             .hint(format!("--config CONFIG_NR_CPUS={cpus} builds one that takes more")));
     }
     let qemu = qemu::find(image.arch)?;
-    let choice = accel::choose(&qemu, Some(&session.kvm_verdicts()));
-    let object = |digest: &Digest| object(&session.cache, known, digest);
+    let choice = accel::choose(&qemu, Some(&engine.kvm_verdicts()));
+    let object = |digest: &Digest| object(&engine.cache, known, digest);
     // One `--append` may hold several words, as people paste them. The user's come last, and win.
     let words = settings.list("machine.append").iter().flat_map(|words| words.split_whitespace().map(str::to_owned));
     let batch = |profile: &Profile| if terminal { Vec::new() } else { profile.append_batch.clone() };
@@ -101,7 +98,7 @@ pub(super) fn of(session: &Session<'_>, known: &Known, image: &Record, terminal:
         kernel: object(&image.kernel)?.join(&image.start),
         hz: image.hz,
         layers: image.layers.iter().map(object).collect::<Result<_>>()?,
-        append: image.append.into_iter().chain(by_profiles).chain(ssh::words(&session.project)?).chain(words).collect(),
+        append: image.append.into_iter().chain(by_profiles).chain(ssh::words(&engine.project)?).chain(words).collect(),
         disks: Vec::new(),
         net: net(profiles)?,
         channels: channels(profiles),
@@ -115,14 +112,14 @@ pub(super) fn of(session: &Session<'_>, known: &Known, image: &Record, terminal:
 }
 
 /// What its kernel may complain about, by the file that a setting names.
-fn allowed(session: &Session<'_>) -> Result<Vec<Allowed>> {
-    let file = session.project.named_file("machine.allow-file")?;
+fn allowed(engine: &Engine<'_>) -> Result<Vec<Allowed>> {
+    let file = engine.project.named_file("machine.allow-file")?;
     file.map_or(Ok(Vec::new()), |(path, text)| complaint::allowed(&path, &text))
 }
 
 /// How many runs stay when a new one is made, by the settings.
-pub(super) fn kept(session: &Session<'_>) -> Kept {
-    let number = |name| usize::try_from(session.project.settings.number(name)).unwrap_or(usize::MAX);
+pub fn kept(engine: &Engine<'_>) -> Kept {
+    let number = |name| usize::try_from(engine.project.settings.number(name)).unwrap_or(usize::MAX);
     Kept { plain: number("runs.keep"), with_results: number("runs.keep-results") }
 }
 
@@ -130,19 +127,19 @@ pub(super) fn kept(session: &Session<'_>) -> Kept {
 ///
 /// # Errors
 /// The list of what its kernel may complain about is wrong.
-pub(super) fn options(session: &Session<'_>, timeout: Option<u64>, why_not_kvm: Option<String>) -> Result<Options> {
+pub fn options(engine: &Engine<'_>, timeout: Option<u64>, why_not_kvm: Option<String>) -> Result<Options> {
     Ok(Options {
-        allowed: allowed(session)?,
+        allowed: allowed(engine)?,
         timeout: timeout.map(Duration::from_secs),
-        ready_within: Duration::from_secs(session.project.settings.number("machine.boot-timeout")),
-        verdicts: Some(session.kvm_verdicts()),
+        ready_within: Duration::from_secs(engine.project.settings.number("machine.boot-timeout")),
+        verdicts: Some(engine.kvm_verdicts()),
         why_not_kvm,
         ..Options::default()
     })
 }
 
 /// The folders that host and guest share. Of several machines none may write what another one reads.
-pub(super) fn shares(shared: &Path, out: &Path, shared_read_only: bool) -> Vec<Share> {
+pub fn shares(shared: &Path, out: &Path, shared_read_only: bool) -> Vec<Share> {
     let share = |tag: &str, path: &Path, read_only| Share { tag: tag.to_owned(), path: path.to_owned(), read_only };
     vec![share(SHARED, shared, shared_read_only), share(OUT, out, false)]
 }
@@ -151,7 +148,7 @@ pub(super) fn shares(shared: &Path, out: &Path, shared_read_only: bool) -> Vec<S
 ///
 /// # Errors
 /// There are more than a machine can have.
-pub(super) fn disks(project: &Project, run: &Path) -> Result<Vec<Disk>> {
+pub fn disks(project: &Project, run: &Path) -> Result<Vec<Disk>> {
     let kept = project.dir.join(PROJECT_FOLDER).join("disks");
     let mut disks = Vec::new();
     for profile in &project.profiles {

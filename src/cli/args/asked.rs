@@ -1,0 +1,85 @@
+//! What a command line asks for of which project: its flags as settings.
+
+use super::{Cli, Command, Guest};
+use crate::engine::Asked;
+use crate::load::{FlagValue, Value};
+
+/// What the ZFS Test Suite runs in.
+const SUITE_PROFILES: &[&str] = &["zfs", "blockdev:count=3,size=4G", "ztest"];
+
+impl Cli {
+    /// What is asked for of which project.
+    pub fn asked(&self) -> Asked {
+        Asked { dir: self.global.directory.clone(), flags: self.settings(), offline: self.global.offline }
+    }
+
+    /// The settings that are given as flags.
+    fn settings(&self) -> Vec<FlagValue> {
+        let mut flags = Vec::new();
+        let mut text = |key, value: &Option<String>, flag| {
+            flags.extend(value.iter().map(|v| FlagValue { key, value: Value::Text(v.clone()), flag }));
+        };
+        let kernel = self.versions().into_iter().next().or_else(|| self.global.kernel.first().cloned());
+        text("kernel.version", &kernel, "--kernel");
+        text("kernel.config-file", &self.global.config_file, "--config-file");
+        let guest = self.guest();
+        if let Some(guest) = guest {
+            text("machine.memory", &guest.memory, "--memory");
+        }
+        let mut list = |key, items: &[String], flag| {
+            if !items.is_empty() {
+                flags.push(FlagValue { key, value: Value::List(items.to_vec()), flag });
+            }
+        };
+        list("kernel.config", &self.global.config, "--config");
+        list("rootfs.packages", &self.global.package, "--package");
+        list("profiles", &self.profiles(), "--profile");
+        if let Some(guest) = guest {
+            list("machine.append", &guest.append, "--append");
+            list("machine.qemu-args", &guest.qemu_arg, "--qemu-arg");
+        }
+        let mut number = |key, value: Option<u64>, flag| {
+            flags.extend(value.map(|n| FlagValue { key, value: Value::Number(n), flag }));
+        };
+        number("build.jobs", self.global.jobs, "--jobs");
+        if let Some(guest) = guest {
+            number("machine.cpus", guest.cpus, "--cpus");
+        }
+        flags
+    }
+
+    fn guest(&self) -> Option<&Guest> {
+        match &self.command {
+            Command::Up(up) => Some(&up.guest),
+            Command::Test(test) => Some(&test.guest),
+            _ => None,
+        }
+    }
+
+    /// Those that are given, behind those that the ZFS Test Suite needs: the last word about an option counts.
+    fn profiles(&self) -> Vec<String> {
+        let suite = matches!(&self.command, Command::Test(test) if test.each.is_none());
+        let own: &[&str] = if suite { SUITE_PROFILES } else { &[] };
+        own.iter().map(|name| (*name).to_owned()).chain(self.global.profile.iter().cloned()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_suite_turns_its_profiles_on_and_commands_do_not() {
+        let profiles = |words: &[&str]| {
+            let flags = Cli::read([&["quiz", "test"], words].concat()).unwrap().settings();
+            let flag = flags.into_iter().find(|flag| flag.key == "profiles");
+            flag.map(|flag| flag.value.to_string())
+        };
+        assert_eq!(
+            profiles(&["-T", "atime", "-p", "debug"]).unwrap(),
+            r#"["zfs", "blockdev:count=3,size=4G", "ztest", "debug"]"#
+        );
+        assert_eq!(profiles(&["--each", "file"]), None);
+        assert!(Cli::read(["quiz", "test", "--each", "file", "-t", "x"]).is_err());
+    }
+}

@@ -1,0 +1,251 @@
+//! What a command is about: the project and the cache, the stages and what they are pinned to, the machine that they make.
+//!
+//! Needs no command line, and shows nothing: what happens goes out as events.
+//!
+//! ```no_run
+//! use quiz::engine::{Asked, Engine};
+//!
+//! let engine = Engine::open(&Asked::default(), &|event| eprintln!("{event:?}"))?;
+//! let stages = engine.stages(["kernel"])?;
+//! let kernel = stages.graph.find("kernel")?;
+//! let made = engine.build(&stages, &[kernel], false)?;
+//! println!("{}", engine.cache.path(&made[&kernel].outputs["image"]).display());
+//! # Ok::<(), quiz::error::Error>(())
+//! ```
+
+pub mod machine;
+pub mod snapshots;
+pub mod ssh;
+mod update;
+mod wishes;
+
+use crate::build::{self, Context, Known, Needed, State, Tools};
+use crate::error::{Error, Result};
+use crate::event::{Event, Events};
+use crate::graph::{Graph, NodeIndex};
+use crate::load::{FlagValue, InputFrom, Project, Recipe};
+use crate::source::{self, Pin};
+use quiz_cache::{Cache, Fingerprint};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Instant;
+use wishes::SourceWish;
+
+/// The stage that a machine boots.
+pub const IMAGE: &str = "image";
+
+/// The architectures that quiz has recipes and a qemu for.
+const ARCHES: &[&str] = &["x86_64"];
+
+/// How often sources that change while they are read are looked at.
+const LOOKS: usize = 4;
+
+/// Source folders as they were when they were looked at.
+pub type Scans = BTreeMap<PathBuf, Fingerprint>;
+
+/// What is asked for, of which project.
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    /// A folder in the project; without one the current folder.
+    pub dir: Option<PathBuf>,
+    /// Settings that win over those of all files.
+    pub flags: Vec<FlagValue>,
+    /// Nothing is fetched: what would have to be is an error.
+    pub offline: bool,
+}
+
+/// The project, the cache, and where events go.
+pub struct Engine<'a> {
+    /// Its settings, recipes and profiles.
+    pub project: Project,
+    /// What was made before, here and in other worktrees.
+    pub cache: Cache,
+    /// Where what happens is told.
+    pub events: Events<'a>,
+    /// When this was opened.
+    pub begun: Instant,
+    source: source::Context,
+}
+
+/// Stages, and what those that are sources ask for, which is found out once.
+pub struct Stages {
+    /// What reads what.
+    pub graph: Graph,
+    wishes: Vec<SourceWish>,
+}
+
+impl<'a> Engine<'a> {
+    /// Reads the project that a folder is in, and opens its cache.
+    ///
+    /// # Errors
+    /// The project's files are wrong, or another user's; the cache cannot be used.
+    pub fn open(asked: &Asked, events: Events<'a>) -> Result<Self> {
+        let begun = Instant::now();
+        let start = match &asked.dir {
+            Some(dir) => std::fs::canonicalize(dir)
+                .map_err(|e| Error::input(format!("-C {}: no such folder", dir.display())).because(e))?,
+            None => std::env::current_dir().map_err(|e| Error::input("the current folder is gone").because(e))?,
+        };
+        let project = Project::load(&start, &asked.flags)?;
+        let arch = project.settings.text("arch");
+        if !ARCHES.contains(&arch) {
+            return Err(Error::input(format!("quiz cannot build for `{arch}`"))
+                .hint(format!("it can for: {}", ARCHES.join(", "))));
+        }
+        let cache = Cache::open(&project.cache_dir).map_err(|e| {
+            Error::build(format!("the cache {} cannot be used", project.cache_dir.display()))
+                .because(e)
+                .hint("QUIZ_CACHE_DIR sets another place")
+        })?;
+        let source = source::Context {
+            cache: cache.root().join("source"),
+            arch: arch.to_owned(),
+            offline: asked.offline,
+            base: project.dir.clone(),
+            start,
+        };
+        Ok(Self { project, cache, events, begun, source })
+    }
+
+    /// The stages of these names, and all that they read.
+    ///
+    /// # Errors
+    /// There is no such stage, or the options of one are wrong.
+    pub fn stages<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Result<Stages> {
+        let graph = Graph::bind(&self.project, names)?;
+        let wishes = wishes::of(&self.project, &graph, &self.source)?;
+        Ok(Stages { graph, wishes })
+    }
+
+    /// Every stage there is: of each recipe without parameter, and what they read.
+    ///
+    /// # Errors
+    /// As of [`Self::stages`].
+    pub fn all_stages(&self) -> Result<Stages> {
+        self.stages(self.plain_recipes().map(|recipe| recipe.name.as_str()))
+    }
+
+    /// The stages that are of interest here: those of the image, and of the project's own recipes.
+    ///
+    /// # Errors
+    /// As of [`Self::stages`].
+    pub fn project_stages(&self) -> Result<Stages> {
+        let own = self.plain_recipes().filter(|recipe| recipe.path.starts_with(&self.project.dir));
+        self.stages(std::iter::once(IMAGE).chain(own.map(|recipe| recipe.name.as_str())))
+    }
+
+    /// Every stage there is, or if `name` is one with a parameter, that and what it reads.
+    ///
+    /// # Errors
+    /// As of [`Self::stages`].
+    pub fn stages_with(&self, name: &str) -> Result<Stages> {
+        let whole = self.all_stages()?;
+        if whole.graph.find(name).is_ok() || !name.contains(':') {
+            return Ok(whole);
+        }
+        self.stages([name])
+    }
+
+    fn plain_recipes(&self) -> impl Iterator<Item = &Recipe> {
+        let is_plain = |recipe: &&Recipe| !recipe.inputs.values().any(|input| input.from == InputFrom::Of);
+        self.project.recipes.values().filter(is_plain)
+    }
+
+    /// The tools that these stages need, those that bring their sources, those of the profiles, and quiz's own.
+    pub fn needed(&self, stages: &Stages) -> Vec<Needed> {
+        let Stages { graph, wishes } = stages;
+        let needed = build::needed(graph.order().into_iter().map(|id| &graph.stage(id).recipe));
+        let tools: BTreeSet<_> = wishes.iter().flat_map(|w| w.wish.tools()).copied().collect();
+        let new: Vec<_> = tools.into_iter().filter(|(name, _)| !needed.iter().any(|n| n.name == *name)).collect();
+        let by_profiles = self.project.profiles.iter().flat_map(|profile| {
+            let by = format!("the profile {}", profile.name);
+            profile.tools.iter().map(move |(name, package)| ((name.as_str(), package.as_str()), by.clone()))
+        });
+        by_profiles.fold(build::with_tools(needed, &new), |all, (tool, by)| build::with_tool_of(all, tool, &by))
+    }
+
+    /// Where it is remembered whether KVM works here.
+    pub fn kvm_verdicts(&self) -> PathBuf {
+        self.cache.root().join("kvm.toml")
+    }
+
+    /// What would be done: the walk without making anything, without resolving anything.
+    ///
+    /// # Errors
+    /// A source folder, the cache or quiz.lock cannot be read.
+    pub fn plan(&self, stages: &Stages) -> Result<Vec<(NodeIndex, State)>> {
+        self.plan_with(stages, &mut BTreeMap::new())
+    }
+
+    /// The same. A source folder that is in `scans` is not looked at again; the others are added.
+    ///
+    /// # Errors
+    /// As of [`Self::plan`].
+    pub fn plan_with(&self, stages: &Stages, scans: &mut Scans) -> Result<Vec<(NodeIndex, State)>> {
+        let mut pins = BTreeMap::new();
+        for w in stages.wishes.iter().filter(|w| w.wish.dir().is_none()) {
+            if let Some(pin) = source::Lock::read(&w.lock)?.get(&w.wish) {
+                pins.insert(w.id, pin.clone());
+            }
+        }
+        build::plan(&self.context(stages, pins, self.scan(stages, scans)?)?)
+    }
+
+    /// Pins what moves, then makes what is missing of the wanted stages; see [`build::build`].
+    ///
+    /// # Errors
+    /// A tool is missing, something cannot be pinned or fetched, or a stage failed.
+    pub fn build(&self, stages: &Stages, wanted: &[NodeIndex], inputs: bool) -> Result<Known> {
+        // Before anything is fetched: a missing tool found after minutes is the worst time to find it.
+        build::require(&self.needed(stages))?;
+        let waiting = || (self.events)(Event::Paused { what: "`quiz gc`".to_owned() });
+        let _held = self.cache.hold(&waiting).map_err(|e| Error::build("the cache cannot be locked").because(e))?;
+        let mut pins = BTreeMap::new();
+        for w in stages.wishes.iter().filter(|w| w.wish.dir().is_none()) {
+            pins.insert(w.id, source::pinned(&w.spec, &w.wish, &w.lock, &self.source, self.events)?);
+        }
+        for _ in 0..LOOKS {
+            let ctx = self.context(stages, pins.clone(), self.scan(stages, &mut BTreeMap::new())?)?;
+            match build::build(&ctx, wanted, inputs) {
+                Err(error) if build::has_moved(&error) => {
+                    let why = std::error::Error::source(&error).map_or_else(String::new, ToString::to_string);
+                    (self.events)(Event::Note { message: format!("{why}: looking at the sources again") });
+                }
+                other => return other,
+            }
+        }
+        let folders: Vec<String> =
+            stages.wishes.iter().filter_map(|w| w.wish.dir()).map(|d| d.display().to_string()).collect();
+        Err(Error::build(format!("{} changed each time it was looked at", folders.join(" or ")))
+            .hint("what writes to it? `quiz -v build` names the files"))
+    }
+
+    /// The source folders that people edit, as they are now.
+    fn scan(&self, stages: &Stages, scans: &mut Scans) -> Result<BTreeMap<NodeIndex, Fingerprint>> {
+        let mut live = BTreeMap::new();
+        for (id, dir) in stages.wishes.iter().filter_map(|w| w.wish.dir().map(|dir| (w.id, dir))) {
+            if !scans.contains_key(dir) {
+                scans.insert(dir.to_owned(), build::scan(&self.cache, dir)?);
+            }
+            live.insert(id, scans[dir].clone());
+        }
+        Ok(live)
+    }
+
+    fn context<'g>(
+        &'g self,
+        stages: &'g Stages,
+        pins: BTreeMap<NodeIndex, Pin>,
+        live: BTreeMap<NodeIndex, Fingerprint>,
+    ) -> Result<Context<'g>> {
+        let tools = Tools::identify(&self.needed(stages), &self.cache)?;
+        Context::new(&self.project, &stages.graph, &self.cache, tools, pins, live, self.source.clone(), self.events)
+    }
+}
+
+impl Stages {
+    /// The folder that people edit of which a source stage is made; `None` where it is fetched.
+    pub fn folder(&self, id: NodeIndex) -> Option<PathBuf> {
+        self.wishes.iter().find(|w| w.id == id).and_then(|w| w.wish.dir()).map(ToOwned::to_owned)
+    }
+}

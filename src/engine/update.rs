@@ -1,0 +1,37 @@
+//! Looks up anew what the sources of stages stand for, and pins that.
+
+use super::{Engine, Stages};
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::source;
+
+impl Engine<'_> {
+    /// Pins anew the entries of quiz.lock with these names, or all of these stages when none is named. What is found is told, moved or not.
+    ///
+    /// # Errors
+    /// No source of these stages has such an entry, or it cannot be looked up.
+    pub fn update(&self, stages: &Stages, entries: &[String]) -> Result<()> {
+        let wishes = &stages.wishes;
+        if let Some(wrong) = entries.iter().find(|entry| !wishes.iter().any(|w| w.wish.entry() == *entry)) {
+            let known: Vec<&str> = wishes.iter().map(|w| w.wish.entry()).collect();
+            return Err(Error::input(format!("quiz.lock has no entry `{wrong}`"))
+                .hint(format!("there is: {}", known.join(", "))));
+        }
+        for w in wishes.iter().filter(|w| entries.is_empty() || entries.iter().any(|entry| entry == w.wish.entry())) {
+            if let Some(dir) = w.wish.dir() {
+                let message = format!("{} is the folder {}: there is nothing to pin", w.wish.entry(), dir.display());
+                (self.events)(if entries.is_empty() { Event::Note { message } } else { Event::Warning { message } });
+                continue;
+            }
+            let before = source::Lock::read(&w.lock)?.get(&w.wish).cloned();
+            let pin = source::resolve(&w.spec, &w.wish, &self.source, self.events)?;
+            // An older quiz did not write where it was found: the bytes count.
+            let moved = before.map(|before| before.facts()) != Some(pin.facts());
+            let (entry, wanted) = (w.wish.entry().to_owned(), w.wish.to_string());
+            let pinned = if moved { pin.to_string() } else { format!("{pin} (as before)") };
+            source::replace(&w.lock, &w.wish, pin)?;
+            (self.events)(Event::Resolved { entry, wanted, pinned });
+        }
+        Ok(())
+    }
+}
