@@ -75,7 +75,7 @@ pub(super) struct Session<'a> {
     transport: Option<Transport>,
 
     console: Console,
-    /// Not looked at before.
+    /// The console is not read before this moment: each reading costs, and its lines come in bursts.
     console_after: Instant,
     kernel_shown: bool,
     qmp: Qmp,

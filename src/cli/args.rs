@@ -1,7 +1,7 @@
 //! The command line as types. Says what can be typed; does nothing.
 
-mod asked;
 mod global;
+mod invocation;
 
 use crate::status;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};

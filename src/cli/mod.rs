@@ -10,7 +10,7 @@ mod test;
 mod trust;
 mod up;
 
-use crate::engine::machine::{self, Built};
+use crate::engine::machine::{self, Prepared};
 use crate::engine::snapshots::{self, SnapshotStates};
 use crate::engine::{Engine, IMAGE};
 use crate::error::{Error, Kind, Result};
@@ -82,7 +82,7 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
         trust::run(cli, folders)?;
         return Ok(status::FINE);
     }
-    let engine = Engine::open(&cli.asked(), events)?;
+    let engine = Engine::open(&cli.invocation(), events)?;
     let style = Style::new(cli.global.color.unwrap_or_default(), std::io::stdout().is_terminal());
     match &cli.command {
         Command::Up(up) => return up::run(&engine, up),
@@ -163,7 +163,7 @@ fn build_stages(engine: &Engine<'_>, names: &[String], install: bool, json: bool
 }
 
 /// The machine of the project's image, which is built. With `install` missing host tools are installed first.
-fn machine(engine: &Engine<'_>, install: bool, terminal: bool) -> Result<Built> {
+fn machine(engine: &Engine<'_>, install: bool, terminal: bool) -> Result<Prepared> {
     let stages = engine.stages([IMAGE])?;
     if install {
         doctor::install(&machine::needed(engine, &stages), engine.events)?;

@@ -46,7 +46,7 @@ fn cost(engine: &Engine<'_>, cli: &Cli, on: bool, profile: &Profile, scans: &mut
     let mut cli = cli.clone();
     // One that is on keeps its options.
     cli.global.profile.extend((!on).then(|| profile.name.clone()));
-    let with = Engine::open(&cli.asked(), engine.events)?;
+    let with = Engine::open(&cli.invocation(), engine.events)?;
     let wanted = with.stages([IMAGE])?;
     let (mut stages, mut took, mut unknown) = (Vec::new(), Duration::ZERO, 0);
     for (id, state) in with.plan_with(&wanted, scans)? {

@@ -4,7 +4,7 @@ use super::args::{Cli, Up};
 use super::terminal;
 use crate::boot::{self, Options, Outcome, Request, Run, RunFolder, Stop, Streams};
 use crate::engine::Engine;
-use crate::engine::machine::{self, Built};
+use crate::engine::machine::{self, Prepared};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::load::PROJECT_FOLDER;
@@ -31,7 +31,7 @@ fn status_of(outcome: &Outcome, up: &Up) -> u8 {
 /// is the first that is not 0. A signal ends the machine at once, and those to come.
 pub(super) fn run_each(kernels: &[(String, Cli)], up: &Up, events: Events<'_>, error: &dyn Fn(&Error)) -> Result<u8> {
     let engines: Vec<Engine<'_>> =
-        kernels.iter().map(|(_, cli)| Engine::open(&cli.asked(), events)).collect::<Result<_>>()?;
+        kernels.iter().map(|(_, cli)| Engine::open(&cli.invocation(), events)).collect::<Result<_>>()?;
     let built: Vec<Result<_>> = engines.iter().map(|engine| build(engine, up)).collect();
     let stop = Stop::on_signals()?;
     let mut rows: Vec<(String, u8, String)> = Vec::new();
@@ -58,13 +58,13 @@ pub(super) fn run_each(kernels: &[(String, Cli)], up: &Up, events: Events<'_>, e
     Ok(status.unwrap_or(0))
 }
 
-fn build(engine: &Engine<'_>, up: &Up) -> Result<Built> {
+fn build(engine: &Engine<'_>, up: &Up) -> Result<Prepared> {
     super::machine(engine, up.guest.install, terminal(up).is_some())
 }
 
 /// Runs the program, or prints the command instead.
-fn boot(engine: &Engine<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Result<Option<Outcome>> {
-    let Built { mut machine, why_not_kvm } = built;
+fn boot(engine: &Engine<'_>, up: &Up, built: Prepared, stop: Option<Stop>) -> Result<Option<Outcome>> {
+    let Prepared { mut machine, why_not_kvm } = built;
     let own = engine.project.dir.join(PROJECT_FOLDER);
     if up.dry_run {
         machine.shares = machine::shares(&own.join("shared"), &own.join("runs/N/out"), false);

@@ -21,7 +21,7 @@ const OUT: &str = "out";
 const MOST_DISKS: usize = 64;
 
 /// A machine that can be booted.
-pub struct Built {
+pub struct Prepared {
     /// Without what belongs to one run: shares and disks.
     pub machine: Machine,
     /// Why it has no KVM, when there is a reason.
@@ -39,7 +39,7 @@ pub fn needed(engine: &Engine<'_>, stages: &Stages) -> Vec<Needed> {
 ///
 /// # Errors
 /// What was asked for is wrong, a tool is missing, or a stage failed.
-pub fn build(engine: &Engine<'_>, stages: &Stages, terminal: bool) -> Result<Built> {
+pub fn build(engine: &Engine<'_>, stages: &Stages, terminal: bool) -> Result<Prepared> {
     build::require(&needed(engine, stages))?;
     size(engine)?;
     allowed(engine)?;
@@ -70,7 +70,7 @@ fn size(engine: &Engine<'_>) -> Result<(u32, u32)> {
 ///
 /// # Errors
 /// What was asked for is wrong, or the image is none.
-pub fn of(engine: &Engine<'_>, known: &Known, image: &Record, terminal: bool) -> Result<Built> {
+pub fn of(engine: &Engine<'_>, known: &Known, image: &Record, terminal: bool) -> Result<Prepared> {
     let (settings, profiles) = (&engine.project.settings, &engine.project.profiles);
     let (memory, cpus) = size(engine)?;
     let [manifest] = &image.outputs.values().collect::<Vec<_>>()[..] else {
@@ -108,7 +108,7 @@ pub fn of(engine: &Engine<'_>, known: &Known, image: &Record, terminal: bool) ->
         extra: settings.list("machine.qemu-args").iter().map(OsString::from).collect(),
     };
     qemu::fits(&machine)?;
-    Ok(Built { machine, why_not_kvm: choice.why_not_kvm })
+    Ok(Prepared { machine, why_not_kvm: choice.why_not_kvm })
 }
 
 /// What its kernel may complain about, by the file that a setting names.

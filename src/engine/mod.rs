@@ -3,9 +3,9 @@
 //! Needs no command line, and shows nothing: what happens goes out as events.
 //!
 //! ```no_run
-//! use quiz::engine::{Asked, Engine};
+//! use quiz::engine::{Invocation, Engine};
 //!
-//! let engine = Engine::open(&Asked::default(), &|event| eprintln!("{event:?}"))?;
+//! let engine = Engine::open(&Invocation::default(), &|event| eprintln!("{event:?}"))?;
 //! let stages = engine.stages(["kernel"])?;
 //! let kernel = stages.graph.find("kernel")?;
 //! let made = engine.build(&stages, &[kernel], false)?;
@@ -45,7 +45,7 @@ pub type Scans = BTreeMap<PathBuf, Fingerprint>;
 
 /// What is asked for, of which project.
 #[derive(Debug, Clone, Default)]
-pub struct Asked {
+pub struct Invocation {
     /// A folder in the project; without one the current folder.
     pub dir: Option<PathBuf>,
     /// Settings that win over those of all files.
@@ -79,7 +79,7 @@ impl<'a> Engine<'a> {
     ///
     /// # Errors
     /// The project's files are wrong, or another user's; the cache cannot be used.
-    pub fn open(asked: &Asked, events: Events<'a>) -> Result<Self> {
+    pub fn open(asked: &Invocation, events: Events<'a>) -> Result<Self> {
         let begun = Instant::now();
         let start = match &asked.dir {
             Some(dir) => std::fs::canonicalize(dir)

@@ -2,7 +2,7 @@
 //!
 //! Makes and boots nothing.
 
-use super::machine::{self, Built};
+use super::machine::{self, Prepared};
 use super::{Engine, IMAGE, Stages};
 use crate::boot;
 use crate::build::{self, State};
@@ -61,8 +61,8 @@ impl SnapshotStates {
 
 impl SnapshotState {
     /// Of a machine that could run.
-    pub fn known(name: &'static str, known: snapshot::Known) -> Self {
-        let snapshot::Known { key, manifest, size, why_not } = known;
+    pub fn known(name: &'static str, known: snapshot::Looked) -> Self {
+        let snapshot::Looked { key, manifest, size, why_not } = known;
         Self { name, inputs: Vec::new(), key: Some(key), manifest, size, why: why_not }
     }
 }
@@ -85,7 +85,7 @@ pub fn states(engine: &Engine<'_>, stages: &Stages, states: &[(NodeIndex, State)
     };
     // Without qemu, or with a wrong setting, there is no machine, but the graph is as true.
     let terminal = boot::terminal_size().is_some();
-    let looked = machine::of(engine, &known, made, terminal).and_then(|Built { mut machine, .. }| {
+    let looked = machine::of(engine, &known, made, terminal).and_then(|Prepared { mut machine, .. }| {
         let nowhere = Path::new("");
         machine.shares = machine::shares(nowhere, nowhere, false);
         machine.disks = machine::disks(&engine.project, nowhere)?;

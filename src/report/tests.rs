@@ -2,7 +2,7 @@
 
 use super::lines::{count, duration};
 use super::style::Style;
-use crate::test::{Ended, Group, Results, TestEnd, Verdict};
+use crate::test::{Group, GroupEnd, Results, TestEnd, Verdict};
 use serde_json::{Value as Json, json};
 use std::path::Path;
 
@@ -56,7 +56,7 @@ pub fn groups(groups: &[Group], as_json: bool) -> String {
 }
 
 /// Passed, ended otherwise as the suite's lists have it, and what is wrong.
-fn counts(group: &Ended) -> [usize; 3] {
+fn counts(group: &GroupEnd) -> [usize; 3] {
     let passed = group.count(Verdict::Pass);
     let wrong = group.tests.iter().filter(|test| !test.expected).count();
     [passed, group.tests.len() - passed - wrong, wrong]
@@ -72,7 +72,7 @@ fn verdicts(results: &Results) -> String {
 }
 
 /// The line of tests that ended in the same way.
-fn line(group: &Ended, tests: &[&TestEnd], style: &Style) -> String {
+fn line(group: &GroupEnd, tests: &[&TestEnd], style: &Style) -> String {
     let [test, more @ ..] = tests else { return String::new() };
     let verdict = format!("{:<7}", test.verdict.to_string());
     let verdict = match (test.verdict, test.expected) {
@@ -118,7 +118,7 @@ mod shown {
             test("four", Verdict::NotRun, false, Some("gone")),
             test("five", Verdict::NotRun, false, Some("left out")),
         ];
-        let group = |name: &str, cached, tests| Ended {
+        let group = |name: &str, cached, tests| GroupEnd {
             name: name.into(),
             folder: "1".into(),
             tests,

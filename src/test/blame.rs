@@ -2,14 +2,20 @@
 //!
 //! A test that passed, or did not for a reason that is excused, did not end as it should when the kernel says that something is wrong.
 
-use super::group::{Ended, Group, Reads, TestEnd, Verdict};
+use super::group::{Group, GroupEnd, Reads, TestEnd, Verdict};
 use super::judge::{MACHINE, unexpected};
 use super::logs::{before, slices};
 use crate::boot::{Allowed, Complaint, Heard, Outcome, complaint};
 use crate::error::Result;
 
 /// Puts the complaints in `console`, all that the kernel said, to the tests; what is `allowed` is only noted.
-pub(super) fn blame(ended: &mut Ended, group: &Group, outcome: &Result<Outcome>, console: &str, allowed: &[Allowed]) {
+pub(super) fn blame(
+    ended: &mut GroupEnd,
+    group: &Group,
+    outcome: &Result<Outcome>,
+    console: &str,
+    allowed: &[Allowed],
+) {
     let parts = match group.reads {
         Reads::Status => vec![(group.name.clone(), console.to_owned())],
         // What came before the first test is no test's fault.
@@ -78,7 +84,7 @@ mod tests {
 [    4.1] Memory cgroup out of memory: Killed process 12 (sh) total-vm:1kB
 ";
 
-    fn blamed(group: &Group, text: &str, outcome: Result<Outcome>, console: &str, allow: &[&str]) -> Ended {
+    fn blamed(group: &Group, text: &str, outcome: Result<Outcome>, console: &str, allow: &[&str]) -> GroupEnd {
         let allow: Vec<Allowed> =
             allow.iter().map(|text| Allowed { text: (*text).to_owned(), reason: "known".to_owned() }).collect();
         let mut ended = judge(group, read(text), &outcome, console, Duration::ZERO);
@@ -86,7 +92,7 @@ mod tests {
         ended
     }
 
-    fn told(ended: &Ended) -> Vec<(&str, Verdict, Option<&str>)> {
+    fn told(ended: &GroupEnd) -> Vec<(&str, Verdict, Option<&str>)> {
         let bad = ended.tests.iter().filter(|test| !test.expected);
         bad.map(|test| (test.name.as_str(), test.verdict, test.why.as_deref())).collect()
     }

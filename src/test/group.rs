@@ -139,7 +139,7 @@ pub struct TestEnd {
 
 /// The end of a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ended {
+pub struct GroupEnd {
     /// The group's name.
     pub name: String,
     /// Its folder's name in the run.
@@ -156,7 +156,7 @@ pub struct Ended {
     pub allowed: Vec<Allowed>,
 }
 
-impl Ended {
+impl GroupEnd {
     /// All tests ended as expected.
     pub fn is_good(&self) -> bool {
         self.tests.iter().all(|test| test.expected)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::group::{Ended, Group, Reads, TestEnd, Verdict};
+use super::group::{Group, GroupEnd, Reads, TestEnd, Verdict};
 use super::logs::running;
 use super::transcript::Transcript;
 use crate::boot::Outcome;
@@ -18,7 +18,7 @@ pub(super) fn judge(
     outcome: &Result<Outcome>,
     console: &str,
     took: Duration,
-) -> Ended {
+) -> GroupEnd {
     let last = transcript.last().to_owned();
     let mut tests = match (group.reads, outcome) {
         (Reads::Status, Ok(Outcome::Exited(status))) => vec![by_status(group, *status)],
@@ -49,7 +49,7 @@ pub(super) fn judge(
     if failed && tests.iter().all(|test| test.expected) {
         tests.push(TestEnd { why: Some(why), output: excerpt.to_vec(), ..unexpected(MACHINE, verdict) });
     }
-    Ended {
+    GroupEnd {
         name: group.name.clone(),
         folder: group.folder.clone(),
         tests,
@@ -109,11 +109,11 @@ mod tests {
 [    3.1] Kernel panic - not syncing: x
 ";
 
-    fn ended(text: &str, outcome: Result<Outcome>, console: &str) -> Ended {
+    fn ended(text: &str, outcome: Result<Outcome>, console: &str) -> GroupEnd {
         judge(&Group::of_suite(&sections()[0]), read(text), &outcome, console, Duration::ZERO)
     }
 
-    fn short(ended: &Ended) -> Vec<(&str, Verdict)> {
+    fn short(ended: &GroupEnd) -> Vec<(&str, Verdict)> {
         ended.tests.iter().map(|test| (test.name.as_str(), test.verdict)).collect()
     }
 

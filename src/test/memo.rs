@@ -15,7 +15,7 @@
 
 use quiz_cache::{Cache, Digest, Key, KeyEncoder};
 
-use super::group::{Ended, Group, Verdict};
+use super::group::{Group, GroupEnd, Verdict};
 use crate::boot::Allowed;
 use crate::error::{Error, Result};
 use crate::machine::{Level, Machine};
@@ -40,16 +40,16 @@ pub(super) fn key(cache: &Cache, machine: &Machine, group: &Group, shared: &Dige
 
 /// What is remembered under the key. What is damaged is as if it were not there, and so is what only passed because the kernel might say
 /// what it may not any more.
-pub(super) fn recall(cache: &Cache, key: &Key, allowed: &[Allowed]) -> Result<Option<Ended>> {
+pub(super) fn recall(cache: &Cache, key: &Key, allowed: &[Allowed]) -> Result<Option<GroupEnd>> {
     let bytes = cache.memo(NAME, key).map_err(|e| Error::build("cannot read remembered results").because(e))?;
-    let ended = bytes.and_then(|bytes| serde_json::from_slice::<Ended>(&bytes).ok());
+    let ended = bytes.and_then(|bytes| serde_json::from_slice::<GroupEnd>(&bytes).ok());
     let is_allowed = |was: &Allowed| allowed.iter().any(|now| now.text == was.text);
     let ended = ended.filter(|ended| ended.allowed.iter().all(is_allowed));
-    Ok(ended.map(|ended| Ended { cached: true, ..ended }))
+    Ok(ended.map(|ended| GroupEnd { cached: true, ..ended }))
 }
 
 /// Remembers what came to its own end, and in which the kernel did not complain.
-pub(super) fn remember(cache: &Cache, key: &Key, ended: &Ended) -> Result<()> {
+pub(super) fn remember(cache: &Cache, key: &Key, ended: &GroupEnd) -> Result<()> {
     if !ended.complete || ended.count(Verdict::Warn) > 0 {
         return Ok(());
     }
@@ -133,7 +133,7 @@ mod tests {
     fn only_what_is_complete_is_remembered_and_no_complaint() {
         let (_dir, cache) = cache();
         let key = key(&cache, &machine(), &Group::of_lines("true\n")[0], &Digest::of(b"")).unwrap();
-        let ended = Ended {
+        let ended = GroupEnd {
             name: "true".into(),
             folder: "1".into(),
             tests: vec![],
@@ -147,11 +147,11 @@ mod tests {
         remember(&cache, &key, &ended).unwrap();
         assert_eq!(recall(&allowed), None);
         let test = super::super::judge::unexpected("true", Verdict::Warn);
-        remember(&cache, &key, &Ended { complete: true, tests: vec![test], ..ended.clone() }).unwrap();
+        remember(&cache, &key, &GroupEnd { complete: true, tests: vec![test], ..ended.clone() }).unwrap();
         assert_eq!(recall(&allowed), None);
-        let ended = Ended { complete: true, ..ended };
+        let ended = GroupEnd { complete: true, ..ended };
         remember(&cache, &key, &ended).unwrap();
         assert_eq!(recall(&[]), None, "that may not be said any more");
-        assert_eq!(recall(&allowed), Some(Ended { cached: true, ..ended }));
+        assert_eq!(recall(&allowed), Some(GroupEnd { cached: true, ..ended }));
     }
 }

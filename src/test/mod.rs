@@ -28,5 +28,5 @@ pub mod select;
 pub mod since;
 mod transcript;
 
-pub use group::{Ended, Group, Reads, TestEnd, Verdict};
+pub use group::{Group, GroupEnd, Reads, TestEnd, Verdict};
 pub use schedule::{Plan, Results};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::group::{Ended, TestEnd, Verdict};
+use super::group::{GroupEnd, TestEnd, Verdict};
 use super::schedule::Results;
 use crate::error::{Error, Result};
 
@@ -46,7 +46,7 @@ pub fn junit(results: &Results) -> Result<String> {
     report.to_string().map_err(|e| Error::build("results cannot be written as XML").because(e))
 }
 
-fn case(group: &Ended, test: &TestEnd) -> TestCase {
+fn case(group: &GroupEnd, test: &TestEnd) -> TestCase {
     let kind = match (test.verdict, test.expected) {
         (Verdict::Pass, _) => None,
         (_, true) => Some(TestCaseStatus::skipped()),
@@ -125,7 +125,7 @@ mod tests {
             output: vec!["a <b> & \u{1}c".into(), "]]>".into()],
             seconds: 67,
         };
-        let group = |name: &str, cached, tests| Ended {
+        let group = |name: &str, cached, tests| GroupEnd {
             name: name.into(),
             folder: "1".into(),
             tests,

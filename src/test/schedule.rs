@@ -13,7 +13,7 @@ use quiz_cache::{Cache, Digest, Key};
 use serde::Serialize;
 
 use super::blame::blame;
-use super::group::{Ended, Group, Reads, TestEnd, Verdict};
+use super::group::{Group, GroupEnd, Reads, TestEnd, Verdict};
 use super::judge::{MACHINE, in_words, judge, unexpected};
 use super::logs::{last_lines, printed, reason, slices};
 use super::transcript::Transcript;
@@ -56,7 +56,7 @@ pub struct Plan<'a> {
 #[derive(Debug, Serialize)]
 pub struct Results {
     /// In the order in which they were asked for; those that a signal kept from starting are among them.
-    pub groups: Vec<Ended>,
+    pub groups: Vec<GroupEnd>,
     /// The signal that ended the run.
     pub interrupted: Option<i32>,
     /// How long it took.
@@ -68,7 +68,7 @@ impl Results {
     pub fn status(&self) -> u8 {
         match self.interrupted {
             Some(signal) => status::signal(signal),
-            None if self.groups.iter().all(Ended::is_good) => status::FINE,
+            None if self.groups.iter().all(GroupEnd::is_good) => status::FINE,
             None => status::FAILED,
         }
     }
@@ -101,16 +101,16 @@ pub fn run(plan: &Plan<'_>) -> Result<Results> {
 struct Board<'a> {
     plan: &'a Plan<'a>,
     started: Instant,
-    ends: Mutex<Vec<Option<Ended>>>,
+    ends: Mutex<Vec<Option<GroupEnd>>>,
 }
 
 impl Board<'_> {
-    fn lock(&self) -> MutexGuard<'_, Vec<Option<Ended>>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Option<GroupEnd>>> {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One more is known, and written down.
-    fn ended(&self, number: usize, ended: Ended) {
+    fn ended(&self, number: usize, ended: GroupEnd) {
         let mut ends = self.lock();
         ends[number] = Some(ended);
         // Whoever reads it must not think that this is all.
@@ -123,7 +123,7 @@ impl Board<'_> {
     }
 
     /// All results, when those groups that did not end ended so.
-    fn results(&self, ends: &[Option<Ended>], left: &Result<Outcome>) -> Results {
+    fn results(&self, ends: &[Option<GroupEnd>], left: &Result<Outcome>) -> Results {
         let not_run = |group| judge(group, Transcript::default(), left, "", Duration::ZERO);
         let groups = self.plan.groups.iter().zip(ends);
         let groups = groups.map(|(group, ended)| ended.clone().unwrap_or_else(|| not_run(group))).collect();
@@ -132,17 +132,17 @@ impl Board<'_> {
 }
 
 /// Something of the group's results is not where it belongs.
-fn spoil(ended: &mut Ended, error: &Error) {
+fn spoil(ended: &mut GroupEnd, error: &Error) {
     ended.tests.push(TestEnd { why: Some(in_words(error)), ..unexpected(MACHINE, Verdict::Lost) });
     ended.complete = false;
 }
 
 impl Plan<'_> {
     /// One group: from the cache, or in a machine.
-    fn group(&self, group: &Group, stop: &Stop) -> Ended {
+    fn group(&self, group: &Group, stop: &Stop) -> GroupEnd {
         let key = memo::key(self.cache, self.machine, group, &self.shared);
         if let Some(known) = key.as_ref().filter(|_| !self.rerun).and_then(|key| self.recall(key)) {
-            return Ended { folder: group.folder.clone(), ..known };
+            return GroupEnd { folder: group.folder.clone(), ..known };
         }
         (self.events)(Event::GroupStarted { group: group.name.clone(), tests: group.tests.len() });
         let started = Instant::now();
@@ -167,7 +167,7 @@ impl Plan<'_> {
     }
 
     /// What the cache remembers. One that cannot be read remembers nothing.
-    fn recall(&self, key: &Key) -> Option<Ended> {
+    fn recall(&self, key: &Key) -> Option<GroupEnd> {
         let known = memo::recall(self.cache, key, &self.options.allowed);
         known.unwrap_or_else(|error| {
             self.warn(&error);
@@ -263,7 +263,7 @@ impl Plan<'_> {
 }
 
 /// Adds what tests printed that did not pass.
-fn explain(ended: &mut Ended, group: &Group, folder: &RunFolder) {
+fn explain(ended: &mut GroupEnd, group: &Group, folder: &RunFolder) {
     let explained = [Verdict::Fail, Verdict::Killed, Verdict::Skip];
     for test in ended.tests.iter_mut().filter(|test| explained.contains(&test.verdict)) {
         match group.reads {
@@ -280,7 +280,7 @@ fn explain(ended: &mut Ended, group: &Group, folder: &RunFolder) {
     }
 }
 
-fn told(ended: &Ended) -> Event {
+fn told(ended: &GroupEnd) -> Event {
     let unexpected = ended.tests.iter().filter(|test| !test.expected).count();
     Event::GroupEnded {
         group: ended.name.clone(),

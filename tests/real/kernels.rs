@@ -151,7 +151,8 @@ fn what_a_kernel_finds_that_checks_itself_is_heard() {
         die::share(&real, &die::build_module(&real, kernel));
         for (what, words) in cases {
             let line = format!("insmod /shared/t.ko what={what}; exit 7");
-            let up = ["up", "--cpus", "2", "--append", "kasan.fault=report", "--timeout", "300", "--", "sh", "-c", &line];
+            let up =
+                ["up", "--cpus", "2", "--append", "kasan.fault=report", "--timeout", "300", "--", "sh", "-c", &line];
             let ran = real.run(&[kernel, &up].concat());
             assert_eq!(ran.status, Some(7), "{what}: {ran:?}");
             let record = std::fs::read_to_string(real.run_folder().join("result.json")).unwrap();

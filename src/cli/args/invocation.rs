@@ -1,7 +1,7 @@
 //! What a command line asks for of which project: its flags as settings.
 
 use super::{Cli, Command, Guest};
-use crate::engine::Asked;
+use crate::engine::Invocation;
 use crate::load::{FlagValue, Value};
 
 /// What the ZFS Test Suite runs in.
@@ -9,8 +9,8 @@ const SUITE_PROFILES: &[&str] = &["zfs", "blockdev:count=3,size=4G", "ztest"];
 
 impl Cli {
     /// What is asked for of which project.
-    pub fn asked(&self) -> Asked {
-        Asked { dir: self.global.directory.clone(), flags: self.settings(), offline: self.global.offline }
+    pub fn invocation(&self) -> Invocation {
+        Invocation { dir: self.global.directory.clone(), flags: self.settings(), offline: self.global.offline }
     }
 
     /// The settings that are given as flags.
