@@ -122,6 +122,23 @@ fn every_wait_has_its_limit_or_the_reason_why_it_has_none_in_docs_waits_md() {
 }
 
 #[test]
+fn what_the_docs_call_a_file_of_the_tree_is_one() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut count = 0;
+    for doc in std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path()) {
+        for named in text(&doc).split('`').skip(1).step_by(2) {
+            let is_plain =
+                !named.contains(|c: char| c.is_whitespace() || "*<>:…".contains(c)) && !named.contains("NAME");
+            if is_plain && ["src/", "cache/src", "recipes/"].iter().any(|folder| named.starts_with(folder)) {
+                assert!(root.join(named).exists(), "{} names {named}", doc.display());
+                count += 1;
+            }
+        }
+    }
+    assert!(count >= 40, "{count}");
+}
+
+#[test]
 fn every_file_says_what_it_is_for() {
     for path in all() {
         assert!(text(&path).starts_with("//! "), "{} does not open with //!", path.display());

@@ -11,22 +11,23 @@ if [ ! -e lib ]; then
 fi
 make_gets_on
 
-# Where the linker finds the libraries of libraries: they carry no run paths (see zfs-configure-user).
-LD_LIBRARY_PATH="$(printf "$PWD/%s/.libs:" lib/lib* .)"
-export LD_LIBRARY_PATH
-
 if [ -e lib/Makefile ]; then
     parts="lib cmd etc udev"
+    libraries="$(printf "$PWD/%s/.libs:" lib/lib*)"
     set --
 else
     # From 2.2 on there is one Makefile: of it not the suite (scripts_), what only lies in the source (noinst_), headers, and
     # what is made of these folders.
     parts=.
+    libraries="$PWD/.libs"
     others='(^|_)(scripts|noinst)_|_HEADERS | (contrib|man|rpm|tests)/'
     # shellcheck disable=SC2046 # a word each
     set -- SUBDIRS= ALL_LOCAL= $(lists | grep -E "$others" | sed 's/ .*/=/') \
         INSTALL_DATA_HOOKS="$(of_make '$(INSTALL_DATA_HOOKS)' | tr ' ' '\n' | grep -vE '^(man|scripts)-' | tr '\n' ' ')"
 fi
+# Where the linker finds the libraries of libraries: they carry no run paths (see zfs-configure-user). Only where this tree makes them: a scratch
+# folder that was another release's still has those.
+export LD_LIBRARY_PATH="$libraries"
 # Objects do not depend on their Makefile, and flags stand there: where it changed, all of its folder is compiled.
 if [ -e ../built ]; then
     find lib cmd -name Makefile -newer ../built | while read -r makefile; do
