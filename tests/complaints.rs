@@ -136,3 +136,32 @@ fn what_was_said_while_the_hooks_ran_counts_in_a_restored_machine_too() {
     assert_eq!((up(&[]).says(&["Restoring", words]).status), Some(7));
     assert_eq!(up(&["--fail-on-warning"]).says(&["Restoring", words]).status, Some(123));
 }
+
+/// What kernels that checked themselves really said, each beginning with its release, as whole lines with some of the middle left out: made by
+/// `what_a_kernel_finds_that_checks_itself_is_heard` and `what_each_kernel_complains_about_is_heard`.
+const REPORTS: [(&str, &str); 4] = [
+    (
+        include_str!("data/complaints/6.12.117-kasan"),
+        "BUG: KASAN: slab-use-after-free in quiz_test_use_after_free+0x77/0x90 [t]",
+    ),
+    (
+        include_str!("data/complaints/6.12.117-sleep"),
+        "BUG: sleeping function called from invalid context at /quiz/scratch/t.c:105",
+    ),
+    (include_str!("data/complaints/6.12.117-lockdep"), "WARNING: possible circular locking dependency detected"),
+    (
+        include_str!("data/complaints/6.12.117-list"),
+        "WARNING: CPU: 0 PID: 54 at lib/list_debug.c:35 __list_add_valid_or_report+0xe4/0x120: list_add double add: \
+         new=ffffffffa00022a0, prev=ffffffffa0002260, next=ffffffffa00022a0.",
+    ),
+];
+
+#[test]
+fn a_report_of_a_real_kernel_is_one_complaint_to_its_last_line() {
+    for (text, words) in REPORTS {
+        let heard = quiz::boot::complaint::read(text, &[]);
+        let complaints: Vec<&str> = heard.complaints.iter().map(|complaint| complaint.words.as_str()).collect();
+        assert_eq!(complaints, [words]);
+        assert_eq!(heard.complaints[0].lines.last().map(String::as_str), text.lines().last().map(str::trim_end));
+    }
+}
