@@ -19,4 +19,5 @@ mod suite;
 mod tidy;
 mod trust;
 mod umask;
+mod uncompiled;
 mod worktree;

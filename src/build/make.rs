@@ -2,7 +2,7 @@
 
 use super::script::Ran;
 use super::walk::{Known, made_last};
-use super::{Context, cache_error, editor, script};
+use super::{Context, cache_error, editor, scratch, script};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::graph::{NodeIndex, Stage};
@@ -47,7 +47,7 @@ pub(super) fn make(ctx: &Context<'_>, id: NodeIndex, slot: Slot, manifest: Manif
         if let Some(mut scratch) = ran.scratch {
             scratch.set_made(&record.key).map_err(cache_error)?;
             // A list for editors is no reason to fail.
-            if let Err(error) = editor::note(ctx, id, &record, known, &scratch.path().join(script::SCRATCH)) {
+            if let Err(error) = editor::note(ctx, id, &record, known, &scratch.path().join(scratch::SCRATCH)) {
                 (ctx.events)(Event::Warning { message: format!("no compile_commands.json: {error}") });
             }
         }

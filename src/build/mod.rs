@@ -11,6 +11,7 @@ mod make;
 mod paths;
 mod refusal;
 mod sandbox;
+mod scratch;
 mod script;
 mod tools;
 mod trial;
@@ -27,7 +28,7 @@ use crate::graph::{Graph, NodeIndex};
 use crate::load::{Project, Recipe};
 use crate::source;
 use quiz_cache::{Cache, Fingerprint, Output, Tree};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// All that a walk reads.
@@ -48,6 +49,8 @@ pub struct Context<'a> {
     pub source: source::Context,
     /// Where events go.
     pub events: Events<'a>,
+    /// The stages that are made from nothing, whatever the cache and their scratch folders have.
+    pub fresh: BTreeSet<NodeIndex>,
     /// Compilers at once over all stages.
     pub jobs: usize,
     jobserver: jobserver::Client,
@@ -75,7 +78,8 @@ impl<'a> Context<'a> {
         };
         let jobserver =
             jobserver::Client::new(jobs).map_err(|e| Error::build("cannot make the jobserver's pipe").because(e))?;
-        Ok(Self { project, graph, cache, tools, pins, live, source, events, jobs, jobserver })
+        let fresh = BTreeSet::new();
+        Ok(Self { project, graph, cache, tools, pins, live, source, events, fresh, jobs, jobserver })
     }
 
     /// The recipe's files.
