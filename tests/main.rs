@@ -5,6 +5,7 @@ mod complaints;
 mod devices;
 mod ends;
 mod engine;
+mod fresh;
 mod hurt;
 mod kconfig;
 mod listing;

@@ -2,6 +2,7 @@
 //!
 //! Names no recipe. `plan` is the same walk with "do not make".
 
+mod compare;
 mod editor;
 mod failure;
 mod follow;
@@ -15,11 +16,14 @@ mod scratch;
 mod script;
 mod tools;
 mod trial;
+mod verify;
 mod walk;
 
+pub use compare::Difference;
 pub use live::{has_moved, scan};
 pub use tools::{Needed, Tools, apt_line, identify, needed, require, with_tool_of, with_tools};
 pub use trial::try_sandbox;
+pub use verify::{Verified, require_script, verify};
 pub use walk::{Known, Missing, State, build, last_took, plan};
 
 use crate::error::{Error, Result};

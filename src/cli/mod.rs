@@ -13,6 +13,7 @@ mod test;
 mod trust;
 mod up;
 
+use crate::build;
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::graph::Graph;
@@ -21,6 +22,7 @@ use crate::source;
 use crate::status;
 use args::{Cli, Command, ProfilesCommand};
 use session::Session;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -97,7 +99,10 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: &(dyn Fn(Event) + Sync)) -> 
             let (json, verbose, jobs) = (cli.global.json, cli.global.verbose, cli.global.jobs);
             return test::run(&session, asked, &test::Shown { json, verbose, style: &style, jobs });
         }
-        Command::Build { stages, install } => build_stages(&session, stages, *install, cli.global.json)?,
+        Command::Build { stages, fresh, install } => {
+            build_stages(&session, stages, *fresh, *install, cli.global.json)?;
+        }
+        Command::Verify { stage } => return verify(&session, stage, cli.global.json, &style),
         Command::Graph => {
             let graph = if cli.global.verbose { session.whole_graph()? } else { session.project_graph()? };
             let states = session.plan(&graph)?;
@@ -105,7 +110,7 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: &(dyn Fn(Event) + Sync)) -> 
             if cli.global.json {
                 report::result(&format!("{}\n", report::graph_json(&graph, &states, &snapshots)))?;
             } else {
-                report::result(&report::graph(&graph, &states, &snapshots, &style))?;
+                report::result(&report::graph(&graph, &states, &snapshots, cli.global.verbose, &style))?;
             }
         }
         Command::Why { stage } => report::result(&why(&session, stage, cli.global.json, &style)?)?,
@@ -148,14 +153,33 @@ fn why(session: &Session<'_>, stage: &str, json: bool, style: &Style) -> Result<
     })
 }
 
-fn build_stages(session: &Session<'_>, stages: &[String], install: bool, json: bool) -> Result<()> {
+/// Makes a stage twice from nothing; the exit status says whether that came to the same.
+fn verify(session: &Session<'_>, stage: &str, json: bool, style: &Style) -> Result<u8> {
+    let graph = session.graph_with(stage)?;
+    let id = graph.find(stage)?;
+    build::require_script(graph.stage(id))?;
+    // Bound anew: only the tools of what it needs have to be there.
+    let graph = Graph::bind(&session.project, [stage])?;
+    let id = graph.find(stage)?;
+    let verified = session.make(&graph, &[id].into(), &|ctx| build::verify(ctx, id))?;
+    report::result(&if json {
+        format!("{}\n", report::verified_json(stage, &verified))
+    } else {
+        report::verified(stage, &verified, style)
+    })?;
+    Ok(if verified.differences.is_empty() { status::FINE } else { status::FAILED })
+}
+
+fn build_stages(session: &Session<'_>, stages: &[String], fresh: bool, install: bool, json: bool) -> Result<()> {
     let names: Vec<&str> = if stages.is_empty() { vec![IMAGE] } else { stages.iter().map(String::as_str).collect() };
     let graph = Graph::bind(&session.project, names.iter().copied())?;
     if install {
         doctor::install(&session.needed(&graph)?, session.events)?;
     }
     let wanted = names.iter().map(|name| graph.find(name)).collect::<Result<Vec<_>>>()?;
-    let known = session.build(&graph, &wanted, false)?;
+    let anew: BTreeSet<_> = wanted.iter().copied().filter(|_| fresh).collect();
+    anew.iter().try_for_each(|id| build::require_script(graph.stage(*id)))?;
+    let known = session.make(&graph, &anew, &|ctx| build::build(ctx, &wanted, false))?;
     let paths = wanted.iter().flat_map(|id| {
         let name = |output: &String| format!("{}/{output}", graph.stage(*id).name);
         known[id].outputs.iter().map(move |(output, object)| (name(output), session.cache.path(object)))

@@ -165,6 +165,16 @@ impl<'a> Session<'a> {
 
     /// Pins what moves, then makes what is missing of the wanted stages; see [`build::build`].
     pub fn build(&self, graph: &Graph, wanted: &[NodeIndex], inputs: bool) -> Result<Known> {
+        self.make(graph, &BTreeSet::new(), &|ctx| build::build(ctx, wanted, inputs))
+    }
+
+    /// Pins what moves, then does what `work` does, the stages `fresh` from nothing; once more when a source changes meanwhile.
+    pub fn make<T>(
+        &self,
+        graph: &Graph,
+        fresh: &BTreeSet<NodeIndex>,
+        work: &dyn Fn(&Context<'_>) -> Result<T>,
+    ) -> Result<T> {
         // Before anything is fetched: a missing tool found after minutes is the worst time to find it.
         build::require(&self.needed(graph)?)?;
         let waiting = || (self.events)(Event::Paused { what: "`quiz gc`".to_owned() });
@@ -175,8 +185,9 @@ impl<'a> Session<'a> {
             pins.insert(w.id, source::pinned(w.spec, &w.wish, &w.lock, &self.source, self.events)?);
         }
         for _ in 0..LOOKS {
-            let ctx = self.context(graph, pins.clone(), self.scan(&wishes, &mut BTreeMap::new())?)?;
-            match build::build(&ctx, wanted, inputs) {
+            let mut ctx = self.context(graph, pins.clone(), self.scan(&wishes, &mut BTreeMap::new())?)?;
+            ctx.fresh.clone_from(fresh);
+            match work(&ctx) {
                 Err(error) if build::has_moved(&error) => {
                     let why = std::error::Error::source(&error).map_or_else(String::new, ToString::to_string);
                     (self.events)(Event::Note { message: format!("{why}: looking at the sources again") });

@@ -18,8 +18,9 @@ pub(super) type Wanted<'a> = BTreeMap<String, (&'a Node, PathBuf)>;
 
 impl Scratch {
     /// Makes the files of the sources lie in the folder exactly; where two have the same path, the later one's. A file whose
-    /// content is there already keeps its time; all others get one time, that of this sync, and all else is older. What was brought in before and is
-    /// wanted no more is removed, what a build left stays, unless it lies where a file is wanted.
+    /// content is there already keeps its time, or its place in the order of times; all others get one time, that of this sync, and
+    /// all else is older. What was brought in before and is wanted no more is removed, what a build left stays, unless it lies where
+    /// a file is wanted.
     ///
     /// A new folder starts from the nearest one of the same family. `waiting` is called with the pid of the process that has the
     /// only such one, while it is waited for.
