@@ -173,12 +173,12 @@ fn verify(session: &Session<'_>, stage: &str, json: bool, style: &Style) -> Resu
 fn build_stages(session: &Session<'_>, stages: &[String], fresh: bool, install: bool, json: bool) -> Result<()> {
     let names: Vec<&str> = if stages.is_empty() { vec![IMAGE] } else { stages.iter().map(String::as_str).collect() };
     let graph = Graph::bind(&session.project, names.iter().copied())?;
-    if install {
-        doctor::install(&session.needed(&graph)?, session.events)?;
-    }
     let wanted = names.iter().map(|name| graph.find(name)).collect::<Result<Vec<_>>>()?;
     let anew: BTreeSet<_> = wanted.iter().copied().filter(|_| fresh).collect();
     anew.iter().try_for_each(|id| build::require_script(graph.stage(*id)))?;
+    if install {
+        doctor::install(&session.needed(&graph)?, session.events)?;
+    }
     let known = session.make(&graph, &anew, &|ctx| build::build(ctx, &wanted, false))?;
     let paths = wanted.iter().flat_map(|id| {
         let name = |output: &String| format!("{}/{output}", graph.stage(*id).name);
