@@ -34,7 +34,7 @@ pub fn git(dir: &Path, args: &[&str]) -> String {
 }
 
 /// The recipes of every worktree: a source folder known by the file MARK, and what is built of it.
-fn recipes(project: &Project, script: &str) {
+pub fn recipes(project: &Project, script: &str) {
     let source = "version = 1\nabout = \"a test\"\n[options.origin]\ntype = \"string\"\ndefault = \"\"\nabout = \"x\"\n\
                   [outputs]\ntree = \"tree\"\n[source]\nentry = \"t\"\n[source.dir]\nmarks = [\"MARK\"]\n";
     project.write(".quiz/recipes/t-source/recipe.toml", source);

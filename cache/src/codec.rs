@@ -39,6 +39,7 @@ pub(crate) enum What {
     Stats = 9,
     Glance = 10,
     Passing = 11,
+    Whole = 12,
 }
 
 /// Header and payload. The error says why it cannot be done.

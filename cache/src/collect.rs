@@ -152,7 +152,7 @@ impl Sweep<'_> {
 
     /// What only saves time and names no objects.
     fn remembered(&mut self) -> Result<()> {
-        for folder in ["memos", "glances", "stats"] {
+        for folder in ["memos", "glances", "stats", "aside"] {
             for path in self.entries(folder) {
                 if self.is_old(&path)? {
                     self.remove(folder, &path)?;

@@ -27,7 +27,13 @@ impl Error {
         Self { is_changed: true, ..Self::new(format!("{} changed while it was stored", path.display())) }
     }
 
-    /// Whether a source file changed since its fingerprint was taken: scan again and start over.
+    /// What was made came to nothing, through no fault of its own.
+    pub(crate) fn void(message: impl Into<String>) -> Self {
+        Self { is_changed: true, ..Self::new(message) }
+    }
+
+    /// Whether something changed under what was done, such as a source file since its fingerprint was taken, or the clock: scan
+    /// again and start over.
     pub fn is_changed(&self) -> bool {
         self.is_changed
     }

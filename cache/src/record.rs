@@ -56,3 +56,11 @@ pub struct Record {
     /// From nothing or incrementally.
     pub built: Built,
 }
+
+impl Record {
+    /// Whether it may be handed to other machines: only what was made from nothing is surely what its key says. Whoever exports
+    /// results asks this first.
+    pub fn may_leave(&self) -> bool {
+        self.built == Built::FromNothing
+    }
+}

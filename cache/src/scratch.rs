@@ -2,15 +2,18 @@
 //!
 //! A folder belongs to an owner, say a worktree, and to a family: the key of all that its builds have in common. What a build
 //! leaves in it stays. [`Scratch::sync`] makes the source files lie in it exactly and touches only those whose content changed,
-//! so that `make` sees what changed and nothing else. Between [`Scratch::begin`] and [`Scratch::finish`] something writes to
-//! it; if that dies with its process, what it wrote is removed when the folder is opened again, because it may be half.
+//! so that `make` sees what changed and nothing else, whatever the host's clock does ([`order`]). Between [`Scratch::begin`] and
+//! [`Scratch::finish`] something writes to it; if that dies with its process, what it did is undone when the folder is opened
+//! again, because it may be half ([`whole`]). A folder in which that cannot be done is emptied.
 //!
 //! Does not know what is built.
 
+mod order;
 mod seed;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 pub(crate) use seed::{folders, has_owner};
 
@@ -19,21 +22,18 @@ use crate::error::{Result, at};
 use crate::files::{look, remove_tree};
 use crate::lock::Lock;
 use crate::memo::Latest;
-use crate::{Cache, Digest, Key, Record, Tree};
+use crate::{Cache, Digest, Error, Key, Record, Tree};
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// So long the kernel may take to end the processes of one that was killed.
-const DYING: Duration = Duration::from_millis(200);
 
 /// The name in the file `made`.
 const MADE: &str = "made";
+/// How the name of a file begins that a sync has not finished; no build has such names.
+const UNFINISHED: &str = ".quiz-new-";
 
 /// A folder that stays between builds; locked while this lives.
 #[derive(Debug)]
@@ -44,6 +44,8 @@ pub struct Scratch {
     owner: Vec<u8>,
     /// What was brought in, sorted by path below `work`; `None` before the first sync.
     items: Option<Vec<(String, Item)>>,
+    /// The mark that something writes to it, and since when.
+    running: Option<(File, order::Began)>,
     _lock: Lock,
 }
 
@@ -130,24 +132,31 @@ impl Cache {
         let owner = owner.as_os_str().as_bytes();
         let folder = self.place("scratch", family.digest()).join(Digest::of(owner).to_string());
         let lock = Lock::wait(&self.scratch_lock(&folder), waiting)?;
-        let mut scratch =
-            Scratch { cache: self.clone(), folder, family: *family, owner: owner.to_owned(), items: None, _lock: lock };
-        scratch.items =
-            self.scratch_state(&scratch.folder, family)?.filter(|s| s.owner == owner).map(|state| state.items);
-        if scratch.items.is_some() {
-            scratch.remove_half_done()?;
-        } else {
-            // The first sync did not come to its end.
-            remove_tree(&scratch.folder).map_err(at("remove", &scratch.folder))?;
-            fs::create_dir_all(scratch.path()).map_err(at("create the folder", &scratch.path()))?;
-            let name = scratch.folder.join(seed::OWNER);
-            fs::write(&name, owner).map_err(at("write", &name))?;
+        let (cache, owner) = (self.clone(), owner.to_owned());
+        let mut scratch = Scratch { cache, folder, family: *family, owner, items: None, running: None, _lock: lock };
+        let state = self.scratch_state(&scratch.folder, family)?.filter(|state| state.owner == scratch.owner);
+        scratch.items = state.map(|state| state.items);
+        // Without items the first sync did not come to its end.
+        let is_half = scratch.items.is_none() || look(&scratch.folder.join(order::MOVING))?.is_some();
+        if is_half || !scratch.undo()? {
+            scratch.start_empty()?;
         }
         Ok(scratch)
     }
 
+    /// By the names of family and owner, and not by the path: that has several spellings.
     fn scratch_lock(&self, folder: &Path) -> PathBuf {
-        self.root().join("locks").join(format!("scratch-{}", Digest::of(folder.as_os_str().as_bytes())))
+        let name = |path: Option<&Path>| path.and_then(Path::file_name).unwrap_or_default().display().to_string();
+        self.root().join("locks").join(format!("scratch-{}-{}", name(folder.parent()), name(Some(folder))))
+    }
+
+    /// Removes a scratch folder as a whole: half of one could be taken for one that is good.
+    fn remove_scratch(&self, folder: &Path) -> Result<()> {
+        let gone = self.workspace()?.fresh();
+        match fs::rename(folder, &gone) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other.and_then(|()| remove_tree(&gone)).map_err(at("remove", folder)),
+        }
     }
 
     fn scratch_state(&self, folder: &Path, family: &Key) -> Result<Option<State>> {
@@ -187,49 +196,48 @@ impl Scratch {
         self.cache.store(What::Latest, &self.folder.join("made"), &made)
     }
 
-    /// From here on something else writes to the folder, until [`Scratch::finish`].
+    /// From here on something else writes to the folder, until [`Scratch::finish`]. Whoever does has to hold the given file open
+    /// as long as he can write: it is locked, and so others see that it is not over.
     ///
     /// # Errors
-    /// When the folder cannot be written.
-    pub fn begin(&mut self) -> Result<()> {
+    /// When the folder cannot be read or written.
+    pub fn begin(&mut self) -> Result<&File> {
         let made = self.folder.join("made");
         match fs::remove_file(&made) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(at("remove", &made)(e)),
             _ => {}
         }
-        let mark = self.folder.join("running");
-        // Its time of change, by the clock of this file system, is when it began.
-        File::create(&mark).map(drop).map_err(at("create", &mark))
+        self.note_whole()?;
+        let mark = whole::mark(&self.folder)?;
+        Ok(&self.running.insert((mark, order::Began::now())).0)
     }
 
     /// It has ended by itself, well or not. What it wrote is on the disk before that is noted: a machine that goes down shall not
     /// leave a file that looks finished.
     ///
     /// # Errors
-    /// When the folder cannot be written.
+    /// [`Error::is_changed`] when what it made cannot be trusted and has to be made again: the clock was set back meanwhile, or
+    /// somebody else took the folder. Then, as when the folder cannot be written, what it did is undone the next time.
     pub fn finish(&mut self) -> Result<()> {
+        let Some((mark, began)) = self.running.take() else { return Ok(()) };
+        if !whole::is_marked(&self.folder, &mark)? {
+            return Err(Error::void(format!("another process took {} meanwhile", self.folder.display())));
+        }
+        if began.was_set_back() {
+            return Err(Error::void("the clock was set back while it was built"));
+        }
         self.cache.sync()?;
-        let mark = self.folder.join("running");
-        fs::remove_file(&mark).map_err(at("remove", &mark))
+        let path = self.folder.join(whole::RUNNING);
+        fs::remove_file(&path).map_err(at("remove", &path))
     }
 
-    /// Removes what a build wrote that died. What was brought in is looked at by the next sync anyway.
-    fn remove_half_done(&mut self) -> Result<()> {
-        let mark = self.folder.join("running");
-        let Some(began) = look(&mark)?.map(|meta| (meta.ctime(), meta.ctime_nsec())) else { return Ok(()) };
-        // The lock is free a moment before all that died with its holder is gone.
-        std::thread::sleep(DYING);
-        let work = self.path();
-        let ours: HashSet<&str> = self.items.iter().flatten().map(|(path, _)| path.as_str()).collect();
-        visit(&work, &mut |path, meta| {
-            let is_ours = path.strip_prefix(&work).ok().and_then(Path::to_str).is_some_and(|path| ours.contains(path));
-            if !meta.is_dir() && !is_ours && (meta.ctime(), meta.ctime_nsec()) >= began {
-                fs::remove_file(path)?;
-            }
-            Ok(())
-        })
-        .map_err(at("clean up in", &work))?;
-        self.finish()
+    /// Nothing of it is taken over.
+    fn start_empty(&mut self) -> Result<()> {
+        self.items = None;
+        self.cache.remove_scratch(&self.folder)?;
+        fs::create_dir_all(self.path()).map_err(at("create the folder", &self.path()))?;
+        let name = self.folder.join(seed::OWNER);
+        fs::write(&name, &self.owner).map_err(at("write", &name))
     }
 
     /// Remembers what is in the folder now.

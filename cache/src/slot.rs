@@ -8,7 +8,7 @@
 
 use crate::codec::What;
 use crate::error::{Result, at};
-use crate::files::{adopt, is_executable, look, rename_into, write_new};
+use crate::files::{adopt, is_executable, look, remove_tree, rename_into, write_new};
 use crate::lock::Lock;
 use crate::objects::{FileNode, digest_folder, files, folder_is_sealed};
 use crate::workspace::Folder;
@@ -16,6 +16,7 @@ use crate::{Built, Cache, Error, Key, Kind, Manifest, Output, Record, Tree, walk
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -96,18 +97,38 @@ impl Cache {
         if let Some(record) = hit()? {
             return Ok(Entry::Hit(record));
         }
+        let slot = self.anew(key, waiting)?;
+        // Somebody may have made it while he was waited for.
+        Ok(hit()?.map_or(Entry::Miss(slot), Entry::Hit))
+    }
+
+    /// A slot to make the result of a key in, also when there is one. Its commit takes the place of that. Waits as [`Cache::slot`].
+    ///
+    /// # Errors
+    /// When the cache cannot be read or written.
+    pub fn anew(&self, key: &Key, waiting: &dyn Fn(u32)) -> Result<Slot> {
         // First, because making it sweeps the lock files that dead processes left.
         let folder = self.workspace()?.folder()?;
         let lock = Lock::wait(&self.root().join("locks").join(key.to_string()), waiting)?;
-        if let Some(record) = hit()? {
-            return Ok(Entry::Hit(record));
-        }
         let (out, scratch) = (folder.path().join("out"), folder.path().join("scratch"));
         let log = self.log_path(key);
         for wanted in [&out, &scratch, log.parent().unwrap_or(&log)] {
             fs::create_dir_all(wanted).map_err(at("create the folder", wanted))?;
         }
-        Ok(Entry::Miss(Slot { cache: self.clone(), key: *key, out, scratch, log, folder, lock }))
+        Ok(Slot { cache: self.clone(), key: *key, out, scratch, log, folder, lock })
+    }
+
+    /// A place for two results of a key that are to be compared, and are no results of the cache. What was there is removed. It
+    /// goes when it was not used for a while.
+    ///
+    /// # Errors
+    /// When the cache cannot be written.
+    pub fn aside(&self, key: &Key) -> Result<PathBuf> {
+        let (place, gone) = (self.place("aside", key.digest()), self.workspace()?.fresh());
+        match fs::rename(&place, &gone) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(place),
+            other => other.and_then(|()| remove_tree(&gone)).map_err(at("remove", &place)).map(|()| place),
+        }
     }
 }
 
@@ -177,6 +198,25 @@ impl Slot {
         drop(lock);
         drop(folder);
         Ok(record)
+    }
+
+    /// Seals and digests what lies in [`Slot::out`] as [`Slot::commit`] does, and moves it to `to`, a path in the same file system at
+    /// which nothing is. Gives the outputs, and the items of those that are trees.
+    ///
+    /// # Errors
+    /// As [`Slot::commit`].
+    pub fn set_aside(self, outputs: &[(String, Kind)], to: &Path) -> Result<BTreeMap<String, (Output, Tree)>> {
+        let mut found = BTreeMap::new();
+        for (name, kind) in outputs {
+            let pending = self.prepare(name, *kind)?;
+            let tree = match pending.content {
+                Content::File(_) => Tree::default(),
+                Content::Tree(tree, _) => tree,
+            };
+            found.insert(name.clone(), (pending.output, tree));
+        }
+        rename_into(&self.out, to).map_err(at("store", to))?;
+        Ok(found)
     }
 
     fn prepare(&self, name: &str, kind: Kind) -> Result<Pending> {

@@ -5,8 +5,8 @@
 //! `.quiz/compile_commands.json`. Does not know which compilers there are.
 
 use super::Context;
-use super::script;
 use super::walk::Known;
+use super::{scratch, script};
 use crate::error::{Error, Result};
 use crate::graph::{NodeIndex, Stage};
 use crate::host;
@@ -73,11 +73,11 @@ pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Kn
 /// Where the user has what the script saw. A source lies in his folder; what the build made lies where it was built.
 fn places(ctx: &Context<'_>, stage: &Stage, known: &Known, scratch: &Path) -> Result<Places> {
     let mut places = Places::new();
-    for (inside, root) in script::edited(ctx, stage) {
+    for (inside, root) in scratch::edited(ctx, stage) {
         places.push((inside, root));
     }
     places.push(("/quiz/scratch".to_owned(), scratch.to_owned()));
-    for input in stage.inputs.iter().filter(|input| !input.digest_only && !script::is_synced(stage, input)) {
+    for input in stage.inputs.iter().filter(|input| !input.digest_only && !scratch::is_synced(stage, input)) {
         places.push((format!("/quiz/in/{}", input.name), script::body(ctx, input, known)?));
     }
     Ok(places)

@@ -2,62 +2,94 @@
 
 use super::script::Ran;
 use super::walk::{Known, made_last};
-use super::{Context, cache_error, editor, script};
+use super::{Context, cache_error, editor, scratch, script};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::graph::{NodeIndex, Stage};
 use crate::load::OutputKind;
 use crate::source;
-use quiz_cache::{Built, Kind, Made, Manifest, Record, Slot};
+use quiz_cache::{Built, Key, Kind, Made, Manifest, Output, Record, Slot, Tree};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Instant;
 
 /// Makes the stage in its slot. Every input's objects lie in the cache.
 pub(super) fn make(ctx: &Context<'_>, id: NodeIndex, slot: Slot, manifest: Manifest, known: &Known) -> Result<Record> {
     let stage = ctx.graph.stage(id);
-    // One of make's own tokens for a script, so that all stages together start no more than the jobs asked for. What is
-    // fetched needs no processor. The clock starts when it is there.
-    let token = stage.recipe.script.is_some().then(|| ctx.jobserver.acquire()).transpose();
-    let _token = token.map_err(|e| Error::build("the jobserver's pipe broke").because(e))?;
     let log = slot.log().to_owned();
-    let shown = log.display().to_string();
-    (ctx.events)(Event::Started { stage: stage.name.clone(), log: shown.clone() });
-    let start = Instant::now();
-    let nothing = || Ran { built: Built::FromNothing, scratch: None, kept: BTreeMap::new() };
-    let result = match (&stage.recipe.script, &stage.recipe.source) {
-        (Some(script), _) => script::run(ctx, id, script, &slot, known),
-        (None, Some(spec)) => fetch(ctx, id, stage, spec, &slot).map(|()| nothing()),
-        (None, None) => Ok(nothing()),
-    };
-    let made = result.and_then(|ran| {
-        let kind = |kind: &OutputKind| match kind {
-            OutputKind::File => Kind::File,
-            OutputKind::Tree => Kind::Tree,
+    announced(ctx, stage, &log, |start| {
+        let nothing = || Ran { built: Built::FromNothing, scratch: None, kept: BTreeMap::new() };
+        let ran = match (&stage.recipe.script, &stage.recipe.source) {
+            (Some(script), _) => script::run(ctx, id, script, &slot, known)?,
+            (None, Some(spec)) => fetch(ctx, id, stage, spec, &slot).map(|()| nothing())?,
+            (None, None) => nothing(),
         };
-        let new = stage.recipe.outputs.iter().filter(|(name, _)| !ran.kept.contains_key(*name));
-        let outputs = new.map(|(name, k)| (name.clone(), kind(k))).collect();
+        let outputs = outputs(stage).into_iter().filter(|(name, _)| !ran.kept.contains_key(name)).collect();
         let (name, took) = (stage.name.clone(), start.elapsed());
         let made = Made { stage: name, outputs, kept: ran.kept, manifest, took, from: ran.built };
-        let record = slot.commit(made).map_err(|e| {
-            Error::build(format!("the stage {} did not come out right", stage.name))
-                .because(e)
-                .hint(format!("its log is {shown}"))
-        })?;
+        let record = slot.commit(made).map_err(|e| not_right(stage, &log, e))?;
         ctx.cache.note_latest(&made_last(&stage.name), &record.key).map_err(cache_error)?;
         if let Some(mut scratch) = ran.scratch {
             scratch.set_made(&record.key).map_err(cache_error)?;
             // A list for editors is no reason to fail.
-            if let Err(error) = editor::note(ctx, id, &record, known, &scratch.path().join(script::SCRATCH)) {
+            if let Err(error) = editor::note(ctx, id, &record, known, &scratch.path().join(scratch::SCRATCH)) {
                 (ctx.events)(Event::Warning { message: format!("no compile_commands.json: {error}") });
             }
         }
         Ok(record)
-    });
+    })
+}
+
+/// Makes the stage from nothing and puts what came out to `to`, and not into the cache.
+pub(super) fn aside(
+    ctx: &Context<'_>,
+    id: NodeIndex,
+    key: &Key,
+    known: &Known,
+    to: &Path,
+) -> Result<BTreeMap<String, (Output, Tree)>> {
+    let stage = ctx.graph.stage(id);
+    let waiting = |pid| (ctx.events)(Event::Waiting { stage: stage.name.clone(), pid });
+    let slot = ctx.cache.anew(key, &waiting).map_err(cache_error)?;
+    let log = slot.log().to_owned();
+    announced(ctx, stage, &log, |_| {
+        if let Some(script) = &stage.recipe.script {
+            script::run(ctx, id, script, &slot, known)?;
+        }
+        slot.set_aside(&outputs(stage), to).map_err(|e| not_right(stage, &log, e))
+    })
+}
+
+/// Says that the stage begins, and how it ended.
+fn announced<T>(ctx: &Context<'_>, stage: &Stage, log: &Path, work: impl FnOnce(Instant) -> Result<T>) -> Result<T> {
+    // One of make's own tokens for a script, so that all stages together start no more than the jobs asked for. What is
+    // fetched needs no processor. The clock starts when it is there.
+    let token = stage.recipe.script.is_some().then(|| ctx.jobserver.acquire()).transpose();
+    let _token = token.map_err(|e| Error::build("the jobserver's pipe broke").because(e))?;
+    let log = log.display().to_string();
+    (ctx.events)(Event::Started { stage: stage.name.clone(), log: log.clone() });
+    let start = Instant::now();
+    let made = work(start);
     (ctx.events)(match &made {
         Ok(_) => Event::Finished { stage: stage.name.clone(), took: start.elapsed() },
-        Err(_) => Event::Failed { stage: stage.name.clone(), log: shown },
+        Err(_) => Event::Failed { stage: stage.name.clone(), log },
     });
     made
+}
+
+/// Names and kinds of what the stage promises.
+fn outputs(stage: &Stage) -> Vec<(String, Kind)> {
+    let kind = |kind: &OutputKind| match kind {
+        OutputKind::File => Kind::File,
+        OutputKind::Tree => Kind::Tree,
+    };
+    stage.recipe.outputs.iter().map(|(name, k)| (name.clone(), kind(k))).collect()
+}
+
+fn not_right(stage: &Stage, log: &Path, error: quiz_cache::Error) -> Error {
+    Error::build(format!("the stage {} did not come out right", stage.name))
+        .because(error)
+        .hint(format!("its log is {}", log.display()))
 }
 
 /// A source stage: the one output is what its pin says.

@@ -2,6 +2,7 @@
 //!
 //! Names no recipe. `plan` is the same walk with "do not make".
 
+mod compare;
 mod editor;
 mod failure;
 mod follow;
@@ -11,14 +12,18 @@ mod make;
 mod paths;
 mod refusal;
 mod sandbox;
+mod scratch;
 mod script;
 mod tools;
 mod trial;
+mod verify;
 mod walk;
 
+pub use compare::Difference;
 pub use live::{has_moved, scan};
 pub use tools::{Needed, Tools, apt_line, identify, needed, require, with_tool_of, with_tools};
 pub use trial::try_sandbox;
+pub use verify::{Verified, require_script, verify};
 pub use walk::{Known, Missing, State, build, last_took, plan};
 
 use crate::error::{Error, Result};
@@ -27,7 +32,7 @@ use crate::graph::{Graph, NodeIndex};
 use crate::load::{Project, Recipe};
 use crate::source;
 use quiz_cache::{Cache, Fingerprint, Output, Tree};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// All that a walk reads.
@@ -48,6 +53,8 @@ pub struct Context<'a> {
     pub source: source::Context,
     /// Where events go.
     pub events: Events<'a>,
+    /// The stages that are made from nothing, whatever the cache and their scratch folders have.
+    pub fresh: BTreeSet<NodeIndex>,
     /// Compilers at once over all stages.
     pub jobs: usize,
     jobserver: jobserver::Client,
@@ -75,7 +82,8 @@ impl<'a> Context<'a> {
         };
         let jobserver =
             jobserver::Client::new(jobs).map_err(|e| Error::build("cannot make the jobserver's pipe").because(e))?;
-        Ok(Self { project, graph, cache, tools, pins, live, source, events, jobs, jobserver })
+        let fresh = BTreeSet::new();
+        Ok(Self { project, graph, cache, tools, pins, live, source, events, fresh, jobs, jobserver })
     }
 
     /// The recipe's files.

@@ -4,13 +4,14 @@
 
 use super::paths::PathMap;
 use super::sandbox::{self, Sandbox};
+use super::scratch::{SCRATCH, SOURCE, bring, edited, into, is_synced, last_outputs, lay_out, persistent};
 use super::{Context, cache_error, failure, follow, key, refusal, tools};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::graph::{Bound, BoundInput, NodeIndex, Stage};
 use crate::host::quoted;
 use crate::load::{Profile, Value};
-use quiz_cache::{Built, Node, Output, Scratch, Slot, Source, Tree};
+use quiz_cache::{Built, Output, Scratch, Slot};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write;
@@ -18,10 +19,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 use super::walk::Known;
-
-/// Where a persistent folder has what the script may write, and what is brought in read-only.
-pub(super) const SCRATCH: &str = "scratch";
-const SOURCE: &str = "src";
 
 /// Where the script finds its options as files.
 const OPTIONS: &str = "/quiz/options";
@@ -71,7 +68,8 @@ pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, k
     let scratch_folder = scratch.as_ref().map_or_else(|| slot.scratch().to_owned(), |s| s.path().join(SCRATCH));
     write.push((scratch_folder, "/quiz/scratch".to_owned()));
     if stage.recipe.store {
-        write.push((store(ctx, stage)?, "/quiz/store".to_owned()));
+        let store = if ctx.fresh.contains(&id) { empty_store(slot)? } else { store(ctx, stage)? };
+        write.push((store, "/quiz/store".to_owned()));
     }
     read.push((lay_out_options(stage, slot)?, OPTIONS.to_owned()));
     let mut env = environment(ctx, stage, known)?;
@@ -83,7 +81,7 @@ pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, k
     let mut command = sandbox::process(&Sandbox { script, read, write, hidden, env, uids, root });
     ctx.jobserver.configure_make(&mut command);
     if let Some(scratch) = &mut scratch {
-        scratch.begin().map_err(cache_error)?;
+        sandbox::inherit(&mut command, scratch.begin().map_err(cache_error)?);
     }
     let status = run_logged(ctx, &mut command, stage, slot.log())?;
     // Killed, by a signal or with 128 and more from a shell: what it wrote may be half, and is removed when the folder is opened next.
@@ -100,109 +98,6 @@ pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, k
     });
     let kept = kept.collect::<Result<_>>()?;
     Ok(Ran { built, scratch, kept })
-}
-
-/// The outputs of the last result that was made in a persistent folder, as far as the cache still has them.
-fn last_outputs(ctx: &Context<'_>, scratch: &Scratch) -> Result<BTreeMap<String, Output>> {
-    let mut outputs = scratch.made().map_err(cache_error)?.map(|record| record.outputs).unwrap_or_default();
-    let mut gone = Vec::new();
-    for (name, output) in &outputs {
-        if !ctx.cache.is_present(output).map_err(cache_error)? {
-            gone.push(name.clone());
-        }
-    }
-    outputs.retain(|name, _| !gone.contains(name));
-    Ok(outputs)
-}
-
-/// The folder in which an incremental stage goes on, when something that it builds on is a folder that people edit.
-fn persistent(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<Option<Scratch>> {
-    let stage = ctx.graph.stage(id);
-    let live = |input: &BoundInput| match &input.from {
-        Bound::Output { stage: from, .. } if is_synced(stage, input) => ctx.live.get(from),
-        _ => None,
-    };
-    let Some(live) = stage.inputs.iter().find_map(live) else { return Ok(None) };
-    let family = key::family(ctx, id, known)?;
-    let waiting = |pid| (ctx.events)(Event::Waiting { stage: stage.name.clone(), pid });
-    ctx.cache.scratch(&family, live.root(), &waiting).map(Some).map_err(cache_error)
-}
-
-fn into(stage: &Stage) -> Option<&str> {
-    stage.recipe.incremental.as_ref().and_then(|incremental| incremental.into.as_deref())
-}
-
-pub(super) fn is_synced(stage: &Stage, input: &BoundInput) -> bool {
-    stage.recipe.incremental.as_ref().is_some_and(|incremental| incremental.sync.contains(&input.name))
-}
-
-/// What one input that is brought in consists of: its tree and where its files lie.
-fn parts(ctx: &Context<'_>, stage: &Stage, known: &Known) -> Result<Vec<(Tree, PathBuf)>> {
-    let sync = stage.recipe.incremental.as_ref().map_or(&[][..], |incremental| &incremental.sync);
-    let mut parts = Vec::new();
-    for name in sync {
-        let Some(input) = stage.inputs.iter().find(|input| input.name == *name) else { continue };
-        let Bound::Output { stage: from, output } = &input.from else { continue };
-        let (tree, root) = match ctx.live.get(from) {
-            Some(live) => (live.tree().map_err(cache_error)?.filter(&input.paths), live.root().to_owned()),
-            None => {
-                let object = &known[from].outputs[output];
-                let tree = ctx.cache.tree(object).map_err(cache_error)?;
-                (tree.filter(&input.paths), ctx.cache.path(object))
-            }
-        };
-        parts.push((tree.map_err(cache_error)?, root));
-    }
-    Ok(parts)
-}
-
-/// Brings what changed into the persistent folder.
-fn bring(ctx: &Context<'_>, stage: &Stage, scratch: &mut Scratch, known: &Known) -> Result<Built> {
-    let parts = parts(ctx, stage, known)?;
-    let place = into(stage).map_or_else(|| SOURCE.to_owned(), |into| format!("{SCRATCH}/{into}"));
-    let sources: Vec<Source<'_>> = parts.iter().map(|(tree, root)| Source { tree, root, into: &place }).collect();
-    let waiting = |pid| (ctx.events)(Event::Waiting { stage: stage.name.clone(), pid });
-    let synced = scratch.sync(&sources, &waiting).map_err(cache_error)?;
-    if let Some(sibling) = &synced.seeded_from {
-        let message = format!("{} starts from what was built in {}", stage.name, sibling.display());
-        (ctx.events)(Event::Note { message });
-    }
-    let message = format!("{}: {} files brought in, {} removed", stage.name, synced.written, synced.removed);
-    (ctx.events)(Event::Note { message });
-    Ok(if synced.fresh { Built::FromNothing } else { Built::Incremental })
-}
-
-/// The same for a stage that builds from nothing: plain copies that its script may write to.
-fn lay_out(ctx: &Context<'_>, stage: &Stage, slot: &Slot, known: &Known) -> Result<()> {
-    let Some(into) = into(stage) else { return Ok(()) };
-    let top = slot.scratch().join(into);
-    let failed = |path: &Path, e: std::io::Error| Error::build(format!("cannot write {}", path.display())).because(e);
-    std::fs::create_dir_all(&top).map_err(|e| failed(&top, e))?;
-    for (tree, root) in parts(ctx, stage, known)? {
-        for (path, node) in tree.items() {
-            let (from, to) = (root.join(path), top.join(path));
-            let done = match node {
-                Node::Folder => std::fs::create_dir_all(&to),
-                _ if to.symlink_metadata().is_ok() => std::fs::remove_file(&to).and_then(|()| copy(&from, &to, node)),
-                _ => copy(&from, &to, node),
-            };
-            done.map_err(|e| failed(&to, e))?;
-        }
-    }
-    Ok(())
-}
-
-fn copy(from: &Path, to: &Path, node: &Node) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    match node {
-        Node::Symlink { target } => std::os::unix::fs::symlink(target, to),
-        Node::File { executable, .. } => {
-            std::fs::copy(from, to)?;
-            let mode = if *executable { 0o755 } else { 0o644 };
-            std::fs::set_permissions(to, std::fs::Permissions::from_mode(mode))
-        }
-        Node::Folder => Ok(()),
-    }
 }
 
 /// Where an input lies on the host.
@@ -233,9 +128,20 @@ fn store(ctx: &Context<'_>, stage: &Stage) -> Result<PathBuf> {
         None => recipe.name.clone(),
     };
     let path = ctx.cache.root().join("store").join(name);
-    std::fs::create_dir_all(&path)
-        .map_err(|e| Error::build(format!("cannot create the folder {}", path.display())).because(e))?;
+    create(&path)?;
     Ok(path)
+}
+
+/// One for a stage that is made from nothing: what earlier runs kept is something.
+fn empty_store(slot: &Slot) -> Result<PathBuf> {
+    let path = slot.out().with_file_name("store");
+    create(&path)?;
+    Ok(path)
+}
+
+fn create(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder)
+        .map_err(|e| Error::build(format!("cannot create the folder {}", folder.display())).because(e))
 }
 
 fn environment(ctx: &Context<'_>, stage: &Stage, known: &Known) -> Result<Vec<(String, OsString)>> {
@@ -290,8 +196,7 @@ fn lay_out_options(stage: &Stage, slot: &Slot) -> Result<PathBuf> {
     let write = |path: &Path, text: &str| {
         std::fs::write(path, text).map_err(|e| Error::build(format!("cannot write {}", path.display())).because(e))
     };
-    std::fs::create_dir_all(&folder)
-        .map_err(|e| Error::build(format!("cannot create the folder {}", folder.display())).because(e))?;
+    create(&folder)?;
     for (name, value) in &stage.options {
         let text = option_text(value);
         let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
@@ -307,16 +212,6 @@ fn users_own(ctx: &Context<'_>, stage: &Stage) -> Vec<(String, PathBuf)> {
         _ => None,
     });
     files.chain(edited(ctx, stage)).collect()
-}
-
-/// The folders that people edit, by the place where the script sees what was brought in of them.
-pub(super) fn edited(ctx: &Context<'_>, stage: &Stage) -> Vec<(String, PathBuf)> {
-    let inside = into(stage).map_or_else(|| "/quiz/src".to_owned(), |into| format!("/quiz/scratch/{into}"));
-    let live = stage.inputs.iter().filter(|input| is_synced(stage, input)).filter_map(|input| match &input.from {
-        Bound::Output { stage: from, .. } => ctx.live.get(from),
-        _ => None,
-    });
-    live.map(|live| (inside.clone(), live.root().to_owned())).collect()
 }
 
 /// Runs a command; what it prints goes to the log and, line by line, out as events.

@@ -3,7 +3,7 @@
 //! A record is enough to go on: objects are asked for only by a stage that really runs, and by boot. What is missing or
 //! damaged then is made again.
 
-use super::{Context, cache_error, key, make};
+use super::{Context, cache_error, compare, key, make};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::graph::{Bound, NodeIndex};
@@ -94,7 +94,29 @@ pub fn build(ctx: &Context<'_>, wanted: &[NodeIndex], inputs: bool) -> Result<Kn
             return Ok(known);
         }
     }
-    Err(Error::build("a stage that had to be made again comes out different each time").hint("quiz -v build"))
+    Err(unstable())
+}
+
+/// Makes what is missing of all that a stage needs, and makes sure that what it reads lies in the cache.
+///
+/// # Errors
+/// As [`build`].
+pub(super) fn inputs_of(ctx: &Context<'_>, id: NodeIndex) -> Result<Known> {
+    let order = ctx.graph.closure(&ctx.graph.inputs(id));
+    for _ in 0..ATTEMPTS {
+        if let Some(known) = attempt(ctx, &order)?
+            && restore_inputs(ctx, id, &known)?
+        {
+            return Ok(known);
+        }
+    }
+    Err(unstable())
+}
+
+fn unstable() -> Error {
+    Error::build("a stage that had to be made again comes out different each time")
+        .hint("quiz -v build")
+        .hint("`quiz verify STAGE` names the files that differ")
 }
 
 /// Makes sure that the objects of finished stages lie in the cache; see [`restore`] for `false`.
@@ -174,7 +196,7 @@ fn attempt(ctx: &Context<'_>, order: &[NodeIndex]) -> Result<Option<Known>> {
                 let is_ready = |id: &NodeIndex| ctx.graph.inputs(*id).iter().all(|input| known.contains_key(input));
                 let Some(next) = waiting.iter().position(is_ready) else { break };
                 let id = waiting.remove(next);
-                match look(ctx, id, &known) {
+                match wanted(ctx, id, &known) {
                     Ok(Err(missing)) => {
                         running += 1;
                         let (done, known) = (done.clone(), known.clone());
@@ -229,6 +251,15 @@ fn obtain(ctx: &Context<'_>, id: NodeIndex, missing: Missing, known: &Known) -> 
     }
     let name = &ctx.graph.stage(id).name;
     let waiting = |pid| (ctx.events)(Event::Waiting { stage: name.clone(), pid });
+    if ctx.fresh.contains(&id) {
+        let slot = ctx.cache.anew(&missing.key, &waiting).map_err(cache_error)?;
+        let before = ctx.cache.record(&missing.key).map_err(cache_error)?;
+        let record = make::make(ctx, id, slot, missing.manifest, known)?;
+        if let Some(before) = before {
+            compare::tell(ctx, &before, &record);
+        }
+        return Ok(Some(record));
+    }
     match ctx.cache.slot(&missing.key, &waiting).map_err(cache_error)? {
         Entry::Hit(record) => {
             (ctx.events)(Event::Cached { stage: name.clone() });
@@ -236,6 +267,16 @@ fn obtain(ctx: &Context<'_>, id: NodeIndex, missing: Missing, known: &Known) -> 
         }
         Entry::Miss(slot) => make::make(ctx, id, slot, missing.manifest, known).map(Some),
     }
+}
+
+/// As [`look`]; what is to be made from nothing has to be made, whatever there is.
+fn wanted(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<std::result::Result<Record, Missing>> {
+    Ok(match look(ctx, id, known)? {
+        Ok(Record { key, manifest, .. }) if ctx.fresh.contains(&id) => {
+            Err(Missing { key, manifest, changes: Vec::new(), made_before: true })
+        }
+        other => other,
+    })
 }
 
 /// The record of a stage whose inputs are all known, or what has to be made.

@@ -1,11 +1,13 @@
 //! The command line as types. Says what can be typed; does nothing.
 
 mod global;
+mod guest;
 mod invocation;
 
 use crate::status;
-use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use global::{Global, everywhere};
+pub(super) use guest::{Guest, Ssh, Test, Up};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -38,11 +40,24 @@ pub(super) enum Command {
     Build {
         /// Stages, as `quiz graph` names them [default: image]
         stages: Vec<String>,
+        /// Make these stages from nothing, whatever the cache and their build folders have, and say what differs from what was stored;
+        /// what they read is taken from the cache
+        #[arg(long, requires = "stages")]
+        fresh: bool,
         /// Install missing host tools first, by apt; on a terminal it asks
         #[arg(long)]
         install: bool,
     },
-    /// Show the stages of the image and of the project's own recipes: cached, stale, missing, and why; with -v all there are
+    /// Make a stage twice from nothing, compare the bytes, and name the files that differ; what is stored stays as it is
+    #[command(
+        after_help = "Exit status: 0 the same; 1 they differ, and both are kept where it says, or the stage failed; 2 what was asked for is wrong."
+    )]
+    Verify {
+        /// The stage, as `quiz graph` names it
+        stage: String,
+    },
+    /// Show the stages of the image and of the project's own recipes: cached, stale, missing, and why; with -v all there are,
+    /// and which were built incrementally
     Graph,
     /// Show what a stage is made of, or what changed since it was last made
     Why {
@@ -91,64 +106,6 @@ pub(super) enum Command {
     },
 }
 
-/// The machine, for every command that boots one.
-#[derive(Debug, Clone, Args)]
-pub(super) struct Guest {
-    /// Memory of the guest: 512M, 4G [default: 1G, or more where profiles need it]
-    #[arg(short, long, value_name = "SIZE")]
-    pub memory: Option<String>,
-    /// Processors of the guest [default: 2]
-    #[arg(long, value_name = "N")]
-    pub cpus: Option<u64>,
-    /// Add words to the kernel command line (repeatable)
-    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
-    pub append: Vec<String>,
-    /// Add an argument to the qemu command (repeatable)
-    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
-    pub qemu_arg: Vec<String>,
-    /// Boot, and save nothing for the next run, instead of starting from a snapshot of an equal machine
-    #[arg(long)]
-    pub no_snapshot: bool,
-    /// End the machine after this time: 30, 30s, 5m, 1h
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
-    pub timeout: Option<u64>,
-    /// Install missing host tools first, by apt; on a terminal it asks
-    #[arg(long)]
-    pub install: bool,
-}
-
-#[derive(Debug, Clone, Args)]
-pub(super) struct Up {
-    #[command(flatten)]
-    pub guest: Guest,
-    /// Give a shell after the program
-    #[arg(short = 'S', long)]
-    pub shell: bool,
-    /// Read nothing: the program's stdin is empty. In `while read x; do quiz up ...; done` behind a pipe the first run would take up to 64 KiB
-    /// that its program does not read; of a file (`done <list`) what was not read is given back
-    #[arg(short = 'n', long)]
-    pub no_input: bool,
-    /// Show kernel messages among the program's output even when it does not go to a terminal
-    #[arg(long)]
-    pub kmsg: bool,
-    /// The exit status when the guest goes away by itself, instead of 122
-    #[arg(long, value_name = "N")]
-    pub lost_as: Option<u8>,
-    /// Exit with 123 when the guest's kernel complained (WARN, lockdep, KASAN, a hung task, …) and the program ended; what the file
-    /// named by machine.allow-file lists does not count
-    #[arg(long)]
-    pub fail_on_warning: bool,
-    /// Show how long each step takes
-    #[arg(long)]
-    pub timings: bool,
-    /// Build as usual, then print the qemu command instead of running it
-    #[arg(long)]
-    pub dry_run: bool,
-    /// The program and its arguments [default: a shell]
-    #[arg(last = true, action = ArgAction::Append)]
-    pub program: Vec<OsString>,
-}
-
 #[derive(Debug, Clone, Subcommand)]
 pub(super) enum ProfilesCommand {
     /// Write a start for a profile of your own into .quiz/profiles
@@ -156,59 +113,6 @@ pub(super) enum ProfilesCommand {
         /// Its name: small letters, digits and dashes
         name: String,
     },
-}
-
-#[derive(Debug, Clone, Args)]
-pub(super) struct Ssh {
-    /// The run's number, as `.quiz/runs` has it [default: the newest that has an sshd]
-    pub id: Option<String>,
-    /// Be the connection: what ssh's ProxyCommand is
-    #[arg(long, hide = true)]
-    pub stdio: bool,
-    /// The program and its arguments [default: a shell]
-    #[arg(last = true)]
-    pub program: Vec<OsString>,
-}
-
-#[derive(Debug, Clone, Args)]
-pub(super) struct Test {
-    #[command(flatten)]
-    pub guest: Guest,
-    /// Only groups with this tag (repeatable, or with commas between)
-    #[arg(short = 'T', long = "tag", value_name = "TAG", value_delimiter = ',')]
-    pub tags: Vec<String>,
-    /// Only this test or group: atime_001_pos, cli_root/zfs_get, 'zpool_add*', a path (repeatable, or with commas between)
-    #[arg(short = 't', long = "test", value_name = "TEST", value_delimiter = ',')]
-    pub tests: Vec<String>,
-    /// The suite's runfile, by name or path (repeatable, or with commas between) [default: common,linux]
-    #[arg(short, long = "runfile", value_name = "FILE", value_delimiter = ',')]
-    pub runfiles: Vec<String>,
-    /// Only groups that what changed since this commit can touch; needs a git worktree of OpenZFS
-    #[arg(long, value_name = "REV")]
-    pub since: Option<String>,
-    /// Run each line of FILE by the shell in a machine of its own, instead of the ZFS Test Suite; `-` is stdin
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["tags", "tests", "runfiles", "since"])]
-    pub each: Option<PathBuf>,
-    /// Take no result from the cache
-    #[arg(long)]
-    pub rerun: bool,
-    /// Show what would run, and run nothing
-    #[arg(long)]
-    pub list: bool,
-}
-
-/// "90", "90s", "5m", "1h" as seconds.
-fn seconds(text: &str) -> Result<u64, String> {
-    let (number, unit) = match text.char_indices().last() {
-        Some((at, 's')) => (&text[..at], 1),
-        Some((at, 'm')) => (&text[..at], 60),
-        Some((at, 'h')) => (&text[..at], 3600),
-        _ => (text, 1),
-    };
-    match number.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)) {
-        Some(seconds) if seconds > 0 => Ok(seconds),
-        _ => Err("a time is a positive number, as in 30, 30s, 5m, 1h".to_owned()),
-    }
 }
 
 impl Cli {
@@ -317,13 +221,5 @@ mod tests {
         assert_eq!(kernels(&["-k", "6.1,6.1,"]), []);
         assert_eq!(kernels(&["-k", "https://example.org/a,b.tar.xz"]), []);
         assert_eq!(kernels(&[]), []);
-    }
-
-    #[test]
-    fn times_have_units_and_are_never_zero() {
-        assert_eq!([seconds("90"), seconds("90s"), seconds("2m"), seconds("1h")], [Ok(90), Ok(90), Ok(120), Ok(3600)]);
-        for wrong in ["", "s", "0", "-1", "1d", "99999999999999999999h"] {
-            assert!(seconds(wrong).is_err(), "{wrong}");
-        }
     }
 }

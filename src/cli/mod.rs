@@ -10,6 +10,7 @@ mod test;
 mod trust;
 mod up;
 
+use crate::build;
 use crate::engine::machine::{self, Prepared};
 use crate::engine::snapshots::{self, SnapshotStates};
 use crate::engine::{Engine, IMAGE};
@@ -18,6 +19,7 @@ use crate::event::{Event, Events};
 use crate::report::{self, Reporter, Style, Verbosity};
 use crate::status;
 use args::{Cli, Command, ProfilesCommand};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -91,7 +93,10 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
             let (json, verbose, jobs) = (cli.global.json, cli.global.verbose, cli.global.jobs);
             return test::run(&engine, asked, &test::Shown { json, verbose, style: &style, jobs });
         }
-        Command::Build { stages, install } => build_stages(&engine, stages, *install, cli.global.json)?,
+        Command::Build { stages, fresh, install } => {
+            build_stages(&engine, stages, *fresh, *install, cli.global.json)?;
+        }
+        Command::Verify { stage } => return verify(&engine, stage, cli.global.json, &style),
         Command::Graph => {
             let stages = if cli.global.verbose { engine.all_stages()? } else { engine.project_stages()? };
             let states = engine.plan(&stages)?;
@@ -100,7 +105,7 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
             if cli.global.json {
                 report::result(&format!("{}\n", report::graph_json(graph, &states, &snapshots)))?;
             } else {
-                report::result(&report::graph(graph, &states, &snapshots, &style))?;
+                report::result(&report::graph(graph, &states, &snapshots, cli.global.verbose, &style))?;
             }
         }
         Command::Why { stage } => report::result(&why(&engine, stage, cli.global.json, &style)?)?,
@@ -143,14 +148,32 @@ fn why(engine: &Engine<'_>, stage: &str, json: bool, style: &Style) -> Result<St
     })
 }
 
-fn build_stages(engine: &Engine<'_>, names: &[String], install: bool, json: bool) -> Result<()> {
+/// Makes a stage twice from nothing; the exit status says whether that came to the same.
+fn verify(engine: &Engine<'_>, stage: &str, json: bool, style: &Style) -> Result<u8> {
+    let all = engine.stages_with(stage)?;
+    build::require_script(all.graph.stage(all.graph.find(stage)?))?;
+    // Bound anew: only the tools of what it needs have to be there.
+    let stages = engine.stages([stage])?;
+    let id = stages.graph.find(stage)?;
+    let verified = engine.make(&stages, &[id].into(), &|ctx| build::verify(ctx, id))?;
+    report::result(&if json {
+        format!("{}\n", report::verified_json(stage, &verified))
+    } else {
+        report::verified(stage, &verified, style)
+    })?;
+    Ok(if verified.differences.is_empty() { status::FINE } else { status::FAILED })
+}
+
+fn build_stages(engine: &Engine<'_>, names: &[String], fresh: bool, install: bool, json: bool) -> Result<()> {
     let names: Vec<&str> = if names.is_empty() { vec![IMAGE] } else { names.iter().map(String::as_str).collect() };
     let stages = engine.stages(names.iter().copied())?;
+    let wanted = names.iter().map(|name| stages.graph.find(name)).collect::<Result<Vec<_>>>()?;
+    let anew: BTreeSet<_> = wanted.iter().copied().filter(|_| fresh).collect();
+    anew.iter().try_for_each(|id| build::require_script(stages.graph.stage(*id)))?;
     if install {
         doctor::install(&engine.needed(&stages), engine.events)?;
     }
-    let wanted = names.iter().map(|name| stages.graph.find(name)).collect::<Result<Vec<_>>>()?;
-    let known = engine.build(&stages, &wanted, false)?;
+    let known = engine.make(&stages, &anew, &|ctx| build::build(ctx, &wanted, false))?;
     let paths = wanted.iter().flat_map(|id| {
         let name = |output: &String| format!("{}/{output}", stages.graph.stage(*id).name);
         known[id].outputs.iter().map(move |(output, object)| (name(output), engine.cache.path(object)))

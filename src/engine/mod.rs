@@ -196,6 +196,19 @@ impl<'a> Engine<'a> {
     /// # Errors
     /// A tool is missing, something cannot be pinned or fetched, or a stage failed.
     pub fn build(&self, stages: &Stages, wanted: &[NodeIndex], inputs: bool) -> Result<Known> {
+        self.make(stages, &BTreeSet::new(), &|ctx| build::build(ctx, wanted, inputs))
+    }
+
+    /// Pins what moves, then does what `work` does, the stages `fresh` from nothing; once more when a source changes meanwhile.
+    ///
+    /// # Errors
+    /// A tool is missing, something cannot be pinned or fetched, or that of `work`.
+    pub fn make<T>(
+        &self,
+        stages: &Stages,
+        fresh: &BTreeSet<NodeIndex>,
+        work: &dyn Fn(&Context<'_>) -> Result<T>,
+    ) -> Result<T> {
         // Before anything is fetched: a missing tool found after minutes is the worst time to find it.
         build::require(&self.needed(stages))?;
         let waiting = || (self.events)(Event::Paused { what: "`quiz gc`".to_owned() });
@@ -205,8 +218,9 @@ impl<'a> Engine<'a> {
             pins.insert(w.id, source::pinned(&w.spec, &w.wish, &w.lock, &self.source, self.events)?);
         }
         for _ in 0..LOOKS {
-            let ctx = self.context(stages, pins.clone(), self.scan(stages, &mut BTreeMap::new())?)?;
-            match build::build(&ctx, wanted, inputs) {
+            let mut ctx = self.context(stages, pins.clone(), self.scan(stages, &mut BTreeMap::new())?)?;
+            ctx.fresh.clone_from(fresh);
+            match work(&ctx) {
                 Err(error) if build::has_moved(&error) => {
                     let why = std::error::Error::source(&error).map_or_else(String::new, ToString::to_string);
                     (self.events)(Event::Note { message: format!("{why}: looking at the sources again") });

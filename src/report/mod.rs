@@ -11,12 +11,14 @@ mod snapshots;
 mod style;
 mod tables;
 mod tests;
+mod verified;
 
 pub use profiles::{Cost, Listed, profiles, profiles_json};
 pub use snapshots::{why_snapshot, why_snapshot_json};
 pub use style::{Color, Style};
 pub use tables::{config, config_json, doctor, doctor_json, gc, gc_json, graph, graph_json, why, why_json};
 pub use tests::{groups, tests, tests_json};
+pub use verified::{verified, verified_json};
 
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;

@@ -7,13 +7,23 @@ use crate::build::{Missing, Needed, State, apt_line};
 use crate::engine::snapshots::SnapshotStates;
 use crate::graph::{Graph, NodeIndex};
 use crate::load::{SCHEMA, Settings, Value};
-use quiz_cache::{Change, Collected, Digest, Record};
+use quiz_cache::{Built, Change, Collected, Digest, Record};
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// The graph as a tree from its ends down; a stage that stands above already is not unfolded again.
-pub fn graph(graph: &Graph, states: &[(NodeIndex, State)], snapshots: &SnapshotStates, style: &Style) -> String {
+/// What is said of a result that was not made from nothing.
+const INCREMENTAL: &str = "built incrementally";
+
+/// The graph as a tree from its ends down; a stage that stands above already is not unfolded again. With `verbose` it says what was
+/// built incrementally.
+pub fn graph(
+    graph: &Graph,
+    states: &[(NodeIndex, State)],
+    snapshots: &SnapshotStates,
+    verbose: bool,
+    style: &Style,
+) -> String {
     let by_id: BTreeMap<NodeIndex, &State> = states.iter().map(|(id, state)| (*id, state)).collect();
     let mut rows = Vec::new();
     let mut seen = BTreeSet::new();
@@ -30,6 +40,9 @@ pub fn graph(graph: &Graph, states: &[(NodeIndex, State)], snapshots: &SnapshotS
             let branch = if n + 1 == base.inputs.len() { ["   └─ ", "      "] } else { ["   ├─ ", "   │  "] };
             unfold(graph, &by_id, *input, branch, &mut seen, &mut rows);
         }
+    }
+    if !verbose {
+        rows.iter_mut().filter(|row| row.why == INCREMENTAL).for_each(|row| row.why.clear());
     }
     let width = |get: fn(&Row) -> &str| rows.iter().map(|row| get(row).chars().count()).max().unwrap_or(0);
     let (name, took, size) = (width(|r| &r.name), width(|r| &r.took), width(|r| &r.size));
@@ -95,13 +108,17 @@ fn row(graph: &Graph, state: &State) -> Row {
             took: duration(record.took),
             size: size(record.outputs.values().map(|output| output.size).sum()),
             digest: digest(record).short(),
-            ..empty("cached", String::new())
+            ..empty("cached", incremental(record).unwrap_or_default().to_owned())
         },
         State::Missing(Missing { made_before: false, .. }) => empty("missing", String::new()),
         State::Missing(Missing { changes, .. }) => empty("stale", changed(changes)),
         State::Unknown(input) => empty("unknown", format!("needs {}", graph.stage(*input).name)),
         State::Unresolved => empty("unresolved", "not in quiz.lock yet".to_owned()),
     }
+}
+
+fn incremental(record: &Record) -> Option<&'static str> {
+    (record.built == Built::Incremental).then_some(INCREMENTAL)
 }
 
 /// One digest for all outputs: the only one's own, else that of all in the order of their names.
@@ -146,6 +163,7 @@ fn stage_json(graph: &Graph, id: NodeIndex, state: &State) -> Json {
         State::Known(record) => {
             value["key"] = json!(record.key.to_string());
             value["seconds"] = json!(record.took.as_secs_f64());
+            value["built"] = json!(if record.may_leave() { "from nothing" } else { "incrementally" });
             let outputs = record.outputs.iter().map(|(name, output)| {
                 (name.clone(), json!({ "digest": output.digest.to_string(), "bytes": output.size }))
             });
@@ -171,7 +189,8 @@ pub fn why(graph: &Graph, id: NodeIndex, states: &[(NodeIndex, State)], style: &
             let ago = std::time::SystemTime::now()
                 .duration_since(std::time::UNIX_EPOCH + Duration::from_secs(record.made_at))
                 .unwrap_or_default();
-            let made = format!("made {} ago in {}", duration(ago), duration(record.took));
+            let how = incremental(record).map_or(String::new(), |how| format!(", {how}"));
+            let made = format!("made {} ago in {}{how}", duration(ago), duration(record.took));
             let mut text = format!("{name} is {}: {made}, from:\n", style.good("cached"));
             for (name, value) in &record.manifest.entries {
                 text += &format!("  {name} = {}\n", shown(value));

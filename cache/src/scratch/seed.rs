@@ -1,7 +1,7 @@
 //! How a new scratch folder starts from the one of another owner that is nearest, and which old ones are removed.
 
 use super::sync::Wanted;
-use super::{Item, Scratch, Stat, State, visit};
+use super::{Item, Scratch, Stat, State, order, visit, whole};
 use crate::error::{Result, at};
 use crate::files::remove_tree;
 use crate::lock::Lock;
@@ -42,7 +42,7 @@ impl Scratch {
     fn nearest(&self, wanted: &Wanted<'_>, waiting: &dyn Fn(u32)) -> Result<Option<(PathBuf, Lock)>> {
         let mut siblings: Vec<(usize, PathBuf)> = Vec::new();
         for folder in folders(self.folder.parent().unwrap_or(&self.folder)) {
-            if folder == self.folder || folder.join("running").exists() && is_free(&self.cache, &folder) {
+            if folder == self.folder || is_half(&folder) && is_free(&self.cache, &folder) {
                 continue;
             }
             if let Some(state) = self.cache.scratch_state(&folder, &self.family)? {
@@ -71,7 +71,7 @@ impl Scratch {
         let Some(State { items, owner, .. }) = self.cache.scratch_state(sibling, &self.family)? else {
             return Ok(None);
         };
-        if sibling.join("running").exists() {
+        if is_half(sibling) {
             return Ok(None);
         }
         let (from, to) = (sibling.join("work"), self.path());
@@ -145,7 +145,7 @@ impl Cache {
             folders.sort_by_key(|(used, _)| std::cmp::Reverse(*used));
             for (_, folder) in folders.into_iter().skip(if is_gone { 0 } else { KEPT - 1 }) {
                 if let Ok(Some(_lock)) = self.lock_scratch(&folder) {
-                    let _ = remove_tree(&folder);
+                    let _ = self.remove_scratch(&folder);
                     let _ = folder.parent().map(fs::remove_dir);
                 }
             }
@@ -158,6 +158,11 @@ impl Cache {
     pub(crate) fn lock_scratch(&self, folder: &Path) -> Result<Option<Lock>> {
         Lock::at_once(&self.scratch_lock(folder))
     }
+}
+
+/// Whether something is at it, or was and did not come to its end.
+fn is_half(folder: &Path) -> bool {
+    [whole::RUNNING, order::MOVING].iter().any(|mark| folder.join(mark).exists())
 }
 
 fn is_free(cache: &Cache, folder: &Path) -> bool {

@@ -1,6 +1,6 @@
 //! The sync: compares what is wanted with what was brought in, and touches only what differs.
 
-use super::{Item, Scratch, Source, Stat, Synced};
+use super::{Item, Scratch, Source, Stat, Synced, UNFINISHED};
 use crate::error::{Result, at};
 use crate::files::{copy_plain, is_executable, look, open_plain, remove_tree};
 use crate::{Digest, Error, Node};
@@ -18,8 +18,9 @@ pub(super) type Wanted<'a> = BTreeMap<String, (&'a Node, PathBuf)>;
 
 impl Scratch {
     /// Makes the files of the sources lie in the folder exactly; where two have the same path, the later one's. A file whose
-    /// content is there already keeps its time; all others get one time, that of this sync. What was brought in before and is
-    /// wanted no more is removed, what a build left stays, unless it lies where a file is wanted.
+    /// content is there already keeps its time, or its place in the order of times; all others get one time, that of this sync, and
+    /// all else is older. What was brought in before and is wanted no more is removed, what a build left stays, unless it lies where
+    /// a file is wanted.
     ///
     /// A new folder starts from the nearest one of the same family. `waiting` is called with the pid of the process that has the
     /// only such one, while it is waited for.
@@ -30,7 +31,9 @@ impl Scratch {
     pub fn sync(&mut self, sources: &[Source<'_>], waiting: &dyn Fn(u32)) -> Result<Synced> {
         let wanted = merge(sources);
         let seeded_from = if self.items.is_none() { self.seed(&wanted, waiting)? } else { None };
+        let now = self.settle()?;
         let fresh = self.items.is_none();
+        let seeded_from = seeded_from.filter(|_| !fresh);
         let old = self.items.clone().unwrap_or_default();
         let known: HashMap<&str, &Item> = old.iter().map(|(path, item)| (path.as_str(), item)).collect();
         let is_file = |path: &str| wanted.get(path).is_some_and(|(node, _)| **node != Node::Folder);
@@ -46,7 +49,6 @@ impl Scratch {
         let gone: Vec<&str> = old.iter().map(|(path, _)| path.as_str()).filter(|path| !is_file(path)).collect();
         let removed = self.remove(&gone, &wanted)?;
         self.make_folders(&wanted)?;
-        let now = SystemTime::now();
         let written = AtomicUsize::new(0);
         let files: Vec<(&String, &(&Node, PathBuf))> =
             wanted.iter().filter(|(_, (node, _))| **node != Node::Folder).collect();
@@ -203,7 +205,7 @@ fn put(new: &Path, to: &Path, there: Option<&fs::Metadata>) -> Result<()> {
 
 /// A name for what is not finished: one that no build has.
 fn beside(to: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".quiz-new-");
+    let mut name = std::ffi::OsString::from(UNFINISHED);
     name.push(to.file_name().unwrap_or_default());
     let path = to.with_file_name(name);
     // Left by a sync that died.

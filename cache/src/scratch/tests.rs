@@ -1,5 +1,7 @@
 //! What scratch folders promise: exactly the wanted sources, untouched where they did not change, whatever happened before.
 
+mod hurt;
+
 use super::*;
 use crate::{KeyEncoder, Listing};
 use std::os::unix::fs::PermissionsExt;
