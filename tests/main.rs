@@ -17,6 +17,7 @@ mod sandbox;
 mod settings;
 mod suite;
 mod tidy;
+mod tools;
 mod trust;
 mod umask;
 mod worktree;

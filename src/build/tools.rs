@@ -13,8 +13,8 @@ mod tests;
 mod view;
 mod words;
 
-pub use identity::{Tools, identify};
 pub(super) use identity::{MISSING, needs_headers};
+pub use identity::{Tools, identify};
 pub(super) use words::{HEADERS, TOOL, changed, told};
 
 use crate::error::{Error, Result};
@@ -137,9 +137,8 @@ pub fn require(needed: &[Needed]) -> Result<()> {
     for tool in &missing {
         let by = tool.needed_by.iter().cloned().collect::<Vec<_>>().join(", ");
         let by = if by.is_empty() { "quiz".to_owned() } else { by };
-        let elsewhere = elsewhere(&tool.name, &host::path()).map_or(String::new(), |path| {
-            format!("; {} is nothing to scripts, which see /usr alone", path.display())
-        });
+        let elsewhere = elsewhere(&tool.name, &host::path())
+            .map_or(String::new(), |path| format!("; {} is nothing to scripts, which see /usr alone", path.display()));
         error = error.detail(format!("{} (package {}), needed by {by}{elsewhere}", tool.name, tool.package));
     }
     Err(error.hint(format!("{}    (or, with the same flags: quiz doctor --install)", apt_line(&missing))))
@@ -159,7 +158,6 @@ pub fn apt_line(missing: &[&Needed]) -> String {
 }
 
 /// A program where scripts find it, or a file by its absolute path; what that leads to; and what is hidden before it.
-#[expect(clippy::type_complexity, reason = "three fields of `Needed`")]
 fn find(view: &View<'_>, name: &str) -> (Option<PathBuf>, Option<PathBuf>, Option<(PathBuf, PathBuf)>) {
     let mut hidden = None;
     let mut passed = BTreeSet::new();

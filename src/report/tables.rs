@@ -153,9 +153,9 @@ fn stage_json(graph: &Graph, id: NodeIndex, state: &State) -> Json {
         }
         State::Missing(Missing { key, changes, told, .. }) => {
             value["key"] = json!(key.to_string());
-            let changes = changes.iter().map(|c| {
-                json!({ "name": c.name, "before": c.before, "after": c.after, "in-words": told.get(&c.name) })
-            });
+            let changes = changes.iter().map(
+                |c| json!({ "name": c.name, "before": c.before, "after": c.after, "in-words": told.get(&c.name) }),
+            );
             value["changes"] = changes.collect();
         }
         State::Unknown(_) | State::Unresolved => {}

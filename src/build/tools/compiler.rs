@@ -49,10 +49,13 @@ pub(super) fn compiler(look: &mut Look<'_>, name: &str) -> Result<Parts> {
         })?;
         look.program("the driver that it starts", &driver, &mut parts)?;
     }
+    // What has a name of its own is told by that, and not once more as a file of its folder.
+    let mut named = Vec::new();
     for program in PROGRAMS {
         let Some(said) = ask(look, &format!("-print-prog-name={program}"))? else { continue };
         if let Some(real) = located(look, name, said.trim())? {
             look.program(program, &real, &mut parts)?;
+            named.push(real);
         }
     }
     for file in FILES {
@@ -61,10 +64,12 @@ pub(super) fn compiler(look: &mut Look<'_>, name: &str) -> Result<Parts> {
             && let Some(real) = located(look, name, said.trim())?
         {
             look.program(file, &real, &mut parts)?;
+            named.push(real);
         }
     }
-    let mut walk = Walk::default();
-    let libgcc = ask(look, "-print-libgcc-file-name")?.and_then(|said| Some(Path::new(said.trim()).parent()?.to_owned()));
+    let mut walk = Walk::without(named);
+    let libgcc =
+        ask(look, "-print-libgcc-file-name")?.and_then(|said| Some(Path::new(said.trim()).parent()?.to_owned()));
     let plugins = ask(look, "-print-file-name=plugin")?.map(|said| PathBuf::from(said.trim()));
     let resources = ask(look, "-print-resource-dir")?.map(|said| PathBuf::from(said.trim()));
     for folder in [libgcc, plugins, resources].into_iter().flatten().filter(|folder| folder.is_absolute()) {
@@ -128,7 +133,16 @@ mod tests {
 
     #[test]
     fn compilers_are_known_by_their_names() {
-        for name in ["gcc", "cc", "gcc-12", "x86_64-linux-gnu-gcc-12", "clang-19", "clang++", "g++-4.9", "aarch64-linux-gnu-g++"] {
+        for name in [
+            "gcc",
+            "cc",
+            "gcc-12",
+            "x86_64-linux-gnu-gcc-12",
+            "clang-19",
+            "clang++",
+            "g++-4.9",
+            "aarch64-linux-gnu-g++",
+        ] {
             assert!(is_compiler(name), "{name}");
         }
         for name in ["make", "ld", "gcc-ar", "ccache", "gcc-nm-12", "bc", "12", ""] {

@@ -1,7 +1,7 @@
 //! What compilers read of the host beside themselves: headers, and what is linked with.
 //!
 //! A file that has a checksum of dpkg's counts by that, all of one package together. Any other file counts by its content, a link by
-//! where it leads. What of a folder is where is remembered by the time of the folder, so that no file of a package is looked at.
+//! where it leads in the end. What is in a folder is remembered by the time of the folder, so that no file of a package is looked at.
 
 use super::look::{Look, PACKAGE, Parts};
 use super::packages;
@@ -61,6 +61,11 @@ pub(super) fn headers(look: &mut Look<'_>) -> Result<Parts> {
 }
 
 impl Walk {
+    /// One that passes over these files.
+    pub(super) fn without(files: Vec<PathBuf>) -> Self {
+        Self { seen: files.into_iter().collect(), ..Self::default() }
+    }
+
     /// Takes all that is in a folder and below.
     ///
     /// # Errors
@@ -93,7 +98,8 @@ impl Walk {
             return Ok(());
         }
         look.passed.insert(place.clone());
-        let mut entries: Vec<_> = place.read_dir().map_err(unreadable)?.collect::<std::io::Result<_>>().map_err(unreadable)?;
+        let mut entries: Vec<_> =
+            place.read_dir().map_err(unreadable)?.collect::<std::io::Result<_>>().map_err(unreadable)?;
         entries.sort_by_key(std::fs::DirEntry::file_name);
         for entry in entries {
             let (path, kind) = (folder.join(entry.file_name()), entry.file_type().map_err(unreadable)?);
@@ -113,10 +119,20 @@ impl Walk {
     }
 
     fn link(&mut self, look: &mut Look<'_>, path: &Path, all: bool) -> Result<()> {
-        let target = look.view.outside(path).read_link().unwrap_or_default();
-        self.parts.insert(path.display().to_string(), Digest::of(target.as_os_str().as_bytes()).to_string());
-        // What is hidden from scripts is nothing to them.
-        let Way::Here(real) = look.view.follow(path, &mut look.passed) else { return Ok(()) };
+        let mut passed = BTreeSet::new();
+        // What is hidden from scripts is nothing to them, and counts by its place alone.
+        let (real, is_seen) = match look.view.follow(path, &mut passed) {
+            Way::Here(real) => (real, true),
+            Way::Hidden(real) => (real, false),
+            Way::Nowhere => (PathBuf::new(), false),
+        };
+        // What lies in the same folder is told by the time of that.
+        let folder = look.view.outside(path);
+        look.passed.extend(passed.into_iter().filter(|place| place.parent() != folder.parent()));
+        self.parts.insert(path.display().to_string(), Digest::of(real.as_os_str().as_bytes()).to_string());
+        if !is_seen {
+            return Ok(());
+        }
         match look.view.outside(&real).metadata() {
             Ok(meta) if meta.is_dir() && all => self.folder(look, &real, true),
             Ok(meta) if meta.is_file() && look.packages.owner(&real).is_none() => self.file(look, &real),

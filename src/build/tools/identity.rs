@@ -93,9 +93,8 @@ impl Tools {
 fn question(root: &Path, needed: &[Needed]) -> Key {
     let mut encoder = KeyEncoder::new("quiz tools question 1");
     encoder.text("rule", RULE).text("path", sandbox::PATH).text("root", &root.to_string_lossy());
-    let shown = |path: &Option<std::path::PathBuf>| {
-        path.as_ref().map_or(MISSING.to_owned(), |path| path.display().to_string())
-    };
+    let shown =
+        |path: &Option<std::path::PathBuf>| path.as_ref().map_or(MISSING.to_owned(), |path| path.display().to_string());
     for tool in needed {
         encoder.list(&format!("tool/{}", tool.name), [shown(&tool.found), shown(&tool.real)]);
     }

@@ -158,7 +158,9 @@ impl<'a> Look<'a> {
     /// Where the loader finds a library: in the folders that the program names, then in the system's (ld.so(8)).
     fn library(&mut self, name: &str, folders: &[String], of: &Path) -> Option<PathBuf> {
         let origin = of.parent().unwrap_or(Path::new("/")).to_string_lossy();
-        let own = folders.iter().map(|folder| PathBuf::from(folder.replace("$ORIGIN", &origin).replace("${ORIGIN}", &origin)));
+        let own = folders
+            .iter()
+            .map(|folder| PathBuf::from(folder.replace("$ORIGIN", &origin).replace("${ORIGIN}", &origin)));
         let all: Vec<PathBuf> = own.chain(self.library_folders.iter().cloned()).collect();
         all.iter().find_map(|folder| match self.view.follow(&folder.join(name), &mut self.passed) {
             Way::Here(real) => Some(real),
@@ -172,8 +174,7 @@ fn library_folders(view: &View<'_>, passed: &mut BTreeSet<PathBuf>) -> Vec<PathB
     let main = view.outside(Path::new("/etc/ld.so.conf"));
     let more = view.outside(Path::new("/etc/ld.so.conf.d"));
     passed.extend([main.clone(), more.clone()]);
-    let mut files: Vec<PathBuf> =
-        more.read_dir().into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    let mut files: Vec<PathBuf> = more.read_dir().into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "conf"));
     files.sort();
     files.insert(0, main);

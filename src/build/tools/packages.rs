@@ -29,7 +29,9 @@ impl Packages {
         let mut packages = Self::default();
         let Ok(entries) = root.join(WATCHED[0]).read_dir() else { return packages };
         for path in entries.flatten().map(|entry| entry.path()) {
-            let Some(name) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".md5sums")) else { continue };
+            let Some(name) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".md5sums")) else {
+                continue;
+            };
             let Ok(text) = std::fs::read_to_string(&path) else { continue };
             for (sum, file) in text.lines().filter_map(|line| line.split_once("  ")) {
                 packages.files.insert(on_usr(file).into_owned(), (packages.all.len(), sum.to_owned()));

@@ -47,7 +47,7 @@ impl<'a> View<'a> {
     }
 
     /// Follows the links in a path, folder by folder. The links, and the last name, are added to `passed`: what they are decides
-    /// where it leads.
+    /// where it leads. For what is not there the folder is, whose time says when something comes: one for many names.
     pub(super) fn follow(&self, path: &Path, passed: &mut BTreeSet<PathBuf>) -> Way {
         let mut rest: VecDeque<OsString> = names(path).collect();
         let (mut at, mut links, mut hidden) = (PathBuf::from("/"), 0, false);
@@ -60,11 +60,12 @@ impl<'a> View<'a> {
             let place = self.outside(&next);
             let meta = place.symlink_metadata();
             let target = meta.as_ref().ok().filter(|meta| meta.is_symlink()).and_then(|_| place.read_link().ok());
-            if target.is_some() || rest.is_empty() || meta.is_err() {
-                passed.insert(place);
-            }
             if meta.is_err() {
+                passed.insert(self.outside(&at));
                 return Way::Nowhere;
+            }
+            if target.is_some() || rest.is_empty() {
+                passed.insert(place);
             }
             hidden |= !is_shown(&next);
             match target {
@@ -90,11 +91,15 @@ impl<'a> View<'a> {
         passed: &'s mut BTreeSet<PathBuf>,
     ) -> impl Iterator<Item = (PathBuf, Way)> + 's {
         self.path.iter().filter_map(move |(dir, real)| {
-            let real = real.as_ref()?.join(name);
+            let folder = real.as_ref()?;
+            let real = folder.join(name);
             let place = self.outside(&real);
-            let meta = place.symlink_metadata();
+            let Ok(meta) = place.symlink_metadata() else {
+                passed.insert(self.outside(folder));
+                return None;
+            };
             passed.insert(place);
-            let way = if meta.ok()?.is_symlink() { self.follow(&real, passed) } else { Way::Here(real) };
+            let way = if meta.is_symlink() { self.follow(&real, passed) } else { Way::Here(real) };
             let end = match &way {
                 Way::Here(end) | Way::Hidden(end) => self.outside(end),
                 Way::Nowhere => return None,

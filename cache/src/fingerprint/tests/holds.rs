@@ -29,7 +29,9 @@ fn a_value_holds_until_one_of_its_places_changes_comes_or_goes() {
         ("made", |place| drop(place.write("none", ""))),
         ("gone", |place| fs::remove_file(place.source.join("file")).unwrap()),
         ("a folder has one more", |place| drop(place.write("folder/new", ""))),
-        ("another mode", |place| fs::set_permissions(place.source.join("file"), fs::Permissions::from_mode(0o755)).unwrap()),
+        ("another mode", |place| {
+            fs::set_permissions(place.source.join("file"), fs::Permissions::from_mode(0o755)).unwrap()
+        }),
         ("a link leads elsewhere", |place| {
             fs::remove_file(place.source.join("link")).unwrap();
             std::os::unix::fs::symlink("folder", place.source.join("link")).unwrap();
