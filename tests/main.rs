@@ -18,6 +18,7 @@ mod sandbox;
 mod settings;
 mod suite;
 mod tidy;
+mod tools;
 mod trust;
 mod umask;
 mod uncompiled;

@@ -8,6 +8,7 @@
 //! Does not know git: the caller lists the files of a worktree.
 
 mod glance;
+mod holds;
 mod look;
 #[cfg(test)]
 mod tests;

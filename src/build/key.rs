@@ -9,7 +9,8 @@
 //! | outputs the recipe promises | name and kind |
 //! | inputs | digest of the output they name, filtered to the paths they name |
 //! | profiles that are on, for an input `$profiles` | digest of their files |
-//! | tools | version line, or digest of the file; an optional one that is not there, one on demand that no profile asks for: `missing` |
+//! | tools | digest of all that each consists of (the table in `tools/identity.rs`); an optional one that is not there, one on demand that no profile asks for: `missing` |
+//! | headers and libraries of the host, if a tool is a compiler | digest of all of them (`tools/headers.rs`) |
 //! | the pin of a source stage | versions and checksums, of git the tree's id, never hosts; the paths a tarball may have in its package |
 //! | `LAYOUT` | itself: how scripts are run |
 //! | `about`, package names of tools, which setting fills an option | not at all |
@@ -23,7 +24,7 @@
 //! The walk below writes the key and the readable manifest that `quiz why` compares in one go.
 
 use super::Context;
-use super::tools::MISSING;
+use super::tools::{self, MISSING};
 use super::walk::Known;
 use crate::error::Result;
 use crate::graph::{Bound, NodeIndex};
@@ -91,10 +92,14 @@ fn encode(ctx: &Context<'_>, id: NodeIndex, known: &Known, without: &[String], e
         encoder.digest(&format!("input/{}", input.name), &input_digest(ctx, &input.from, &input.paths, known)?);
     }
     for tool in recipe.tools.keys().chain(recipe.optional_tools.keys()) {
-        encoder.text(&format!("tool/{tool}"), ctx.tools.get(tool));
+        encoder.text(&format!("{}{tool}", tools::TOOL), ctx.tools.get(tool));
     }
     for tool in recipe.tools_on_demand.keys() {
-        encoder.text(&format!("tool/{tool}"), if ctx.is_asked_for(tool) { ctx.tools.get(tool) } else { MISSING });
+        let identity = if ctx.is_asked_for(tool) { ctx.tools.get(tool) } else { MISSING };
+        encoder.text(&format!("{}{tool}", tools::TOOL), identity);
+    }
+    if tools::needs_headers(recipe, |tool| ctx.is_asked_for(tool)) {
+        encoder.text(tools::HEADERS, ctx.tools.headers());
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ pub use live::{has_moved, scan};
 pub use tools::{Needed, Tools, apt_line, identify, needed, require, with_tool_of, with_tools};
 pub use trial::try_sandbox;
 pub use verify::{Verified, require_script, verify};
-pub use walk::{Known, Missing, State, build, last_took, plan};
+pub use walk::{Known, Missing, State, build, changed_tools, last_took, plan};
 
 use crate::error::{Error, Result};
 use crate::event::Events;

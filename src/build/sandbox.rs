@@ -18,8 +18,11 @@ pub(super) const PATH: &str = host::SYSTEM;
 /// Seconds since 1970 that stand in for "now" wherever an output would carry a time.
 const SOURCE_DATE_EPOCH: &str = "1000000000";
 
+/// The folders of programs and libraries, which are there as the host has them.
+pub(super) const SYSTEM: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
+
 /// What of /etc a compiler or a package tool reads; nothing else of it is visible.
-const ETC: &[&str] = &[
+pub(super) const ETC: &[&str] = &[
     "alternatives",
     "ca-certificates",
     "ca-certificates.conf",
@@ -95,7 +98,7 @@ fn command(sandbox: &Sandbox<'_>) -> Vec<OsString> {
         }
     }
     add(&[o("--ro-bind"), o("/usr"), o("/usr")]);
-    for dir in ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"] {
+    for &dir in &SYSTEM[1..] {
         match std::fs::read_link(dir) {
             Ok(target) => add(&[o("--symlink"), target.as_os_str(), o(dir)]),
             Err(_) => add(&[o("--ro-bind-try"), o(dir), o(dir)]),

@@ -3,12 +3,12 @@
 //! A record is enough to go on: objects are asked for only by a stage that really runs, and by boot. What is missing or
 //! damaged then is made again.
 
-use super::{Context, cache_error, compare, key, make};
+use super::{Context, Tools, cache_error, compare, key, make, tools};
 use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::graph::{Bound, NodeIndex};
+use crate::graph::{Bound, Graph, NodeIndex};
 use quiz_cache::{Built, Cache, Change, Entry, Key, Manifest, Output, Record};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc;
@@ -39,6 +39,8 @@ pub struct Missing {
     pub manifest: Manifest,
     /// What differs from the last time it was made here.
     pub changes: Vec<Change>,
+    /// By the name of a change of a tool what is different about it, in words, as far as it is remembered.
+    pub told: BTreeMap<String, Vec<String>>,
     /// It was made here before.
     pub made_before: bool,
 }
@@ -296,7 +298,9 @@ fn look(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<std::result::
     }
     let latest = ctx.cache.latest(&latest_name(ctx, id)).map_err(cache_error)?;
     let changes = latest.as_ref().map(|latest| manifest.diff(&latest.manifest)).unwrap_or_default();
-    Ok(Err(Missing { key, manifest, changes, made_before: latest.is_some() }))
+    let told = changes.iter().map(|change| (change.name.clone(), tools::told(ctx.cache, change)));
+    let told = told.filter(|(_, words)| !words.is_empty()).collect();
+    Ok(Err(Missing { key, manifest, changes, told, made_before: latest.is_some() }))
 }
 
 /// How long a stage took when it was last made: in this project, else for any.
@@ -310,6 +314,17 @@ pub fn last_took(cache: &Cache, project: &Path, stage: &str) -> Result<Option<Du
         None => cache.latest(&made_last(stage)).map_err(cache_error)?,
     };
     Ok(last.map(|record| record.took))
+}
+
+/// What is different about the host's tools since the stages of this project were last made, in words.
+///
+/// # Errors
+/// The cache cannot be read.
+pub fn changed_tools(cache: &Cache, project: &Path, graph: &Graph, tools: &Tools) -> Result<BTreeSet<String>> {
+    let last = |id| cache.latest(&latest_in(project, &graph.stage(id).name)).map_err(cache_error);
+    let records: Vec<Option<Record>> = graph.order().into_iter().map(last).collect::<Result<_>>()?;
+    let manifests: Vec<Manifest> = records.into_iter().flatten().map(|record| record.manifest).collect();
+    Ok(tools::changed(cache, tools, &manifests))
 }
 
 /// Under this name the cache remembers what a stage was when it was last made, for whatever project.

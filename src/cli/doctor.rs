@@ -1,7 +1,7 @@
 //! `quiz doctor` and `--install`: every tool that any stage needs, what else the machine must offer, and the way to get it.
 
 use crate::boot;
-use crate::build::{self, Needed};
+use crate::build::{self, Needed, Tools};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
@@ -35,13 +35,22 @@ pub(super) fn run(engine: &Engine<'_>, with_install: bool, json: bool, style: &S
         checks.push(("qemu".to_owned(), proof::try_guest(&qemu, Accel::Tcg).map(|()| "runs a guest".into())));
         checks.push((ACCELERATOR.to_owned(), accelerator(engine, &qemu)));
     }
+    let changed = match Tools::identify(&engine.needed(&stages), &engine.cache) {
+        Ok(tools) => build::changed_tools(&engine.cache, &engine.project.dir, &stages.graph, &tools)?,
+        Err(error) => {
+            let hints: String = error.hints().iter().map(|hint| format!("; {hint}")).collect();
+            checks.push(("tools".to_owned(), Err(format!("{error}{hints}"))));
+            BTreeSet::new()
+        }
+    };
     report::result(&if json {
-        format!("{}\n", report::doctor_json(&needed, &checks))
+        format!("{}\n", report::doctor_json(&needed, &checks, &changed))
     } else {
-        report::doctor(&needed, &checks, style)
+        report::doctor(&needed, &checks, &changed, style)
     })?;
     let stops = |(name, outcome): &Check| outcome.is_err() && name != ACCELERATOR;
-    Ok(u8::from(needed.iter().any(|tool| tool.is_missing()) || checks.iter().any(stops)))
+    let is_absent = |tool: &Needed| tool.is_missing() || tool.refusal().is_some();
+    Ok(u8::from(needed.iter().any(is_absent) || checks.iter().any(stops)))
 }
 
 /// Whether it is KVM, tried anew whatever an earlier run found.

@@ -169,9 +169,11 @@ fn stage_json(graph: &Graph, id: NodeIndex, state: &State) -> Json {
             });
             value["outputs"] = Json::Object(outputs.collect());
         }
-        State::Missing(Missing { key, changes, .. }) => {
+        State::Missing(Missing { key, changes, told, .. }) => {
             value["key"] = json!(key.to_string());
-            let changes = changes.iter().map(|c| json!({ "name": c.name, "before": c.before, "after": c.after }));
+            let changes = changes.iter().map(
+                |c| json!({ "name": c.name, "before": c.before, "after": c.after, "in-words": told.get(&c.name) }),
+            );
             value["changes"] = changes.collect();
         }
         State::Unknown(_) | State::Unresolved => {}
@@ -205,9 +207,13 @@ pub fn why(graph: &Graph, id: NodeIndex, states: &[(NodeIndex, State)], style: &
             }
             text
         }
-        State::Missing(Missing { changes, .. }) => {
+        State::Missing(Missing { changes, told, .. }) => {
             let mut text = format!("{name} is {}: since it was last made here\n", style.warn("stale"));
             for change in changes {
+                if let Some(words) = told.get(&change.name) {
+                    words.iter().for_each(|line| text += &format!("  {line}\n"));
+                    continue;
+                }
                 let value = |value: &Option<String>| value.as_deref().map_or("nothing".to_owned(), shown);
                 text += &format!("  {}: {} → {}\n", change.name, value(&change.before), value(&change.after));
             }
@@ -279,25 +285,42 @@ pub fn gc_json(collected: &Collected) -> Json {
 }
 
 /// The tools and checks as JSON.
-pub fn doctor_json(tools: &[Needed], checks: &[(String, std::result::Result<String, String>)]) -> Json {
+pub fn doctor_json(
+    tools: &[Needed],
+    checks: &[(String, std::result::Result<String, String>)],
+    changed: &BTreeSet<String>,
+) -> Json {
     let tools = tools.iter().map(
-        |tool| json!({ "tool": tool.name, "package": tool.package, "found": tool.found, "needed-by": tool.needed_by }),
+        |tool| json!({ "tool": tool.name, "package": tool.package, "found": tool.found, "runs": tool.real, "needed-by": tool.needed_by }),
     );
     let checks = checks.iter().map(|(name, outcome)| match outcome {
         Ok(what) => json!({ "check": name, "ok": true, "what": what }),
         Err(what) => json!({ "check": name, "ok": false, "what": what }),
     });
-    json!({ "tools": tools.collect::<Json>(), "checks": checks.collect::<Json>() })
+    json!({ "tools": tools.collect::<Json>(), "checks": checks.collect::<Json>(), "changed": changed })
 }
 
-/// Every tool, where it lies or which package has it, further checks, and the one command that installs what is missing.
-pub fn doctor(tools: &[Needed], checks: &[(String, std::result::Result<String, String>)], style: &Style) -> String {
+/// Every tool, where it lies or which package has it, further checks, what is different about tools since they were last used, and
+/// the one command that installs what is missing.
+pub fn doctor(
+    tools: &[Needed],
+    checks: &[(String, std::result::Result<String, String>)],
+    changed: &BTreeSet<String>,
+    style: &Style,
+) -> String {
     let mut text = String::new();
     for tool in tools {
+        if let Some((why, hints)) = tool.refusal() {
+            text += &format!("{} {:<28} {why}\n", style.bad("hidden "), tool.name);
+            hints.iter().for_each(|hint| text += &format!("{:37}{hint}\n", ""));
+            continue;
+        }
         match &tool.found {
             Some(path) => {
-                text +=
-                    &format!("{} {:<28} {}\n", style.good("ok     "), tool.name, style.dim(&path.display().to_string()))
+                let real = tool.real.as_ref().filter(|real| *real != path);
+                let leads = real.map_or(String::new(), |real| format!(" → {}", real.display()));
+                let place = style.dim(&format!("{}{leads}", path.display()));
+                text += &format!("{} {:<28} {place}\n", style.good("ok     "), tool.name);
             }
             None if tool.optional => {
                 text += &format!("{} {:<28} optional, package {}\n", style.dim("not    "), tool.name, tool.package)
@@ -310,6 +333,10 @@ pub fn doctor(tools: &[Needed], checks: &[(String, std::result::Result<String, S
             Ok(what) => text += &format!("{} {name:<28} {}\n", style.good("ok     "), style.dim(what)),
             Err(what) => text += &format!("{} {name:<28} {what}\n", style.warn("note   ")),
         }
+    }
+    if !changed.is_empty() {
+        text += "\nsince stages were last made here:\n";
+        changed.iter().for_each(|line| text += &format!("  {line}\n"));
     }
     let missing: Vec<&Needed> = tools.iter().filter(|tool| tool.is_missing()).collect();
     if !missing.is_empty() {

@@ -83,6 +83,11 @@ pub(super) struct Stat {
 }
 
 impl Stat {
+    /// What `lstat` says of a path; `None` when nothing can be said.
+    pub(super) fn at(path: &Path) -> Option<Self> {
+        rustix::fs::lstat(path).ok().map(|stat| Self::of(&stat))
+    }
+
     fn of(stat: &rustix::fs::Stat) -> Self {
         Self {
             dev: stat.st_dev,

@@ -1,6 +1,7 @@
 //! What fingerprints promise about trees that change.
 
 mod asked;
+mod holds;
 
 use super::look::digest_stable;
 use super::*;
