@@ -45,6 +45,12 @@ pub struct Missing {
     pub made_before: bool,
 }
 
+/// What the cache has of a stage whose inputs are all known.
+enum Looked {
+    Found(Record),
+    Missing(Missing),
+}
+
 /// The records that a walk has found or made.
 pub type Known = BTreeMap<NodeIndex, Record>;
 
@@ -62,8 +68,8 @@ pub fn plan(ctx: &Context<'_>) -> Result<Vec<(NodeIndex, State)>> {
             Some(input) => State::Unknown(input),
             None if source && !ctx.pins.contains_key(&id) && !ctx.live.contains_key(&id) => State::Unresolved,
             None => match look(ctx, id, &known)? {
-                Ok(record) => State::Known(record),
-                Err(missing) => State::Missing(missing),
+                Looked::Found(record) => State::Known(record),
+                Looked::Missing(missing) => State::Missing(missing),
             },
         };
         if let State::Known(record) = &state {
@@ -199,7 +205,7 @@ fn attempt(ctx: &Context<'_>, order: &[NodeIndex]) -> Result<Option<Known>> {
                 let Some(next) = waiting.iter().position(is_ready) else { break };
                 let id = waiting.remove(next);
                 match wanted(ctx, id, &known) {
-                    Ok(Err(missing)) => {
+                    Ok(Looked::Missing(missing)) => {
                         running += 1;
                         let (done, known) = (done.clone(), known.clone());
                         scope.spawn(move || {
@@ -210,7 +216,7 @@ fn attempt(ctx: &Context<'_>, order: &[NodeIndex]) -> Result<Option<Known>> {
                             let _ = done.send((id, made.unwrap_or_else(bug)));
                         });
                     }
-                    Ok(Ok(record)) => {
+                    Ok(Looked::Found(record)) => {
                         (ctx.events)(Event::Cached { stage: ctx.graph.stage(id).name.clone() });
                         known.insert(id, record);
                     }
@@ -272,35 +278,35 @@ fn obtain(ctx: &Context<'_>, id: NodeIndex, missing: Missing, known: &Known) -> 
 }
 
 /// As [`look`]; what is to be made from nothing has to be made, whatever there is.
-fn wanted(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<std::result::Result<Record, Missing>> {
+fn wanted(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<Looked> {
     Ok(match look(ctx, id, known)? {
-        Ok(Record { key, manifest, .. }) if ctx.fresh.contains(&id) => {
-            Err(Missing { key, manifest, changes: Vec::new(), made_before: true })
+        Looked::Found(Record { key, manifest, .. }) if ctx.fresh.contains(&id) => {
+            Looked::Missing(Missing { key, manifest, changes: Vec::new(), told: BTreeMap::new(), made_before: true })
         }
         other => other,
     })
 }
 
 /// The record of a stage whose inputs are all known, or what has to be made.
-fn look(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<std::result::Result<Record, Missing>> {
+fn look(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<Looked> {
     let stage = ctx.graph.stage(id);
     let (key, manifest) = key::key(ctx, id, known)?;
     if let (Some(live), Some(output)) = (ctx.live.get(&id), stage.recipe.outputs.keys().next()) {
         let outputs = [(output.clone(), live.output().clone())].into();
         let (stage, built) = (stage.name.clone(), Built::FromNothing);
-        return Ok(Ok(Record { key, stage, outputs, manifest, took: Duration::ZERO, made_at: 0, built }));
+        return Ok(Looked::Found(Record { key, stage, outputs, manifest, took: Duration::ZERO, made_at: 0, built }));
     }
     if stage.recipe.source.is_some() {
         ctx.pin(id)?;
     }
     if let Some(record) = ctx.cache.record(&key).map_err(cache_error)? {
-        return Ok(Ok(record));
+        return Ok(Looked::Found(record));
     }
     let latest = ctx.cache.latest(&latest_name(ctx, id)).map_err(cache_error)?;
     let changes = latest.as_ref().map(|latest| manifest.diff(&latest.manifest)).unwrap_or_default();
     let told = changes.iter().map(|change| (change.name.clone(), tools::told(ctx.cache, change)));
     let told = told.filter(|(_, words)| !words.is_empty()).collect();
-    Ok(Err(Missing { key, manifest, changes, told, made_before: latest.is_some() }))
+    Ok(Looked::Missing(Missing { key, manifest, changes, told, made_before: latest.is_some() }))
 }
 
 /// How long a stage took when it was last made: in this project, else for any.
