@@ -21,6 +21,9 @@ pub mod build;
 pub mod cli;
 pub mod error;
 pub mod event;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod graph;
 pub mod host;
 pub mod load;

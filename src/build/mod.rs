@@ -5,6 +5,8 @@
 mod editor;
 mod failure;
 mod follow;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod key;
 mod live;
 mod make;

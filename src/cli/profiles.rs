@@ -57,7 +57,7 @@ fn cost(session: &Session<'_>, cli: &Cli, on: bool, profile: &Profile, scans: &m
         }
         let stage = &graph.stage(id).name;
         match last_took(&with.cache, &with.project.dir, stage)? {
-            Some(last) => took += last,
+            Some(last) => took = took.saturating_add(last),
             None => unknown += 1,
         }
         stages.push(stage.clone());

@@ -93,7 +93,7 @@ fn row(graph: &Graph, state: &State) -> Row {
     match state {
         State::Known(record) => Row {
             took: duration(record.took),
-            size: size(record.outputs.values().map(|output| output.size).sum()),
+            size: size(record.outputs.values().fold(0, |sum: u64, output| sum.saturating_add(output.size))),
             digest: digest(record).short(),
             ..empty("cached", String::new())
         },
@@ -168,9 +168,8 @@ pub fn why(graph: &Graph, id: NodeIndex, states: &[(NodeIndex, State)], style: &
     let Some((_, state)) = states.iter().find(|(other, _)| *other == id) else { return String::new() };
     match state {
         State::Known(record) => {
-            let ago = std::time::SystemTime::now()
-                .duration_since(std::time::UNIX_EPOCH + Duration::from_secs(record.made_at))
-                .unwrap_or_default();
+            let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+            let ago = now.saturating_sub(Duration::from_secs(record.made_at));
             let made = format!("made {} ago in {}", duration(ago), duration(record.took));
             let mut text = format!("{name} is {}: {made}, from:\n", style.good("cached"));
             for (name, value) in &record.manifest.entries {
