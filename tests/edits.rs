@@ -42,6 +42,7 @@ FORCE:
 
 /// Of one folder. A command is what it was when no word of it is another: `if_changed_dep` of Kbuild, with spaces made visible.
 const BUILD: &str = "\
+.DEFAULT_GOAL := modules/$(dir).o
 include $(dir)/Kbuild
 -include $(wildcard $(dir)/.*.cmd)
 objects := $(addprefix $(dir)/,$(obj-y))
@@ -162,14 +163,14 @@ impl Tree {
         let name = path.replace(['/', '.'], "_");
         let header = text % self.folders;
         let text = format!(
-            "#include \"h{header}.h\"\n#include \"config.h\"\n__attribute__((weak)) int {name}(void) {{ return {text:03} + H{header} + WIDTH; }}\n"
+            "#include \"h{header}.h\"\n#include \"config.h\"\n__attribute__((weak)) int {name}(void) {{ return 1{text:03} + H{header} + WIDTH; }}\n"
         );
         self.project.write(path, &text);
     }
 
     fn write_header(&self, n: u8, text: u8) {
         let n = n % self.folders;
-        self.project.write(&format!("h{n}.h"), &format!("#define H{n} {text:03}\n"));
+        self.project.write(&format!("h{n}.h"), &format!("#define H{n} 1{text:03}\n"));
     }
 
     fn write_config(&self, text: u8) {

@@ -1,21 +1,28 @@
 #!/bin/sh
 # Lets libFuzzer make up inputs for the readers of src/fuzz.rs: each, or those that are named, for QUIZ_FUZZ_TIME seconds (60).
 #
-# Needs a C++ compiler, and no more of Rust than the stable compiler: what shows libFuzzer which branches an input takes are flags of
-# LLVM's. Starts from tests/corpus and what earlier runs have found (target/fuzz/corpus), so that one that was stopped goes on from there;
-# a target that has had its time with this very program is not run again. What breaks a reader lies in target/fuzz/broken.
+# Needs a C++ compiler, and of Rust no more than the stable compiler: what shows libFuzzer which branches an input takes are flags of
+# LLVM's, as cargo-fuzz has them. Starts from tests/corpus and what earlier runs have found (target/fuzz/corpus), so that one that was
+# stopped goes on from there; a target that has had its time with this very program is not run again. What breaks a reader lies in
+# target/fuzz/broken.
 set -eu
+
+# cargo calls this script for the compiler of quiz's own crates; all others are taken as they are built for the tests.
+case "${1-}" in
+*rustc)
+    exec "$@" -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+        -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares
+    ;;
+esac
+
 cd "$(dirname "$0")/.."
-
+command -v c++ >/dev/null || {
+    echo "libFuzzer is compiled by c++, which is missing; run: apt-get install -y --no-install-recommends g++" >&2
+    exit 1
+}
 seconds="${QUIZ_FUZZ_TIME:-60}"
-host="$(rustc -vV | sed -n 's/^host: //p')"
-
-# As cargo-fuzz has them. Only what is built for the target gets them, not build scripts.
-flags='-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters'
-flags="$flags -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares"
-RUSTFLAGS="$flags" cargo test --locked --features fuzz --test fuzz --no-run --target "$host" --target-dir target/fuzz
-# The newest of that name.
-program="$(find "target/fuzz/$host/debug/deps" -name 'fuzz-*' -type f -perm -100 -exec ls -t {} + | head -n 1)"
+RUSTC_WORKSPACE_WRAPPER="$PWD/tests/fuzz.sh" cargo build --locked --features fuzz --example fuzz
+program=target/debug/examples/fuzz
 sum="$(sha256sum <"$program")"
 
 [ $# -gt 0 ] || set -- tests/corpus/*
