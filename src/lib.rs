@@ -23,6 +23,9 @@ pub mod cli;
 pub mod engine;
 pub mod error;
 pub mod event;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod graph;
 pub mod host;
 pub mod load;

@@ -1,5 +1,6 @@
 //! What the stage kernel-config says of what was asked of Kconfig and of what came out: its script check.pl on small trees.
 
+use crate::project::Project;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -148,5 +149,55 @@ fn every_line_of_the_base_says_what_it_is_for() {
             assert!(what.trim_start_matches("needed: ").trim_start_matches("menu: ").len() > 1, "{name}: {line}");
         }
         assert!(lines.iter().any(|line| line.contains("# needed: ")), "{name}");
+    }
+}
+
+/// A source whose Makefile writes into the config what Kconfig would: what it finds of the host by itself.
+const PROBES: &str = "\
+allnoconfig:
+\t@grep -v '=n$$' $(KCONFIG_ALLCONFIG) >$(O)/.config
+olddefconfig:
+\t@for tool in bindgen pahole rustc; do echo \"CONFIG_FOUND=\\\"$$tool $$(command -v $$tool)\\\"\"; done >>$(O)/.config
+\t@plugin=$$(gcc -print-file-name=plugin); for file in $$plugin/*; do [ ! -e $$file ] || echo CONFIG_PLUGIN=y; done >>$(O)/.config
+";
+
+/// With rustc, pahole or headers for gcc's plugins on the host, and without, the config is the same; or a profile asks for them,
+/// and then they are in the key.
+#[test]
+fn what_kconfig_looks_for_by_itself_is_in_the_key_or_not_seen() {
+    let project = Project::new();
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/kernel-config");
+    let lines = ["base.config", "x86_64.config"].map(|name| fs::read_to_string(base.join(name)).unwrap()).concat();
+    let symbols = lines.split_whitespace().filter_map(|word| word.strip_prefix("CONFIG_")?.split('=').next());
+    let kconfig: String = symbols.map(|name| format!("config {name}\n\tbool \"x\"\n\n")).collect();
+    for (name, text) in
+        [("Kbuild", ""), ("MAINTAINERS", ""), ("init/main.c", ""), ("Kconfig", &kconfig), ("Makefile", PROBES)]
+    {
+        project.write(&format!("linux/{name}"), text);
+    }
+    let settings = "[kernel]\nsource = \"./linux\"\n";
+    project.write("quiz.toml", settings);
+    let config = fs::read_to_string(project.built("kernel-config")).unwrap();
+    for tool in ["bindgen", "pahole", "rustc"] {
+        assert!(config.contains(&format!("CONFIG_FOUND=\"{tool} \"\n")), "{config}");
+        assert!(project.ok(&["why", "kernel-config"]).out.contains(&format!("tool/{tool} = missing\n")));
+    }
+    // gcc itself brings a library there, on every host.
+    assert!(!config.contains("PLUGIN"), "{config}");
+    if Path::new("/usr/bin/pahole").exists() {
+        project.write(".quiz/profiles/mine/profile.toml", "about = \"x\"\n[tools]\npahole = \"dwarves\"\n");
+        project.write("quiz.toml", &format!("profiles = [\"mine\"]\n{settings}"));
+        let why = project.ok(&["why", "kernel-config"]).out;
+        assert!(why.contains("missing") && !why.contains("tool/pahole = missing"), "{why}");
+    }
+    // The kernel is built with what the config was resolved with.
+    let demanded = |recipe: &str| {
+        let text = fs::read_to_string(base.join(format!("../{recipe}/recipe.toml"))).unwrap();
+        text.split("[tools-on-demand]\n").nth(1).unwrap().split("\n\n").next().unwrap().to_owned()
+    };
+    assert_eq!(demanded("kernel"), demanded("kernel-config"));
+    for script in ["kernel-config/resolve.sh", "kernel/build.sh"] {
+        let text = fs::read_to_string(base.join("..").join(script)).unwrap();
+        assert!(text.contains("export LIBRARY_PATH=/quiz/scratch/no-plugins\n"), "{script}");
     }
 }

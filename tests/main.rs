@@ -3,6 +3,7 @@
 mod collect;
 mod complaints;
 mod devices;
+mod edits;
 mod ends;
 mod engine;
 mod fresh;

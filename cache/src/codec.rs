@@ -26,6 +26,9 @@ const LARGEST: usize = 256 * 1024 * 1024;
 /// bincode counts a variable-length integer, at least one byte on disk, as up to 8 bytes; what could be written can be read.
 const LIMIT: usize = 8 * LARGEST;
 
+/// The longest file that can be good, in bytes.
+pub(crate) const LONGEST: u64 = (HEADER + LARGEST) as u64;
+
 /// What a payload is. A file of one kind is never taken for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum What {
@@ -118,6 +121,12 @@ fn header(what: What, payload: &[u8]) -> [u8; HEADER] {
     header[16..24].copy_from_slice(&(payload.len() as u64).to_le_bytes());
     header[24..].copy_from_slice(blake3::hash(payload).as_bytes());
     header
+}
+
+#[cfg(any(test, feature = "fuzz"))]
+/// The bytes as a whole file, and as the payload of one whose header holds, for [`crate::fuzz`].
+pub(crate) fn fuzz<T: DeserializeOwned>(what: What, bytes: &[u8]) -> Option<T> {
+    decode(what, bytes).or_else(|| decode(what, &[&header(what, bytes)[..], bytes].concat()))
 }
 
 #[cfg(test)]

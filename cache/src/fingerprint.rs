@@ -251,3 +251,13 @@ impl Cache {
         (self.place("stats", &name), self.place("glances", &name))
     }
 }
+
+#[cfg(any(test, feature = "fuzz"))]
+/// What is remembered of a folder, for [`crate::fuzz`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    if let Some(stats) = crate::codec::fuzz::<Stats>(What::Stats, bytes) {
+        Glance::new(&stats);
+        let _ = tree_of(&stats.items).map(|tree| tree.output());
+    }
+    crate::codec::fuzz::<Glance>(What::Glance, bytes);
+}

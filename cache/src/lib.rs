@@ -45,6 +45,9 @@ mod digest;
 mod error;
 mod files;
 mod fingerprint;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod key;
 mod lock;
 mod memo;

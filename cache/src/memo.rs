@@ -232,3 +232,9 @@ impl Cache {
         Ok(latest.filter(|l| l.name == name).map(|l| l.key))
     }
 }
+
+#[cfg(any(test, feature = "fuzz"))]
+/// What is remembered here, for [`crate::fuzz`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    crate::codec::fuzz::<Memo>(What::Memo, bytes);
+}

@@ -208,6 +208,12 @@ impl PassingSlot {
     }
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+/// What is remembered here, for [`crate::fuzz`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    crate::codec::fuzz::<Index>(What::Passing, bytes);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -267,3 +267,9 @@ pub(crate) fn boot() -> Vec<u8> {
     // Without /proc every boot is the same one.
     fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default()
 }
+
+#[cfg(any(test, feature = "fuzz"))]
+/// What is remembered here, for [`crate::fuzz`].
+pub(crate) fn fuzz(bytes: &[u8]) {
+    crate::codec::fuzz::<State>(What::Scratch, bytes);
+}

@@ -1,6 +1,7 @@
 //! The promises of the cache as a whole: all or nothing, once, never wrong.
 
 mod damage;
+mod keys;
 mod process;
 mod promises;
 

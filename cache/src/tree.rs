@@ -102,7 +102,7 @@ impl Tree {
                 Node::Folder => drop(hasher.update(b"d")),
                 Node::File { digest, size: bytes, .. } => {
                     hasher.update(b"f").update(digest.as_bytes());
-                    size += bytes;
+                    size = bytes.saturating_add(size);
                     files += 1;
                 }
                 Node::Symlink { target } => {

@@ -9,6 +9,10 @@ export KBUILD_BUILD_USER=quiz KBUILD_BUILD_HOST=quiz KBUILD_BUILD_VERSION=1
 KBUILD_BUILD_TIMESTAMP="$(date -u -d "@$SOURCE_DATE_EPOCH")"
 export KBUILD_BUILD_TIMESTAMP
 
+# Kconfig looks by itself whether the compiler has headers for plugins, another package that no key knows. It finds a folder without.
+export LIBRARY_PATH=/quiz/scratch/no-plugins
+mkdir -p "$(gcc -print-search-dirs | sed -n 's/^libraries: =\([^:]*\).*/\1/p')/plugin"
+
 build=/quiz/scratch/build
 mkdir -p "$build"
 

@@ -17,6 +17,9 @@ const EXCERPT: usize = 128;
 /// And of what the kernel says of a guest that is looked at: the stacks of many processors and tasks.
 const LOOK: usize = 2000;
 
+/// Bytes of a line. What is longer counts as several: a guest may write for ever without an end of line.
+const LINE: usize = 64 << 10;
+
 /// So many of the last lines are kept.
 const TAIL: usize = 20;
 
@@ -73,8 +76,12 @@ impl Console {
             self.unlogged.get_or_insert_with(|| error.to_string());
         }
         self.partial.extend_from_slice(bytes);
-        let Some(end) = self.partial.iter().rposition(|&byte| byte == b'\n') else { return Vec::new() };
-        let whole: Vec<u8> = self.partial.drain(..=end).collect();
+        let end = match self.partial.iter().rposition(|&byte| byte == b'\n') {
+            Some(last) => last + 1,
+            None if self.partial.len() >= LINE => self.partial.len(),
+            None => return Vec::new(),
+        };
+        let whole: Vec<u8> = self.partial.drain(..end).collect();
         let lines: Vec<String> = whole.split_inclusive(|&byte| byte == b'\n').map(clean).collect();
         lines.iter().for_each(|line| self.look_at(line));
         lines
@@ -183,6 +190,14 @@ mod tests {
         assert_eq!(console.excerpt(), ["[ 0.1] one", "[ 0.2] two[31m", "three"]);
         let log = std::fs::read(folder.path().join("console.log")).unwrap();
         assert_eq!(log, b"[ 0.1] one\r\n[ 0.2] two\x1b[31m\r\nthree\n");
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_cut_and_does_not_fill_the_memory() {
+        let (_folder, mut console) = console();
+        let lines = (0..100).flat_map(|_| console.feed(&[b'x'; LINE / 10])).collect::<Vec<_>>();
+        assert!(lines.len() == 9 && lines.iter().all(|line| line.len() >= LINE), "{}", lines.len());
+        assert!(console.partial.len() < LINE);
     }
 
     #[test]

@@ -173,7 +173,9 @@ fn locked(path: &Path) -> Result<File> {
 
 fn numbers(runs: &Path) -> Result<Vec<u64>> {
     let entries = fs::read_dir(runs).map_err(|e| cannot("list", runs, e))?;
-    let mut numbers: Vec<u64> = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    // Whoever made a folder of the largest number left none for the next run.
+    let mut numbers: Vec<u64> = numbers.filter(|number| *number < u64::MAX).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }
@@ -199,6 +201,14 @@ mod tests {
 
     fn make(base: &Path) -> PathBuf {
         RunFolder::create(base, FEW).unwrap().path().to_owned()
+    }
+
+    #[test]
+    fn a_folder_of_the_largest_number_is_no_run() {
+        let base = tempfile::tempdir().unwrap();
+        fs::create_dir_all(base.path().join(format!("runs/{}", u64::MAX))).unwrap();
+        assert_eq!(make(base.path()), base.path().join("runs/1"));
+        assert_eq!(make(base.path()), base.path().join("runs/2"));
     }
 
     #[test]

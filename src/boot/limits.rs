@@ -24,6 +24,13 @@ const STATUS: Duration = Duration::from_secs(30);
 /// qemu obeys `quit` within this time, or is killed.
 const QUIT: Duration = Duration::from_secs(2);
 
+/// No limit is longer: what a user may write as seconds is more than a clock can hold.
+const AGES: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+fn after(now: Instant, wait: Duration) -> Instant {
+    now + wait.min(AGES)
+}
+
 /// Something to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
@@ -98,12 +105,12 @@ pub(super) struct Limits {
 impl Limits {
     /// The machine starts now, must show life within `life`, if there is a reason to doubt that, and be ready within `ready`.
     pub(super) fn start(now: Instant, ready: Duration, life: Option<Duration>) -> Self {
-        Self { life: life.map(|life| now + life), ready: Some((now + ready, ready)), ..Self::default() }
+        Self { life: life.map(|life| after(now, life)), ready: Some((after(now, ready), ready)), ..Self::default() }
     }
 
     /// The machine is restored now, and must show life within `life`.
     pub(super) fn restore(now: Instant, life: Duration) -> Self {
-        Self { life: Some(now + life), ..Self::default() }
+        Self { life: Some(after(now, life)), ..Self::default() }
     }
 
     /// Somebody looks at the machine with a debugger: it may stand still for as long as they want.
@@ -118,13 +125,13 @@ impl Limits {
 
     /// A machine that was restored has to be ready within `ready`, too.
     pub(super) fn must_be_ready(&mut self, now: Instant, ready: Duration) {
-        (self.life, self.ready) = (None, (!self.debugged).then_some((now + ready, ready)));
+        (self.life, self.ready) = (None, (!self.debugged).then_some((after(now, ready), ready)));
     }
 
     /// The program starts now, and may run for so long.
     pub(super) fn program_starts(&mut self, now: Instant, limit: Option<Duration>) {
         self.ready = None;
-        self.program = limit.map(|limit| (now + limit, limit));
+        self.program = limit.map(|limit| (after(now, limit), limit));
     }
 
     /// Nothing counts any more but what is left to come, and that has just moved on.
@@ -294,6 +301,16 @@ mod tests {
         let mut alive = Limits::start(now, 60 * SECOND, Some(20 * SECOND));
         alive.lives();
         assert!(actions(&mut alive, now + 30 * SECOND).is_empty());
+    }
+
+    #[test]
+    fn a_limit_that_no_clock_can_hold_is_none() {
+        let now = Instant::now();
+        let mut limits = Limits::start(now, Duration::MAX, Some(Duration::MAX));
+        limits.program_starts(now, Some(Duration::MAX));
+        limits.must_be_ready(now, Duration::MAX);
+        assert!(limits.next().is_some_and(|next| next > now + 1_000_000 * SECOND));
+        assert_eq!(limits.due(now + 1_000_000 * SECOND), None);
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub mod complaint;
 mod console;
 mod flow;
 pub mod folder;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod job;
 mod limits;
 mod marks;

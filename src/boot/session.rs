@@ -97,7 +97,7 @@ impl<'a> Session<'a> {
     ) -> Result<Self> {
         let kvm = machine.accel == Accel::Kvm;
         let patience = if kvm { 1 } else { TCG_PATIENCE };
-        let ready_within = job.options.ready_within * patience;
+        let ready_within = job.options.ready_within.saturating_mul(patience);
         let plan = Plan {
             start: machine.start.clone(),
             kvm: kvm.then_some(job.options.life_within),

@@ -6,6 +6,8 @@ mod compare;
 mod editor;
 mod failure;
 mod follow;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod key;
 mod live;
 mod make;

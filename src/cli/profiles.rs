@@ -55,7 +55,7 @@ fn cost(engine: &Engine<'_>, cli: &Cli, on: bool, profile: &Profile, scans: &mut
         }
         let stage = &wanted.graph.stage(id).name;
         match last_took(&with.cache, &with.project.dir, stage)? {
-            Some(last) => took += last,
+            Some(last) => took = took.saturating_add(last),
             None => unknown += 1,
         }
         stages.push(stage.clone());

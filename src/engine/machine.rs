@@ -20,6 +20,9 @@ const OUT: &str = "out";
 /// PCI has room for so many beside the rest.
 const MOST_DISKS: usize = 64;
 
+/// A virtio-serial bus has 31 ports (qemu: hw/char/virtio-serial-bus.c), and the agent's own are among them.
+const MOST_CHANNELS: usize = 24;
+
 /// A machine that can be booted.
 pub struct Prepared {
     /// Without what belongs to one run: shares and disks.
@@ -101,7 +104,7 @@ pub fn of(engine: &Engine<'_>, known: &Known, image: &Record, terminal: bool) ->
         append: image.append.into_iter().chain(by_profiles).chain(ssh::words(&engine.project)?).chain(words).collect(),
         disks: Vec::new(),
         net: net(profiles)?,
-        channels: channels(profiles),
+        channels: channels(profiles)?,
         shares: Vec::new(),
         pvpanic: true,
         rng: true,
@@ -164,12 +167,15 @@ pub fn disks(project: &Project, run: &Path) -> Result<Vec<Disk>> {
                 DiskFormat::Qcow2 => "qcow2",
             };
             let (bus, format) = (*bus, *format);
+            // Devices count in sectors.
+            let Some(size) = size.checked_next_multiple_of(512) else {
+                return Err(Error::input(format!("the profile {} asks for a disk of {size} bytes", profile.name)));
+            };
             let folder = if *persistent { kept.clone() } else { run.join("disks") };
             disks.extend((0..count).map(|n| {
                 let serial = format!("{name}{n}");
                 let path = folder.join(format!("{serial}.{ending}"));
-                // Devices count in sectors.
-                Disk { serial, bus, path, format, size: size.next_multiple_of(512), persistent: *persistent }
+                Disk { serial, bus, path, format, size, persistent: *persistent }
             }));
         }
     }
@@ -206,13 +212,20 @@ fn ports(pair: &str) -> Option<(u16, u16)> {
     Some((host.parse().ok()?, guest.parse().ok()?)).filter(|(host, guest)| *host > 0 && *guest > 0)
 }
 
-fn channels(profiles: &[Profile]) -> Vec<String> {
-    let devices = profiles.iter().flat_map(|profile| &profile.devices);
-    let named = devices.filter_map(|device| match device {
-        Device::Channel { name, count } => Some((0..*count).map(move |n| format!("{name}.{n}"))),
-        _ => None,
-    });
-    named.flatten().collect()
+fn channels(profiles: &[Profile]) -> Result<Vec<String>> {
+    let mut channels = Vec::new();
+    for profile in profiles {
+        for device in &profile.devices {
+            let Device::Channel { name, count } = device else { continue };
+            let named = (0..*count).map(|n| format!("{name}.{n}"));
+            channels.extend(named.take(MOST_CHANNELS + 1));
+            if channels.len() > MOST_CHANNELS {
+                return Err(Error::input(format!("the profile {} asks for {count} channels", profile.name))
+                    .hint(format!("a machine has {MOST_CHANNELS} at most")));
+            }
+        }
+    }
+    Ok(channels)
 }
 
 /// Where the object of that digest lies: one of the outputs that were built.
@@ -256,6 +269,34 @@ mod tests {
         for wrong in ["", "G", "0", "63M", "-1G", "1T", "99999999G"] {
             assert!(memory(wrong).is_err(), "{wrong}");
         }
+    }
+
+    fn devices(table: &str) -> Project {
+        let dir = tempfile::tempdir().unwrap();
+        let own = dir.path().join(PROJECT_FOLDER).join("profiles/mine");
+        std::fs::create_dir_all(&own).unwrap();
+        std::fs::write(dir.path().join("quiz.toml"), "profiles = [\"mine\"]\n").unwrap();
+        std::fs::write(own.join("profile.toml"), format!("about = \"x\"\n[[devices]]\n{table}")).unwrap();
+        Project::load(dir.path(), &[]).unwrap()
+    }
+
+    #[test]
+    fn more_devices_than_any_machine_has_are_refused_before_they_are_counted() {
+        let all = i64::MAX;
+        let project = devices(&format!("type = \"channel\"\nname = \"c\"\ncount = {all}\n"));
+        let error = channels(&project.profiles).unwrap_err();
+        assert_eq!(error.to_string(), format!("the profile mine asks for {all} channels"));
+        let project = devices("type = \"channel\"\nname = \"c\"\ncount = 2\n");
+        assert_eq!(channels(&project.profiles).unwrap(), ["c.0", "c.1"]);
+        let disk = |count: i64, size: &str| {
+            let table = format!("type = \"disk\"\nbus = \"virtio\"\nname = \"d\"\ncount = {count}\nsize = {size}\n");
+            let project = devices(&format!("{table}persistent = false\nformat = \"raw\"\n"));
+            disks(&project, Path::new("/run")).map(|disks| disks.iter().map(|disk| disk.size).sum::<u64>())
+        };
+        assert!(disk(all, "512").unwrap_err().to_string().contains("disks"));
+        let error = disk(1, &format!("\"{}\"", u64::MAX)).unwrap_err().to_string();
+        assert_eq!(error, format!("the profile mine asks for a disk of {} bytes", u64::MAX));
+        assert_eq!(disk(2, "513").unwrap(), 2048);
     }
 
     #[test]

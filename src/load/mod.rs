@@ -5,6 +5,8 @@
 mod document;
 mod embedded;
 mod folder;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod profile;
 mod recipe;
 mod settings;

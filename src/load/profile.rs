@@ -188,6 +188,19 @@ fn profile((file, folder): &(ProfileFile, Folder), given: &[(&str, Option<&str>)
     })
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+/// A profile.toml and what is written behind -p, for the fuzz targets.
+pub(in crate::load) fn fuzz(folder: Folder, words: &str) {
+    let Ok(read) = read(folder) else { return };
+    let _ = profile(&read, &[]);
+    let all = BTreeMap::from([(read.1.name.as_str(), &read.0.options)]);
+    for text in options::several(words, &all).unwrap_or_default() {
+        let _ = profile(&read, &options::split(text).1);
+    }
+    let relations = Relations { needs: &read.0.needs, conflicts: &read.0.conflicts };
+    let _ = active::choose(&BTreeMap::from([(read.1.name.as_str(), relations)]), &[&read.1.name], Path::new("/p"));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,7 +14,7 @@ use crate::source;
 use input::InputField;
 use quiz_cache::{Digest, Key, KeyEncoder};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// How one kind of thing is made: inputs, options, tools, script, outputs.
@@ -163,7 +163,7 @@ fn digest(folder: &Folder) -> Key {
     encoder.finish().0
 }
 
-fn load(mut folder: Folder) -> Result<Recipe> {
+pub(super) fn load(mut folder: Folder) -> Result<Recipe> {
     let path = folder.path.join("recipe.toml");
     let wrong = |what: String| Error::input(format!("{}: {what}", path.display()));
     if !is_name(&folder.name) {
@@ -174,6 +174,12 @@ fn load(mut folder: Folder) -> Result<Recipe> {
     let tools = |field| tools::read(&path, text, field);
     let (optional_tools, tools_on_demand) = (tools(&file.optional_tools)?, tools(&file.tools_on_demand)?);
     let tools = tools(&file.tools)?;
+    let mut seen = BTreeSet::new();
+    if let Some(name) =
+        tools.keys().chain(optional_tools.keys()).chain(tools_on_demand.keys()).find(|n| !seen.insert(*n))
+    {
+        return Err(wrong(format!("the tool `{name}` is in two tables; it is needed, optional or on demand")));
+    }
     folder.files.retain(|(name, ..)| name != "recipe.toml");
     let mut options = BTreeMap::new();
     for (name, field) in file.options {
@@ -326,6 +332,14 @@ mod tests {
         for (toml, wanted) in [
             ("script = \"nope.sh\"\n[outputs]\no = \"file\"\n", "the script /p/recipes/demo/nope.sh does not exist"),
             ("[outputs]\no = \"file\"\n", "needs `script`"),
+            (
+                "script = \"build.sh\"\n[outputs]\no = \"file\"\n[tools]\ngcc = \"gcc\"\n[optional-tools]\ngcc = \"gcc\"\n",
+                "the tool `gcc` is in two tables",
+            ),
+            (
+                "script = \"build.sh\"\n[outputs]\no = \"file\"\n[tools]\ngcc = \"gcc\"\ngcc = \"g++\"\n",
+                "recipe.toml:8:1: duplicate key",
+            ),
             ("script = \"build.sh\"\n[outputs]\n", "without outputs"),
             ("script = \"build.sh\"\n[outputs]\nA = \"file\"\n", "`A` is no name"),
             (

@@ -107,7 +107,7 @@ fn recall(memory: &Path, qemu: &Path) -> Option<Verdict> {
     let verdict: Verdict = toml::from_str(&fs::read_to_string(memory).ok()?).ok()?;
     let now = verdict_of(qemu, None);
     // A clock that went back makes it no younger.
-    let fresh = (verdict.at..verdict.at + HOLDS.as_secs()).contains(&now.at);
+    let fresh = (verdict.at..verdict.at.saturating_add(HOLDS.as_secs())).contains(&now.at);
     (verdict.boot == now.boot && verdict.qemu == now.qemu && (fresh || verdict.broken.is_none())).then_some(verdict)
 }
 

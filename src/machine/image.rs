@@ -72,6 +72,12 @@ fn parse(text: &str) -> Result<Image> {
     })
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+/// A manifest, for the fuzz targets.
+pub(crate) fn fuzz(text: &str) {
+    assert!(parse(text).is_ok_and(|image| !image.layers.is_empty()) || parse(text).is_err());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

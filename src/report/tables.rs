@@ -106,7 +106,7 @@ fn row(graph: &Graph, state: &State) -> Row {
     match state {
         State::Known(record) => Row {
             took: duration(record.took),
-            size: size(record.outputs.values().map(|output| output.size).sum()),
+            size: size(record.outputs.values().fold(0, |sum: u64, output| sum.saturating_add(output.size))),
             digest: digest(record).short(),
             ..empty("cached", incremental(record).unwrap_or_default().to_owned())
         },
@@ -188,9 +188,8 @@ pub fn why(graph: &Graph, id: NodeIndex, states: &[(NodeIndex, State)], style: &
     let Some((_, state)) = states.iter().find(|(other, _)| *other == id) else { return String::new() };
     match state {
         State::Known(record) => {
-            let ago = std::time::SystemTime::now()
-                .duration_since(std::time::UNIX_EPOCH + Duration::from_secs(record.made_at))
-                .unwrap_or_default();
+            let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+            let ago = now.saturating_sub(Duration::from_secs(record.made_at));
             let how = incremental(record).map_or(String::new(), |how| format!(", {how}"));
             let made = format!("made {} ago in {}{how}", duration(ago), duration(record.took));
             let mut text = format!("{name} is {}: {made}, from:\n", style.good("cached"));

@@ -5,7 +5,7 @@
 
 mod host;
 pub(super) mod parse;
-mod sources;
+pub(super) mod sources;
 pub(super) mod suites;
 
 pub(super) use host::Host;
@@ -167,7 +167,7 @@ impl<'a> Apt<'a> {
     pub(super) fn download(&self, packages: &[super::Package], entry: &str) -> Result<Vec<PathBuf>> {
         let exact: Vec<String> = packages.iter().map(parse::exact).collect();
         self.check_offered(packages, &exact, entry)?;
-        let total = packages.iter().map(|p| p.size).sum();
+        let total = packages.iter().fold(0, |sum: u64, p| sum.saturating_add(p.size));
         let what = if let [one] = packages { one.name.clone() } else { format!("{} packages", packages.len()) };
         self.get("download", ["--".to_owned()].into_iter().chain(exact), &what, total)?;
         packages
@@ -179,7 +179,7 @@ impl<'a> Apt<'a> {
     /// Downloads a source package, checks each file against its pinned sum, and gives their paths in the same order.
     pub(super) fn download_source(&self, pin: &super::DscPin) -> Result<Vec<PathBuf>> {
         let what = format!("{} {}", pin.name, pin.version);
-        let total = pin.files.iter().map(|f| f.size).sum();
+        let total = pin.files.iter().fold(0, |sum: u64, f| sum.saturating_add(f.size));
         let exact = format!("{}={}", pin.name, pin.version);
         self.get("source", ["--download-only".into(), "--only-source".into(), "--".into(), exact], &what, total)?;
         pin.files.iter().map(|f| self.checked(&f.name, &f.sha256, &format!("{} of {what}", f.name))).collect()

@@ -4,7 +4,7 @@
 //! A local repository is only read; its objects are borrowed by an empty repository of quiz's own, so that its config has no
 //! say. Of others a bare one is kept in the cache, with only the commits that were asked for.
 
-mod refs;
+pub(super) mod refs;
 pub(super) mod run;
 
 use super::download::hex;

@@ -94,5 +94,14 @@ fn listed<'a>(list: &'a str, urls: &UrlSpec) -> Vec<(&'a str, String)> {
     list.lines().filter_map(line).collect()
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+/// A list of checksums, for the fuzz targets.
+pub(super) fn fuzz(list: &str, spec: &Spec) {
+    let Some(urls) = &spec.url else { return };
+    for (version, sum) in listed(list, urls) {
+        assert!(sum.len() == 64 && filled(&urls.index, version).starts_with("https://"));
+    }
+}
+
 #[cfg(test)]
 mod tests;

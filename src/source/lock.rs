@@ -60,9 +60,9 @@ impl Lock {
         self.0.iter().map(|((entry, wanted), pin)| (entry.as_str(), wanted.as_str(), pin))
     }
 
-    fn parse(text: &str, path: &Path) -> Result<Self> {
+    pub(super) fn parse(text: &str, path: &Path) -> Result<Self> {
         let at = |offset: usize| {
-            let before = &text[..offset.min(text.len())];
+            let before = text.get(..offset).unwrap_or(text);
             let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
             format!("{}:{}:{column}", path.display(), before.matches('\n').count() + 1)
         };
@@ -94,6 +94,9 @@ impl Lock {
             {
                 return Err(wrong(path.display().to_string(), &format!("{name}: not an object id: `{id}`")));
             }
+            if let Some(fact) = is.twice() {
+                return Err(wrong(path.display().to_string(), &format!("{name}: `{fact}` is there twice")));
+            }
             if pins.insert((entry, wanted), is).is_some() {
                 return Err(wrong(path.display().to_string(), &format!("{name} is there twice")));
             }
@@ -101,7 +104,7 @@ impl Lock {
         Ok(Self(pins))
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let mut text = HEAD.to_owned();
         for ((entry, wanted), pin) in &self.0 {
             let _ = write!(text, "\n[[pin]]\nentry = {}\nwanted = {}\n", quoted(entry), quoted(wanted));

@@ -10,6 +10,8 @@ mod deb;
 mod debian;
 mod download;
 mod dsc;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod git;
 mod index;
 mod lock;
@@ -72,7 +74,11 @@ pub fn resolve(spec: &Spec, wish: &Wish, ctx: &Context, events: Events) -> Resul
         return Err(Error::input(format!("`{wish}` is not in quiz.lock, and quiz was told not to use the network"))
             .hint(format!("run once with network, without --offline: quiz update {}", wish.entry())));
     }
-    wish.resolve(spec, ctx, events)
+    let pin = wish.resolve(spec, ctx, events)?;
+    match pin.twice() {
+        None => Ok(pin),
+        Some(fact) => Err(Error::build(format!("{}: what was found for `{wish}` has `{fact}` twice", spec.entry))),
+    }
 }
 
 /// Brings exactly what `pin` says and makes the folder `dest` of it: the unpacked source, or the packages with their index.

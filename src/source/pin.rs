@@ -1,6 +1,7 @@
 //! Pins: exactly which bytes a wish stands for. No host names where a package archive is meant: any mirror has the same bytes.
 
 use serde::Deserialize;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// Exactly which bytes a wish stands for.
@@ -130,6 +131,12 @@ pub struct GitPin {
 }
 
 impl Pin {
+    /// What it names twice, and so does not say which bytes are meant: git may have merged two lists of packages.
+    pub(super) fn twice(&self) -> Option<String> {
+        let mut seen = BTreeSet::new();
+        self.facts().into_iter().map(|(name, _)| name).find(|name| !seen.insert(name.clone()))
+    }
+
     /// It can be brought here without network.
     pub(super) fn is_local(&self) -> bool {
         matches!(self, Self::Git(pin) if super::git::is_local(&pin.repository))

@@ -59,11 +59,10 @@ impl Release {
     /// What tag (after its "v") and tarball are called. The first release of a series has two numbers: 6.1.0 is "6.1".
     pub fn source(&self) -> String {
         let tail = self.tail();
-        match self.numbers {
-            _ if self.kind == ReleaseKind::Next => tail[1..].to_owned(),
-            [0, 0, 0] => tail[1..].to_owned(),
-            [major, minor, 0] => format!("{major}.{minor}{tail}"),
-            [major, minor, patch] => format!("{major}.{minor}.{patch}{tail}"),
+        match (self.kind, self.numbers) {
+            (ReleaseKind::Next, _) | (ReleaseKind::Master, [0, 0, 0]) => tail.trim_start_matches('-').to_owned(),
+            (_, [major, minor, 0]) => format!("{major}.{minor}{tail}"),
+            (_, [major, minor, patch]) => format!("{major}.{minor}.{patch}{tail}"),
         }
     }
 
@@ -132,6 +131,14 @@ mod tests {
     fn two_numbers_are_a_series() {
         let series = Release::parse("6.1").unwrap();
         assert_eq!((series.kind, series.source()), (ReleaseKind::Series, "6.1".to_owned()));
+    }
+
+    /// There is no such release, but there is such a text.
+    #[test]
+    fn zeros_are_numbers_too() {
+        for (text, source) in [("0.0", "0.0"), ("0.0.0", "0.0"), ("0.0-rc1", "0.0-rc1"), ("0.0.0-master", "master")] {
+            assert_eq!(Release::parse(text).unwrap().source(), source, "{text}");
+        }
     }
 
     #[test]

@@ -130,7 +130,8 @@ fn entries(tar: impl Read, dest: &Path, limits: Limits) -> std::result::Result<(
             left.set(HEADERS);
             continue;
         }
-        bytes += entry.size();
+        // A header can say any number of bytes.
+        bytes = entry.size().saturating_add(bytes);
         if bytes > limits.bytes {
             return Err(refused(format!("the archive holds more than {} bytes", limits.bytes)));
         }

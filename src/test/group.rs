@@ -55,7 +55,7 @@ impl Group {
             folder: section.title().replace('/', "."),
             program: vec![SUITE.to_owned()],
             input: section.runfile(),
-            limit: seconds.map(|seconds| Duration::from_secs(seconds) * count + SLACK),
+            limit: seconds.map(|seconds| Duration::from_secs(seconds).saturating_mul(count).saturating_add(SLACK)),
             tests,
             reads: Reads::Suite,
             again: 0,
@@ -179,6 +179,13 @@ mod tests {
         assert_eq!((group.name.as_str(), group.folder.as_str()), ("functional/atime:Linux", "functional.atime:Linux"));
         assert_eq!(group.tests, ["setup", "atime_003_pos", "cleanup"]);
         assert_eq!(group.limit, Some(Duration::from_secs(3 * 600 + 300)));
+    }
+
+    #[test]
+    fn a_limit_may_be_more_than_there_are_seconds() {
+        let text = format!("[tests/x]\ntests = ['a', 'b']\ntimeout = {}\n", u64::MAX);
+        let sections = super::super::runfile::read(&[("x.run".into(), text)]).unwrap();
+        assert_eq!(Group::of_suite(&sections[0]).limit, Some(Duration::MAX));
     }
 
     #[test]

@@ -17,6 +17,8 @@
 //! Knows nothing of stages and recipes, and not how an image is made.
 
 mod blame;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 pub mod group;
 mod judge;
 mod logs;

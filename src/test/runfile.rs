@@ -82,7 +82,7 @@ fn list(text: &str) -> Option<Vec<String>> {
     let mut rest = text.trim().strip_prefix('[')?.strip_suffix(']')?.trim_start();
     let mut items = Vec::new();
     while let Some(quote) = rest.chars().next() {
-        let (item, after) = rest[1..].split_once(quote).filter(|_| ['\'', '"'].contains(&quote))?;
+        let (item, after) = rest.strip_prefix(['\'', '"'])?.split_once(quote)?;
         items.push(item.to_owned());
         let after = after.trim_start();
         rest = match after.strip_prefix(',') {
@@ -215,7 +215,7 @@ tags = ['functional', 'atime']
         assert!(error("[a]\ntests = ['x']\nnonsense\n").starts_with("my.run:3:"));
         assert!(error("tests = ['x']\n").starts_with("my.run:1:"));
         assert!(error("[a]\ntags = ['x']\n").contains("has no `tests`"));
-        for wrong in ["['x'", "x", "['x' 'y']", "[x]", "['x]"] {
+        for wrong in ["['x'", "x", "['x' 'y']", "[x]", "['x]", "[ä]", "['x', äxä]", "["] {
             assert!(error(&format!("[a]\ntests = {wrong}\n")).contains("no list"), "{wrong}");
         }
         assert!(error("[a]\ntests = ['x']\ntimeout = soon\n").contains("timeout"));

@@ -86,7 +86,7 @@ fn test_line(line: &str) -> Option<TestEnd> {
         _ => return None,
     };
     let (minutes, seconds) = time.split_once(':')?;
-    let seconds = minutes.parse::<u64>().ok()? * 60 + seconds.parse::<u64>().ok()?;
+    let seconds = minutes.parse::<u64>().ok()?.checked_mul(60)?.checked_add(seconds.parse().ok()?)?;
     let end = TestEnd { name: name(path), verdict, expected: false, why: None, output: Vec::new(), seconds };
     Some(end)
 }
@@ -172,9 +172,15 @@ Tests with results other than PASS that are unexpected:
 
     #[test]
     fn what_tests_print_is_no_end_of_one() {
-        for line in
-            ["", "Test: x", "Test: /a/b (run as root) [00:01] [WAITING]", "Testing (x): y (run as z) [00:01] [PASS]"]
-        {
+        /// More seconds than there are numbers.
+        const LONG: &str = "Test: /a/b (run as root) [9999999999999999999:00] [PASS]";
+        for line in [
+            "",
+            "Test: x",
+            "Test: /a/b (run as root) [00:01] [WAITING]",
+            "Testing (x): y (run as z) [00:01] [PASS]",
+            LONG,
+        ] {
             assert_eq!(test_line(line), None, "{line}");
         }
         assert_eq!(read("a\n  b  \n\n").last(), "b");

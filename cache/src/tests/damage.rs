@@ -37,6 +37,27 @@ fn a_damaged_record_is_none_and_is_reported() {
     assert!(cache.damaged().is_empty());
 }
 
+/// A file of another program's, or one that a full disk left: longer than any memory.
+#[test]
+fn a_file_of_terabytes_is_none_and_nothing_of_it_is_read() {
+    let root = tempfile::tempdir().unwrap();
+    let cache = Cache::open(root.path()).unwrap();
+    let record = make(&cache, "a");
+    let path = record_path(&cache, "a");
+    let started = std::time::Instant::now();
+    // A hole takes no room; 8 TiB is what ext4 can have with blocks of 2 KiB and more.
+    fs::File::options().write(true).open(&path).unwrap().set_len(8 << 40).unwrap();
+    assert_eq!(cache.record(&record.key).unwrap(), None);
+    assert_eq!(cache.damaged(), std::slice::from_ref(&path));
+    assert!(started.elapsed().as_secs() < 5);
+    assert_eq!(make(&cache, "a").outputs, record.outputs);
+    // What is no file at all is an error that names it.
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    let error = cache.record(&record.key).unwrap_err().to_string();
+    assert!(error.contains(path.to_str().unwrap()), "{error}");
+}
+
 #[test]
 fn damaged_memos_and_filtered_trees_are_asked_again() {
     let root = tempfile::tempdir().unwrap();

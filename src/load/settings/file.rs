@@ -15,8 +15,13 @@ pub(super) fn read(path: &Path, types: &BTreeMap<String, Value>) -> Result<Vec<(
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(Error::input(format!("cannot read {}", path.display())).because(e)),
     };
-    let table = DeTable::parse(&text).map_err(|e| syntax_error(path, &text, &e))?;
-    let mut reader = Reader { path, text: &text, types, found: Vec::new() };
+    parse(path, &text, types)
+}
+
+/// The settings in a file's text.
+pub(super) fn parse(path: &Path, text: &str, types: &BTreeMap<String, Value>) -> Result<Vec<(String, Setting)>> {
+    let table = DeTable::parse(text).map_err(|e| syntax_error(path, text, &e))?;
+    let mut reader = Reader { path, text, types, found: Vec::new() };
     reader.table("", table.get_ref())?;
     Ok(reader.found)
 }

@@ -129,8 +129,8 @@ pub(in crate::source) fn exact(package: &Package) -> String {
 pub(in crate::source) fn progress(line: &str, total: u64) -> Option<u64> {
     let percent = line.strip_prefix("dlstatus:")?.split(':').nth(1)?;
     let (whole, part) = percent.split_once('.').unwrap_or((percent, ""));
-    let hundredths = whole.parse::<u64>().ok()? * 100 + format!("{part:0<2}").get(..2)?.parse::<u64>().ok()?;
-    Some(total * hundredths.min(10_000) / 10_000)
+    let hundredths = whole.parse::<u64>().ok()?.min(100) * 100 + format!("{part:0<2}").get(..2)?.parse::<u64>().ok()?;
+    u64::try_from(u128::from(total) * u128::from(hundredths.min(10_000)) / 10_000).ok()
 }
 
 /// Whether apt complains in this line that a server has no such suite: it was asked, and had none. Where the host trusts a place

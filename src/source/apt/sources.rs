@@ -250,5 +250,19 @@ fn stanzas(text: &str) -> Vec<Source> {
     found
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+/// Sources in both forms, for the fuzz targets.
+pub(in crate::source) fn fuzz(suite: &str, text: &str) {
+    let host =
+        Host { keyring: Some("/k/debian-archive-keyring.gpg".into()), ..Host::of(text, Path::new("/nonexistent")) };
+    for sources in [lines(text), stanzas(text)] {
+        for component in [None, Some("contrib")] {
+            if let Ok(chosen) = choose(&sources, suite, &host, component) {
+                assert!(!chosen.lines.is_empty() || !chosen.stanzas.is_empty());
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

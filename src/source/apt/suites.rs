@@ -38,7 +38,7 @@ pub(in crate::source) fn is_name(text: &str) -> bool {
 }
 
 /// The known names that are most like `wrong`, the nearest first.
-pub(super) fn nearest(wrong: &str) -> Vec<String> {
+pub(in crate::source) fn nearest(wrong: &str) -> Vec<String> {
     let added = |release: &&'static str| {
         let ends: &[&str] = if ALONE.contains(release) { &[] } else { &["-backports", SECURITY, UPDATES] };
         [""].iter().chain(ends).map(move |end| format!("{release}{end}")).collect::<Vec<_>>()

@@ -140,6 +140,18 @@ impl Refs {
     }
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+/// What `version` names in a list of refs, for the fuzz targets.
+pub(in crate::source) fn fuzz(spec: &Spec, version: &str, listed: &str) {
+    let Some(table) = &spec.git else { return };
+    let (refs, (pick, word)) = (Refs::parse(listed), Pick::of(spec, table, version));
+    table.repository(&word);
+    match refs.find(&pick, version, true) {
+        Some((_, id)) => assert!(listed.contains(id)),
+        None => drop(refs.unknown(&spec.entry, "r", &pick, version)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

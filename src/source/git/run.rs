@@ -141,14 +141,15 @@ fn not_run(e: io::Error) -> Error {
 fn received(line: &str) -> Option<u64> {
     let (number, unit) = line.strip_prefix("Receiving objects:")?.split_once("), ")?.1.split_once(' ')?;
     let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
-    let hundredths = whole.parse::<u64>().ok()? * 100 + format!("{part:0<2}").get(..2)?.parse::<u64>().ok()?;
+    let part = format!("{part:0<2}").get(..2)?.parse::<u64>().ok()?;
+    let hundredths = whole.parse::<u64>().ok()?.checked_mul(100)?.checked_add(part)?;
     let scale = match unit.split([' ', ',']).next()? {
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
         "GiB" => 1 << 30,
         _ => 1,
     };
-    Some(hundredths * scale / 100)
+    Some(hundredths.checked_mul(scale)? / 100)
 }
 
 impl Ran {
@@ -186,6 +187,7 @@ mod tests {
         );
         assert_eq!(received("Receiving objects: 100% (3/3), 240 bytes | 240.00 KiB/s, done."), Some(240));
         assert_eq!(received("Receiving objects:  45% (1234/5678)"), None);
+        assert_eq!(received("Receiving objects:  45% (1/5), 99999999999999999 GiB | x"), None);
         assert_eq!(received("fatal: the remote end hung up unexpectedly"), None);
     }
 

@@ -167,3 +167,20 @@ fn what_is_not_understood_is_refused_with_its_place() {
     let twice = format!("{TEXT}\n{}", &TEXT[TEXT.find("[[pin]]").unwrap()..]);
     assert!(error(&twice).contains("is there twice"));
 }
+
+/// git merges line by line: it leaves its marks, or keeps both of two lines that name one package.
+#[test]
+fn what_a_merge_leaves_is_told_and_nothing_is_taken_from_it() {
+    let path = Path::new("quiz.lock");
+    let less = TEXT.lines().find(|line| line.contains("\"less\"")).unwrap();
+    let marks = TEXT.replace(less, &format!("<<<<<<< HEAD\n{less}\n=======\n{less}\n>>>>>>> ü\n"));
+    let error = Lock::parse(&marks, path).unwrap_err();
+    assert!(error.to_string().starts_with("quiz.lock:"), "{error}");
+    assert!(error.hints()[0].contains("bring it back from git"), "{:?}", error.hints());
+    let twice = TEXT.replace(less, &format!("{less}\n{}", less.replace("1:2.0-1+b1", "1:2.0-2")));
+    let error = Lock::parse(&twice, path).unwrap_err().to_string();
+    assert_eq!(error, "quiz.lock: `rootfs` `bookworm amd64: bash less`: `package/less:amd64` is there twice");
+    let dsc = TEXT.lines().find(|line| line.contains("l_1.dsc")).unwrap();
+    let twice = TEXT.replace(dsc, &format!("{dsc}\n{}", dsc.replace("ffff", "eeee")));
+    assert!(Lock::parse(&twice, path).unwrap_err().to_string().ends_with("`file/l_1.dsc` is there twice"));
+}

@@ -1,8 +1,14 @@
 //! Names inside archives: made plain, or refused. Knows only text.
 
+/// Bytes of a path that Linux takes (PATH_MAX). A header can say a million: each folder of such a path would be a text of its own.
+const LONGEST: usize = 4096;
+
 /// The path of an entry below the archive's one top folder; "" for that folder itself. `top` remembers its name.
 pub(super) fn inside(name: &[u8], top: &mut Option<String>) -> Result<String, String> {
     let name = std::str::from_utf8(name).map_err(|_| "its name is not UTF-8".to_owned())?;
+    if name.len() > LONGEST {
+        return Err("its name is too long".to_owned());
+    }
     if name.starts_with('/') {
         return Err("its name is an absolute path".to_owned());
     }
@@ -26,6 +32,7 @@ pub(super) fn target(name: Option<&[u8]>) -> Result<String, String> {
     let name = std::str::from_utf8(name.unwrap_or_default()).map_err(|_| "its target is not UTF-8".to_owned())?;
     match name {
         "" => Err("a link without a target".to_owned()),
+        name if name.len() > LONGEST => Err("a link to a name that is too long".to_owned()),
         name if name.starts_with('/') => Err(format!("a link to the absolute path {name}")),
         name => Ok(name.to_owned()),
     }

@@ -168,6 +168,19 @@ fn bombs() {
     assert!(std::error::Error::source(&result.unwrap_err()).unwrap().to_string().contains("too long"));
 }
 
+/// Of 300,000 folders one below the other the first names alone would take 90 GB, before they are counted.
+#[test]
+fn names_that_no_file_system_takes() {
+    let long = format!("t/{}x\0", "a/".repeat(300_000));
+    let named = |kind| Tar::new().entry(b"././@LongLink", kind, 0o644, b"", long.as_bytes()).file("t/a", "").bytes();
+    let (_dir, result) = unpacked(&named(EntryType::GNULongName), Limits::default());
+    assert!(result.unwrap_err().to_string().ends_with("its name is too long"));
+    let mut tar = Tar::new().entry(b"././@LongLink", EntryType::GNULongLink, 0o644, b"", long.as_bytes());
+    tar = tar.symlink("t/l", "x");
+    let (_dir, result) = unpacked(&tar.bytes(), Limits::default());
+    assert!(result.unwrap_err().to_string().contains("a link to a name that is too long"));
+}
+
 #[test]
 fn a_truncated_archive() {
     let tar = Tar::new().file("t/a", &"x".repeat(900)).bytes();

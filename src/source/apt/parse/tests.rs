@@ -76,6 +76,8 @@ fn small_texts() {
     assert_eq!(os_release("ID=arch\n", "VERSION_CODENAME"), None);
     assert_eq!(progress("dlstatus:1:45.3021:Retrieving file 1 of 1 (3s remaining)", 1000), Some(453));
     assert_eq!(progress("dlstatus:1:100:x", 1000), Some(1000));
+    assert_eq!(progress("dlstatus:1:99999999999999999999:x", 1000), None);
+    assert_eq!(progress("dlstatus:1:9999999999999999999.99:x", u64::MAX), Some(u64::MAX));
     assert_eq!(progress("Get:1 http://mirror.example.org/debian", 1000), None);
 }
 

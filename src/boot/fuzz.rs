@@ -1,0 +1,58 @@
+//! The readers of this room for the fuzz targets. What comes through a socket comes in pieces; the first byte says how long they are.
+
+use super::console::Console;
+use super::qmp::Qmp;
+use super::wire::{Decoder, LIMIT};
+use super::{Allowed, complaint};
+use std::path::Path;
+
+fn pieces(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let (length, bytes) = bytes.split_first().map_or((1, bytes), |(first, rest)| (usize::from(*first).max(1), rest));
+    bytes.chunks(length)
+}
+
+/// The list of what a kernel may say.
+pub(crate) fn allowed(text: &str) {
+    if let Ok(allowed) = complaint::allowed(Path::new("allow"), text) {
+        complaint::read(text, &allowed);
+    }
+}
+
+/// What a guest's kernel says. In pieces it says the same.
+pub(crate) fn console(bytes: &[u8]) {
+    let allowed = [Allowed { text: "known".into(), reason: "x".into() }];
+    let Ok(mut console) = Console::create(Path::new("/dev/null"), None, &allowed) else { return };
+    let mut lines: Vec<String> = pieces(bytes).flat_map(|piece| console.feed(piece)).collect();
+    console.finish();
+    let heard = console.complaints();
+    assert!(heard.complaints.len() + heard.more <= bytes.len());
+    lines.extend(console.excerpt());
+    assert!(lines.iter().all(|line| !line.contains(['\n', '\r', '\x1b'])));
+    let (_, _) = (console.panic(), console.looked());
+}
+
+/// What qemu says on its control channel.
+pub(crate) fn qmp(bytes: &[u8]) {
+    let mut qmp = Qmp::default();
+    pieces(bytes).for_each(|piece| drop(qmp.feed(piece)));
+}
+
+/// What the agent says. Whole it says the same as in pieces.
+pub(crate) fn wire(bytes: &[u8]) {
+    let read = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+        let (mut decoder, mut messages) = (Decoder::default(), Vec::new());
+        for piece in pieces {
+            decoder.push(piece);
+            loop {
+                match decoder.take() {
+                    Ok(Some(message)) => messages.push(message),
+                    Ok(None) => break,
+                    Err(_) => return (messages, true),
+                }
+            }
+        }
+        (messages, false)
+    };
+    let whole = bytes.get(1..).unwrap_or_default();
+    assert!(whole.len() > LIMIT || read(&mut pieces(bytes)) == read(&mut std::iter::once(whole)));
+}

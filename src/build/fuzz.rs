@@ -1,0 +1,13 @@
+//! The readers of this room for the fuzz targets.
+
+use super::{failure, refusal};
+
+/// What a failed script said; its first line is what a line may speak of.
+pub(crate) fn log(text: &str) {
+    let lines = failure::excerpt(text);
+    assert!(lines.iter().all(|line| text.contains(line.as_str())));
+    failure::names(&lines, text.lines().next().unwrap_or_default());
+    if let Some(refusal) = refusal::of(text) {
+        assert!(!refusal.line().contains('\n') && refusal.error("x: ").to_string().starts_with("x: "));
+    }
+}

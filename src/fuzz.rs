@@ -1,0 +1,83 @@
+//! Every reader of what others wrote, as a function of bytes, by name: for the corpus in tests/corpus, which the tests read, and for
+//! libFuzzer, which makes up more (`tests/run --full fuzz`). Not part of the program.
+//!
+//! A target may refuse its bytes, and must not panic, hang, or take more memory than they are worth.
+//!
+//! Not here: kernel configs, which Kconfig itself reads; `.dsc` files, which are dpkg-source's.
+
+use crate::{boot, build, load, machine, source, test};
+
+/// A reader.
+pub type Target = fn(&[u8]);
+
+/// All of them.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("allowed", |bytes| boot::fuzz::allowed(&text(bytes))),
+    ("archive", source::fuzz::archive),
+    // Its corpus is read by the cache's own tests.
+    #[cfg(feature = "fuzz")]
+    ("cache", quiz_cache::fuzz::file),
+    ("console", boot::fuzz::console),
+    ("deb", source::fuzz::deb),
+    ("deb822", |bytes| source::fuzz::deb822(&text(bytes))),
+    ("image", |bytes| machine::image::fuzz(&text(bytes))),
+    ("lock", |bytes| source::fuzz::lock(&text(bytes))),
+    ("log", |bytes| build::fuzz::log(&text(bytes))),
+    ("profile", |bytes| load::fuzz::profile(&text(bytes))),
+    ("qmp", boot::fuzz::qmp),
+    ("recipe", |bytes| load::fuzz::recipe(&text(bytes))),
+    ("refs", |bytes| source::fuzz::refs(&text(bytes))),
+    ("result", test::fuzz::result),
+    ("runfile", |bytes| test::fuzz::runfile(&text(bytes))),
+    ("settings", |bytes| load::fuzz::settings(&text(bytes))),
+    ("sources", |bytes| source::fuzz::sources(&text(bytes))),
+    ("sums", |bytes| source::fuzz::sums(&text(bytes))),
+    ("transcript", |bytes| test::fuzz::transcript(&text(bytes))),
+    ("version", |bytes| source::fuzz::version(&text(bytes))),
+    ("wire", boot::fuzz::wire),
+    ("wish", |bytes| source::fuzz::wish(&text(bytes))),
+];
+
+/// The target of that name.
+pub fn target(name: &str) -> Option<Target> {
+    TARGETS.iter().find(|(known, _)| *known == name).map(|(_, target)| *target)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    /// A file cut short at so many places, and with so many bytes changed.
+    const DAMAGES: usize = 40;
+
+    #[test]
+    fn no_file_of_the_corpus_and_none_that_is_damaged_breaks_its_reader() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
+        let list = |path: &Path| std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+        let folders: BTreeSet<_> = list(&corpus).map(|path| path.file_name().unwrap().to_owned()).collect();
+        let targets = TARGETS.iter().map(|(name, _)| *name).chain(["cache"]);
+        assert_eq!(folders, targets.map(Into::into).collect(), "a folder for each target");
+        for (name, target) in TARGETS.iter().filter(|(name, _)| *name != "cache") {
+            let files: Vec<_> = list(&corpus.join(name)).collect();
+            assert!(!files.is_empty(), "{name}");
+            for file in files {
+                let whole = std::fs::read(&file).unwrap();
+                target(&whole);
+                // These write files, so less of it.
+                let step = whole.len() / if ["archive", "deb"].contains(name) { 4 } else { DAMAGES } + 1;
+                for at in (0..whole.len()).step_by(step) {
+                    target(&whole[..at]);
+                    let mut other = whole.clone();
+                    other[at] ^= 0x80 >> (at % 8);
+                    target(&other);
+                }
+            }
+        }
+    }
+}

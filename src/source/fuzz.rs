@@ -1,0 +1,127 @@
+//! The readers of this room for the fuzz targets.
+
+use super::apt::{self, parse, suites};
+use super::git::refs;
+use super::lock::Lock;
+use super::spec::Spec;
+use super::unpack::{Limits, unpack};
+use super::version::{belongs, compare, is_version, nowhere, prefix, upstream};
+use super::wish::Wish;
+use super::{Context, deb, index, release::Release};
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+const SPEC: &str = r#"entry = "kernel"
+releases = "linux"
+address = true
+debian = { package = "l-{series}", tarball = "t", suites = ["trixie", "sid"] }
+url = { index = "https://example.org/v{major}.x/", file = "linux-{version}.tar.xz", sums = "s" }
+packages = {}
+dsc = { package = "l" }
+git = { repository = "r", tag = "v{version}", other = [{ prefix = "next-", repository = "n" }] }
+"#;
+
+fn spec() -> Spec {
+    toml::from_str(SPEC).expect("a spec")
+}
+
+/// An archive of few and small files.
+pub(crate) fn archive(bytes: &[u8]) {
+    let Ok(folder) = tempfile::tempdir() else { return };
+    let _ = unpack(bytes, "a.tar", &folder.path().join("tree"), Limits { bytes: 1 << 16, entries: 64 });
+}
+
+/// A Debian package.
+pub(crate) fn deb(bytes: &[u8]) {
+    let Ok(folder) = tempfile::tempdir() else { return };
+    let (package, tree) = (folder.path().join("x.deb"), folder.path().join("tree"));
+    if std::fs::write(&package, bytes).is_ok() {
+        let _ = deb::control(&package);
+        let _ = deb::unpack_inner(&package, &["usr/src/x.tar".to_owned()], &tree);
+    }
+}
+
+/// What apt's programs print.
+pub(crate) fn deb822(text: &str) {
+    let _ = parse::packages(text);
+    let _ = parse::source_packages(text);
+    let _ = parse::os_release(text, "ID");
+    parse::dependency(text, |name| name.starts_with("linux"));
+    for (name, version, arch) in parse::uris(text) {
+        assert!(name.len() + version.len() + arch.len() <= 2 * text.len());
+    }
+    for line in text.lines() {
+        assert!(
+            parse::progress(line, u64::MAX)
+                .is_none_or(|done| parse::progress(line, 1).is_some_and(|one| one <= 1 && one <= done))
+        );
+        parse::says_not_there(line);
+    }
+}
+
+/// quiz.lock. What is read is written as what reads as the same.
+pub(crate) fn lock(text: &str) {
+    let path = Path::new("quiz.lock");
+    match Lock::parse(text, path) {
+        Ok(lock) => assert_eq!(Lock::parse(&lock.text(), path).expect("what quiz writes"), lock),
+        Err(error) => assert!(error.to_string().starts_with("quiz.lock")),
+    }
+}
+
+/// What `git ls-remote` prints, and in its first line what is looked for.
+pub(crate) fn refs(text: &str) {
+    let (version, listed) = text.split_once('\n').unwrap_or((text, ""));
+    refs::fuzz(&spec(), version, listed);
+}
+
+/// Package sources of a host, and in the first line the suite that is wanted of them.
+pub(crate) fn sources(text: &str) {
+    let (suite, sources) = text.split_once('\n').unwrap_or((text, ""));
+    apt::sources::fuzz(suite, sources);
+    let (release, end) = suites::split(suite);
+    assert_eq!(format!("{release}{end}"), suite);
+    suites::nearest(suite);
+}
+
+/// A list of checksums.
+pub(crate) fn sums(text: &str) {
+    index::fuzz(text, &spec());
+}
+
+/// Versions, one a line: an order, and no words of an error that do not fit.
+pub(crate) fn version(text: &str) {
+    let all: Vec<&str> = text.lines().take(6).collect();
+    for a in &all {
+        assert_eq!(compare(a, a), Ordering::Equal, "{a:?}");
+        assert!(a.contains(upstream(a)) && a.contains(prefix(a, 2)) && prefix(a, 1).len() <= prefix(a, 2).len());
+        assert!(belongs(a, a));
+        is_version(a);
+        if let Some(release) = Release::parse(a) {
+            let uname = release.uname();
+            assert!(!release.source().is_empty());
+            assert_eq!(Release::parse(&uname).map(|again| again.uname()), Some(uname));
+        }
+        for b in &all {
+            assert_eq!(compare(a, b), compare(b, a).reverse(), "{a:?} {b:?}");
+            for c in &all {
+                let is_chain = compare(a, b) != Ordering::Greater && compare(b, c) != Ordering::Greater;
+                assert!(!is_chain || compare(a, c) != Ordering::Greater, "{a:?} {b:?} {c:?}");
+            }
+        }
+    }
+    let _ = nowhere("kernel", all.first().unwrap_or(&""), &[("there is".to_owned(), all.clone())]);
+}
+
+/// Options of a source, one a line: origin, version, repository, suite, packages.
+pub(crate) fn wish(text: &str) {
+    let names = ["origin", "version", "repository", "suite", "packages"];
+    let options: BTreeMap<String, Vec<String>> =
+        names.iter().zip(text.lines()).map(|(name, line)| ((*name).to_owned(), vec![line.to_owned()])).collect();
+    let none = || Path::new("/nonexistent").to_owned();
+    let ctx = Context { cache: none(), arch: "x86_64".into(), offline: true, start: none(), base: none() };
+    if let Ok(wish) = Wish::new(&spec(), &options, &ctx) {
+        // It is a line of quiz.lock.
+        assert!(!wish.to_string().contains('\n'));
+    }
+}

@@ -1,0 +1,56 @@
+#!/bin/sh
+# Lets libFuzzer make up inputs for the readers of src/fuzz.rs: each, or those that are named, for QUIZ_FUZZ_TIME seconds (60).
+#
+# Needs a C++ compiler, and of Rust no more than the stable compiler: what shows libFuzzer which branches an input takes are flags of
+# LLVM's, as cargo-fuzz has them. Starts from tests/corpus and what earlier runs have found (target/fuzz/corpus), so that one that was
+# stopped goes on from there; a target that has had its time with this very program is not run again. What breaks a reader lies in
+# target/fuzz/broken.
+set -eu
+
+# cargo calls this script for the compiler of quiz's own crates; all others are taken as they are built for the tests.
+case "${1-}" in
+*rustc)
+    exec "$@" -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+        -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares
+    ;;
+esac
+
+cd "$(dirname "$0")/.."
+command -v c++ >/dev/null || {
+    echo "libFuzzer is compiled by c++, which is missing; run: apt-get install -y --no-install-recommends g++" >&2
+    exit 1
+}
+seconds="${QUIZ_FUZZ_TIME:-60}"
+RUSTC_WORKSPACE_WRAPPER="$PWD/tests/fuzz.sh" cargo build --locked --features fuzz --example fuzz
+program=target/debug/examples/fuzz
+sum="$(sha256sum <"$program")"
+
+[ $# -gt 0 ] || set -- tests/corpus/*
+failed=
+for target; do
+    target="${target##*/}"
+    [ -d "tests/corpus/$target" ] || {
+        echo "tests/fuzz.sh: there is no target $target" >&2
+        exit 2
+    }
+    done="target/fuzz/done/$target"
+    if [ "$(cat "$done" 2>/dev/null)" = "$seconds $sum" ]; then
+        echo "$target: had its $seconds s"
+        continue
+    fi
+    echo "$target: $seconds s"
+    mkdir -p "target/fuzz/corpus/$target" target/fuzz/broken target/fuzz/done
+    if QUIZ_FUZZ="$target" "$program" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=512 -max_len=8192 \
+        -print_final_stats=1 -artifact_prefix="target/fuzz/broken/$target-" \
+        "target/fuzz/corpus/$target" "tests/corpus/$target" >"target/fuzz/$target.log" 2>&1; then
+        echo "$seconds $sum" >"$done"
+        sed -n 's/^stat::number_of_executed_units: */    inputs: /p' "target/fuzz/$target.log"
+    else
+        failed="$failed $target"
+        tail -n 30 "target/fuzz/$target.log" >&2
+    fi
+done
+[ -z "$failed" ] || {
+    echo "broken:$failed; what breaks them is in target/fuzz/broken, and belongs into tests/corpus when it is mended" >&2
+    exit 1
+}
