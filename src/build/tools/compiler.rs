@@ -75,7 +75,10 @@ pub(super) fn compiler(look: &mut Look<'_>, name: &str) -> Result<Parts> {
     for folder in [libgcc, plugins, resources].into_iter().flatten().filter(|folder| folder.is_absolute()) {
         walk.all(look, &folder)?;
     }
-    parts.extend(walk.parts(look));
+    for (part, digest) in walk.parts(look) {
+        // Of a package that has one of the programs all counts already.
+        parts.entry(part).or_insert(digest);
+    }
     Ok(parts)
 }
 

@@ -54,7 +54,12 @@ impl Tools {
 
     /// The same, of the host below `root`, looked at from `now` on.
     pub(super) fn identify_at(root: &Path, needed: &[Needed], cache: &Cache, now: SystemTime) -> Result<Self> {
-        let key = question(root, needed);
+        // What only quiz itself runs is in no key.
+        let needed: Vec<&Needed> = needed.iter().filter(|tool| !tool.needed_by.is_empty()).collect();
+        if needed.iter().all(|tool| tool.found.is_none()) {
+            return Ok(Self(needed.iter().map(|tool| (tool.name.clone(), MISSING.to_owned())).collect()));
+        }
+        let key = question(root, &needed);
         if let Some(known) = cache.memo_while("tools", &key).map_err(cache_error)?
             && let Some(known) = decoded(&known)
         {
@@ -62,7 +67,7 @@ impl Tools {
         }
         let mut look = Look::new(root, cache, now);
         let mut tools = BTreeMap::new();
-        for tool in needed {
+        for tool in &needed {
             let identity = match &tool.found {
                 Some(_) => words::note(cache, &parts(&mut look, tool)?)?,
                 None => MISSING.to_owned(),
@@ -90,7 +95,7 @@ impl Tools {
 }
 
 /// Whose identities are wanted. Where each is found is known already, and a part of it.
-fn question(root: &Path, needed: &[Needed]) -> Key {
+fn question(root: &Path, needed: &[&Needed]) -> Key {
     let mut encoder = KeyEncoder::new("quiz tools question 1");
     encoder.text("rule", RULE).text("path", sandbox::PATH).text("root", &root.to_string_lossy());
     let shown =

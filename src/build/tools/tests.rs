@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 /// Says what it is asked, as gcc does, and writes down that it was.
 const DRIVER: &str = r#"#!/bin/sh
-echo "$1" >>"${0%%/usr/*}/asked"
+echo "$1" >>"${0%%/usr/*}/log/asked"
 case $1 in
 -v) echo COLLECT_GCC=/usr/bin/gcc-12 ;;
 -print-prog-name=cc1) echo /usr/lib/gcc/x/12/cc1 ;;
@@ -35,9 +35,15 @@ impl Host {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(&folder.path().join("cache")).unwrap();
         let host = Self { folder, cache };
-        for dir in
-            ["usr/sbin", "usr/local/bin", "usr/local/sbin", "usr/local/include", "usr/include", "etc/alternatives"]
-        {
+        for dir in [
+            "usr/sbin",
+            "usr/local/bin",
+            "usr/local/sbin",
+            "usr/local/include",
+            "usr/include",
+            "etc/alternatives",
+            "log",
+        ] {
             std::fs::create_dir_all(host.root().join(dir)).unwrap();
         }
         for dir in ["bin", "sbin", "lib"] {
@@ -94,7 +100,8 @@ impl Host {
     }
 
     fn needed(&self, name: &str) -> Needed {
-        Needed::new(name, "package", false, &View::new(&self.root()))
+        let needed_by = ["kernel".to_owned()].into();
+        Needed { needed_by, ..Needed::new(name, "package", false, &View::new(&self.root())) }
     }
 
     /// As it would be found out a while from now, when nothing is too young to be remembered.
@@ -123,7 +130,7 @@ impl Host {
 
     /// How often the driver was asked since the last time.
     fn asked(&self) -> usize {
-        let path = self.root().join("asked");
+        let path = self.root().join("log/asked");
         let asked = std::fs::read_to_string(&path).unwrap_or_default().lines().count();
         let _ = std::fs::remove_file(path);
         asked

@@ -119,6 +119,6 @@ fn what_is_run_is_not_in_the_project() {
     let host = Host::new();
     host.program("usr/bin/gcc-12", &DRIVER.replace("echo \"$1\"", "echo \"$PWD\""));
     host.tools(&ALL);
-    let asked = std::fs::read_to_string(host.root().join("asked")).unwrap();
+    let asked = std::fs::read_to_string(host.root().join("log/asked")).unwrap();
     assert!(!asked.is_empty() && asked.lines().all(|line| line == "/"), "{asked}");
 }
