@@ -123,8 +123,8 @@ fn header(what: What, payload: &[u8]) -> [u8; HEADER] {
     header
 }
 
-#[cfg(any(test, feature = "fuzz"))]
 /// The bytes as a whole file, and as the payload of one whose header holds, for [`crate::fuzz`].
+#[cfg(any(test, feature = "fuzz"))]
 pub(crate) fn fuzz<T: DeserializeOwned>(what: What, bytes: &[u8]) -> Option<T> {
     decode(what, bytes).or_else(|| decode(what, &[&header(what, bytes)[..], bytes].concat()))
 }

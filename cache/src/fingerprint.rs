@@ -252,8 +252,8 @@ impl Cache {
     }
 }
 
-#[cfg(any(test, feature = "fuzz"))]
 /// What is remembered of a folder, for [`crate::fuzz`].
+#[cfg(any(test, feature = "fuzz"))]
 pub(crate) fn fuzz(bytes: &[u8]) {
     if let Some(stats) = crate::codec::fuzz::<Stats>(What::Stats, bytes) {
         Glance::new(&stats);

@@ -233,8 +233,8 @@ impl Cache {
     }
 }
 
-#[cfg(any(test, feature = "fuzz"))]
 /// What is remembered here, for [`crate::fuzz`].
+#[cfg(any(test, feature = "fuzz"))]
 pub(crate) fn fuzz(bytes: &[u8]) {
     crate::codec::fuzz::<Memo>(What::Memo, bytes);
 }

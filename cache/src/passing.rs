@@ -208,8 +208,8 @@ impl PassingSlot {
     }
 }
 
-#[cfg(any(test, feature = "fuzz"))]
 /// What is remembered here, for [`crate::fuzz`].
+#[cfg(any(test, feature = "fuzz"))]
 pub(crate) fn fuzz(bytes: &[u8]) {
     crate::codec::fuzz::<Index>(What::Passing, bytes);
 }

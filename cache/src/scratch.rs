@@ -268,8 +268,8 @@ pub(crate) fn boot() -> Vec<u8> {
     fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default()
 }
 
-#[cfg(any(test, feature = "fuzz"))]
 /// What is remembered here, for [`crate::fuzz`].
+#[cfg(any(test, feature = "fuzz"))]
 pub(crate) fn fuzz(bytes: &[u8]) {
     crate::codec::fuzz::<State>(What::Scratch, bytes);
 }

@@ -188,8 +188,8 @@ fn profile((file, folder): &(ProfileFile, Folder), given: &[(&str, Option<&str>)
     })
 }
 
-#[cfg(any(test, feature = "fuzz"))]
 /// A profile.toml and what is written behind -p, for the fuzz targets.
+#[cfg(any(test, feature = "fuzz"))]
 pub(in crate::load) fn fuzz(folder: Folder, words: &str) {
     let Ok(read) = read(folder) else { return };
     let _ = profile(&read, &[]);

@@ -72,8 +72,8 @@ fn parse(text: &str) -> Result<Image> {
     })
 }
 
-#[cfg(any(test, feature = "fuzz"))]
 /// A manifest, for the fuzz targets.
+#[cfg(any(test, feature = "fuzz"))]
 pub(crate) fn fuzz(text: &str) {
     assert!(parse(text).is_ok_and(|image| !image.layers.is_empty()) || parse(text).is_err());
 }

@@ -94,8 +94,8 @@ fn listed<'a>(list: &'a str, urls: &UrlSpec) -> Vec<(&'a str, String)> {
     list.lines().filter_map(line).collect()
 }
 
-#[cfg(any(test, feature = "fuzz"))]
 /// A list of checksums, for the fuzz targets.
+#[cfg(any(test, feature = "fuzz"))]
 pub(super) fn fuzz(list: &str, spec: &Spec) {
     let Some(urls) = &spec.url else { return };
     for (version, sum) in listed(list, urls) {

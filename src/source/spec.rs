@@ -100,10 +100,15 @@ fn one_or_more<'de, D: serde::Deserializer<'de>>(text: D) -> Result<Vec<String>,
         One(String),
         More(Vec<String>),
     }
-    Ok(match Texts::deserialize(text)? {
+    let texts = match Texts::deserialize(text)? {
         Texts::One(text) => vec![text],
         Texts::More(texts) => texts,
-    })
+    };
+    // They enter the key as lines: two paths must not be the same bytes as one.
+    match texts.iter().find(|text| text.contains('\n')) {
+        Some(text) => Err(serde::de::Error::custom(format!("{text:?} is no path: it has a line feed"))),
+        None => Ok(texts),
+    }
 }
 
 /// A web folder of release tarballs. `{major}` stands for the first number of a version, `{series}` for the first two,
@@ -129,4 +134,16 @@ pub struct PackagesSpec {
     /// Asked for if the suite has it.
     #[serde(default)]
     pub if_there: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_one_line_of_the_key() {
+        let read = |tarball: &str| toml::from_str::<DebianSpec>(&format!("package = \"l\"\ntarball = {tarball}\n"));
+        assert_eq!(read("[\"a\", \"b\"]").unwrap().tarball, ["a", "b"]);
+        assert!(read("\"a\\nb\"").unwrap_err().to_string().contains("it has a line feed"));
+    }
 }

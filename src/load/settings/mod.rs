@@ -313,8 +313,8 @@ impl fmt::Display for Origin {
     }
 }
 
-#[cfg(any(test, feature = "fuzz"))]
 /// A quiz.toml, for the fuzz targets: each error says where.
+#[cfg(any(test, feature = "fuzz"))]
 pub(in crate::load) fn fuzz(path: &Path, text: &str) {
     match file::parse(path, text, &types(&BTreeMap::new())) {
         Ok(found) => assert!(found.iter().all(|(name, _)| SCHEMA.iter().any(|known| known.name == name))),

@@ -250,8 +250,8 @@ fn stanzas(text: &str) -> Vec<Source> {
     found
 }
 
-#[cfg(any(test, feature = "fuzz"))]
 /// Sources in both forms, for the fuzz targets.
+#[cfg(any(test, feature = "fuzz"))]
 pub(in crate::source) fn fuzz(suite: &str, text: &str) {
     let host =
         Host { keyring: Some("/k/debian-archive-keyring.gpg".into()), ..Host::of(text, Path::new("/nonexistent")) };

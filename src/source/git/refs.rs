@@ -140,8 +140,8 @@ impl Refs {
     }
 }
 
-#[cfg(any(test, feature = "fuzz"))]
 /// What `version` names in a list of refs, for the fuzz targets.
+#[cfg(any(test, feature = "fuzz"))]
 pub(in crate::source) fn fuzz(spec: &Spec, version: &str, listed: &str) {
     let Some(table) = &spec.git else { return };
     let (refs, (pick, word)) = (Refs::parse(listed), Pick::of(spec, table, version));
