@@ -1,5 +1,5 @@
 #!/bin/sh
-# Lets libFuzzer make up inputs for the readers of src/fuzz.rs: each, or those that are named, for QUIZ_FUZZ_TIME seconds (60).
+# Lets libFuzzer make up inputs for the readers of src/fuzz.rs: each, or those that are named, for FUZZ_TIME seconds (60).
 #
 # Needs a C++ compiler, and of Rust no more than the stable compiler: what shows libFuzzer which branches an input takes are flags of
 # LLVM's, as cargo-fuzz has them. Starts from tests/corpus and what earlier runs have found (target/fuzz/corpus), so that one that was
@@ -20,7 +20,7 @@ command -v c++ >/dev/null || {
     echo "libFuzzer is compiled by c++, which is missing; run: apt-get install -y --no-install-recommends g++" >&2
     exit 1
 }
-seconds="${QUIZ_FUZZ_TIME:-60}"
+seconds="${FUZZ_TIME:-60}"
 RUSTC_WORKSPACE_WRAPPER="$PWD/tests/fuzz.sh" cargo build --locked --features fuzz --example fuzz
 program=target/debug/examples/fuzz
 sum="$(sha256sum <"$program")"
