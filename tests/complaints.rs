@@ -139,7 +139,7 @@ fn what_was_said_while_the_hooks_ran_counts_in_a_restored_machine_too() {
 
 /// What kernels that checked themselves really said, each beginning with its release, as whole lines with some of the middle left out: made by
 /// `what_a_kernel_finds_that_checks_itself_is_heard` and `what_each_kernel_complains_about_is_heard`.
-const REPORTS: [(&str, &str); 4] = [
+const REPORTS: [(&str, &str); 8] = [
     (
         include_str!("data/complaints/6.12.117-kasan"),
         "BUG: KASAN: slab-use-after-free in quiz_test_use_after_free+0x77/0x90 [t]",
@@ -153,6 +153,14 @@ const REPORTS: [(&str, &str); 4] = [
         include_str!("data/complaints/6.12.117-list"),
         "WARNING: CPU: 0 PID: 54 at lib/list_debug.c:35 __list_add_valid_or_report+0xe4/0x120: list_add double add: \
          new=ffffffffa00022a0, prev=ffffffffa0002260, next=ffffffffa00022a0.",
+    ),
+    (include_str!("data/complaints/7.2.12-kcsan"), "BUG: KCSAN: data-race in quiz_test_race [t] / quiz_test_race [t]"),
+    (include_str!("data/complaints/7.2.12-ubsan"), "UBSAN: shift-out-of-bounds in t.c:34:2"),
+    (include_str!("data/complaints/7.2.12-lockdep"), "WARNING: possible circular locking dependency detected"),
+    (
+        include_str!("data/complaints/7.2.12-list"),
+        "WARNING: lib/list_debug.c:35 at __list_add_valid_or_report+0xd9/0xf0, CPU#1: insmod/53: list_add double add: \
+         new=ffffffffa02011e0, prev=ffffffffa02011d0, next=ffffffffa02011e0.",
     ),
 ];
 

@@ -44,7 +44,7 @@ pub(in crate::build) fn needs_headers(recipe: &Recipe, is_asked_for: impl Fn(&st
 }
 
 impl Tools {
-    /// Identifies the tools; one that is missing (see [`super::require`]) has the identity [`MISSING`].
+    /// Identifies the tools; one that is missing (see [`super::require`]) has the identity `missing`.
     ///
     /// # Errors
     /// A tool cannot be read, or what it starts cannot be found.
