@@ -109,13 +109,19 @@ fn up_says_what_the_kernel_complained_about_and_fails_if_that_is_wanted() {
     let words = format!("warning: the guest's kernel complained: {OLD} ({log})");
     let up = ran(fake.up("warn-7", &[]));
     assert_eq!((up.says(&[&words]).status, up.count("complained")), (Some(7), 1), "{up:?}");
+    let late = ran(fake.up("late-warn", &[]));
+    assert_eq!(
+        (late.says(&[OLD]).status, late.count("complained")),
+        (Some(7), 1),
+        "a console can be far behind: {late:?}"
+    );
     let record = |run| std::fs::read_to_string(fake.run(run).join("result.json")).unwrap();
     assert!(record(1).contains("refcount_t: underflow") && record(1).contains("\"program\":7"), "{}", record(1));
     let strict = |play: &str| ran(fake.up(play, &["--fail-on-warning"]));
     let words = format!("the guest's kernel complained: {OLD}; the program itself ended with status 0");
     let up = strict("warn-0");
     assert_eq!((up.says(&[&words]).status, up.count("complained")), (Some(123), 1), "{up:?}");
-    assert!(record(2).contains("\"program\":0"), "{}", record(2));
+    assert!(record(3).contains("\"program\":0"), "{}", record(3));
     assert_eq!(strict("exit-7").status, Some(7));
     assert_eq!(strict("poweroff").status, Some(122));
     fake.0.write("quiz.toml", "[machine]\nallow-file = \"allow\"\n");
@@ -139,7 +145,7 @@ fn what_was_said_while_the_hooks_ran_counts_in_a_restored_machine_too() {
 
 /// What kernels that checked themselves really said, each beginning with its release, as whole lines with some of the middle left out: made by
 /// `what_a_kernel_finds_that_checks_itself_is_heard` and `what_each_kernel_complains_about_is_heard`.
-const REPORTS: [(&str, &str); 8] = [
+const REPORTS: [(&str, &str); 19] = [
     (
         include_str!("data/complaints/6.12.117-kasan"),
         "BUG: KASAN: slab-use-after-free in quiz_test_use_after_free+0x77/0x90 [t]",
@@ -161,6 +167,32 @@ const REPORTS: [(&str, &str); 8] = [
         include_str!("data/complaints/7.2.12-list"),
         "WARNING: lib/list_debug.c:35 at __list_add_valid_or_report+0xd9/0xf0, CPU#1: insmod/53: list_add double add: \
          new=ffffffffa02011e0, prev=ffffffffa02011d0, next=ffffffffa02011e0.",
+    ),
+    (
+        include_str!("data/complaints/6.12.117-warn"),
+        "WARNING: CPU: 1 PID: 50 at /quiz/scratch/t.c:92 quiz_test_init+0x229/0x1000 [t]: quiz_test_warn: 7",
+    ),
+    (include_str!("data/complaints/6.12.117-soft"), "watchdog: BUG: soft lockup - CPU#1 stuck for 3s! [insmod:50]"),
+    (include_str!("data/complaints/6.12.117-hung"), "INFO: task insmod:50 blocked for more than 1 seconds."),
+    (include_str!("data/complaints/6.12.117-rcu"), "rcu: INFO: rcu_sched self-detected stall on CPU"),
+    (
+        include_str!("data/complaints/6.12.117-oom"),
+        "Out of memory: Killed process 50 (tail) total-vm:228820kB, anon-rss:225792kB, file-rss:268kB, shmem-rss:0kB, UID:0 pgtables:476kB oom_score_adj:0",
+    ),
+    (
+        include_str!("data/complaints/6.12.117-memcg"),
+        "Memory cgroup out of memory: Killed process 51 (tail) total-vm:19108kB, anon-rss:16256kB, file-rss:1436kB, shmem-rss:0kB, UID:0 pgtables:64kB oom_score_adj:0",
+    ),
+    (
+        include_str!("data/complaints/7.3.4-warn"),
+        "WARNING: t.c:92 at quiz_test_init+0x1d8/0x1000 [t], CPU#1: insmod/50: quiz_test_warn: 7",
+    ),
+    (include_str!("data/complaints/7.3.4-soft"), "watchdog: BUG: soft lockup - CPU#0 stuck for 3s! [insmod:50]"),
+    (include_str!("data/complaints/7.3.4-hung"), "INFO: task insmod:50 blocked for more than 1 seconds."),
+    (include_str!("data/complaints/7.3.4-rcu"), "rcu: INFO: rcu_sched self-detected stall on CPU"),
+    (
+        include_str!("data/complaints/7.3.4-oom"),
+        "Out of memory: Killed process 50 (tail) total-vm:232492kB, anon-rss:229712kB, file-rss:4kB, shmem-rss:0kB, UID:0 pgtables:480kB oom_score_adj:0",
     ),
 ];
 

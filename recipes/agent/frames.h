@@ -3,7 +3,10 @@
 #ifndef QUIZ_FRAMES_H
 #define QUIZ_FRAMES_H
 
-enum { PROTOCOL = 5, FRAME_LIMIT = 1 << 20 };
+enum { PROTOCOL = 6, FRAME_LIMIT = 1 << 20 };
+
+// What the kernel's log has behind all that the program made the kernel say.
+#define PROGRAM_OVER "quiz: the program is over"
 
 // What the host may send ahead of a program whose input it cannot give back.
 enum { WINDOW = 64 << 10 };
@@ -16,7 +19,7 @@ enum frame {
 	EXIT = 4,    // u8 status, u64 bytes of stdout, u64 bytes of stderr
 	PONG = 5,    // nothing
 	AWAKE = 6,   // u8: 1 when hooks run first, and another one follows; 0: a request may come
-	SYNCED = 7,  // u8, after EXIT: whether what was written to the shares is with the host
+	SYNCED = 7,  // u8, after EXIT: bit 0: what was written to the shares is with the host; bit 1: the kernel's log ends with PROGRAM_OVER
 	TAKEN = 8,   // u64: bytes of stdin that the program has read; when the request asks for that, and before EXIT
 	REQUEST = 64,     // see read_request
 	STDIN_END = 65,   // u64: bytes of stdin in all

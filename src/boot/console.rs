@@ -9,6 +9,7 @@ use std::path::Path;
 
 use super::complaint::{Allowed, Complaints, Heard};
 use super::marks::{Mark, mark, without_time};
+use super::wire::PROGRAM_OVER;
 use crate::error::{Result, cannot};
 
 /// So many lines of an excerpt are kept: a panic with its stack, registers and code fits, and three stacks of KASAN.
@@ -37,6 +38,8 @@ pub(super) struct Console {
     complaints: Complaints,
     panicked: bool,
     halted: bool,
+    /// All that the program made the kernel say was said.
+    over: bool,
     /// From the beginning of the look on.
     look: Option<Vec<String>>,
     bytes: u64,
@@ -63,6 +66,7 @@ impl Console {
             complaints,
             panicked: false,
             halted: false,
+            over: false,
             look: None,
             bytes: 0,
         })
@@ -105,6 +109,10 @@ impl Console {
     }
 
     fn look_at(&mut self, line: &str) {
+        if without_time(line) == PROGRAM_OVER {
+            self.over = true;
+            return;
+        }
         let mark = mark(line);
         self.panicked |= mark == Some(Mark::Panic);
         self.halted |= mark == Some(Mark::Halt);
@@ -138,6 +146,11 @@ impl Console {
     /// The kernel has halted the machine.
     pub(super) fn halted(&self) -> bool {
         self.halted
+    }
+
+    /// What the program made the kernel say is here: a console can be far behind its kernel.
+    pub(super) fn over(&self) -> bool {
+        self.over
     }
 
     /// What the kernel said since the guest is looked at.

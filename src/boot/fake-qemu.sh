@@ -34,7 +34,7 @@ hello() {
         wait_for migrate-incoming
         event '{"event": "RESUME"}'
     else
-        frame '\001\004\0\0\0\005\0\0\0'
+        frame '\001\004\0\0\0\006\0\0\0'
     fi
     until read -t 0 <&"$control"; do obey; done
     take
@@ -187,6 +187,15 @@ case $what in
         printf -v number '\\%03o' "${what#warn-}"
         frame '\004\021\0\0\0'"$number"'\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
         synced
+        wait_for quit
+        ;;
+    late-warn) # the kernel complains, and its console says so when the program has long ended
+        hello; ready
+        frame '\004\021\0\0\0\007\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+        frame '\007\001\0\0\0\003'
+        sleep 0.5
+        warn
+        kernel "quiz: the program is over"
         wait_for quit
         ;;
     writes) # to /out

@@ -18,6 +18,10 @@ const SIGNAL: Duration = Duration::from_secs(5);
 /// So long what is left may stand still: the program's last bytes, and a program that cannot be heard any more.
 const REST: Duration = Duration::from_secs(10);
 
+/// So long the kernel's console may need for what stands in its log. It may say things for ever, so no line makes this longer; and a
+/// user's own console never says it.
+const HUSH: Duration = Duration::from_secs(3);
+
 /// qemu says within this time why it stopped the machine; a host whose disk does not answer may take a while.
 const STATUS: Duration = Duration::from_secs(30);
 
@@ -137,6 +141,11 @@ impl Limits {
     /// Nothing counts any more but what is left to come, and that has just moved on.
     pub(super) fn rest(&mut self, now: Instant) {
         *self = Self { rest: Some(now + REST), ..Self::default() };
+    }
+
+    /// Nothing is left to come but what the kernel has to say.
+    pub(super) fn hush(&mut self, now: Instant) {
+        *self = Self { rest: Some(now + HUSH), ..Self::default() };
     }
 
     /// There is a sign that the kernel gave up. A program can write such a line too: then it is not sure, and the agent is asked.

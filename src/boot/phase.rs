@@ -110,6 +110,8 @@ struct Seen {
     /// The agent.
     lived: bool,
     sign: Option<Sign>,
+    /// All that the program made the kernel say.
+    quiet: bool,
     wrote: Option<String>,
     able: Option<Result<(), String>>,
     disk: Option<String>,
@@ -169,6 +171,10 @@ impl Play {
                     self.limits.lives();
                 }
                 Vec::new()
+            }
+            Input::Quiet => {
+                self.seen.quiet = true;
+                self.moved_on(now)
             }
             Input::Sign(sign) => self.gave_up(sign, now),
             Input::Wrote(what) => {
@@ -248,6 +254,8 @@ impl Play {
                 self.limits.rest(now);
                 Vec::new()
             }
+            // Its console is another one, or it was told to say nothing.
+            Phase::Ended(exit, Shares::Known) if self.came(*exit) => self.end(End::Exited(exit.status), now),
             Phase::Ended(exit, Shares::Unknown) if self.came(*exit) => {
                 [vec![Effect::Unsynced], self.end(End::Exited(exit.status), now)].concat()
             }
@@ -314,9 +322,10 @@ impl Play {
                 self.phase = Phase::Ended(Exit { status, bytes: [stdout, stderr] }, Shares::Unknown);
                 [vec![Effect::Step("program")], self.moved_on(now)].concat()
             }
-            (FromGuest::Synced(synced), Phase::Ended(exit, _)) => {
+            (FromGuest::Synced { shares, marked }, Phase::Ended(exit, _)) => {
                 self.phase = Phase::Ended(*exit, Shares::Known);
-                let warn = if synced { Vec::new() } else { vec![Effect::Unsynced] };
+                self.seen.quiet |= !marked;
+                let warn = if shares { Vec::new() } else { vec![Effect::Unsynced] };
                 [warn, self.moved_on(now)].concat()
             }
             (FromGuest::Pong, _) => {
@@ -330,14 +339,14 @@ impl Play {
 
     /// Something of what is left came.
     fn moved_on(&mut self, now: Instant) -> Vec<Effect> {
-        match self.phase {
-            Phase::Ended(exit, Shares::Known) if self.came(exit) => self.end(End::Exited(exit.status), now),
-            Phase::Ended(..) => {
-                self.limits.rest(now);
-                Vec::new()
+        if let Phase::Ended(exit, shares) = self.phase {
+            match shares == Shares::Known && self.came(exit) {
+                true if self.seen.quiet => return self.end(End::Exited(exit.status), now),
+                true => self.limits.hush(now),
+                false => self.limits.rest(now),
             }
-            _ => Vec::new(),
         }
+        Vec::new()
     }
 
     /// Every byte that the program wrote.

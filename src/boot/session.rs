@@ -286,6 +286,9 @@ impl<'a> Session<'a> {
             lines.into_iter().for_each(|line| (self.job.events)(Event::Kernel { line }));
         }
         self.feed(Input::Spoke)?;
+        if self.console.over() {
+            self.feed(Input::Quiet)?;
+        }
         self.look_for_signs()
     }
 

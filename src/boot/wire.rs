@@ -9,7 +9,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use crate::error::{Error, Result};
 
 /// The version of this protocol. The agent says its own in `Hello`.
-pub const PROTOCOL: u32 = 5;
+pub const PROTOCOL: u32 = 6;
+
+/// What the kernel's log has behind all that the program made the kernel say.
+pub(super) const PROGRAM_OVER: &str = "quiz: the program is over";
 
 /// The longest payload, in bytes. A longer one is refused on both sides.
 pub const LIMIT: usize = 1 << 20;
@@ -61,8 +64,13 @@ pub enum FromGuest {
         /// Bytes of stderr.
         stderr: u64,
     },
-    /// After `Exit`: whether what was written to the shares is with the host.
-    Synced(bool),
+    /// After `Exit`.
+    Synced {
+        /// What was written to the shares is with the host.
+        shares: bool,
+        /// The kernel's log ends with [`PROGRAM_OVER`], and so will its console.
+        marked: bool,
+    },
     /// The program has read so many bytes of its stdin; comes before `Exit`, and all along of a bounded one.
     Taken(u64),
     /// The answer to `Ping`.
@@ -239,7 +247,7 @@ fn decode(kind: u8, payload: &[u8]) -> Option<FromGuest> {
         },
         5 if payload.is_empty() => FromGuest::Pong,
         6 if payload.len() == 1 => FromGuest::Awake { hooks: payload[0] != 0 },
-        7 if payload.len() == 1 => FromGuest::Synced(payload[0] != 0),
+        7 if payload.len() == 1 => FromGuest::Synced { shares: payload[0] & 1 != 0, marked: payload[0] & 2 != 0 },
         8 => FromGuest::Taken(u64::from_le_bytes(payload.try_into().ok()?)),
         _ => return None,
     })
@@ -300,6 +308,7 @@ mod tests {
             text[..text.find([',', ' ', ';']).unwrap()].parse().unwrap()
         };
         assert_eq!(number("PROTOCOL"), PROTOCOL);
+        assert!(header.contains(&format!("#define PROGRAM_OVER \"{PROGRAM_OVER}\"\n")));
         assert!(header.contains("FRAME_LIMIT = 1 << 20") && LIMIT == 1 << 20);
         let own = || Own { now: 0, seed: [0; 32], boot: [0; 16] };
         assert!(header.contains("WINDOW = 64 << 10") && AHEAD == 64 << 10);
@@ -326,7 +335,7 @@ mod tests {
             ("EXIT", vec![0; 17], FromGuest::Exit { status: 0, stdout: 0, stderr: 0 }),
             ("PONG", vec![], FromGuest::Pong),
             ("AWAKE", vec![1], FromGuest::Awake { hooks: true }),
-            ("SYNCED", vec![1], FromGuest::Synced(true)),
+            ("SYNCED", vec![1], FromGuest::Synced { shares: true, marked: false }),
             ("TAKEN", vec![9, 0, 0, 0, 0, 0, 0, 0], FromGuest::Taken(9)),
         ] {
             assert_eq!(decode(u8::try_from(number(name)).unwrap(), &payload), Some(message), "{name}");
@@ -352,13 +361,13 @@ mod tests {
         let mut bytes = vec![1, 4, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 3, 2, 0, 0, 0, b'h', b'i', 4, 17, 0, 0, 0, 7];
         bytes.extend(5_u64.to_le_bytes());
         bytes.extend(6_u64.to_le_bytes());
-        bytes.extend([7, 1, 0, 0, 0, 1, 5, 0, 0, 0, 0, 6, 1, 0, 0, 0, 1, 6, 1, 0, 0, 0, 0, 2, 2, 0, 0, 0, b'n', b'o']);
+        bytes.extend([7, 1, 0, 0, 0, 3, 5, 0, 0, 0, 0, 6, 1, 0, 0, 0, 1, 6, 1, 0, 0, 0, 0, 2, 2, 0, 0, 0, b'n', b'o']);
         let wanted = [
             FromGuest::Hello(1),
             FromGuest::Ready(None),
             FromGuest::Failed("hi".into()),
             FromGuest::Exit { status: 7, stdout: 5, stderr: 6 },
-            FromGuest::Synced(true),
+            FromGuest::Synced { shares: true, marked: true },
             FromGuest::Pong,
             FromGuest::Awake { hooks: true },
             FromGuest::Awake { hooks: false },

@@ -98,7 +98,7 @@ fn what_each_kernel_complains_about_is_heard() {
         die::share(&real, &die::build_module(&real, &["-k", kernel]));
         for (line, words) in COMPLAINTS {
             let script = format!("echo +memory >/sys/fs/cgroup/cgroup.subtree_control; {line}; exit 7");
-            let ran = real.run(&["-k", kernel, "up", "-m", "256M", "--timeout", "120", "--", "sh", "-c", &script]);
+            let ran = real.run(&["-k", kernel, "up", "-m", "256M", "--timeout", "600", "--", "sh", "-c", &script]);
             assert_eq!(ran.status, Some(7), "{kernel}, {line}: {ran:?}");
             let said = ran.err.lines().find_map(|said| said.split_once("the guest's kernel complained: "));
             assert!(said.is_some_and(|(_, said)| said.contains(words)), "{kernel}, {line}: {ran:?}");

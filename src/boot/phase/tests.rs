@@ -46,7 +46,7 @@ fn awake() -> Input {
 }
 
 fn synced() -> Input {
-    Input::Guest(FromGuest::Synced(true))
+    Input::Guest(FromGuest::Synced { shares: true, marked: false })
 }
 
 fn shutdown(reason: &str) -> Input {
@@ -161,6 +161,25 @@ fn a_status_counts_when_all_bytes_came() {
     slow.take(exit(0, 3), now);
     slow.take(Input::Clock { waiting: true }, now + 11 * SECOND);
     assert!(matches!(slow.phase, Phase::Ended(..)), "whoever reads it is slow");
+}
+
+#[test]
+fn what_the_program_made_the_kernel_say_is_waited_for_and_not_for_ever() {
+    let marked = || Input::Guest(FromGuest::Synced { shares: true, marked: true });
+    let now = Instant::now();
+    let after = |inputs: Vec<Input>| {
+        let mut play = running(plan(Start::Cold));
+        inputs.into_iter().for_each(|input| drop(play.take(input, now)));
+        play
+    };
+    assert!(matches!(after(vec![exit(7, 0), marked()]).phase, Phase::Ended(..)));
+    for order in [vec![exit(7, 0), marked(), Input::Quiet], vec![exit(7, 0), Input::Quiet, marked()]] {
+        assert_eq!(after(order).phase, Phase::Ending(End::Exited(7)));
+    }
+    let mut silent = after(vec![exit(7, 0), marked()]);
+    silent.take(Input::Spoke, now + 2 * SECOND);
+    silent.take(Input::Clock { waiting: false }, now + 4 * SECOND);
+    assert_eq!(silent.phase, Phase::Ending(End::Exited(7)), "a kernel may say things for ever");
 }
 
 #[test]

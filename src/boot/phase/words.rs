@@ -16,6 +16,8 @@ pub(in crate::boot) enum Input {
     Clock { waiting: bool },
     /// The guest's kernel said something.
     Spoke,
+    /// All that the program made the kernel say was said.
+    Quiet,
     /// And that was such a sign.
     Sign(Sign),
     /// The guest wrote to a disk before it was ready, which whoever is restored would not have.

@@ -48,7 +48,8 @@ fn natural(play: &Play, dice: &mut Dice) -> Input {
         Phase::Owning => awake(),
         Phase::Running(_) => any_exit(dice),
         Phase::Ended(..) if dice.flip() => Input::Came(usize::from(dice.flip()), 3),
-        Phase::Ended(..) => Input::Guest(FromGuest::Synced(dice.flip())),
+        Phase::Ended(_, Shares::Known) => Input::Quiet,
+        Phase::Ended(..) => Input::Guest(FromGuest::Synced { shares: dice.flip(), marked: dice.flip() }),
         Phase::Ending(_) => gone(0),
         Phase::Gone(_) | Phase::Over(_) => Input::Written,
     }
@@ -61,7 +62,7 @@ fn any_exit(dice: &mut Dice) -> Input {
 
 fn any(dice: &mut Dice) -> Input {
     let stream = usize::from(dice.flip());
-    match dice.roll(32) {
+    match dice.roll(33) {
         0..=3 => Input::Clock { waiting: dice.flip() },
         4 => Input::Spoke,
         5 => Input::Sign(Sign::Panic),
@@ -89,7 +90,8 @@ fn any(dice: &mut Dice) -> Input {
         26 => Input::Unread(stream),
         27 => Input::Unwritten(stream, "full".into()),
         28 => Input::Signal([2, 15, SIGHUP][usize::try_from(dice.roll(3)).unwrap()]),
-        30 => Input::Guest(FromGuest::Synced(dice.flip())),
+        30 => Input::Guest(FromGuest::Synced { shares: dice.flip(), marked: dice.flip() }),
+        31 => Input::Quiet,
         29 => Input::Qemu(Said::DiskFailed("disk".into())),
         _ => gone([0, 9, 256][usize::try_from(dice.roll(3)).unwrap()]),
     }
