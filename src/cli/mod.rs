@@ -155,7 +155,7 @@ fn verify(engine: &Engine<'_>, stage: &str, json: bool, style: &Style) -> Result
     // Bound anew: only the tools of what it needs have to be there.
     let stages = engine.stages([stage])?;
     let id = stages.graph.find(stage)?;
-    let verified = engine.make(&stages, &[id].into(), &|ctx| build::verify(ctx, id))?;
+    let verified = engine.make(&stages, &engine.needed(&stages), &[id].into(), &|ctx| build::verify(ctx, id))?;
     report::result(&if json {
         format!("{}\n", report::verified_json(stage, &verified))
     } else {
@@ -173,7 +173,7 @@ fn build_stages(engine: &Engine<'_>, names: &[String], fresh: bool, install: boo
     if install {
         doctor::install(&engine.needed(&stages), engine.events)?;
     }
-    let known = engine.make(&stages, &anew, &|ctx| build::build(ctx, &wanted, false))?;
+    let known = engine.make(&stages, &engine.needed(&stages), &anew, &|ctx| build::build(ctx, &wanted, false))?;
     let paths = wanted.iter().flat_map(|id| {
         let name = |output: &String| format!("{}/{output}", stages.graph.stage(*id).name);
         known[id].outputs.iter().map(move |(output, object)| (name(output), engine.cache.path(object)))

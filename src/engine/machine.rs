@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::load::{Device, DiskFormat, Origin, PROJECT_FOLDER, Profile, Project};
 use crate::machine::{Disk, Machine, Net, Share, Start, accel, disk, image, qemu};
 use quiz_cache::{Cache, Digest, Record};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -43,12 +44,13 @@ pub fn needed(engine: &Engine<'_>, stages: &Stages) -> Vec<Needed> {
 /// # Errors
 /// What was asked for is wrong, a tool is missing, or a stage failed.
 pub fn build(engine: &Engine<'_>, stages: &Stages, terminal: bool) -> Result<Prepared> {
-    build::require(&needed(engine, stages))?;
+    let needed = needed(engine, stages);
+    build::require(&needed)?;
     size(engine)?;
     allowed(engine)?;
     let id = stages.graph.find(IMAGE)?;
     // qemu opens what the image is made of, so that has to lie there, too.
-    let known = engine.build(stages, &[id], true)?;
+    let known = engine.make(stages, &needed, &BTreeSet::new(), &|ctx| build::build(ctx, &[id], true))?;
     of(engine, &known, &known[&id], terminal)
 }
 

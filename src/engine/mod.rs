@@ -188,7 +188,7 @@ impl<'a> Engine<'a> {
                 pins.insert(w.id, pin.clone());
             }
         }
-        build::plan(&self.context(stages, pins, self.scan(stages, scans)?)?)
+        build::plan(&self.context(stages, &self.needed(stages), pins, self.scan(stages, scans)?)?)
     }
 
     /// Pins what moves, then makes what is missing of the wanted stages; see [`build::build`].
@@ -196,21 +196,23 @@ impl<'a> Engine<'a> {
     /// # Errors
     /// A tool is missing, something cannot be pinned or fetched, or a stage failed.
     pub fn build(&self, stages: &Stages, wanted: &[NodeIndex], inputs: bool) -> Result<Known> {
-        self.make(stages, &BTreeSet::new(), &|ctx| build::build(ctx, wanted, inputs))
+        self.make(stages, &self.needed(stages), &BTreeSet::new(), &|ctx| build::build(ctx, wanted, inputs))
     }
 
     /// Pins what moves, then does what `work` does, the stages `fresh` from nothing; once more when a source changes meanwhile.
+    /// `needed` are the stages' tools, and others that have to be there.
     ///
     /// # Errors
     /// A tool is missing, something cannot be pinned or fetched, or that of `work`.
     pub fn make<T>(
         &self,
         stages: &Stages,
+        needed: &[Needed],
         fresh: &BTreeSet<NodeIndex>,
         work: &dyn Fn(&Context<'_>) -> Result<T>,
     ) -> Result<T> {
         // Before anything is fetched: a missing tool found after minutes is the worst time to find it.
-        build::require(&self.needed(stages))?;
+        build::require(needed)?;
         let waiting = || (self.events)(Event::Paused { what: "`quiz gc`".to_owned() });
         let _held = self.cache.hold(&waiting).map_err(|e| Error::build("the cache cannot be locked").because(e))?;
         let mut pins = BTreeMap::new();
@@ -218,7 +220,7 @@ impl<'a> Engine<'a> {
             pins.insert(w.id, source::pinned(&w.spec, &w.wish, &w.lock, &self.source, self.events)?);
         }
         for _ in 0..LOOKS {
-            let mut ctx = self.context(stages, pins.clone(), self.scan(stages, &mut BTreeMap::new())?)?;
+            let mut ctx = self.context(stages, needed, pins.clone(), self.scan(stages, &mut BTreeMap::new())?)?;
             ctx.fresh.clone_from(fresh);
             match work(&ctx) {
                 Err(error) if build::has_moved(&error) => {
@@ -249,10 +251,11 @@ impl<'a> Engine<'a> {
     fn context<'g>(
         &'g self,
         stages: &'g Stages,
+        needed: &[Needed],
         pins: BTreeMap<NodeIndex, Pin>,
         live: BTreeMap<NodeIndex, Fingerprint>,
     ) -> Result<Context<'g>> {
-        let tools = Tools::identify(&self.needed(stages), &self.cache)?;
+        let tools = Tools::identify(needed, &self.cache)?;
         Context::new(&self.project, &stages.graph, &self.cache, tools, pins, live, self.source.clone(), self.events)
     }
 }

@@ -3,9 +3,10 @@
 //! Does not know where libraries lie.
 
 use goblin::elf::Elf;
+use serde::{Deserialize, Serialize};
 
 /// The names that are in the file.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Names {
     /// `#!`, with its one argument, or the dynamic loader.
     pub interpreter: Option<String>,

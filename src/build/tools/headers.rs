@@ -145,11 +145,7 @@ impl Walk {
             let line = format!("{} {sum}\n", path.display());
             self.packages.entry(package).or_default().push(line);
         } else if self.seen.insert(path.to_owned()) {
-            let place = look.view.outside(path);
-            let unreadable = |e: std::io::Error| Error::input(format!("cannot read {}", place.display())).because(e);
-            let digest = Digest::of(&std::fs::read(&place).map_err(unreadable)?).to_string();
-            self.parts.insert(path.display().to_string(), digest);
-            look.passed.insert(place);
+            self.parts.insert(path.display().to_string(), look.file(path)?.digest.clone());
         }
         Ok(())
     }

@@ -8,6 +8,8 @@ use super::packages::Packages;
 use super::view::{View, Way};
 use crate::error::{Error, Result};
 use quiz_cache::{Cache, Digest, KeyEncoder};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -20,7 +22,7 @@ pub(super) type Parts = BTreeMap<String, String>;
 pub(super) const PACKAGE: &str = "package ";
 
 /// A file, and what its first bytes say that it needs.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct File {
     pub digest: String,
     pub is_script: bool,
@@ -73,19 +75,19 @@ impl<'a> Look<'a> {
             return Ok(Rc::clone(file));
         }
         let place = self.view.outside(real);
-        let key = KeyEncoder::new("quiz tool file 1").text("path", &place.to_string_lossy()).finish().0;
+        let key = KeyEncoder::new("quiz tool file 2").text("path", &place.to_string_lossy()).finish().0;
         let known = self.cache.memo_while("tool file", &key).map_err(cache_error)?;
-        let file = match known.and_then(|known| decoded(&known)) {
+        let file = match known.and_then(|known| serde_json::from_slice(&known).ok()) {
             Some(file) => file,
             None => {
                 let unreadable =
-                    |e: std::io::Error| Error::input(format!("cannot read the tool {}", place.display())).because(e);
+                    |e: std::io::Error| Error::input(format!("cannot read {}", place.display())).because(e);
                 let bytes = std::fs::read(&place).map_err(unreadable)?;
                 let (names, is_script) = (elf::names(&bytes), bytes.starts_with(b"#!"));
                 let file = File { digest: Digest::of(&bytes).to_string(), is_script, names };
                 let alone = [place.clone()].into();
                 self.cache
-                    .set_memo_while("tool file", &key, &alone, self.since, encoded(&file).as_bytes())
+                    .set_memo_while("tool file", &key, &alone, self.since, json!(file).to_string().as_bytes())
                     .map_err(cache_error)?;
                 file
             }
@@ -186,19 +188,4 @@ fn library_folders(view: &View<'_>, passed: &mut BTreeSet<PathBuf>) -> Vec<PathB
     }
     folders.extend(["/lib64", "/usr/lib64", "/lib", "/usr/lib"].map(PathBuf::from));
     folders
-}
-
-fn encoded(file: &File) -> String {
-    let File { digest, is_script, names: elf::Names { interpreter, libraries, folders } } = file;
-    let interpreter = interpreter.as_deref().unwrap_or_default().replace('\n', " ");
-    format!("{digest}\n{is_script}\n{interpreter}\n{}\n{}", libraries.join("\t"), folders.join("\t"))
-}
-
-fn decoded(known: &[u8]) -> Option<File> {
-    let lines: Vec<&str> = std::str::from_utf8(known).ok()?.split('\n').collect();
-    let [digest, is_script, interpreter, libraries, folders] = lines[..] else { return None };
-    let list = |line: &str| line.split('\t').filter(|item| !item.is_empty()).map(str::to_owned).collect();
-    let interpreter = (!interpreter.is_empty()).then(|| interpreter.to_owned());
-    let names = elf::Names { interpreter, libraries: list(libraries), folders: list(folders) };
-    Some(File { digest: digest.to_owned(), is_script: is_script == "true", names })
 }
