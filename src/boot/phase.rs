@@ -172,6 +172,8 @@ impl Play {
                 }
                 Vec::new()
             }
+            // Each line that comes behind it says so again.
+            Input::Quiet if self.seen.quiet => Vec::new(),
             Input::Quiet => {
                 self.seen.quiet = true;
                 self.moved_on(now)

@@ -180,6 +180,13 @@ fn what_the_program_made_the_kernel_say_is_waited_for_and_not_for_ever() {
     silent.take(Input::Spoke, now + 2 * SECOND);
     silent.take(Input::Clock { waiting: false }, now + 4 * SECOND);
     assert_eq!(silent.phase, Phase::Ending(End::Exited(7)), "a kernel may say things for ever");
+    // Also behind its last word, while a sync does not come to its end.
+    let mut stuck = after(vec![exit(7, 0)]);
+    for second in 1..20 {
+        stuck.take(Input::Quiet, now + second * SECOND);
+        stuck.take(Input::Clock { waiting: false }, now + second * SECOND);
+    }
+    assert_eq!(stuck.phase, Phase::Ending(End::Exited(7)));
 }
 
 #[test]
