@@ -8,7 +8,7 @@ use super::Context;
 use super::walk::Known;
 use super::{scratch, script};
 use crate::error::{Error, Result};
-use crate::graph::{NodeIndex, Stage};
+use crate::graph::{NodeIndex, Place, Stage};
 use crate::host;
 use crate::load::PROJECT_FOLDER;
 use quiz_cache::Record;
@@ -77,7 +77,7 @@ fn places(ctx: &Context<'_>, stage: &Stage, known: &Known, scratch: &Path) -> Re
         places.push((inside, root));
     }
     places.push(("/quiz/scratch".to_owned(), scratch.to_owned()));
-    for input in stage.inputs.iter().filter(|input| !input.digest_only && !scratch::is_synced(stage, input)) {
+    for input in stage.inputs.iter().filter(|input| input.place == Place::Inputs && !scratch::is_synced(stage, input)) {
         places.push((format!("/quiz/in/{}", input.name), script::body(ctx, input, known)?));
     }
     Ok(places)

@@ -9,7 +9,9 @@
 //! | outputs the recipe promises | name and kind |
 //! | inputs | digest of the output they name, filtered to the paths they name |
 //! | profiles that are on, for an input `$profiles` | digest of their files |
-//! | tools | digest of all that each consists of (the table in `tools/identity.rs`); an optional one that is not there, one on demand that no profile asks for: `missing` |
+//! | the root that the script runs in, made of packages | digest of it; then no tool of the host counts |
+//! | what becomes of packages of which a root is made | themselves |
+//! | tools of the host | digest of all that each consists of (the table in `tools/identity.rs`); an optional one that is not there, one on demand that no profile asks for: `missing` |
 //! | headers and libraries of the host, if a tool is a compiler | digest of all of them (`tools/headers.rs`) |
 //! | the pin of a source stage | versions and checksums, of git the tree's id, never hosts; the paths a tarball may have in its package |
 //! | `LAYOUT` | itself: how scripts are run |
@@ -66,6 +68,15 @@ fn encode(ctx: &Context<'_>, id: NodeIndex, known: &Known, without: &[String], e
     if let Some(live) = ctx.live.get(&id) {
         encoder.digest("tree", &live.output().digest);
     } else if let (Some(spec), Some(pin)) = (&recipe.source, ctx.pins.get(&id)) {
+        if let Some(root) = spec.packages.as_ref().and_then(|packages| packages.root.as_ref()) {
+            encoder.list("root/keep", &root.keep).list("root/drop", &root.drop);
+            for (path, targets) in &root.links {
+                encoder.list(&format!("root/link/{path}"), targets);
+            }
+            for (path, text) in &root.files {
+                encoder.text(&format!("root/file/{path}"), text);
+            }
+        }
         encoder.text("tarball", &spec.debian.as_ref().map_or(String::new(), |debian| debian.tarball.join("\n")));
         for (name, value) in pin.facts() {
             encoder.text(&format!("pin/{name}"), &value);
@@ -90,6 +101,10 @@ fn encode(ctx: &Context<'_>, id: NodeIndex, known: &Known, without: &[String], e
     }
     for input in stage.inputs.iter().filter(|input| !without.contains(&input.name)) {
         encoder.digest(&format!("input/{}", input.name), &input_digest(ctx, &input.from, &input.paths, known)?);
+    }
+    // The root's digest is among the inputs.
+    if stage.toolchain().is_some() {
+        return Ok(());
     }
     for tool in recipe.tools.keys().chain(recipe.optional_tools.keys()) {
         encoder.text(&format!("{}{tool}", tools::TOOL), ctx.tools.get(tool));

@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Where programs are looked for, inside and when tools are identified.
@@ -40,6 +40,8 @@ pub(super) const ETC: &[&str] = &[
 pub(super) struct Sandbox<'a> {
     /// The script's file name in the recipe's folder.
     pub script: &'a str,
+    /// The folder that is its root, but for what is named below; without one the host's programs and libraries are there.
+    pub toolchain: Option<PathBuf>,
     /// Host path → path inside, read-only.
     pub read: Vec<(PathBuf, String)>,
     /// Host path → path inside, writable.
@@ -97,18 +99,22 @@ fn command(sandbox: &Sandbox<'_>) -> Vec<OsString> {
             add(&[o("--unshare-user"), o("--uid"), o("0"), o("--gid"), o("0")]);
         }
     }
-    add(&[o("--ro-bind"), o("/usr"), o("/usr")]);
+    let base = sandbox.toolchain.as_deref().unwrap_or(Path::new("/"));
+    add(&[o("--ro-bind"), base.join("usr").as_os_str(), o("/usr")]);
     for &dir in &SYSTEM[1..] {
-        match std::fs::read_link(dir) {
+        let place = base.join(&dir[1..]);
+        match std::fs::read_link(&place) {
             Ok(target) => add(&[o("--symlink"), target.as_os_str(), o(dir)]),
-            Err(_) => add(&[o("--ro-bind-try"), o(dir), o(dir)]),
+            Err(_) => add(&[o("--ro-bind-try"), place.as_os_str(), o(dir)]),
         }
     }
-    for name in ETC {
-        let path = format!("/etc/{name}");
-        add(&[o("--ro-bind-try"), o(&path), o(&path)]);
+    match &sandbox.toolchain {
+        Some(toolchain) => add(&[o("--ro-bind-try"), toolchain.join("etc").as_os_str(), o("/etc")]),
+        None => ETC.iter().map(|name| format!("/etc/{name}")).for_each(|path| {
+            add(&[o("--ro-bind-try"), o(&path), o(&path)]);
+        }),
     }
-    if sandbox.uids {
+    if sandbox.uids && sandbox.toolchain.is_none() {
         // apt and dpkg want their folders of settings, empty ones, not the host's.
         for dir in ["/etc/apt/apt.conf.d", "/etc/apt/preferences.d", "/etc/dpkg/dpkg.cfg.d"] {
             add(&[o("--dir"), o(dir)]);
@@ -150,6 +156,10 @@ mod tests {
     use super::*;
 
     fn line(uids: bool, root: bool) -> String {
+        line_in(None, uids, root)
+    }
+
+    fn line_in(toolchain: Option<PathBuf>, uids: bool, root: bool) -> String {
         let sandbox = Sandbox {
             script: "build.sh",
             read: vec![("/cache/trees/x".into(), "/quiz/src".into())],
@@ -158,6 +168,7 @@ mod tests {
             env: vec![("QUIZ_ARCH".into(), "x86_64".into())],
             uids,
             root,
+            toolchain,
         };
         command(&sandbox).iter().map(|a| a.to_str().unwrap()).collect::<Vec<_>>().join(" ")
     }
@@ -173,6 +184,24 @@ mod tests {
             assert!(line.contains("--die-with-parent") && !line.contains("--cap-add"), "{line}");
             assert!(line.ends_with("--setenv QUIZ_ARCH x86_64 -- sh -eu /quiz/recipe/build.sh"), "{line}");
             assert_eq!(line.contains("--unshare-user"), !root);
+        }
+    }
+
+    #[test]
+    fn with_a_root_of_its_own_nothing_of_the_hosts_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("usr/bin")).unwrap();
+        std::os::unix::fs::symlink("usr/bin", dir.path().join("bin")).unwrap();
+        for uids in [false, true] {
+            let line = line_in(Some(dir.path().to_owned()), uids, true);
+            let root = dir.path().display();
+            assert!(line.contains(&format!("--ro-bind {root}/usr /usr --symlink usr/bin /bin ")), "{line}");
+            assert!(line.contains(&format!("--ro-bind-try {root}/etc /etc ")), "{line}");
+            let words: Vec<&str> = line.split(' ').collect();
+            let bound = words.windows(2).filter(|pair| pair[0].contains("bind")).map(|pair| pair[1]);
+            let own = |path: &str| path.starts_with(&root.to_string()) || path.starts_with("/cache/");
+            let stray: Vec<&str> = bound.filter(|path| !own(path)).collect();
+            assert_eq!(stray, ["/dev/null"], "{line}");
         }
     }
 

@@ -8,7 +8,7 @@ use super::scratch::{SCRATCH, SOURCE, bring, edited, into, is_synced, last_outpu
 use super::{Context, cache_error, failure, follow, key, refusal, tools};
 use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::graph::{Bound, BoundInput, NodeIndex, Stage};
+use crate::graph::{Bound, BoundInput, NodeIndex, Place, Stage};
 use crate::host::quoted;
 use crate::load::{Profile, Value};
 use quiz_cache::{Built, Output, Scratch, Slot};
@@ -53,7 +53,7 @@ pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, k
         }
         None => lay_out(ctx, stage, slot, known)?,
     }
-    for input in stage.inputs.iter().filter(|input| !input.digest_only) {
+    for input in stage.inputs.iter().filter(|input| input.place == Place::Inputs) {
         let inside = match input.name.as_str() {
             "source" => "/quiz/src".to_owned(),
             name => format!("/quiz/in/{name}"),
@@ -76,9 +76,13 @@ pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, k
     let names: Vec<&str> = keepable.keys().map(String::as_str).collect();
     env.push(("QUIZ_KEPT".to_owned(), names.join(" ").into()));
     let (uids, root) = (stage.recipe.uids, rustix::process::geteuid().is_root());
+    let toolchain = stage.toolchain().map(|input| body(ctx, input, known)).transpose()?;
     let unasked = stage.recipe.tools_on_demand.keys().filter(|tool| !ctx.is_asked_for(tool));
-    let hidden = unasked.flat_map(|tool| tools::everywhere(tool)).collect();
-    let mut command = sandbox::process(&Sandbox { script, read, write, hidden, env, uids, root });
+    let hidden = match &toolchain {
+        Some(toolchain) => tools::require_in(toolchain, stage).map(|()| Vec::new())?,
+        None => unasked.flat_map(|tool| tools::everywhere(tool)).collect(),
+    };
+    let mut command = sandbox::process(&Sandbox { script, toolchain, read, write, hidden, env, uids, root });
     ctx.jobserver.configure_make(&mut command);
     if let Some(scratch) = &mut scratch {
         sandbox::inherit(&mut command, scratch.begin().map_err(cache_error)?);

@@ -18,6 +18,7 @@ pub use identity::{Tools, identify};
 pub(super) use words::{HEADERS, TOOL, changed, told};
 
 use crate::error::{Error, Result};
+use crate::graph::Stage;
 use crate::host;
 use crate::load::Recipe;
 use std::collections::{BTreeMap, BTreeSet};
@@ -142,6 +143,19 @@ pub fn require(needed: &[Needed]) -> Result<()> {
         error = error.detail(format!("{} (package {}), needed by {by}{elsewhere}", tool.name, tool.package));
     }
     Err(error.hint(format!("{}    (or, with the same flags: quiz doctor --install)", apt_line(&missing))))
+}
+
+/// Whether the root that a stage runs in has every tool of its recipe.
+///
+/// # Errors
+/// One is not there, though the package that the recipe names is.
+pub(super) fn require_in(root: &Path, stage: &Stage) -> Result<()> {
+    let view = View::new(root);
+    let Some((tool, package)) = stage.recipe.tools.iter().find(|(tool, _)| find(&view, tool).0.is_none()) else {
+        return Ok(());
+    };
+    let (stage, recipe) = (&stage.name, stage.recipe.path.display());
+    Err(Error::input(format!("{stage}: the package {package} has no {tool}, which {recipe} says it has")))
 }
 
 /// Where the user's own PATH has a program that scripts do not find.

@@ -26,6 +26,7 @@ pub fn try_sandbox(cache: &Cache, uids: bool) -> Result<()> {
         .and_then(|()| std::fs::write(recipe.join(SCRIPT), script))
         .map_err(|e| Error::build(format!("cannot write in {}", recipe.display())).because(e))?;
     let mut command = sandbox::process(&Sandbox {
+        toolchain: None,
         script: SCRIPT,
         read: vec![(recipe, "/quiz/recipe".to_owned())],
         write: vec![

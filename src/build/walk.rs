@@ -6,7 +6,7 @@
 use super::{Context, Tools, cache_error, compare, key, make, tools};
 use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::graph::{Bound, Graph, NodeIndex};
+use crate::graph::{Bound, Graph, NodeIndex, Place};
 use quiz_cache::{Built, Cache, Change, Entry, Key, Manifest, Output, Record};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -178,7 +178,7 @@ fn restore(ctx: &Context<'_>, id: NodeIndex, output: &str, known: &Known) -> Res
 
 /// The same for every output that a stage reads. What people edit lies where they edit it.
 fn restore_inputs(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<bool> {
-    for input in ctx.graph.stage(id).inputs.iter().filter(|input| !input.digest_only) {
+    for input in ctx.graph.stage(id).inputs.iter().filter(|input| input.place != Place::Nowhere) {
         if let Bound::Output { stage, output } = &input.from
             && !ctx.live.contains_key(stage)
             && !restore(ctx, *stage, output, known)?

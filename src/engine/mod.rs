@@ -23,7 +23,7 @@ use crate::build::{self, Context, Known, Needed, State, Tools};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::graph::{Graph, NodeIndex};
-use crate::load::{FlagValue, InputFrom, Project, Recipe};
+use crate::load::{FlagValue, Project, Recipe};
 use crate::source::{self, Pin};
 use quiz_cache::{Cache, Fingerprint};
 use std::collections::{BTreeMap, BTreeSet};
@@ -147,14 +147,14 @@ impl<'a> Engine<'a> {
     }
 
     fn plain_recipes(&self) -> impl Iterator<Item = &Recipe> {
-        let is_plain = |recipe: &&Recipe| !recipe.inputs.values().any(|input| input.from == InputFrom::Of);
-        self.project.recipes.values().filter(is_plain)
+        self.project.recipes.values().filter(|recipe| !recipe.takes_parameter())
     }
 
     /// The tools that these stages need, those that bring their sources, those of the profiles, and quiz's own.
     pub fn needed(&self, stages: &Stages) -> Vec<Needed> {
         let Stages { graph, wishes } = stages;
-        let needed = build::needed(graph.order().into_iter().map(|id| &graph.stage(id).recipe));
+        let stages = graph.order().into_iter().map(|id| graph.stage(id));
+        let needed = build::needed(stages.filter(|stage| stage.toolchain().is_none()).map(|stage| &stage.recipe));
         let tools: BTreeSet<_> = wishes.iter().flat_map(|w| w.wish.tools()).copied().collect();
         let new: Vec<_> = tools.into_iter().filter(|(name, _)| !needed.iter().any(|n| n.name == *name)).collect();
         let by_profiles = self.project.profiles.iter().flat_map(|profile| {

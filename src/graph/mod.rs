@@ -1,12 +1,12 @@
 //! The graph: recipes bound to their options and inputs. Names no recipe; computes no keys.
 
 use crate::error::{Error, Result};
-use crate::load::{Input, InputFrom, Profile, Project, Recipe, Value, nearest};
+use crate::load::{Input, InputFrom, Profile, Project, Recipe, TOOLCHAIN, Value, nearest};
 use petgraph::Direction;
 use petgraph::algo::{astar, toposort};
 use petgraph::graph::DiGraph;
 pub use petgraph::graph::NodeIndex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// A recipe bound to its options and inputs.
@@ -22,6 +22,13 @@ pub struct Stage {
     pub inputs: Vec<BoundInput>,
 }
 
+impl Stage {
+    /// The root that its script runs in; none where that is the host's own.
+    pub fn toolchain(&self) -> Option<&BoundInput> {
+        self.inputs.iter().find(|input| input.place == Place::Root)
+    }
+}
+
 /// One input of a stage.
 #[derive(Debug)]
 pub struct BoundInput {
@@ -31,9 +38,23 @@ pub struct BoundInput {
     pub from: Bound,
     /// If not empty: only these paths of the tree.
     pub paths: Vec<String>,
-    /// The script is told its digest and does not see it.
-    pub digest_only: bool,
+    /// Where the script sees it.
+    pub place: Place,
 }
+
+/// Where a script sees an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In the folder of inputs, under its name.
+    Inputs,
+    /// It is told the digest alone.
+    Nowhere,
+    /// It is the root that the script runs in.
+    Root,
+}
+
+/// The set of packages of a recipe that names none: with it a project's own module is compiled as the kernel is.
+const SET: &str = "kernel";
 
 /// Where an input of a stage comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,7 +140,7 @@ impl Graph {
 
     /// `id` and everything it needs, inputs first.
     pub fn closure(&self, ids: &[NodeIndex]) -> Vec<NodeIndex> {
-        let mut needed = std::collections::BTreeSet::new();
+        let mut needed = BTreeSet::new();
         let mut todo = ids.to_vec();
         while let Some(id) = todo.pop() {
             if needed.insert(id) {
@@ -167,13 +188,19 @@ impl Binder<'_> {
                 None => error.hint("`quiz graph` lists the stages"),
             });
         };
-        let takes_parameter = recipe.inputs.values().any(|input| input.from == InputFrom::Of);
-        if takes_parameter != parameter.is_some() {
-            let form = if takes_parameter { format!("{recipe_name}:STAGE/OUTPUT") } else { recipe_name.to_owned() };
+        if recipe.takes_parameter() != parameter.is_some() {
+            let form = match recipe.sets.is_empty() {
+                _ if !recipe.takes_parameter() => recipe_name.to_owned(),
+                true => format!("{recipe_name}:STAGE/OUTPUT"),
+                false => format!("{recipe_name}:SET"),
+            };
             return Err(Error::input(format!("`{name}` is no stage: the recipe is used as {form}")));
         }
         let value = |option: &String| Ok((option.clone(), self.project.option(recipe, option)?));
-        let options = recipe.options.keys().map(value).collect::<Result<_>>()?;
+        let mut options: BTreeMap<String, Value> = recipe.options.keys().map(value).collect::<Result<_>>()?;
+        if let (false, Some(parameter)) = (recipe.sets.is_empty(), parameter) {
+            options.insert("packages".to_owned(), Value::List(packages(recipe, parameter)?));
+        }
         let stage = Stage { name: name.to_owned(), recipe: recipe.clone(), options, inputs: Vec::new() };
         // Known before its inputs are bound: a circle then closes, and is found as one afterwards.
         let id = self.dag.add_node(stage);
@@ -183,11 +210,33 @@ impl Binder<'_> {
                 if let Bound::Output { stage, .. } = &from {
                     self.dag.update_edge(*stage, id, ());
                 }
-                let (paths, digest_only) = (input.paths.clone(), input.digest_only);
-                self.dag[id].inputs.push(BoundInput { name, from, paths, digest_only });
+                let place = if input.digest_only { Place::Nowhere } else { Place::Inputs };
+                self.dag[id].inputs.push(BoundInput { name, from, paths: input.paths.clone(), place });
             }
         }
+        if let Some(root) = self.toolchain(recipe) {
+            let from = self.output(&root, None, &recipe.path)?;
+            if let Bound::Output { stage, .. } = &from {
+                self.dag.update_edge(*stage, id, ());
+            }
+            let name = TOOLCHAIN.to_owned();
+            self.dag[id].inputs.push(BoundInput { name, from, paths: Vec::new(), place: Place::Root });
+        }
         Ok(id)
+    }
+
+    /// The stage that makes the root in which the recipe's script runs; none where that is the host's own.
+    fn toolchain(&self, recipe: &Recipe) -> Option<String> {
+        if recipe.script.is_none() || self.project.settings.text("toolchain.suite") == "host" {
+            return None;
+        }
+        let set = recipe.toolchain.as_deref().unwrap_or(SET);
+        let known = self.project.recipes.get(TOOLCHAIN).and_then(|toolchain| toolchain.sets.get(set));
+        let is_asked_for = |tool: &str| self.project.profiles.iter().any(|profile| profile.tools.contains_key(tool));
+        let on_demand = recipe.tools_on_demand.iter().filter(|(tool, _)| is_asked_for(tool));
+        let packages: BTreeSet<&String> = recipe.tools.iter().chain(on_demand).map(|(_, package)| package).collect();
+        let more = packages.into_iter().filter(|package| known.is_none_or(|known| !known.contains(package)));
+        Some(more.fold(format!("{TOOLCHAIN}:{set}"), |name, package| format!("{name},{package}")))
     }
 
     /// What an input stands for; a list gives `name/NN-stage` for each of its items.
@@ -259,6 +308,18 @@ impl Binder<'_> {
         };
         Ok(Bound::Output { stage: id, output })
     }
+}
+
+/// The packages that the parameter of a recipe with sets names: those of a set, and further ones, with commas between.
+fn packages(recipe: &Recipe, parameter: &str) -> Result<Vec<String>> {
+    let mut parts = parameter.split(',');
+    let set = parts.next().unwrap_or_default();
+    let Some(packages) = recipe.sets.get(set) else {
+        let error = Error::input(format!("{}: there is no set `{set}`", recipe.path.display()));
+        let known = recipe.sets.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        return Err(error.hint(format!("there is: {known}")));
+    };
+    Ok(packages.iter().cloned().chain(parts.map(str::to_owned)).collect())
 }
 
 #[cfg(test)]

@@ -130,3 +130,59 @@ fn no_shipped_profile_but_debug_and_perf_costs_a_kernel() {
     std::fs::write(own.join("profile.toml"), "about = \"x\"\nkernel = [\"CONFIG_KASAN=y\"]\n").unwrap();
     assert_ne!(options(&["mine"]), base);
 }
+
+/// The project of [`project`], whose stages run in roots of packages, and these lines of a recipe `t-own`.
+fn with_toolchain(lines: &str) -> Result<Graph> {
+    let dir = tempfile::tempdir().unwrap();
+    project(dir.path(), &[("t-own", "", &["out"])]);
+    let path = dir.path().join(".quiz/recipes/t-own/recipe.toml");
+    let text = std::fs::read_to_string(&path).unwrap().replace("[inputs]", &format!("{lines}\n[inputs]"));
+    std::fs::write(path, text).unwrap();
+    let suite = FlagValue { key: "toolchain.suite", value: Value::Text("bookworm".into()), flag: "--x" };
+    Graph::bind(&Project::load(dir.path(), &[suite]).unwrap(), ["image", "zfs", "t-own"])
+}
+
+/// By the name of each stage the root that its script runs in.
+fn roots(graph: &Graph) -> BTreeMap<String, String> {
+    let root = |id: NodeIndex| match &graph.stage(id).toolchain()?.from {
+        Bound::Output { stage, .. } => Some((graph.stage(id).name.clone(), graph.stage(*stage).name.clone())),
+        Bound::Profiles => None,
+    };
+    graph.order().into_iter().filter_map(root).collect()
+}
+
+#[test]
+fn few_roots_and_a_package_more_is_one_more_for_who_asks_for_it() {
+    let plain = roots(&with_toolchain("").unwrap());
+    let all: BTreeSet<&str> = plain.values().map(String::as_str).collect();
+    assert_eq!(all, ["toolchain:kernel", "toolchain:root", "toolchain:zfs"].into());
+    assert_eq!((plain["kernel"].as_str(), plain["t-own"].as_str()), ("toolchain:kernel", "toolchain:kernel"));
+    assert!(!plain.contains_key("kernel-source"), "nothing runs there");
+    let known = roots(&with_toolchain("[tools]\ngcc = \"gcc\"\nmake = \"make\"").unwrap());
+    assert_eq!(known, plain);
+    let mut more = roots(&with_toolchain("[tools]\npython3 = \"python3-minimal\"\n\"g++\" = \"g++\"").unwrap());
+    assert_eq!(more.remove("t-own").unwrap(), "toolchain:kernel,g++,python3-minimal");
+    assert!(plain.iter().filter(|(name, _)| *name != "t-own").eq(more.iter()), "all others keep theirs");
+}
+
+#[test]
+fn a_set_has_all_that_its_built_in_recipes_name() {
+    let graph = with_toolchain("").unwrap();
+    for id in graph.order() {
+        let stage = graph.stage(id);
+        let Some(Bound::Output { stage: root, .. }) = stage.toolchain().map(|input| &input.from) else { continue };
+        let Value::List(packages) = &graph.stage(*root).options["packages"] else { panic!("no packages") };
+        let missing: Vec<&String> = stage.recipe.tools.values().filter(|p| !packages.contains(p)).collect();
+        assert!(missing.is_empty(), "{}: {missing:?}", stage.name);
+    }
+}
+
+#[test]
+fn a_set_that_is_none_is_said_with_those_that_are() {
+    let error = with_toolchain("toolchain = \"krenel\"").unwrap_err();
+    assert!(error.to_string().contains("there is no set `krenel`"), "{error}");
+    assert_eq!(error.hints(), ["there is: kernel, root, zfs"]);
+    let dir = tempfile::tempdir().unwrap();
+    let error = Graph::bind(&project(dir.path(), &[]), ["toolchain"]).unwrap_err();
+    assert!(error.to_string().ends_with("the recipe is used as toolchain:SET"), "{error}");
+}

@@ -42,6 +42,10 @@ pub struct Recipe {
     pub optional_tools: BTreeMap<String, String>,
     /// The same for what the script sees only when a profile that is on asks for it, so that what merely is installed changes nothing.
     pub tools_on_demand: BTreeMap<String, String>,
+    /// The set of packages of which the root is made that its script runs in: one of those of the recipe [`TOOLCHAIN`].
+    pub toolchain: Option<String>,
+    /// Named sets of packages, one of which is its parameter.
+    pub sets: BTreeMap<String, Vec<String>>,
     /// It wants a whole range of user ids (to make files of other owners).
     pub uids: bool,
     /// Its script is given a folder that all runs of this recipe share, for what it names by content.
@@ -55,6 +59,9 @@ pub struct Recipe {
     /// What tells a project's own one from others of its name: the digest of its whole folder. A built-in one has none.
     pub own: Option<Key>,
 }
+
+/// The recipe of the roots that scripts run in, when it is not the host's own /usr.
+pub const TOOLCHAIN: &str = "toolchain";
 
 /// How a recipe builds on what an earlier run left.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -107,6 +114,9 @@ struct RecipeFile {
     optional_tools: tools::Field,
     #[serde(default, rename = "tools-on-demand")]
     tools_on_demand: tools::Field,
+    toolchain: Option<String>,
+    #[serde(default)]
+    sets: BTreeMap<String, Vec<String>>,
     #[serde(default)]
     needs: NeedsField,
     incremental: Option<Incremental>,
@@ -189,6 +199,9 @@ pub(super) fn load(mut folder: Folder) -> Result<Recipe> {
     if let Some(name) = names.into_iter().find(|name| !is_name(name)) {
         return Err(wrong(format!("`{name}` is no name: use a-z, 0-9 and -")));
     }
+    if file.inputs.contains_key(TOOLCHAIN) {
+        return Err(wrong(format!("`{TOOLCHAIN}` is no name for an input: it is the root that the script runs in")));
+    }
     if file.outputs.is_empty() {
         return Err(wrong("a recipe without outputs makes nothing; name them under [outputs]".into()));
     }
@@ -220,6 +233,8 @@ pub(super) fn load(mut folder: Folder) -> Result<Recipe> {
         tools,
         optional_tools,
         tools_on_demand,
+        toolchain: file.toolchain,
+        sets: file.sets,
         uids: file.needs.uids,
         store: file.needs.store,
         incremental: file.incremental,
@@ -227,6 +242,13 @@ pub(super) fn load(mut folder: Folder) -> Result<Recipe> {
         files: folder.files,
         own: None,
     })
+}
+
+impl Recipe {
+    /// Whether its stages are named with something behind a `:`, another for each.
+    pub fn takes_parameter(&self) -> bool {
+        !self.sets.is_empty() || self.inputs.values().any(|input| input.from == InputFrom::Of)
+    }
 }
 
 impl Incremental {

@@ -32,6 +32,13 @@ pub(super) fn unpack_inner(deb: &Path, paths: &[String], dest: &Path) -> Result<
     find(deb, "data.tar", paths, unpack)
 }
 
+/// The tar of all that the package installs, compressed as it lies there.
+pub(super) fn data(deb: &Path) -> Result<impl Read> {
+    File::open(deb)
+        .and_then(|file| ar_member(io::BufReader::new(file), "data.tar"))
+        .map_err(|e| Error::build(format!("cannot read the package {}", deb.display())).because(e))
+}
+
 /// Gives the first file of the tar `member` that is one of `paths` to `then`; a link of such a name is passed over.
 fn find<T>(
     deb: &Path,

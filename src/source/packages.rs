@@ -2,7 +2,7 @@
 
 use super::apt::{Apt, parse};
 use super::spec::Spec;
-use super::{Context, Package, PackagesPin, Pin, deb};
+use super::{Context, Package, PackagesPin, Pin, deb, root};
 use crate::error::{Error, Result};
 use crate::event::Events;
 use std::collections::BTreeSet;
@@ -67,6 +67,10 @@ pub(super) fn fetch(spec: &Spec, pin: &PackagesPin, dest: &Path, ctx: &Context, 
     let failed = |e: io::Error| Error::build(format!("cannot write {}", dest.display())).because(e);
     let apt = Apt::open(&pin.suite, super::apt::arch(&ctx.arch)?, ctx, events)?;
     let paths = apt.download(&pin.packages, &spec.entry)?;
+    if let Some(root) = spec.packages.as_ref().and_then(|table| table.root.as_ref()) {
+        // The packages stay where they are: other roots have most of them, too.
+        return root::make(root, &paths, dest);
+    }
     fs::create_dir(dest).map_err(failed)?;
     let mut index = String::new();
     for (package, path) in pin.packages.iter().zip(&paths) {

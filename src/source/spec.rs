@@ -1,5 +1,6 @@
 //! The `[source]` table of a recipe: where to look for what its options ask for. Data only; knows no names of projects.
 
+use super::root::RootSpec;
 use serde::Deserialize;
 
 /// The `[source]` table.
@@ -134,6 +135,8 @@ pub struct PackagesSpec {
     /// Asked for if the suite has it.
     #[serde(default)]
     pub if_there: Vec<String>,
+    /// Their files as one root are wanted, not the packages.
+    pub root: Option<RootSpec>,
 }
 
 #[cfg(test)]

@@ -46,30 +46,41 @@ const XZ_MEMORY: u64 = 512 << 20;
 /// Everything that is not a file, a folder, or a link inside of the folder; a name that is there twice; more than `limits`.
 /// What was unpacked so far is removed.
 pub fn unpack(archive: impl Read, name: &str, dest: &Path, limits: Limits) -> Result<()> {
-    let failed = |e: Failure| match e {
-        Failure::Archive(why) => Error::build(format!("{name}: {why}")),
-        Failure::Entry(entry, why) => Error::build(format!("{name}: {entry}: {why}")),
-        Failure::Io(entry, e) if entry.is_empty() => {
-            Error::build(format!("cannot unpack {name} to {}", dest.display())).because(e)
+    let mut into = Unpacked::new(dest, limits, Places::TopFolder(None))?;
+    let done = into.add(archive, name).and_then(|()| {
+        into.check().map_err(|(link, why)| Error::build(format!("{name}: {link}: {why}")))?;
+        if let Places::TopFolder(None) = into.places {
+            return Err(Error::build(format!("{name}: there is nothing in this archive")));
         }
-        Failure::Io(entry, e) => {
-            Error::build(format!("cannot unpack {name} to {}: {entry}", dest.display())).because(e)
-        }
-    };
-    fs::create_dir(dest).map_err(|e| failed(Failure::Io(String::new(), e)))?;
-    let done = decompressed(archive)
-        .map_err(|e| Failure::Io(String::new(), e))
-        .and_then(|tar| ahead::read_ahead(tar, |tar| entries(tar, dest, limits)));
-    done.map_err(|e| {
+        Ok(())
+    });
+    done.inspect_err(|_| {
         // The error that matters is the one at hand.
         let _ = fs::remove_dir_all(dest);
-        failed(e)
     })
+}
+
+/// A folder into which archives are unpacked, one over the other.
+pub(super) struct Unpacked<'a> {
+    dest: &'a Path,
+    limits: Limits,
+    places: Places<'a>,
+    tree: links::Tree,
+    /// Sum of the sizes of all files so far.
+    bytes: u64,
+}
+
+/// Where the entries of an archive come to lie.
+pub(super) enum Places<'a> {
+    /// Below the archive's one top folder, whose name is known from its first entry on.
+    TopFolder(Option<String>),
+    /// Where this says, of a path in a root without its first slash; `None` leaves the entry out. Links may lead to absolute paths of
+    /// that root, and permissions to run as somebody else are dropped.
+    Root(&'a (dyn Fn(&str) -> Option<String> + Sync)),
 }
 
 /// Why an archive was not unpacked.
 enum Failure {
-    Archive(String),
     Entry(String, String),
     Io(String, io::Error),
 }
@@ -112,34 +123,90 @@ impl<R: Read> Read for Allowed<R> {
     }
 }
 
-fn entries(tar: impl Read, dest: &Path, limits: Limits) -> std::result::Result<(), Failure> {
-    let archive_failed = |e| Failure::Io(String::new(), e);
-    let left = Rc::new(Cell::new(HEADERS));
-    let mut archive = tar::Archive::new(Allowed { inner: tar, left: Rc::clone(&left) });
-    let mut tree = links::Tree::new(limits.entries);
-    let mut top = None;
-    let mut bytes = 0;
-    for entry in archive.entries().map_err(archive_failed)? {
-        let mut entry = entry.map_err(archive_failed)?;
+impl<'a> Unpacked<'a> {
+    /// Makes the folder.
+    pub(super) fn new(dest: &'a Path, limits: Limits, places: Places<'a>) -> Result<Self> {
+        fs::create_dir(dest).map_err(|e| Error::build(format!("cannot create {}", dest.display())).because(e))?;
+        Ok(Self { dest, limits, places, tree: links::Tree::new(limits.entries), bytes: 0 })
+    }
+
+    /// Unpacks one more archive, which errors call `name`.
+    pub(super) fn add(&mut self, archive: impl Read, name: &str) -> Result<()> {
+        let dest = self.dest.display();
+        let done = decompressed(archive)
+            .map_err(|e| Failure::Io(String::new(), e))
+            .and_then(|tar| ahead::read_ahead(tar, |tar| self.entries(tar)));
+        done.map_err(|e| match e {
+            Failure::Entry(entry, why) => Error::build(format!("{name}: {entry}: {why}")),
+            Failure::Io(entry, e) if entry.is_empty() => {
+                Error::build(format!("cannot unpack {name} to {dest}")).because(e)
+            }
+            Failure::Io(entry, e) => Error::build(format!("cannot unpack {name} to {dest}: {entry}")).because(e),
+        })
+    }
+
+    /// Adds a link, and the folders above it.
+    pub(super) fn link(&mut self, path: &str, target: &str) -> Result<()> {
+        self.extra(path, Kind::Symlink(target.to_owned()), |place| std::os::unix::fs::symlink(target, place))
+    }
+
+    /// Adds a file, and the folders above it.
+    pub(super) fn file(&mut self, path: &str, text: &str) -> Result<()> {
+        self.extra(path, Kind::File, |place| write_file(&mut text.as_bytes(), place, false))
+    }
+
+    fn extra(&mut self, path: &str, kind: Kind, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
+        let failed = |e: io::Error| Error::build(format!("cannot write {path} in {}", self.dest.display())).because(e);
+        for folder in self.tree.add(path, kind).map_err(|why| Error::build(format!("{path}: {why}")))? {
+            fs::create_dir(self.dest.join(folder)).map_err(failed)?;
+        }
+        write(&self.dest.join(path)).map_err(failed)
+    }
+
+    /// Whether there is something at a path, whatever it is.
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.tree.has(path)
+    }
+
+    /// Whether all links stay inside; the error has the link.
+    pub(super) fn check(&self) -> std::result::Result<(), (String, String)> {
+        self.tree.check()
+    }
+
+    fn entries(&mut self, tar: impl Read) -> std::result::Result<(), Failure> {
+        let archive_failed = |e| Failure::Io(String::new(), e);
+        let left = Rc::new(Cell::new(HEADERS));
+        let mut archive = tar::Archive::new(Allowed { inner: tar, left: Rc::clone(&left) });
+        for entry in archive.entries().map_err(archive_failed)? {
+            let mut entry = entry.map_err(archive_failed)?;
+            left.set(entry.size().saturating_add(HEADERS));
+            self.entry(&mut entry)?;
+            left.set(HEADERS);
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: &mut tar::Entry<'_, impl Read>) -> std::result::Result<(), Failure> {
         let shown = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let refused = |why: String| Failure::Entry(shown.clone(), why);
         let write_failed = |e| Failure::Io(shown.clone(), e);
         let kind = entry.header().entry_type();
+        let pass_over = |entry| io::copy(entry, &mut io::sink()).map(|_| ()).map_err(write_failed);
         if kind == EntryType::XGlobalHeader {
-            io::copy(&mut entry, &mut io::sink()).map_err(write_failed)?;
-            left.set(HEADERS);
-            continue;
+            return pass_over(entry);
         }
         // A header can say any number of bytes.
-        bytes = entry.size().saturating_add(bytes);
-        if bytes > limits.bytes {
-            return Err(refused(format!("the archive holds more than {} bytes", limits.bytes)));
+        self.bytes = entry.size().saturating_add(self.bytes);
+        if self.bytes > self.limits.bytes {
+            return Err(refused(format!("the archive holds more than {} bytes", self.limits.bytes)));
         }
-        let path = names::inside(&entry.path_bytes(), &mut top).map_err(refused)?;
-        left.set(entry.size().saturating_add(HEADERS));
+        let Some(path) = self.places.of(&entry.path_bytes()).map_err(refused)? else { return pass_over(entry) };
         let what = match kind {
             EntryType::Directory => Kind::Folder,
-            EntryType::Symlink => Kind::Symlink(names::target(entry.link_name_bytes().as_deref()).map_err(refused)?),
+            EntryType::Symlink => {
+                let target = names::target(entry.link_name_bytes().as_deref()).map_err(refused)?;
+                Kind::Symlink(self.places.target(&path, target).map_err(refused)?)
+            }
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse | EntryType::Link => Kind::File,
             other => {
                 return Err(refused(format!("neither file, folder nor link (type {:?})", char::from(other.as_byte()))));
@@ -148,34 +215,54 @@ fn entries(tar: impl Read, dest: &Path, limits: Limits) -> std::result::Result<(
         if path.is_empty() && what != Kind::Folder {
             return Err(refused("the archive has no top folder".to_owned()));
         }
-        for folder in tree.add(&path, what.clone()).map_err(refused)? {
-            fs::create_dir(dest.join(folder)).map_err(write_failed)?;
+        for folder in self.tree.add(&path, what.clone()).map_err(refused)? {
+            fs::create_dir(self.dest.join(folder)).map_err(write_failed)?;
         }
-        let place = dest.join(&path);
+        let place = self.dest.join(&path);
         match what {
             Kind::Folder => {}
             Kind::Symlink(target) => std::os::unix::fs::symlink(target, place).map_err(write_failed)?,
             Kind::File if kind == EntryType::Link => {
-                let from = names::inside(&entry.link_name_bytes().unwrap_or_default(), &mut top).map_err(refused)?;
-                if from == path || !tree.is_file(&from) {
-                    return Err(refused(format!(
-                        "a hard link to `{from}`, which is not a file of the archive before it"
-                    )));
-                }
-                bytes += fs::copy(dest.join(from), place).map_err(write_failed)?;
+                let from = self.places.of(&entry.link_name_bytes().unwrap_or_default()).map_err(refused)?;
+                let from = from.filter(|from| *from != path && self.tree.is_file(from)).ok_or_else(|| {
+                    let from = String::from_utf8_lossy(&entry.link_name_bytes().unwrap_or_default()).into_owned();
+                    refused(format!("a hard link to `{from}`, which is not a file of the archive before it"))
+                })?;
+                self.bytes += fs::copy(self.dest.join(from), place).map_err(write_failed)?;
             }
             Kind::File => {
                 let mode = entry.header().mode().map_err(write_failed)?;
-                if mode & 0o6000 != 0 {
+                if mode & 0o6000 != 0 && matches!(self.places, Places::TopFolder(_)) {
                     return Err(refused(format!("setuid or setgid (mode {mode:o})")));
                 }
-                write_file(&mut entry, &place, mode & 0o111 != 0).map_err(write_failed)?;
+                write_file(entry, &place, mode & 0o111 != 0).map_err(write_failed)?;
             }
         }
-        left.set(HEADERS);
+        Ok(())
     }
-    tree.check().map_err(|(link, why)| Failure::Entry(link, why))?;
-    if top.is_none() { Err(Failure::Archive("there is nothing in this archive".to_owned())) } else { Ok(()) }
+}
+
+impl Places<'_> {
+    /// Where the entry of that name comes to lie, if anywhere.
+    fn of(&mut self, name: &[u8]) -> std::result::Result<Option<String>, String> {
+        match self {
+            Self::TopFolder(top) => names::inside(name, top).map(Some),
+            Self::Root(place) => names::plain(name).map(|path| place(&path)),
+        }
+    }
+
+    /// What a link at `path` says: in a root an absolute path becomes one from where the link lies.
+    fn target(&self, path: &str, target: names::Target) -> std::result::Result<String, String> {
+        match (self, target) {
+            (_, names::Target::Relative(target)) => Ok(target),
+            (Self::TopFolder(_), names::Target::Absolute(target)) => {
+                Err(format!("a link to the absolute path {target}"))
+            }
+            (Self::Root(_), names::Target::Absolute(target)) => {
+                Ok(format!("{}{}", "../".repeat(path.matches('/').count()), target.trim_start_matches('/')))
+            }
+        }
+    }
 }
 
 /// `create_new` never follows a link and never overwrites.

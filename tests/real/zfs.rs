@@ -77,8 +77,8 @@ pub(super) fn copy(from: &Path, to: &Path) {
             git -c safe.directory='*' ls-files -z --cached --others --exclude-standard --deduplicate
         else
             find . ! -type d -print0
-        fi | grep -zvE '^(\\./)?(\\.quiz/|quiz\\.(toml|lock)$)' | xargs -0 cp -P --parents -t \"$2\"
-        # Not tar, to which a file of the cache that is linked once more meanwhile has changed.
+        fi | grep -zvE '^(\\./)?(\\.quiz/|quiz\\.(toml|lock)$)' | xargs -0 cp -RP --parents -t \"$2\"
+        # -R: a submodule is one entry. Not tar, to which a file of the cache that is linked once more meanwhile has changed.
         chmod -R u+w \"$2\"";
     let mut bash = Command::new("bash");
     let copied = bash.args(["-o", "pipefail", "-ec", SCRIPT, "copy"]).arg(from).arg(to).status().unwrap();

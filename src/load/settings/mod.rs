@@ -133,6 +133,11 @@ pub const SCHEMA: &[SchemaEntry] = &[
     entry("rootfs.suite", Default::Text(""), "Debian suite of the root; empty = the host's"),
     entry("runs.keep", Default::Number(20), "finished runs in .quiz/runs that stay, the newest first"),
     entry("runs.keep-results", Default::Number(50), "and of those with something in out/, and of tests"),
+    entry(
+        "toolchain.suite",
+        Default::Text("host"),
+        "Debian suite of the compilers and libraries that stages run with, such as bookworm; host = this machine's own",
+    ),
     entry("zfs.configure", Default::List, "arguments for OpenZFS's configure, such as --enable-debug"),
     entry(
         "zfs.repository",

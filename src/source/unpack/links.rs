@@ -52,6 +52,10 @@ impl Tree {
         Ok(missing)
     }
 
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.kinds.contains_key(path)
+    }
+
     pub(super) fn is_file(&self, path: &str) -> bool {
         self.kinds.get(path) == Some(&Kind::File)
     }

@@ -190,3 +190,59 @@ fn a_truncated_archive() {
     let (_dir, result) = unpacked(&zst[..zst.len() - 4], Limits::default());
     assert!(result.is_err());
 }
+
+/// What comes of one archive in a root that has `lib` as a link into usr.
+fn in_root(tar: Tar) -> (tempfile::TempDir, std::result::Result<(), String>) {
+    let dir = tempfile::tempdir().unwrap();
+    let dest = dir.path().join("root");
+    let place = |path: &str| match path.strip_prefix("lib") {
+        Some(rest) => Some(format!("usr/lib{rest}")),
+        None => (!path.starts_with("var")).then(|| path.to_owned()),
+    };
+    let mut root = Unpacked::new(&dest, Limits { bytes: 1000, entries: 20 }, Places::Root(&place)).unwrap();
+    root.link("lib", "usr/lib").unwrap();
+    let added = root.add(&tar.bytes()[..], "a.deb").map_err(|error| error.to_string());
+    let result = added.and_then(|()| root.check().map_err(|(link, why)| format!("{link}: {why}")));
+    (dir, result)
+}
+
+#[test]
+fn links_of_a_root_stay_in_it() {
+    let tar = Tar::new()
+        .folder("./")
+        .folder("./lib")
+        .entry(b"./lib/ld.so", EntryType::Regular, 0o4755, b"", b"ld")
+        .symlink("./usr/bin/absolute", "/lib/ld.so")
+        .symlink("./usr/bin/relative", "../lib/ld.so")
+        .hard_link("./usr/bin/hard", "./lib/ld.so")
+        .file("./var/lib/large", &"x".repeat(500))
+        .file("./usr/bin/last", "last");
+    let (dir, result) = in_root(tar);
+    result.unwrap();
+    let root = dir.path().join("root");
+    for name in ["absolute", "relative", "hard"] {
+        assert_eq!(fs::read(root.join("usr/bin").join(name)).unwrap(), b"ld", "{name}");
+    }
+    let mode = root.join("usr/lib/ld.so").metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o7111, 0o111, "it runs, as nobody else");
+    assert!(root.join("usr/bin/last").exists() && !root.join("var").exists());
+}
+
+#[test]
+fn a_package_puts_nothing_beside_the_root() {
+    for (tar, why) in [
+        (Tar::new().file("./usr/../../x", "x"), "leads out"),
+        (Tar::new().file("/etc/x", "x"), "absolute path"),
+        (Tar::new().symlink("./usr/x", "../../../etc/passwd"), "leads out"),
+        (Tar::new().symlink("./usr/x", "/tmp").file("./usr/x/y", "y"), "not a folder"),
+        (Tar::new().file("./lib/x", "x").file("./usr/lib/x", "x"), "is there twice"),
+        (Tar::new().hard_link("./usr/x", "../../etc/passwd"), "leads out"),
+        (Tar::new().entry(b"./usr/x", EntryType::Char, 0o644, b"", b""), "neither file, folder nor link"),
+        (Tar::new().file("./var/x", &"x".repeat(1001)), "more than 1000 bytes"),
+    ] {
+        let (dir, result) = in_root(tar);
+        let error = result.unwrap_err();
+        assert!(error.contains(why), "{error}, not {why}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "something is beside it");
+    }
+}

@@ -1,0 +1,151 @@
+//! A root of the files of packages, in which scripts run: what dpkg would unpack, less what no script reads, and the links that
+//! maintainers' scripts would make. Runs nothing of the packages.
+
+use super::deb;
+use super::unpack::{Limits, Places, Unpacked};
+use crate::error::{Error, Result};
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What becomes of the packages' files. All paths are those in the root, without the first slash, as they are when /bin is a link into
+/// /usr.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RootSpec {
+    /// Paths that are kept, as globs; `*` does not pass a slash.
+    pub keep: Vec<String>,
+    /// Of these the ones that are left out after all.
+    #[serde(default)]
+    pub drop: Vec<String>,
+    /// Links, each to the first of these paths, from where it lies, that is there; not where something else is.
+    #[serde(default)]
+    pub links: BTreeMap<String, Vec<String>>,
+    /// Small files that no package has.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
+}
+
+/// The folders of the file system's top that lie in /usr, as in every Debian since 12, whatever the packages say.
+const MERGED: &[&str] = &["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
+
+/// Makes the new folder `dest` of these packages.
+///
+/// # Errors
+/// Two packages have the same file, an entry leads out of the root, or the disk is full; what there is by then is removed.
+pub(super) fn make(spec: &RootSpec, debs: &[PathBuf], dest: &Path) -> Result<()> {
+    let (keep, drop) = (globs(&spec.keep)?, globs(&spec.drop)?);
+    let place = |path: &str| {
+        let path = merged(path);
+        (keep.is_match(&path) && !drop.is_match(&path)).then_some(path)
+    };
+    let mut root = Unpacked::new(dest, Limits::default(), Places::Root(&place))?;
+    let made = fill(spec, debs, &mut root);
+    made.inspect_err(|_| {
+        // The error that matters is the one at hand.
+        let _ = std::fs::remove_dir_all(dest);
+    })
+}
+
+fn fill(spec: &RootSpec, debs: &[PathBuf], root: &mut Unpacked<'_>) -> Result<()> {
+    for name in MERGED {
+        root.link(name, &format!("usr/{name}"))?;
+    }
+    for deb in debs {
+        root.add(deb::data(deb)?, &deb.display().to_string())?;
+    }
+    for (path, targets) in &spec.links {
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let there = targets.iter().find(|target| root.has(&format!("{folder}/{target}")));
+        if let Some(target) = there.filter(|_| !root.has(path)) {
+            root.link(path, target)?;
+        }
+    }
+    for (path, text) in &spec.files {
+        if !root.has(path) {
+            root.file(path, text)?;
+        }
+    }
+    root.check().map_err(|(link, why)| Error::build(format!("the packages have a link {link}: {why}")))
+}
+
+/// Where a path lies when the folders of the top are links into /usr.
+fn merged(path: &str) -> String {
+    let first = path.split('/').next().unwrap_or_default();
+    if MERGED.contains(&first) { format!("usr/{path}") } else { path.to_owned() }
+}
+
+fn globs(texts: &[String]) -> Result<GlobSet> {
+    let mut set = GlobSetBuilder::new();
+    for text in texts {
+        let glob = GlobBuilder::new(text).literal_separator(true).build();
+        set.add(glob.map_err(|e| Error::input(format!("`{text}` is no pattern of paths")).because(e))?);
+    }
+    set.build().map_err(|e| Error::input("these patterns of paths are too many").because(e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::deb::tests::package_of;
+
+    fn spec() -> RootSpec {
+        let text = "keep = [\"usr/**\", \"etc/**\"]\ndrop = [\"usr/share/{doc,man}/**\"]\n\
+                    [links]\n\"usr/bin/awk\" = [\"gawk\", \"mawk\"]\n\"usr/bin/cc\" = [\"gcc\"]\n\"usr/bin/sh\" = [\"mawk\"]\n\
+                    [files]\n\"etc/passwd\" = \"root\\n\"\n\"etc/group\" = \"of quiz\\n\"\n";
+        toml::from_str(text).unwrap()
+    }
+
+    fn made(packages: &[&[(&str, &[u8])]]) -> (tempfile::TempDir, Result<()>) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut debs = Vec::new();
+        for (n, files) in packages.iter().enumerate() {
+            debs.push(dir.path().join(format!("{n}.deb")));
+            std::fs::write(&debs[n], package_of("Package: x\nVersion: 1\n", files)).unwrap();
+        }
+        let result = make(&spec(), &debs, &dir.path().join("root"));
+        (dir, result)
+    }
+
+    #[test]
+    fn packages_lie_over_each_other_without_what_nobody_reads() {
+        let (dir, result) = made(&[
+            &[
+                ("./bin/sh", b"sh"),
+                ("./usr/bin/mawk", b"mawk"),
+                ("./usr/share/doc/x/copyright", b"c"),
+                ("./var/lib/x", b"x"),
+            ],
+            &[("./lib/libc.so", b"libc"), ("./usr/lib/libm.so", b"libm"), ("./etc/group", b"of the package")],
+        ]);
+        result.unwrap();
+        let root = dir.path().join("root");
+        let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_else(|e| e.kind().to_string());
+        for (path, text) in [
+            // Whether a package says /bin or /usr/bin, and by whichever it is asked for.
+            ("usr/bin/sh", "sh"),
+            ("bin/mawk", "mawk"),
+            ("lib/libc.so", "libc"),
+            ("lib/libm.so", "libm"),
+            // The first that is there; not where something is; not to what is not there.
+            ("bin/awk", "mawk"),
+            ("usr/bin/cc", "entity not found"),
+            ("etc/group", "of the package"),
+            ("etc/passwd", "root\n"),
+            ("usr/share/doc/x/copyright", "entity not found"),
+            ("var/lib/x", "entity not found"),
+        ] {
+            assert_eq!(read(path), text, "{path}");
+        }
+        assert!(!root.join("usr/share").exists() && !root.join("var").exists(), "folders of nothing");
+    }
+
+    #[test]
+    fn one_file_of_two_packages_is_an_error_and_nothing_is_left() {
+        let (dir, result) = made(&[&[("./bin/sh", b"one")], &[("./usr/bin/sh", b"two")]]);
+        let error = result.unwrap_err().to_string();
+        assert!(error.ends_with("1.deb: usr/bin/sh: is there twice"), "{error}");
+        assert!(!dir.path().join("root").exists());
+    }
+}
