@@ -19,6 +19,7 @@ mod sandbox;
 mod settings;
 mod suite;
 mod tidy;
+mod toolchain;
 mod tools;
 mod trust;
 mod umask;

@@ -8,7 +8,7 @@ use super::Context;
 use super::walk::Known;
 use super::{scratch, script};
 use crate::error::{Error, Result};
-use crate::graph::{NodeIndex, Place, Stage};
+use crate::graph::{Bound, NodeIndex, Place, Stage};
 use crate::host;
 use crate::load::PROJECT_FOLDER;
 use quiz_cache::Record;
@@ -43,8 +43,13 @@ pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Kn
     let text = std::fs::read_to_string(&path).map_err(|e| failed(&path, e))?;
     let mut list: Vec<Value> = serde_json::from_str(&text)
         .map_err(|e| Error::build(format!("the stage {}: its {OUTPUT} is no list", stage.name)).because(e))?;
+    let toolchain = stage.toolchain().map(|input| script::body(ctx, input, known)).transpose()?;
+    let root = toolchain.map(|root| link_toolchain(ctx, id, &root));
     for entry in &mut list {
         outside(entry, &places);
+        if let Some(root) = &root {
+            with_root(entry, root);
+        }
     }
     let put = |path: &Path, content: &[u8]| -> io::Result<()> {
         let mut new = tempfile::NamedTempFile::new_in(&own)?;
@@ -68,6 +73,41 @@ pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Kn
         put(&digest, output.digest.to_string().as_bytes())
     };
     write().map_err(|e| failed(&folder, e))
+}
+
+/// A link in the project's folder to the root that a stage's script runs in, so that editors find its headers at one place whatever
+/// the packages are; the root itself where no link can be made.
+pub(super) fn link_toolchain(ctx: &Context<'_>, id: NodeIndex, root: &Path) -> PathBuf {
+    let Some(Bound::Output { stage, .. }) = ctx.graph.stage(id).toolchain().map(|input| &input.from) else {
+        return root.to_owned();
+    };
+    let name = ctx.graph.stage(*stage).name.rsplit(':').next().unwrap_or_default();
+    let link = ctx.project.dir.join(PROJECT_FOLDER).join("toolchain").join(name);
+    if std::fs::read_link(&link).is_ok_and(|target| target == root) {
+        return link;
+    }
+    let put = || -> io::Result<()> {
+        let folder = link.with_file_name("");
+        host::folder(&folder)?;
+        // Renamed to its place, as stages that start together all make it.
+        let new = tempfile::Builder::new().make_in(&folder, |path| std::os::unix::fs::symlink(root, path))?;
+        new.persist(&link).map(drop).map_err(|e| e.error)
+    };
+    if put().is_ok() { link } else { root.to_owned() }
+}
+
+/// Tells the editor's compiler where the headers of the root are; those of its own language it brings itself.
+fn with_root(entry: &mut Value, root: &Path) {
+    let flag = format!("--sysroot={}", root.display());
+    if let Some(Value::Array(arguments)) =
+        entry.get_mut("arguments").filter(|list| list.as_array().is_some_and(|list| !list.is_empty()))
+    {
+        arguments.insert(1, flag.into());
+    } else if let Some(Value::String(command)) = entry.get_mut("command")
+        && let Some((compiler, rest)) = command.split_once(' ')
+    {
+        *command = format!("{compiler} {} {rest}", host::quoted(&flag));
+    }
 }
 
 /// Where the user has what the script saw. A source lies in his folder; what the build made lies where it was built.
@@ -150,5 +190,25 @@ mod tests {
                 "arguments": ["gcc", "-I/cache/devel/include", "-include", format!("{scratch}/tree/zfs_config.h"), "/quiz/other"],
             })
         );
+    }
+
+    #[test]
+    fn an_editors_compiler_is_told_of_the_root() {
+        let root = Path::new("/p/.quiz/toolchain/kernel");
+        for (before, after) in [
+            (
+                serde_json::json!({"arguments": ["gcc", "-c"]}),
+                serde_json::json!({"arguments": ["gcc", "--sysroot=/p/.quiz/toolchain/kernel", "-c"]}),
+            ),
+            (
+                serde_json::json!({"command": "gcc -c a.c"}),
+                serde_json::json!({"command": "gcc --sysroot=/p/.quiz/toolchain/kernel -c a.c"}),
+            ),
+            (serde_json::json!({"arguments": []}), serde_json::json!({"arguments": []})),
+        ] {
+            let mut entry = before;
+            with_root(&mut entry, root);
+            assert_eq!(entry, after);
+        }
     }
 }

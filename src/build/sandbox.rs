@@ -99,21 +99,8 @@ fn command(sandbox: &Sandbox<'_>) -> Vec<OsString> {
             add(&[o("--unshare-user"), o("--uid"), o("0"), o("--gid"), o("0")]);
         }
     }
-    let base = sandbox.toolchain.as_deref().unwrap_or(Path::new("/"));
-    add(&[o("--ro-bind"), base.join("usr").as_os_str(), o("/usr")]);
-    for &dir in &SYSTEM[1..] {
-        let place = base.join(&dir[1..]);
-        match std::fs::read_link(&place) {
-            Ok(target) => add(&[o("--symlink"), target.as_os_str(), o(dir)]),
-            Err(_) => add(&[o("--ro-bind-try"), place.as_os_str(), o(dir)]),
-        }
-    }
-    match &sandbox.toolchain {
-        Some(toolchain) => add(&[o("--ro-bind-try"), toolchain.join("etc").as_os_str(), o("/etc")]),
-        None => ETC.iter().map(|name| format!("/etc/{name}")).for_each(|path| {
-            add(&[o("--ro-bind-try"), o(&path), o(&path)]);
-        }),
-    }
+    add_system(&mut args, sandbox.toolchain.as_deref());
+    let mut add = |words: &[&OsStr]| args.extend(words.iter().map(|&w| w.to_owned()));
     if sandbox.uids && sandbox.toolchain.is_none() {
         // apt and dpkg want their folders of settings, empty ones, not the host's.
         for dir in ["/etc/apt/apt.conf.d", "/etc/apt/preferences.d", "/etc/dpkg/dpkg.cfg.d"] {
@@ -149,6 +136,28 @@ fn command(sandbox: &Sandbox<'_>) -> Vec<OsString> {
     let script = format!("/quiz/recipe/{}", sandbox.script);
     add(&[o("--"), o("sh"), o("-eu"), o(&script)]);
     args
+}
+
+/// Programs, libraries and their settings: of a root of its own, or the host's.
+fn add_system(args: &mut Vec<OsString>, toolchain: Option<&Path>) {
+    let mut add = |words: &[&OsStr]| args.extend(words.iter().map(|&w| w.to_owned()));
+    let o = OsStr::new;
+    let base = toolchain.unwrap_or(Path::new("/"));
+    add(&[o("--ro-bind"), base.join("usr").as_os_str(), o("/usr")]);
+    for &dir in &SYSTEM[1..] {
+        let place = base.join(&dir[1..]);
+        match std::fs::read_link(&place) {
+            Ok(target) => add(&[o("--symlink"), target.as_os_str(), o(dir)]),
+            Err(_) => add(&[o("--ro-bind-try"), place.as_os_str(), o(dir)]),
+        }
+    }
+    if let Some(toolchain) = toolchain {
+        return add(&[o("--ro-bind-try"), toolchain.join("etc").as_os_str(), o("/etc")]);
+    }
+    for name in ETC {
+        let path = format!("/etc/{name}");
+        add(&[o("--ro-bind-try"), o(&path), o(&path)]);
+    }
 }
 
 #[cfg(test)]

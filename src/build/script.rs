@@ -5,7 +5,7 @@
 use super::paths::PathMap;
 use super::sandbox::{self, Sandbox};
 use super::scratch::{SCRATCH, SOURCE, bring, edited, into, is_synced, last_outputs, lay_out, persistent};
-use super::{Context, cache_error, failure, follow, key, refusal, tools};
+use super::{Context, cache_error, editor, failure, follow, key, refusal, tools};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::graph::{Bound, BoundInput, NodeIndex, Place, Stage};
@@ -53,17 +53,7 @@ pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, k
         }
         None => lay_out(ctx, stage, slot, known)?,
     }
-    for input in stage.inputs.iter().filter(|input| input.place == Place::Inputs) {
-        let inside = match input.name.as_str() {
-            "source" => "/quiz/src".to_owned(),
-            name => format!("/quiz/in/{name}"),
-        };
-        match (is_synced(stage, input), &scratch, into(stage)) {
-            (true, _, Some(_)) => {}
-            (true, Some(scratch), None) => read.push((scratch.path().join(SOURCE), inside)),
-            _ => read.push((body(ctx, input, known)?, inside)),
-        }
-    }
+    read.extend(inputs(ctx, stage, scratch.as_ref(), known)?);
     let mut write = vec![(slot.out().to_owned(), "/quiz/out".to_owned())];
     let scratch_folder = scratch.as_ref().map_or_else(|| slot.scratch().to_owned(), |s| s.path().join(SCRATCH));
     write.push((scratch_folder, "/quiz/scratch".to_owned()));
@@ -77,6 +67,11 @@ pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, k
     env.push(("QUIZ_KEPT".to_owned(), names.join(" ").into()));
     let (uids, root) = (stage.recipe.uids, rustix::process::geteuid().is_root());
     let toolchain = stage.toolchain().map(|input| body(ctx, input, known)).transpose()?;
+    // Whoever edits what is built wants to open the headers, too.
+    let headers = toolchain.as_deref().map(|root| match &scratch {
+        Some(_) => editor::link_toolchain(ctx, id, root),
+        None => root.to_owned(),
+    });
     let unasked = stage.recipe.tools_on_demand.keys().filter(|tool| !ctx.is_asked_for(tool));
     let hidden = match &toolchain {
         Some(toolchain) => tools::require_in(toolchain, stage).map(|()| Vec::new())?,
@@ -87,7 +82,12 @@ pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, k
     if let Some(scratch) = &mut scratch {
         sandbox::inherit(&mut command, scratch.begin().map_err(cache_error)?);
     }
-    let status = run_logged(ctx, &mut command, stage, slot.log())?;
+    let mut paths = users_own(ctx, stage);
+    if let Some(root) = &headers {
+        // Where compilers find headers; what else they say of /usr is about programs, and nobody opens those.
+        paths.extend(["/usr/include", "/usr/lib/gcc"].map(|inside| (inside.to_owned(), root.join(&inside[1..]))));
+    }
+    let status = run_logged(ctx, &mut command, stage, slot.log(), paths)?;
     // Killed, by a signal or with 128 and more from a shell: what it wrote may be half, and is removed when the folder is opened next.
     if let Some(scratch) = scratch.as_mut().filter(|_| status.code().is_some_and(|code| code < 128)) {
         scratch.finish().map_err(cache_error)?;
@@ -102,6 +102,28 @@ pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, k
     });
     let kept = kept.collect::<Result<_>>()?;
     Ok(Ran { built, scratch, kept })
+}
+
+/// The inputs that lie read-only where scripts find them: place on the host, path inside.
+fn inputs(
+    ctx: &Context<'_>,
+    stage: &Stage,
+    scratch: Option<&Scratch>,
+    known: &Known,
+) -> Result<Vec<(PathBuf, String)>> {
+    let mut read = Vec::new();
+    for input in stage.inputs.iter().filter(|input| input.place == Place::Inputs) {
+        let inside = match input.name.as_str() {
+            "source" => "/quiz/src".to_owned(),
+            name => format!("/quiz/in/{name}"),
+        };
+        match (is_synced(stage, input), scratch, into(stage)) {
+            (true, _, Some(_)) => {}
+            (true, Some(scratch), None) => read.push((scratch.path().join(SOURCE), inside)),
+            _ => read.push((body(ctx, input, known)?, inside)),
+        }
+    }
+    Ok(read)
 }
 
 /// Where an input lies on the host.
@@ -219,10 +241,16 @@ fn users_own(ctx: &Context<'_>, stage: &Stage) -> Vec<(String, PathBuf)> {
 }
 
 /// Runs a command; what it prints goes to the log and, line by line, out as events.
-fn run_logged(ctx: &Context<'_>, command: &mut Command, stage: &Stage, log: &Path) -> Result<ExitStatus> {
+fn run_logged(
+    ctx: &Context<'_>,
+    command: &mut Command,
+    stage: &Stage,
+    log: &Path,
+    paths: Vec<(String, PathBuf)>,
+) -> Result<ExitStatus> {
     let broken = |e: std::io::Error| Error::build(format!("cannot write the log {}", log.display())).because(e);
     let mut file = std::fs::File::create(log).map_err(broken)?;
-    let mut paths = PathMap::new(users_own(ctx, stage));
+    let mut paths = PathMap::new(paths);
     follow::follow(command, None, &mut |line| {
         let text = paths.outside(String::from_utf8_lossy(line).trim_end());
         // Without a log it shall not go on.

@@ -1,12 +1,14 @@
 //! Looks up anew what the sources of stages stand for, and pins that.
 
+use super::wishes::SourceWish;
 use super::{Engine, Stages};
 use crate::error::{Error, Result};
 use crate::event::Event;
+use crate::load::TOOLCHAIN;
 use crate::source;
 
 impl Engine<'_> {
-    /// Pins anew the entries of quiz.lock with these names, or all of these stages when none is named. What is found is told, moved or not.
+    /// Pins anew the entries of quiz.lock with these names, or when none is named all of these stages but those of the toolchain. What is found is told, moved or not.
     ///
     /// # Errors
     /// No source of these stages has such an entry, or it cannot be looked up.
@@ -17,7 +19,12 @@ impl Engine<'_> {
             return Err(Error::input(format!("quiz.lock has no entry `{wrong}`"))
                 .hint(format!("there is: {}", known.join(", "))));
         }
-        for w in wishes.iter().filter(|w| entries.is_empty() || entries.iter().any(|entry| entry == w.wish.entry())) {
+        // Other compilers make everything again, so they move only when they are named.
+        let is_asked_for = |w: &&SourceWish| match entries {
+            [] => w.wish.entry() != TOOLCHAIN,
+            named => named.iter().any(|entry| entry == w.wish.entry()),
+        };
+        for w in wishes.iter().filter(is_asked_for) {
             if let Some(dir) = w.wish.dir() {
                 let message = format!("{} is the folder {}: there is nothing to pin", w.wish.entry(), dir.display());
                 (self.events)(if entries.is_empty() { Event::Note { message } } else { Event::Warning { message } });

@@ -1,0 +1,113 @@
+//! Scripts in a root of their own. Here it is a folder with a shell and some programs; that packages make such a root is promised in
+//! src/source/root.rs, and which recipe runs in which in src/graph.
+
+use crate::project::Project;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A root with a shell, these programs of the machine, and the libraries that they need.
+fn root(project: &Project, programs: &[&str]) -> PathBuf {
+    let root = project.dir().with_file_name("root");
+    for program in ["sh", "cat", "ls"].iter().chain(programs) {
+        let script =
+            "file=$(readlink -f \"$(command -v \"$1\")\"); mkdir -p \"$2/usr/bin\" && cp \"$file\" \"$2/usr/bin/$1\"
+            ldd \"$file\" | grep -o '/[^ ]*' | while read -r lib; do
+                mkdir -p \"$2/usr$(dirname \"${lib#/usr}\")\" && cp -L \"$lib\" \"$2/usr${lib#/usr}\"
+            done";
+        let done = Command::new("sh").args(["-ec", script, "root", program]).arg(&root).status().unwrap();
+        assert!(done.success(), "{program}");
+    }
+    for name in ["bin", "lib", "lib64"] {
+        let _ = std::os::unix::fs::symlink(format!("usr/{name}"), root.join(name));
+    }
+    std::fs::create_dir_all(root.join("etc")).unwrap();
+    std::fs::write(root.join("etc/motd"), "of the root\n").unwrap();
+    root
+}
+
+/// A project whose scripts run in that root.
+fn project(programs: &[&str]) -> (Project, PathBuf) {
+    let project = Project::new();
+    let root = root(&project, programs);
+    let toolchain = format!(
+        "version = 1\nabout = \"a root\"\n[sets]\nkernel = [\"shell\"]\nroot = []\nzfs = []\n[outputs]\ntree = \"tree\"\n\
+         [options]\norigin = {{ type = \"string\", default = \"{}\", about = \"its folder\" }}\n\
+         [source]\nentry = \"toolchain\"\n[source.dir]\nmarks = [\"usr/bin/sh\"]\n",
+        root.display()
+    );
+    project.write(".quiz/recipes/toolchain/recipe.toml", &toolchain);
+    project.write("quiz.toml", "[toolchain]\nsuite = \"bookworm\"\n");
+    (project, root)
+}
+
+fn text(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn a_script_sees_its_root_and_nothing_of_the_hosts() {
+    let (project, root) = project(&[]);
+    project.recipe(
+        "t",
+        "[outputs]\nout = \"file\"\n",
+        "ls /usr/bin /etc >/quiz/out/out\ncat /etc/motd >>/quiz/out/out\n",
+    );
+    let expected = |programs: &str| format!("/etc:\nmotd\n\n/usr/bin:\n{programs}\nof the root\n");
+    assert_eq!(text(&project.built("t")), expected("cat\nls\nsh"));
+    assert_eq!(project.ok(&["build", "t"]).count("Making"), 0);
+    // What is in it is in the key.
+    std::fs::copy(root.join("usr/bin/cat"), root.join("usr/bin/tac")).unwrap();
+    assert_eq!(text(&project.built("t")), expected("cat\nls\nsh\ntac"));
+    std::fs::remove_file(root.join("usr/bin/tac")).unwrap();
+    assert_eq!(project.ok(&["build", "t"]).count("Making"), 0, "as it was before");
+    let graph = project.ok(&["graph"]).out;
+    assert!(graph.contains("toolchain:kernel"), "{graph}");
+}
+
+#[test]
+fn the_hosts_tools_are_neither_in_the_key_nor_needed() {
+    let (project, root) = project(&[]);
+    let tables = "[tools]\n\"/usr/bin/sh\" = \"shell\"\ncat = \"shell\"\n[outputs]\nout = \"file\"\n";
+    project.recipe("t", tables, "cat /etc/motd >/quiz/out/out\n");
+    project.built("t");
+    std::fs::write(root.join("etc/motd"), "another\n").unwrap();
+    let why = |suite| {
+        let output = project.command(&["why", "t"]).env("QUIZ_TOOLCHAIN_SUITE", suite).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(why("bookworm").contains("toolchain") && !why("bookworm").contains("cat"), "{}", why("bookworm"));
+    assert!(why("host").contains("cat"), "{}", why("host"));
+    let missing = "[tools]\n\"no-such-program\" = \"shell\"\n[outputs]\nout = \"file\"\n";
+    project.recipe("t", missing, "no-such-program >/quiz/out/out\n");
+    let ran = project.run(&["build", "t"]);
+    assert_eq!(ran.status, Some(2), "{ran:?}");
+    ran.says(&["t: the package shell has no no-such-program, which", ".quiz/recipes/t/recipe.toml says it has"]);
+    let host = project.command(&["build", "t"]).env("QUIZ_TOOLCHAIN_SUITE", "host").output().unwrap();
+    let said = String::from_utf8_lossy(&host.stderr);
+    assert!(said.contains("1 tool(s) are missing on this machine"), "{said}");
+}
+
+#[test]
+fn editors_find_the_headers_of_the_root() {
+    let (project, root) = project(&[]);
+    std::fs::create_dir_all(root.join("usr/include")).unwrap();
+    std::fs::write(root.join("usr/include/stdio.h"), "").unwrap();
+    project.write("src/mark", "");
+    let source = format!(
+        "version = 1\nabout = \"a source\"\n[outputs]\ntree = \"tree\"\n[options]\norigin = {{ type = \"string\", default = \"{}\", about = \"x\" }}\n\
+         [source]\nentry = \"s\"\n[source.dir]\nmarks = [\"mark\"]\n",
+        project.dir().join("src").display()
+    );
+    project.write(".quiz/recipes/s/recipe.toml", &source);
+    let tables = "[inputs]\nsource = \"s/tree\"\n[incremental]\nsync = [\"source\"]\ninto = \"tree\"\n[outputs]\ncompile-commands = \"file\"\n";
+    let script = "echo '[{\"directory\": \"/quiz/scratch/tree\", \"file\": \"a.c\", \"arguments\": [\"gcc\", \"a.c\"]}]' >/quiz/out/compile-commands\n\
+                  echo 'warning: /usr/include/stdio.h:1: odd'\n";
+    project.recipe("t", tables, script);
+    let ran = project.ok(&["build", "t"]);
+    let link = project.dir().join(".quiz/toolchain/kernel");
+    let header = link.join("usr/include/stdio.h");
+    assert!(header.exists() && link.is_symlink());
+    ran.says(&[&format!("{}:1: odd", header.display())]);
+    let list = text(&project.dir().join(".quiz/compile_commands.json"));
+    assert!(list.contains(&format!("\"--sysroot={}\"", link.display())), "{list}");
+}
