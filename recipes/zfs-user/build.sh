@@ -12,12 +12,14 @@ fi
 make_gets_on
 
 if [ -e lib/Makefile ]; then
+    layout=many
     parts="lib cmd etc udev"
     libraries="$(printf "$PWD/%s/.libs:" lib/lib*)"
     set --
 else
     # From 2.2 on there is one Makefile: of it not the suite (scripts_), what only lies in the source (noinst_), headers, and
     # what is made of these folders.
+    layout=one
     parts=.
     libraries="$PWD/.libs"
     others='(^|_)(scripts|noinst)_|_HEADERS | (contrib|man|rpm|tests)/'
@@ -25,6 +27,11 @@ else
     set -- SUBDIRS= ALL_LOCAL= $(lists | grep -E "$others" | sed 's/ .*/=/') \
         INSTALL_DATA_HOOKS="$(of_make '$(INSTALL_DATA_HOOKS)' | tr ' ' '\n' | grep -vE '^(man|scripts)-' | tr '\n' ' ')"
 fi
+# Another release's objects, with other names for the same sources: an editor would be told of both.
+if [ -e ../built ] && [ "$(cat ../layout 2>/dev/null)" != "$layout" ]; then
+    find lib cmd module \( -name '*.o' -o -name '*.lo' -o -name '.*.command' \) -delete
+fi
+echo "$layout" >../layout
 # Where the linker finds the libraries of libraries: they carry no run paths (see zfs-configure-user). Only where this tree makes them: a scratch
 # folder that was another release's still has those.
 export LD_LIBRARY_PATH="$libraries"

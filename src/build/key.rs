@@ -4,7 +4,7 @@
 //! |---|---|
 //! | recipe name, version, arch | themselves |
 //! | the recipe's files (script and data) | digest of the folder without recipe.toml |
-//! | which of them is the script; whether it has a range of user ids | themselves |
+//! | which of them is the script; whether it may change into another root | themselves |
 //! | options, with the values they have now | themselves, of a file the digest; those of a source stage only through its pin |
 //! | outputs the recipe promises | name and kind |
 //! | inputs | digest of the output they name, filtered to the paths they name |
@@ -31,6 +31,7 @@ use super::walk::Known;
 use crate::error::Result;
 use crate::graph::{Bound, NodeIndex};
 use crate::load::{OutputKind, Value};
+use crate::source::RootSpec;
 use quiz_cache::{Digest, Key, KeyEncoder, Manifest, Output};
 
 /// Raised when scripts are run in another way (paths, environment, namespaces), so that nothing old is taken for new.
@@ -60,7 +61,12 @@ fn encode(ctx: &Context<'_>, id: NodeIndex, known: &Known, without: &[String], e
     encoder.text("arch", ctx.project.settings.text("arch"));
     encoder.digest("files", &ctx.recipe_folder(recipe)?.output().digest);
     encoder.text("script", recipe.script.as_deref().unwrap_or(""));
-    encoder.flag("uids", recipe.uids);
+    if recipe.chroot {
+        encoder.flag("chroot", true);
+    } else {
+        // As it was called before: another word would make everything again.
+        encoder.flag("uids", false);
+    }
     if let Some(incremental) = &recipe.incremental {
         encoder.list("incremental/sync", &incremental.sync);
         encoder.text("incremental/into", incremental.into.as_deref().unwrap_or(""));
@@ -69,13 +75,7 @@ fn encode(ctx: &Context<'_>, id: NodeIndex, known: &Known, without: &[String], e
         encoder.digest("tree", &live.output().digest);
     } else if let (Some(spec), Some(pin)) = (&recipe.source, ctx.pins.get(&id)) {
         if let Some(root) = spec.packages.as_ref().and_then(|packages| packages.root.as_ref()) {
-            encoder.list("root/keep", &root.keep).list("root/drop", &root.drop);
-            for (path, targets) in &root.links {
-                encoder.list(&format!("root/link/{path}"), targets);
-            }
-            for (path, text) in &root.files {
-                encoder.text(&format!("root/file/{path}"), text);
-            }
+            encode_root(root, encoder);
         }
         encoder.text("tarball", &spec.debian.as_ref().map_or(String::new(), |debian| debian.tarball.join("\n")));
         for (name, value) in pin.facts() {
@@ -117,6 +117,17 @@ fn encode(ctx: &Context<'_>, id: NodeIndex, known: &Known, without: &[String], e
         encoder.text(tools::HEADERS, ctx.tools.headers());
     }
     Ok(())
+}
+
+/// What becomes of the files of packages.
+fn encode_root(root: &RootSpec, encoder: &mut KeyEncoder) {
+    encoder.list("root/keep", &root.keep).list("root/drop", &root.drop);
+    for (path, targets) in &root.links {
+        encoder.list(&format!("root/link/{path}"), targets);
+    }
+    for (path, text) in &root.files {
+        encoder.text(&format!("root/file/{path}"), text);
+    }
 }
 
 /// The digest of what a script sees as one input.

@@ -1,13 +1,13 @@
-//! What bubblewrap, unshare and newuidmap say when there is no sandbox, turned into one line and what to do about it.
+//! What bubblewrap says when there is no sandbox, turned into one line and what to do about it.
 //!
 //! A pure function of their words. Does not know who wanted the sandbox.
 
 use crate::error::Error;
 
-/// Who speaks when the sandbox is made; a script that runs has a voice of its own. The last is how unshare ends a word on its flags.
-const SPEAKERS: &[&str] = &["bwrap: ", "unshare: ", "newuidmap: ", "newgidmap: ", "Try 'unshare --help'"];
+/// Who speaks when the sandbox is made; a script that runs has a voice of its own.
+const SPEAKER: &str = "bwrap: ";
 
-/// Words that are known, what they mean, and the way out; `NAME` stands for the user, whom the words may have in quotes.
+/// Words that are known, what they mean, and the way out.
 const KNOWN: &[(&[&str], &str, &str)] = &[
     (
         &["setting up uid map: Permission denied", "loopback: Failed RTM_NEWADDR: Operation not permitted"],
@@ -15,7 +15,7 @@ const KNOWN: &[(&[&str], &str, &str)] = &[
         "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0    (in a container: start it with --privileged)",
     ),
     (
-        &["No permissions to creat", "unshare failed: Operation not permitted"],
+        &["No permissions to creat"],
         "an ordinary user may not make namespaces here",
         "sudo sysctl -w kernel.unprivileged_userns_clone=1    (in a container: start it with --privileged)",
     ),
@@ -44,26 +44,6 @@ const KNOWN: &[(&[&str], &str, &str)] = &[
         "parts of /proc are hidden, as in a container",
         "start the container with --privileged, or with --security-opt systempaths=unconfined",
     ),
-    (
-        &["no line matching user", "could not open '/etc/sub"],
-        "NAME has no range of user ids",
-        "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 NAME",
-    ),
-    (
-        &["failed to execute newuidmap", "failed to execute newgidmap"],
-        "the programs that map a range of user ids cannot be started",
-        "sudo apt-get install uidmap",
-    ),
-    (
-        &["newuidmap: write to uid_map failed", "newgidmap: write to gid_map failed"],
-        "the programs that map a range of user ids lack the right to do so",
-        "sudo chmod u+s /usr/bin/newuidmap /usr/bin/newgidmap    (in a container: start it with --privileged)",
-    ),
-    (
-        &["unrecognized option '--map-auto'"],
-        "this unshare is too old to map a range of user ids",
-        "util-linux 2.38 or newer is needed",
-    ),
 ];
 
 /// Why a script never ran.
@@ -77,16 +57,15 @@ pub(super) struct Refusal {
 
 /// What a log says of the sandbox, if nobody else speaks in it.
 pub(super) fn of(log: &str) -> Option<Refusal> {
-    let is_alone = log.lines().all(|line| SPEAKERS.iter().any(|speaker| line.starts_with(speaker)));
+    let is_alone = log.lines().all(|line| line.starts_with(SPEAKER));
     if log.is_empty() || !is_alone {
         return None;
     }
     let explained = log.lines().find_map(|line| {
         let is_it = |(words, ..): &&(&[&str], _, _)| words.iter().any(|words| line.contains(words));
-        KNOWN.iter().find(is_it).map(|(_, meaning, remedy)| {
-            let user = line.split('"').nth(1).unwrap_or("$USER");
-            let named = |text: &str| text.replace("NAME", user);
-            Refusal { meaning: named(meaning), known: Some((named(remedy), line.to_owned())) }
+        KNOWN.iter().find(is_it).map(|(_, meaning, remedy)| Refusal {
+            meaning: (*meaning).to_owned(),
+            known: Some(((*remedy).to_owned(), line.to_owned())),
         })
     });
     let unknown = || Refusal { meaning: log.lines().collect::<Vec<_>>().join("; "), known: None };
@@ -125,7 +104,6 @@ mod tests {
             "no more",
             "user.max_user_namespaces=",
         ),
-        ("unshare: unshare failed: No space left on device", "no more", "user.max_user_namespaces="),
         (
             "bwrap: No permissions to create new namespace, likely because the kernel does not allow non-privileged user \
              namespaces. See <https://deb.li/bubblewrap> or <file:///usr/share/doc/bubblewrap/README.Debian.gz>.",
@@ -138,7 +116,6 @@ mod tests {
             "ordinary user",
             "kernel.unprivileged_userns_clone=1",
         ),
-        ("unshare: unshare failed: Operation not permitted", "ordinary user", "--privileged"),
         ("bwrap: Failed to make / slave: Invalid argument", "plain chroot", "systemd-nspawn -D DIR"),
         (
             "bwrap: Can't read /proc/sys/kernel/overflowuid: No such file or directory",
@@ -149,24 +126,6 @@ mod tests {
             "bwrap: Can't mount proc on /newroot/proc: Operation not permitted",
             "parts of /proc are hidden",
             "--security-opt systempaths=unconfined",
-        ),
-        (
-            "unshare: no line matching user \"eve\" in /etc/subuid: Success",
-            "eve has no range of user ids",
-            "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 eve",
-        ),
-        (
-            "unshare: could not open '/etc/subuid': No such file or directory",
-            "has no range of user ids",
-            "--add-subgids 100000-165535 $USER",
-        ),
-        ("unshare: failed to execute newuidmap: Permission denied", "cannot be started", "install uidmap"),
-        ("unshare: failed to execute newuidmap: No such file or directory", "cannot be started", "install uidmap"),
-        ("newuidmap: write to uid_map failed: Operation not permitted", "lack the right", "chmod u+s"),
-        (
-            "unshare: unrecognized option '--map-auto'\nTry 'unshare --help' for more information.",
-            "too old",
-            "util-linux 2.38",
         ),
         (
             "bwrap: setting up uid map: Permission denied",
@@ -199,7 +158,7 @@ mod tests {
         let error = of("bwrap: execvp sh: No such file or directory\n").unwrap().error("");
         assert_eq!(error.to_string(), "the sandbox could not be made: bwrap: execvp sh: No such file or directory");
         assert_eq!((error.hints(), error.details().len()), (&["quiz doctor".to_owned()][..], 0));
-        assert_eq!(of("bwrap: one\nnewgidmap: two").unwrap().line(), "bwrap: one; newgidmap: two");
+        assert_eq!(of("bwrap: one\nbwrap: two").unwrap().line(), "bwrap: one; bwrap: two");
     }
 
     #[test]

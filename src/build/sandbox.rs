@@ -50,8 +50,8 @@ pub(super) struct Sandbox<'a> {
     pub hidden: Vec<PathBuf>,
     /// Environment beside the fixed one.
     pub env: Vec<(String, OsString)>,
-    /// It makes files of other owners: give it all capabilities over its own user namespace (or as root, over its files).
-    pub uids: bool,
+    /// It changes into a root that it makes: give it all capabilities over a user namespace of its own.
+    pub chroot: bool,
     /// quiz runs as root.
     pub root: bool,
 }
@@ -83,25 +83,18 @@ fn command(sandbox: &Sandbox<'_>) -> Vec<OsString> {
     let mut args: Vec<OsString> = Vec::new();
     let mut add = |words: &[&OsStr]| args.extend(words.iter().map(|&w| w.to_owned()));
     let o = OsStr::new;
-    if sandbox.uids && !sandbox.root {
-        // Set-user-id programs do not work inside bubblewrap, so the range of ids has to be mapped outside of it.
-        add(&[o("unshare"), o("--user"), o("--map-root-user"), o("--map-auto"), o("--")]);
-    }
     add(&[o("bwrap"), o("--die-with-parent"), o("--new-session")]);
     add(&[o("--unshare-pid"), o("--unshare-ipc"), o("--unshare-uts"), o("--unshare-net"), o("--unshare-cgroup-try")]);
     add(&[o("--hostname"), o("quiz")]);
-    if sandbox.uids {
-        add(&[o("--cap-add"), o("ALL")]);
-    } else {
-        // Without this a script that runs as the real root could mount its inputs writable.
-        add(&[o("--cap-drop"), o("ALL")]);
-        if !sandbox.root {
-            add(&[o("--unshare-user"), o("--uid"), o("0"), o("--gid"), o("0")]);
-        }
+    // A user namespace has the one id 0 here, which is the user outside. Over that namespace capabilities may be held: over the host, where a
+    // script of the real root could mount its inputs writable, never.
+    if sandbox.chroot || !sandbox.root {
+        add(&[o("--unshare-user"), o("--uid"), o("0"), o("--gid"), o("0")]);
     }
+    add(&[o(if sandbox.chroot { "--cap-add" } else { "--cap-drop" }), o("ALL")]);
     add_system(&mut args, sandbox.toolchain.as_deref());
     let mut add = |words: &[&OsStr]| args.extend(words.iter().map(|&w| w.to_owned()));
-    if sandbox.uids && sandbox.toolchain.is_none() {
+    if sandbox.chroot && sandbox.toolchain.is_none() {
         // apt and dpkg want their folders of settings, empty ones, not the host's.
         for dir in ["/etc/apt/apt.conf.d", "/etc/apt/preferences.d", "/etc/dpkg/dpkg.cfg.d"] {
             add(&[o("--dir"), o(dir)]);
@@ -164,18 +157,18 @@ fn add_system(args: &mut Vec<OsString>, toolchain: Option<&Path>) {
 mod tests {
     use super::*;
 
-    fn line(uids: bool, root: bool) -> String {
-        line_in(None, uids, root)
+    fn line(chroot: bool, root: bool) -> String {
+        line_in(None, chroot, root)
     }
 
-    fn line_in(toolchain: Option<PathBuf>, uids: bool, root: bool) -> String {
+    fn line_in(toolchain: Option<PathBuf>, chroot: bool, root: bool) -> String {
         let sandbox = Sandbox {
             script: "build.sh",
             read: vec![("/cache/trees/x".into(), "/quiz/src".into())],
             write: vec![("/cache/tmp/1/out".into(), "/quiz/out".into())],
             hidden: vec!["/usr/bin/pahole".into(), "/bin/pahole".into()],
             env: vec![("QUIZ_ARCH".into(), "x86_64".into())],
-            uids,
+            chroot,
             root,
             toolchain,
         };
@@ -190,7 +183,7 @@ mod tests {
             assert!(line.contains("--bind /cache/tmp/1/out /quiz/out "), "{line}");
             assert!(line.contains("--ro-bind /dev/null /usr/bin/pahole --remount-ro / "), "{line}");
             assert!(line.contains("--unshare-net") && line.contains("--clearenv"), "{line}");
-            assert!(line.contains("--die-with-parent") && !line.contains("--cap-add"), "{line}");
+            assert!(line.contains("--die-with-parent") && line.contains("--cap-drop ALL"), "{line}");
             assert!(line.ends_with("--setenv QUIZ_ARCH x86_64 -- sh -eu /quiz/recipe/build.sh"), "{line}");
             assert_eq!(line.contains("--unshare-user"), !root);
         }
@@ -201,8 +194,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("usr/bin")).unwrap();
         std::os::unix::fs::symlink("usr/bin", dir.path().join("bin")).unwrap();
-        for uids in [false, true] {
-            let line = line_in(Some(dir.path().to_owned()), uids, true);
+        for chroot in [false, true] {
+            let line = line_in(Some(dir.path().to_owned()), chroot, true);
             let root = dir.path().display();
             assert!(line.contains(&format!("--ro-bind {root}/usr /usr --symlink usr/bin /bin ")), "{line}");
             assert!(line.contains(&format!("--ro-bind-try {root}/etc /etc ")), "{line}");
@@ -215,8 +208,10 @@ mod tests {
     }
 
     #[test]
-    fn a_range_of_ids_is_mapped_outside_of_bubblewrap() {
-        assert!(line(true, false).starts_with("unshare --user --map-root-user --map-auto -- bwrap "));
-        assert!(line(true, true).starts_with("bwrap "));
+    fn capabilities_are_held_over_a_namespace_of_its_own_alone() {
+        for root in [true, false] {
+            let line = line(true, root);
+            assert!(line.contains("--unshare-user --uid 0 --gid 0 --cap-add ALL"), "{line}");
+        }
     }
 }

@@ -65,7 +65,7 @@ pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, k
     let mut env = environment(ctx, stage, known)?;
     let names: Vec<&str> = keepable.keys().map(String::as_str).collect();
     env.push(("QUIZ_KEPT".to_owned(), names.join(" ").into()));
-    let (uids, root) = (stage.recipe.uids, rustix::process::geteuid().is_root());
+    let (chroot, root) = (stage.recipe.chroot, rustix::process::geteuid().is_root());
     let toolchain = stage.toolchain().map(|input| body(ctx, input, known)).transpose()?;
     // Whoever edits what is built wants to open the headers, too.
     let headers = toolchain.as_deref().map(|root| match &scratch {
@@ -77,7 +77,7 @@ pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, k
         Some(toolchain) => tools::require_in(toolchain, stage).map(|()| Vec::new())?,
         None => unasked.flat_map(|tool| tools::everywhere(tool)).collect(),
     };
-    let mut command = sandbox::process(&Sandbox { script, toolchain, read, write, hidden, env, uids, root });
+    let mut command = sandbox::process(&Sandbox { script, toolchain, read, write, hidden, env, chroot, root });
     ctx.jobserver.configure_make(&mut command);
     if let Some(scratch) = &mut scratch {
         sandbox::inherit(&mut command, scratch.begin().map_err(cache_error)?);

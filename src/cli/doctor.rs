@@ -29,7 +29,7 @@ pub(super) fn run(engine: &Engine<'_>, with_install: bool, json: bool, style: &S
     let mut checks: Vec<Check> = Vec::new();
     if needed.iter().any(|tool| tool.name == "bwrap" && tool.found.is_some()) {
         checks.push(("sandbox".to_owned(), sandbox(engine, false)));
-        checks.push(("sandbox with user ids".to_owned(), sandbox(engine, true)));
+        checks.push(("sandbox with a root of its own".to_owned(), sandbox(engine, true)));
     }
     if let Ok(qemu) = qemu::find(Arch::X86_64) {
         checks.push(("qemu".to_owned(), proof::try_guest(&qemu, Accel::Tcg).map(|()| "runs a guest".into())));
@@ -119,10 +119,10 @@ fn apt(args: &[&str]) -> Result<()> {
         .hint("`quiz doctor` shows what is missing"))
 }
 
-/// Whether a stage's script would run here; containers and hardened hosts may forbid it. With `uids` one that makes files of
-/// several owners, for which an ordinary user needs a range of ids.
-fn sandbox(engine: &Engine<'_>, uids: bool) -> std::result::Result<String, String> {
-    match build::try_sandbox(&engine.cache, uids) {
+/// Whether a stage's script would run here; containers and hardened hosts may forbid it. With `chroot` one that changes into a root that
+/// it makes.
+fn sandbox(engine: &Engine<'_>, chroot: bool) -> std::result::Result<String, String> {
+    match build::try_sandbox(&engine.cache, chroot) {
         Ok(()) => Ok("bubblewrap works".to_owned()),
         Err(error) => Err(error.source().map_or(error.to_string(), |cause| format!("{error}: {cause}"))),
     }

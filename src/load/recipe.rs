@@ -46,8 +46,8 @@ pub struct Recipe {
     pub toolchain: Option<String>,
     /// Named sets of packages, one of which is its parameter.
     pub sets: BTreeMap<String, Vec<String>>,
-    /// It wants a whole range of user ids (to make files of other owners).
-    pub uids: bool,
+    /// Its script changes into a root that it makes: it holds all capabilities, over a user namespace of its own.
+    pub chroot: bool,
     /// Its script is given a folder that all runs of this recipe share, for what it names by content.
     pub store: bool,
     /// It builds on what an earlier run left, when what it reads is a folder that people edit.
@@ -127,7 +127,7 @@ struct RecipeFile {
 #[serde(deny_unknown_fields)]
 struct NeedsField {
     #[serde(default)]
-    uids: bool,
+    chroot: bool,
     #[serde(default)]
     store: bool,
 }
@@ -235,7 +235,7 @@ pub(super) fn load(mut folder: Folder) -> Result<Recipe> {
         tools_on_demand,
         toolchain: file.toolchain,
         sets: file.sets,
-        uids: file.needs.uids,
+        chroot: file.needs.chroot,
         store: file.needs.store,
         incremental: file.incremental,
         source: file.source,

@@ -64,13 +64,13 @@ fn two_at_once_on_an_empty_cache_make_each_stage_once() {
     assert_eq!(runs[0].out, runs[1].out);
 }
 
-/// Files of the root belong to several users, so an ordinary user makes it in a user namespace of his own.
+/// Files of the root belong to several users, and he has one user id: it needs no more.
 #[test]
 #[ignore = "makes a root from nothing as another user, whom tests/run --full adds"]
 fn an_ordinary_user_makes_the_same_root() {
     let real = Real::new();
     let user =
-        std::env::var("ROOTLESS_USER").expect("ROOTLESS_USER names a user with ids in /etc/subuid; runs as root");
+        std::env::var("ROOTLESS_USER").expect("ROOTLESS_USER names a user without ids in /etc/subuid; runs as root");
     let digest = |command: &mut Command| {
         let ran = Ran::from(command.output().unwrap());
         assert_eq!(ran.status, Some(0), "{ran:?}");
