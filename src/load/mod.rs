@@ -66,7 +66,7 @@ impl Project {
         let recipes = recipe::load_all(&own.join("recipes"))?;
         let variables = std::env::vars_os().collect();
         let (user, own_file) = (config_dir.join("quiz.toml"), dir.join("quiz.toml"));
-        let settings = Settings::load(&user, &own_file, variables, flags, &recipes)?;
+        let settings = Settings::load(&user, &own_file, variables, flags, recipe::own_settings(&recipes))?;
         let is_inside = |stage: &str| {
             let source = recipes.get(stage).and_then(|recipe| recipe.source.as_ref());
             source.and_then(|spec| spec.dir.as_ref()).is_some_and(|dir| worktree::find(start, &dir.marks).is_some())
@@ -95,7 +95,7 @@ impl Project {
     /// A file that cannot be read, with the place where it was named.
     pub fn option(&self, recipe: &Recipe, name: &str) -> Result<Value> {
         let spec = &recipe.options[name];
-        let own = format!("recipe.{}.{name}", recipe.name);
+        let own = recipe.own_setting(name);
         let key = spec.setting.as_deref().unwrap_or(&own);
         let value = match self.settings.get(key) {
             Some(setting) if spec.setting.is_none() || setting.origin != Origin::Default => setting.value.clone(),

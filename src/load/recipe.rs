@@ -154,6 +154,22 @@ pub(super) fn load_all(own: &Path) -> Result<BTreeMap<String, Recipe>> {
     Ok(recipes)
 }
 
+/// The settings that no schema has, each with its default: the options that no other setting fills.
+pub(super) fn own_settings(recipes: &BTreeMap<String, Recipe>) -> BTreeMap<String, Value> {
+    let of = |recipe: &Recipe| {
+        let own = recipe.options.iter().filter(|(_, option)| option.setting.is_none());
+        own.map(|(name, option)| (recipe.own_setting(name), option.default.clone())).collect::<Vec<_>>()
+    };
+    recipes.values().flat_map(of).collect()
+}
+
+impl Recipe {
+    /// The name of the setting that fills an option when the recipe names none.
+    pub(super) fn own_setting(&self, option: &str) -> String {
+        format!("recipe.{}.{option}", self.name)
+    }
+}
+
 fn digest(folder: &Folder) -> Key {
     let mut encoder = KeyEncoder::new("quiz recipe folder 1");
     for (name, bytes, executable) in &folder.files {
