@@ -4,9 +4,7 @@
 //! <https://clang.llvm.org/docs/JSONCompilationDatabase.html> says. Those of all stages lie together in
 //! `.quiz/compile_commands.json`. Does not know which compilers there are.
 
-use super::Context;
-use super::walk::Known;
-use super::{scratch, script};
+use super::{Context, Records, scratch, script};
 use crate::error::{Error, Result};
 use crate::graph::{NodeIndex, Stage};
 use crate::host;
@@ -26,7 +24,7 @@ pub(super) type Places = Vec<(String, PathBuf)>;
 ///
 /// # Errors
 /// The list of the stage is none; the project's folder cannot be written.
-pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Known, scratch: &Path) -> Result<()> {
+pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Records, scratch: &Path) -> Result<()> {
     let stage = ctx.graph.stage(id);
     let Some(output) = record.outputs.get(OUTPUT) else { return Ok(()) };
     let own = ctx.project.dir.join(PROJECT_FOLDER);
@@ -71,7 +69,7 @@ pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Kn
 }
 
 /// Where the user has what the script saw. A source lies in his folder; what the build made lies where it was built.
-fn places(ctx: &Context<'_>, stage: &Stage, known: &Known, scratch: &Path) -> Result<Places> {
+fn places(ctx: &Context<'_>, stage: &Stage, known: &Records, scratch: &Path) -> Result<Places> {
     let mut places = Places::new();
     for (inside, root) in scratch::edited(ctx, stage) {
         places.push((inside, root));

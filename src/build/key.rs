@@ -23,9 +23,8 @@
 //!
 //! The walk below writes the key and the readable manifest that `quiz why` compares in one go.
 
-use super::Context;
 use super::tools::{self, MISSING};
-use super::walk::Known;
+use super::{Context, Records};
 use crate::error::Result;
 use crate::graph::{Bound, NodeIndex};
 use crate::load::{OutputKind, Value};
@@ -35,21 +34,27 @@ use quiz_cache::{Digest, Key, KeyEncoder, Manifest, Output};
 const LAYOUT: u64 = 3;
 
 /// The key of a stage whose inputs' records are all known.
-pub(super) fn key(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<(Key, Manifest)> {
+pub(super) fn key(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> Result<(Key, Manifest)> {
     let mut encoder = KeyEncoder::new("quiz stage key 1");
     encode(ctx, id, known, &[], &mut encoder)?;
     Ok(encoder.finish())
 }
 
 /// What all builds that may go on in one persistent folder have in common.
-pub(super) fn family(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<Key> {
+pub(super) fn family(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> Result<Key> {
     let synced = ctx.graph.stage(id).recipe.incremental.as_ref().map_or(&[][..], |i| &i.sync);
     let mut encoder = KeyEncoder::new("quiz scratch family 1");
     encode(ctx, id, known, synced, &mut encoder)?;
     Ok(encoder.finish().0)
 }
 
-fn encode(ctx: &Context<'_>, id: NodeIndex, known: &Known, without: &[String], encoder: &mut KeyEncoder) -> Result<()> {
+fn encode(
+    ctx: &Context<'_>,
+    id: NodeIndex,
+    known: &Records,
+    without: &[String],
+    encoder: &mut KeyEncoder,
+) -> Result<()> {
     let stage = ctx.graph.stage(id);
     let recipe = &stage.recipe;
     encoder.number("layout", LAYOUT);
@@ -105,7 +110,7 @@ fn encode(ctx: &Context<'_>, id: NodeIndex, known: &Known, without: &[String], e
 }
 
 /// The digest of what a script sees as one input.
-pub(super) fn input_digest(ctx: &Context<'_>, from: &Bound, paths: &[String], known: &Known) -> Result<Digest> {
+pub(super) fn input_digest(ctx: &Context<'_>, from: &Bound, paths: &[String], known: &Records) -> Result<Digest> {
     match from {
         Bound::Profiles => Ok(ctx.profile_folder()?.output().digest),
         Bound::Output { stage, output } => {

@@ -1,8 +1,7 @@
 //! Makes one stage: runs its script (or fetches its source) in a slot, and commits what came out.
 
 use super::script::Ran;
-use super::walk::{Known, made_last};
-use super::{Context, cache_error, editor, scratch, script};
+use super::{Context, Records, cache_error, editor, latest, scratch, script};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::graph::{NodeIndex, Stage};
@@ -14,7 +13,13 @@ use std::path::Path;
 use std::time::Instant;
 
 /// Makes the stage in its slot. Every input's objects lie in the cache.
-pub(super) fn make(ctx: &Context<'_>, id: NodeIndex, slot: Slot, manifest: Manifest, known: &Known) -> Result<Record> {
+pub(super) fn make(
+    ctx: &Context<'_>,
+    id: NodeIndex,
+    slot: Slot,
+    manifest: Manifest,
+    known: &Records,
+) -> Result<Record> {
     let stage = ctx.graph.stage(id);
     let log = slot.log().to_owned();
     announced(ctx, stage, &log, |start| {
@@ -28,7 +33,7 @@ pub(super) fn make(ctx: &Context<'_>, id: NodeIndex, slot: Slot, manifest: Manif
         let (name, took) = (stage.name.clone(), start.elapsed());
         let made = Made { stage: name, outputs, kept: ran.kept, manifest, took, from: ran.built };
         let record = slot.commit(made).map_err(|e| not_right(stage, &log, e))?;
-        ctx.cache.note_latest(&made_last(&stage.name), &record.key).map_err(cache_error)?;
+        latest::note_made(ctx, &record)?;
         if let Some(mut scratch) = ran.scratch {
             scratch.set_made(&record.key).map_err(cache_error)?;
             // A list for editors is no reason to fail.
@@ -45,7 +50,7 @@ pub(super) fn aside(
     ctx: &Context<'_>,
     id: NodeIndex,
     key: &Key,
-    known: &Known,
+    known: &Records,
     to: &Path,
 ) -> Result<BTreeMap<String, (Output, Tree)>> {
     let stage = ctx.graph.stage(id);

@@ -9,6 +9,7 @@ mod follow;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 mod key;
+mod latest;
 mod live;
 mod make;
 mod paths;
@@ -22,20 +23,24 @@ mod verify;
 mod walk;
 
 pub use compare::Difference;
+pub use latest::{changed_tools, last_took};
 pub use live::{has_moved, scan};
 pub use tools::{Needed, Tools, apt_line, identify, needed, require, with_tool_of, with_tools};
 pub use trial::try_sandbox;
 pub use verify::{Verified, require_script, verify};
-pub use walk::{Known, Missing, State, build, changed_tools, last_took, plan};
+pub use walk::{Missing, State, build, plan};
 
 use crate::error::{Error, Result};
 use crate::event::Events;
 use crate::graph::{Graph, NodeIndex};
 use crate::load::{Project, Recipe};
 use crate::source;
-use quiz_cache::{Cache, Fingerprint, Output, Tree};
+use quiz_cache::{Cache, Fingerprint, Output, Record, Tree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+
+/// The records of the stages that a walk knows so far: found in the cache, or made.
+pub type Records = BTreeMap<NodeIndex, Record>;
 
 /// All that a walk reads.
 pub struct Context<'a> {

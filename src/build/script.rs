@@ -5,7 +5,7 @@
 use super::paths::PathMap;
 use super::sandbox::{self, Sandbox};
 use super::scratch::{SCRATCH, SOURCE, bring, edited, into, is_synced, last_outputs, lay_out, persistent};
-use super::{Context, cache_error, failure, follow, key, refusal, tools};
+use super::{Context, Records, cache_error, failure, follow, key, refusal, tools};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::graph::{Bound, BoundInput, NodeIndex, Stage};
@@ -17,8 +17,6 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
-
-use super::walk::Known;
 
 /// Where the script finds its options as files.
 const OPTIONS: &str = "/quiz/options";
@@ -39,7 +37,7 @@ pub(super) struct Ran {
 }
 
 /// Runs the script of a stage in its slot.
-pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, known: &Known) -> Result<Ran> {
+pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, known: &Records) -> Result<Ran> {
     let stage = ctx.graph.stage(id);
     let mut read = vec![(ctx.recipe_folder(&stage.recipe)?.lay_out(ctx.cache)?, "/quiz/recipe".to_owned())];
     let mut scratch = persistent(ctx, id, known)?;
@@ -101,7 +99,7 @@ pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, k
 }
 
 /// Where an input lies on the host.
-pub(super) fn body(ctx: &Context<'_>, input: &BoundInput, known: &Known) -> Result<PathBuf> {
+pub(super) fn body(ctx: &Context<'_>, input: &BoundInput, known: &Records) -> Result<PathBuf> {
     match &input.from {
         Bound::Profiles => ctx.profile_folder()?.lay_out(ctx.cache),
         Bound::Output { stage, output } => {
@@ -144,7 +142,7 @@ fn create(folder: &Path) -> Result<()> {
         .map_err(|e| Error::build(format!("cannot create the folder {}", folder.display())).because(e))
 }
 
-fn environment(ctx: &Context<'_>, stage: &Stage, known: &Known) -> Result<Vec<(String, OsString)>> {
+fn environment(ctx: &Context<'_>, stage: &Stage, known: &Records) -> Result<Vec<(String, OsString)>> {
     let upper = |name: &str| name.to_uppercase().replace('-', "_");
     let mut env: Vec<(String, OsString)> = vec![
         ("QUIZ_ARCH".into(), ctx.project.settings.text("arch").into()),

@@ -3,14 +3,13 @@
 //! A record is enough to go on: objects are asked for only by a stage that really runs, and by boot. What is missing or
 //! damaged then is made again.
 
-use super::{Context, Tools, cache_error, compare, key, make, tools};
+use super::{Context, Records, cache_error, compare, key, latest, make, tools};
 use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::graph::{Bound, Graph, NodeIndex};
-use quiz_cache::{Built, Cache, Change, Entry, Key, Manifest, Output, Record};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::graph::{Bound, NodeIndex};
+use quiz_cache::{Built, Change, Entry, Key, Manifest, Output, Record};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -51,15 +50,12 @@ enum Looked {
     Missing(Missing),
 }
 
-/// The records that a walk has found or made.
-pub type Known = BTreeMap<NodeIndex, Record>;
-
 /// What `build` would do, stage by stage, inputs first.
 ///
 /// # Errors
 /// The cache cannot be read.
 pub fn plan(ctx: &Context<'_>) -> Result<Vec<(NodeIndex, State)>> {
-    let mut known = Known::new();
+    let mut known = Records::new();
     let mut states = Vec::new();
     for id in ctx.graph.order() {
         let open = ctx.graph.inputs(id).into_iter().find(|input| !known.contains_key(input));
@@ -85,14 +81,14 @@ pub fn plan(ctx: &Context<'_>) -> Result<Vec<(NodeIndex, State)>> {
 ///
 /// # Errors
 /// The first stage that failed; those already running are waited for, and what they make is kept.
-pub fn build(ctx: &Context<'_>, wanted: &[NodeIndex], inputs: bool) -> Result<Known> {
+pub fn build(ctx: &Context<'_>, wanted: &[NodeIndex], inputs: bool) -> Result<Records> {
     let order = ctx.graph.closure(wanted);
     for _ in 0..ATTEMPTS {
         if let Some(known) = attempt(ctx, &order)?
             && is_whole(ctx, wanted, inputs, &known)?
         {
             for (&id, record) in known.iter().filter(|(id, _)| !ctx.live.contains_key(id)) {
-                note_latest(ctx, id, record)?;
+                latest::note(ctx, id, record)?;
             }
             for path in ctx.cache.damaged() {
                 (ctx.events)(Event::Warning {
@@ -109,7 +105,7 @@ pub fn build(ctx: &Context<'_>, wanted: &[NodeIndex], inputs: bool) -> Result<Kn
 ///
 /// # Errors
 /// As [`build`].
-pub(super) fn inputs_of(ctx: &Context<'_>, id: NodeIndex) -> Result<Known> {
+pub(super) fn inputs_of(ctx: &Context<'_>, id: NodeIndex) -> Result<Records> {
     let order = ctx.graph.closure(&ctx.graph.inputs(id));
     for _ in 0..ATTEMPTS {
         if let Some(known) = attempt(ctx, &order)?
@@ -128,7 +124,7 @@ fn unstable() -> Error {
 }
 
 /// Makes sure that the objects of finished stages lie in the cache; see [`restore`] for `false`.
-fn is_whole(ctx: &Context<'_>, wanted: &[NodeIndex], inputs: bool, known: &Known) -> Result<bool> {
+fn is_whole(ctx: &Context<'_>, wanted: &[NodeIndex], inputs: bool, known: &Records) -> Result<bool> {
     for &id in wanted {
         for output in known[&id].outputs.keys() {
             if !restore(ctx, id, output, known)? {
@@ -147,7 +143,7 @@ fn is_whole(ctx: &Context<'_>, wanted: &[NodeIndex], inputs: bool, known: &Known
 ///
 /// # Errors
 /// A stage failed.
-fn restore(ctx: &Context<'_>, id: NodeIndex, output: &str, known: &Known) -> Result<bool> {
+fn restore(ctx: &Context<'_>, id: NodeIndex, output: &str, known: &Records) -> Result<bool> {
     let record = &known[&id];
     let is_there = |object: &Output| match ctx.live.get(&id) {
         Some(live) => ctx.cache.put_tree_from_scan(live).map(|_| true),
@@ -177,7 +173,7 @@ fn restore(ctx: &Context<'_>, id: NodeIndex, output: &str, known: &Known) -> Res
 }
 
 /// The same for every output that a stage reads. What people edit lies where they edit it.
-fn restore_inputs(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<bool> {
+fn restore_inputs(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> Result<bool> {
     for input in ctx.graph.stage(id).inputs.iter().filter(|input| !input.digest_only) {
         if let Bound::Output { stage, output } = &input.from
             && !ctx.live.contains_key(stage)
@@ -190,8 +186,8 @@ fn restore_inputs(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<boo
 }
 
 /// One walk; `None` if an input came out different and the keys above it are void.
-fn attempt(ctx: &Context<'_>, order: &[NodeIndex]) -> Result<Option<Known>> {
-    let mut known = Known::new();
+fn attempt(ctx: &Context<'_>, order: &[NodeIndex]) -> Result<Option<Records>> {
+    let mut known = Records::new();
     let mut waiting = order.to_vec();
     let (done, results) = mpsc::channel();
     let mut running = 0_usize;
@@ -253,7 +249,7 @@ fn attempt(ctx: &Context<'_>, order: &[NodeIndex]) -> Result<Option<Known>> {
 }
 
 /// Gets the artifact of a key that has no record yet: makes it, or takes what another process made meanwhile.
-fn obtain(ctx: &Context<'_>, id: NodeIndex, missing: Missing, known: &Known) -> Result<Option<Record>> {
+fn obtain(ctx: &Context<'_>, id: NodeIndex, missing: Missing, known: &Records) -> Result<Option<Record>> {
     if !restore_inputs(ctx, id, known)? {
         return Ok(None);
     }
@@ -278,7 +274,7 @@ fn obtain(ctx: &Context<'_>, id: NodeIndex, missing: Missing, known: &Known) -> 
 }
 
 /// As [`look`]; what is to be made from nothing has to be made, whatever there is.
-fn wanted(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<Looked> {
+fn wanted(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> Result<Looked> {
     Ok(match look(ctx, id, known)? {
         Looked::Found(Record { key, manifest, .. }) if ctx.fresh.contains(&id) => {
             Looked::Missing(Missing { key, manifest, changes: Vec::new(), told: BTreeMap::new(), made_before: true })
@@ -288,7 +284,7 @@ fn wanted(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<Looked> {
 }
 
 /// The record of a stage whose inputs are all known, or what has to be made.
-fn look(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<Looked> {
+fn look(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> Result<Looked> {
     let stage = ctx.graph.stage(id);
     let (key, manifest) = key::key(ctx, id, known)?;
     if let (Some(live), Some(output)) = (ctx.live.get(&id), stage.recipe.outputs.keys().next()) {
@@ -302,51 +298,9 @@ fn look(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<Looked> {
     if let Some(record) = ctx.cache.record(&key).map_err(cache_error)? {
         return Ok(Looked::Found(record));
     }
-    let latest = ctx.cache.latest(&latest_name(ctx, id)).map_err(cache_error)?;
+    let latest = latest::of(ctx, id)?;
     let changes = latest.as_ref().map(|latest| manifest.diff(&latest.manifest)).unwrap_or_default();
     let told = changes.iter().map(|change| (change.name.clone(), tools::told(ctx.cache, change)));
     let told = told.filter(|(_, words)| !words.is_empty()).collect();
     Ok(Looked::Missing(Missing { key, manifest, changes, told, made_before: latest.is_some() }))
-}
-
-/// How long a stage took when it was last made: in this project, else for any.
-///
-/// # Errors
-/// The cache cannot be read.
-pub fn last_took(cache: &Cache, project: &Path, stage: &str) -> Result<Option<Duration>> {
-    let here = cache.latest(&latest_in(project, stage)).map_err(cache_error)?;
-    let last = match here {
-        Some(record) => Some(record),
-        None => cache.latest(&made_last(stage)).map_err(cache_error)?,
-    };
-    Ok(last.map(|record| record.took))
-}
-
-/// What is different about the host's tools since the stages of this project were last made, in words.
-///
-/// # Errors
-/// The cache cannot be read.
-pub fn changed_tools(cache: &Cache, project: &Path, graph: &Graph, tools: &Tools) -> Result<BTreeSet<String>> {
-    let last = |id| cache.latest(&latest_in(project, &graph.stage(id).name)).map_err(cache_error);
-    let records: Vec<Option<Record>> = graph.order().into_iter().map(last).collect::<Result<_>>()?;
-    let manifests: Vec<Manifest> = records.into_iter().flatten().map(|record| record.manifest).collect();
-    Ok(tools::changed(cache, tools, &manifests))
-}
-
-/// Under this name the cache remembers what a stage was when it was last made, for whatever project.
-pub(super) fn made_last(stage: &str) -> String {
-    format!("\0{stage}")
-}
-
-/// Under this name the cache remembers what a stage of this project was last, so that `why` can compare.
-fn latest_name(ctx: &Context<'_>, id: NodeIndex) -> String {
-    latest_in(&ctx.project.dir, &ctx.graph.stage(id).name)
-}
-
-fn latest_in(project: &Path, stage: &str) -> String {
-    format!("{}\0{stage}", project.display())
-}
-
-fn note_latest(ctx: &Context<'_>, id: NodeIndex, record: &Record) -> Result<()> {
-    ctx.cache.note_latest(&latest_name(ctx, id), &record.key).map_err(cache_error)
 }

@@ -19,7 +19,7 @@ pub mod ssh;
 mod update;
 mod wishes;
 
-use crate::build::{self, Context, Known, Needed, State, Tools};
+use crate::build::{self, Context, Needed, Records, State, Tools};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::graph::{Graph, NodeIndex};
@@ -195,7 +195,7 @@ impl<'a> Engine<'a> {
     ///
     /// # Errors
     /// A tool is missing, something cannot be pinned or fetched, or a stage failed.
-    pub fn build(&self, stages: &Stages, wanted: &[NodeIndex], inputs: bool) -> Result<Known> {
+    pub fn build(&self, stages: &Stages, wanted: &[NodeIndex], inputs: bool) -> Result<Records> {
         self.make(stages, &self.needed(stages), &BTreeSet::new(), &|ctx| build::build(ctx, wanted, inputs))
     }
 

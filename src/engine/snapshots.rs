@@ -77,7 +77,7 @@ pub fn states(engine: &Engine<'_>, stages: &Stages, states: &[(NodeIndex, State)
         State::Known(record) => Some((*id, record.clone())),
         _ => None,
     });
-    let known: build::Known = known.collect();
+    let known: build::Records = known.collect();
     // Of an image whose objects are gone nothing can be said without making them.
     let made = match known.get(&image) {
         Some(made) if is_present(engine, made)? => made,
@@ -113,7 +113,7 @@ fn is_present(engine: &Engine<'_>, image: &Record) -> Result<bool> {
 }
 
 /// The stages that made the kernel and the layer with the agent.
-fn made_of_base(engine: &Engine<'_>, known: &build::Known, image: &Record) -> Result<Vec<NodeIndex>> {
+fn made_of_base(engine: &Engine<'_>, known: &build::Records, image: &Record) -> Result<Vec<NodeIndex>> {
     let Some(manifest) = image.outputs.values().next() else { return Ok(Vec::new()) };
     let image = image::read(&engine.cache.path(manifest))?;
     let digests = [Some(&image.kernel), image.layers.first()];
