@@ -62,7 +62,7 @@ fn encode(
     encoder.number("version", recipe.version);
     encoder.text("arch", ctx.project.settings.text("arch"));
     encoder.digest("files", &ctx.recipe_folder(recipe)?.output().digest);
-    encoder.text("script", recipe.script.as_deref().unwrap_or(""));
+    encoder.text("script", recipe.script().unwrap_or(""));
     encoder.flag("uids", recipe.uids);
     if let Some(incremental) = &recipe.incremental {
         encoder.list("incremental/sync", &incremental.sync);
@@ -70,13 +70,13 @@ fn encode(
     }
     if let Some(live) = ctx.live.get(&id) {
         encoder.digest("tree", &live.output().digest);
-    } else if let (Some(spec), Some(pin)) = (&recipe.source, ctx.pins.get(&id)) {
+    } else if let (Some(spec), Some(pin)) = (recipe.source(), ctx.pins.get(&id)) {
         encoder.text("tarball", &spec.debian.as_ref().map_or(String::new(), |debian| debian.tarball.join("\n")));
         for (name, value) in pin.facts() {
             encoder.text(&format!("pin/{name}"), &value);
         }
     }
-    for (name, value) in stage.options.iter().filter(|_| recipe.source.is_none()) {
+    for (name, value) in stage.options.iter().filter(|_| recipe.source().is_none()) {
         let name = format!("option/{name}");
         match value {
             Value::Text(text) => encoder.text(&name, text),

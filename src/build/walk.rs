@@ -59,7 +59,7 @@ pub fn plan(ctx: &Context<'_>) -> Result<Vec<(NodeIndex, State)>> {
     let mut states = Vec::new();
     for id in ctx.graph.order() {
         let open = ctx.graph.inputs(id).into_iter().find(|input| !known.contains_key(input));
-        let source = ctx.graph.stage(id).recipe.source.is_some();
+        let source = ctx.graph.stage(id).recipe.source().is_some();
         let state = match open {
             Some(input) => State::Unknown(input),
             None if source && !ctx.pins.contains_key(&id) && !ctx.live.contains_key(&id) => State::Unresolved,
@@ -292,7 +292,7 @@ fn look(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> Result<Looked> {
         let (stage, built) = (stage.name.clone(), Built::FromNothing);
         return Ok(Looked::Found(Record { key, stage, outputs, manifest, took: Duration::ZERO, made_at: 0, built }));
     }
-    if stage.recipe.source.is_some() {
+    if stage.recipe.source().is_some() {
         ctx.pin(id)?;
     }
     if let Some(record) = ctx.cache.record(&key).map_err(cache_error)? {

@@ -15,7 +15,7 @@ mod trust;
 
 pub use document::nearest;
 pub use profile::{Bus, Device, DiskFormat, Profile, ProfileOption};
-pub use recipe::{Incremental, Input, InputFrom, OptionSpec, OutputKind, Recipe};
+pub use recipe::{Action, Incremental, Input, InputFrom, OptionSpec, OutputKind, Recipe};
 pub use settings::{FlagValue, Origin, SCHEMA, Setting, Settings, Value};
 pub use trust::{trust, trusted};
 
@@ -68,7 +68,7 @@ impl Project {
         let (user, own_file) = (config_dir.join("quiz.toml"), dir.join("quiz.toml"));
         let settings = Settings::load(&user, &own_file, variables, flags, recipe::own_settings(&recipes))?;
         let is_inside = |stage: &str| {
-            let source = recipes.get(stage).and_then(|recipe| recipe.source.as_ref());
+            let source = recipes.get(stage).and_then(|recipe| recipe.source());
             source.and_then(|spec| spec.dir.as_ref()).is_some_and(|dir| worktree::find(start, &dir.marks).is_some())
         };
         let profiles = profile::load_active(&own.join("profiles"), settings.list("profiles"), &is_inside)?;
