@@ -11,7 +11,7 @@ use crate::source::worktree::Worktree;
 use crate::status;
 use crate::test::runfile::{self, Section};
 use crate::test::{self, Group, Plan, select, since};
-use quiz_cache::{Digest, Listing};
+use quiz_cache::{Digest, Selection};
 use std::fs;
 use std::io::Read;
 use std::num::NonZero;
@@ -73,7 +73,7 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Test, shown: &Shown<'_>) -> Resul
 
 /// The digest of all that lies in the folder.
 fn digest(engine: &Engine<'_>, folder: &Path) -> Result<Digest> {
-    let scan = engine.cache.scan(folder, Listing::All { skip: &|_| false });
+    let scan = engine.cache.scan(folder, Selection::All { skip: &|_| false });
     let scan = scan.map_err(|e| Error::build(format!("cannot read {}", folder.display())).because(e))?;
     Ok(scan.output().digest)
 }
