@@ -8,7 +8,7 @@ mod links;
 mod names;
 
 use crate::error::{Error, Result};
-use links::Kind;
+use links::EntryKind;
 use std::cell::Cell;
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -138,14 +138,16 @@ fn entries(tar: impl Read, dest: &Path, limits: Limits) -> std::result::Result<(
         let path = names::inside(&entry.path_bytes(), &mut top).map_err(refused)?;
         left.set(entry.size().saturating_add(HEADERS));
         let what = match kind {
-            EntryType::Directory => Kind::Folder,
-            EntryType::Symlink => Kind::Symlink(names::target(entry.link_name_bytes().as_deref()).map_err(refused)?),
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse | EntryType::Link => Kind::File,
+            EntryType::Directory => EntryKind::Folder,
+            EntryType::Symlink => {
+                EntryKind::Symlink(names::target(entry.link_name_bytes().as_deref()).map_err(refused)?)
+            }
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse | EntryType::Link => EntryKind::File,
             other => {
                 return Err(refused(format!("neither file, folder nor link (type {:?})", char::from(other.as_byte()))));
             }
         };
-        if path.is_empty() && what != Kind::Folder {
+        if path.is_empty() && what != EntryKind::Folder {
             return Err(refused("the archive has no top folder".to_owned()));
         }
         for folder in tree.add(&path, what.clone()).map_err(refused)? {
@@ -153,9 +155,9 @@ fn entries(tar: impl Read, dest: &Path, limits: Limits) -> std::result::Result<(
         }
         let place = dest.join(&path);
         match what {
-            Kind::Folder => {}
-            Kind::Symlink(target) => std::os::unix::fs::symlink(target, place).map_err(write_failed)?,
-            Kind::File if kind == EntryType::Link => {
+            EntryKind::Folder => {}
+            EntryKind::Symlink(target) => std::os::unix::fs::symlink(target, place).map_err(write_failed)?,
+            EntryKind::File if kind == EntryType::Link => {
                 let from = names::inside(&entry.link_name_bytes().unwrap_or_default(), &mut top).map_err(refused)?;
                 if from == path || !tree.is_file(&from) {
                     return Err(refused(format!(
@@ -164,7 +166,7 @@ fn entries(tar: impl Read, dest: &Path, limits: Limits) -> std::result::Result<(
                 }
                 bytes += fs::copy(dest.join(from), place).map_err(write_failed)?;
             }
-            Kind::File => {
+            EntryKind::File => {
                 let mode = entry.header().mode().map_err(write_failed)?;
                 if mode & 0o6000 != 0 {
                     return Err(refused(format!("setuid or setgid (mode {mode:o})")));
