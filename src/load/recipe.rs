@@ -8,7 +8,7 @@ pub use option::OptionSpec;
 
 use super::document;
 use super::embedded;
-use super::folder::{self, Folder};
+use super::folder::{self, LoadedFolder};
 use super::settings::Value;
 use super::tools;
 use crate::error::{Error, Result};
@@ -158,7 +158,7 @@ impl Recipe {
     }
 }
 
-fn digest(folder: &Folder) -> Key {
+fn digest(folder: &LoadedFolder) -> Key {
     let mut encoder = KeyEncoder::new("quiz recipe folder 1");
     for (name, bytes, executable) in &folder.files {
         encoder.digest(&format!("file/{name}"), &Digest::of(bytes));
@@ -167,7 +167,7 @@ fn digest(folder: &Folder) -> Key {
     encoder.finish().0
 }
 
-pub(super) fn load(mut folder: Folder) -> Result<Recipe> {
+pub(super) fn load(mut folder: LoadedFolder) -> Result<Recipe> {
     let path = folder.path.join("recipe.toml");
     let wrong = |what: String| Error::input(format!("{}: {what}", path.display()));
     if !is_name(&folder.name) {
@@ -260,12 +260,12 @@ fn is_name(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn folder(toml: &str) -> Folder {
+    fn folder(toml: &str) -> LoadedFolder {
         let files = vec![
             ("build.sh".to_owned(), b"true\n".to_vec(), false),
             ("recipe.toml".to_owned(), toml.as_bytes().to_vec(), false),
         ];
-        Folder { name: "demo".into(), path: "/p/recipes/demo".into(), files }
+        LoadedFolder { name: "demo".into(), path: "/p/recipes/demo".into(), files }
     }
 
     fn fails(toml: &str) -> (String, Vec<String>) {
