@@ -1,6 +1,6 @@
 //! Makes one stage: runs its script (or fetches its source) in a slot, and commits what came out.
 
-use super::script::Ran;
+use super::script::ScriptOutput;
 use super::{Context, Records, cache_error, editor, latest, scratch, script};
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -27,7 +27,7 @@ pub(super) fn make(
             Action::Script(script) => script::run(ctx, id, script, &slot, known)?,
             Action::Fetch(spec) => {
                 fetch(ctx, id, stage, spec, &slot)?;
-                Ran { built: Built::FromNothing, scratch: None, kept: BTreeMap::new() }
+                ScriptOutput { built: Built::FromNothing, scratch: None, kept: BTreeMap::new() }
             }
         };
         let outputs = outputs(stage).into_iter().filter(|(name, _)| !ran.kept.contains_key(name)).collect();

@@ -27,7 +27,7 @@ const LONGEST_VARIABLE: usize = 96 << 10;
 const WARNING: &str = "warning: ";
 
 /// What came of a script that ended well.
-pub(super) struct Ran {
+pub(super) struct ScriptOutput {
     /// Whether it built on what an earlier run left.
     pub built: Built,
     /// The folder that stays, if there is one.
@@ -37,7 +37,13 @@ pub(super) struct Ran {
 }
 
 /// Runs the script of a stage in its slot.
-pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, known: &Records) -> Result<Ran> {
+pub(super) fn run(
+    ctx: &Context<'_>,
+    id: NodeIndex,
+    script: &str,
+    slot: &Slot,
+    known: &Records,
+) -> Result<ScriptOutput> {
     let stage = ctx.graph.stage(id);
     let mut read = vec![(ctx.recipe_folder(&stage.recipe)?.lay_out(ctx.cache)?, "/quiz/recipe".to_owned())];
     let mut scratch = persistent(ctx, id, known)?;
@@ -95,7 +101,7 @@ pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, k
         None => Err(Error::build(format!("the script of {} keeps `{name}`, which it was not offered", stage.name))),
     });
     let kept = kept.collect::<Result<_>>()?;
-    Ok(Ran { built, scratch, kept })
+    Ok(ScriptOutput { built, scratch, kept })
 }
 
 /// Where an input lies on the host.

@@ -2,6 +2,7 @@
 
 use super::args::Test;
 use crate::boot::RunFolder;
+use crate::build::Depth;
 use crate::engine::{Engine, machine};
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -119,7 +120,7 @@ fn source(engine: &Engine<'_>) -> Result<(PathBuf, bool)> {
     if let Some(dir) = stages.folder(id) {
         return Ok((dir, true));
     }
-    let known = engine.build(&stages, &[id], false)?;
+    let known = engine.build(&stages, &[id], Depth::Outputs)?;
     match known[&id].outputs.values().next() {
         Some(tree) => Ok((engine.cache.path(tree), false)),
         None => Err(Error::input(format!("the recipe {SOURCE} has no output"))),
