@@ -1,6 +1,6 @@
 //! Removes what was not used for a while: results with their objects, scratch folders, passing results, what was remembered.
 //!
-//! A use is a read of the record, which sets its time once a day ([`note_use`]). Objects, trees and manifests live as long as a
+//! A use is a read of the record, which sets its time once a day ([`note_use`]). Objects, trees and listings live as long as a
 //! record or a filtered tree that was used names them. Nothing is lost but time: what is gone is made again when it is wanted.
 //! While a [`Held`] lives, in any process, nothing is collected; what takes files out of the cache's folders holds one.
 //!
@@ -10,6 +10,7 @@ use crate::codec::What;
 use crate::error::{Result, at};
 use crate::files::{look, remove_tree};
 use crate::memo::{Latest, Subtree};
+use crate::objects::LISTINGS;
 use crate::scratch::{folders, has_owner};
 use crate::{Cache, Digest, Kind, Node, Output, Record, Tree};
 use fs4::{FileExt, TryLockError};
@@ -131,7 +132,7 @@ impl Sweep<'_> {
             }
         }
         // What was stored directly has nothing else that names it.
-        for path in self.entries("manifests") {
+        for path in self.entries(LISTINGS) {
             if let (false, Some(digest)) = (self.is_old(&path)?, digest_of(&path)) {
                 live.add(self.cache, &Output { kind: Kind::Tree, digest, size: 0, files: 0 })?;
             }
@@ -140,7 +141,7 @@ impl Sweep<'_> {
     }
 
     fn objects(&mut self, live: &Live) -> Result<()> {
-        for (folder, living) in [("objects", &live.objects), ("manifests", &live.trees), ("trees", &live.trees)] {
+        for (folder, living) in [("objects", &live.objects), (LISTINGS, &live.trees), ("trees", &live.trees)] {
             for path in self.entries(folder) {
                 if digest_of(&path).is_none_or(|digest| !living.contains(&digest)) {
                     self.remove(folder, &path)?;
@@ -266,7 +267,7 @@ impl Live {
         if output.kind == Kind::File {
             self.objects.insert(output.digest);
         } else if self.trees.insert(output.digest)
-            && let Some(tree) = cache.peek::<Tree>(What::Tree, &cache.place("manifests", &output.digest))?
+            && let Some(tree) = cache.peek::<Tree>(What::Tree, &cache.place(LISTINGS, &output.digest))?
         {
             self.objects.extend(tree.items().iter().filter_map(|(_, node)| match node {
                 Node::File { digest, .. } => Some(*digest),

@@ -36,7 +36,7 @@ type ListError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Which files of a folder are its source.
 #[derive(Clone, Copy)]
-pub enum Listing<'a> {
+pub enum Selection<'a> {
     /// All, but not what `skip` says yes to.
     All {
         /// Whether to leave out a path below the root and, for a folder, all in it. Asked before a folder is read.
@@ -196,19 +196,19 @@ impl Cache {
     ///
     /// # Errors
     /// What cannot be read, a name that is not UTF-8, a device, fifo or socket, a file that keeps changing: each by name. The
-    /// error of [`Listing::Asked`]'s `list`: as the inner error ([`std::io::Error::get_ref`]) of the source.
-    pub fn scan(&self, root: &Path, listing: Listing) -> Result<Fingerprint> {
+    /// error of [`Selection::Asked`]'s `list`: as the inner error ([`std::io::Error::get_ref`]) of the source.
+    pub fn scan(&self, root: &Path, selection: Selection) -> Result<Fingerprint> {
         // Taken before anything is looked at: the longer ago, the more counts as racy.
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
-        self.scan_at(root, listing, i128::try_from(now).unwrap_or(0))
+        self.scan_at(root, selection, i128::try_from(now).unwrap_or(0))
     }
 
     /// `now` is in nanoseconds since 1970.
-    fn scan_at(&self, root: &Path, listing: Listing, now: i128) -> Result<Fingerprint> {
+    fn scan_at(&self, root: &Path, selection: Selection, now: i128) -> Result<Fingerprint> {
         let root = Root::open(std::path::absolute(root).map_err(at("find", root))?)?;
         let name = root.path.as_os_str().as_bytes();
         let (place, glance_place) = self.scan_places(&root.path);
-        if let Listing::Asked { rule, also, .. } = listing
+        if let Selection::Asked { rule, also, .. } = selection
             && let Some(glance) = self.load::<Glance>(What::Glance, &glance_place)?
             && glance.holds(&root, rule, also)
         {
@@ -219,7 +219,7 @@ impl Cache {
         let mut stats = known.unwrap_or_else(|| Stats { root: name.to_owned(), ..Stats::default() });
 
         let mut same = true;
-        if let Some((paths, watched)) = watch::list(&root, listing, stats.watched.as_ref())? {
+        if let Some((paths, watched)) = watch::list(&root, selection, stats.watched.as_ref())? {
             let watched = watched.filter(|watched| !watched.is_racy(now));
             same = watched == stats.watched;
             stats.watched = watched;

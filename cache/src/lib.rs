@@ -66,7 +66,7 @@ mod workspace;
 pub use collect::{Collected, Count, Held};
 pub use digest::{Digest, ParseDigestError};
 pub use error::{Error, Result};
-pub use fingerprint::{Fingerprint, Listing};
+pub use fingerprint::{Fingerprint, Selection};
 pub use key::{Change, Key, KeyEncoder, Manifest};
 pub use passing::{Passing, PassingSlot};
 pub use record::{Built, Kind, Output, Record};

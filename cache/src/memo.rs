@@ -5,7 +5,7 @@
 use crate::codec::What;
 use crate::error::{Result, at};
 use crate::files::{copy_plain, rename_into, seal_and_digest, write_new, write_sealed};
-use crate::objects::{FileNode, files, make_folders};
+use crate::objects::{FileNode, LISTINGS, files, make_folders};
 use crate::{Cache, Digest, Error, Fingerprint, Key, Kind, Output, Record, Tree};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -79,7 +79,7 @@ impl Cache {
     /// objects of the tree.
     ///
     /// # Errors
-    /// A pattern that is none; a tree whose manifest is gone.
+    /// A pattern that is none; a tree whose listing is gone.
     pub fn subtree(&self, tree: &Output, patterns: &[String]) -> Result<Output> {
         if tree.kind != Kind::Tree {
             return Err(Error::new(format!("{} is a file: no part of it can be selected", tree.digest)));
@@ -101,7 +101,7 @@ impl Cache {
     /// As [`Cache::subtree`], and when an object is missing: make the tree again then.
     pub fn realise_subtree(&self, tree: &Output, patterns: &[String]) -> Result<PathBuf> {
         let output = self.subtree(tree, patterns)?;
-        let (part, output) = match self.manifest(&output.digest)? {
+        let (part, output) = match self.listing(&output.digest)? {
             Some(part) => (part, output),
             None if patterns.is_empty() => (self.tree(tree)?, output),
             None => {
@@ -168,12 +168,12 @@ impl Cache {
             .filter_map(Result::transpose)
             .collect::<Result<_>>()?;
         missing.par_iter().try_for_each(|(path, node)| write(path, node, &new.join(path)))?;
-        let manifest = self.place("manifests", &output.digest);
+        let place = self.place(LISTINGS, &output.digest);
         let written = work.spare();
-        write_new(&written, &self.encoded(What::Tree, tree, &manifest)?)?;
+        write_new(&written, &self.encoded(What::Tree, tree, &place)?)?;
         self.sync()?;
         missing.par_iter().try_for_each(|(path, node)| self.publish(&new.join(path), node, &work))?;
-        rename_into(&written, &manifest).map_err(at("store", &manifest))?;
+        rename_into(&written, &place).map_err(at("store", &place))?;
         self.realise(tree, &output, None)?;
         Ok(output)
     }
@@ -201,7 +201,7 @@ impl Cache {
     fn make_subtree(&self, of: &Output, whole: &Tree, at: &Path, patterns: Vec<String>) -> Result<(Tree, Output)> {
         let part = whole.filter(&patterns)?;
         let output = part.output();
-        self.store(What::Tree, &self.place("manifests", &output.digest), &part)?;
+        self.store(What::Tree, &self.place(LISTINGS, &output.digest), &part)?;
         self.store(What::Subtree, at, &Subtree { of: of.digest, patterns, output: output.clone() })?;
         Ok((part, output))
     }

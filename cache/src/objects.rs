@@ -7,13 +7,16 @@ use crate::error::{Result, at};
 use crate::files::{
     adopt, copy_sealed, file_is_sealed, is_executable, link_or_copy, look, rename_into, seal_time, time_is_sealed,
 };
-use crate::workspace::Folder;
+use crate::workspace::WorkFolder;
 use crate::{Cache, Digest, Error, Kind, Node, Output, Tree, walk};
 use rayon::prelude::*;
 use std::fs::{self, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+/// The folder of the trees' listings. Its name is part of the disk format, and older than the word.
+pub(crate) const LISTINGS: &str = "manifests";
 
 impl Cache {
     /// Where an output lies: a file, or a folder. It need not be there: see [`Cache::is_present`].
@@ -35,24 +38,24 @@ impl Cache {
                 let meta = look(&self.path(output))?;
                 Ok(meta.is_some_and(|m| file_is_sealed(&m, output.size, is_executable(&m))))
             }
-            Kind::Tree => match self.manifest(&output.digest)? {
+            Kind::Tree => match self.listing(&output.digest)? {
                 Some(tree) => folder_is_sealed(&self.path(output), &tree),
                 None => Ok(false),
             },
         }
     }
 
-    /// The items of a tree. Needs its manifest only, not its files.
+    /// The items of a tree. Needs its listing only, not its files.
     ///
     /// # Errors
     /// When the cache does not know the tree (any more).
     pub fn tree(&self, output: &Output) -> Result<Tree> {
-        self.manifest(&output.digest)?
+        self.listing(&output.digest)?
             .ok_or_else(|| Error::new(format!("the list of the files of tree {} is not in the cache", output.digest)))
     }
 
-    pub(crate) fn manifest(&self, digest: &Digest) -> Result<Option<Tree>> {
-        let path = self.place("manifests", digest);
+    pub(crate) fn listing(&self, digest: &Digest) -> Result<Option<Tree>> {
+        let path = self.place(LISTINGS, digest);
         let Some(tree) = self.load::<Tree>(What::Tree, &path)? else { return Ok(None) };
         if tree.is_valid() && tree.output().digest == *digest {
             return Ok(Some(tree));
@@ -68,7 +71,7 @@ impl Cache {
     }
 
     /// Puts a sealed file under its digest. Afterwards `from` is a link to the object, or a good copy of it.
-    pub(crate) fn publish(&self, from: &Path, node: &FileNode, work: &Folder) -> Result<()> {
+    pub(crate) fn publish(&self, from: &Path, node: &FileNode, work: &WorkFolder) -> Result<()> {
         let object = self.place("objects", &node.digest);
         for _ in 0..16 {
             match fs::hard_link(from, &object) {
@@ -129,7 +132,7 @@ impl Cache {
     }
 
     /// Seals the folders of a finished tree and renames it into its place. A good one that is there stays, a damaged one goes.
-    pub(crate) fn install_tree(&self, top: &Path, tree: &Tree, output: &Output, work: &Folder) -> Result<()> {
+    pub(crate) fn install_tree(&self, top: &Path, tree: &Tree, output: &Output, work: &WorkFolder) -> Result<()> {
         seal_folders(top, tree)?;
         let path = self.path(output);
         for _ in 0..16 {
@@ -166,7 +169,7 @@ pub(crate) struct FileNode {
 }
 
 /// Makes everything in a finished folder read-only, seals and digests it. The folder stays where it is.
-pub(crate) fn digest_folder(top: &Path, work: &Folder) -> Result<Tree> {
+pub(crate) fn digest_folder(top: &Path, work: &WorkFolder) -> Result<Tree> {
     open_folder(top)?;
     let found = walk::walk(top, &|_, path, meta| {
         if meta.is_dir() {
@@ -220,7 +223,7 @@ pub(crate) fn make_folders(top: &Path, tree: &Tree) -> Result<()> {
 }
 
 /// Replaces a file by a link to the object that is there already.
-fn share(from: &Path, object: &Path, meta: &Metadata, work: &Folder) -> Result<()> {
+fn share(from: &Path, object: &Path, meta: &Metadata, work: &WorkFolder) -> Result<()> {
     if look(from)?.is_some_and(|m| (m.dev(), m.ino()) == (meta.dev(), meta.ino())) {
         return Ok(());
     }
@@ -233,7 +236,7 @@ fn share(from: &Path, object: &Path, meta: &Metadata, work: &Folder) -> Result<(
     }
 }
 
-fn replace_object(from: &Path, object: &Path, work: &Folder) -> Result<()> {
+fn replace_object(from: &Path, object: &Path, work: &WorkFolder) -> Result<()> {
     let spare = work.spare();
     fs::hard_link(from, &spare).map_err(at("link", from))?;
     fs::rename(&spare, object).map_err(at("replace the damaged", object))

@@ -12,7 +12,7 @@ use crate::error::{Result, at};
 use crate::files::{look, remove_tree};
 use crate::lock::Lock;
 use crate::scratch::{Stat, boot};
-use crate::workspace::Folder;
+use crate::workspace::WorkFolder;
 use crate::{Cache, Digest, Error, Key};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -43,7 +43,7 @@ pub struct PassingSlot {
     cache: Cache,
     key: Key,
     // Removed before the lock is free.
-    folder: Folder,
+    folder: WorkFolder,
     lock: Lock,
 }
 

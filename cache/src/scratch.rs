@@ -99,7 +99,7 @@ pub(crate) struct Stat {
 }
 
 #[derive(Serialize, Deserialize)]
-struct State {
+struct ScratchState {
     family: Key,
     owner: Vec<u8>,
     /// What was written before the machine went down may be less than `lstat` says: another boot looks at every file again.
@@ -159,8 +159,9 @@ impl Cache {
         }
     }
 
-    fn scratch_state(&self, folder: &Path, family: &Key) -> Result<Option<State>> {
-        let mut state = self.load::<State>(What::Scratch, &folder.join("state"))?.filter(|s| s.family == *family);
+    fn scratch_state(&self, folder: &Path, family: &Key) -> Result<Option<ScratchState>> {
+        let mut state =
+            self.load::<ScratchState>(What::Scratch, &folder.join("state"))?.filter(|s| s.family == *family);
         if let Some(state) = state.as_mut().filter(|state| state.boot != boot()) {
             state.items.iter_mut().for_each(|(_, item)| *item = Item::Unknown);
         }
@@ -242,7 +243,7 @@ impl Scratch {
 
     /// Remembers what is in the folder now.
     fn save(&mut self, items: Vec<(String, Item)>) -> Result<()> {
-        let state = State { family: self.family, owner: self.owner.clone(), boot: boot(), items };
+        let state = ScratchState { family: self.family, owner: self.owner.clone(), boot: boot(), items };
         self.cache.store(What::Scratch, &self.folder.join("state"), &state)?;
         self.items = Some(state.items);
         Ok(())
@@ -271,5 +272,5 @@ pub(crate) fn boot() -> Vec<u8> {
 /// What is remembered here, for [`crate::fuzz`].
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) fn fuzz(bytes: &[u8]) {
-    crate::codec::fuzz::<State>(What::Scratch, bytes);
+    crate::codec::fuzz::<ScratchState>(What::Scratch, bytes);
 }

@@ -1,7 +1,7 @@
 //! Slots: a locked place in which one result is made, and the commit that makes a result of it.
 //!
-//! The order of a commit: outputs are sealed and digested in the slot; manifests and the record are written in the slot; the
-//! file system is synced; objects, manifests and trees get their names; last of all the record gets its. A process that dies
+//! The order of a commit: outputs are sealed and digested in the slot; listings and the record are written in the slot; the
+//! file system is synced; objects, listings and trees get their names; last of all the record gets its. A process that dies
 //! anywhere before that leaves whole objects that no record names, and a temporary folder that the next slot sweeps.
 //!
 //! Does not know how results are made.
@@ -10,8 +10,8 @@ use crate::codec::What;
 use crate::error::{Result, at};
 use crate::files::{adopt, is_executable, look, remove_tree, rename_into, write_new};
 use crate::lock::Lock;
-use crate::objects::{FileNode, digest_folder, files, folder_is_sealed};
-use crate::workspace::Folder;
+use crate::objects::{FileNode, LISTINGS, digest_folder, files, folder_is_sealed};
+use crate::workspace::WorkFolder;
 use crate::{Built, Cache, Error, Key, Kind, Manifest, Output, Record, Tree, walk};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -57,7 +57,7 @@ pub struct Slot {
     scratch: PathBuf,
     log: PathBuf,
     // Removed before the lock is free.
-    folder: Folder,
+    folder: WorkFolder,
     lock: Lock,
 }
 
@@ -141,7 +141,7 @@ struct Pending {
 
 enum Content {
     File(FileNode),
-    /// The tree, and where its encoded manifest lies.
+    /// The tree, and where its encoded listing lies.
     Tree(Tree, PathBuf),
 }
 
@@ -236,10 +236,10 @@ impl Slot {
             Kind::Tree if meta.is_dir() => {
                 let tree = digest_folder(&path, &self.folder)?;
                 let output = tree.output();
-                let manifest = self.folder.spare();
-                let place = self.cache.place("manifests", &output.digest);
-                write_new(&manifest, &self.cache.encoded(What::Tree, &tree, &place)?)?;
-                Ok(Pending { path, output, content: Content::Tree(tree, manifest) })
+                let listing = self.folder.spare();
+                let place = self.cache.place(LISTINGS, &output.digest);
+                write_new(&listing, &self.cache.encoded(What::Tree, &tree, &place)?)?;
+                Ok(Pending { path, output, content: Content::Tree(tree, listing) })
             }
             Kind::File => Err(Error::new(format!("the output `{name}` is not a plain file"))),
             Kind::Tree => Err(Error::new(format!("the output `{name}` is not a folder"))),
@@ -249,15 +249,15 @@ impl Slot {
     fn publish(&self, pending: Pending) -> Result<()> {
         match pending.content {
             Content::File(node) => self.cache.publish(&pending.path, &node, &self.folder),
-            Content::Tree(tree, manifest) => {
+            Content::Tree(tree, listing) => {
                 // The same tree under another key: only its objects that are missing or damaged are wanted.
                 let known = folder_is_sealed(&self.cache.path(&pending.output), &tree)?;
                 files(&tree).try_for_each(|(path, node)| match known && self.cache.has_object(&node)? {
                     true => Ok(()),
                     false => self.cache.publish(&pending.path.join(path), &node, &self.folder),
                 })?;
-                let place = self.cache.place("manifests", &pending.output.digest);
-                rename_into(&manifest, &place).map_err(at("store", &place))?;
+                let place = self.cache.place(LISTINGS, &pending.output.digest);
+                rename_into(&listing, &place).map_err(at("store", &place))?;
                 self.cache.install_tree(&pending.path, &tree, &pending.output, &self.folder)
             }
         }

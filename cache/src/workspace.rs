@@ -49,10 +49,10 @@ impl Workspace {
     }
 
     /// An empty folder in this place.
-    pub(crate) fn folder(self: &Arc<Self>) -> Result<Folder> {
+    pub(crate) fn folder(self: &Arc<Self>) -> Result<WorkFolder> {
         let path = self.fresh();
         fs::create_dir(&path).map_err(at("create the folder", &path))?;
-        Ok(Folder { path, place: Arc::clone(self) })
+        Ok(WorkFolder { path, place: Arc::clone(self) })
     }
 }
 
@@ -65,12 +65,12 @@ impl Drop for Workspace {
 
 /// A folder in a [`Workspace`], removed when dropped.
 #[derive(Debug)]
-pub(crate) struct Folder {
+pub(crate) struct WorkFolder {
     path: PathBuf,
     place: Arc<Workspace>,
 }
 
-impl Folder {
+impl WorkFolder {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -81,7 +81,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for WorkFolder {
     fn drop(&mut self) {
         // What cannot be removed now goes with the workspace.
         let _ = remove_tree(&self.path);

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::outcome::State;
+use super::outcome::GuestState;
 
 /// The agent answers a ping within this time, or the guest hangs.
 const ANSWER: Duration = Duration::from_secs(1);
@@ -61,7 +61,7 @@ pub(super) enum Action {
     /// What was left stood still too long.
     Rest,
     /// This limit was over, and the look at the guest is done.
-    Over(Duration, State),
+    Over(Duration, GuestState),
     /// qemu does not obey.
     Kill,
 }
@@ -103,7 +103,7 @@ pub(super) struct Limits {
     /// Somebody at a debugger decides what takes too long.
     debugged: bool,
     /// The limit that was over, and what the guest was doing, while it is looked at.
-    pub(super) over: Option<(Duration, State)>,
+    pub(super) over: Option<(Duration, GuestState)>,
 }
 
 impl Limits {
@@ -172,7 +172,7 @@ impl Limits {
         self.signal = None;
         self.panic.take_if(|(_, sure)| !*sure);
         if self.asked.take().is_some() {
-            self.look_at(State::Runs, now);
+            self.look_at(GuestState::Runs, now);
         }
     }
 
@@ -181,9 +181,9 @@ impl Limits {
         *self = Self { quit: Some(now + QUIT), ..Self::default() };
     }
 
-    fn look_at(&mut self, state: State, now: Instant) {
+    fn look_at(&mut self, state: GuestState, now: Instant) {
         self.over = self.over.map(|(limit, _)| (limit, state));
-        self.look = Some((if state == State::Runs { THROUGH_AGENT } else { FROM_OUTSIDE }, now));
+        self.look = Some((if state == GuestState::Runs { THROUGH_AGENT } else { FROM_OUTSIDE }, now));
     }
 
     /// When `due` has something to do next.
@@ -221,16 +221,16 @@ impl Limits {
         // A kernel that gave up is not slow.
         let panics = self.panic.is_some();
         if !panics && let Some((_, limit)) = self.ready.take_if(|(at, _)| *at <= now) {
-            self.over = Some((limit, State::Booting));
-            self.look_at(State::Booting, now);
+            self.over = Some((limit, GuestState::Booting));
+            self.look_at(GuestState::Booting, now);
         }
         if !panics && let Some((_, limit)) = self.program.take_if(|(at, _)| *at <= now) {
-            self.over = Some((limit, State::Hangs));
+            self.over = Some((limit, GuestState::Hangs));
             self.asked = Some(now + ANSWER);
             return Some(Action::Ping);
         }
         if self.asked.take_if(|at| *at <= now).is_some() {
-            self.look_at(State::Hangs, now);
+            self.look_at(GuestState::Hangs, now);
         }
         let (steps, _) = self.look.take_if(|(_, at)| *at <= now)?;
         let Some(((action, wait), rest)) = steps.split_first() else {
@@ -265,7 +265,7 @@ mod tests {
         assert!(actions(&mut limits, now + 59 * SECOND).is_empty());
         let done = actions(&mut limits, now + 70 * SECOND);
         assert_eq!((done[0], done[1], done[5]), (Action::Look, Action::Break, Action::Nmi));
-        assert_eq!(done[6..], [Action::Over(60 * SECOND, State::Booting)]);
+        assert_eq!(done[6..], [Action::Over(60 * SECOND, GuestState::Booting)]);
     }
 
     #[test]
@@ -279,11 +279,11 @@ mod tests {
         };
         let mut runs = started();
         runs.answered(now + 5 * SECOND);
-        let look = [Action::Look, Action::AgentSysRq("lw"), Action::Over(5 * SECOND, State::Runs)];
+        let look = [Action::Look, Action::AgentSysRq("lw"), Action::Over(5 * SECOND, GuestState::Runs)];
         assert_eq!(actions(&mut runs, now + 9 * SECOND), look);
         let mut hangs = started();
         let done = actions(&mut hangs, now + 9 * SECOND);
-        assert_eq!((done[1], done.last()), (Action::Break, Some(&Action::Over(5 * SECOND, State::Hangs))));
+        assert_eq!((done[1], done.last()), (Action::Break, Some(&Action::Over(5 * SECOND, GuestState::Hangs))));
     }
 
     #[test]

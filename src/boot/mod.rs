@@ -52,7 +52,7 @@ pub const TOOLS: &[(&str, &str)] =
 pub use complaint::{Allowed, Complaint, Heard};
 pub use folder::{Kept, RunFolder};
 pub use job::{Options, Streams};
-pub use outcome::{Outcome, Saved, State};
+pub use outcome::{GuestState, Outcome, Saved};
 pub use run::{Ran, Run, run};
 pub use signals::Stop;
 pub use tty::terminal_size;

@@ -30,7 +30,7 @@ pub enum Outcome {
         /// The limit.
         limit: Duration,
         /// What the guest was doing.
-        state: State,
+        state: GuestState,
         /// What the kernel says about it, or its last lines.
         excerpt: Vec<String>,
     },
@@ -56,7 +56,7 @@ pub enum Outcome {
 
 /// What a guest was doing when its time was over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum GuestState {
     /// It did not come as far as to take a request.
     Booting,
     /// The agent answers, so the program still runs.
@@ -100,9 +100,9 @@ impl fmt::Display for Outcome {
             }
             Self::TimeLimit { limit, state, .. } => {
                 let state = match state {
-                    State::Booting => "the guest was not ready",
-                    State::Runs => "the program still ran",
-                    State::Hangs => "the guest hung",
+                    GuestState::Booting => "the guest was not ready",
+                    GuestState::Runs => "the program still ran",
+                    GuestState::Hangs => "the guest hung",
                 };
                 write!(f, "{state} after {} s", limit.as_secs_f32())
             }
@@ -135,7 +135,7 @@ pub(super) enum End {
     /// The guest's kernel said that it gave up.
     Panicked,
     /// The limit that was over, and what the guest was doing.
-    Limit(Duration, State),
+    Limit(Duration, GuestState),
     /// The guest went away, and how.
     Lost(String),
     /// The host's fault, or quiz's: which, and the program's status when that came.
@@ -210,7 +210,7 @@ mod tests {
             (End::Exited(0), 0, "the program ended with status 0"),
             (End::Lost("it powered off".into()), 122, "the machine was lost: it powered off"),
             (End::Panicked, 123, "the guest's kernel gave up: a panic without a word on the console"),
-            (End::Limit(Duration::from_secs(5), State::Hangs), 124, "the guest hung after 5 s"),
+            (End::Limit(Duration::from_secs(5), GuestState::Hangs), 124, "the guest hung after 5 s"),
             (host(None), 125, "not the guest's fault: cannot write stdout: x"),
             (
                 host(Some(7)),
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_time_limit_shows_the_look() {
-        let end = End::Limit(Duration::from_secs(5), State::Runs);
+        let end = End::Limit(Duration::from_secs(5), GuestState::Runs);
         let look = vec!["CPU 0".to_owned()];
         let words = Words { excerpt: vec!["old trouble".into()], look: look.clone(), ..Words::default() };
         assert_eq!(judge(end.clone(), words).unwrap().excerpt(), look);

@@ -14,7 +14,7 @@ use super::folder::RunFolder;
 use super::job::{Asked, Job, Options, Streams};
 use super::net;
 use super::outcome::{End, Outcome, Saved, judge};
-use super::session::{Ended, Session};
+use super::session::{Session, SessionEnd};
 use super::spawn::{CONSOLE, spawn};
 use super::tsc;
 use super::wire::{Request, ToGuest};
@@ -73,8 +73,9 @@ pub fn run(machine: &Machine, run: &Run<'_>, saved: &dyn Fn(Level, Saved)) -> Re
     }
     let (mut ended, mut broken) = (first?, None);
     // With arguments of the user's own it is as well their fault.
-    let is_lifeless =
-        |ended: &Ended| machine.accel == Accel::Kvm && machine.extra.is_empty() && matches!(ended.end, End::NoLife(_));
+    let is_lifeless = |ended: &SessionEnd| {
+        machine.accel == Accel::Kvm && machine.extra.is_empty() && matches!(ended.end, End::NoLife(_))
+    };
     if is_lifeless(&ended) && is_passing(&why_no_life(&ended)) {
         std::thread::sleep(BUSY);
         ended = job.once(machine, None)?;
@@ -98,7 +99,7 @@ pub fn run(machine: &Machine, run: &Run<'_>, saved: &dyn Fn(Level, Saved)) -> Re
 }
 
 impl Job<'_> {
-    fn once(&self, machine: &Machine, why_not_kvm: Option<String>) -> Result<Ended> {
+    fn once(&self, machine: &Machine, why_not_kvm: Option<String>) -> Result<SessionEnd> {
         let accelerator = machine.accel.name().to_owned();
         let snapshot = machine.start.from().map(|folder| folder.join(CONSOLE));
         let restored = snapshot.is_some();
@@ -112,8 +113,8 @@ impl Job<'_> {
     }
 
     /// Judges, and says what the kernel complained about, and its last words when nobody saw them yet.
-    fn close(&self, ended: Ended) -> Result<Outcome> {
-        let Ended { mut end, mut words, kernel_shown: shown, heard, unlogged, .. } = ended;
+    fn close(&self, ended: SessionEnd) -> Result<Outcome> {
+        let SessionEnd { mut end, mut words, kernel_shown: shown, heard, unlogged, .. } = ended;
         if let Some(why) = unlogged {
             let why = format!("cannot write {}: {why}", self.folder.console_log().display());
             match end {
@@ -181,7 +182,7 @@ fn timed(machine: &Machine) -> Machine {
     machine
 }
 
-fn why_no_life(ended: &Ended) -> String {
+fn why_no_life(ended: &SessionEnd) -> String {
     if let End::NoLife(Some(why)) = &ended.end {
         return why.clone();
     }

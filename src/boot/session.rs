@@ -25,7 +25,7 @@ use super::outcome::{End, Words};
 use super::phase::{Input, Phase, Plan, Play, Sign};
 use super::qmp::{self, Qmp, Said, Transport};
 use super::signals::{Signals, Stop};
-use super::spawn::{Port, Qemu, Snapshot, Wires};
+use super::spawn::{Port, Qemu, SnapshotFiles, Wires};
 use super::tty::{self, Escape, Raw};
 use super::wire::{Decoder, FromGuest, Mount, PROTOCOL, ToGuest};
 use crate::error::{Error, Result};
@@ -40,7 +40,7 @@ const RESTORED: Duration = Duration::from_secs(3);
 const TCG_PATIENCE: u32 = 5;
 
 /// A machine that is gone.
-pub(super) struct Ended {
+pub(super) struct SessionEnd {
     pub(super) end: End,
     pub(super) words: Words,
     /// The agent spoke.
@@ -69,7 +69,7 @@ pub(super) struct Session<'a> {
     mount: Mount,
     /// The boot's id.
     boot: [u8; 16],
-    snapshot: Option<Snapshot>,
+    snapshot: Option<SnapshotFiles>,
     disks: Vec<(PathBuf, Option<SystemTime>)>,
     /// How a machine's state goes to a file, when that is known.
     transport: Option<Transport>,
@@ -93,7 +93,7 @@ impl<'a> Session<'a> {
         machine: &Machine,
         started: Instant,
         console: Console,
-        (qemu, wires, snapshot): (Qemu, Wires, Option<Snapshot>),
+        (qemu, wires, snapshot): (Qemu, Wires, Option<SnapshotFiles>),
     ) -> Result<Self> {
         let kvm = machine.accel == Accel::Kvm;
         let patience = if kvm { 1 } else { TCG_PATIENCE };
@@ -149,7 +149,7 @@ impl<'a> Session<'a> {
     }
 
     /// Plays until the machine is gone and all of the program's bytes are written.
-    pub(super) fn play(mut self) -> Result<Ended> {
+    pub(super) fn play(mut self) -> Result<SessionEnd> {
         let mut status = None;
         let end = loop {
             if let Phase::Over(end) = self.play.phase() {
@@ -182,7 +182,7 @@ impl<'a> Session<'a> {
         let heard = self.console.complaints();
         let unlogged = self.console.unlogged().map(str::to_owned);
         let lived = self.play.lived();
-        Ok(Ended { end, words, lived, qemu: status, kernel_shown: self.kernel_shown, heard, unlogged })
+        Ok(SessionEnd { end, words, lived, qemu: status, kernel_shown: self.kernel_shown, heard, unlogged })
     }
 
     /// A step is done.

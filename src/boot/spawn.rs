@@ -65,7 +65,7 @@ impl Wires {
 
 /// The open files of a machine that is saved or restored.
 #[derive(Debug)]
-pub(super) struct Snapshot {
+pub(super) struct SnapshotFiles {
     /// What it has as memory.
     pub(super) memory: File,
     /// Everything else that it consists of, when it is restored, and how it came there.
@@ -79,7 +79,7 @@ pub(super) const CONSOLE: &str = "console.log";
 pub(super) const TRANSPORT: &str = "transport";
 
 /// Opens what the machine starts from, and makes the memory of one that is saved.
-fn open(machine: &Machine) -> Result<Option<Snapshot>> {
+fn open(machine: &Machine) -> Result<Option<SnapshotFiles>> {
     let read = |path: &Path| File::open(path).map_err(|e| cannot("open", path, e));
     let from = match machine.start.from() {
         Some(folder) => Some((read(&folder.join(STATE))?, transport(folder)?)),
@@ -100,7 +100,7 @@ fn open(machine: &Machine) -> Result<Option<Snapshot>> {
             File::options().read(true).write(true).open(&path).map_err(|e| cannot("open", &path, e))?
         }
     };
-    Ok(Some(Snapshot { memory, from }))
+    Ok(Some(SnapshotFiles { memory, from }))
 }
 
 /// How the state came into that folder, which is the way back, too.
@@ -155,7 +155,7 @@ impl Drop for Qemu {
 }
 
 /// Starts `machine`. Its command and what it says go to the run folder.
-pub(super) fn spawn(machine: &Machine, folder: &RunFolder) -> Result<(Qemu, Wires, Option<Snapshot>)> {
+pub(super) fn spawn(machine: &Machine, folder: &RunFolder) -> Result<(Qemu, Wires, Option<SnapshotFiles>)> {
     let snapshot = open(machine)?;
     let failed = |e: std::io::Error| Error::boot("cannot make sockets for qemu").because(e);
     let pairs = (0..6).map(|_| UnixStream::pair()).collect::<std::io::Result<Vec<_>>>().map_err(failed)?;

@@ -4,11 +4,9 @@
 //! <https://clang.llvm.org/docs/JSONCompilationDatabase.html> says. Those of all stages lie together in
 //! `.quiz/compile_commands.json`. Does not know which compilers there are.
 
-use super::Context;
-use super::walk::Known;
-use super::{scratch, script};
+use super::{Context, Records, scratch, script};
 use crate::error::{Error, Result};
-use crate::graph::{Bound, NodeIndex, Place, Stage};
+use crate::graph::{NodeIndex, Place, Stage};
 use crate::host;
 use crate::load::PROJECT_FOLDER;
 use quiz_cache::Record;
@@ -26,7 +24,7 @@ pub(super) type Places = Vec<(String, PathBuf)>;
 ///
 /// # Errors
 /// The list of the stage is none; the project's folder cannot be written.
-pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Known, scratch: &Path) -> Result<()> {
+pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Records, scratch: &Path) -> Result<()> {
     let stage = ctx.graph.stage(id);
     let Some(output) = record.outputs.get(OUTPUT) else { return Ok(()) };
     let own = ctx.project.dir.join(PROJECT_FOLDER);
@@ -44,7 +42,7 @@ pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Kn
     let mut list: Vec<Value> = serde_json::from_str(&text)
         .map_err(|e| Error::build(format!("the stage {}: its {OUTPUT} is no list", stage.name)).because(e))?;
     let toolchain = stage.toolchain().map(|input| script::body(ctx, input, known)).transpose()?;
-    let root = toolchain.map(|root| link_toolchain(ctx, id, &root));
+    let root = toolchain.map(|root| script::link_toolchain(ctx, id, &root));
     for entry in &mut list {
         outside(entry, &places);
         if let Some(root) = &root {
@@ -75,27 +73,6 @@ pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Kn
     write().map_err(|e| failed(&folder, e))
 }
 
-/// A link in the project's folder to the root that a stage's script runs in, so that editors find its headers at one place whatever
-/// the packages are; the root itself where no link can be made.
-pub(super) fn link_toolchain(ctx: &Context<'_>, id: NodeIndex, root: &Path) -> PathBuf {
-    let Some(Bound::Output { stage, .. }) = ctx.graph.stage(id).toolchain().map(|input| &input.from) else {
-        return root.to_owned();
-    };
-    let name = ctx.graph.stage(*stage).name.rsplit(':').next().unwrap_or_default();
-    let link = ctx.project.dir.join(PROJECT_FOLDER).join("toolchain").join(name);
-    if std::fs::read_link(&link).is_ok_and(|target| target == root) {
-        return link;
-    }
-    let put = || -> io::Result<()> {
-        let folder = link.with_file_name("");
-        host::folder(&folder)?;
-        // Renamed to its place, as stages that start together all make it.
-        let new = tempfile::Builder::new().make_in(&folder, |path| std::os::unix::fs::symlink(root, path))?;
-        new.persist(&link).map(drop).map_err(|e| e.error)
-    };
-    if put().is_ok() { link } else { root.to_owned() }
-}
-
 /// Tells the editor's compiler where the headers of the root are; those of its own language it brings itself.
 fn with_root(entry: &mut Value, root: &Path) {
     let flag = format!("--sysroot={}", root.display());
@@ -111,7 +88,7 @@ fn with_root(entry: &mut Value, root: &Path) {
 }
 
 /// Where the user has what the script saw. A source lies in his folder; what the build made lies where it was built.
-fn places(ctx: &Context<'_>, stage: &Stage, known: &Known, scratch: &Path) -> Result<Places> {
+fn places(ctx: &Context<'_>, stage: &Stage, known: &Records, scratch: &Path) -> Result<Places> {
     let mut places = Places::new();
     for (inside, root) in scratch::edited(ctx, stage) {
         places.push((inside, root));

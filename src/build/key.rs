@@ -25,9 +25,8 @@
 //!
 //! The walk below writes the key and the readable manifest that `quiz why` compares in one go.
 
-use super::Context;
 use super::tools::{self, MISSING};
-use super::walk::Known;
+use super::{Context, Records};
 use crate::error::Result;
 use crate::graph::{Bound, NodeIndex};
 use crate::load::{OutputKind, Value};
@@ -38,21 +37,27 @@ use quiz_cache::{Digest, Key, KeyEncoder, Manifest, Output};
 const LAYOUT: u64 = 3;
 
 /// The key of a stage whose inputs' records are all known.
-pub(super) fn key(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<(Key, Manifest)> {
+pub(super) fn key(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> Result<(Key, Manifest)> {
     let mut encoder = KeyEncoder::new("quiz stage key 1");
     encode(ctx, id, known, &[], &mut encoder)?;
     Ok(encoder.finish())
 }
 
 /// What all builds that may go on in one persistent folder have in common.
-pub(super) fn family(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<Key> {
+pub(super) fn family(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> Result<Key> {
     let synced = ctx.graph.stage(id).recipe.incremental.as_ref().map_or(&[][..], |i| &i.sync);
     let mut encoder = KeyEncoder::new("quiz scratch family 1");
     encode(ctx, id, known, synced, &mut encoder)?;
     Ok(encoder.finish().0)
 }
 
-fn encode(ctx: &Context<'_>, id: NodeIndex, known: &Known, without: &[String], encoder: &mut KeyEncoder) -> Result<()> {
+fn encode(
+    ctx: &Context<'_>,
+    id: NodeIndex,
+    known: &Records,
+    without: &[String],
+    encoder: &mut KeyEncoder,
+) -> Result<()> {
     let stage = ctx.graph.stage(id);
     let recipe = &stage.recipe;
     encoder.number("layout", LAYOUT);
@@ -60,20 +65,16 @@ fn encode(ctx: &Context<'_>, id: NodeIndex, known: &Known, without: &[String], e
     encoder.number("version", recipe.version);
     encoder.text("arch", ctx.project.settings.text("arch"));
     encoder.digest("files", &ctx.recipe_folder(recipe)?.output().digest);
-    encoder.text("script", recipe.script.as_deref().unwrap_or(""));
-    if recipe.chroot {
-        encoder.flag("chroot", true);
-    } else {
-        // As it was called before: another word would make everything again.
-        encoder.flag("uids", false);
-    }
+    encoder.text("script", recipe.script().unwrap_or(""));
+    // `uids` as there was such a word before: another one would make everything again.
+    encoder.flag(if recipe.chroot { "chroot" } else { "uids" }, recipe.chroot);
     if let Some(incremental) = &recipe.incremental {
         encoder.list("incremental/sync", &incremental.sync);
         encoder.text("incremental/into", incremental.into.as_deref().unwrap_or(""));
     }
     if let Some(live) = ctx.live.get(&id) {
         encoder.digest("tree", &live.output().digest);
-    } else if let (Some(spec), Some(pin)) = (&recipe.source, ctx.pins.get(&id)) {
+    } else if let (Some(spec), Some(pin)) = (recipe.source(), ctx.pins.get(&id)) {
         if let Some(root) = spec.packages.as_ref().and_then(|packages| packages.root.as_ref()) {
             encode_root(root, encoder);
         }
@@ -82,7 +83,7 @@ fn encode(ctx: &Context<'_>, id: NodeIndex, known: &Known, without: &[String], e
             encoder.text(&format!("pin/{name}"), &value);
         }
     }
-    for (name, value) in stage.options.iter().filter(|_| recipe.source.is_none()) {
+    for (name, value) in stage.options.iter().filter(|_| recipe.source().is_none()) {
         let name = format!("option/{name}");
         match value {
             Value::Text(text) => encoder.text(&name, text),
@@ -131,7 +132,7 @@ fn encode_root(root: &RootSpec, encoder: &mut KeyEncoder) {
 }
 
 /// The digest of what a script sees as one input.
-pub(super) fn input_digest(ctx: &Context<'_>, from: &Bound, paths: &[String], known: &Known) -> Result<Digest> {
+pub(super) fn input_digest(ctx: &Context<'_>, from: &Bound, paths: &[String], known: &Records) -> Result<Digest> {
     match from {
         Bound::Profiles => Ok(ctx.profile_folder()?.output().digest),
         Bound::Output { stage, output } => {

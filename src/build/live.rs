@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::source::worktree::{Worktree, is_ours};
-use quiz_cache::{Cache, Fingerprint, Listing};
+use quiz_cache::{Cache, Fingerprint, Selection};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -26,12 +26,12 @@ pub fn scan(cache: &Cache, dir: &Path) -> Result<Fingerprint> {
         })
     };
     let decides = |name: &str| name == ".gitignore";
-    let listing = if worktree.is_git() {
-        Listing::Asked { rule: RULE, list: &list, decides: &decides, also: &also, skip: &is_ours }
+    let selection = if worktree.is_git() {
+        Selection::Asked { rule: RULE, list: &list, decides: &decides, also: &also, skip: &is_ours }
     } else {
-        Listing::All { skip: &is_ours }
+        Selection::All { skip: &is_ours }
     };
-    cache.scan(dir, listing).map_err(|error| {
+    cache.scan(dir, selection).map_err(|error| {
         let told = failed.lock().unwrap_or_else(PoisonError::into_inner).take();
         told.unwrap_or_else(|| match dir.is_dir() {
             true => Error::input(format!("the source folder {} cannot be read", dir.display())).because(error),

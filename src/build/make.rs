@@ -1,12 +1,11 @@
 //! Makes one stage: runs its script (or fetches its source) in a slot, and commits what came out.
 
-use super::script::Ran;
-use super::walk::{Known, made_last};
-use super::{Context, cache_error, editor, scratch, script};
+use super::script::ScriptOutput;
+use super::{Context, Records, cache_error, editor, latest, scratch, script};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::graph::{NodeIndex, Stage};
-use crate::load::OutputKind;
+use crate::load::{Action, OutputKind};
 use crate::source;
 use quiz_cache::{Built, Key, Kind, Made, Manifest, Output, Record, Slot, Tree};
 use std::collections::BTreeMap;
@@ -14,21 +13,28 @@ use std::path::Path;
 use std::time::Instant;
 
 /// Makes the stage in its slot. Every input's objects lie in the cache.
-pub(super) fn make(ctx: &Context<'_>, id: NodeIndex, slot: Slot, manifest: Manifest, known: &Known) -> Result<Record> {
+pub(super) fn make(
+    ctx: &Context<'_>,
+    id: NodeIndex,
+    slot: Slot,
+    manifest: Manifest,
+    known: &Records,
+) -> Result<Record> {
     let stage = ctx.graph.stage(id);
     let log = slot.log().to_owned();
     announced(ctx, stage, &log, |start| {
-        let nothing = || Ran { built: Built::FromNothing, scratch: None, kept: BTreeMap::new() };
-        let ran = match (&stage.recipe.script, &stage.recipe.source) {
-            (Some(script), _) => script::run(ctx, id, script, &slot, known)?,
-            (None, Some(spec)) => fetch(ctx, id, stage, spec, &slot).map(|()| nothing())?,
-            (None, None) => nothing(),
+        let ran = match &stage.recipe.action {
+            Action::Script(script) => script::run(ctx, id, script, &slot, known)?,
+            Action::Fetch(spec) => {
+                fetch(ctx, id, stage, spec, &slot)?;
+                ScriptOutput { built: Built::FromNothing, scratch: None, kept: BTreeMap::new() }
+            }
         };
         let outputs = outputs(stage).into_iter().filter(|(name, _)| !ran.kept.contains_key(name)).collect();
         let (name, took) = (stage.name.clone(), start.elapsed());
         let made = Made { stage: name, outputs, kept: ran.kept, manifest, took, from: ran.built };
         let record = slot.commit(made).map_err(|e| not_right(stage, &log, e))?;
-        ctx.cache.note_latest(&made_last(&stage.name), &record.key).map_err(cache_error)?;
+        latest::note_made(ctx, &record)?;
         if let Some(mut scratch) = ran.scratch {
             scratch.set_made(&record.key).map_err(cache_error)?;
             // A list for editors is no reason to fail.
@@ -45,7 +51,7 @@ pub(super) fn aside(
     ctx: &Context<'_>,
     id: NodeIndex,
     key: &Key,
-    known: &Known,
+    known: &Records,
     to: &Path,
 ) -> Result<BTreeMap<String, (Output, Tree)>> {
     let stage = ctx.graph.stage(id);
@@ -53,7 +59,7 @@ pub(super) fn aside(
     let slot = ctx.cache.anew(key, &waiting).map_err(cache_error)?;
     let log = slot.log().to_owned();
     announced(ctx, stage, &log, |_| {
-        if let Some(script) = &stage.recipe.script {
+        if let Some(script) = stage.recipe.script() {
             script::run(ctx, id, script, &slot, known)?;
         }
         slot.set_aside(&outputs(stage), to).map_err(|e| not_right(stage, &log, e))
@@ -64,7 +70,7 @@ pub(super) fn aside(
 fn announced<T>(ctx: &Context<'_>, stage: &Stage, log: &Path, work: impl FnOnce(Instant) -> Result<T>) -> Result<T> {
     // One of make's own tokens for a script, so that all stages together start no more than the jobs asked for. What is
     // fetched needs no processor. The clock starts when it is there.
-    let token = stage.recipe.script.is_some().then(|| ctx.jobserver.acquire()).transpose();
+    let token = stage.recipe.script().is_some().then(|| ctx.jobserver.acquire()).transpose();
     let _token = token.map_err(|e| Error::build("the jobserver's pipe broke").because(e))?;
     let log = log.display().to_string();
     (ctx.events)(Event::Started { stage: stage.name.clone(), log: log.clone() });

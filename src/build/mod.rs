@@ -9,6 +9,7 @@ mod follow;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 mod key;
+mod latest;
 mod live;
 mod make;
 mod paths;
@@ -22,20 +23,24 @@ mod verify;
 mod walk;
 
 pub use compare::Difference;
+pub use latest::{changed_tools, last_took};
 pub use live::{has_moved, scan};
 pub use tools::{Needed, Tools, apt_line, identify, needed, require, with_tool_of, with_tools};
 pub use trial::try_sandbox;
 pub use verify::{Verified, require_script, verify};
-pub use walk::{Known, Missing, State, build, changed_tools, last_took, plan};
+pub use walk::{Depth, Missing, StageState, build, plan};
 
 use crate::error::{Error, Result};
 use crate::event::Events;
 use crate::graph::{Graph, NodeIndex};
 use crate::load::{Project, Recipe};
 use crate::source;
-use quiz_cache::{Cache, Fingerprint, Output, Tree};
+use quiz_cache::{Cache, Fingerprint, Output, Record, Tree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+
+/// The records of the stages that a walk knows so far: found in the cache, or made.
+pub type Records = BTreeMap<NodeIndex, Record>;
 
 /// All that a walk reads.
 pub struct Context<'a> {
@@ -89,19 +94,19 @@ impl<'a> Context<'a> {
     }
 
     /// The recipe's files.
-    fn recipe_folder(&self, recipe: &'a Recipe) -> Result<Folder<'a>> {
-        Folder::new(recipe.files.iter().map(|(name, bytes, x)| (name.clone(), bytes.as_slice(), *x)).collect())
+    fn recipe_folder(&self, recipe: &'a Recipe) -> Result<MemoryTree<'a>> {
+        MemoryTree::new(recipe.files.iter().map(|(name, bytes, x)| (name.clone(), bytes.as_slice(), *x)).collect())
     }
 
     /// The files of the profiles that are on: `NN-name/init`, `NN-name/files/…`.
-    fn profile_folder(&self) -> Result<Folder<'a>> {
+    fn profile_folder(&self) -> Result<MemoryTree<'a>> {
         let mut files: Vec<(String, &[u8], bool)> = Vec::new();
         for (n, profile) in self.project.profiles.iter().enumerate() {
             for (name, bytes, x) in &profile.files {
                 files.push((format!("{n:02}-{}/{name}", profile.name), bytes, *x));
             }
         }
-        Folder::new(files)
+        MemoryTree::new(files)
     }
 
     /// Whether a script may see a tool that its recipe has on demand: a profile that is on asks for it.
@@ -116,13 +121,13 @@ impl<'a> Context<'a> {
     }
 }
 
-/// A folder in memory. Its digest costs no disk; a stage that runs has it laid out in the cache.
-struct Folder<'a> {
+/// A tree in memory. Its digest costs no disk; a stage that runs has it laid out in the cache.
+struct MemoryTree<'a> {
     files: Vec<(String, &'a [u8], bool)>,
     output: Output,
 }
 
-impl<'a> Folder<'a> {
+impl<'a> MemoryTree<'a> {
     fn new(files: Vec<(String, &'a [u8], bool)>) -> Result<Self> {
         let output = Tree::from_memory(&files).map_err(cache_error)?.output();
         Ok(Self { files, output })

@@ -3,8 +3,7 @@
 //!
 //! Does not know what the script does.
 
-use super::walk::Known;
-use super::{Context, cache_error, key};
+use super::{Context, Records, cache_error, key};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::graph::{Bound, BoundInput, NodeIndex, Stage};
@@ -31,7 +30,7 @@ pub(super) fn last_outputs(ctx: &Context<'_>, scratch: &Scratch) -> Result<BTree
 
 /// The folder in which an incremental stage goes on, when something that it builds on is a folder that people edit, and it is not to
 /// be made from nothing.
-pub(super) fn persistent(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<Option<Scratch>> {
+pub(super) fn persistent(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> Result<Option<Scratch>> {
     if ctx.fresh.contains(&id) {
         return Ok(None);
     }
@@ -56,7 +55,7 @@ pub(super) fn is_synced(stage: &Stage, input: &BoundInput) -> bool {
 
 /// What each input that is brought in consists of: its tree and where its files lie. Of a folder that people edit these are the
 /// folder's own, or with `stored` copies that are surely what the tree says.
-fn parts(ctx: &Context<'_>, stage: &Stage, known: &Known, stored: bool) -> Result<Vec<(Tree, PathBuf)>> {
+fn parts(ctx: &Context<'_>, stage: &Stage, known: &Records, stored: bool) -> Result<Vec<(Tree, PathBuf)>> {
     let sync = stage.recipe.incremental.as_ref().map_or(&[][..], |incremental| &incremental.sync);
     let mut parts = Vec::new();
     for name in sync {
@@ -82,7 +81,7 @@ fn parts(ctx: &Context<'_>, stage: &Stage, known: &Known, stored: bool) -> Resul
 }
 
 /// Brings what changed into the persistent folder.
-pub(super) fn bring(ctx: &Context<'_>, stage: &Stage, scratch: &mut Scratch, known: &Known) -> Result<Built> {
+pub(super) fn bring(ctx: &Context<'_>, stage: &Stage, scratch: &mut Scratch, known: &Records) -> Result<Built> {
     let parts = parts(ctx, stage, known, false)?;
     let place = into(stage).map_or_else(|| SOURCE.to_owned(), |into| format!("{SCRATCH}/{into}"));
     let sources: Vec<Source<'_>> = parts.iter().map(|(tree, root)| Source { tree, root, into: &place }).collect();
@@ -98,7 +97,7 @@ pub(super) fn bring(ctx: &Context<'_>, stage: &Stage, scratch: &mut Scratch, kno
 }
 
 /// The same for a stage that builds from nothing: plain copies that its script may write to.
-pub(super) fn lay_out(ctx: &Context<'_>, stage: &Stage, slot: &Slot, known: &Known) -> Result<()> {
+pub(super) fn lay_out(ctx: &Context<'_>, stage: &Stage, slot: &Slot, known: &Records) -> Result<()> {
     let Some(into) = into(stage) else { return Ok(()) };
     let top = slot.scratch().join(into);
     let failed = |path: &Path, e: std::io::Error| Error::build(format!("cannot write {}", path.display())).because(e);

@@ -5,20 +5,18 @@
 use super::paths::PathMap;
 use super::sandbox::{self, Sandbox};
 use super::scratch::{SCRATCH, SOURCE, bring, edited, into, is_synced, last_outputs, lay_out, persistent};
-use super::{Context, cache_error, editor, failure, follow, key, refusal, tools};
+use super::{Context, Records, cache_error, failure, follow, key, refusal, tools};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::graph::{Bound, BoundInput, NodeIndex, Place, Stage};
-use crate::host::quoted;
-use crate::load::{Profile, Value};
+use crate::host::{self, quoted};
+use crate::load::{PROJECT_FOLDER, Profile, Value};
 use quiz_cache::{Built, Output, Scratch, Slot};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
-
-use super::walk::Known;
 
 /// Where the script finds its options as files.
 const OPTIONS: &str = "/quiz/options";
@@ -29,7 +27,7 @@ const LONGEST_VARIABLE: usize = 96 << 10;
 const WARNING: &str = "warning: ";
 
 /// What came of a script that ended well.
-pub(super) struct Ran {
+pub(super) struct ScriptOutput {
     /// Whether it built on what an earlier run left.
     pub built: Built,
     /// The folder that stays, if there is one.
@@ -39,7 +37,13 @@ pub(super) struct Ran {
 }
 
 /// Runs the script of a stage in its slot.
-pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, known: &Known) -> Result<Ran> {
+pub(super) fn run(
+    ctx: &Context<'_>,
+    id: NodeIndex,
+    script: &str,
+    slot: &Slot,
+    known: &Records,
+) -> Result<ScriptOutput> {
     let stage = ctx.graph.stage(id);
     let mut read = vec![(ctx.recipe_folder(&stage.recipe)?.lay_out(ctx.cache)?, "/quiz/recipe".to_owned())];
     let mut scratch = persistent(ctx, id, known)?;
@@ -69,7 +73,7 @@ pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, k
     let toolchain = stage.toolchain().map(|input| body(ctx, input, known)).transpose()?;
     // Whoever edits what is built wants to open the headers, too.
     let headers = toolchain.as_deref().map(|root| match &scratch {
-        Some(_) => editor::link_toolchain(ctx, id, root),
+        Some(_) => link_toolchain(ctx, id, root),
         None => root.to_owned(),
     });
     let unasked = stage.recipe.tools_on_demand.keys().filter(|tool| !ctx.is_asked_for(tool));
@@ -101,7 +105,7 @@ pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, k
         None => Err(Error::build(format!("the script of {} keeps `{name}`, which it was not offered", stage.name))),
     });
     let kept = kept.collect::<Result<_>>()?;
-    Ok(Ran { built, scratch, kept })
+    Ok(ScriptOutput { built, scratch, kept })
 }
 
 /// The inputs that lie read-only where scripts find them: place on the host, path inside.
@@ -109,7 +113,7 @@ fn inputs(
     ctx: &Context<'_>,
     stage: &Stage,
     scratch: Option<&Scratch>,
-    known: &Known,
+    known: &Records,
 ) -> Result<Vec<(PathBuf, String)>> {
     let mut read = Vec::new();
     for input in stage.inputs.iter().filter(|input| input.place == Place::Inputs) {
@@ -127,7 +131,7 @@ fn inputs(
 }
 
 /// Where an input lies on the host.
-pub(super) fn body(ctx: &Context<'_>, input: &BoundInput, known: &Known) -> Result<PathBuf> {
+pub(super) fn body(ctx: &Context<'_>, input: &BoundInput, known: &Records) -> Result<PathBuf> {
     match &input.from {
         Bound::Profiles => ctx.profile_folder()?.lay_out(ctx.cache),
         Bound::Output { stage, output } => {
@@ -142,6 +146,27 @@ pub(super) fn body(ctx: &Context<'_>, input: &BoundInput, known: &Known) -> Resu
             .map_err(cache_error)
         }
     }
+}
+
+/// A link in the project's folder to the root that a stage's script runs in, so that editors find its headers at one place whatever
+/// the packages are; the root itself where no link can be made.
+pub(super) fn link_toolchain(ctx: &Context<'_>, id: NodeIndex, root: &Path) -> PathBuf {
+    let Some(Bound::Output { stage, .. }) = ctx.graph.stage(id).toolchain().map(|input| &input.from) else {
+        return root.to_owned();
+    };
+    let name = ctx.graph.stage(*stage).name.rsplit(':').next().unwrap_or_default();
+    let link = ctx.project.dir.join(PROJECT_FOLDER).join("toolchain").join(name);
+    if std::fs::read_link(&link).is_ok_and(|target| target == root) {
+        return link;
+    }
+    let put = || -> std::io::Result<()> {
+        let folder = link.with_file_name("");
+        host::folder(&folder)?;
+        // Renamed to its place, as stages that start together all make it.
+        let new = tempfile::Builder::new().make_in(&folder, |path| std::os::unix::fs::symlink(root, path))?;
+        new.persist(&link).map(drop).map_err(|e| e.error)
+    };
+    if put().is_ok() { link } else { root.to_owned() }
 }
 
 /// The folder that all runs of this recipe share. A project's own recipe, whatever it calls itself, has one for each content: what is
@@ -170,7 +195,7 @@ fn create(folder: &Path) -> Result<()> {
         .map_err(|e| Error::build(format!("cannot create the folder {}", folder.display())).because(e))
 }
 
-fn environment(ctx: &Context<'_>, stage: &Stage, known: &Known) -> Result<Vec<(String, OsString)>> {
+fn environment(ctx: &Context<'_>, stage: &Stage, known: &Records) -> Result<Vec<(String, OsString)>> {
     let upper = |name: &str| name.to_uppercase().replace('-', "_");
     let mut env: Vec<(String, OsString)> = vec![
         ("QUIZ_ARCH".into(), ctx.project.settings.text("arch").into()),

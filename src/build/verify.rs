@@ -29,7 +29,7 @@ pub struct Verified {
 /// # Errors
 /// It is a source stage.
 pub fn require_script(stage: &Stage) -> Result<()> {
-    if stage.recipe.script.is_some() {
+    if stage.recipe.script().is_some() {
         return Ok(());
     }
     let error = Error::input(format!("the stage {} has no script: it is fetched, and not made", stage.name));

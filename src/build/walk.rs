@@ -3,14 +3,13 @@
 //! A record is enough to go on: objects are asked for only by a stage that really runs, and by boot. What is missing or
 //! damaged then is made again.
 
-use super::{Context, Tools, cache_error, compare, key, make, tools};
+use super::{Context, Records, cache_error, compare, key, latest, make, tools};
 use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::graph::{Bound, Graph, NodeIndex, Place};
-use quiz_cache::{Built, Cache, Change, Entry, Key, Manifest, Output, Record};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::graph::{Bound, NodeIndex, Place};
+use quiz_cache::{Built, Change, Entry, Key, Manifest, Output, Record};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ const ATTEMPTS: usize = 3;
 
 /// What the walk knows of a stage.
 #[derive(Debug)]
-pub enum State {
+pub enum StageState {
     /// Its record is in the cache.
     Known(Record),
     /// It has to be made.
@@ -46,33 +45,30 @@ pub struct Missing {
 }
 
 /// What the cache has of a stage whose inputs are all known.
-enum Looked {
+enum Lookup {
     Found(Record),
     Missing(Missing),
 }
-
-/// The records that a walk has found or made.
-pub type Known = BTreeMap<NodeIndex, Record>;
 
 /// What `build` would do, stage by stage, inputs first.
 ///
 /// # Errors
 /// The cache cannot be read.
-pub fn plan(ctx: &Context<'_>) -> Result<Vec<(NodeIndex, State)>> {
-    let mut known = Known::new();
+pub fn plan(ctx: &Context<'_>) -> Result<Vec<(NodeIndex, StageState)>> {
+    let mut known = Records::new();
     let mut states = Vec::new();
     for id in ctx.graph.order() {
         let open = ctx.graph.inputs(id).into_iter().find(|input| !known.contains_key(input));
-        let source = ctx.graph.stage(id).recipe.source.is_some();
+        let source = ctx.graph.stage(id).recipe.source().is_some();
         let state = match open {
-            Some(input) => State::Unknown(input),
-            None if source && !ctx.pins.contains_key(&id) && !ctx.live.contains_key(&id) => State::Unresolved,
+            Some(input) => StageState::Unknown(input),
+            None if source && !ctx.pins.contains_key(&id) && !ctx.live.contains_key(&id) => StageState::Unresolved,
             None => match look(ctx, id, &known)? {
-                Looked::Found(record) => State::Known(record),
-                Looked::Missing(missing) => State::Missing(missing),
+                Lookup::Found(record) => StageState::Known(record),
+                Lookup::Missing(missing) => StageState::Missing(missing),
             },
         };
-        if let State::Known(record) = &state {
+        if let StageState::Known(record) = &state {
             known.insert(id, record.clone());
         }
         states.push((id, state));
@@ -80,19 +76,38 @@ pub fn plan(ctx: &Context<'_>) -> Result<Vec<(NodeIndex, State)>> {
     Ok(states)
 }
 
-/// Makes what is missing of the wanted stages and all they need, and makes sure that the wanted stages' own outputs lie in the
-/// cache, and with `inputs` also what they read. Gives the record of each stage.
+/// What has to lie in the cache when a build is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// What the wanted stages make.
+    Outputs,
+    /// That, and what they read.
+    OutputsAndInputs,
+}
+
+/// What became of results that had to be in the cache and may have been made again for that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+enum Restored {
+    /// They are what their records say.
+    Same,
+    /// One came out different, so that what was built on it is out of date.
+    Different,
+}
+
+/// Makes what is missing of the wanted stages and all they need, and makes sure that what `depth` names lies in the cache. Gives
+/// the record of each stage.
 ///
 /// # Errors
 /// The first stage that failed; those already running are waited for, and what they make is kept.
-pub fn build(ctx: &Context<'_>, wanted: &[NodeIndex], inputs: bool) -> Result<Known> {
+pub fn build(ctx: &Context<'_>, wanted: &[NodeIndex], depth: Depth) -> Result<Records> {
     let order = ctx.graph.closure(wanted);
     for _ in 0..ATTEMPTS {
         if let Some(known) = attempt(ctx, &order)?
-            && is_whole(ctx, wanted, inputs, &known)?
+            && restore_all(ctx, wanted, depth, &known)? == Restored::Same
         {
             for (&id, record) in known.iter().filter(|(id, _)| !ctx.live.contains_key(id)) {
-                note_latest(ctx, id, record)?;
+                latest::note(ctx, id, record)?;
             }
             for path in ctx.cache.damaged() {
                 (ctx.events)(Event::Warning {
@@ -109,11 +124,11 @@ pub fn build(ctx: &Context<'_>, wanted: &[NodeIndex], inputs: bool) -> Result<Kn
 ///
 /// # Errors
 /// As [`build`].
-pub(super) fn inputs_of(ctx: &Context<'_>, id: NodeIndex) -> Result<Known> {
+pub(super) fn inputs_of(ctx: &Context<'_>, id: NodeIndex) -> Result<Records> {
     let order = ctx.graph.closure(&ctx.graph.inputs(id));
     for _ in 0..ATTEMPTS {
         if let Some(known) = attempt(ctx, &order)?
-            && restore_inputs(ctx, id, &known)?
+            && restore_inputs(ctx, id, &known)? == Restored::Same
         {
             return Ok(known);
         }
@@ -127,41 +142,41 @@ fn unstable() -> Error {
         .hint("`quiz verify STAGE` names the files that differ")
 }
 
-/// Makes sure that the objects of finished stages lie in the cache; see [`restore`] for `false`.
-fn is_whole(ctx: &Context<'_>, wanted: &[NodeIndex], inputs: bool, known: &Known) -> Result<bool> {
+/// Makes sure that the objects of finished stages lie in the cache.
+fn restore_all(ctx: &Context<'_>, wanted: &[NodeIndex], depth: Depth, known: &Records) -> Result<Restored> {
     for &id in wanted {
         for output in known[&id].outputs.keys() {
-            if !restore(ctx, id, output, known)? {
-                return Ok(false);
+            if restore(ctx, id, output, known)? == Restored::Different {
+                return Ok(Restored::Different);
             }
         }
-        if inputs && !restore_inputs(ctx, id, known)? {
-            return Ok(false);
+        if depth == Depth::OutputsAndInputs && restore_inputs(ctx, id, known)? == Restored::Different {
+            return Ok(Restored::Different);
         }
     }
-    Ok(true)
+    Ok(Restored::Same)
 }
 
-/// Makes sure that one output of a stage lies in the cache, undamaged. `false`: the stage had to be made again and came out
-/// different, so that what was built on it is out of date.
+/// Makes sure that one output of a stage lies in the cache, undamaged.
 ///
 /// # Errors
 /// A stage failed.
-fn restore(ctx: &Context<'_>, id: NodeIndex, output: &str, known: &Known) -> Result<bool> {
+fn restore(ctx: &Context<'_>, id: NodeIndex, output: &str, known: &Records) -> Result<Restored> {
     let record = &known[&id];
-    let is_there = |object: &Output| match ctx.live.get(&id) {
+    // What people edit is put there only now; anything else is there or gone.
+    let ensure_stored = |object: &Output| match ctx.live.get(&id) {
         Some(live) => ctx.cache.put_tree_from_scan(live).map(|_| true),
         None => ctx.cache.is_present(object),
     };
     if let Some(object) = record.outputs.get(output)
-        && is_there(object).map_err(cache_error)?
+        && ensure_stored(object).map_err(cache_error)?
     {
-        return Ok(true);
+        return Ok(Restored::Same);
     }
     let name = &ctx.graph.stage(id).name;
     (ctx.events)(Event::Note { message: format!("{name}/{output} is gone or damaged: making {name} again") });
-    if !restore_inputs(ctx, id, known)? {
-        return Ok(false);
+    if restore_inputs(ctx, id, known)? == Restored::Different {
+        return Ok(Restored::Different);
     }
     let waiting = |pid| (ctx.events)(Event::Waiting { stage: name.clone(), pid });
     let again = match ctx.cache.remake(&record.key, &waiting).map_err(cache_error)? {
@@ -171,27 +186,27 @@ fn restore(ctx: &Context<'_>, id: NodeIndex, output: &str, known: &Known) -> Res
     if again.outputs != record.outputs {
         let message = format!("{name} made again is not what it was; what depends on it is checked again");
         (ctx.events)(Event::Warning { message });
-        return Ok(false);
+        return Ok(Restored::Different);
     }
-    Ok(true)
+    Ok(Restored::Same)
 }
 
 /// The same for every output that a stage reads. What people edit lies where they edit it.
-fn restore_inputs(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<bool> {
+fn restore_inputs(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> Result<Restored> {
     for input in ctx.graph.stage(id).inputs.iter().filter(|input| input.place != Place::Nowhere) {
         if let Bound::Output { stage, output } = &input.from
             && !ctx.live.contains_key(stage)
-            && !restore(ctx, *stage, output, known)?
+            && restore(ctx, *stage, output, known)? == Restored::Different
         {
-            return Ok(false);
+            return Ok(Restored::Different);
         }
     }
-    Ok(true)
+    Ok(Restored::Same)
 }
 
 /// One walk; `None` if an input came out different and the keys above it are void.
-fn attempt(ctx: &Context<'_>, order: &[NodeIndex]) -> Result<Option<Known>> {
-    let mut known = Known::new();
+fn attempt(ctx: &Context<'_>, order: &[NodeIndex]) -> Result<Option<Records>> {
+    let mut known = Records::new();
     let mut waiting = order.to_vec();
     let (done, results) = mpsc::channel();
     let mut running = 0_usize;
@@ -205,7 +220,7 @@ fn attempt(ctx: &Context<'_>, order: &[NodeIndex]) -> Result<Option<Known>> {
                 let Some(next) = waiting.iter().position(is_ready) else { break };
                 let id = waiting.remove(next);
                 match wanted(ctx, id, &known) {
-                    Ok(Looked::Missing(missing)) => {
+                    Ok(Lookup::Missing(missing)) => {
                         running += 1;
                         let (done, known) = (done.clone(), known.clone());
                         scope.spawn(move || {
@@ -216,7 +231,7 @@ fn attempt(ctx: &Context<'_>, order: &[NodeIndex]) -> Result<Option<Known>> {
                             let _ = done.send((id, made.unwrap_or_else(bug)));
                         });
                     }
-                    Ok(Looked::Found(record)) => {
+                    Ok(Lookup::Found(record)) => {
                         (ctx.events)(Event::Cached { stage: ctx.graph.stage(id).name.clone() });
                         known.insert(id, record);
                     }
@@ -252,9 +267,10 @@ fn attempt(ctx: &Context<'_>, order: &[NodeIndex]) -> Result<Option<Known>> {
     }
 }
 
-/// Gets the artifact of a key that has no record yet: makes it, or takes what another process made meanwhile.
-fn obtain(ctx: &Context<'_>, id: NodeIndex, missing: Missing, known: &Known) -> Result<Option<Record>> {
-    if !restore_inputs(ctx, id, known)? {
+/// Gets the artifact of a key that has no record yet: makes it, or takes what another process made meanwhile. `None` if an input
+/// came out different and the key is void.
+fn obtain(ctx: &Context<'_>, id: NodeIndex, missing: Missing, known: &Records) -> Result<Option<Record>> {
+    if restore_inputs(ctx, id, known)? == Restored::Different {
         return Ok(None);
     }
     let name = &ctx.graph.stage(id).name;
@@ -278,75 +294,33 @@ fn obtain(ctx: &Context<'_>, id: NodeIndex, missing: Missing, known: &Known) -> 
 }
 
 /// As [`look`]; what is to be made from nothing has to be made, whatever there is.
-fn wanted(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<Looked> {
+fn wanted(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> Result<Lookup> {
     Ok(match look(ctx, id, known)? {
-        Looked::Found(Record { key, manifest, .. }) if ctx.fresh.contains(&id) => {
-            Looked::Missing(Missing { key, manifest, changes: Vec::new(), told: BTreeMap::new(), made_before: true })
+        Lookup::Found(Record { key, manifest, .. }) if ctx.fresh.contains(&id) => {
+            Lookup::Missing(Missing { key, manifest, changes: Vec::new(), told: BTreeMap::new(), made_before: true })
         }
         other => other,
     })
 }
 
 /// The record of a stage whose inputs are all known, or what has to be made.
-fn look(ctx: &Context<'_>, id: NodeIndex, known: &Known) -> Result<Looked> {
+fn look(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> Result<Lookup> {
     let stage = ctx.graph.stage(id);
     let (key, manifest) = key::key(ctx, id, known)?;
     if let (Some(live), Some(output)) = (ctx.live.get(&id), stage.recipe.outputs.keys().next()) {
         let outputs = [(output.clone(), live.output().clone())].into();
         let (stage, built) = (stage.name.clone(), Built::FromNothing);
-        return Ok(Looked::Found(Record { key, stage, outputs, manifest, took: Duration::ZERO, made_at: 0, built }));
+        return Ok(Lookup::Found(Record { key, stage, outputs, manifest, took: Duration::ZERO, made_at: 0, built }));
     }
-    if stage.recipe.source.is_some() {
+    if stage.recipe.source().is_some() {
         ctx.pin(id)?;
     }
     if let Some(record) = ctx.cache.record(&key).map_err(cache_error)? {
-        return Ok(Looked::Found(record));
+        return Ok(Lookup::Found(record));
     }
-    let latest = ctx.cache.latest(&latest_name(ctx, id)).map_err(cache_error)?;
+    let latest = latest::of(ctx, id)?;
     let changes = latest.as_ref().map(|latest| manifest.diff(&latest.manifest)).unwrap_or_default();
     let told = changes.iter().map(|change| (change.name.clone(), tools::told(ctx.cache, change)));
     let told = told.filter(|(_, words)| !words.is_empty()).collect();
-    Ok(Looked::Missing(Missing { key, manifest, changes, told, made_before: latest.is_some() }))
-}
-
-/// How long a stage took when it was last made: in this project, else for any.
-///
-/// # Errors
-/// The cache cannot be read.
-pub fn last_took(cache: &Cache, project: &Path, stage: &str) -> Result<Option<Duration>> {
-    let here = cache.latest(&latest_in(project, stage)).map_err(cache_error)?;
-    let last = match here {
-        Some(record) => Some(record),
-        None => cache.latest(&made_last(stage)).map_err(cache_error)?,
-    };
-    Ok(last.map(|record| record.took))
-}
-
-/// What is different about the host's tools since the stages of this project were last made, in words.
-///
-/// # Errors
-/// The cache cannot be read.
-pub fn changed_tools(cache: &Cache, project: &Path, graph: &Graph, tools: &Tools) -> Result<BTreeSet<String>> {
-    let last = |id| cache.latest(&latest_in(project, &graph.stage(id).name)).map_err(cache_error);
-    let records: Vec<Option<Record>> = graph.order().into_iter().map(last).collect::<Result<_>>()?;
-    let manifests: Vec<Manifest> = records.into_iter().flatten().map(|record| record.manifest).collect();
-    Ok(tools::changed(cache, tools, &manifests))
-}
-
-/// Under this name the cache remembers what a stage was when it was last made, for whatever project.
-pub(super) fn made_last(stage: &str) -> String {
-    format!("\0{stage}")
-}
-
-/// Under this name the cache remembers what a stage of this project was last, so that `why` can compare.
-fn latest_name(ctx: &Context<'_>, id: NodeIndex) -> String {
-    latest_in(&ctx.project.dir, &ctx.graph.stage(id).name)
-}
-
-fn latest_in(project: &Path, stage: &str) -> String {
-    format!("{}\0{stage}", project.display())
-}
-
-fn note_latest(ctx: &Context<'_>, id: NodeIndex, record: &Record) -> Result<()> {
-    ctx.cache.note_latest(&latest_name(ctx, id), &record.key).map_err(cache_error)
+    Ok(Lookup::Missing(Missing { key, manifest, changes, told, made_before: latest.is_some() }))
 }

@@ -173,7 +173,8 @@ fn build_stages(engine: &Engine<'_>, names: &[String], fresh: bool, install: boo
     if install {
         doctor::install(&engine.needed(&stages), engine.events)?;
     }
-    let known = engine.make(&stages, &engine.needed(&stages), &anew, &|ctx| build::build(ctx, &wanted, false))?;
+    let known = engine
+        .make(&stages, &engine.needed(&stages), &anew, &|ctx| build::build(ctx, &wanted, build::Depth::Outputs))?;
     let paths = wanted.iter().flat_map(|id| {
         let name = |output: &String| format!("{}/{output}", stages.graph.stage(*id).name);
         known[id].outputs.iter().map(move |(output, object)| (name(output), engine.cache.path(object)))

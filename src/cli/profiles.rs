@@ -3,7 +3,7 @@
 //! Makes nothing of what a profile asks for.
 
 use super::args::Cli;
-use crate::build::{State, last_took};
+use crate::build::{StageState, last_took};
 use crate::engine::{Engine, IMAGE, Scans};
 use crate::error::{Error, Result};
 use crate::load::Profile;
@@ -50,7 +50,7 @@ fn cost(engine: &Engine<'_>, cli: &Cli, on: bool, profile: &Profile, scans: &mut
     let wanted = with.stages([IMAGE])?;
     let (mut stages, mut took, mut unknown) = (Vec::new(), Duration::ZERO, 0);
     for (id, state) in with.plan_with(&wanted, scans)? {
-        if matches!(state, State::Known(_)) {
+        if matches!(state, StageState::Known(_)) {
             continue;
         }
         let stage = &wanted.graph.stage(id).name;

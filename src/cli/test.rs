@@ -2,6 +2,7 @@
 
 use super::args::Test;
 use crate::boot::RunFolder;
+use crate::build::Depth;
 use crate::engine::{Engine, machine};
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -11,7 +12,7 @@ use crate::source::worktree::Worktree;
 use crate::status;
 use crate::test::runfile::{self, Section};
 use crate::test::{self, Group, Plan, select, since};
-use quiz_cache::{Digest, Listing};
+use quiz_cache::{Digest, Selection};
 use std::fs;
 use std::io::Read;
 use std::num::NonZero;
@@ -73,7 +74,7 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Test, shown: &Shown<'_>) -> Resul
 
 /// The digest of all that lies in the folder.
 fn digest(engine: &Engine<'_>, folder: &Path) -> Result<Digest> {
-    let scan = engine.cache.scan(folder, Listing::All { skip: &|_| false });
+    let scan = engine.cache.scan(folder, Selection::All { skip: &|_| false });
     let scan = scan.map_err(|e| Error::build(format!("cannot read {}", folder.display())).because(e))?;
     Ok(scan.output().digest)
 }
@@ -119,7 +120,7 @@ fn source(engine: &Engine<'_>) -> Result<(PathBuf, bool)> {
     if let Some(dir) = stages.folder(id) {
         return Ok((dir, true));
     }
-    let known = engine.build(&stages, &[id], false)?;
+    let known = engine.build(&stages, &[id], Depth::Outputs)?;
     match known[&id].outputs.values().next() {
         Some(tree) => Ok((engine.cache.path(tree), false)),
         None => Err(Error::input(format!("the recipe {SOURCE} has no output"))),

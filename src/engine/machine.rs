@@ -4,7 +4,7 @@
 
 use super::{Engine, IMAGE, Stages, ssh};
 use crate::boot::{self, Allowed, Kept, Options, complaint};
-use crate::build::{self, Known, Needed};
+use crate::build::{self, Depth, Needed, Records};
 use crate::error::{Error, Result};
 use crate::load::{Device, DiskFormat, Origin, PROJECT_FOLDER, Profile, Project};
 use crate::machine::{Disk, Machine, Net, Share, Start, accel, disk, image, qemu};
@@ -50,7 +50,8 @@ pub fn build(engine: &Engine<'_>, stages: &Stages, terminal: bool) -> Result<Pre
     allowed(engine)?;
     let id = stages.graph.find(IMAGE)?;
     // qemu opens what the image is made of, so that has to lie there, too.
-    let known = engine.make(stages, &needed, &BTreeSet::new(), &|ctx| build::build(ctx, &[id], true))?;
+    let known =
+        engine.make(stages, &needed, &BTreeSet::new(), &|ctx| build::build(ctx, &[id], Depth::OutputsAndInputs))?;
     of(engine, &known, &known[&id], terminal)
 }
 
@@ -75,13 +76,13 @@ fn size(engine: &Engine<'_>) -> Result<(u32, u32)> {
 ///
 /// # Errors
 /// What was asked for is wrong, or the image is none.
-pub fn of(engine: &Engine<'_>, known: &Known, image: &Record, terminal: bool) -> Result<Prepared> {
+pub fn of(engine: &Engine<'_>, known: &Records, image: &Record, terminal: bool) -> Result<Prepared> {
     let (settings, profiles) = (&engine.project.settings, &engine.project.profiles);
     let (memory, cpus) = size(engine)?;
-    let [manifest] = &image.outputs.values().collect::<Vec<_>>()[..] else {
-        return Err(Error::input(format!("the recipe {IMAGE} must have one output, the manifest")));
+    let [description] = &image.outputs.values().collect::<Vec<_>>()[..] else {
+        return Err(Error::input(format!("the recipe {IMAGE} must have one output, the image description")));
     };
-    let image = image::read(&engine.cache.path(manifest))?;
+    let image = image::read(&engine.cache.path(description))?;
     if let Some(most) = image.cpus.filter(|most| *most < cpus) {
         return Err(Error::input(format!("machine.cpus = {cpus}: this kernel takes {most} at most (CONFIG_NR_CPUS)"))
             .hint(format!("--config CONFIG_NR_CPUS={cpus} builds one that takes more")));
@@ -231,7 +232,7 @@ fn channels(profiles: &[Profile]) -> Result<Vec<String>> {
 }
 
 /// Where the object of that digest lies: one of the outputs that were built.
-fn object(cache: &Cache, known: &Known, digest: &Digest) -> Result<PathBuf> {
+fn object(cache: &Cache, known: &Records, digest: &Digest) -> Result<PathBuf> {
     let outputs = known.values().flat_map(|record| record.outputs.values());
     let found = outputs.into_iter().find(|output| output.digest == *digest);
     found.map(|output| cache.path(output)).ok_or_else(|| {

@@ -3,12 +3,13 @@
 //! Needs no command line, and shows nothing: what happens goes out as events.
 //!
 //! ```no_run
+//! use quiz::build::Depth;
 //! use quiz::engine::{Invocation, Engine};
 //!
 //! let engine = Engine::open(&Invocation::default(), &|event| eprintln!("{event:?}"))?;
 //! let stages = engine.stages(["kernel"])?;
 //! let kernel = stages.graph.find("kernel")?;
-//! let made = engine.build(&stages, &[kernel], false)?;
+//! let made = engine.build(&stages, &[kernel], Depth::Outputs)?;
 //! println!("{}", engine.cache.path(&made[&kernel].outputs["image"]).display());
 //! # Ok::<(), quiz::error::Error>(())
 //! ```
@@ -19,7 +20,7 @@ pub mod ssh;
 mod update;
 mod wishes;
 
-use crate::build::{self, Context, Known, Needed, State, Tools};
+use crate::build::{self, Context, Depth, Needed, Records, StageState, Tools};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::graph::{Graph, NodeIndex};
@@ -173,7 +174,7 @@ impl<'a> Engine<'a> {
     ///
     /// # Errors
     /// A source folder, the cache or quiz.lock cannot be read.
-    pub fn plan(&self, stages: &Stages) -> Result<Vec<(NodeIndex, State)>> {
+    pub fn plan(&self, stages: &Stages) -> Result<Vec<(NodeIndex, StageState)>> {
         self.plan_with(stages, &mut BTreeMap::new())
     }
 
@@ -181,7 +182,7 @@ impl<'a> Engine<'a> {
     ///
     /// # Errors
     /// As of [`Self::plan`].
-    pub fn plan_with(&self, stages: &Stages, scans: &mut Scans) -> Result<Vec<(NodeIndex, State)>> {
+    pub fn plan_with(&self, stages: &Stages, scans: &mut Scans) -> Result<Vec<(NodeIndex, StageState)>> {
         let mut pins = BTreeMap::new();
         for w in stages.wishes.iter().filter(|w| w.wish.dir().is_none()) {
             if let Some(pin) = source::Lock::read(&w.lock)?.get(&w.wish) {
@@ -195,8 +196,8 @@ impl<'a> Engine<'a> {
     ///
     /// # Errors
     /// A tool is missing, something cannot be pinned or fetched, or a stage failed.
-    pub fn build(&self, stages: &Stages, wanted: &[NodeIndex], inputs: bool) -> Result<Known> {
-        self.make(stages, &self.needed(stages), &BTreeSet::new(), &|ctx| build::build(ctx, wanted, inputs))
+    pub fn build(&self, stages: &Stages, wanted: &[NodeIndex], depth: Depth) -> Result<Records> {
+        self.make(stages, &self.needed(stages), &BTreeSet::new(), &|ctx| build::build(ctx, wanted, depth))
     }
 
     /// Pins what moves, then does what `work` does, the stages `fresh` from nothing; once more when a source changes meanwhile.

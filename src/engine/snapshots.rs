@@ -5,7 +5,7 @@
 use super::machine::{self, Prepared};
 use super::{Engine, IMAGE, Stages};
 use crate::boot;
-use crate::build::{self, State};
+use crate::build::{self, StageState};
 use crate::error::{Error, Result};
 use crate::graph::NodeIndex;
 use crate::machine::{Level, image};
@@ -71,13 +71,13 @@ impl SnapshotState {
 ///
 /// # Errors
 /// The graph has no image, or the cache cannot be read.
-pub fn states(engine: &Engine<'_>, stages: &Stages, states: &[(NodeIndex, State)]) -> Result<SnapshotStates> {
+pub fn states(engine: &Engine<'_>, stages: &Stages, states: &[(NodeIndex, StageState)]) -> Result<SnapshotStates> {
     let image = stages.graph.find(IMAGE)?;
     let known = states.iter().filter_map(|(id, state)| match state {
-        State::Known(record) => Some((*id, record.clone())),
+        StageState::Known(record) => Some((*id, record.clone())),
         _ => None,
     });
-    let known: build::Known = known.collect();
+    let known: build::Records = known.collect();
     // Of an image whose objects are gone nothing can be said without making them.
     let made = match known.get(&image) {
         Some(made) if is_present(engine, made)? => made,
@@ -113,9 +113,9 @@ fn is_present(engine: &Engine<'_>, image: &Record) -> Result<bool> {
 }
 
 /// The stages that made the kernel and the layer with the agent.
-fn made_of_base(engine: &Engine<'_>, known: &build::Known, image: &Record) -> Result<Vec<NodeIndex>> {
-    let Some(manifest) = image.outputs.values().next() else { return Ok(Vec::new()) };
-    let image = image::read(&engine.cache.path(manifest))?;
+fn made_of_base(engine: &Engine<'_>, known: &build::Records, image: &Record) -> Result<Vec<NodeIndex>> {
+    let Some(description) = image.outputs.values().next() else { return Ok(Vec::new()) };
+    let image = image::read(&engine.cache.path(description))?;
     let digests = [Some(&image.kernel), image.layers.first()];
     let made = |record: &Record| record.outputs.values().any(|output| digests.contains(&Some(&output.digest)));
     Ok(known.iter().filter(|(_, record)| made(record)).map(|(id, _)| *id).collect())

@@ -21,7 +21,7 @@ pub(super) fn of(project: &Project, graph: &Graph, source: &source::Context) -> 
     let mut wishes = Vec::new();
     for id in graph.order() {
         let stage = graph.stage(id);
-        let Some(spec) = &stage.recipe.source else { continue };
+        let Some(spec) = stage.recipe.source() else { continue };
         let options = stage.options.iter().map(|(name, value)| (name.clone(), words(value)));
         let own = |name: &String| format!("recipe.{}.{name}", stage.recipe.name);
         let keys = stage.recipe.options.iter().map(|(name, o)| o.setting.clone().unwrap_or_else(|| own(name)));

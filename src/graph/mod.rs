@@ -227,7 +227,7 @@ impl Binder<'_> {
 
     /// The stage that makes the root in which the recipe's script runs; none where that is the host's own.
     fn toolchain(&self, recipe: &Recipe) -> Option<String> {
-        if recipe.script.is_none() || self.project.settings.text("toolchain.suite") == "host" {
+        if recipe.script().is_none() || self.project.settings.text("toolchain.suite") == "host" {
             return None;
         }
         let set = recipe.toolchain.as_deref().unwrap_or(SET);

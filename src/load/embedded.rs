@@ -1,16 +1,16 @@
 //! The recipes and profiles inside the program.
 
-use super::folder::{self, Folder};
+use super::folder::{self, LoadedFolder};
 use include_dir::{Dir, include_dir};
 
 static RECIPES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/recipes");
 static PROFILES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/profiles");
 
-pub(super) fn recipes() -> Vec<Folder> {
+pub(super) fn recipes() -> Vec<LoadedFolder> {
     folder::embedded(&RECIPES, "(built in) recipes")
 }
 
-pub(super) fn profiles() -> Vec<Folder> {
+pub(super) fn profiles() -> Vec<LoadedFolder> {
     folder::embedded(&PROFILES, "(built in) profiles")
 }
 
@@ -24,7 +24,7 @@ mod tests {
     fn the_program_carries_what_the_folders_hold() {
         for (name, inside) in [("recipes", recipes()), ("profiles", profiles())] {
             let disk = folder::on_disk(&Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
-            let plain = |folders: Vec<Folder>| {
+            let plain = |folders: Vec<LoadedFolder>| {
                 let files =
                     folders.into_iter().flat_map(|f| f.files.into_iter().map(move |(n, b, _)| (f.name.clone(), n, b)));
                 files.collect::<Vec<_>>()

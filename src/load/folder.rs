@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// The files of one recipe or profile, and where they come from.
 #[derive(Debug, Clone)]
-pub(super) struct Folder {
+pub(super) struct LoadedFolder {
     /// Its name: the folder's.
     pub name: String,
     /// Where messages say it lies; for built-in ones a path that shows that.
@@ -14,7 +14,7 @@ pub(super) struct Folder {
     pub files: Vec<(String, Vec<u8>, bool)>,
 }
 
-impl Folder {
+impl LoadedFolder {
     /// The text of one file.
     pub fn text(&self, name: &str) -> Result<&str> {
         let path = self.path.join(name);
@@ -26,7 +26,7 @@ impl Folder {
 }
 
 /// The folders embedded in the program under `dir`.
-pub(super) fn embedded(dir: &'static include_dir::Dir<'static>, shown: &str) -> Vec<Folder> {
+pub(super) fn embedded(dir: &'static include_dir::Dir<'static>, shown: &str) -> Vec<LoadedFolder> {
     fn collect(dir: &include_dir::Dir<'_>, top: &Path, files: &mut Vec<(String, Vec<u8>, bool)>) {
         for file in dir.files() {
             let path = file.path().strip_prefix(top).unwrap_or(file.path());
@@ -45,13 +45,13 @@ pub(super) fn embedded(dir: &'static include_dir::Dir<'static>, shown: &str) -> 
         let mut files = Vec::new();
         collect(sub, sub.path(), &mut files);
         files.sort();
-        folders.push(Folder { path: Path::new(shown).join(&name), name, files });
+        folders.push(LoadedFolder { path: Path::new(shown).join(&name), name, files });
     }
     folders
 }
 
 /// The folders on disk under `dir`; none if `dir` does not exist.
-pub(super) fn on_disk(dir: &Path) -> Result<Vec<Folder>> {
+pub(super) fn on_disk(dir: &Path) -> Result<Vec<LoadedFolder>> {
     let mut folders = Vec::new();
     if !dir.exists() {
         return Ok(folders);
@@ -61,7 +61,7 @@ pub(super) fn on_disk(dir: &Path) -> Result<Vec<Folder>> {
             let mut files = Vec::new();
             collect_disk(&entry, &entry, &mut files)?;
             files.sort();
-            folders.push(Folder { name: utf8_name(&entry)?.to_owned(), path: entry, files });
+            folders.push(LoadedFolder { name: utf8_name(&entry)?.to_owned(), path: entry, files });
         }
     }
     Ok(folders)

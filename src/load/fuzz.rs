@@ -1,12 +1,12 @@
 //! The readers of this room for the fuzz targets.
 
-use super::folder::Folder;
+use super::folder::LoadedFolder;
 use super::{profile, recipe, settings};
 use std::path::Path;
 
-fn folder(files: &[(&str, &str)]) -> Folder {
+fn folder(files: &[(&str, &str)]) -> LoadedFolder {
     let files = files.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec(), false)).collect();
-    Folder { name: "demo".into(), path: "/p/demo".into(), files }
+    LoadedFolder { name: "demo".into(), path: "/p/demo".into(), files }
 }
 
 /// A recipe.toml.

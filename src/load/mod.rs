@@ -15,7 +15,7 @@ mod trust;
 
 pub use document::nearest;
 pub use profile::{Bus, Device, DiskFormat, Profile, ProfileOption};
-pub use recipe::{Incremental, Input, InputFrom, OptionSpec, OutputKind, Recipe, TOOLCHAIN};
+pub use recipe::{Action, Incremental, Input, InputFrom, OptionSpec, OutputKind, Recipe, TOOLCHAIN};
 pub use settings::{FlagValue, Origin, SCHEMA, Setting, Settings, Value};
 pub use trust::{trust, trusted};
 
@@ -66,9 +66,9 @@ impl Project {
         let recipes = recipe::load_all(&own.join("recipes"))?;
         let variables = std::env::vars_os().collect();
         let (user, own_file) = (config_dir.join("quiz.toml"), dir.join("quiz.toml"));
-        let settings = Settings::load(&user, &own_file, variables, flags, &recipes)?;
+        let settings = Settings::load(&user, &own_file, variables, flags, recipe::own_settings(&recipes))?;
         let is_inside = |stage: &str| {
-            let source = recipes.get(stage).and_then(|recipe| recipe.source.as_ref());
+            let source = recipes.get(stage).and_then(|recipe| recipe.source());
             source.and_then(|spec| spec.dir.as_ref()).is_some_and(|dir| worktree::find(start, &dir.marks).is_some())
         };
         let profiles = profile::load_active(&own.join("profiles"), settings.list("profiles"), &is_inside)?;
@@ -95,7 +95,7 @@ impl Project {
     /// A file that cannot be read, with the place where it was named.
     pub fn option(&self, recipe: &Recipe, name: &str) -> Result<Value> {
         let spec = &recipe.options[name];
-        let own = format!("recipe.{}.{name}", recipe.name);
+        let own = recipe.own_setting(name);
         let key = spec.setting.as_deref().unwrap_or(&own);
         let value = match self.settings.get(key) {
             Some(setting) if spec.setting.is_none() || setting.origin != Origin::Default => setting.value.clone(),

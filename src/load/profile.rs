@@ -7,7 +7,7 @@ mod options;
 pub use devices::{Bus, Device, DiskFormat};
 pub use options::ProfileOption;
 
-use super::folder::{self, Folder};
+use super::folder::{self, LoadedFolder};
 use super::{document, embedded, tools};
 use crate::error::{Error, Result};
 use active::Relations;
@@ -132,12 +132,12 @@ pub(super) fn load_all(own: &Path) -> Result<Vec<Profile>> {
     read_all(own)?.values().map(|read| profile(read, &[])).collect()
 }
 
-fn read_all(own: &Path) -> Result<BTreeMap<String, (ProfileFile, Folder)>> {
+fn read_all(own: &Path) -> Result<BTreeMap<String, (ProfileFile, LoadedFolder)>> {
     let folders = embedded::profiles().into_iter().chain(folder::on_disk(own)?);
     folders.map(|folder| Ok((folder.name.clone(), read(folder)?))).collect()
 }
 
-fn read(folder: Folder) -> Result<(ProfileFile, Folder)> {
+fn read(folder: LoadedFolder) -> Result<(ProfileFile, LoadedFolder)> {
     let (path, text) = (folder.path.join(FILE), folder.text(FILE)?);
     let file: ProfileFile = document::parse(&path, text)?;
     for (name, option) in &file.options {
@@ -161,7 +161,7 @@ fn read(folder: Folder) -> Result<(ProfileFile, Folder)> {
     Ok((file, folder))
 }
 
-fn profile((file, folder): &(ProfileFile, Folder), given: &[(&str, Option<&str>)]) -> Result<Profile> {
+fn profile((file, folder): &(ProfileFile, LoadedFolder), given: &[(&str, Option<&str>)]) -> Result<Profile> {
     let (path, text) = (folder.path.join(FILE), folder.text(FILE)?);
     let devices = file.devices.iter().map(|device| (document::place(&path, text, &device.span()), device.get_ref()));
     let options = options::read(&folder.name, &file.options, given)?;
@@ -190,7 +190,7 @@ fn profile((file, folder): &(ProfileFile, Folder), given: &[(&str, Option<&str>)
 
 /// A profile.toml and what is written behind -p, for the fuzz targets.
 #[cfg(any(test, feature = "fuzz"))]
-pub(in crate::load) fn fuzz(folder: Folder, words: &str) {
+pub(in crate::load) fn fuzz(folder: LoadedFolder, words: &str) {
     let Ok(read) = read(folder) else { return };
     let _ = profile(&read, &[]);
     let all = BTreeMap::from([(read.1.name.as_str(), &read.0.options)]);

@@ -1,17 +1,20 @@
 //! Recipes: how one kind of thing is made. Reads `recipe.toml` and checks what can be checked without other recipes.
 
 mod input;
+mod option;
 
 pub use input::{Input, InputFrom};
+pub use option::OptionSpec;
 
 use super::document;
-use super::folder::{self, Folder};
+use super::embedded;
+use super::folder::{self, LoadedFolder};
 use super::settings::Value;
 use super::tools;
-use super::{SCHEMA, embedded};
 use crate::error::{Error, Result};
 use crate::source;
 use input::InputField;
+use option::OptionField;
 use quiz_cache::{Digest, Key, KeyEncoder};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,8 +31,8 @@ pub struct Recipe {
     pub version: u64,
     /// One line for people.
     pub about: String,
-    /// The script's file name; source stages have none.
-    pub script: Option<String>,
+    /// What makes its outputs.
+    pub action: Action,
     /// What it reads, by the name under which the script sees it.
     pub inputs: BTreeMap<String, Input>,
     /// What can be set.
@@ -52,8 +55,6 @@ pub struct Recipe {
     pub store: bool,
     /// It builds on what an earlier run left, when what it reads is a folder that people edit.
     pub incremental: Option<Incremental>,
-    /// Where its files come from, if it is a source stage.
-    pub source: Option<source::Spec>,
     /// All files of its folder but recipe.toml: path, contents, executable.
     pub files: Vec<(String, Vec<u8>, bool)>,
     /// What tells a project's own one from others of its name: the digest of its whole folder. A built-in one has none.
@@ -62,6 +63,15 @@ pub struct Recipe {
 
 /// The recipe of the roots that scripts run in, when it is not the host's own /usr.
 pub const TOOLCHAIN: &str = "toolchain";
+
+/// What makes the outputs of a recipe.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// A script runs: the name of its file in the recipe's folder.
+    Script(String),
+    /// They are brought from outside: a source stage. It has no inputs and one output.
+    Fetch(source::Spec),
+}
 
 /// How a recipe builds on what an earlier run left.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -72,19 +82,6 @@ pub struct Incremental {
     /// The folder in `/quiz/scratch` where they lie, writable. Without one there is one input, and it lies read-only at its
     /// usual place.
     pub into: Option<String>,
-}
-
-/// A value that can be set.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OptionSpec {
-    /// What it is when nobody sets it; also tells the type.
-    pub default: Value,
-    /// The value names a file, and the script is given that.
-    pub is_file: bool,
-    /// The setting that fills it; without one it is `[recipe.NAME] option`.
-    pub setting: Option<String>,
-    /// One line for people.
-    pub about: String,
 }
 
 /// What an output is.
@@ -132,25 +129,6 @@ struct NeedsField {
     store: bool,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OptionField {
-    r#type: OptionType,
-    default: toml::Value,
-    setting: Option<String>,
-    about: String,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum OptionType {
-    String,
-    List,
-    Int,
-    Bool,
-    File,
-}
-
 /// The built-in recipes, with those under `own` added or in their place.
 pub(super) fn load_all(own: &Path) -> Result<BTreeMap<String, Recipe>> {
     let mut recipes = BTreeMap::new();
@@ -164,7 +142,33 @@ pub(super) fn load_all(own: &Path) -> Result<BTreeMap<String, Recipe>> {
     Ok(recipes)
 }
 
-fn digest(folder: &Folder) -> Key {
+/// The settings that no schema has, each with its default: the options that no other setting fills.
+pub(super) fn own_settings(recipes: &BTreeMap<String, Recipe>) -> BTreeMap<String, Value> {
+    let of = |recipe: &Recipe| {
+        let own = recipe.options.iter().filter(|(_, option)| option.setting.is_none());
+        own.map(|(name, option)| (recipe.own_setting(name), option.default.clone())).collect::<Vec<_>>()
+    };
+    recipes.values().flat_map(of).collect()
+}
+
+impl Recipe {
+    /// The file name of its script; a source stage has none.
+    pub fn script(&self) -> Option<&str> {
+        if let Action::Script(script) = &self.action { Some(script) } else { None }
+    }
+
+    /// Where its files come from, if it is a source stage.
+    pub fn source(&self) -> Option<&source::Spec> {
+        if let Action::Fetch(spec) = &self.action { Some(spec) } else { None }
+    }
+
+    /// The name of the setting that fills an option when the recipe names none.
+    pub(super) fn own_setting(&self, option: &str) -> String {
+        format!("recipe.{}.{option}", self.name)
+    }
+}
+
+fn digest(folder: &LoadedFolder) -> Key {
     let mut encoder = KeyEncoder::new("quiz recipe folder 1");
     for (name, bytes, executable) in &folder.files {
         encoder.digest(&format!("file/{name}"), &Digest::of(bytes));
@@ -173,7 +177,7 @@ fn digest(folder: &Folder) -> Key {
     encoder.finish().0
 }
 
-pub(super) fn load(mut folder: Folder) -> Result<Recipe> {
+pub(super) fn load(mut folder: LoadedFolder) -> Result<Recipe> {
     let path = folder.path.join("recipe.toml");
     let wrong = |what: String| Error::input(format!("{}: {what}", path.display()));
     if !is_name(&folder.name) {
@@ -193,7 +197,7 @@ pub(super) fn load(mut folder: Folder) -> Result<Recipe> {
     folder.files.retain(|(name, ..)| name != "recipe.toml");
     let mut options = BTreeMap::new();
     for (name, field) in file.options {
-        options.insert(name.clone(), option(&name, field).map_err(wrong)?);
+        options.insert(name.clone(), option::read(&name, field).map_err(wrong)?);
     }
     let names = options.keys().chain(file.inputs.keys()).chain(file.outputs.keys());
     if let Some(name) = names.into_iter().find(|name| !is_name(name)) {
@@ -205,20 +209,21 @@ pub(super) fn load(mut folder: Folder) -> Result<Recipe> {
     if file.outputs.is_empty() {
         return Err(wrong("a recipe without outputs makes nothing; name them under [outputs]".into()));
     }
-    match (&file.script, &file.source) {
+    let action = match (file.script, file.source) {
         (None, None) => return Err(wrong("needs `script`, or [source] if it fetches something".into())),
         (Some(_), Some(_)) => {
             return Err(wrong("has both `script` and [source]; a source stage runs no script".into()));
         }
-        (Some(script), None) if !folder.files.iter().any(|(name, ..)| name == script) => {
+        (Some(script), None) if !folder.files.iter().any(|(name, ..)| *name == script) => {
             return Err(wrong(format!("the script {} does not exist", folder.path.join(script).display())));
         }
-        _ => {}
-    }
+        (Some(script), None) => Action::Script(script),
+        (None, Some(spec)) => Action::Fetch(spec),
+    };
     if let Some(what) = file.incremental.as_ref().and_then(|incremental| incremental.fault(&file.inputs)) {
         return Err(wrong(what));
     }
-    if file.source.is_some() && (!file.inputs.is_empty() || file.outputs.len() != 1) {
+    if matches!(action, Action::Fetch(_)) && (!file.inputs.is_empty() || file.outputs.len() != 1) {
         return Err(wrong("a source stage has no inputs and one output".into()));
     }
     Ok(Recipe {
@@ -226,7 +231,7 @@ pub(super) fn load(mut folder: Folder) -> Result<Recipe> {
         path,
         version: file.version,
         about: file.about,
-        script: file.script,
+        action,
         inputs: file.inputs.into_iter().map(|(name, field)| (name, field.0)).collect(),
         options,
         outputs: file.outputs,
@@ -238,7 +243,6 @@ pub(super) fn load(mut folder: Folder) -> Result<Recipe> {
         chroot: file.needs.chroot,
         store: file.needs.store,
         incremental: file.incremental,
-        source: file.source,
         files: folder.files,
         own: None,
     })
@@ -270,28 +274,6 @@ impl Incremental {
     }
 }
 
-fn option(name: &str, field: OptionField) -> std::result::Result<OptionSpec, String> {
-    let default = match (field.r#type, &field.default) {
-        (OptionType::String | OptionType::File, toml::Value::String(text)) => Some(Value::Text(text.clone())),
-        (OptionType::Int, toml::Value::Integer(number)) => u64::try_from(*number).ok().map(Value::Number),
-        (OptionType::Bool, toml::Value::Boolean(flag)) => Some(Value::Flag(*flag)),
-        (OptionType::List, toml::Value::Array(items)) => {
-            items.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<String>>>().map(Value::List)
-        }
-        _ => None,
-    };
-    let default = default.ok_or_else(|| format!("option `{name}`: its default is not of its type"))?;
-    if let Some(setting) = &field.setting
-        && !SCHEMA.iter().any(|key| key.name == setting)
-    {
-        let near = document::nearest(setting, SCHEMA.iter().map(|key| key.name));
-        let near = near.map_or(String::new(), |name| format!("; did you mean `{name}`?"));
-        return Err(format!("option `{name}`: there is no setting `{setting}`{near}"));
-    }
-    let is_file = matches!(field.r#type, OptionType::File);
-    Ok(OptionSpec { default, is_file, setting: field.setting, about: field.about })
-}
-
 fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
@@ -300,12 +282,12 @@ fn is_name(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn folder(toml: &str) -> Folder {
+    fn folder(toml: &str) -> LoadedFolder {
         let files = vec![
             ("build.sh".to_owned(), b"true\n".to_vec(), false),
             ("recipe.toml".to_owned(), toml.as_bytes().to_vec(), false),
         ];
-        Folder { name: "demo".into(), path: "/p/recipes/demo".into(), files }
+        LoadedFolder { name: "demo".into(), path: "/p/recipes/demo".into(), files }
     }
 
     fn fails(toml: &str) -> (String, Vec<String>) {
@@ -354,6 +336,10 @@ mod tests {
         for (toml, wanted) in [
             ("script = \"nope.sh\"\n[outputs]\no = \"file\"\n", "the script /p/recipes/demo/nope.sh does not exist"),
             ("[outputs]\no = \"file\"\n", "needs `script`"),
+            (
+                "script = \"build.sh\"\n[outputs]\no = \"file\"\n[source]\nentry = \"x\"\n",
+                "has both `script` and [source]",
+            ),
             (
                 "script = \"build.sh\"\n[outputs]\no = \"file\"\n[tools]\ngcc = \"gcc\"\n[optional-tools]\ngcc = \"gcc\"\n",
                 "the tool `gcc` is in two tables",

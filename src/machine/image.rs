@@ -1,4 +1,4 @@
-//! Reads an image: the manifest that the stage `image` made, which names a kernel and the layers of a root.
+//! Reads an image: the description that the stage `image` made, its output `manifest`, which names a kernel and the layers of a root.
 //!
 //! Knows nothing of how they were built, and does not look whether the objects are there: the caller turns digests into paths.
 
@@ -21,7 +21,7 @@ pub struct Image {
     pub start: String,
     /// Ticks of its clock a second (CONFIG_HZ), on an architecture that has that choice.
     pub hz: Option<u32>,
-    /// Processors that its kernel can have (CONFIG_NR_CPUS), where the manifest says that.
+    /// Processors that its kernel can have (CONFIG_NR_CPUS), where the description says that.
     pub cpus: Option<u32>,
     /// Layers of the root; the first one is /dev/vda and lies on top.
     pub layers: Vec<Digest>,
@@ -42,24 +42,25 @@ struct Text {
     append: String,
 }
 
-/// Reads the manifest in the file `path`.
+/// Reads the image description in the file `path`.
 ///
 /// # Errors
-/// When the file cannot be read, is no manifest, or names no layer.
+/// When the file cannot be read, is no image description, or names no layer.
 pub fn read(path: &Path) -> Result<Image> {
     let text = std::fs::read_to_string(path)
-        .map_err(|e| Error::boot(format!("cannot read the image manifest {}", path.display())).because(e))?;
+        .map_err(|e| Error::boot(format!("cannot read the image description {}", path.display())).because(e))?;
     parse(&text).map_err(|e| e.detail(format!("in {}", path.display())))
 }
 
 fn parse(text: &str) -> Result<Image> {
-    let text: Text = toml::from_str(text).map_err(|e| Error::boot("this is no image manifest").because(e))?;
+    let text: Text = toml::from_str(text).map_err(|e| Error::boot("this is no image description").because(e))?;
     let digest = |hex: &String| {
-        hex.parse::<Digest>().map_err(|e| Error::boot(format!("{hex:?} in an image manifest is no digest")).because(e))
+        hex.parse::<Digest>()
+            .map_err(|e| Error::boot(format!("{hex:?} in an image description is no digest")).because(e))
     };
     let layers = text.layers.iter().map(digest).collect::<Result<Vec<_>>>()?;
     if layers.is_empty() {
-        return Err(Error::boot("the image manifest names no layer"));
+        return Err(Error::boot("the image description names no layer"));
     }
     Ok(Image {
         arch: text.arch,
@@ -72,7 +73,7 @@ fn parse(text: &str) -> Result<Image> {
     })
 }
 
-/// A manifest, for the fuzz targets.
+/// An image description, for the fuzz targets.
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) fn fuzz(text: &str) {
     assert!(parse(text).is_ok_and(|image| !image.layers.is_empty()) || parse(text).is_err());

@@ -3,7 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`guest`] | the guest as plain data |
-//! | [`image`] | the manifest that names kernel and layers |
+//! | [`image`] | the image description, which names kernel and layers |
 //! | [`qemu`] | the command line, a pure function of a machine |
 //! | [`accel`] | KVM or TCG |
 //! | [`proof`] | whether qemu runs a guest at all |

@@ -3,7 +3,7 @@
 use super::lines::{duration, size};
 use super::row::{Row, shown};
 use super::style::Style;
-use crate::build::{Missing, Needed, State, apt_line};
+use crate::build::{Missing, Needed, StageState, apt_line};
 use crate::engine::snapshots::SnapshotStates;
 use crate::graph::{Graph, NodeIndex};
 use crate::load::{SCHEMA, Settings, Value};
@@ -19,12 +19,12 @@ const INCREMENTAL: &str = "built incrementally";
 /// built incrementally.
 pub fn graph(
     graph: &Graph,
-    states: &[(NodeIndex, State)],
+    states: &[(NodeIndex, StageState)],
     snapshots: &SnapshotStates,
     verbose: bool,
     style: &Style,
 ) -> String {
-    let by_id: BTreeMap<NodeIndex, &State> = states.iter().map(|(id, state)| (*id, state)).collect();
+    let by_id: BTreeMap<NodeIndex, &StageState> = states.iter().map(|(id, state)| (*id, state)).collect();
     let mut rows = Vec::new();
     let mut seen = BTreeSet::new();
     for end in graph.ends() {
@@ -71,7 +71,7 @@ pub fn graph(
 
 fn unfold(
     graph: &Graph,
-    states: &BTreeMap<NodeIndex, &State>,
+    states: &BTreeMap<NodeIndex, &StageState>,
     id: NodeIndex,
     [first, rest]: [&str; 2],
     seen: &mut BTreeSet<NodeIndex>,
@@ -94,7 +94,7 @@ fn unfold(
     }
 }
 
-fn row(graph: &Graph, state: &State) -> Row {
+fn row(graph: &Graph, state: &StageState) -> Row {
     let empty = |state, why: String| Row {
         name: String::new(),
         state,
@@ -104,16 +104,16 @@ fn row(graph: &Graph, state: &State) -> Row {
         why,
     };
     match state {
-        State::Known(record) => Row {
+        StageState::Known(record) => Row {
             took: duration(record.took),
             size: size(record.outputs.values().fold(0, |sum: u64, output| sum.saturating_add(output.size))),
             digest: digest(record).short(),
             ..empty("cached", incremental(record).unwrap_or_default().to_owned())
         },
-        State::Missing(Missing { made_before: false, .. }) => empty("missing", String::new()),
-        State::Missing(Missing { changes, .. }) => empty("stale", changed(changes)),
-        State::Unknown(input) => empty("unknown", format!("needs {}", graph.stage(*input).name)),
-        State::Unresolved => empty("unresolved", "not in quiz.lock yet".to_owned()),
+        StageState::Missing(Missing { made_before: false, .. }) => empty("missing", String::new()),
+        StageState::Missing(Missing { changes, .. }) => empty("stale", changed(changes)),
+        StageState::Unknown(input) => empty("unknown", format!("needs {}", graph.stage(*input).name)),
+        StageState::Unresolved => empty("unresolved", "not in quiz.lock yet".to_owned()),
     }
 }
 
@@ -139,28 +139,28 @@ fn changed(changes: &[Change]) -> String {
 }
 
 /// The graph as JSON: one object a stage, inputs first.
-pub fn graph_json(graph: &Graph, states: &[(NodeIndex, State)], snapshots: &SnapshotStates) -> Json {
+pub fn graph_json(graph: &Graph, states: &[(NodeIndex, StageState)], snapshots: &SnapshotStates) -> Json {
     let stages = states.iter().map(|(id, state)| stage_json(graph, *id, state));
     stages.chain(snapshots.json(graph)).collect()
 }
 
 /// One stage of the graph as JSON, with what its key is made of.
-pub fn why_json(graph: &Graph, id: NodeIndex, states: &[(NodeIndex, State)]) -> Json {
+pub fn why_json(graph: &Graph, id: NodeIndex, states: &[(NodeIndex, StageState)]) -> Json {
     let Some((_, state)) = states.iter().find(|(other, _)| *other == id) else { return Json::Null };
     let mut value = stage_json(graph, id, state);
-    if let State::Known(Record { manifest, .. }) | State::Missing(Missing { manifest, .. }) = state {
+    if let StageState::Known(Record { manifest, .. }) | StageState::Missing(Missing { manifest, .. }) = state {
         let entries = manifest.entries.iter().map(|(name, value)| (name.clone(), json!(value)));
         value["made-from"] = Json::Object(entries.collect());
     }
     value
 }
 
-fn stage_json(graph: &Graph, id: NodeIndex, state: &State) -> Json {
+fn stage_json(graph: &Graph, id: NodeIndex, state: &StageState) -> Json {
     let inputs: Vec<&str> = graph.inputs(id).iter().map(|input| graph.stage(*input).name.as_str()).collect();
     let row = row(graph, state);
     let mut value = json!({ "stage": graph.stage(id).name, "state": row.state, "inputs": inputs });
     match state {
-        State::Known(record) => {
+        StageState::Known(record) => {
             value["key"] = json!(record.key.to_string());
             value["seconds"] = json!(record.took.as_secs_f64());
             value["built"] = json!(if record.may_leave() { "from nothing" } else { "incrementally" });
@@ -169,25 +169,25 @@ fn stage_json(graph: &Graph, id: NodeIndex, state: &State) -> Json {
             });
             value["outputs"] = Json::Object(outputs.collect());
         }
-        State::Missing(Missing { key, changes, told, .. }) => {
+        StageState::Missing(Missing { key, changes, told, .. }) => {
             value["key"] = json!(key.to_string());
             let changes = changes.iter().map(
                 |c| json!({ "name": c.name, "before": c.before, "after": c.after, "in-words": told.get(&c.name) }),
             );
             value["changes"] = changes.collect();
         }
-        State::Unknown(_) | State::Unresolved => {}
+        StageState::Unknown(_) | StageState::Unresolved => {}
     }
     value
 }
 
 /// Why a stage would run, or why not: what differs from the last time it was made here.
-pub fn why(graph: &Graph, id: NodeIndex, states: &[(NodeIndex, State)], style: &Style) -> String {
+pub fn why(graph: &Graph, id: NodeIndex, states: &[(NodeIndex, StageState)], style: &Style) -> String {
     let stage = graph.stage(id);
     let name = format!("{} ({})", stage.name, stage.recipe.about);
     let Some((_, state)) = states.iter().find(|(other, _)| *other == id) else { return String::new() };
     match state {
-        State::Known(record) => {
+        StageState::Known(record) => {
             let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
             let ago = now.saturating_sub(Duration::from_secs(record.made_at));
             let how = incremental(record).map_or(String::new(), |how| format!(", {how}"));
@@ -198,7 +198,7 @@ pub fn why(graph: &Graph, id: NodeIndex, states: &[(NodeIndex, State)], style: &
             }
             text
         }
-        State::Missing(Missing { made_before: false, manifest, .. }) => {
+        StageState::Missing(Missing { made_before: false, manifest, .. }) => {
             let mut text =
                 format!("{name} is {}: it was never made here; it would be made from:\n", style.warn("missing"));
             for (name, value) in &manifest.entries {
@@ -206,7 +206,7 @@ pub fn why(graph: &Graph, id: NodeIndex, states: &[(NodeIndex, State)], style: &
             }
             text
         }
-        State::Missing(Missing { changes, told, .. }) => {
+        StageState::Missing(Missing { changes, told, .. }) => {
             let mut text = format!("{name} is {}: since it was last made here\n", style.warn("stale"));
             for change in changes {
                 if let Some(words) = told.get(&change.name) {
@@ -218,11 +218,11 @@ pub fn why(graph: &Graph, id: NodeIndex, states: &[(NodeIndex, State)], style: &
             }
             text
         }
-        State::Unknown(input) => {
+        StageState::Unknown(input) => {
             format!("{name} is {}: its key depends on another stage:\n", style.warn("unknown"))
                 + &why(graph, *input, states, style)
         }
-        State::Unresolved => {
+        StageState::Unresolved => {
             format!("{name} is {}: `quiz update` (or the next build) pins it in quiz.lock\n", style.warn("unresolved"))
         }
     }

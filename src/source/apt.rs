@@ -29,13 +29,13 @@ pub(super) struct Apt<'a> {
 }
 
 /// How a program of apt ended.
-pub(super) struct Ran {
+pub(super) struct AptOutput {
     pub ok: bool,
     pub stdout: String,
     pub stderr: String,
 }
 
-impl Ran {
+impl AptOutput {
     /// The lines in which apt says what is wrong.
     pub(super) fn complaints(&self) -> impl Iterator<Item = &str> {
         self.stderr.lines().filter(|line| line.starts_with("E: ") || line.starts_with("W: "))
@@ -139,7 +139,7 @@ impl<'a> Apt<'a> {
     }
 
     /// Runs a program of apt. That it fails is for the caller to judge.
-    pub(super) fn run<I>(&self, program: &str, args: I) -> Result<Ran>
+    pub(super) fn run<I>(&self, program: &str, args: I) -> Result<AptOutput>
     where
         I: IntoIterator<Item: AsRef<std::ffi::OsStr>>,
     {
@@ -242,7 +242,7 @@ impl<'a> Apt<'a> {
     }
 
     /// Runs a program and shows each line of its output to `line`.
-    fn watch<I>(&self, program: &str, args: I, line: &dyn Fn(&str)) -> Result<Ran>
+    fn watch<I>(&self, program: &str, args: I, line: &dyn Fn(&str)) -> Result<AptOutput>
     where
         I: IntoIterator<Item: AsRef<std::ffi::OsStr>>,
     {
@@ -276,7 +276,7 @@ impl<'a> Apt<'a> {
         });
         let status = child.wait().map_err(failed)?;
         let (stdout, stderr) = read.map_err(failed)?;
-        Ok(Ran { ok: status.success(), stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() })
+        Ok(AptOutput { ok: status.success(), stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() })
     }
 }
 

@@ -87,7 +87,7 @@ pub fn resolve(spec: &Spec, wish: &Wish, ctx: &Context, events: Events) -> Resul
 ///
 /// `dest` must not exist; its parent must. Every byte is checked against the pinned sha256 before it is unpacked.
 pub fn fetch(spec: &Spec, pin: &Pin, dest: &Path, ctx: &Context, events: Events) -> Result<()> {
-    if ctx.offline && !pin.is_local() {
+    if ctx.offline && !is_local(pin) {
         return Err(Error::input(format!(
             "{} ({pin}) is not in the cache, and quiz was told not to use the network",
             spec.entry
@@ -101,6 +101,11 @@ pub fn fetch(spec: &Spec, pin: &Pin, dest: &Path, ctx: &Context, events: Events)
         Pin::Dsc(pin) => dsc::fetch(spec, pin, dest, ctx, events),
         Pin::Git(pin) => git::fetch(spec, pin, dest, ctx, events),
     }
+}
+
+/// What is pinned can be brought here without network.
+fn is_local(pin: &Pin) -> bool {
+    matches!(pin, Pin::Git(pin) if git::is_local(&pin.repository))
 }
 
 /// A lock that one process has at a time, on the file `path`. Waits for who has it, and says so; that one's end frees it.

@@ -137,11 +137,6 @@ impl Pin {
         self.facts().into_iter().map(|(name, _)| name).find(|name| !seen.insert(name.clone()))
     }
 
-    /// It can be brought here without network.
-    pub(super) fn is_local(&self) -> bool {
-        matches!(self, Self::Git(pin) if super::git::is_local(&pin.repository))
-    }
-
     /// What identifies the content, as pairs of name and value in a fixed order: the same pairs, the same bytes.
     /// Not in it: addresses, sizes, the suite, and of a git repository all but the tree: two commits may have the same.
     pub fn facts(&self) -> Vec<(String, String)> {

@@ -8,7 +8,7 @@ mod links;
 mod names;
 
 use crate::error::{Error, Result};
-use links::Kind;
+use links::EntryKind;
 use std::cell::Cell;
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -147,15 +147,15 @@ impl<'a> Unpacked<'a> {
 
     /// Adds a link, and the folders above it.
     pub(super) fn link(&mut self, path: &str, target: &str) -> Result<()> {
-        self.extra(path, Kind::Symlink(target.to_owned()), |place| std::os::unix::fs::symlink(target, place))
+        self.extra(path, EntryKind::Symlink(target.to_owned()), |place| std::os::unix::fs::symlink(target, place))
     }
 
     /// Adds a file, and the folders above it.
     pub(super) fn file(&mut self, path: &str, text: &str) -> Result<()> {
-        self.extra(path, Kind::File, |place| write_file(&mut text.as_bytes(), place, false))
+        self.extra(path, EntryKind::File, |place| write_file(&mut text.as_bytes(), place, false))
     }
 
-    fn extra(&mut self, path: &str, kind: Kind, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
+    fn extra(&mut self, path: &str, kind: EntryKind, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
         let failed = |e: io::Error| Error::build(format!("cannot write {path} in {}", self.dest.display())).because(e);
         for folder in self.tree.add(path, kind).map_err(|why| Error::build(format!("{path}: {why}")))? {
             fs::create_dir(self.dest.join(folder)).map_err(failed)?;
@@ -202,17 +202,17 @@ impl<'a> Unpacked<'a> {
         }
         let Some(path) = self.places.of(&entry.path_bytes()).map_err(refused)? else { return pass_over(entry) };
         let what = match kind {
-            EntryType::Directory => Kind::Folder,
+            EntryType::Directory => EntryKind::Folder,
             EntryType::Symlink => {
                 let target = names::target(entry.link_name_bytes().as_deref()).map_err(refused)?;
-                Kind::Symlink(self.places.target(&path, target).map_err(refused)?)
+                EntryKind::Symlink(self.places.target(&path, target).map_err(refused)?)
             }
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse | EntryType::Link => Kind::File,
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse | EntryType::Link => EntryKind::File,
             other => {
                 return Err(refused(format!("neither file, folder nor link (type {:?})", char::from(other.as_byte()))));
             }
         };
-        if path.is_empty() && what != Kind::Folder {
+        if path.is_empty() && what != EntryKind::Folder {
             return Err(refused("the archive has no top folder".to_owned()));
         }
         for folder in self.tree.add(&path, what.clone()).map_err(refused)? {
@@ -220,9 +220,9 @@ impl<'a> Unpacked<'a> {
         }
         let place = self.dest.join(&path);
         match what {
-            Kind::Folder => {}
-            Kind::Symlink(target) => std::os::unix::fs::symlink(target, place).map_err(write_failed)?,
-            Kind::File if kind == EntryType::Link => {
+            EntryKind::Folder => {}
+            EntryKind::Symlink(target) => std::os::unix::fs::symlink(target, place).map_err(write_failed)?,
+            EntryKind::File if kind == EntryType::Link => {
                 let from = self.places.of(&entry.link_name_bytes().unwrap_or_default()).map_err(refused)?;
                 let from = from.filter(|from| *from != path && self.tree.is_file(from)).ok_or_else(|| {
                     let from = String::from_utf8_lossy(&entry.link_name_bytes().unwrap_or_default()).into_owned();
@@ -230,7 +230,7 @@ impl<'a> Unpacked<'a> {
                 })?;
                 self.bytes += fs::copy(self.dest.join(from), place).map_err(write_failed)?;
             }
-            Kind::File => {
+            EntryKind::File => {
                 let mode = entry.header().mode().map_err(write_failed)?;
                 if mode & 0o6000 != 0 && matches!(self.places, Places::TopFolder(_)) {
                     return Err(refused(format!("setuid or setgid (mode {mode:o})")));

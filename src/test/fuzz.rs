@@ -1,7 +1,7 @@
 //! The readers of this room for the fuzz targets.
 
 use super::group::{Group, GroupEnd};
-use super::schedule::Results;
+use super::results::Results;
 use super::transcript::Transcript;
 use super::{logs, output, runfile, select};
 use std::time::Duration;

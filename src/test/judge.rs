@@ -142,7 +142,7 @@ mod tests {
     fn a_lost_machine_and_a_time_limit_are_told_apart_and_excuse_nothing() {
         let text: String = WHOLE.lines().take(3).flat_map(|line| [line, "\n"]).collect();
         let limit = Duration::from_secs(9);
-        let hangs = Outcome::TimeLimit { limit, state: crate::boot::State::Hangs, excerpt: vec![] };
+        let hangs = Outcome::TimeLimit { limit, state: crate::boot::GuestState::Hangs, excerpt: vec![] };
         let lost = Outcome::Lost { reason: "qemu is gone".into(), excerpt: vec![] };
         for (outcome, verdict) in [(hangs, Verdict::Timeout), (lost, Verdict::Lost)] {
             // Without a mark it is the next in the order.

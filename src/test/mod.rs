@@ -11,6 +11,7 @@
 //! | `blame` | which test the kernel complained in |
 //! | `logs` | the kernel log cut by test, what a test printed |
 //! | [`memo`] | results that the cache remembers |
+//! | `results` | what all groups came to |
 //! | [`schedule`] | groups over machines |
 //! | [`output`] | junit.xml, results.tap, results.json |
 //!
@@ -24,6 +25,7 @@ mod judge;
 mod logs;
 pub mod memo;
 pub mod output;
+mod results;
 pub mod runfile;
 pub mod schedule;
 pub mod select;
@@ -31,4 +33,5 @@ pub mod since;
 mod transcript;
 
 pub use group::{Group, GroupEnd, Reads, TestEnd, Verdict};
-pub use schedule::{Plan, Results};
+pub use results::Results;
+pub use schedule::Plan;

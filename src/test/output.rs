@@ -10,7 +10,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::group::{GroupEnd, TestEnd, Verdict};
-use super::schedule::Results;
+use super::results::Results;
 use crate::error::{Error, Result};
 
 /// Writes `junit.xml`, `results.tap` and `results.json` into the folder; each is whole at any time.
@@ -206,15 +206,5 @@ not ok 6 - functional/a five
 ok 7 - echo \\# x echo \\# x
 ";
         assert_eq!(tap(&results()), wanted);
-    }
-
-    #[test]
-    fn the_status_is_true() {
-        let mut results = results();
-        assert_eq!(results.status(), 1);
-        results.groups.remove(0);
-        assert_eq!(results.status(), 0);
-        results.interrupted = Some(2);
-        assert_eq!(results.status(), 130);
     }
 }

@@ -10,12 +10,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use quiz_cache::{Cache, Digest, Key};
-use serde::Serialize;
 
 use super::blame::blame;
 use super::group::{Group, GroupEnd, Reads, TestEnd, Verdict};
 use super::judge::{MACHINE, in_words, judge, unexpected};
 use super::logs::{last_lines, printed, reason, slices};
+use super::results::Results;
 use super::transcript::Transcript;
 use super::{memo, output};
 use crate::boot::{Options, Outcome, Request, Run, RunFolder, Stop, Streams};
@@ -24,7 +24,6 @@ use crate::event::{Event, Events};
 use crate::host;
 use crate::machine::{Machine, Share, disk};
 use crate::snapshot;
-use crate::status;
 
 /// What runs, and in what.
 pub struct Plan<'a> {
@@ -50,28 +49,6 @@ pub struct Plan<'a> {
     pub folder: &'a RunFolder,
     /// Where events go; those of single machines do not.
     pub events: Events<'a>,
-}
-
-/// What all groups came to.
-#[derive(Debug, Serialize)]
-pub struct Results {
-    /// In the order in which they were asked for; those that a signal kept from starting are among them.
-    pub groups: Vec<GroupEnd>,
-    /// The signal that ended the run.
-    pub interrupted: Option<i32>,
-    /// How long it took.
-    pub took: Duration,
-}
-
-impl Results {
-    /// The exit status: 0 when all ended as expected, else 1, or 128 + n for a signal.
-    pub fn status(&self) -> u8 {
-        match self.interrupted {
-            Some(signal) => status::signal(signal),
-            None if self.groups.iter().all(GroupEnd::is_good) => status::FINE,
-            None => status::FAILED,
-        }
-    }
 }
 
 /// Runs all groups. What is known so far is written to the run's `out/` whenever one has ended.

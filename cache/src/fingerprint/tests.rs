@@ -23,7 +23,7 @@ fn place() -> Place {
     Place { cache, source, _folder: folder }
 }
 
-const ALL: Listing = Listing::All { skip: &|_| false };
+const ALL: Selection = Selection::All { skip: &|_| false };
 
 impl Place {
     fn write(&self, path: &str, content: &str) -> PathBuf {
@@ -34,10 +34,10 @@ impl Place {
     }
 
     /// A scan as it would be `later` seconds from now.
-    fn scan_as(&self, listing: Listing, later: i128) -> Result<Fingerprint> {
+    fn scan_as(&self, selection: Selection, later: i128) -> Result<Fingerprint> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
         let now = i128::try_from(now).unwrap() + later * 1_000_000_000;
-        self.cache.scan_at(&self.source, listing, now)
+        self.cache.scan_at(&self.source, selection, now)
     }
 
     fn scan_in(&self, later: i128) -> Tree {
@@ -165,7 +165,7 @@ fn what_is_skipped_is_not_in_the_tree() {
         place.write(path, path);
     }
     let skip = |path: &str| path == ".git" || path.ends_with("/.quiz") || path == "b/d";
-    let all = place.scan_as(Listing::All { skip: &skip }, 0).unwrap();
+    let all = place.scan_as(Selection::All { skip: &skip }, 0).unwrap();
     assert_eq!(paths(all.tree().unwrap()), ["a.c", "b", "b/c.c", "z"]);
 }
 
@@ -178,7 +178,7 @@ fn what_a_tree_cannot_hold_is_named() {
         let message = place.scan().unwrap_err().to_string();
         assert!(message.contains(word) && message.contains("bad"), "{message}");
         if word != "UTF-8" {
-            let listed = place.scan_as(asked::listing(&|| Ok(vec!["bad".to_owned()])), 0);
+            let listed = place.scan_as(asked::selection(&|| Ok(vec!["bad".to_owned()])), 0);
             assert!(listed.unwrap_err().to_string().contains(word));
         }
     };

@@ -6,7 +6,7 @@
 //! Does not know what the items are.
 
 use super::look::{Root, Stat, is_gone};
-use super::{AT_A_TIME, Listing};
+use super::{AT_A_TIME, Selection};
 use crate::Error;
 use crate::error::{Result, at};
 use crate::tree::check_path;
@@ -49,9 +49,9 @@ fn bytes(path: &Path) -> &[u8] {
 type Listed = (Vec<String>, Option<Watched>);
 
 /// `None` when the list that is known still holds.
-pub(super) fn list(root: &Root, listing: Listing, known: Option<&Watched>) -> Result<Option<Listed>> {
-    match listing {
-        Listing::All { skip } => {
+pub(super) fn list(root: &Root, selection: Selection, known: Option<&Watched>) -> Result<Option<Listed>> {
+    match selection {
+        Selection::All { skip } => {
             let found = walk(root, &Walk { skip, take: &|path, _| !skip(path), whole: true })?;
             let paths = found.folders.into_iter().map(|(path, _)| path).filter(|path| path != b".");
             let paths = paths.chain(found.files).map(|path| {
@@ -62,8 +62,8 @@ pub(super) fn list(root: &Root, listing: Listing, known: Option<&Watched>) -> Re
             });
             Ok(Some((paths.collect::<Result<_>>()?, None)))
         }
-        Listing::Asked { rule, also, .. } if known.is_some_and(|known| known.holds(root, rule, also)) => Ok(None),
-        Listing::Asked { rule, list, decides, also, skip } => {
+        Selection::Asked { rule, also, .. } if known.is_some_and(|known| known.holds(root, rule, also)) => Ok(None),
+        Selection::Asked { rule, list, decides, also, skip } => {
             let found = walk(root, &Walk { skip, take: &|_, name| decides(name), whole: false })?;
             let also = also.iter().map(|path| bytes(path).to_owned());
             let files: Vec<_> =

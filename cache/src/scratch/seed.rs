@@ -1,7 +1,7 @@
 //! How a new scratch folder starts from the one of another owner that is nearest, and which old ones are removed.
 
 use super::sync::Wanted;
-use super::{Item, Scratch, Stat, State, order, visit, whole};
+use super::{Item, Scratch, ScratchState, Stat, order, visit, whole};
 use crate::error::{Result, at};
 use crate::files::remove_tree;
 use crate::lock::Lock;
@@ -68,7 +68,7 @@ impl Scratch {
 
     fn copy_from(&mut self, sibling: &Path) -> Result<Option<PathBuf>> {
         // Looked at again: it may have changed while it was waited for.
-        let Some(State { items, owner, .. }) = self.cache.scratch_state(sibling, &self.family)? else {
+        let Some(ScratchState { items, owner, .. }) = self.cache.scratch_state(sibling, &self.family)? else {
             return Ok(None);
         };
         if is_half(sibling) {

@@ -142,7 +142,7 @@ fn a_damaged_manifest_is_a_missing_tree() {
     let tree = &record.outputs["tree"];
     let part = cache.subtree(tree, &["a".to_owned()]).unwrap();
     let path = cache.place("manifests", &tree.digest);
-    // A whole manifest, but of another tree.
+    // A whole listing, but of another tree.
     fs::copy(cache.place("manifests", &part.digest), &path).unwrap();
     assert!(!cache.is_present(tree).unwrap());
     assert_eq!(cache.damaged(), std::slice::from_ref(&path));

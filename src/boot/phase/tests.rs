@@ -1,7 +1,7 @@
 //! Tables of what a machine does next, and a model that plays random orders of all that can happen.
 
 use super::*;
-use crate::boot::outcome::{Saved, State};
+use crate::boot::outcome::{GuestState, Saved};
 use crate::boot::qmp::Said;
 use signal_hook::consts::SIGHUP;
 use std::os::unix::process::ExitStatusExt;
@@ -216,7 +216,7 @@ fn kvm_is_condemned_by_a_machine_alone_that_said_nothing() {
     let kvm = || Plan { kvm: Some(20 * SECOND), ..plan(Start::Cold) };
     assert_eq!(end(Play::new(kvm(), Instant::now())), End::NoLife(None));
     let slow = played(kvm(), [Input::Spoke]).0;
-    assert_eq!(end(slow), End::Limit(60 * SECOND, State::Booting), "as under TCG");
+    assert_eq!(end(slow), End::Limit(60 * SECOND, GuestState::Booting), "as under TCG");
 }
 
 #[test]
@@ -287,7 +287,7 @@ fn what_the_guest_says_is_the_result_whatever_it_started_from() {
         grown(vec![resumed(), Input::Spoke, Input::Sign(Sign::Panic), shutdown("guest-reset"), gone(0)]),
         End::Panicked
     );
-    assert_eq!(grown(vec![resumed()]), End::Limit(60 * SECOND, State::Booting));
+    assert_eq!(grown(vec![resumed()]), End::Limit(60 * SECOND, GuestState::Booting));
     assert_eq!(grown(vec![resumed(), Input::Guest(FromGuest::Failed("hook".into()))]), End::Failed("hook".into()));
     assert!(matches!(grown(vec![resumed(), Input::Spoke, shutdown("guest-shutdown"), gone(0)]), End::Lost(_)));
     // These are the snapshot's fault, or qemu's.
@@ -303,7 +303,7 @@ fn what_the_guest_says_is_the_result_whatever_it_started_from() {
     assert_eq!(restored(vec![]), End::NoLife(None));
     // Once it is a machine of its own, its hooks are the guest's business, as in one that boots.
     let own = || Input::Guest(FromGuest::Awake { hooks: true });
-    assert_eq!(restored(vec![own()]), End::Limit(60 * SECOND, State::Booting));
+    assert_eq!(restored(vec![own()]), End::Limit(60 * SECOND, GuestState::Booting));
     assert_eq!(restored(vec![own(), Input::Guest(FromGuest::Failed("hook".into()))]), End::Failed("hook".into()));
     assert!(matches!(restored(vec![own(), shutdown("guest-reset"), gone(0)]), End::Lost(_)));
     assert_eq!(restored(vec![own(), awake(), exit(7, 0), synced()]), End::Exited(7));

@@ -4,7 +4,6 @@
 
 mod file;
 
-use super::Recipe;
 use super::document::nearest;
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
@@ -166,15 +165,16 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Puts the layers over each other. A file that does not exist is an empty one.
+    /// Puts the layers over each other. A file that does not exist is an empty one. `options` are the settings that recipes
+    /// add to those of [`SCHEMA`], each with its default.
     pub(super) fn load(
         user: &Path,
         project: &Path,
         variables: Variables,
         flags: &[FlagValue],
-        recipes: &BTreeMap<String, Recipe>,
+        options: BTreeMap<String, Value>,
     ) -> Result<Self> {
-        let types = types(recipes);
+        let types = types(options);
         let mut values: BTreeMap<String, Setting> = types
             .iter()
             .map(|(name, value)| (name.clone(), Setting { value: value.clone(), origin: Origin::Default }))
@@ -239,8 +239,8 @@ impl Settings {
     }
 }
 
-/// Every name that may be set, with its default: the schema's, and the options of recipes that no setting fills.
-fn types(recipes: &BTreeMap<String, Recipe>) -> BTreeMap<String, Value> {
+/// Every name that may be set, with its default: the schema's, and the options of recipes.
+fn types(options: BTreeMap<String, Value>) -> BTreeMap<String, Value> {
     let fixed = SCHEMA.iter().map(|entry| {
         let value = match entry.default {
             Default::Text(text) => Value::Text(text.to_owned()),
@@ -249,11 +249,7 @@ fn types(recipes: &BTreeMap<String, Recipe>) -> BTreeMap<String, Value> {
         };
         (entry.name.to_owned(), value)
     });
-    let own = recipes.values().flat_map(|recipe| {
-        let unbound = recipe.options.iter().filter(|(_, option)| option.setting.is_none());
-        unbound.map(|(name, option)| (format!("recipe.{}.{name}", recipe.name), option.default.clone()))
-    });
-    fixed.chain(own).collect()
+    fixed.chain(options).collect()
 }
 
 /// The variable that sets `name`: `kernel.version` → `QUIZ_KERNEL_VERSION`.
@@ -321,7 +317,7 @@ impl fmt::Display for Origin {
 /// A quiz.toml, for the fuzz targets: each error says where.
 #[cfg(any(test, feature = "fuzz"))]
 pub(in crate::load) fn fuzz(path: &Path, text: &str) {
-    match file::parse(path, text, &types(&BTreeMap::new())) {
+    match file::parse(path, text, &types(BTreeMap::new())) {
         Ok(found) => assert!(found.iter().all(|(name, _)| SCHEMA.iter().any(|known| known.name == name))),
         Err(error) => assert!(error.to_string().starts_with(&format!("{}:", path.display()))),
     }

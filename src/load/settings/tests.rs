@@ -7,7 +7,7 @@ fn load(user: &str, project: &str, flags: &[FlagValue]) -> Result<Settings> {
     let (u, p) = (dir.path().join("user.toml"), dir.path().join("quiz.toml"));
     std::fs::write(&u, user).unwrap();
     std::fs::write(&p, project).unwrap();
-    Settings::load(&u, &p, Vec::new(), flags, &BTreeMap::new())
+    Settings::load(&u, &p, Vec::new(), flags, BTreeMap::new())
 }
 
 fn text(value: &str) -> Value {
@@ -66,7 +66,7 @@ fn a_wrong_type_is_placed_and_both_types_named() {
 
 #[test]
 fn variables_are_read_by_name_and_type() {
-    let types = types(&BTreeMap::new());
+    let types = types(BTreeMap::new());
     let set = |name: &str, value: &str| from_variables(vec![(name.into(), value.into())], &types);
     assert_eq!(set("QUIZ_KERNEL_VERSION", "6.1").unwrap()[0].1.value, text("6.1"));
     assert_eq!(set("QUIZ_MACHINE_CPUS", "4").unwrap()[0].1.value, Value::Number(4));

@@ -18,7 +18,7 @@ const TRANSPORT: &[&str] = &["GIT_SSH", "GIT_SSL", "GIT_HTTP", "GIT_PROXY"];
 pub(super) const PATIENCE: &[&str] = &["-c", "http.lowSpeedLimit=1", "-c", "http.lowSpeedTime=60"];
 
 /// How git ended.
-pub(in crate::source) struct Ran {
+pub(in crate::source) struct GitOutput {
     pub ok: bool,
     pub stdout: Vec<u8>,
     pub stderr: String,
@@ -99,14 +99,14 @@ fn plain() -> Command {
 }
 
 /// Runs it to its end. That it fails is for the caller to judge.
-pub(in crate::source) fn run(command: &mut Command) -> Result<Ran> {
+pub(in crate::source) fn run(command: &mut Command) -> Result<GitOutput> {
     let output = command.output().map_err(not_run)?;
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    Ok(Ran { ok: output.status.success(), stdout: output.stdout, stderr })
+    Ok(GitOutput { ok: output.status.success(), stdout: output.stdout, stderr })
 }
 
 /// The same for a command that prints nothing but how far it is: `tell` gets the bytes that have arrived.
-pub(in crate::source) fn run_telling(command: &mut Command, tell: &dyn Fn(u64)) -> Result<Ran> {
+pub(in crate::source) fn run_telling(command: &mut Command, tell: &dyn Fn(u64)) -> Result<GitOutput> {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().map_err(not_run)?;
     let mut stderr = String::new();
     let mut line = Vec::new();
@@ -127,7 +127,7 @@ pub(in crate::source) fn run_telling(command: &mut Command, tell: &dyn Fn(u64)) 
         }
     }
     let status = child.wait().map_err(not_run)?;
-    Ok(Ran { ok: status.success(), stdout: Vec::new(), stderr })
+    Ok(GitOutput { ok: status.success(), stdout: Vec::new(), stderr })
 }
 
 fn not_run(e: io::Error) -> Error {
@@ -152,7 +152,7 @@ fn received(line: &str) -> Option<u64> {
     Some(hundredths.checked_mul(scale)? / 100)
 }
 
-impl Ran {
+impl GitOutput {
     /// What git printed; if it failed, `error` with git's own words.
     pub(in crate::source) fn or(self, error: impl FnOnce() -> Error) -> Result<Vec<u8>> {
         if self.ok { Ok(self.stdout) } else { Err(self.explain(error())) }
@@ -197,7 +197,7 @@ mod tests {
         let stderr = "fatal: detected dubious ownership in repository at '/x/a b'\n\
                       To add an exception for this directory, call:\n\n\
                       \tgit config --global --add safe.directory '/x/a b'\n";
-        let ran = Ran { ok: false, stdout: Vec::new(), stderr: stderr.to_owned() };
+        let ran = GitOutput { ok: false, stdout: Vec::new(), stderr: stderr.to_owned() };
         let error = ran.or(|| Error::build("it failed")).unwrap_err();
         assert_eq!(error.details(), ["fatal: detected dubious ownership in repository at '/x/a b'"]);
         assert_eq!(error.hints(), ["git config --global --add safe.directory '/x/a b'"]);

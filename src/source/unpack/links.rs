@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 /// What lies at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum EntryKind {
     Folder,
     File,
     /// Target.
@@ -14,7 +14,7 @@ pub(super) enum Kind {
 
 /// All paths of an archive so far.
 pub(super) struct Tree {
-    kinds: HashMap<String, Kind>,
+    kinds: HashMap<String, EntryKind>,
     most: usize,
 }
 
@@ -23,29 +23,29 @@ const FOLLOWED: u32 = 40;
 
 impl Tree {
     pub(super) fn new(most: usize) -> Self {
-        Self { kinds: HashMap::from([(String::new(), Kind::Folder)]), most }
+        Self { kinds: HashMap::from([(String::new(), EntryKind::Folder)]), most }
     }
 
     /// Adds an entry; gives the folders to be made for it, outermost first.
-    pub(super) fn add(&mut self, path: &str, kind: Kind) -> Result<Vec<String>, String> {
+    pub(super) fn add(&mut self, path: &str, kind: EntryKind) -> Result<Vec<String>, String> {
         let mut missing = Vec::new();
         for (slash, _) in path.match_indices('/') {
             let parent = &path[..slash];
             match self.kinds.get(parent) {
-                Some(Kind::Folder) => {}
+                Some(EntryKind::Folder) => {}
                 Some(_) => return Err(format!("`{parent}` is not a folder, so nothing can lie below it")),
                 None => missing.push(parent.to_owned()),
             }
         }
         match self.kinds.get(path) {
-            Some(Kind::Folder) if kind == Kind::Folder => {}
+            Some(EntryKind::Folder) if kind == EntryKind::Folder => {}
             Some(_) => return Err("is there twice".to_owned()),
-            None if kind == Kind::Folder => missing.push(path.to_owned()),
+            None if kind == EntryKind::Folder => missing.push(path.to_owned()),
             None => {
                 self.kinds.insert(path.to_owned(), kind);
             }
         }
-        self.kinds.extend(missing.iter().map(|folder| (folder.clone(), Kind::Folder)));
+        self.kinds.extend(missing.iter().map(|folder| (folder.clone(), EntryKind::Folder)));
         if self.kinds.len() > self.most {
             return Err(format!("the archive holds more than {} entries", self.most));
         }
@@ -57,13 +57,13 @@ impl Tree {
     }
 
     pub(super) fn is_file(&self, path: &str) -> bool {
-        self.kinds.get(path) == Some(&Kind::File)
+        self.kinds.get(path) == Some(&EntryKind::File)
     }
 
     /// Follows every symlink. One may lead to nothing, but not out of the tree; the error has its path.
     pub(super) fn check(&self) -> Result<(), (String, String)> {
         let links = self.kinds.iter().filter_map(|(path, kind)| match kind {
-            Kind::Symlink(target) => Some((path, target)),
+            EntryKind::Symlink(target) => Some((path, target)),
             _ => None,
         });
         for (path, target) in links {
@@ -86,7 +86,7 @@ impl Tree {
                 }
                 part => {
                     at.push(part);
-                    if let Some(Kind::Symlink(target)) = self.kinds.get(&at.join("/")) {
+                    if let Some(EntryKind::Symlink(target)) = self.kinds.get(&at.join("/")) {
                         at.pop();
                         *left = left.checked_sub(1).ok_or("a link that leads in a circle, or over too many others")?;
                         at = self.follow(at, target, left)?;

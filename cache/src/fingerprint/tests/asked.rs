@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 type List<'a> = &'a (dyn Fn() -> std::result::Result<Vec<String>, ListError> + Sync);
 
 /// A worktree whose files named `.ignore` decide, with `.git` skipped.
-pub(super) fn listing(list: List) -> Listing {
-    Listing::Asked { rule: "1", list, decides: &|name| name == ".ignore", also: &[], skip: &|path| path == ".git" }
+pub(super) fn selection(list: List) -> Selection {
+    Selection::Asked { rule: "1", list, decides: &|name| name == ".ignore", also: &[], skip: &|path| path == ".git" }
 }
 
 /// A worktree: `link`, `a.c`, `dir/b.c`, ignored `out/o` by `.ignore`, and the list's own `index` in `.git`.
@@ -34,7 +34,7 @@ impl Worktree {
     fn list(&self) -> Vec<String> {
         let ignored = fs::read_to_string(self.place.source.join(".ignore")).unwrap_or_default();
         let skip = |path: &str| path == ".git" || ignored.lines().any(|line| line == path);
-        let all = Place::fresh_scan(&self.place.source, Listing::All { skip: &skip });
+        let all = Place::fresh_scan(&self.place.source, Selection::All { skip: &skip });
         let items = all.items().iter().filter(|(_, node)| *node != Node::Folder);
         items.map(|(path, _)| path.clone()).collect()
     }
@@ -47,11 +47,11 @@ impl Worktree {
             asked.fetch_add(1, Ordering::Relaxed);
             Ok(listed.clone())
         };
-        let Listing::Asked { list, decides, skip, .. } = listing(&list) else { unreachable!() };
-        let listing = Listing::Asked { rule: self.rule.get(), list, decides, also: &self.also, skip };
-        let scan = self.place.scan_as(listing, later).unwrap();
+        let Selection::Asked { list, decides, skip, .. } = selection(&list) else { unreachable!() };
+        let selection = Selection::Asked { rule: self.rule.get(), list, decides, also: &self.also, skip };
+        let scan = self.place.scan_as(selection, later).unwrap();
         // Whatever was remembered, it is what one who remembers nothing sees.
-        assert_eq!(*scan.tree().unwrap(), Place::fresh_scan(&self.place.source, listing));
+        assert_eq!(*scan.tree().unwrap(), Place::fresh_scan(&self.place.source, selection));
         assert_eq!(*scan.output(), scan.tree().unwrap().output());
         (scan, asked.load(Ordering::Relaxed) - 1)
     }
@@ -63,10 +63,10 @@ impl Worktree {
 
 impl Place {
     /// What one who remembers nothing sees.
-    fn fresh_scan(source: &Path, listing: Listing) -> Tree {
+    fn fresh_scan(source: &Path, selection: Selection) -> Tree {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(&folder.path().join("cache")).unwrap();
-        cache.scan(source, listing).unwrap().tree().unwrap().clone()
+        cache.scan(source, selection).unwrap().tree().unwrap().clone()
     }
 }
 
@@ -172,9 +172,9 @@ fn a_file_made_during_a_scan_is_in_the_next() {
         place.write("late.c", "x");
         Ok(vec!["a.c".to_owned()])
     };
-    assert_eq!(paths(place.scan_as(listing(&list), 3).unwrap().tree().unwrap()), ["a.c"]);
+    assert_eq!(paths(place.scan_as(selection(&list), 3).unwrap().tree().unwrap()), ["a.c"]);
     let all = || Ok(["a.c", "late.c"].map(str::to_owned).to_vec());
-    assert_eq!(paths(place.scan_as(listing(&all), 3).unwrap().tree().unwrap()), ["a.c", "late.c"]);
+    assert_eq!(paths(place.scan_as(selection(&all), 3).unwrap().tree().unwrap()), ["a.c", "late.c"]);
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn what_is_listed_but_is_no_source_is_left_out() {
     let list = || Ok(listed.map(str::to_owned).to_vec());
     let expected = ["b", "b/c.c", "link", "submodule", "z"];
     for _ in 0..2 {
-        let scan = place.scan_as(listing(&list), 3).unwrap();
+        let scan = place.scan_as(selection(&list), 3).unwrap();
         assert_eq!(paths(scan.tree().unwrap()), expected);
     }
 }
@@ -208,7 +208,7 @@ fn what_is_listed_but_is_no_source_is_left_out() {
 #[test]
 fn a_list_of_what_is_no_path_below_the_root_is_refused() {
     for path in ["../x", "/etc/passwd", "./z", ""] {
-        let message = place().scan_as(listing(&|| Ok(vec![path.to_owned()])), 3).unwrap_err().to_string();
+        let message = place().scan_as(selection(&|| Ok(vec![path.to_owned()])), 3).unwrap_err().to_string();
         assert!(message.contains(&format!("`{path}` is not a path below a folder")), "{message}");
     }
 }
@@ -217,10 +217,10 @@ fn a_list_of_what_is_no_path_below_the_root_is_refused() {
 fn a_list_that_fails_is_an_error_with_its_cause_and_is_asked_for_again() {
     let place = place();
     place.write("a.c", "x");
-    let error = place.scan_as(listing(&|| Err("no such program".into())), 3).unwrap_err();
+    let error = place.scan_as(selection(&|| Err("no such program".into())), 3).unwrap_err();
     assert!(error.to_string().contains("cannot list the files of"), "{error}");
     assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "no such program");
-    let scan = place.scan_as(listing(&|| Ok(vec!["a.c".to_owned()])), 3).unwrap();
+    let scan = place.scan_as(selection(&|| Ok(vec!["a.c".to_owned()])), 3).unwrap();
     assert_eq!(paths(scan.tree().unwrap()), ["a.c"]);
 }
 
@@ -229,10 +229,10 @@ fn a_listed_file_that_became_a_fifo_is_refused_by_name() {
     let place = place();
     let path = place.write("a.c", "x");
     let list = || Ok(vec!["a.c".to_owned()]);
-    place.scan_as(listing(&list), 3).unwrap();
+    place.scan_as(selection(&list), 3).unwrap();
     fs::remove_file(&path).unwrap();
     rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-    let message = place.scan_as(listing(&list), 3).unwrap_err().to_string();
+    let message = place.scan_as(selection(&list), 3).unwrap_err().to_string();
     assert!(message.contains("a.c is a fifo"), "{message}");
 }
 
@@ -243,9 +243,9 @@ fn an_edited_file_is_the_only_one_that_is_read() {
     worktree.place.lie("dir/b.c", Node::File { digest: Digest::of(b"lie"), size: 7, executable: false });
     fs::write(worktree.path("a.c"), "edited").unwrap();
     let list = || panic!("asked");
-    let Listing::Asked { decides, skip, .. } = listing(&list) else { unreachable!() };
-    let listing = Listing::Asked { rule: "1", list: &list, decides, also: &worktree.also, skip };
-    let after = worktree.place.scan_as(listing, 3).unwrap();
+    let Selection::Asked { decides, skip, .. } = selection(&list) else { unreachable!() };
+    let selection = Selection::Asked { rule: "1", list: &list, decides, also: &worktree.also, skip };
+    let after = worktree.place.scan_as(selection, 3).unwrap();
     let node = |scan: &Fingerprint, path: &str| {
         let items = scan.tree().unwrap().items();
         items.iter().find(|(item, _)| item == path).unwrap().1.clone()
