@@ -63,9 +63,9 @@ fn on_debian_13_the_readmes_first_command_works_from_nothing_for_an_ordinary_use
     let host = Host::new("trixie-dev");
     let refused = host.run("dev", "cargo run --release -- up -- uname -a");
     assert_eq!(refused.status, Some(125), "{refused:?}");
-    let line = refused.err.lines().find_map(|line| line.split_once("apt-get install ")).expect(&refused.err).1;
-    let installed =
-        host.run("root", &format!("apt-get update -q && apt-get install -y {}", line.trim_end_matches('`')));
+    let line = refused.err.lines().find_map(|line| line.strip_prefix("hint: apt-get install ")).expect(&refused.err);
+    let line = line.split("    (").next().unwrap();
+    let installed = host.run("root", &format!("apt-get update -q && apt-get install -y {line}"));
     assert_eq!(installed.status, Some(0), "{installed:?}");
     first_command(&host, "dev", "");
 }
