@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// A user, one of the same group, and nobody.
-const USER: u32 = 1000;
-const COLLEAGUE: u32 = 1001;
+const USER: u32 = 54000;
+const COLLEAGUE: u32 = 54001;
 const NOBODY: u32 = 65_534;
 const GROUP: u32 = 2000;
 
@@ -111,13 +111,13 @@ fn root_in_a_checkout_of_a_user() {
     {
         is_refused(&place.run(0, &deep, args), &project, "/quiz.toml", "");
     }
-    place.run(0, &deep, &["config"]).says(&["(uid 0)", "uid 1000"]);
+    place.run(0, &deep, &["config"]).says(&["(uid 0)", "uid 54000"]);
     assert_eq!(place.run(0, &deep, &["up", "--", "true"]).status, Some(125));
     assert_eq!(place.run(0, &deep, &["ssh"]).status, Some(255));
     // As sudo says it, and only to root.
-    is_read(&place.with(0, &deep, ("SUDO_UID", "1000")));
-    is_refused(&place.with(0, &deep, ("SUDO_UID", "1001")), &project, "/quiz.toml", "");
-    is_refused(&place.with(COLLEAGUE, &deep, ("SUDO_UID", "1000")), &project, "/quiz.toml", "");
+    is_read(&place.with(0, &deep, ("SUDO_UID", "54000")));
+    is_refused(&place.with(0, &deep, ("SUDO_UID", "54001")), &project, "/quiz.toml", "");
+    is_refused(&place.with(COLLEAGUE, &deep, ("SUDO_UID", "54000")), &project, "/quiz.toml", "");
     // What is no project of quiz decides nothing, whoever has it.
     for path in ["quiz.toml", ".quiz/recipes/t-one/recipe.toml", ".quiz/recipes/t-one/build.sh"] {
         fs::remove_file(project.join(path)).unwrap();
@@ -155,7 +155,7 @@ fn the_environment_trusts_for_one_command_and_quiz_trust_for_good() {
     assert_eq!((ran.status, ran.out), (Some(0), format!("{name}\n")));
     is_read(&place.run(USER, &project, &["config"]));
     assert_eq!(files(&project), before, "nothing of it is in the project");
-    let list = place.path("home/1000/.config/quiz/trusted");
+    let list = place.path("home/54000/.config/quiz/trusted");
     assert_eq!(fs::metadata(&list).unwrap().permissions().mode() & 0o777, 0o600);
     // For this user alone, and nothing below or above.
     is_refused(&place.run(0, &project, &["config"]), &project, "/quiz.toml", "");
@@ -182,17 +182,17 @@ fn a_user_takes_what_root_wrote() {
 fn a_checkout_shared_by_a_group() {
     let Some(place) = Place::new() else { return };
     let project = place.project(COLLEAGUE);
-    is_refused(&place.run(USER, &project, &["config"]), &project, "/quiz.toml", "uid 1001");
+    is_refused(&place.run(USER, &project, &["config"]), &project, "/quiz.toml", "uid 54001");
     is_read(&place.run(COLLEAGUE, &project, &["config"]));
     // With a quiz.toml of one's own the recipe is still the colleague's, and then the folder.
     place.file("project/quiz.toml", USER, "");
-    is_refused(&place.run(USER, &project, &["config"]), &project, "/.quiz", "uid 1001");
+    is_refused(&place.run(USER, &project, &["config"]), &project, "/.quiz", "uid 54001");
     for path in [".quiz", ".quiz/recipes", ".quiz/recipes/t-one", ".quiz/recipes/t-one/recipe.toml"] {
         chown(project.join(path), Some(USER), None).unwrap();
     }
-    is_refused(&place.run(USER, &project, &["config"]), &project, "/.quiz/recipes/t-one/build.sh", "uid 1001");
+    is_refused(&place.run(USER, &project, &["config"]), &project, "/.quiz/recipes/t-one/build.sh", "uid 54001");
     chown(project.join(".quiz/recipes/t-one/build.sh"), Some(USER), None).unwrap();
-    is_refused(&place.run(USER, &project, &["config"]), &project, "", "uid 1001");
+    is_refused(&place.run(USER, &project, &["config"]), &project, "", "uid 54001");
     assert_eq!(place.run(USER, &project, &["trust", "."]).status, Some(0));
     assert_eq!(place.run(USER, &project, &["config"]).status, Some(0));
 }
