@@ -11,6 +11,7 @@
 //! Of whatever they run qemu has nothing to say, neither in its log nor through quiz.
 
 mod die;
+mod edits;
 mod full;
 mod hosts;
 mod kernels;

@@ -1,0 +1,186 @@
+//! Edits of OpenZFS and of Linux, one after the other, each built upon what the one before left: what comes of it is what a build
+//! from nothing gives, byte for byte.
+//!
+//! Each step takes as long as a build from nothing. Steps that passed are noted in the cache, and not made again while the recipes
+//! are the same: a run that was stopped goes on from there.
+
+use super::{Real, cache};
+use crate::project::Ran;
+use crate::worktree::git;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// A worktree in the cache that is built incrementally, and then from nothing.
+struct Edited {
+    real: Real,
+    dir: PathBuf,
+    stage: &'static str,
+    passed: PathBuf,
+}
+
+impl Edited {
+    fn new(name: &str, stage: &'static str, make: impl FnOnce(&Real, &Path)) -> Self {
+        let real = Real::new();
+        let folder = cache().join("tests/edits");
+        let dir = folder.join(name);
+        fs::create_dir_all(&folder).unwrap();
+        if !dir.join(".git").exists() {
+            let _ = fs::remove_dir_all(&dir);
+            make(&real, &dir);
+        }
+        fs::write(dir.join("quiz.toml"), "").unwrap();
+        let recipes = crate::project::files(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/recipes")));
+        let texts: Vec<u8> = recipes.iter().flat_map(|path| fs::read(path).unwrap()).collect();
+        let passed = folder.join(format!("{name}.{}", quiz_cache::Digest::of(&texts)));
+        Self { real, dir, stage, passed }
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        let ran = Ran::from(self.real.command(args).current_dir(&self.dir).output().unwrap());
+        assert_eq!(ran.status, Some(0), "{args:?}: {ran:?}");
+        ran
+    }
+
+    /// Builds what is there now, and once more from nothing.
+    fn step(&self, number: usize, what: &str) {
+        let line = format!("{number} {what}\n");
+        let passed = fs::read_to_string(&self.passed).unwrap_or_default();
+        if passed.contains(&line) {
+            return;
+        }
+        let edited = self.run(&["-v", "build", self.stage]);
+        let fresh = self.run(&["build", "--fresh", self.stage]);
+        assert_eq!(edited.out, fresh.out, "{line}{}", fresh.err);
+        println!("{} {line}", self.stage);
+        fs::write(&self.passed, passed + &line).unwrap();
+    }
+
+    fn edit(&self, path: &str, change: impl FnOnce(String) -> String) {
+        let path = self.dir.join(path);
+        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        fs::write(path, change(text)).unwrap();
+    }
+
+    fn checkout(&self, what: &str) {
+        git(&self.dir, &["checkout", "-q", "-f", what]);
+        git(&self.dir, &["clean", "-q", "-f", "-d", "-e", "quiz.toml", "-e", ".quiz"]);
+    }
+}
+
+/// How many steps on OpenZFS.
+const STEPS: usize = 30;
+/// Between releases everything is another; it is there in a clone alone.
+const TAGS: [&str; 3] = ["zfs-2.4.4", "zfs-2.3.2", "zfs-2.4.0"];
+
+/// Every second step is a checkout, of the commits that changed the modules last, with a release now and then; what lies between is an edit
+/// of that. Where QUIZ_TEST_ZFS is no clone with a history, all are edits, and the way back.
+#[test]
+#[ignore = "builds OpenZFS's modules sixty times: tests/run --full edits"]
+fn edits_and_checkouts_of_openzfs_give_the_modules_that_a_build_from_nothing_gives() {
+    let source = std::env::var_os("QUIZ_TEST_ZFS").map(PathBuf::from);
+    let edited = Edited::new("openzfs", "zfs-modules", |real, dir| match &source {
+        Some(clone) if clone.join(".git").exists() => {
+            let (from, to) = (clone.display().to_string(), dir.display().to_string());
+            git(Path::new("/"), &["-c", "safe.directory=*", "clone", "-q", "--shared", &from, &to]);
+        }
+        _ => {
+            let ran = real.run(&["build", "zfs-source"]);
+            fs::create_dir_all(dir).unwrap();
+            super::zfs::copy(Path::new(ran.out.trim().split_once(' ').unwrap().1), dir);
+            git(dir, &["init", "-q"]);
+            git(dir, &["add", "-A", "-f"]);
+            git(dir, &["commit", "-q", "-m", "OpenZFS"]);
+        }
+    });
+    let log = git(&edited.dir, &["log", "-n", "12", "--format=%H", "--", "module", "include"]);
+    let tags = git(&edited.dir, &["tag"]);
+    let mut commits: Vec<&str> = log.lines().collect();
+    for (n, tag) in TAGS.into_iter().enumerate().filter(|(_, tag)| tags.lines().any(|line| line == *tag)) {
+        commits.insert((4 * n + 3).min(commits.len()), tag);
+    }
+    for number in 0..STEPS {
+        let commit = commits[number / 2 % commits.len()];
+        if number % 2 == 0 {
+            edited.checkout(commit);
+            edited.step(number, commit);
+        } else {
+            let what = change_of_openzfs(&edited, number);
+            edited.step(number, what);
+        }
+    }
+}
+
+/// One of the kinds of edits.
+fn change_of_openzfs(edited: &Edited, number: usize) -> &'static str {
+    let path = |name: &str| edited.dir.join(name);
+    match number / 2 % 7 {
+        0 => {
+            edited.edit("module/zfs/spa.c", |text| format!("{text}\nint quiz_edit = {number};\n"));
+            "a line of a source file"
+        }
+        1 => {
+            edited.edit("include/sys/arc.h", |text| format!("{text}\n#define QUIZ_EDIT {number}\n"));
+            "a line of a header that nobody uses"
+        }
+        2 => {
+            edited.edit("include/sys/zfs_context.h", |text| {
+                format!("{text}\nstatic inline int quiz_edit(void) {{ return ({number}); }}\n")
+            });
+            edited.edit("module/zfs/zio.c", |text| {
+                format!("{text}\nint quiz_zio(void);\nint quiz_zio(void) {{ return (quiz_edit()); }}\n")
+            });
+            "a function in a header, and its use"
+        }
+        3 => {
+            fs::set_permissions(path("module/zfs/dmu.c"), fs::Permissions::from_mode(0o755)).unwrap();
+            "a mode"
+        }
+        4 => {
+            edited.edit("module/zfs/zio.c", |text| text);
+            "a time, and nothing else"
+        }
+        5 => {
+            fs::rename(path("module/zfs/zfeature.c"), path("module/zfs/zfeature_quiz.c")).unwrap();
+            let list = ["module/Kbuild.in", "module/zfs/Makefile.in"]
+                .into_iter()
+                .find(|list| fs::read_to_string(path(list)).is_ok_and(|text| text.contains("zfeature.o")));
+            edited.edit(list.expect("a list of objects"), |text| text.replace("zfeature.o", "zfeature_quiz.o"));
+            "another name of a source file"
+        }
+        _ => {
+            edited.edit("module/zfs/zfs_ioctl.c", |text| {
+                let at = text.find("\nstatic ").unwrap();
+                format!("{}\n#ifdef QUIZ_NEVER\n#error never\n#endif{}", &text[..at], &text[at..])
+            });
+            "lines that move all below them"
+        }
+    }
+}
+
+/// A header that much includes, a symbol of Kconfig, a file of the assembler's, a new file, and the way back.
+#[test]
+#[ignore = "builds Linux ten times: tests/run --full edits"]
+fn edits_of_linux_give_the_kernel_that_a_build_from_nothing_gives() {
+    let edited = Edited::new("linux", "kernel", |real, dir| {
+        let ran = real.run(&["build", "kernel-source"]);
+        fs::create_dir_all(dir).unwrap();
+        super::zfs::copy(Path::new(ran.out.trim().split_once(' ').unwrap().1), dir);
+        git(dir, &["init", "-q"]);
+        git(dir, &["add", "-A", "-f"]);
+        git(dir, &["commit", "-q", "-m", "Linux"]);
+    });
+    edited.checkout("HEAD");
+    edited.edit("include/linux/fs.h", |text| text.replacen("#include", "#define QUIZ_EDIT 1\n#include", 1));
+    edited.step(1, "include/linux/fs.h");
+    edited.edit("init/Kconfig", |text| format!("{text}\nconfig QUIZ_EDIT\n\tdef_bool y\n"));
+    edited.step(2, "init/Kconfig");
+    edited.edit("arch/x86/lib/memcpy_64.S", |text| format!("{text}\n\t.section .rodata\n\t.long 7\n"));
+    edited.step(3, "arch/x86/lib/memcpy_64.S");
+    fs::write(edited.dir.join("kernel/quiz_edit.c"), "int quiz_edit(void);\nint quiz_edit(void) { return 7; }\n")
+        .unwrap();
+    edited.edit("kernel/Makefile", |text| format!("{text}\nobj-y += quiz_edit.o\n"));
+    edited.step(4, "kernel/quiz_edit.c");
+    edited.checkout("HEAD");
+    edited.step(5, "the way back");
+}
