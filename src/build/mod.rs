@@ -18,6 +18,7 @@ mod scratch;
 mod script;
 mod tools;
 mod trial;
+mod userns;
 mod verify;
 mod walk;
 

@@ -2,12 +2,18 @@
 //!
 //! The paths inside never change, whatever worktree, cache or user: objects built at another absolute path would all be
 //! built again, and debug info and objtool carry paths into outputs.
+//!
+//! A recipe with `uids` holds all capabilities, over a user namespace of its own. An ordinary user's has his range of ids. Root's has the
+//! machine's own ids, so that files keep their owners, and root in it is the machine's root, with no capability outside: what he owns he
+//! could write. So the mounts are made before, outside, where he cannot undo them: for a mount namespace that is copied into another user
+//! namespace the kernel keeps what is read-only as it is (mount_namespaces(7), "Restrictions on mount namespaces").
 
+use super::userns;
 use crate::host;
 use rustix::io::{FdFlags, fcntl_setfd};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -35,6 +41,10 @@ pub(super) const ETC: &[&str] = &[
     "ssl",
 ];
 
+/// What of /proc obeys whoever is the machine's root, capabilities or not: among it /proc/sys/kernel/core_pattern, which names a program
+/// for the kernel to run. bubblewrap 0.8 covers a folder only if access(2) says that it can be written, which it never says of /proc/sys.
+const PROC: &[&str] = &["acpi", "bus", "dynamic_debug", "fs", "irq", "mtrr", "scsi", "sys", "sysrq-trigger"];
+
 /// What a script may see and is told.
 #[derive(Debug)]
 pub(super) struct Sandbox<'a> {
@@ -48,20 +58,30 @@ pub(super) struct Sandbox<'a> {
     pub hidden: Vec<PathBuf>,
     /// Environment beside the fixed one.
     pub env: Vec<(String, OsString)>,
-    /// It makes files of other owners: give it all capabilities over its own user namespace (or as root, over its files).
+    /// It makes files of other owners: give it all capabilities over a user namespace.
     pub uids: bool,
     /// quiz runs as root.
     pub root: bool,
 }
 
 /// The process to start: the script in its sandbox.
-pub(super) fn process(sandbox: &Sandbox<'_>) -> Command {
-    let args = command(sandbox);
+///
+/// # Errors
+/// There is no user namespace for root: the words for `refusal`.
+pub(super) fn process(sandbox: &Sandbox<'_>) -> Result<Command, String> {
+    let userns = (sandbox.uids && sandbox.root).then(userns::identity).transpose()?;
+    let args = command(sandbox, userns.as_ref().map(AsRawFd::as_raw_fd));
     let mut process = Command::new(&args[0]);
     process.env("PATH", host::path());
     // The script's own language is set inside; of what keeps it from starting, `refusal` knows the English words.
     process.args(&args[1..]).env("LC_ALL", "C").stdin(Stdio::null());
-    process
+    if let Some(userns) = userns {
+        // Open as long as somebody may start the process.
+        let keep = move || Ok(fcntl_setfd(&userns, FdFlags::empty())?);
+        // SAFETY: between fork and exec it only makes a system call: no allocation, no lock.
+        unsafe { process.pre_exec(keep) };
+    }
+    Ok(process)
 }
 
 /// Lets the process, and all that it starts, hold a file open that is open here.
@@ -76,8 +96,8 @@ pub(super) fn inherit(process: &mut Command, file: &File) {
     unsafe { process.pre_exec(keep) };
 }
 
-/// The whole command, program first.
-fn command(sandbox: &Sandbox<'_>) -> Vec<OsString> {
+/// The whole command, program first. `userns` is the descriptor of a user namespace for a script of root's.
+fn command(sandbox: &Sandbox<'_>, userns: Option<RawFd>) -> Vec<OsString> {
     let mut args: Vec<OsString> = Vec::new();
     let mut add = |words: &[&OsStr]| args.extend(words.iter().map(|&w| w.to_owned()));
     let o = OsStr::new;
@@ -90,6 +110,10 @@ fn command(sandbox: &Sandbox<'_>) -> Vec<OsString> {
     add(&[o("--hostname"), o("quiz")]);
     if sandbox.uids {
         add(&[o("--cap-add"), o("ALL")]);
+        if let Some(userns) = userns {
+            // Entered last, when all is mounted.
+            add(&[o("--userns2"), o(&userns.to_string())]);
+        }
     } else {
         // Without this a script that runs as the real root could mount its inputs writable.
         add(&[o("--cap-drop"), o("ALL")]);
@@ -97,24 +121,9 @@ fn command(sandbox: &Sandbox<'_>) -> Vec<OsString> {
             add(&[o("--unshare-user"), o("--uid"), o("0"), o("--gid"), o("0")]);
         }
     }
-    add(&[o("--ro-bind"), o("/usr"), o("/usr")]);
-    for &dir in &SYSTEM[1..] {
-        match std::fs::read_link(dir) {
-            Ok(target) => add(&[o("--symlink"), target.as_os_str(), o(dir)]),
-            Err(_) => add(&[o("--ro-bind-try"), o(dir), o(dir)]),
-        }
-    }
-    for name in ETC {
-        let path = format!("/etc/{name}");
-        add(&[o("--ro-bind-try"), o(&path), o(&path)]);
-    }
-    if sandbox.uids {
-        // apt and dpkg want their folders of settings, empty ones, not the host's.
-        for dir in ["/etc/apt/apt.conf.d", "/etc/apt/preferences.d", "/etc/dpkg/dpkg.cfg.d"] {
-            add(&[o("--dir"), o(dir)]);
-        }
-    }
-    add(&[o("--proc"), o("/proc"), o("--dev"), o("/dev"), o("--tmpfs"), o("/tmp"), o("--dir"), o("/quiz/in")]);
+    args.extend(machine(sandbox));
+    let mut add = |words: &[&OsStr]| args.extend(words.iter().map(|&w| w.to_owned()));
+    add(&[o("--dev"), o("/dev"), o("--tmpfs"), o("/tmp"), o("--dir"), o("/quiz/in")]);
     for (host, inside) in &sandbox.read {
         add(&[o("--ro-bind"), host.as_os_str(), o(inside)]);
     }
@@ -141,7 +150,42 @@ fn command(sandbox: &Sandbox<'_>) -> Vec<OsString> {
         add(&[o("--setenv"), o(name), value]);
     }
     let script = format!("/quiz/recipe/{}", sandbox.script);
-    add(&[o("--"), o("sh"), o("-eu"), o(&script)]);
+    add(&[o("--")]);
+    if userns.is_some() {
+        // It may mount, as an ordinary user's may, in a namespace of its own: that of bubblewrap stays root's.
+        add(&[o("unshare"), o("--mount"), o("--")]);
+    }
+    add(&[o("sh"), o("-eu"), o(&script)]);
+    args
+}
+
+/// What it sees of the machine, read-only, and its /proc.
+fn machine(sandbox: &Sandbox<'_>) -> Vec<OsString> {
+    let mut args: Vec<OsString> = Vec::new();
+    let mut add = |words: &[&OsStr]| args.extend(words.iter().map(|&w| w.to_owned()));
+    let o = OsStr::new;
+    add(&[o("--ro-bind"), o("/usr"), o("/usr")]);
+    for &dir in &SYSTEM[1..] {
+        match std::fs::read_link(dir) {
+            Ok(target) => add(&[o("--symlink"), target.as_os_str(), o(dir)]),
+            Err(_) => add(&[o("--ro-bind-try"), o(dir), o(dir)]),
+        }
+    }
+    for name in ETC {
+        let path = format!("/etc/{name}");
+        add(&[o("--ro-bind-try"), o(&path), o(&path)]);
+    }
+    if sandbox.uids {
+        // apt and dpkg want their folders of settings, empty ones, not the host's.
+        for dir in ["/etc/apt/apt.conf.d", "/etc/apt/preferences.d", "/etc/dpkg/dpkg.cfg.d"] {
+            add(&[o("--dir"), o(dir)]);
+        }
+    }
+    add(&[o("--proc"), o("/proc")]);
+    for name in PROC.iter().filter(|_| sandbox.root) {
+        let path = format!("/proc/{name}");
+        add(&[o("--ro-bind-try"), o(&path), o(&path)]);
+    }
     args
 }
 
@@ -159,7 +203,7 @@ mod tests {
             uids,
             root,
         };
-        command(&sandbox).iter().map(|a| a.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+        command(&sandbox, (uids && root).then_some(7)).iter().map(|a| a.to_str().unwrap()).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
@@ -173,12 +217,27 @@ mod tests {
             assert!(line.contains("--die-with-parent") && !line.contains("--cap-add"), "{line}");
             assert!(line.ends_with("--setenv QUIZ_ARCH x86_64 -- sh -eu /quiz/recipe/build.sh"), "{line}");
             assert_eq!(line.contains("--unshare-user"), !root);
+            // What obeys the machine's root is read-only for him; nobody else can write it.
+            assert_eq!(line.contains("--proc /proc --ro-bind-try /proc/acpi "), root);
+            assert_eq!(line.contains("--ro-bind-try /proc/sys /proc/sys "), root);
         }
     }
 
     #[test]
     fn a_range_of_ids_is_mapped_outside_of_bubblewrap() {
-        assert!(line(true, false).starts_with("unshare --user --map-root-user --map-auto -- bwrap "));
-        assert!(line(true, true).starts_with("bwrap "));
+        let line = line(true, false);
+        assert!(line.starts_with("unshare --user --map-root-user --map-auto -- bwrap "), "{line}");
+        assert!(line.contains(" --cap-add ALL ") && !line.contains("--userns2"), "{line}");
+        assert!(line.ends_with(" -- sh -eu /quiz/recipe/build.sh"), "{line}");
+    }
+
+    #[test]
+    fn root_holds_capabilities_over_a_user_namespace_too_and_enters_it_when_all_is_mounted() {
+        let line = line(true, true);
+        assert!(line.starts_with("bwrap ") && line.contains(" --cap-add ALL --userns2 7 "), "{line}");
+        // Without --userns or --unshare-user bubblewrap mounts as the machine's root.
+        assert!(!line.contains("--userns ") && !line.contains("--unshare-user"), "{line}");
+        assert!(line.contains("--ro-bind-try /proc/sys /proc/sys "), "{line}");
+        assert!(line.ends_with(" -- unshare --mount -- sh -eu /quiz/recipe/build.sh"), "{line}");
     }
 }

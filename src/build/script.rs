@@ -78,7 +78,12 @@ pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, k
     let (uids, root) = (stage.recipe.uids, rustix::process::geteuid().is_root());
     let unasked = stage.recipe.tools_on_demand.keys().filter(|tool| !ctx.is_asked_for(tool));
     let hidden = unasked.flat_map(|tool| tools::everywhere(tool)).collect();
-    let mut command = sandbox::process(&Sandbox { script, read, write, hidden, env, uids, root });
+    let made = sandbox::process(&Sandbox { script, read, write, hidden, env, uids, root });
+    let mut command = made.map_err(|words| {
+        // Where the error sends people.
+        let _ = std::fs::write(slot.log(), format!("{words}\n"));
+        no_sandbox(ctx, stage, slot.log(), &words)
+    })?;
     ctx.jobserver.configure_make(&mut command);
     if let Some(scratch) = &mut scratch {
         sandbox::inherit(&mut command, scratch.begin().map_err(cache_error)?);
@@ -233,10 +238,19 @@ fn run_logged(ctx: &Context<'_>, command: &mut Command, stage: &Stage, log: &Pat
 
 fn script_error(ctx: &Context<'_>, stage: &Stage, log: &Path, status: ExitStatus) -> Error {
     let said = failure::end(log);
-    let error = match refusal::of(&said) {
-        Some(refusal) => refusal.error(&format!("the stage {}: ", stage.name)),
-        None => failed(ctx, stage, &said, status),
-    };
+    match refusal::of(&said) {
+        Some(_) => no_sandbox(ctx, stage, log, &said),
+        None => again(ctx, stage, log, failed(ctx, stage, &said, status)),
+    }
+}
+
+/// The error of a script that never ran, from the words of who made its sandbox.
+fn no_sandbox(ctx: &Context<'_>, stage: &Stage, log: &Path, words: &str) -> Error {
+    again(ctx, stage, log, refusal::told(words).error(&format!("the stage {}: ", stage.name)))
+}
+
+/// The error with where to read more, and what to type.
+fn again(ctx: &Context<'_>, stage: &Stage, log: &Path, error: Error) -> Error {
     let flags: String = ctx.project.settings.flags().map(|flag| format!(" {}", quoted(&flag))).collect();
     let (dir, name) = (quoted(&ctx.project.dir), quoted(&stage.name));
     error

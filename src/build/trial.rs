@@ -25,7 +25,7 @@ pub fn try_sandbox(cache: &Cache, uids: bool) -> Result<()> {
     std::fs::create_dir(&recipe)
         .and_then(|()| std::fs::write(recipe.join(SCRIPT), script))
         .map_err(|e| Error::build(format!("cannot write in {}", recipe.display())).because(e))?;
-    let mut command = sandbox::process(&Sandbox {
+    let made = sandbox::process(&Sandbox {
         script: SCRIPT,
         read: vec![(recipe, "/quiz/recipe".to_owned())],
         write: vec![
@@ -37,6 +37,7 @@ pub fn try_sandbox(cache: &Cache, uids: bool) -> Result<()> {
         uids,
         root: rustix::process::geteuid().is_root(),
     });
+    let mut command = made.map_err(|words| Error::build(refusal::told(&words).line()))?;
     let mut said = String::new();
     let status = follow::follow(&mut command, Some(LIMIT), &mut |line| {
         said += &String::from_utf8_lossy(line);
