@@ -57,3 +57,30 @@ pub enum Event {
     /// Something that `-v` shows.
     Note { message: String },
 }
+
+/// What tells, once somebody has to be waited for, that this process makes `stage`: but not of quiz itself, in which two machines may want one
+/// snapshot.
+pub fn waiting<'a>(events: Events<'a>, stage: &'a str) -> impl Fn(u32) + 'a {
+    move |pid| {
+        if pid != std::process::id() {
+            events(Event::Waiting { stage: stage.to_owned(), pid });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_waits_for_others_not_for_oneself() {
+        let own = std::process::id();
+        let said = std::sync::Mutex::new(Vec::new());
+        let events = |event| said.lock().unwrap().push(event);
+        let waiting = waiting(&events, "a snapshot");
+        waiting(own);
+        waiting(own + 1);
+        drop(waiting);
+        assert_eq!(said.into_inner().unwrap(), [Event::Waiting { stage: "a snapshot".into(), pid: own + 1 }]);
+    }
+}

@@ -7,7 +7,7 @@ use crate::boot::wire::PROTOCOL;
 use crate::boot::{self, Outcome, Ran, Run, Saved};
 use crate::build;
 use crate::error::{Error, Result};
-use crate::event::Event;
+use crate::event::{Event, waiting};
 use crate::machine::qemu::{Fds, command};
 use crate::machine::{Bus, Level, Machine, Net, Start};
 use quiz_cache::{Cache, Key, KeyEncoder, Manifest, Passing, PassingSlot};
@@ -89,7 +89,7 @@ impl Run<'_> {
     }
 
     fn waiting(&self, pid: u32) {
-        (self.events)(Event::Waiting { stage: "a snapshot".to_owned(), pid });
+        waiting(self.events, "a snapshot")(pid);
     }
 
     fn key(&self, cache: &Cache, machine: &Machine, level: Level) -> Option<Key> {

@@ -16,6 +16,7 @@ mod project;
 mod real;
 mod results;
 mod sandbox;
+mod scripts;
 mod settings;
 mod suite;
 mod tidy;

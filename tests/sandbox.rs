@@ -106,3 +106,102 @@ fn doctor_does_not_wait_for_what_the_sandbox_left_behind() {
     assert!(took < Duration::from_secs(30), "{took:?}");
     assert!(found.len() == 2 && found.iter().all(|check| check["ok"] == true), "{found:?}");
 }
+
+/// What only who has capabilities over the machine may do, or who can undo what the sandbox made read-only; each line must fail.
+const REACH: &str = "
+no() { ! sh -c \"$1\" 2>/dev/null || { echo \"it can: $1\"; exit 1; }; }
+no 'mknod /quiz/scratch/disk b 8 0'
+no 'mount -o remount,bind,rw /usr'
+no 'mount -o remount,bind,rw /quiz/recipe'
+no 'umount /usr'
+no ': >>/quiz/recipe/build.sh'
+no 'mount -t proc proc /tmp'
+no 'unshare --pid --fork --mount --net sh -c \"mount -t proc proc /tmp || mount -t sysfs sysfs /tmp\"'
+no 'mount -o remount,bind,rw /proc/sys'
+no 'umount /proc/sys'
+no 'date -s @'$(date +%s)
+# Root's own, which would name a program for the kernel to run: what it is now, in case it can.
+pattern=$(cat /proc/sys/kernel/core_pattern)
+no \"echo '$pattern' >/proc/sys/kernel/core_pattern\"
+";
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[test]
+fn all_capabilities_of_a_script_of_roots_are_over_a_user_namespace() {
+    if !is_root() {
+        return;
+    }
+    let project = Project::new();
+    let script = "grep CapEff /proc/self/status >/quiz/out/out
+readlink /proc/self/ns/user >>/quiz/out/out
+cat /proc/self/uid_map >>/quiz/out/out
+: >file
+! chown 4 file 2>/dev/null
+# The low numbers are free for its own files: dash writes to no other.
+for number in 3 4 5 6 7 8 9; do
+    ! readlink /proc/self/fd/$number | grep user:
+done
+# Of a namespace of its own it may mount.
+mount -t tmpfs none /tmp
+mkdir tree
+: >tree/file
+chmod 000 tree
+";
+    project.recipe("t-one", &format!("{OUT}[needs]\nchroot = true\n"), &format!("{script}{REACH}"));
+    let made = std::fs::read_to_string(project.built("t-one")).unwrap();
+    let lines: Vec<&str> = made.lines().collect();
+    let held = u64::from_str_radix(lines[0].split_whitespace().last().unwrap(), 16).unwrap();
+    // CAP_CHOWN to CAP_SETFCAP at least: they are all there, and elsewhere.
+    assert_eq!(held & 0xffff_ffff, 0xffff_ffff, "{made}");
+    let own = std::fs::read_link("/proc/self/ns/user").unwrap();
+    assert!(lines[1].starts_with("user:[") && lines[1] != own.to_str().unwrap(), "{made}");
+    // Of other owners' files it can do nothing.
+    assert_eq!(lines[2].split_whitespace().collect::<Vec<_>>(), ["0", "0", "1"]);
+    // What it left behind is gone with its slot, whoever owned it.
+    let left: Vec<_> =
+        crate::project::files(&project.cache()).into_iter().filter(|p| p.ends_with("tree/file")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_script_of_roots_without_capabilities_does_not_write_what_the_kernel_obeys_root_in() {
+    if !is_root() {
+        return;
+    }
+    let project = Project::new();
+    project.recipe("t-one", OUT, &format!("{REACH}\necho x >/quiz/out/out\n"));
+    project.built("t-one");
+}
+
+#[test]
+fn where_root_may_make_no_user_namespace_a_stage_and_doctor_say_what_to_type() {
+    if !is_root() {
+        return;
+    }
+    let project = Project::new();
+    project.recipe("t-one", &format!("{OUT}[needs]\nchroot = true\n"), "echo x >/quiz/out/out\n");
+    // The limit is one of each user namespace: that of the machine stays.
+    let limited = |args: &[&str]| {
+        let quiz = project.command(args);
+        let mut command = Command::new("unshare");
+        let none = "echo 0 >/proc/sys/user/max_user_namespaces && exec \"$@\"";
+        command.args(["--user", "--map-root-user", "--", "sh", "-c", none, "sh"]).arg(quiz.get_program());
+        command.args(args).current_dir(project.dir()).env_clear();
+        command.envs(quiz.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        crate::project::Ran::from(command.output().unwrap())
+    };
+    let limit = "sudo sysctl -w user.max_user_namespaces=15000";
+    let ran = limited(&["build", "t-one"]);
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    ran.says(&[
+        "the stage t-one: the sandbox could not be made: there may be no more user namespaces",
+        limit,
+        "run it again",
+    ]);
+    let ran = limited(&["doctor"]);
+    let line = ran.out.lines().find(|line| line.contains("sandbox with a root of its own")).unwrap_or_default();
+    assert!(line.contains(limit), "{ran:?}");
+}

@@ -1,15 +1,15 @@
 //! Whose project is read. Files of several users need root, as which CI runs; the rules themselves are tested in src/load/trust for
 //! everybody.
 
-use crate::project::{Ran, files};
+use crate::project::{Project, Ran, files};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// A user, one of the same group, and nobody.
-const USER: u32 = 54000;
-const COLLEAGUE: u32 = 54001;
+/// A user, one of the same group, whose number has no name on any machine, and nobody.
+const USER: u32 = 54_000;
+const COLLEAGUE: u32 = 54_321;
 const NOBODY: u32 = 65_534;
 const GROUP: u32 = 2000;
 
@@ -116,7 +116,7 @@ fn root_in_a_checkout_of_a_user() {
     assert_eq!(place.run(0, &deep, &["ssh"]).status, Some(255));
     // As sudo says it, and only to root.
     is_read(&place.with(0, &deep, ("SUDO_UID", "54000")));
-    is_refused(&place.with(0, &deep, ("SUDO_UID", "54001")), &project, "/quiz.toml", "");
+    is_refused(&place.with(0, &deep, ("SUDO_UID", "54321")), &project, "/quiz.toml", "");
     is_refused(&place.with(COLLEAGUE, &deep, ("SUDO_UID", "54000")), &project, "/quiz.toml", "");
     // What is no project of quiz decides nothing, whoever has it.
     for path in ["quiz.toml", ".quiz/recipes/t-one/recipe.toml", ".quiz/recipes/t-one/build.sh"] {
@@ -182,17 +182,17 @@ fn a_user_takes_what_root_wrote() {
 fn a_checkout_shared_by_a_group() {
     let Some(place) = Place::new() else { return };
     let project = place.project(COLLEAGUE);
-    is_refused(&place.run(USER, &project, &["config"]), &project, "/quiz.toml", "uid 54001");
+    is_refused(&place.run(USER, &project, &["config"]), &project, "/quiz.toml", "uid 54321");
     is_read(&place.run(COLLEAGUE, &project, &["config"]));
     // With a quiz.toml of one's own the recipe is still the colleague's, and then the folder.
     place.file("project/quiz.toml", USER, "");
-    is_refused(&place.run(USER, &project, &["config"]), &project, "/.quiz", "uid 54001");
+    is_refused(&place.run(USER, &project, &["config"]), &project, "/.quiz", "uid 54321");
     for path in [".quiz", ".quiz/recipes", ".quiz/recipes/t-one", ".quiz/recipes/t-one/recipe.toml"] {
         chown(project.join(path), Some(USER), None).unwrap();
     }
-    is_refused(&place.run(USER, &project, &["config"]), &project, "/.quiz/recipes/t-one/build.sh", "uid 54001");
+    is_refused(&place.run(USER, &project, &["config"]), &project, "/.quiz/recipes/t-one/build.sh", "uid 54321");
     chown(project.join(".quiz/recipes/t-one/build.sh"), Some(USER), None).unwrap();
-    is_refused(&place.run(USER, &project, &["config"]), &project, "", "uid 54001");
+    is_refused(&place.run(USER, &project, &["config"]), &project, "", "uid 54321");
     assert_eq!(place.run(USER, &project, &["trust", "."]).status, Some(0));
     assert_eq!(place.run(USER, &project, &["config"]).status, Some(0));
 }
@@ -227,4 +227,49 @@ fn a_file_above_in_a_folder_for_everybody_decides_nothing() {
     place.folder("public/.quiz/profiles", NOBODY, 0o755);
     let below = place.folder("public/below", USER, 0o755);
     is_refused(&place.run(USER, &below, &["config"]), &public, "/.quiz", "nobody");
+}
+
+/// A project with a link where quiz writes, and where that leads.
+fn linked(place: &str) -> (Project, PathBuf) {
+    let project = Project::new();
+    let (link, outside) = (project.dir().join(place), project.bin().with_file_name("outside"));
+    fs::create_dir_all(link.parent().unwrap()).unwrap();
+    fs::create_dir(&outside).unwrap();
+    fs::set_permissions(&outside, Permissions::from_mode(0o755)).unwrap();
+    std::os::unix::fs::symlink(&outside, link).unwrap();
+    (project, outside)
+}
+
+#[test]
+fn a_clone_does_not_make_quiz_write_through_a_link_that_came_with_it() {
+    for place in [".quiz", ".quiz/runs", ".quiz/shared", ".quiz/disks", ".quiz/compile-commands", ".quiz/.gitignore"] {
+        let (project, outside) = linked(place);
+        let (dir, link) = (project.dir(), project.dir().join(place));
+        for (args, status) in
+            [(&["graph"][..], 2), (&["build", "agent"], 2), (&["up", "--", "true"], 125), (&["ssh"], 255)]
+        {
+            let ran = project.run(args);
+            assert_eq!((ran.status, ran.out.as_str()), (Some(status), ""), "{place} {args:?}: {ran:?}");
+            let line = format!("{} is a link to {}, through which quiz would write", link.display(), outside.display());
+            ran.says(&[&line, &format!("rm {}", link.display()), &format!("quiz trust {}", dir.display())]);
+        }
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "{place}");
+        assert_eq!(fs::metadata(&outside).unwrap().permissions().mode() & 0o777, 0o755, "{place}");
+    }
+}
+
+#[test]
+fn a_link_of_ones_own_is_one_that_is_trusted() {
+    let (project, _) = linked(".quiz/shared");
+    assert_eq!(project.run(&["graph"]).status, Some(2));
+    project.ok(&["trust", "."]);
+    project.ok(&["graph"]);
+    // Profiles and recipes are only read, but by the one command that writes one.
+    let (project, outside) = linked(".quiz/profiles");
+    project.ok(&["graph"]);
+    project.run(&["profiles", "new", "mine"]).says(&["is a link to", "quiz trust"]);
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+    project.ok(&["trust", "."]);
+    project.ok(&["profiles", "new", "mine"]);
+    assert!(outside.join("mine/profile.toml").exists());
 }

@@ -23,8 +23,8 @@ names=$(paste -s -d , /quiz/scratch/names)
 TMPDIR=/quiz/scratch mmdebstrap --quiet --mode=root --variant=custom --format=directory \
     --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --skip=check/qemu,chroot/mount \
     --extract-hook="mkdir -p \"\$1$fake\" && cp $fake/*.so \"\$1$fake/\"" \
-    --extract-hook='for dir in dev proc; do mount --rbind "/$dir" "$1/$dir"; done' \
-    --customize-hook='for dir in dev proc; do umount --lazy "$1/$dir"; done' \
+    --extract-hook='set -e; for dir in dev proc; do mount --rbind "/$dir" "$1/$dir"; done' \
+    --customize-hook='set -e; for dir in dev proc; do umount --lazy "$1/$dir"; done' \
     --include="$names" \
     --dpkgopt=force-unsafe-io \
     --aptopt='Acquire::Languages "none"' --aptopt='APT::Sandbox::User "root"' \

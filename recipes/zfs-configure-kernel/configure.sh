@@ -3,7 +3,7 @@
 
 . /quiz/in/lib
 
-QUIZ_CHECKS_BASE="$QUIZ_DIGEST_DEVEL $(gcc --version | head -n 1) $(ld --version | head -n 1)"
+QUIZ_CHECKS_BASE="$QUIZ_DIGEST_DEVEL $(gcc --version | head -n 1) $(ld --version | head -n 1) ${QUIZ_DIGEST_TOOLCHAIN-}"
 export QUIZ_CHECKS_BASE
 export TEST_JOBS="$QUIZ_JOBS"
 PATH="/quiz/recipe/bin:$PATH"

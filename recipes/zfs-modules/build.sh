@@ -2,7 +2,9 @@
 
 cd tree
 # Complete messages with the folder they speak of, one target's at a time; not -s, with which kbuild names no file.
-make -w --output-sync -C module
+# Linux 7 warns when another pahole is there than when it was configured; but without a vmlinux no module gets BTF, which alone would need it.
+# shellcheck disable=SC2016 # The variable is make's, and the kernel's Makefile knows it.
+make -w --output-sync -C module 'PAHOLE_VERSION=$(CONFIG_PAHOLE_VERSION)'
 
 release="$(cat /quiz/in/devel/include/config/kernel.release)"
 modules="/quiz/out/modules/lib/modules/$release/extra"

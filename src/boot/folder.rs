@@ -4,9 +4,10 @@
 //! Any number of runs may be made at once, by any number of processes. A run's folder is locked while its process lives,
 //! so what is old can be removed without asking anyone. Knows nothing of machines.
 
-use std::fs::{self, File, Permissions, TryLockError};
+use rustix::fs::OFlags;
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,9 @@ use crate::host;
 
 /// Git sees nothing of the folder but what people write there themselves.
 const IGNORE: &str = "*\n!/recipes/\n!/recipes/**\n!/profiles/\n!/profiles/**\n";
+
+/// How a lock is looked at: what a project brought along may be a link, or a FIFO, which would be waited for.
+const NO_SURPRISE: i32 = (OFlags::NOFOLLOW.bits() | OFlags::NONBLOCK.bits()).cast_signed();
 
 /// How many finished runs stay when a new one is made, the newest first.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +66,8 @@ impl RunFolder {
         let numbers = numbers(&runs)?;
         let number = numbers.last().map_or(1, |last| last + 1);
         let path = runs.join(number.to_string());
+        // Not what is there: of the largest number it may be a link to anywhere.
+        DirBuilder::new().mode(0o700).create(&path).map_err(|e| cannot("make the folder", &path, e))?;
         make_folder(&path.join("out"))?;
         let lock = locked(&path.join("lock"))?;
         let old = numbers.iter().rev().map(|number| runs.join(number.to_string()));
@@ -157,7 +163,7 @@ pub fn number(run: &Path) -> String {
 /// Whether the run of that folder has not ended: its process holds the lock.
 pub fn is_live(run: &Path) -> bool {
     // Shared: who only looks must not pass for a run to somebody else who does.
-    let lock = File::open(run.join("lock"));
+    let lock = File::options().read(true).custom_flags(NO_SURPRISE).open(run.join("lock"));
     matches!(lock.as_ref().map(File::try_lock_shared), Ok(Err(TryLockError::WouldBlock)))
 }
 
@@ -209,6 +215,24 @@ mod tests {
         fs::create_dir_all(base.path().join(format!("runs/{}", u64::MAX))).unwrap();
         assert_eq!(make(base.path()), base.path().join("runs/1"));
         assert_eq!(make(base.path()), base.path().join("runs/2"));
+    }
+
+    #[test]
+    fn a_run_begins_in_no_folder_that_is_there_and_waits_for_no_lock_that_is_none() {
+        let base = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        let runs = base.path().join("runs");
+        fs::create_dir_all(runs.join((u64::MAX - 1).to_string())).unwrap();
+        let last = runs.join(u64::MAX.to_string());
+        std::os::unix::fs::symlink(outside.path(), &last).unwrap();
+        let error = RunFolder::create(base.path(), FEW).unwrap_err().to_string();
+        assert!(error.contains(&last.display().to_string()), "{error}");
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+        let run = runs.join("1");
+        fs::create_dir(&run).unwrap();
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, run.join("lock"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(!is_live(&run));
     }
 
     #[test]

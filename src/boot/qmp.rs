@@ -113,22 +113,40 @@ pub(super) enum Said {
     NotYet,
     /// The host could not do what the guest asked of this disk, and why.
     DiskFailed(String),
+    /// A line without end: what comes after it means nothing.
+    Endless,
     /// The state that the machine is in: `running`, `io-error`, `internal-error`, `debug`, …
     Status(String),
 }
+
+/// Bytes of a line. The longest that qemu says, its schema, has 200 KiB in 7.2 and 300 KiB in 11.
+const LONGEST: usize = 8 << 20;
 
 /// What qemu says, cut into messages.
 #[derive(Debug, Default)]
 pub(super) struct Qmp {
     partial: Vec<u8>,
     halted: bool,
+    /// A line was longer than any is.
+    lost: bool,
 }
 
 impl Qmp {
     /// Takes what came and gives what it says.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Vec<Said> {
+        if self.lost {
+            return Vec::new();
+        }
+        // What is kept has no line's end in it.
+        let begun = self.partial.len();
         self.partial.extend_from_slice(bytes);
-        let Some(end) = self.partial.iter().rposition(|&byte| byte == b'\n') else { return Vec::new() };
+        let Some(end) = bytes.iter().rposition(|&byte| byte == b'\n').map(|end| begun + end) else {
+            self.lost = self.partial.len() > LONGEST;
+            if self.lost {
+                self.partial = Vec::new();
+            }
+            return if self.lost { vec![Said::Endless] } else { Vec::new() };
+        };
         let whole: Vec<u8> = self.partial.drain(..=end).collect();
         let messages = whole.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice::<Value>(line).ok());
         messages.filter_map(|message| self.event(&message).or_else(|| answer(&message))).collect()
@@ -295,6 +313,21 @@ mod tests {
         let restore =
             r#"{"execute":"migrate-incoming","id":"snapshot","arguments":{"uri":"file:/dev/fdset/3,offset=0"}}"#;
         assert_eq!(Transport::File.restore(3), format!("{take}\n{restore}\n"));
+    }
+
+    #[test]
+    fn a_line_without_end_is_told_once_and_takes_no_memory() {
+        let mut qmp = Qmp::default();
+        let piece = vec![b'x'; 64 << 10];
+        let told: Vec<Said> = (0..3 * LONGEST / piece.len()).flat_map(|_| qmp.feed(&piece)).collect();
+        assert_eq!(told, [Said::Endless]);
+        assert!(qmp.partial.capacity() == 0, "{}", qmp.partial.capacity());
+        assert_eq!(qmp.feed(b"\n{\"event\": \"RESUME\"}\n"), [], "what comes then is not understood");
+        // As long as one may be, it is one.
+        let mut long = format!("{{\"event\": \"RESUME\", \"data\": \"{}\"}}", "x".repeat(LONGEST - 64));
+        long.push('\n');
+        let mut qmp = Qmp::default();
+        assert_eq!(long.as_bytes().chunks(9999).flat_map(|piece| qmp.feed(piece)).collect::<Vec<_>>(), [Said::Resumed]);
     }
 
     #[test]

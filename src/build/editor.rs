@@ -31,8 +31,12 @@ pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Re
     let folder = own.join("compile-commands");
     let name = stage.name.replace(['/', ':'], "-");
     let (part, digest) = (folder.join(format!("{name}.json")), folder.join(format!("{name}.digest")));
+    let toolchain = stage.toolchain().map(|input| script::body(ctx, input, known)).transpose()?;
+    let root = toolchain.map(|root| script::link_toolchain(ctx, id, &root));
+    let shown = root.as_deref().map_or_else(String::new, |root| format!(" {}", root.display()));
+    let told = format!("{}{shown}", output.digest);
     // Told before; looking for thousands of files takes time.
-    if std::fs::read_to_string(&digest).is_ok_and(|text| text == output.digest.to_string()) && part.exists() {
+    if std::fs::read_to_string(&digest).is_ok_and(|text| text == told) && part.exists() {
         return Ok(());
     }
     let places = places(ctx, stage, known, scratch)?;
@@ -41,8 +45,6 @@ pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Re
     let text = std::fs::read_to_string(&path).map_err(|e| failed(&path, e))?;
     let mut list: Vec<Value> = serde_json::from_str(&text)
         .map_err(|e| Error::build(format!("the stage {}: its {OUTPUT} is no list", stage.name)).because(e))?;
-    let toolchain = stage.toolchain().map(|input| script::body(ctx, input, known)).transpose()?;
-    let root = toolchain.map(|root| script::link_toolchain(ctx, id, &root));
     for entry in &mut list {
         outside(entry, &places);
         if let Some(root) = &root {
@@ -68,7 +70,7 @@ pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Re
             }
         }
         put(&own.join("compile_commands.json"), &serde_json::to_vec_pretty(&all)?)?;
-        put(&digest, output.digest.to_string().as_bytes())
+        put(&digest, told.as_bytes())
     };
     write().map_err(|e| failed(&folder, e))
 }

@@ -3,7 +3,7 @@
 use super::script::ScriptOutput;
 use super::{Context, Records, cache_error, editor, latest, scratch, script};
 use crate::error::{Error, Result};
-use crate::event::Event;
+use crate::event::{Event, waiting};
 use crate::graph::{NodeIndex, Stage};
 use crate::load::{Action, OutputKind};
 use crate::source;
@@ -55,7 +55,7 @@ pub(super) fn aside(
     to: &Path,
 ) -> Result<BTreeMap<String, (Output, Tree)>> {
     let stage = ctx.graph.stage(id);
-    let waiting = |pid| (ctx.events)(Event::Waiting { stage: stage.name.clone(), pid });
+    let waiting = waiting(ctx.events, &stage.name);
     let slot = ctx.cache.anew(key, &waiting).map_err(cache_error)?;
     let log = slot.log().to_owned();
     announced(ctx, stage, &log, |_| {

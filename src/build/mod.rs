@@ -19,6 +19,7 @@ mod scratch;
 mod script;
 mod tools;
 mod trial;
+mod userns;
 mod verify;
 mod walk;
 

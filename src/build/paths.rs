@@ -28,9 +28,7 @@ impl PathMap {
         }
         let mut line = self.complete(line).unwrap_or_else(|| line.to_owned());
         for (inside, outside) in &self.pairs {
-            for end in ['/', ':'] {
-                line = line.replace(&format!("{inside}{end}"), &format!("{outside}{end}"));
-            }
+            line = replaced(&line, inside, outside);
         }
         line
     }
@@ -54,6 +52,21 @@ impl PathMap {
     }
 }
 
+/// The line with `outside` for each path that is `inside` or lies below it; `/x/inside` is another.
+fn replaced(line: &str, inside: &str, outside: &str) -> String {
+    let mut out = String::new();
+    let mut rest = line;
+    while let Some(at) = rest.find(inside) {
+        let (before, found) = rest.split_at(at);
+        let after = &found[inside.len()..];
+        out += before;
+        let starts = !out.ends_with(|c: char| c.is_alphanumeric() || "._-+/".contains(c));
+        out += if starts && after.starts_with(['/', ':']) { outside } else { inside };
+        rest = after;
+    }
+    out + rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +84,20 @@ mod tests {
         assert_eq!(map.outside("kernel.c:12:3: warning: y"), "/home/me/zfs/lib/libzpool/kernel.c:12:3: warning: y");
         for same in ["  CC       arc.lo", "note: see x.c", "make: *** [Makefile:12: all] Error 2", "12:30: noon"] {
             assert_eq!(map.outside(same), same);
+        }
+    }
+
+    #[test]
+    fn a_folder_of_the_same_name_elsewhere_is_another() {
+        let tree = ("/quiz/scratch/tree".to_owned(), PathBuf::from("/home/me/linux"));
+        let mut map = PathMap::new(vec![tree, ("/usr/include".to_owned(), "/root/usr/include".into())]);
+        for (inside, outside) in [
+            ("/quiz/scratch/tree/usr/include/linux/x.h:3: y", "/home/me/linux/usr/include/linux/x.h:3: y"),
+            ("In file included from /usr/include/stdio.h:1,", "In file included from /root/usr/include/stdio.h:1,"),
+            ("/usr/include/usr/include/x.h: y", "/root/usr/include/usr/include/x.h: y"),
+            ("/usr/included/x.h: y", "/usr/included/x.h: y"),
+        ] {
+            assert_eq!(map.outside(inside), outside);
         }
     }
 

@@ -1,4 +1,4 @@
-//! What bubblewrap says when there is no sandbox, turned into one line and what to do about it.
+//! What bubblewrap and `userns` say when there is no sandbox, turned into one line and what to do about it.
 //!
 //! A pure function of their words. Does not know who wanted the sandbox.
 
@@ -25,7 +25,17 @@ const KNOWN: &[(&[&str], &str, &str)] = &[
         "start the container with --privileged",
     ),
     (
-        &["failed: No space left on device", "exceeded (ENOSPC)"],
+        &["for root: Operation not permitted"],
+        "root may not make a user namespace here, as in a container, or in a chroot",
+        "start the container with --privileged, or with --security-opt seccomp=unconfined --cap-add ALL",
+    ),
+    (
+        &["for root: Invalid argument", "for root: Function not implemented"],
+        "this kernel has no user namespaces",
+        "a kernel with CONFIG_USER_NS=y is needed",
+    ),
+    (
+        &["failed: No space left on device", "for root: No space left on device", "exceeded (ENOSPC)"],
         "there may be no more user namespaces than there are",
         "sudo sysctl -w user.max_user_namespaces=15000",
     ),
@@ -61,6 +71,11 @@ pub(super) fn of(log: &str) -> Option<Refusal> {
     if log.is_empty() || !is_alone {
         return None;
     }
+    Some(told(log))
+}
+
+/// What these words mean, which are all of the sandbox.
+pub(super) fn told(log: &str) -> Refusal {
     let explained = log.lines().find_map(|line| {
         let is_it = |(words, ..): &&(&[&str], _, _)| words.iter().any(|words| line.contains(words));
         KNOWN.iter().find(is_it).map(|(_, meaning, remedy)| Refusal {
@@ -69,7 +84,7 @@ pub(super) fn of(log: &str) -> Option<Refusal> {
         })
     });
     let unknown = || Refusal { meaning: log.lines().collect::<Vec<_>>().join("; "), known: None };
-    Some(explained.unwrap_or_else(unknown))
+    explained.unwrap_or_else(unknown)
 }
 
 impl Refusal {
@@ -104,6 +119,17 @@ mod tests {
             "no more",
             "user.max_user_namespaces=",
         ),
+        (
+            "quiz: a user namespace for root: No space left on device (os error 28)",
+            "no more",
+            "user.max_user_namespaces=",
+        ),
+        (
+            "quiz: a user namespace for root: Operation not permitted (os error 1)",
+            "root may not make a user namespace",
+            "seccomp=unconfined",
+        ),
+        ("quiz: a user namespace for root: Invalid argument (os error 22)", "no user namespaces", "CONFIG_USER_NS=y"),
         (
             "bwrap: No permissions to create new namespace, likely because the kernel does not allow non-privileged user \
              namespaces. See <https://deb.li/bubblewrap> or <file:///usr/share/doc/bubblewrap/README.Debian.gz>.",
@@ -142,7 +168,9 @@ mod tests {
     #[test]
     fn each_known_text_is_told_in_one_line_with_what_to_do() {
         for (words, meaning, remedy) in TABLE {
-            let refusal = of(&format!("{words}\n")).unwrap();
+            let refusal = told(words);
+            let spoken = of(&format!("{words}\n"));
+            assert!(words.starts_with("quiz: ") || spoken.as_ref() == Some(&refusal), "{words}: {spoken:?}");
             let error = refusal.error("the stage x: ");
             let message = error.to_string();
             assert!(message.starts_with("the stage x: the sandbox could not be made: "), "{message}");

@@ -2,12 +2,18 @@
 //!
 //! The paths inside never change, whatever worktree, cache or user: objects built at another absolute path would all be
 //! built again, and debug info and objtool carry paths into outputs.
+//!
+//! A recipe with `chroot` holds all capabilities, over a user namespace of its own that has one id, 0: the user outside. For an ordinary user
+//! bubblewrap makes it. Root in it is the machine's root, with no capability outside: what he owns he could write. So the mounts are made
+//! before, outside, where he cannot undo them: for a mount namespace that is copied into another user namespace the kernel keeps what is
+//! read-only as it is (mount_namespaces(7), "Restrictions on mount namespaces").
 
+use super::userns;
 use crate::host;
 use rustix::io::{FdFlags, fcntl_setfd};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -35,6 +41,10 @@ pub(super) const ETC: &[&str] = &[
     "ssl",
 ];
 
+/// What of /proc obeys whoever is the machine's root, capabilities or not: among it /proc/sys/kernel/core_pattern, which names a program
+/// for the kernel to run. bubblewrap 0.8 covers a folder only if access(2) says that it can be written, which it never says of /proc/sys.
+const PROC: &[&str] = &["acpi", "bus", "dynamic_debug", "fs", "irq", "mtrr", "scsi", "sys", "sysrq-trigger"];
+
 /// What a script may see and is told.
 #[derive(Debug)]
 pub(super) struct Sandbox<'a> {
@@ -57,13 +67,23 @@ pub(super) struct Sandbox<'a> {
 }
 
 /// The process to start: the script in its sandbox.
-pub(super) fn process(sandbox: &Sandbox<'_>) -> Command {
-    let args = command(sandbox);
+///
+/// # Errors
+/// There is no user namespace for root: the words for `refusal`.
+pub(super) fn process(sandbox: &Sandbox<'_>) -> Result<Command, String> {
+    let userns = (sandbox.chroot && sandbox.root).then(userns::of_root).transpose()?;
+    let args = command(sandbox, userns.as_ref().map(AsRawFd::as_raw_fd));
     let mut process = Command::new(&args[0]);
     process.env("PATH", host::path());
     // The script's own language is set inside; of what keeps it from starting, `refusal` knows the English words.
     process.args(&args[1..]).env("LC_ALL", "C").stdin(Stdio::null());
-    process
+    if let Some(userns) = userns {
+        // Open as long as somebody may start the process.
+        let keep = move || Ok(fcntl_setfd(&userns, FdFlags::empty())?);
+        // SAFETY: between fork and exec it only makes a system call: no allocation, no lock.
+        unsafe { process.pre_exec(keep) };
+    }
+    Ok(process)
 }
 
 /// Lets the process, and all that it starts, hold a file open that is open here.
@@ -78,29 +98,26 @@ pub(super) fn inherit(process: &mut Command, file: &File) {
     unsafe { process.pre_exec(keep) };
 }
 
-/// The whole command, program first.
-fn command(sandbox: &Sandbox<'_>) -> Vec<OsString> {
+/// The whole command, program first. `userns` is the descriptor of a user namespace for a script of root's.
+fn command(sandbox: &Sandbox<'_>, userns: Option<RawFd>) -> Vec<OsString> {
     let mut args: Vec<OsString> = Vec::new();
     let mut add = |words: &[&OsStr]| args.extend(words.iter().map(|&w| w.to_owned()));
     let o = OsStr::new;
     add(&[o("bwrap"), o("--die-with-parent"), o("--new-session")]);
     add(&[o("--unshare-pid"), o("--unshare-ipc"), o("--unshare-uts"), o("--unshare-net"), o("--unshare-cgroup-try")]);
     add(&[o("--hostname"), o("quiz")]);
-    // A user namespace has the one id 0 here, which is the user outside. Over that namespace capabilities may be held: over the host, where a
-    // script of the real root could mount its inputs writable, never.
-    if sandbox.chroot || !sandbox.root {
+    // Without capabilities a script that runs as the real root cannot mount its inputs writable.
+    add(&[o(if sandbox.chroot { "--cap-add" } else { "--cap-drop" }), o("ALL")]);
+    if !sandbox.root {
         add(&[o("--unshare-user"), o("--uid"), o("0"), o("--gid"), o("0")]);
     }
-    add(&[o(if sandbox.chroot { "--cap-add" } else { "--cap-drop" }), o("ALL")]);
-    add_system(&mut args, sandbox.toolchain.as_deref());
-    let mut add = |words: &[&OsStr]| args.extend(words.iter().map(|&w| w.to_owned()));
-    if sandbox.chroot && sandbox.toolchain.is_none() {
-        // apt and dpkg want their folders of settings, empty ones, not the host's.
-        for dir in ["/etc/apt/apt.conf.d", "/etc/apt/preferences.d", "/etc/dpkg/dpkg.cfg.d"] {
-            add(&[o("--dir"), o(dir)]);
-        }
+    if let Some(userns) = userns {
+        // Entered last, when all is mounted.
+        add(&[o("--userns2"), o(&userns.to_string())]);
     }
-    add(&[o("--proc"), o("/proc"), o("--dev"), o("/dev"), o("--tmpfs"), o("/tmp"), o("--dir"), o("/quiz/in")]);
+    args.extend(machine(sandbox));
+    let mut add = |words: &[&OsStr]| args.extend(words.iter().map(|&w| w.to_owned()));
+    add(&[o("--dev"), o("/dev"), o("--tmpfs"), o("/tmp"), o("--dir"), o("/quiz/in")]);
     for (host, inside) in &sandbox.read {
         add(&[o("--ro-bind"), host.as_os_str(), o(inside)]);
     }
@@ -127,15 +144,24 @@ fn command(sandbox: &Sandbox<'_>) -> Vec<OsString> {
         add(&[o("--setenv"), o(name), value]);
     }
     let script = format!("/quiz/recipe/{}", sandbox.script);
-    add(&[o("--"), o("sh"), o("-eu"), o(&script)]);
+    add(&[o("--")]);
+    match (sandbox.chroot, userns) {
+        (false, _) => {}
+        // It may mount in a namespace of its own: that of bubblewrap stays root's, and what is mounted there cannot be undone.
+        (true, Some(_)) => add(&[o("unshare"), o("--mount"), o("--")]),
+        // Bubblewrap's is in the hands of whoever has capabilities over the user namespace that bubblewrap made. Not in those of one below it.
+        (true, None) => add(&[o("unshare"), o("--user"), o("--map-root-user"), o("--mount"), o("--")]),
+    }
+    add(&[o("sh"), o("-eu"), o(&script)]);
     args
 }
 
-/// Programs, libraries and their settings: of a root of its own, or the host's.
-fn add_system(args: &mut Vec<OsString>, toolchain: Option<&Path>) {
+/// What it sees of the machine, read-only, and its /proc.
+fn machine(sandbox: &Sandbox<'_>) -> Vec<OsString> {
+    let mut args: Vec<OsString> = Vec::new();
     let mut add = |words: &[&OsStr]| args.extend(words.iter().map(|&w| w.to_owned()));
     let o = OsStr::new;
-    let base = toolchain.unwrap_or(Path::new("/"));
+    let base = sandbox.toolchain.as_deref().unwrap_or(Path::new("/"));
     add(&[o("--ro-bind"), base.join("usr").as_os_str(), o("/usr")]);
     for &dir in &SYSTEM[1..] {
         let place = base.join(&dir[1..]);
@@ -144,13 +170,25 @@ fn add_system(args: &mut Vec<OsString>, toolchain: Option<&Path>) {
             Err(_) => add(&[o("--ro-bind-try"), place.as_os_str(), o(dir)]),
         }
     }
-    if let Some(toolchain) = toolchain {
-        return add(&[o("--ro-bind-try"), toolchain.join("etc").as_os_str(), o("/etc")]);
+    if let Some(toolchain) = &sandbox.toolchain {
+        add(&[o("--ro-bind-try"), toolchain.join("etc").as_os_str(), o("/etc")]);
+    } else {
+        for path in ETC.iter().map(|name| format!("/etc/{name}")) {
+            add(&[o("--ro-bind-try"), o(&path), o(&path)]);
+        }
+        // apt and dpkg want their folders of settings, empty ones, not the host's.
+        for dir in
+            ["/etc/apt/apt.conf.d", "/etc/apt/preferences.d", "/etc/dpkg/dpkg.cfg.d"].iter().filter(|_| sandbox.chroot)
+        {
+            add(&[o("--dir"), o(dir)]);
+        }
     }
-    for name in ETC {
-        let path = format!("/etc/{name}");
+    add(&[o("--proc"), o("/proc")]);
+    for name in PROC.iter().filter(|_| sandbox.root) {
+        let path = format!("/proc/{name}");
         add(&[o("--ro-bind-try"), o(&path), o(&path)]);
     }
+    args
 }
 
 #[cfg(test)]
@@ -172,7 +210,11 @@ mod tests {
             root,
             toolchain,
         };
-        command(&sandbox).iter().map(|a| a.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+        command(&sandbox, (chroot && root).then_some(7))
+            .iter()
+            .map(|a| a.to_str().unwrap())
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     #[test]
@@ -186,6 +228,9 @@ mod tests {
             assert!(line.contains("--die-with-parent") && line.contains("--cap-drop ALL"), "{line}");
             assert!(line.ends_with("--setenv QUIZ_ARCH x86_64 -- sh -eu /quiz/recipe/build.sh"), "{line}");
             assert_eq!(line.contains("--unshare-user"), !root);
+            // What obeys the machine's root is read-only for him; nobody else can write it.
+            assert_eq!(line.contains("--proc /proc --ro-bind-try /proc/acpi "), root);
+            assert_eq!(line.contains("--ro-bind-try /proc/sys /proc/sys "), root);
         }
     }
 
@@ -201,7 +246,8 @@ mod tests {
             assert!(line.contains(&format!("--ro-bind-try {root}/etc /etc ")), "{line}");
             let words: Vec<&str> = line.split(' ').collect();
             let bound = words.windows(2).filter(|pair| pair[0].contains("bind")).map(|pair| pair[1]);
-            let own = |path: &str| path.starts_with(&root.to_string()) || path.starts_with("/cache/");
+            let own =
+                |path: &str| [&root.to_string(), "/cache/", "/proc/"].iter().any(|start| path.starts_with(*start));
             let stray: Vec<&str> = bound.filter(|path| !own(path)).collect();
             assert_eq!(stray, ["/dev/null"], "{line}");
         }
@@ -209,9 +255,14 @@ mod tests {
 
     #[test]
     fn capabilities_are_held_over_a_namespace_of_its_own_alone() {
-        for root in [true, false] {
-            let line = line(true, root);
-            assert!(line.contains("--unshare-user --uid 0 --gid 0 --cap-add ALL"), "{line}");
-        }
+        let user = line(true, false);
+        assert!(
+            user.contains("--cap-add ALL --unshare-user --uid 0 --gid 0 ") && !user.contains("--userns2"),
+            "{user}"
+        );
+        assert!(user.ends_with(" -- unshare --user --map-root-user --mount -- sh -eu /quiz/recipe/build.sh"), "{user}");
+        let root = line(true, true);
+        assert!(root.contains("--cap-add ALL --userns2 7 ") && !root.contains("--unshare-user"), "{root}");
+        assert!(root.ends_with(" -- unshare --mount -- sh -eu /quiz/recipe/build.sh"), "{root}");
     }
 }

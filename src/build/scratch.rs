@@ -5,7 +5,7 @@
 
 use super::{Context, Records, cache_error, key};
 use crate::error::{Error, Result};
-use crate::event::Event;
+use crate::event::{Event, waiting};
 use crate::graph::{Bound, BoundInput, NodeIndex, Stage};
 use quiz_cache::{Built, Node, Output, Scratch, Slot, Source, Tree};
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ pub(super) fn persistent(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> R
     };
     let Some(live) = stage.inputs.iter().find_map(live) else { return Ok(None) };
     let family = key::family(ctx, id, known)?;
-    let waiting = |pid| (ctx.events)(Event::Waiting { stage: stage.name.clone(), pid });
+    let waiting = waiting(ctx.events, &stage.name);
     ctx.cache.scratch(&family, live.root(), &waiting).map(Some).map_err(cache_error)
 }
 
@@ -85,7 +85,7 @@ pub(super) fn bring(ctx: &Context<'_>, stage: &Stage, scratch: &mut Scratch, kno
     let parts = parts(ctx, stage, known, false)?;
     let place = into(stage).map_or_else(|| SOURCE.to_owned(), |into| format!("{SCRATCH}/{into}"));
     let sources: Vec<Source<'_>> = parts.iter().map(|(tree, root)| Source { tree, root, into: &place }).collect();
-    let waiting = |pid| (ctx.events)(Event::Waiting { stage: stage.name.clone(), pid });
+    let waiting = waiting(ctx.events, &stage.name);
     let synced = scratch.sync(&sources, &waiting).map_err(cache_error)?;
     if let Some(sibling) = &synced.seeded_from {
         let message = format!("{} starts from what was built in {}", stage.name, sibling.display());

@@ -78,10 +78,15 @@ pub(super) fn run(
     });
     let unasked = stage.recipe.tools_on_demand.keys().filter(|tool| !ctx.is_asked_for(tool));
     let hidden = match &toolchain {
-        Some(toolchain) => tools::require_in(toolchain, stage).map(|()| Vec::new())?,
+        Some(toolchain) => tools::require_in(toolchain, stage, |tool| ctx.is_asked_for(tool)).map(|()| Vec::new())?,
         None => unasked.flat_map(|tool| tools::everywhere(tool)).collect(),
     };
-    let mut command = sandbox::process(&Sandbox { script, toolchain, read, write, hidden, env, chroot, root });
+    let made = sandbox::process(&Sandbox { script, toolchain, read, write, hidden, env, chroot, root });
+    let mut command = made.map_err(|words| {
+        // Where the error sends people.
+        let _ = std::fs::write(slot.log(), format!("{words}\n"));
+        no_sandbox(ctx, stage, slot.log(), &words)
+    })?;
     ctx.jobserver.configure_make(&mut command);
     if let Some(scratch) = &mut scratch {
         sandbox::inherit(&mut command, scratch.begin().map_err(cache_error)?);
@@ -99,13 +104,17 @@ pub(super) fn run(
     if !status.success() {
         return Err(script_error(ctx, stage, slot.log(), status));
     }
+    Ok(ScriptOutput { built, scratch, kept: kept(stage, slot, keepable)? })
+}
+
+/// The outputs that the script says are what they were.
+fn kept(stage: &Stage, slot: &Slot, mut keepable: BTreeMap<String, Output>) -> Result<BTreeMap<String, Output>> {
     let said = std::fs::read_to_string(slot.out().join(".kept")).unwrap_or_default();
     let kept = said.lines().map(|name| match keepable.remove_entry(name) {
         Some(kept) => Ok(kept),
         None => Err(Error::build(format!("the script of {} keeps `{name}`, which it was not offered", stage.name))),
     });
-    let kept = kept.collect::<Result<_>>()?;
-    Ok(ScriptOutput { built, scratch, kept })
+    kept.collect()
 }
 
 /// The inputs that lie read-only where scripts find them: place on the host, path inside.
@@ -169,14 +178,19 @@ pub(super) fn link_toolchain(ctx: &Context<'_>, id: NodeIndex, root: &Path) -> P
     if put().is_ok() { link } else { root.to_owned() }
 }
 
-/// The folder that all runs of this recipe share. A project's own recipe, whatever it calls itself, has one for each content: what is
-/// in a store is part of no key, so nobody else may write to that of a built-in one.
+/// The folder that all runs of this recipe share. A project's own recipe, whatever it calls itself, and one that runs in a
+/// project's own root, has one for each content: what is in a store is part of no key, so nobody else may write to that of a built-in one.
 fn store(ctx: &Context<'_>, stage: &Stage) -> Result<PathBuf> {
     let recipe = &stage.recipe;
-    let name = match &recipe.own {
+    let root = stage.toolchain().and_then(|input| match &input.from {
+        Bound::Output { stage, .. } => ctx.graph.stage(*stage).recipe.own.as_ref(),
+        Bound::Profiles => None,
+    });
+    let own: Vec<String> = recipe.own.iter().chain(root).map(ToString::to_string).collect();
+    let name = match &own[..] {
+        [] => recipe.name.clone(),
         // No name of a recipe begins so.
-        Some(digest) => format!(".own/{}-{digest}", recipe.name),
-        None => recipe.name.clone(),
+        own => format!(".own/{}-{}", recipe.name, own.join("-")),
     };
     let path = ctx.cache.root().join("store").join(name);
     create(&path)?;
@@ -290,10 +304,19 @@ fn run_logged(
 
 fn script_error(ctx: &Context<'_>, stage: &Stage, log: &Path, status: ExitStatus) -> Error {
     let said = failure::end(log);
-    let error = match refusal::of(&said) {
-        Some(refusal) => refusal.error(&format!("the stage {}: ", stage.name)),
-        None => failed(ctx, stage, &said, status),
-    };
+    match refusal::of(&said) {
+        Some(_) => no_sandbox(ctx, stage, log, &said),
+        None => again(ctx, stage, log, failed(ctx, stage, &said, status)),
+    }
+}
+
+/// The error of a script that never ran, from the words of who made its sandbox.
+fn no_sandbox(ctx: &Context<'_>, stage: &Stage, log: &Path, words: &str) -> Error {
+    again(ctx, stage, log, refusal::told(words).error(&format!("the stage {}: ", stage.name)))
+}
+
+/// The error with where to read more, and what to type.
+fn again(ctx: &Context<'_>, stage: &Stage, log: &Path, error: Error) -> Error {
     let flags: String = ctx.project.settings.flags().map(|flag| format!(" {}", quoted(&flag))).collect();
     let (dir, name) = (quoted(&ctx.project.dir), quoted(&stage.name));
     error

@@ -149,13 +149,16 @@ pub fn require(needed: &[Needed]) -> Result<()> {
 ///
 /// # Errors
 /// One is not there, though the package that the recipe names is.
-pub(super) fn require_in(root: &Path, stage: &Stage) -> Result<()> {
+pub(super) fn require_in(root: &Path, stage: &Stage, is_asked_for: impl Fn(&str) -> bool) -> Result<()> {
     let view = View::new(root);
-    let Some((tool, package)) = stage.recipe.tools.iter().find(|(tool, _)| find(&view, tool).0.is_none()) else {
+    let on_demand = stage.recipe.tools_on_demand.iter().filter(|(tool, _)| is_asked_for(tool));
+    let mut tools = stage.recipe.tools.iter().chain(on_demand);
+    let Some((tool, package)) = tools.find(|(tool, _)| find(&view, tool).0.is_none()) else {
         return Ok(());
     };
     let (stage, recipe) = (&stage.name, stage.recipe.path.display());
-    Err(Error::input(format!("{stage}: the package {package} has no {tool}, which {recipe} says it has")))
+    Err(Error::input(format!("{stage}: the package {package} has no {tool}, which {recipe} says it has"))
+        .hint("of the links that packages make when they are installed a toolchain has those that its recipe names"))
 }
 
 /// Where the user's own PATH has a program that scripts do not find.

@@ -28,7 +28,7 @@ pub fn try_sandbox(cache: &Cache, chroot: bool) -> Result<()> {
     std::fs::create_dir(&recipe)
         .and_then(|()| std::fs::write(recipe.join(SCRIPT), script))
         .map_err(|e| Error::build(format!("cannot write in {}", recipe.display())).because(e))?;
-    let mut command = sandbox::process(&Sandbox {
+    let made = sandbox::process(&Sandbox {
         toolchain: None,
         script: SCRIPT,
         read: vec![(recipe, "/quiz/recipe".to_owned())],
@@ -41,6 +41,7 @@ pub fn try_sandbox(cache: &Cache, chroot: bool) -> Result<()> {
         chroot,
         root: rustix::process::geteuid().is_root(),
     });
+    let mut command = made.map_err(|words| Error::build(refusal::told(&words).line()))?;
     let mut said = String::new();
     let status = follow::follow(&mut command, Some(LIMIT), &mut |line| {
         said += &String::from_utf8_lossy(line);

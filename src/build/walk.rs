@@ -5,7 +5,7 @@
 
 use super::{Context, Records, cache_error, compare, key, latest, make, tools};
 use crate::error::{Error, Result};
-use crate::event::Event;
+use crate::event::{Event, waiting};
 use crate::graph::{Bound, NodeIndex, Place};
 use quiz_cache::{Built, Change, Entry, Key, Manifest, Output, Record};
 use std::collections::BTreeMap;
@@ -178,7 +178,7 @@ fn restore(ctx: &Context<'_>, id: NodeIndex, output: &str, known: &Records) -> R
     if restore_inputs(ctx, id, known)? == Restored::Different {
         return Ok(Restored::Different);
     }
-    let waiting = |pid| (ctx.events)(Event::Waiting { stage: name.clone(), pid });
+    let waiting = waiting(ctx.events, name);
     let again = match ctx.cache.remake(&record.key, &waiting).map_err(cache_error)? {
         Entry::Hit(record) => record,
         Entry::Miss(slot) => make::make(ctx, id, slot, record.manifest.clone(), known)?,
@@ -274,7 +274,7 @@ fn obtain(ctx: &Context<'_>, id: NodeIndex, missing: Missing, known: &Records) -
         return Ok(None);
     }
     let name = &ctx.graph.stage(id).name;
-    let waiting = |pid| (ctx.events)(Event::Waiting { stage: name.clone(), pid });
+    let waiting = waiting(ctx.events, name);
     if ctx.fresh.contains(&id) {
         let slot = ctx.cache.anew(&missing.key, &waiting).map_err(cache_error)?;
         let before = ctx.cache.record(&missing.key).map_err(cache_error)?;

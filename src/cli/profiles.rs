@@ -77,6 +77,7 @@ pub(super) fn new(engine: &Engine<'_>, name: &str) -> Result<()> {
         return Err(Error::input(format!("there is a profile {name}: {}", there.path.display()))
             .hint(format!("take another name, or edit {}", folder.join("profile.toml").display())));
     }
+    engine.project.check_written(&engine.project.profiles_dir())?;
     let write = || {
         fs::create_dir_all(engine.project.profiles_dir())?;
         // Not the folder of somebody else, who is not done with it yet.

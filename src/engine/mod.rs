@@ -158,9 +158,18 @@ impl<'a> Engine<'a> {
         let needed = build::needed(stages.filter(|stage| stage.toolchain().is_none()).map(|stage| &stage.recipe));
         let tools: BTreeSet<_> = wishes.iter().flat_map(|w| w.wish.tools()).copied().collect();
         let new: Vec<_> = tools.into_iter().filter(|(name, _)| !needed.iter().any(|n| n.name == *name)).collect();
+        // What a stage's root has nobody needs here.
+        let in_root = |tool: &str| {
+            let with_root = graph.order().into_iter().map(|id| graph.stage(id)).filter(|s| s.toolchain().is_some());
+            with_root.into_iter().any(|stage| stage.recipe.tools_on_demand.contains_key(tool))
+        };
         let by_profiles = self.project.profiles.iter().flat_map(|profile| {
             let by = format!("the profile {}", profile.name);
-            profile.tools.iter().map(move |(name, package)| ((name.as_str(), package.as_str()), by.clone()))
+            profile
+                .tools
+                .iter()
+                .filter(|(name, _)| !in_root(name))
+                .map(move |(name, package)| ((name.as_str(), package.as_str()), by.clone()))
         });
         by_profiles.fold(build::with_tools(needed, &new), |all, (tool, by)| build::with_tool_of(all, tool, &by))
     }

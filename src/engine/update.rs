@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::load::TOOLCHAIN;
 use crate::source;
+use std::collections::BTreeSet;
 
 impl Engine<'_> {
     /// Pins anew the entries of quiz.lock with these names, or when none is named all of these stages but those of the toolchain. What is found is told, moved or not.
@@ -15,9 +16,9 @@ impl Engine<'_> {
     pub fn update(&self, stages: &Stages, entries: &[String]) -> Result<()> {
         let wishes = &stages.wishes;
         if let Some(wrong) = entries.iter().find(|entry| !wishes.iter().any(|w| w.wish.entry() == *entry)) {
-            let known: Vec<&str> = wishes.iter().map(|w| w.wish.entry()).collect();
+            let known: BTreeSet<&str> = wishes.iter().map(|w| w.wish.entry()).collect();
             return Err(Error::input(format!("quiz.lock has no entry `{wrong}`"))
-                .hint(format!("there is: {}", known.join(", "))));
+                .hint(format!("there is: {}", known.into_iter().collect::<Vec<_>>().join(", "))));
         }
         // Other compilers make everything again, so they move only when they are named.
         let is_asked_for = |w: &&SourceWish| match entries {

@@ -24,15 +24,17 @@ pub(super) fn of(project: &Project, graph: &Graph, source: &source::Context) -> 
         let Some(spec) = stage.recipe.source() else { continue };
         let options = stage.options.iter().map(|(name, value)| (name.clone(), words(value)));
         let own = |name: &String| format!("recipe.{}.{name}", stage.recipe.name);
-        let keys = stage.recipe.options.iter().map(|(name, o)| o.setting.clone().unwrap_or_else(|| own(name)));
+        let mut keys: Vec<String> =
+            stage.recipe.options.iter().map(|(name, o)| o.setting.clone().unwrap_or_else(|| own(name))).collect();
         let mut options: BTreeMap<String, Vec<String>> = options.collect();
         // What is compiled runs in a root of the same suite.
         let suite = project.settings.text("toolchain.suite");
         if suite != "host" && spec.packages.is_some() && options.get("suite").is_some_and(|words| words == &[""]) {
             options.insert("suite".to_owned(), vec![suite.to_owned()]);
+            keys.push("toolchain.suite".to_owned());
         }
         let wish = Wish::new(spec, &options, source);
-        let wish = wish.map_err(|error| keys.clone().fold(error, |error, key| asked_by(project, error, &key)))?;
+        let wish = wish.map_err(|error| keys.iter().fold(error, |error, key| asked_by(project, error, key)))?;
         wishes.push(SourceWish { id, wish, lock: project.lock_path(keys), spec: spec.clone() });
     }
     Ok(wishes)

@@ -199,6 +199,11 @@ impl Binder<'_> {
         let value = |option: &String| Ok((option.clone(), self.project.option(recipe, option)?));
         let mut options: BTreeMap<String, Value> = recipe.options.keys().map(value).collect::<Result<_>>()?;
         if let (false, Some(parameter)) = (recipe.sets.is_empty(), parameter) {
+            if !self.has_suite()? {
+                return Err(Error::input(format!("{name}: scripts run with this machine's own programs")).hint(
+                    "name the suite of the packages: toolchain.suite = \"bookworm\", or QUIZ_TOOLCHAIN_SUITE=bookworm",
+                ));
+            }
             options.insert("packages".to_owned(), Value::List(packages(recipe, parameter)?));
         }
         let stage = Stage { name: name.to_owned(), recipe: recipe.clone(), options, inputs: Vec::new() };
@@ -214,7 +219,7 @@ impl Binder<'_> {
                 self.dag[id].inputs.push(BoundInput { name, from, paths: input.paths.clone(), place });
             }
         }
-        if let Some(root) = self.toolchain(recipe) {
+        if let Some(root) = self.toolchain(recipe)? {
             let from = self.output(&root, None, &recipe.path)?;
             if let Bound::Output { stage, .. } = &from {
                 self.dag.update_edge(*stage, id, ());
@@ -226,9 +231,9 @@ impl Binder<'_> {
     }
 
     /// The stage that makes the root in which the recipe's script runs; none where that is the host's own.
-    fn toolchain(&self, recipe: &Recipe) -> Option<String> {
-        if recipe.script().is_none() || self.project.settings.text("toolchain.suite") == "host" {
-            return None;
+    fn toolchain(&self, recipe: &Recipe) -> Result<Option<String>> {
+        if recipe.script().is_none() || !self.has_suite()? {
+            return Ok(None);
         }
         let set = recipe.toolchain.as_deref().unwrap_or(SET);
         let known = self.project.recipes.get(TOOLCHAIN).and_then(|toolchain| toolchain.sets.get(set));
@@ -236,7 +241,15 @@ impl Binder<'_> {
         let on_demand = recipe.tools_on_demand.iter().filter(|(tool, _)| is_asked_for(tool));
         let packages: BTreeSet<&String> = recipe.tools.iter().chain(on_demand).map(|(_, package)| package).collect();
         let more = packages.into_iter().filter(|package| known.is_none_or(|known| !known.contains(package)));
-        Some(more.fold(format!("{TOOLCHAIN}:{set}"), |name, package| format!("{name},{package}")))
+        Ok(Some(more.fold(format!("{TOOLCHAIN}:{set}"), |name, package| format!("{name},{package}"))))
+    }
+
+    /// Whether roots are made of the packages of a suite.
+    fn has_suite(&self) -> Result<bool> {
+        match self.project.settings.text("toolchain.suite") {
+            "" => Err(Error::input("toolchain.suite is empty: name a suite of Debian's, such as bookworm, or host")),
+            suite => Ok(suite != "host"),
+        }
     }
 
     /// What an input stands for; a list gives `name/NN-stage` for each of its items.

@@ -139,7 +139,7 @@ fn with_toolchain(lines: &str) -> Result<Graph> {
     let text = std::fs::read_to_string(&path).unwrap().replace("[inputs]", &format!("{lines}\n[inputs]"));
     std::fs::write(path, text).unwrap();
     let suite = FlagValue { key: "toolchain.suite", value: Value::Text("bookworm".into()), flag: "--x" };
-    Graph::bind(&Project::load(dir.path(), &[suite]).unwrap(), ["image", "zfs", "t-own"])
+    Graph::bind(&Project::load(dir.path(), &[suite])?, ["image", "zfs", "t-own"])
 }
 
 /// By the name of each stage the root that its script runs in.
@@ -167,13 +167,13 @@ fn few_roots_and_a_package_more_is_one_more_for_who_asks_for_it() {
 
 #[test]
 fn a_set_has_all_that_its_built_in_recipes_name() {
-    let graph = with_toolchain("").unwrap();
-    for id in graph.order() {
-        let stage = graph.stage(id);
-        let Some(Bound::Output { stage: root, .. }) = stage.toolchain().map(|input| &input.from) else { continue };
-        let Value::List(packages) = &graph.stage(*root).options["packages"] else { panic!("no packages") };
-        let missing: Vec<&String> = stage.recipe.tools.values().filter(|p| !packages.contains(p)).collect();
-        assert!(missing.is_empty(), "{}: {missing:?}", stage.name);
+    let dir = tempfile::tempdir().unwrap();
+    let project = project(dir.path(), &[]);
+    let sets = &project.recipes[TOOLCHAIN].sets;
+    for recipe in project.recipes.values().filter(|recipe| recipe.script().is_some()) {
+        let packages = &sets[recipe.toolchain.as_deref().unwrap_or(SET)];
+        let missing: Vec<&String> = recipe.tools.values().filter(|package| !packages.contains(package)).collect();
+        assert!(missing.is_empty(), "{}: {missing:?}", recipe.name);
     }
 }
 
@@ -182,7 +182,14 @@ fn a_set_that_is_none_is_said_with_those_that_are() {
     let error = with_toolchain("toolchain = \"krenel\"").unwrap_err();
     assert!(error.to_string().contains("there is no set `krenel`"), "{error}");
     assert_eq!(error.hints(), ["there is: kernel, root, zfs"]);
+    let error = with_toolchain("toolchain = \"../../evil\"").unwrap_err();
+    assert!(error.to_string().contains("`../../evil` is no name"), "{error}");
     let dir = tempfile::tempdir().unwrap();
     let error = Graph::bind(&project(dir.path(), &[]), ["toolchain"]).unwrap_err();
     assert!(error.to_string().ends_with("the recipe is used as toolchain:SET"), "{error}");
+    let error = Graph::bind(&project(dir.path(), &[]), ["toolchain:kernel"]).unwrap_err();
+    assert!(error.to_string().contains("this machine's own programs"), "{error}");
+    let empty = FlagValue { key: "toolchain.suite", value: Value::Text(String::new()), flag: "--x" };
+    let error = Graph::bind(&Project::load(dir.path(), &[empty]).unwrap(), ["image"]).unwrap_err();
+    assert!(error.to_string().contains("toolchain.suite is empty"), "{error}");
 }

@@ -88,6 +88,14 @@ impl Project {
         self.dir.join(PROJECT_FOLDER).join("profiles")
     }
 
+    /// Whether quiz may write below this path of the project. Of all that it writes without being asked this was looked at by [`Self::load`].
+    ///
+    /// # Errors
+    /// It is a link, which may have come with the project, and nobody trusts that.
+    pub fn check_written(&self, path: &Path) -> Result<()> {
+        trust::check_written(path, &self.dir, &self.config_dir)
+    }
+
     /// The value an option of a recipe has in this project: the setting it is bound to, else `[recipe.NAME] option`,
     /// else its default. Lists that a profile adds to come with the profiles' items first; of a file it is what is in it.
     ///

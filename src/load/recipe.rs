@@ -195,12 +195,11 @@ pub(super) fn load(mut folder: LoadedFolder) -> Result<Recipe> {
         return Err(wrong(format!("the tool `{name}` is in two tables; it is needed, optional or on demand")));
     }
     folder.files.retain(|(name, ..)| name != "recipe.toml");
-    let mut options = BTreeMap::new();
-    for (name, field) in file.options {
-        options.insert(name.clone(), option::read(&name, field).map_err(wrong)?);
-    }
+    let option = |(name, field): (String, _)| Ok((name.clone(), option::read(&name, field).map_err(wrong)?));
+    let options: BTreeMap<String, OptionSpec> = file.options.into_iter().map(option).collect::<Result<_>>()?;
     let names = options.keys().chain(file.inputs.keys()).chain(file.outputs.keys());
-    if let Some(name) = names.into_iter().find(|name| !is_name(name)) {
+    // A set is a part of the name of a link.
+    if let Some(name) = names.chain(file.sets.keys()).chain(&file.toolchain).find(|name| !is_name(name)) {
         return Err(wrong(format!("`{name}` is no name: use a-z, 0-9 and -")));
     }
     if file.inputs.contains_key(TOOLCHAIN) {

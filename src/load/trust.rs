@@ -1,6 +1,8 @@
 //! Whose files decide: a project's are read only when they belong to who runs quiz, or to root, or when somebody said that they may.
 //!
 //! The rule is git's for repositories (git-config(1), `safe.directory`). Reads no file of a project, only whose it is.
+//!
+//! And where quiz writes: not through a link that may have come with a clone, where whoever cloned it is its owner.
 
 use super::PROJECT_FOLDER;
 use crate::error::{Error, Result};
@@ -15,6 +17,12 @@ pub(super) const VARIABLE: &str = "QUIZ_TRUST";
 
 /// The same in the user's own folder of settings, a line each.
 const FILE: &str = "trusted";
+
+/// What of `.quiz` quiz only reads: people share them by links. In all else it makes, changes or removes files.
+const ONLY_READ: [&str; 2] = ["recipes", "profiles"];
+
+/// The folders of `.quiz` in which files have names that quiz could follow.
+const WITH_FILES: [&str; 3] = ["runs", "disks", "compile-commands"];
 
 /// Who runs quiz.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +51,8 @@ enum Doubt {
     Owner(PathBuf, u32),
     /// This file of it lies above where quiz was started, where everybody can put one.
     Place(PathBuf),
+    /// Quiz would write through this link, to where it leads.
+    Link(PathBuf, PathBuf),
 }
 
 /// Whether what the project in `dir` says may decide, for quiz that was started in `start`.
@@ -51,10 +61,65 @@ enum Doubt {
 /// It is another user's, or lies where everybody can put it; with the lines to type that trust it.
 pub(super) fn check(dir: &Path, start: &Path, config_dir: &Path) -> Result<()> {
     let me = Me::new();
-    match doubt(dir, start, me)? {
+    let found = match doubt(dir, start, me)? {
+        None => written_link(dir)?,
+        found => found,
+    };
+    match found {
         Some(doubt) if !is_trusted(dir, config_dir)? => Err(refusal(&doubt, dir, start, me)),
         _ => Ok(()),
     }
+}
+
+/// Whether quiz may write below this path of the project.
+///
+/// # Errors
+/// It is a link, and nobody trusts the project.
+pub(super) fn check_written(path: &Path, dir: &Path, config_dir: &Path) -> Result<()> {
+    match link(path) {
+        Some(doubt) if !is_trusted(dir, config_dir)? => Err(refusal(&doubt, dir, dir, Me::new())),
+        _ => Ok(()),
+    }
+}
+
+/// The first link through which quiz would write. That it leads into the project is no excuse: `.git/hooks` lies there, too.
+fn written_link(dir: &Path) -> Result<Option<Doubt>> {
+    let own = dir.join(PROJECT_FOLDER);
+    if let Some(doubt) = link(&dir.join("quiz.lock")).or_else(|| link(&own)) {
+        return Ok(Some(doubt));
+    }
+    let top = links(&own)?.into_iter().find(|path| !ONLY_READ.iter().any(|name| path.ends_with(name)));
+    if let Some(path) = top {
+        return Ok(link(&path));
+    }
+    for folder in WITH_FILES {
+        if let Some(path) = links(&own.join(folder))?.first() {
+            return Ok(link(path));
+        }
+    }
+    Ok(None)
+}
+
+fn link(path: &Path) -> Option<Doubt> {
+    fs::read_link(path).ok().map(|to| Doubt::Link(path.to_owned(), to))
+}
+
+/// The links in a folder, if it is one.
+fn links(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(Vec::new()),
+        Err(e) => return Err(unreadable(folder, e)),
+    };
+    let mut links = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|e| unreadable(folder, e))?;
+        if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+            links.push(entry.path());
+        }
+    }
+    links.sort();
+    Ok(links)
 }
 
 fn doubt(dir: &Path, start: &Path, me: Me) -> Result<Option<Doubt>> {
@@ -194,7 +259,17 @@ pub fn trust(folder: &Path, config_dir: &Path) -> Result<()> {
 
 fn refusal(doubt: &Doubt, dir: &Path, start: &Path, me: Me) -> Error {
     let shown = quoted(dir);
+    let trust = |error: Error| {
+        error
+            .hint(format!("if you trust it: quiz trust {shown}"))
+            .hint(format!("for one command: {VARIABLE}={shown} quiz …"))
+    };
     let error = match doubt {
+        Doubt::Link(path, to) => {
+            let what = format!("{} is a link to {}, through which quiz would write", path.display(), to.display());
+            let error = Error::input(what).hint(format!("if it came with the project: rm {}", quoted(path)));
+            return trust(error);
+        }
         Doubt::Owner(path, owner) => Error::input(format!(
             "{} belongs to {}, and quiz runs as {}: nothing of this project is read",
             path.display(),
@@ -208,10 +283,7 @@ fn refusal(doubt: &Doubt, dir: &Path, start: &Path, me: Me) -> Error {
         ))
         .hint("to have a project of your own here: touch quiz.toml"),
     };
-    let error = error
-        .detail("what lies there would decide which kernel is built, and what qemu runs")
-        .hint(format!("if you trust it: quiz trust {shown}"))
-        .hint(format!("for one command: {VARIABLE}={shown} quiz …"));
+    let error = trust(error.detail("what lies there would decide which kernel is built, and what qemu runs"));
     if !matches!(doubt, Doubt::Owner(..)) || !is_container() {
         return error;
     }

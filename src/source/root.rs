@@ -37,6 +37,10 @@ const MERGED: &[&str] = &["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 pub(super) fn make(spec: &RootSpec, debs: &[PathBuf], dest: &Path) -> Result<()> {
     let (keep, drop) = (globs(&spec.keep)?, globs(&spec.drop)?);
     let place = |path: &str| {
+        // From Debian 13 on a package brings these links.
+        if MERGED.contains(&path) {
+            return None;
+        }
         let path = merged(path);
         (keep.is_match(&path) && !drop.is_match(&path)).then_some(path)
     };

@@ -20,6 +20,7 @@ pub(crate) fn runfile(text: &str) {
     let Ok(sections) = runfile::read(&[("x.run".into(), text.into())]) else { return };
     for section in &sections {
         assert!(Group::of_suite(section).tests.len() >= section.tests.len());
+        runfile::reads_back(section);
         let _ = (section.folder(), section.title(), section.tags());
     }
     let _ = select::select(sections, &[], &[text.lines().next().unwrap_or_default().to_owned()]);

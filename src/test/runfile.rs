@@ -54,6 +54,9 @@ pub fn read(files: &[(String, String)]) -> Result<Vec<Section>> {
             } else {
                 let (name, value) = trimmed.split_once(['=', ':']).ok_or_else(wrong)?;
                 let name = name.trim().to_lowercase();
+                if name.is_empty() {
+                    return Err(wrong());
+                }
                 sections[here.ok_or_else(wrong)?].1.insert(name.clone(), value.trim().to_owned());
                 key = Some(name);
             }
@@ -77,12 +80,16 @@ fn section(name: String, mut own: BTreeMap<String, String>, defaults: &BTreeMap<
     Ok(section)
 }
 
-/// The texts of a Python list of texts.
+/// The texts of a Python list of texts. One over two lines is none in Python, and a backslash would mean something: no file's name has
+/// either.
 fn list(text: &str) -> Option<Vec<String>> {
     let mut rest = text.trim().strip_prefix('[')?.strip_suffix(']')?.trim_start();
     let mut items = Vec::new();
     while let Some(quote) = rest.chars().next() {
         let (item, after) = rest.strip_prefix(['\'', '"'])?.split_once(quote)?;
+        if item.contains(['\n', '\\']) {
+            return None;
+        }
         items.push(item.to_owned());
         let after = after.trim_start();
         rest = match after.strip_prefix(',') {
@@ -129,7 +136,9 @@ impl Section {
     /// A runfile of this group alone. Its one tag is `quiz`.
     pub fn runfile(&self) -> String {
         let mut text = format!("[DEFAULT]\noutputdir = {RESULTS}\nquiet = False\n\n[{}]\n", self.name);
-        let tests: Vec<String> = self.tests.iter().map(|test| format!("'{test}'")).collect();
+        // What was read has one kind of quotes at most.
+        let quoted = |test: &String| if test.contains('\'') { format!("\"{test}\"") } else { format!("'{test}'") };
+        let tests: Vec<String> = self.tests.iter().map(quoted).collect();
         // Writing to a String does not fail.
         let _ = writeln!(text, "tests = [{}]\ntags = ['quiz']", tests.join(", "));
         for (name, value) in
@@ -141,9 +150,23 @@ impl Section {
     }
 }
 
+/// Fails unless what is written of the section reads as the same one, but for what is always written.
+#[cfg(any(test, feature = "fuzz"))]
+pub(super) fn reads_back(section: &Section) {
+    let text = section.runfile();
+    let again = read(&[("written".into(), text.clone())]).unwrap_or_else(|e| panic!("{e}:\n{text}"));
+    let own = |section: &Section| {
+        let mut options = section.options.clone();
+        options.retain(|name, _| !["outputdir", "quiet", "tags"].contains(&name.as_str()));
+        (section.name.clone(), section.tests.clone(), options)
+    };
+    assert_eq!(again.iter().map(own).collect::<Vec<_>>(), [own(section)], "{text}");
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     pub(in super::super) const COMMON: &str = "\
 # A comment
@@ -207,6 +230,35 @@ tags = ['functional', 'atime']
         let again = read(&[("x".into(), text.clone())]).unwrap();
         assert_eq!((again.len(), &again[0].tests, again[0].runs()), (1, &section.tests, section.runs()));
         assert!(text.contains("tags = ['quiz']\n") && text.contains("timeout = 1200\n"), "{text}");
+    }
+
+    #[test]
+    fn a_name_keeps_its_quotes_and_one_that_python_would_read_otherwise_is_none() {
+        let tests =
+            |list: &str| read(&[("x".into(), format!("[a]\ntests = {list}\n"))]).map(|mut all| all.remove(0).runfile());
+        let text = tests("[\"it's\", 'say \"x\"', 'x']").unwrap();
+        assert!(text.contains("tests = [\"it's\", 'say \"x\"', 'x']\n"), "{text}");
+        for wrong in ["['a\\nb']", "['a\n b']", "[\"\\x\"]"] {
+            assert!(tests(wrong).unwrap_err().to_string().contains("no list"), "{wrong}");
+        }
+        assert!(tests("[]\n= x").unwrap_err().to_string().starts_with("x:3: "));
+    }
+
+    proptest! {
+        #[test]
+        fn what_reads_is_written_so_that_it_reads_as_the_same(
+            lines in prop::collection::vec((
+                prop::sample::select(vec!["", "[", "[DEFAULT]", "[a]", "tests = [", "tests = ['", "tests = [\"", "timeout = 7", "pre =", "x:", " ", "=", "#"]),
+                r#"[ab'"\\,#;=:\[\] \tä]{0,9}"#,
+                prop::sample::select(vec!["", "]", "']", "\"]", "', 'b']", " = ]"]),
+            ), 0..9),
+        ) {
+            let lines: Vec<String> = lines.iter().map(|(start, middle, end)| format!("{start}{middle}{end}")).collect();
+            let text = format!("[a]\ntests = ['x']\n{}\n", lines.join("\n"));
+            for section in read(&[("x".into(), text)]).unwrap_or_default() {
+                reads_back(&section);
+            }
+        }
     }
 
     #[test]

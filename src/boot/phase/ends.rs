@@ -110,6 +110,12 @@ impl Play {
                 self.limits.stopped(None);
                 self.resumed(now)
             }
+            Said::Endless => {
+                let why = "qemu says a line without end on its control channel".to_owned();
+                let program = self.program_status();
+                let end = if self.is_doubtful() { End::NoLife(Some(why)) } else { End::Host { why, program } };
+                self.end(end, now)
+            }
             Said::NotYet => vec![Effect::Qemu(qmp::CONTINUE)],
             Said::Able(able) => self.able(able.map(drop), now),
             Said::Still => self.still(),

@@ -202,6 +202,8 @@ fn an_end_is_told_by_whose_fault_it_was() {
     assert_eq!(ends(cold(), [gone(256)]), host("qemu ended (exit status: 1)", None));
     assert_eq!(ends(cold(), [shutdown("host-signal"), gone(0)]), host("qemu ended (host-signal)", None));
     assert_eq!(ends(cold(), stopped("internal-error")), host("KVM stopped with an internal error", None));
+    let endless = "qemu says a line without end on its control channel";
+    assert_eq!(ends(cold(), [Input::Qemu(Said::Endless)]), host(endless, None));
     let full = Input::Qemu(Said::DiskFailed("disk0: full".into()));
     assert_eq!(ends(cold(), [full].into_iter().chain(stopped("io-error"))), host("disk0: full", None));
     let mut debugged = cold();

@@ -115,3 +115,35 @@ fn the_error_names_who_and_what_to_type() {
     let error = refusal(&Doubt::Place("/tmp/quiz.toml".into()), Path::new("/tmp"), Path::new("/tmp/a"), me);
     assert!(error.to_string().starts_with("/tmp/quiz.toml lies above /tmp/a, in a folder that everybody"), "{error}");
 }
+
+#[test]
+fn quiz_writes_through_no_link_wherever_it_lies_and_leads() {
+    for place in [
+        "quiz.lock",
+        ".quiz",
+        ".quiz/runs",
+        ".quiz/shared",
+        ".quiz/disks",
+        ".quiz/.gitignore",
+        ".quiz/compile_commands.json",
+        ".quiz/runs/lock",
+        ".quiz/runs/7",
+        ".quiz/disks/q0.raw",
+        ".quiz/compile-commands/kernel.digest",
+    ] {
+        for to in ["/etc", "no-such-file", "../src"] {
+            let dir = project(&["src/x"]);
+            let link = dir.path().join(place);
+            fs::create_dir_all(link.parent().unwrap()).unwrap();
+            symlink(to, &link).unwrap();
+            assert_eq!(written_link(dir.path()).unwrap(), Some(Doubt::Link(link, to.into())), "{place}");
+        }
+    }
+    // What is only read may be shared by links, and what a guest put into a folder that it shares is not followed by quiz.
+    let dir = project(&[".quiz/runs/1/out/x", ".quiz/shared/x", "recipes/a/b"]);
+    for place in [".quiz/recipes", ".quiz/profiles", ".quiz/shared/link", ".quiz/runs/1/out/link", "quiz.toml"] {
+        symlink("/etc", dir.path().join(place)).unwrap();
+    }
+    assert_eq!(written_link(dir.path()).unwrap(), None);
+    assert_eq!(written_link(&dir.path().join("quiz.lock")).unwrap(), None, "nothing is there");
+}

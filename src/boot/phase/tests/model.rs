@@ -92,7 +92,7 @@ fn any(dice: &mut Dice) -> Input {
         28 => Input::Signal([2, 15, SIGHUP][usize::try_from(dice.roll(3)).unwrap()]),
         30 => Input::Guest(FromGuest::Synced { shares: dice.flip(), marked: dice.flip() }),
         31 => Input::Quiet,
-        29 => Input::Qemu(Said::DiskFailed("disk".into())),
+        29 => Input::Qemu(if dice.flip() { Said::DiskFailed("disk".into()) } else { Said::Endless }),
         _ => gone([0, 9, 256][usize::try_from(dice.roll(3)).unwrap()]),
     }
 }
