@@ -31,7 +31,7 @@ pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Re
     let folder = own.join("compile-commands");
     let name = stage.name.replace(['/', ':'], "-");
     let (part, digest) = (folder.join(format!("{name}.json")), folder.join(format!("{name}.digest")));
-    // Told before; looking for thousands of files takes time.
+    // Unchanged since it was last written; to look for each of its thousands of files takes time.
     if std::fs::read_to_string(&digest).is_ok_and(|text| text == output.digest.to_string()) && part.exists() {
         return Ok(());
     }

@@ -127,7 +127,7 @@ pub(super) fn body(ctx: &Context<'_>, input: &BoundInput, known: &Records) -> Re
 fn store(ctx: &Context<'_>, stage: &Stage) -> Result<PathBuf> {
     let recipe = &stage.recipe;
     let name = match &recipe.own {
-        // No name of a recipe begins so.
+        // No name of a recipe begins with a dot, so no built-in one has this folder.
         Some(digest) => format!(".own/{}-{digest}", recipe.name),
         None => recipe.name.clone(),
     };
@@ -225,7 +225,7 @@ fn run_logged(ctx: &Context<'_>, command: &mut Command, stage: &Stage, log: &Pat
     let mut paths = PathMap::new(users_own(ctx, stage));
     follow::follow(command, None, &mut |line| {
         let text = paths.outside(String::from_utf8_lossy(line).trim_end());
-        // Without a log it shall not go on.
+        // A script whose log cannot be written is ended: nobody could tell afterwards why it failed.
         writeln!(file, "{text}").map_err(broken)?;
         (ctx.events)(match text.strip_prefix(WARNING) {
             Some(message) => Event::Warning { message: format!("{}: {message}", stage.name) },

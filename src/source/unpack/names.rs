@@ -18,7 +18,7 @@ pub(super) fn inside(name: &[u8], top: &mut Option<String>) -> Result<String, St
     if first == Some("..") || rest.contains(&"..") {
         return Err("its name leads out of the archive".to_owned());
     }
-    // "./" before the top folder.
+    // The entry "./", with which some archives begin, is the folder around the top one: nothing is to be made.
     let Some(first) = first else { return Ok(String::new()) };
     let known = top.get_or_insert_with(|| first.to_owned());
     if known != first {
