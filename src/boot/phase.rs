@@ -385,7 +385,7 @@ impl Play {
             _ => Phase::Gone(self.how_it_went(Some(status))),
         };
         self.limits = Limits::default();
-        // A program's own output is waited for as long as somebody reads it; of other ends only what comes at once.
+        // A program's own output is waited for as long as somebody reads it. After any other end only what comes soon counts.
         if !matches!(self.phase, Phase::Gone(End::Exited(_))) {
             self.limits.rest(now);
         }
