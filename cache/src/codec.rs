@@ -38,7 +38,7 @@ pub(crate) enum What {
     Memo = 4,
     Latest = 5,
     Scratch = 8,
-    // 6 and 7 were older layouts.
+    // 6 and 7 were older layouts of `Stats`. Their files may still lie in a cache, so nothing else gets these numbers.
     Stats = 9,
     Glance = 10,
     Passing = 11,

@@ -223,7 +223,7 @@ impl Sweep<'_> {
         if let Some(bin) = &self.bin {
             let gone = bin.join("gone");
             match fs::rename(path, &gone) {
-                // Another process was quicker.
+                // Another process has removed it meanwhile: nothing is left to do.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
                 other => other.map_err(at("remove", path))?,
             }

@@ -42,7 +42,7 @@ pub enum Passing {
 pub struct PassingSlot {
     cache: Cache,
     key: Key,
-    // Removed before the lock is free.
+    // Fields are dropped in this order: the folder has to be gone before the lock lets the next process in.
     folder: WorkFolder,
     lock: Lock,
 }
@@ -144,7 +144,7 @@ impl Cache {
         for (n, (valid, was, folder)) in found.into_iter().enumerate() {
             // Someone may have come to use it since, or made it again.
             if (n < surplus || !valid) && used_at(&folder) == was {
-                // The index first: without it the rest counts as missing.
+                // The index first: should this process die in between, what has no index counts as missing.
                 let _ = fs::remove_file(folder.join(INDEX));
                 let _ = remove_tree(&folder);
             }

@@ -56,7 +56,7 @@ pub struct Slot {
     out: PathBuf,
     scratch: PathBuf,
     log: PathBuf,
-    // Removed before the lock is free.
+    // Fields are dropped in this order: the folder has to be gone before the lock lets the next process in.
     folder: WorkFolder,
     lock: Lock,
 }

@@ -38,7 +38,7 @@ fn walk_folder(folder: &Path, prefix: &str, choose: Choose) -> Result<Vec<Found>
             Error::new(format!("{} has a name that is not UTF-8; such names are not stored", full.display()))
         })?;
         let meta = match entry.metadata() {
-            // Deleted since the folder was read.
+            // The file was deleted after the folder was listed, as compilers' temporary files are: it is not there.
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             other => other.map_err(at("look at", &full))?,
         };

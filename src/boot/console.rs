@@ -117,7 +117,7 @@ impl Console {
         self.panicked |= mark == Some(Mark::Panic);
         self.halted |= mark == Some(Mark::Halt);
         match &mut self.look {
-            // It is quiz that makes the guest say all this.
+            // While quiz has the guest list its tasks, their backtraces are no complaints.
             Some(look) if look.len() < LOOK => look.push(line.to_owned()),
             Some(_) => {}
             None => self.complaints.line(line),

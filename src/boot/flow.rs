@@ -153,7 +153,7 @@ impl Inflow {
     /// What the program is not known to have read belongs to whoever reads next.
     pub(super) fn give_back(&self, from: BorrowedFd) {
         let left = i64::try_from(self.total - self.taken).unwrap_or(0);
-        // One that takes nothing back was bounded.
+        // A pipe takes nothing back; for that reason only little was read ahead of its program (`bounded`).
         if left > 0 && takes_back(from) {
             let _ = seek(from, SeekFrom::Current(-left));
         }

@@ -172,7 +172,7 @@ impl Play {
                 }
                 Vec::new()
             }
-            // Each line that comes behind it says so again.
+            // The console says so again with each line behind the last word; only the first time counts.
             Input::Quiet if self.seen.quiet => Vec::new(),
             Input::Quiet => {
                 self.seen.quiet = true;
@@ -251,7 +251,7 @@ impl Play {
     /// What was left to come did not.
     fn stands_still(&mut self, waiting: bool, now: Instant) -> Vec<Effect> {
         match &self.phase {
-            // That is whoever reads it.
+            // The guest sent all; its output waits for a slow reader on the host, for whom there is no limit.
             Phase::Ended(..) if waiting => {
                 self.limits.rest(now);
                 Vec::new()
@@ -277,7 +277,7 @@ impl Play {
                 self.limits.panicked(now, false);
                 vec![Effect::Send(ToGuest::Ping)]
             }
-            // The agent has other things to do than to answer.
+            // Before the program runs the agent does not answer a ping: it mounts, or is not there yet.
             Phase::Restoring | Phase::Booting | Phase::Saving(..) | Phase::Mounting | Phase::Waking | Phase::Owning => {
                 self.limits.panicked(now, false);
                 Vec::new()
@@ -334,7 +334,7 @@ impl Play {
                 self.limits.answered(now);
                 Vec::new()
             }
-            // Out of turn.
+            // A word that means nothing in this phase: a guest can say anything at any time, and must not move the machine on.
             _ => Vec::new(),
         }
     }
@@ -372,7 +372,7 @@ impl Play {
             Phase::Ending(End::Exited(status)) => self.phase = Phase::Ending(host(*status)),
             Phase::Gone(End::Exited(status)) => self.phase = Phase::Over(host(*status)),
             Phase::Running(Run::Unheard(_)) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_) => {}
-            // There is no program yet.
+            // In all earlier phases there is no program yet, whose status could be told.
             _ => return self.end(End::Host { why, program: None }, now),
         }
         Vec::new()
@@ -385,7 +385,7 @@ impl Play {
             _ => Phase::Gone(self.how_it_went(Some(status))),
         };
         self.limits = Limits::default();
-        // Only a program's own output is worth any wait.
+        // A program's own output is waited for as long as somebody reads it. After any other end only what comes soon counts.
         if !matches!(self.phase, Phase::Gone(End::Exited(_))) {
             self.limits.rest(now);
         }

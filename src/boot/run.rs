@@ -186,7 +186,7 @@ fn why_no_life(ended: &SessionEnd) -> String {
     if let End::NoLife(Some(why)) = &ended.end {
         return why.clone();
     }
-    // qemu goes on after a warning.
+    // A warning is not why qemu ended: it goes on after one.
     match (ended.words.qemu.lines().rfind(|line| !line.contains(": warning: ")), ended.qemu) {
         (Some(line), _) => line.to_owned(),
         (None, Some(status)) if !status.success() => format!("qemu ended ({status})"),

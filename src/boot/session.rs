@@ -120,7 +120,7 @@ impl<'a> Session<'a> {
                 others: machine.start.from().is_some(),
                 saved: machine.start.to(Level::Full).is_some(),
                 disks: machine.disks.iter().any(|disk| disk.persistent),
-                // No machine has so many disks.
+                // No machine has 255 disks, so nothing is lost.
                 layers: u8::try_from(machine.layers.len()).unwrap_or(u8::MAX),
                 shares: machine.shares.iter().map(|share| share.tag.clone()).collect(),
             },
@@ -141,7 +141,7 @@ impl<'a> Session<'a> {
         };
         session.tell_qemu(qmp::HELLO);
         session.prepare_snapshot()?;
-        // One that came before signals were caught here.
+        // A signal that came before signals were caught here wakes nobody, and is looked for once.
         if let Some(signal) = job.options.stop.as_ref().and_then(Stop::signal) {
             session.feed(Input::Leave(signal))?;
         }

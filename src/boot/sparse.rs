@@ -42,7 +42,7 @@ fn parts(file: &File) -> std::io::Result<Vec<Range<u64>>> {
     let (mut parts, mut end) = (Vec::new(), 0);
     loop {
         let start = match seek(file, SeekFrom::Data(end)) {
-            // No more data.
+            // lseek(2): there are no data behind this offset, only a hole up to the end of the file.
             Err(Errno::NXIO) => return Ok(parts),
             start => start?,
         };

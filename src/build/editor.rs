@@ -35,7 +35,7 @@ pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Re
     let root = toolchain.map(|root| script::link_toolchain(ctx, id, &root));
     let shown = root.as_deref().map_or_else(String::new, |root| format!(" {}", root.display()));
     let told = format!("{}{shown}", output.digest);
-    // Told before; looking for thousands of files takes time.
+    // Unchanged since it was last written; to look for each of its thousands of files takes time.
     if std::fs::read_to_string(&digest).is_ok_and(|text| text == told) && part.exists() {
         return Ok(());
     }

@@ -5,7 +5,7 @@ use super::{Context, Records, cache_error, editor, latest, scratch, script};
 use crate::error::{Error, Result};
 use crate::event::{Event, waiting};
 use crate::graph::{NodeIndex, Stage};
-use crate::load::{Action, OutputKind};
+use crate::load::{Method, OutputKind};
 use crate::source;
 use quiz_cache::{Built, Key, Kind, Made, Manifest, Output, Record, Slot, Tree};
 use std::collections::BTreeMap;
@@ -23,9 +23,9 @@ pub(super) fn make(
     let stage = ctx.graph.stage(id);
     let log = slot.log().to_owned();
     announced(ctx, stage, &log, |start| {
-        let ran = match &stage.recipe.action {
-            Action::Script(script) => script::run(ctx, id, script, &slot, known)?,
-            Action::Fetch(spec) => {
+        let ran = match &stage.recipe.method {
+            Method::Script(script) => script::run(ctx, id, script, &slot, known)?,
+            Method::Fetch(spec) => {
                 fetch(ctx, id, stage, spec, &slot)?;
                 ScriptOutput { built: Built::FromNothing, scratch: None, kept: BTreeMap::new() }
             }

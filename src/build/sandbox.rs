@@ -125,7 +125,7 @@ fn command(sandbox: &Sandbox<'_>, userns: Option<RawFd>) -> Vec<OsString> {
         add(&[o("--bind"), host.as_os_str(), o(inside)]);
     }
     for path in sandbox.hidden.iter().filter(|path| path.starts_with("/usr")) {
-        // Neither program nor text.
+        // A file cannot be hidden from a folder that is bound as a whole; /dev/null over it can neither be run nor read.
         add(&[o("--ro-bind"), o("/dev/null"), path.as_os_str()]);
     }
     // What is not bound above is a tmpfs of bubblewrap's; read-only, so that a stray write fails instead of being lost.

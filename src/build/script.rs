@@ -189,7 +189,7 @@ fn store(ctx: &Context<'_>, stage: &Stage) -> Result<PathBuf> {
     let own: Vec<String> = recipe.own.iter().chain(root).map(ToString::to_string).collect();
     let name = match &own[..] {
         [] => recipe.name.clone(),
-        // No name of a recipe begins so.
+        // No name of a recipe begins with a dot, so no built-in one has this folder.
         own => format!(".own/{}-{}", recipe.name, own.join("-")),
     };
     let path = ctx.cache.root().join("store").join(name);
@@ -292,7 +292,7 @@ fn run_logged(
     let mut paths = PathMap::new(paths);
     follow::follow(command, None, &mut |line| {
         let text = paths.outside(String::from_utf8_lossy(line).trim_end());
-        // Without a log it shall not go on.
+        // A script whose log cannot be written is ended: nobody could tell afterwards why it failed.
         writeln!(file, "{text}").map_err(broken)?;
         (ctx.events)(match text.strip_prefix(WARNING) {
             Some(message) => Event::Warning { message: format!("{}: {message}", stage.name) },

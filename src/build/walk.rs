@@ -163,7 +163,7 @@ fn restore_all(ctx: &Context<'_>, wanted: &[NodeIndex], depth: Depth, known: &Re
 /// A stage failed.
 fn restore(ctx: &Context<'_>, id: NodeIndex, output: &str, known: &Records) -> Result<Restored> {
     let record = &known[&id];
-    // What people edit is put there only now; anything else is there or gone.
+    // What people edit is stored only now, when somebody needs it there; of anything else it is found out whether it still is.
     let ensure_stored = |object: &Output| match ctx.live.get(&id) {
         Some(live) => ctx.cache.put_tree_from_scan(live).map(|_| true),
         None => ctx.cache.is_present(object),

@@ -65,7 +65,7 @@ fn accelerator(engine: &Engine<'_>, qemu: &Path) -> std::result::Result<String, 
         (Accel::Kvm, _) => match proof::try_guest(qemu, Accel::Kvm) {
             Err(why) => tcg(format!("KVM does not work: {why}")),
             Ok(()) => {
-                // The next run tries it.
+                // In place of an older verdict that KVM is broken, so that the next run tries it.
                 accel::remember(&engine.kvm_verdicts(), qemu, None).map_err(|error| error.to_string())?;
                 Ok("KVM".to_owned())
             }

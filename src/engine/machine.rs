@@ -60,7 +60,7 @@ fn size(engine: &Engine<'_>) -> Result<(u32, u32)> {
     let settings = &engine.project.settings;
     let profiles = &engine.project.profiles;
     let memory = memory(settings.text("machine.memory"))?;
-    // Only what somebody asked for can be too little.
+    // The default grows with what the profiles need; what somebody asked for is refused when it is too little.
     let by_default = settings.get("machine.memory").is_some_and(|setting| setting.origin == Origin::Default);
     let least = profiles.iter().map(|profile| profile.memory).max().unwrap_or(0);
     let memory = if by_default { memory.max(least) } else { memory };
@@ -170,7 +170,7 @@ pub fn disks(project: &Project, run: &Path) -> Result<Vec<Disk>> {
                 DiskFormat::Qcow2 => "qcow2",
             };
             let (bus, format) = (*bus, *format);
-            // Devices count in sectors.
+            // A disk consists of whole sectors of 512 bytes; qemu would leave out the rest.
             let Some(size) = size.checked_next_multiple_of(512) else {
                 return Err(Error::input(format!("the profile {} asks for a disk of {size} bytes", profile.name)));
             };

@@ -41,7 +41,7 @@ pub fn words(project: &Project) -> Result<Option<String>> {
     let path = key(project).with_extension("pub");
     let text = fs::read_to_string(&path)
         .map_err(|e| cannot("read", &path, e).hint(format!("rm {}: quiz makes another key", key(project).display())))?;
-    // "ssh-ed25519 AAAA… comment"
+    // Of "ssh-ed25519 AAAA… comment" the key alone: a word of the command line has no blanks.
     Ok(Some(format!("quiz.ssh.key={}", text.split_whitespace().nth(1).unwrap_or_default())))
 }
 

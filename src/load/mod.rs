@@ -15,7 +15,7 @@ mod trust;
 
 pub use document::nearest;
 pub use profile::{Bus, Device, DiskFormat, Profile, ProfileOption};
-pub use recipe::{Action, Incremental, Input, InputFrom, OptionSpec, OutputKind, Recipe, TOOLCHAIN};
+pub use recipe::{Incremental, Input, InputFrom, Method, OptionSpec, OutputKind, Recipe, TOOLCHAIN};
 pub use settings::{FlagValue, Origin, SCHEMA, Setting, Settings, Value};
 pub use trust::{trust, trusted};
 

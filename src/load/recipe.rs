@@ -31,8 +31,8 @@ pub struct Recipe {
     pub version: u64,
     /// One line for people.
     pub about: String,
-    /// What makes its outputs.
-    pub action: Action,
+    /// How its outputs are made.
+    pub method: Method,
     /// What it reads, by the name under which the script sees it.
     pub inputs: BTreeMap<String, Input>,
     /// What can be set.
@@ -64,13 +64,13 @@ pub struct Recipe {
 /// The recipe of the roots that scripts run in, when it is not the host's own /usr.
 pub const TOOLCHAIN: &str = "toolchain";
 
-/// What makes the outputs of a recipe.
+/// How the outputs of a recipe are made.
 #[derive(Debug, Clone)]
-pub enum Action {
+pub enum Method {
     /// A script runs: the name of its file in the recipe's folder.
     Script(String),
     /// They are brought from outside: a source stage. It has no inputs and one output.
-    Fetch(source::Spec),
+    Fetch(Box<source::Spec>),
 }
 
 /// How a recipe builds on what an earlier run left.
@@ -142,7 +142,7 @@ pub(super) fn load_all(own: &Path) -> Result<BTreeMap<String, Recipe>> {
     Ok(recipes)
 }
 
-/// The settings that no schema has, each with its default: the options that no other setting fills.
+/// The settings that recipes add to the schema, each with its default: the options that no other setting fills.
 pub(super) fn own_settings(recipes: &BTreeMap<String, Recipe>) -> BTreeMap<String, Value> {
     let of = |recipe: &Recipe| {
         let own = recipe.options.iter().filter(|(_, option)| option.setting.is_none());
@@ -154,12 +154,12 @@ pub(super) fn own_settings(recipes: &BTreeMap<String, Recipe>) -> BTreeMap<Strin
 impl Recipe {
     /// The file name of its script; a source stage has none.
     pub fn script(&self) -> Option<&str> {
-        if let Action::Script(script) = &self.action { Some(script) } else { None }
+        if let Method::Script(script) = &self.method { Some(script) } else { None }
     }
 
     /// Where its files come from, if it is a source stage.
     pub fn source(&self) -> Option<&source::Spec> {
-        if let Action::Fetch(spec) = &self.action { Some(spec) } else { None }
+        if let Method::Fetch(spec) = &self.method { Some(spec) } else { None }
     }
 
     /// The name of the setting that fills an option when the recipe names none.
@@ -208,7 +208,7 @@ pub(super) fn load(mut folder: LoadedFolder) -> Result<Recipe> {
     if file.outputs.is_empty() {
         return Err(wrong("a recipe without outputs makes nothing; name them under [outputs]".into()));
     }
-    let action = match (file.script, file.source) {
+    let method = match (file.script, file.source) {
         (None, None) => return Err(wrong("needs `script`, or [source] if it fetches something".into())),
         (Some(_), Some(_)) => {
             return Err(wrong("has both `script` and [source]; a source stage runs no script".into()));
@@ -216,13 +216,13 @@ pub(super) fn load(mut folder: LoadedFolder) -> Result<Recipe> {
         (Some(script), None) if !folder.files.iter().any(|(name, ..)| *name == script) => {
             return Err(wrong(format!("the script {} does not exist", folder.path.join(script).display())));
         }
-        (Some(script), None) => Action::Script(script),
-        (None, Some(spec)) => Action::Fetch(spec),
+        (Some(script), None) => Method::Script(script),
+        (None, Some(spec)) => Method::Fetch(Box::new(spec)),
     };
     if let Some(what) = file.incremental.as_ref().and_then(|incremental| incremental.fault(&file.inputs)) {
         return Err(wrong(what));
     }
-    if matches!(action, Action::Fetch(_)) && (!file.inputs.is_empty() || file.outputs.len() != 1) {
+    if matches!(method, Method::Fetch(_)) && (!file.inputs.is_empty() || file.outputs.len() != 1) {
         return Err(wrong("a source stage has no inputs and one output".into()));
     }
     Ok(Recipe {
@@ -230,7 +230,7 @@ pub(super) fn load(mut folder: LoadedFolder) -> Result<Recipe> {
         path,
         version: file.version,
         about: file.about,
-        action,
+        method,
         inputs: file.inputs.into_iter().map(|(name, field)| (name, field.0)).collect(),
         options,
         outputs: file.outputs,

@@ -139,7 +139,7 @@ pub fn command(machine: &Machine, fds: &Fds) -> Vec<OsString> {
 /// clear than they save.
 fn memory(machine: &Machine, fds: &Fds, add: &mut impl FnMut(&[&str])) {
     let share = match machine.start {
-        // What the user adds may be another size.
+        // Arguments that the user adds may set another size of memory, which a file of this size would not fit.
         Start::Cold if machine.accel == Accel::Tcg && machine.extra.is_empty() => {
             let file = format!("memory-backend-memfd,id=memory,size={}M", machine.memory);
             return add(&["-object", &file, "-machine", "memory-backend=memory"]);

@@ -66,7 +66,7 @@ impl Reporter {
     /// Renders one event.
     pub fn event(&self, event: &Event) {
         if self.json {
-            // Events hold nothing that JSON cannot.
+            // Does not fail: no event has a map whose keys are not texts.
             if let Ok(text) = serde_json::to_string(event) {
                 self.print(&text);
             }

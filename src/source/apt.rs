@@ -116,7 +116,7 @@ impl<'a> Apt<'a> {
             .map_err(|e| Error::build("cannot read apt's package lists").because(e))?;
         let is_list = |name: &str| name.contains("_Packages") || name.contains("_Sources");
         let have = lists.flatten().any(|f| is_list(&f.file_name().to_string_lossy()));
-        // Sums up what the others say.
+        // This line only sums up the others, and would hide that all of them say "not there".
         let details = ran.complaints().filter(|line| !line.starts_with("E: Some index files failed"));
         let mut details: Vec<&str> = details.collect();
         if !have && details.iter().all(|line| !line.starts_with("E: ") || parse::says_not_there(line)) {

@@ -77,7 +77,7 @@ fn ar_member<R: Read>(mut archive: R, start: &str) -> io::Result<io::Take<R>> {
         if header.starts_with(start.as_bytes()) {
             return Ok(archive.take(size));
         }
-        // Members begin at even offsets.
+        // ar(5): members begin at even offsets, so one of odd size is followed by a byte of padding.
         let skip = size + size % 2;
         if io::copy(&mut archive.by_ref().take(skip), &mut io::sink())? != skip {
             return Err(bad("a member is cut off"));

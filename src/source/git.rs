@@ -74,7 +74,7 @@ pub(super) fn fetch(spec: &Spec, pin: &GitPin, dest: &Path, ctx: &Context, event
         run::run(run::without_config(&mut git))?.or(lost)?;
     }
     for path in submodules(&listed) {
-        // An empty folder stands for it.
+        // git checks a submodule out as an empty folder. It goes, and the user is told: nothing else says that files are missing.
         fs::remove_dir(dest.join(std::ffi::OsStr::from_bytes(path))).map_err(failed)?;
         let path = String::from_utf8_lossy(path);
         events(Event::Note { message: format!("{}: the submodule {path} is left out", spec.entry) });
@@ -135,7 +135,7 @@ impl Bare {
         let locked = locked.map_err(|e| Error::build(format!("cannot lock {}", lock.display())).because(e))?;
         let bare = Self { dir: folder.join(name), _lock: Some(locked) };
         bare.init(commit)?;
-        // Written after all objects are there.
+        // git writes a ref after all objects that it needs: where it is, nothing is missing.
         let mark = format!("refs/quiz/{commit}");
         if run::run(bare.git().args(["rev-parse", "--verify", "--quiet", &mark]))?.ok {
             return Ok(bare);

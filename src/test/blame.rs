@@ -23,7 +23,7 @@ pub(super) fn blame(
     };
     for (test, text) in parts {
         let mut heard = complaint::read(&text, allowed);
-        // That is told as the machine's end.
+        // The complaint with which the machine ended is told as its end, and not once more.
         if let Ok(Outcome::Panicked { words, .. }) = outcome {
             heard.complaints.retain(|complaint| complaint.words != *words);
         }
@@ -57,7 +57,7 @@ fn complain(test: &mut TestEnd, words: String, first: &Complaint) {
             test.expected = false;
         }
         (false, Verdict::Fail | Verdict::Skip | Verdict::Killed) => test.output.extend(first.lines.iter().cloned()),
-        // The kernel's lines are there.
+        // The machine ended in this test: its output already is what the kernel said last.
         (false, _) => {}
     }
 }

@@ -87,7 +87,7 @@ fn scripts(folder: &Path) -> Result<Vec<(String, String)>> {
                 folders.push(below);
             } else if kind.is_file() {
                 let bytes = fs::read(entry.path()).map_err(|e| unreadable(&entry.path(), e))?;
-                // Pools and images among them name nothing.
+                // Files that are no text (images of pools and the like) name nothing that is looked for.
                 found.extend(String::from_utf8(bytes).ok().map(|text| (below.display().to_string(), text)));
             }
         }

@@ -116,7 +116,7 @@ fn copy(from: &Path, to: &Path, meta: &Metadata) -> std::io::Result<()> {
     // Shares the blocks where the file system can; keeps the mode.
     fs::copy(from, to)?;
     let modified = FileTimes::new().set_modified(meta.modified()?);
-    // By path: the file may be read-only.
+    // Opened for reading, as the copy may be read-only; where the file system wants it open for writing, once more.
     match fs::File::open(to)?.set_times(modified) {
         Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
             fs::File::options().append(true).open(to)?.set_times(modified)

@@ -86,7 +86,7 @@ impl Scratch {
             }
             above.extend(path.match_indices('/').map(|(i, _)| &path[..i]));
         }
-        // Deepest first; one that is not empty stays.
+        // Deepest first, so that a folder is empty when its turn comes. In one that is not there is something the build made.
         let mut above: Vec<&str> = above.into_iter().filter(|folder| !wanted.contains_key(*folder)).collect();
         above.sort_by_key(|folder| std::cmp::Reverse(folder.len()));
         for folder in above {
@@ -208,7 +208,7 @@ fn beside(to: &Path) -> PathBuf {
     let mut name = std::ffi::OsString::from(UNFINISHED);
     name.push(to.file_name().unwrap_or_default());
     let path = to.with_file_name(name);
-    // Left by a sync that died.
+    // A sync that died may have left half a file of this name.
     let _ = fs::remove_file(&path);
     path
 }

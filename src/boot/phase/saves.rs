@@ -48,7 +48,7 @@ impl Play {
 
     /// qemu said whether it can.
     pub(super) fn able(&mut self, able: Result<(), String>, now: Instant) -> Vec<Effect> {
-        // What it cannot do counts, whatever else it can.
+        // qemu is asked for several things; one that it cannot do is remembered, whatever it says of the others.
         if !matches!(self.seen.able, Some(Err(_))) {
             self.seen.able = Some(able);
         }
@@ -92,7 +92,7 @@ impl Play {
                 *step = Save::Wanted;
                 Vec::new()
             }
-            // What is not saved did not stop.
+            // When saving fails the machine was not stopped for it, so it need not be told to go on.
             (Err(why), _) => self.saved(level, Err(why), false),
             (Ok(()), Save::Copied(result)) => self.saved(level, result, true),
             (Ok(()), Save::Moving) => vec![Effect::Copy(level)],

@@ -31,7 +31,7 @@ impl Play {
 
     pub(super) fn interrupt(&mut self, signal: i32, now: Instant) -> Vec<Effect> {
         match &self.phase {
-            // Not all of its output may be written yet.
+            // The program is over, but its output may not be written to the end: that counts as interrupted.
             Phase::Ending(End::Exited(_)) => self.phase = Phase::Ending(End::Interrupted(signal)),
             Phase::Gone(End::Exited(_)) => self.phase = Phase::Over(End::Interrupted(signal)),
             Phase::Gone(end) => self.phase = Phase::Over(end.clone()),

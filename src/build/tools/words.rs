@@ -90,7 +90,7 @@ pub(in crate::build) fn changed(cache: &Cache, tools: &Tools, manifests: &[Manif
                 None if name == HEADERS => tools.headers(),
                 None => continue,
             };
-            // One on demand that nobody asked for was hidden.
+            // `missing` was a tool on demand that no profile asked for: it was hidden from the script and did not change.
             if before != after && before != super::MISSING {
                 let change = Change { name: name.clone(), before: Some(before.clone()), after: Some(after.to_owned()) };
                 all.extend(told(cache, &change));

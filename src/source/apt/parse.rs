@@ -38,7 +38,7 @@ pub(in crate::source) fn packages(shown: &str) -> Result<Vec<Package>> {
     let with_name = stanzas(shown).filter(|s| !field(s, "Package").is_empty());
     let mut packages: Vec<Package> = with_name.map(|s| package(&s)).collect::<Result<_>>()?;
     packages.sort();
-    // The same package from two sources.
+    // apt shows a package once for each source that has it.
     packages.dedup();
     Ok(packages)
 }
@@ -58,7 +58,7 @@ pub(in crate::source) fn source_packages(shown: &str) -> Result<Vec<DscPin>> {
     let with_name = stanzas(shown).filter(|s| !field(s, "Package").is_empty());
     let mut packages: Vec<DscPin> = with_name.map(|s| source_package(&s)).collect::<Result<_>>()?;
     packages.sort();
-    // The same package from two sources.
+    // apt shows a package once for each source that has it.
     packages.dedup();
     Ok(packages)
 }

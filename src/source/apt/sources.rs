@@ -119,7 +119,7 @@ pub(super) fn read(etc: &Path) -> Result<Vec<Source>> {
 ///
 /// With `component` ("" for none in particular) they are those of source packages, and those that have `main` also have it.
 pub(super) fn choose(sources: &[Source], suite: &str, host: &Host, component: Option<&str>) -> Result<Chosen> {
-    // `trixie-backports-sloppy` is no part of `trixie-backports`.
+    // Only a release has parts: `trixie-updates` is one of `trixie`, `trixie-backports-sloppy` none of `trixie-backports`.
     let is_part = suites::split(suite).1.is_empty();
     let of = |s: &&Source| s.suite == suite || is_part && tail(&s.suite, suite).is_some();
     let mut chosen: Vec<Source> = sources.iter().filter(of).cloned().collect();

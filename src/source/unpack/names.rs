@@ -6,7 +6,7 @@ const LONGEST: usize = 4096;
 /// The path of an entry below the archive's one top folder; "" for that folder itself. `top` remembers its name.
 pub(super) fn inside(name: &[u8], top: &mut Option<String>) -> Result<String, String> {
     let path = plain(name)?;
-    // "./" before the top folder.
+    // The entry "./", with which some archives begin, is the folder around the top one: nothing is to be made.
     if path.is_empty() {
         return Ok(path);
     }
