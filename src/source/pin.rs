@@ -137,9 +137,13 @@ impl Pin {
         self.facts().into_iter().map(|(name, _)| name).find(|name| !seen.insert(name.clone()))
     }
 
-    /// It can be brought here without network.
+    /// It can be brought here without network; of packages that is seen when they are looked for.
     pub(super) fn is_local(&self) -> bool {
-        matches!(self, Self::Git(pin) if super::git::is_local(&pin.repository))
+        match self {
+            Self::Git(pin) => super::git::is_local(&pin.repository),
+            Self::Packages(_) => true,
+            Self::Package(_) | Self::Url(_) | Self::Dsc(_) => false,
+        }
     }
 
     /// What identifies the content, as pairs of name and value in a fixed order: the same pairs, the same bytes.
