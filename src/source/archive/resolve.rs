@@ -75,7 +75,8 @@ impl<'a> Resolver<'_, 'a> {
         for index in asked {
             self.take(&mut state, index, None)?;
         }
-        let chosen = self.close(state, &mut ATTEMPTS.clone())?.chosen;
+        let mut attempts = ATTEMPTS;
+        let chosen = self.close(state, &mut attempts)?.chosen;
         let mut entries: Vec<Entry<'a>> = chosen.keys().map(|&index| *self.packages.entry(index)).collect();
         entries.sort_by_key(|entry| entry.name);
         Ok(entries)
@@ -150,37 +151,35 @@ impl<'a> Resolver<'_, 'a> {
     /// Satisfies all that is open: first what leaves no choice, then the choices, each until one leads to an end.
     fn close(&self, mut state: State<'a>, attempts: &mut usize) -> Result<State<'a>> {
         let mut choices: Vec<(Group<'a>, Vec<usize>)> = Vec::new();
-        loop {
-            while let Some(group) = state.open.pop_front() {
-                let options: Vec<usize> = group.relations.iter().flat_map(|one| self.options(one)).collect();
-                match &options[..] {
-                    _ if options.iter().any(|option| state.chosen.contains_key(option)) => {}
-                    [] => return Err(self.unsatisfied(&state, &group)),
-                    [one] => self.take(&mut state, *one, Some(group.owner))?,
-                    _ => choices.push((group, options)),
-                }
+        while let Some(group) = state.open.pop_front() {
+            let options: Vec<usize> = group.relations.iter().flat_map(|one| self.options(one)).collect();
+            match &options[..] {
+                _ if options.iter().any(|option| state.chosen.contains_key(option)) => {}
+                [] => return Err(self.unsatisfied(&state, &group)),
+                [one] => self.take(&mut state, *one, Some(group.owner))?,
+                _ => choices.push((group, options)),
             }
-            choices.retain(|(_, options)| !options.iter().any(|option| state.chosen.contains_key(option)));
-            if choices.is_empty() {
-                return Ok(state);
-            }
-            let (group, options) = choices.remove(0);
-            let mut first = None;
-            for option in options {
-                let mut next = state.clone();
-                next.open.extend(choices.iter().map(|(group, _)| group.clone()));
-                let tried = self.take(&mut next, option, Some(group.owner)).and_then(|()| self.close(next, attempts));
-                match tried {
-                    Ok(state) => return Ok(state),
-                    Err(error) => first = first.or(Some(error)),
-                }
-                *attempts = attempts.saturating_sub(1);
-                if *attempts == 0 {
-                    break;
-                }
-            }
-            return Err(first.unwrap_or_else(|| self.unsatisfied(&state, &group)));
         }
+        choices.retain(|(_, options)| !options.iter().any(|option| state.chosen.contains_key(option)));
+        if choices.is_empty() {
+            return Ok(state);
+        }
+        let (group, options) = choices.remove(0);
+        let mut first = None;
+        for option in options {
+            let mut next = state.clone();
+            next.open.extend(choices.iter().map(|(group, _)| group.clone()));
+            let tried = self.take(&mut next, option, Some(group.owner)).and_then(|()| self.close(next, attempts));
+            match tried {
+                Ok(state) => return Ok(state),
+                Err(error) => first = first.or(Some(error)),
+            }
+            *attempts = attempts.saturating_sub(1);
+            if *attempts == 0 {
+                break;
+            }
+        }
+        Err(first.unwrap_or_else(|| self.unsatisfied(&state, &group)))
     }
 
     /// Chooses a package, unless it conflicts with one that is chosen.
