@@ -101,6 +101,10 @@ impl<'a> Engine<'a> {
         let source = source::Context {
             cache: cache.root().join("source"),
             arch: arch.to_owned(),
+            mirrors: source::Mirrors {
+                mirror: project.settings.text("packages.mirror").to_owned(),
+                snapshot: project.settings.text("packages.snapshot").to_owned(),
+            },
             offline: asked.offline,
             base: project.dir.clone(),
             start,

@@ -43,12 +43,7 @@ impl AptOutput {
 }
 
 impl<'a> Apt<'a> {
-    /// Opens the state for `suite` and `arch` (Debian's word), and waits while another process has it.
-    pub(super) fn open(suite: &str, arch: &str, ctx: &Context, events: Events<'a>) -> Result<Self> {
-        Self::open_on(&Host::read(), suite, arch, ctx, events)
-    }
-
-    /// The same for another machine than this one.
+    /// Opens the state for `suite` and `arch` (Debian's word) on a machine, and waits while another process has it.
     pub(super) fn open_on(host: &Host, suite: &str, arch: &str, ctx: &Context, events: Events<'a>) -> Result<Self> {
         Self::open_at(&format!("{suite}-{arch}"), host, suite, arch, None, ctx, events)
     }
@@ -280,7 +275,8 @@ impl<'a> Apt<'a> {
     }
 }
 
-fn no_suite(suite: &str, details: &[&str]) -> Error {
+/// What to say of a suite that no place has.
+pub(super) fn no_suite(suite: &str, details: &[&str]) -> Error {
     let error = Error::input(format!("there is no suite `{suite}`"));
     let error = details.iter().fold(error, |error, line| error.detail(*line));
     match &suites::nearest(suite)[..] {

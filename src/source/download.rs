@@ -11,9 +11,19 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// How a server is reached, if otherwise than the environment says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Access {
+    /// The proxy's address, or "DIRECT" for none.
+    pub proxy: Option<String>,
+    /// User and password.
+    pub login: Option<(String, String)>,
+}
+
 /// What is to be downloaded.
 pub(super) struct Wanted<'a> {
     pub url: &'a str,
+    pub access: Option<&'a Access>,
     /// Hex. If it is not known, it is what the caller learns.
     pub sha256: Option<&'a str>,
     /// Bytes, if known.
@@ -52,6 +62,8 @@ enum Stop {
     Again(String, Option<reqwest::Error>),
     /// What is there belongs to something else: another attempt from the start.
     Afresh(String),
+    /// The server has nothing of that name.
+    Missing(StatusCode),
     Fatal(Error),
 }
 
@@ -67,6 +79,20 @@ struct Part {
 /// # Errors
 /// What does not match `wanted` is removed, and the error names both sums.
 pub(super) fn download(wanted: &Wanted, folder: &Path, patience: Patience, events: Events) -> Result<Downloaded> {
+    get(wanted, folder, patience, events)?.map_err(|status| said(wanted.url, status))
+}
+
+/// The same of what the server may not have: then there is none.
+pub(super) fn find(wanted: &Wanted, folder: &Path, patience: Patience, events: Events) -> Result<Option<Downloaded>> {
+    Ok(get(wanted, folder, patience, events)?.ok())
+}
+
+fn get(
+    wanted: &Wanted,
+    folder: &Path,
+    patience: Patience,
+    events: Events,
+) -> Result<std::result::Result<Downloaded, StatusCode>> {
     let broken = |path: &Path, e: io::Error| Error::build(format!("cannot write {}", path.display())).because(e);
     fs::create_dir_all(folder).map_err(|e| broken(folder, e))?;
     let stem = &hex(&Sha256::digest(wanted.url))[..32];
@@ -78,12 +104,14 @@ pub(super) fn download(wanted: &Wanted, folder: &Path, patience: Patience, event
     // A part left by an earlier run may be of another file than the server has now, so a wrong sum is no verdict yet.
     let mut resumed = length(&part.path) > 0;
     loop {
-        complete(wanted, &part, patience, events)?;
+        if let Err(status) = complete(wanted, &part, patience, events)? {
+            return Ok(Err(status));
+        }
         let sha256 = sha256_of(&part.path).map_err(|e| broken(&part.path, e))?;
         let size = length(&part.path);
         match wanted.sha256 {
             Some(right) if right != sha256 => part.remove(),
-            _ => return Ok(Downloaded { path: part.path, sha256, size }),
+            _ => return Ok(Ok(Downloaded { path: part.path, sha256, size })),
         }
         if !resumed {
             return Err(wrong_sum(wanted.url, wanted.sha256.unwrap_or_default(), &sha256));
@@ -94,7 +122,8 @@ pub(super) fn download(wanted: &Wanted, folder: &Path, patience: Patience, event
 
 /// The text of a small file.
 pub(super) fn text(url: &str, folder: &Path, events: Events) -> Result<String> {
-    let got = download(&Wanted { url, sha256: None, size: None, most: 16 << 20 }, folder, Patience::default(), events)?;
+    let wanted = Wanted { url, access: None, sha256: None, size: None, most: 16 << 20 };
+    let got = download(&wanted, folder, Patience::default(), events)?;
     let text = fs::read_to_string(&got.path).map_err(|e| Error::build(format!("{url}: this is not text")).because(e));
     let _ = fs::remove_file(&got.path);
     text
@@ -121,11 +150,26 @@ pub(super) fn sha256_of(path: &Path) -> io::Result<String> {
     }
 }
 
-/// Attempts until the part is the whole file.
-fn complete(wanted: &Wanted, part: &Part, patience: Patience, events: Events) -> Result<()> {
+/// Attempts until the part is the whole file, or the server says that it has none.
+fn complete(
+    wanted: &Wanted,
+    part: &Part,
+    patience: Patience,
+    events: Events,
+) -> Result<std::result::Result<(), StatusCode>> {
     // Several crates bring a provider; the first call of the process decides, later ones are told so and go on.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = Client::builder()
+    let mut client = Client::builder();
+    match wanted.access.and_then(|access| access.proxy.as_deref()) {
+        Some("DIRECT") => client = client.no_proxy(),
+        Some(proxy) => {
+            let proxy = reqwest::Proxy::all(proxy);
+            let wrong = |e| Error::input("the proxy of /etc/apt/apt.conf.d is no address").because(e);
+            client = client.proxy(proxy.map_err(wrong)?);
+        }
+        None => {}
+    }
+    let client = client
         .user_agent(concat!("quiz/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(patience.idle)
         // For the blocking client this bounds the wait for the head and for each read of the body, not their sum.
@@ -137,7 +181,8 @@ fn complete(wanted: &Wanted, part: &Part, patience: Patience, events: Events) ->
     let (mut failures, mut before) = (0, length(&part.path));
     loop {
         let why = match attempt(&client, wanted, part, events) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(Ok(())),
+            Err(Stop::Missing(status)) => return Ok(Err(status)),
             Err(Stop::Fatal(error)) => return Err(error),
             Err(Stop::Afresh(why)) => {
                 part.remove();
@@ -176,6 +221,9 @@ fn attempt(client: &Client, wanted: &Wanted, part: &Part, events: Events) -> std
         return Ok(());
     }
     let mut request = client.get(wanted.url);
+    if let Some((user, password)) = wanted.access.and_then(|access| access.login.as_ref()) {
+        request = request.basic_auth(user, Some(password));
+    }
     if have > 0 {
         request = request.header(RANGE, format!("bytes={have}-"));
         request = validator.iter().fold(request, |request, validator| request.header(IF_RANGE, validator));
@@ -266,11 +314,18 @@ fn sent(url: &str, error: reqwest::Error) -> Stop {
 }
 
 fn refused(url: &str, status: StatusCode) -> Stop {
+    if status == StatusCode::NOT_FOUND || status == StatusCode::GONE {
+        return Stop::Missing(status);
+    }
     let why = format!("the server says {status}");
     if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::REQUEST_TIMEOUT {
         return Stop::Again(why, None);
     }
-    Stop::Fatal(Error::input(format!("cannot download {url}: {why}")))
+    Stop::Fatal(said(url, status))
+}
+
+fn said(url: &str, status: StatusCode) -> Error {
+    Error::input(format!("cannot download {url}: the server says {status}"))
 }
 
 /// The first byte and the total of "bytes 10-99/100", "bytes 10-99/*" or "bytes */100".

@@ -46,7 +46,7 @@ pub(super) fn resolve_address(url: &str, sha256: Option<&str>, ctx: &Context, ev
         Some(sum) => (sum.to_owned(), None),
         None => {
             let got = download(
-                &Wanted { url, sha256: None, size: None, most: MOST },
+                &Wanted { url, access: None, sha256: None, size: None, most: MOST },
                 &folder(ctx),
                 Patience::default(),
                 events,
@@ -59,7 +59,7 @@ pub(super) fn resolve_address(url: &str, sha256: Option<&str>, ctx: &Context, ev
 
 /// Downloads and unpacks the pinned tarball.
 pub(super) fn fetch(pin: &UrlPin, dest: &Path, ctx: &Context, events: Events) -> Result<()> {
-    let wanted = Wanted { url: &pin.url, sha256: Some(&pin.sha256), size: pin.size, most: MOST };
+    let wanted = Wanted { url: &pin.url, access: None, sha256: Some(&pin.sha256), size: pin.size, most: MOST };
     let got = download(&wanted, &folder(ctx), Patience::default(), events)?;
     let file =
         File::open(&got.path).map_err(|e| Error::build(format!("cannot read {}", got.path.display())).because(e))?;

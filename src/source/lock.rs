@@ -60,6 +60,17 @@ impl Lock {
         self.0.iter().map(|((entry, wanted), pin)| (entry.as_str(), wanted.as_str(), pin))
     }
 
+    /// The packages that other wishes of the same entry have pinned of the same suite: a further root shall have the same compiler.
+    pub(super) fn packages(&self, wish: &Wish) -> Vec<Package> {
+        let Some((suite, arch)) = wish.packages() else { return Vec::new() };
+        let of = |(entry, _, pin): (&str, &str, &Pin)| match pin {
+            Pin::Packages(pin) if entry == wish.entry() && pin.suite == suite => pin.packages.clone(),
+            _ => Vec::new(),
+        };
+        let all = self.iter().flat_map(of).filter(|package| package.arch == arch || package.arch == "all");
+        all.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+    }
+
     pub(super) fn parse(text: &str, path: &Path) -> Result<Self> {
         let at = |offset: usize| {
             let before = text.get(..offset).unwrap_or(text);

@@ -6,6 +6,7 @@
 //! stage, no cache key and no recipe by name: a recipe's `[source]` table ([`Spec`]) says where to look.
 
 mod apt;
+mod archive;
 mod deb;
 mod debian;
 mod download;
@@ -26,6 +27,7 @@ mod version;
 mod wish;
 pub mod worktree;
 
+pub use archive::Mirrors;
 pub use lock::{Lock, add, replace};
 pub use origin::place;
 pub use packages::is_package;
@@ -48,6 +50,8 @@ pub struct Context {
     pub cache: PathBuf,
     /// The machine for which packages are wanted, as `uname -m` says it: "x86_64".
     pub arch: String,
+    /// Where Debian packages come from.
+    pub mirrors: Mirrors,
     /// Never ask the network; what would need it is an error.
     pub offline: bool,
     /// The folder quiz was run in: a source may be the worktree around it.
@@ -58,10 +62,11 @@ pub struct Context {
 
 /// The pin of `wish`: from the lock file, or resolved now and written there.
 pub fn pinned(spec: &Spec, wish: &Wish, lock: &Path, ctx: &Context, events: Events) -> Result<Pin> {
-    if let Some(pin) = Lock::read(lock)?.get(wish) {
+    let before = Lock::read(lock)?;
+    if let Some(pin) = before.get(wish) {
         return Ok(pin.clone());
     }
-    let pin = add(lock, wish, resolve(spec, wish, ctx, events)?)?;
+    let pin = add(lock, wish, find(spec, wish, &before.packages(wish), ctx, events)?)?;
     events(Event::Resolved { entry: wish.entry().into(), wanted: wish.to_string(), pinned: pin.to_string() });
     Ok(pin)
 }
@@ -72,11 +77,16 @@ pub fn pinned(spec: &Spec, wish: &Wish, lock: &Path, ctx: &Context, events: Even
 /// A version that nobody has lists those that are there; without network the hint says what to type. A folder ([`Wish::dir`])
 /// cannot be pinned.
 pub fn resolve(spec: &Spec, wish: &Wish, ctx: &Context, events: Events) -> Result<Pin> {
+    find(spec, wish, &[], ctx, events)
+}
+
+/// The same, where of packages the versions that are pinned already are taken.
+fn find(spec: &Spec, wish: &Wish, pinned: &[Package], ctx: &Context, events: Events) -> Result<Pin> {
     if ctx.offline && !wish.is_local() {
         return Err(Error::input(format!("`{wish}` is not in quiz.lock, and quiz was told not to use the network"))
             .hint(format!("run once with network, without --offline: quiz update {}", wish.entry())));
     }
-    let pin = wish.resolve(spec, ctx, events)?;
+    let pin = wish.resolve(spec, pinned, ctx, events)?;
     match pin.twice() {
         None => Ok(pin),
         Some(fact) => Err(Error::build(format!("{}: what was found for `{wish}` has `{fact}` twice", spec.entry))),
@@ -103,9 +113,13 @@ pub fn fetch(spec: &Spec, pin: &Pin, dest: &Path, ctx: &Context, events: Events)
     }
 }
 
-/// What is pinned can be brought here without network.
+/// What is pinned can be brought here without network; of packages that is seen when they are looked for.
 fn is_local(pin: &Pin) -> bool {
-    matches!(pin, Pin::Git(pin) if git::is_local(&pin.repository))
+    match pin {
+        Pin::Git(pin) => git::is_local(&pin.repository),
+        Pin::Packages(_) => true,
+        Pin::Package(_) | Pin::Url(_) | Pin::Dsc(_) => false,
+    }
 }
 
 /// A lock that one process has at a time, on the file `path`. Waits for who has it, and says so; that one's end frees it.

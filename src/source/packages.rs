@@ -1,7 +1,8 @@
 //! Origin `packages`: a set of Debian packages and all that they depend on, as .deb files with an index that apt can read.
 
-use super::apt::{Apt, parse};
-use super::spec::Spec;
+use super::apt::{Host, parse};
+use super::archive::{Archive, Asked};
+use super::spec::{PackagesSpec, Spec};
 use super::{Context, Package, PackagesPin, Pin, deb, root};
 use crate::error::{Error, Result};
 use crate::event::Events;
@@ -10,6 +11,15 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+/// What is asked for of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Set<'a> {
+    pub suite: &'a str,
+    /// Debian's word.
+    pub arch: &'a str,
+    pub names: &'a BTreeSet<String>,
+}
+
 /// Whether it can be the name of a Debian package (Policy §5.6.1). Such a name apt takes for no option, pattern, file or removal.
 pub fn is_package(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
@@ -17,69 +27,61 @@ pub fn is_package(name: &str) -> bool {
         && !name.ends_with('-')
 }
 
-/// Asks apt what would be installed into an empty root.
-pub(super) fn resolve(
+/// Finds what would be installed into an empty root. Of packages that are `pinned` already these versions are taken, where the suite
+/// still has them and they fit.
+pub(super) fn resolve(spec: &Spec, set: Set, pinned: &[Package], ctx: &Context, events: Events) -> Result<Pin> {
+    resolve_on(&Host::read(), spec, set, pinned, ctx, events)
+}
+
+pub(super) fn resolve_on(
+    host: &Host,
     spec: &Spec,
-    suite: &str,
-    arch: &str,
-    names: &BTreeSet<String>,
+    set: Set,
+    pinned: &[Package],
     ctx: &Context,
     events: Events,
 ) -> Result<Pin> {
-    let table = spec
+    let PackagesSpec { include, if_there, essential, .. } = spec
         .packages
         .as_ref()
         .ok_or_else(|| Error::input(format!("{}: this source has no origin `packages`", spec.entry)))?;
-    let apt = Apt::open(suite, arch, ctx, events)?;
-    apt.update()?;
-    let mut asked: Vec<String> = table.include.iter().chain(names).cloned().collect();
-    for name in &table.if_there {
-        if !apt.show(std::slice::from_ref(name))?.is_empty() {
-            asked.push(name.clone());
-        }
+    if let Some(pattern) = include.iter().find(|name| !is_package(name)) {
+        return Err(Error::input(format!("{}: `{pattern}` in [source.packages] is not a package name", spec.entry))
+            .hint("instead of the pattern ?essential write `essential = true`"));
     }
-    let options = ["install", "--yes", "--no-install-recommends", "--print-uris", "--"];
-    let ran = apt.run("apt-get", options.into_iter().chain(asked.iter().map(String::as_str)))?;
-    if !ran.ok {
-        return Err(refused(&ran.stdout, &ran.stderr, spec, suite, &apt));
-    }
-    let wanted = parse::uris(&ran.stdout);
-    let exact: Vec<String> = wanted.iter().map(|(name, version, _)| format!("{name}={version}")).collect();
-    let mut packages = apt.show(&exact)?;
-    packages
-        .retain(|p| wanted.iter().any(|(name, version, arch)| (name, version, arch) == (&p.name, &p.version, &p.arch)));
-    let chosen = |(name, version, _): &(String, String, String)| {
-        packages.iter().filter(|p| p.name == *name && p.version == *version).count()
-    };
-    if let Some((name, version, _)) = wanted.iter().find(|wanted| chosen(wanted) != 1) {
-        return Err(Error::build(format!(
-            "{}: the package lists of {suite} have not exactly one {name} {version}",
-            spec.entry
-        )));
-    }
-    Ok(Pin::Packages(PackagesPin { suite: suite.to_owned(), packages }))
+    let names: BTreeSet<String> = include.iter().chain(set.names).cloned().collect();
+    let asked = Asked { entry: &spec.entry, names: &names, if_there, essential: *essential, pinned };
+    let packages = Archive::new(host, set.suite, set.arch, ctx, events)?.resolve(&asked)?;
+    Ok(Pin::Packages(PackagesPin { suite: set.suite.to_owned(), packages }))
 }
 
-/// Downloads the pinned packages into the new folder `dest`, with an index: `deb [trusted=yes] copy:/that/folder ./` is a source.
+/// Brings the pinned packages into the new folder `dest`, with an index: `deb [trusted=yes] copy:/that/folder ./` is a source.
 ///
 /// The index is made of the packages' own descriptions, so the folder is the same whatever mirror they came from.
 pub(super) fn fetch(spec: &Spec, pin: &PackagesPin, dest: &Path, ctx: &Context, events: Events) -> Result<()> {
+    fetch_on(&Host::read(), spec, pin, dest, ctx, events)
+}
+
+pub(super) fn fetch_on(
+    host: &Host,
+    spec: &Spec,
+    pin: &PackagesPin,
+    dest: &Path,
+    ctx: &Context,
+    events: Events,
+) -> Result<()> {
     let failed = |e: io::Error| Error::build(format!("cannot write {}", dest.display())).because(e);
-    let apt = Apt::open(&pin.suite, super::apt::arch(&ctx.arch)?, ctx, events)?;
-    let paths = apt.download(&pin.packages, &spec.entry)?;
+    let archive = Archive::new(host, &pin.suite, super::apt::arch(&ctx.arch)?, ctx, events)?;
+    let paths = archive.fetch(pin, &spec.entry)?;
     if let Some(root) = spec.packages.as_ref().and_then(|table| table.root.as_ref()) {
-        // The packages stay where they are: other roots have most of them, too.
         return root::make(root, &paths, dest);
     }
     fs::create_dir(dest).map_err(failed)?;
     let mut index = String::new();
     for (package, path) in pin.packages.iter().zip(&paths) {
         index += &stanza(&deb::control(path)?, package);
-        let place = dest.join(parse::file_name(package));
-        // The two folders may lie on different file systems.
-        fs::rename(path, &place)
-            .or_else(|_| fs::copy(path, &place).and_then(|_| fs::remove_file(path)))
-            .map_err(failed)?;
+        // They stay where they are, too: other roots have most of them.
+        fs::copy(path, dest.join(parse::file_name(package))).map_err(failed)?;
     }
     fs::write(dest.join("Packages"), index).map_err(failed)
 }
@@ -89,44 +91,9 @@ fn stanza(control: &str, package: &Package) -> String {
     format!("{control}\nFilename: ./{}\nSize: {size}\nSHA256: {sha256}\n\n", parse::file_name(package))
 }
 
-/// Why apt would not install what was asked for.
-fn refused(stdout: &str, stderr: &str, spec: &Spec, suite: &str, apt: &Apt) -> Error {
-    let unknown: Vec<&str> = stderr.lines().filter_map(unknown_name).collect();
-    if let Some(first) = unknown.first() {
-        let error = Error::input(format!("{}: {suite} has no package {}", spec.entry, unknown.join(", ")));
-        let names = apt.names("").unwrap_or_default();
-        let score = |name: &String| strsim::jaro_winkler(name, first);
-        let near = names.iter().max_by(|a, b| score(a).total_cmp(&score(b))).filter(|name| score(name) > 0.85);
-        return near.into_iter().fold(error, |error, near| error.hint(format!("did you mean {near}?")));
-    }
-    // apt explains dependencies on stdout, after this line.
-    let reasons =
-        stdout.lines().skip_while(|line| !line.starts_with("The following packages have unmet dependencies")).skip(1);
-    let complaints = stderr.lines().filter(|line| line.starts_with("E: "));
-    let error = Error::build(format!("{}: apt cannot install these packages of {suite} together", spec.entry));
-    reasons.chain(complaints).fold(error, Error::detail)
-}
-
-/// The name in apt's two ways to say that there is no such package.
-fn unknown_name(line: &str) -> Option<&str> {
-    let rest = line.strip_prefix("E: ")?;
-    let name = match rest.strip_prefix("Unable to locate package ") {
-        Some(name) => name,
-        None => rest.strip_prefix("Package '")?.strip_suffix("' has no installation candidate")?,
-    };
-    Some(name.trim())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_apt_says_of_unknown_packages() {
-        assert_eq!(unknown_name("E: Unable to locate package bsah"), Some("bsah"));
-        assert_eq!(unknown_name("E: Package 'mail' has no installation candidate"), Some("mail"));
-        assert_eq!(unknown_name("E: Unable to correct problems, you have held broken packages."), None);
-    }
 
     #[test]
     fn an_index_stanza() {
@@ -134,5 +101,53 @@ mod tests {
             Package { name: "x".into(), version: "1:2-3".into(), arch: "all".into(), sha256: "ab".into(), size: 7 };
         let wanted = "Package: x\nVersion: 1:2-3\nFilename: ./x_1%3a2-3_all.deb\nSize: 7\nSHA256: ab\n\n";
         assert_eq!(stanza("Package: x\nVersion: 1:2-3", &package), wanted);
+    }
+
+    /// Of an archive in a folder, which the host trusts as it is.
+    #[test]
+    fn packages_and_what_they_need_with_an_index() {
+        let dir = tempfile::tempdir().unwrap();
+        let (etc, archive) = (dir.path().join("etc"), dir.path().join("archive"));
+        let folder = archive.join("dists/s/main/binary-amd64");
+        fs::create_dir_all(&folder).unwrap();
+        fs::create_dir_all(&etc).unwrap();
+        fs::write(etc.join("sources.list"), format!("deb [trusted=yes] file:{} s main\n", archive.display())).unwrap();
+        let mut list = String::new();
+        for (name, more) in [("a", "Depends: b (>= 1:1)\n"), ("b", ""), ("base", "Essential: yes\n"), ("c", "")] {
+            let control = format!("Package: {name}\nVersion: 1:2\nArchitecture: all\n{more}");
+            let deb = deb::tests::package_of(&control, &[("./usr/x", b"x")]);
+            fs::write(archive.join(format!("{name}.deb")), &deb).unwrap();
+            let sum = crate::source::download::sha256_of(&archive.join(format!("{name}.deb"))).unwrap();
+            list += &format!("{control}Filename: {name}.deb\nSize: {}\nSHA256: {sum}\n\n", deb.len());
+        }
+        fs::write(folder.join("Packages"), &list).unwrap();
+        let sum = crate::source::download::sha256_of(&folder.join("Packages")).unwrap();
+        let release = format!("Suite: s\nSHA256:\n {sum} {} main/binary-amd64/Packages\n", list.len());
+        fs::write(archive.join("dists/s/Release"), release).unwrap();
+
+        let host = Host { etc, id: "x".into(), codename: None, keyring: None };
+        let (cache, none) = (dir.path().join("cache"), || "/none".into());
+        let mirrors = crate::source::Mirrors::default();
+        let ctx = Context { cache, arch: "x86_64".into(), mirrors, offline: false, start: none(), base: none() };
+        let spec = |more: &str| toml::from_str::<Spec>(&format!("entry = \"e\"\n[packages]\n{more}\n")).unwrap();
+        let names = BTreeSet::from(["a".to_owned()]);
+        let set = Set { suite: "s", arch: "amd64", names: &names };
+        let good = spec("essential = true\nif_there = [\"d\"]");
+        let pin = match resolve_on(&host, &good, set, &[], &ctx, &|_| {}).unwrap() {
+            Pin::Packages(pin) => pin,
+            other => panic!("{other}"),
+        };
+        assert_eq!(pin.packages.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["a", "b", "base"]);
+        let dest = dir.path().join("debs");
+        fetch_on(&host, &good, &pin, &dest, &ctx, &|_| {}).unwrap();
+        let index = fs::read_to_string(dest.join("Packages")).unwrap();
+        assert!(index.contains("Filename: ./a_1%3a2_all.deb\n") && dest.join("base_1%3a2_all.deb").exists(), "{index}");
+        let root = spec("root = { keep = [\"usr/**\"] }");
+        let one = PackagesPin { packages: pin.packages[..1].to_vec(), ..pin };
+        fetch_on(&host, &root, &one, &dir.path().join("root"), &ctx, &|_| {}).unwrap();
+        assert_eq!(fs::read(dir.path().join("root/usr/x")).unwrap(), b"x");
+
+        let error = resolve_on(&host, &spec("include = [\"?essential\"]"), set, &[], &ctx, &|_| {}).unwrap_err();
+        assert!(error.to_string().contains("`?essential`") && error.hints()[0].contains("essential = true"), "{error}");
     }
 }

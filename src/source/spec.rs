@@ -129,12 +129,15 @@ pub struct UrlSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PackagesSpec {
-    /// Always asked for, besides what the option `packages` says. May be apt patterns.
+    /// Always asked for, besides what the option `packages` says.
     #[serde(default)]
     pub include: Vec<String>,
     /// Asked for if the suite has it.
     #[serde(default)]
     pub if_there: Vec<String>,
+    /// The essential packages are asked for, too.
+    #[serde(default)]
+    pub essential: bool,
     /// Their files as one root are wanted, not the packages.
     pub root: Option<RootSpec>,
 }

@@ -2,7 +2,7 @@
 
 use super::git::run;
 use super::origin::{self, Asked, Origin};
-use super::pin::Pin;
+use super::pin::{Package, Pin};
 use super::spec::Spec;
 use super::{Context, apt, debian, dsc, git, index, packages, version};
 use crate::error::{Error, Result};
@@ -89,11 +89,11 @@ impl Wish {
         }
     }
 
-    /// Resolving it asks no network.
+    /// Resolving it asks no network; of packages, not where it must not.
     pub(super) fn is_local(&self) -> bool {
         match &self.what {
             What::Git { repository, .. } => git::is_local(repository),
-            What::Dir { .. } => true,
+            What::Dir { .. } | What::Packages { .. } => true,
             _ => false,
         }
     }
@@ -103,13 +103,20 @@ impl Wish {
         &self.entry
     }
 
-    /// Asks the outside; see [`super::resolve`].
-    pub(super) fn resolve(&self, spec: &Spec, ctx: &Context, events: Events) -> Result<Pin> {
+    /// The suite and the architecture, if it is a set of packages.
+    pub(super) fn packages(&self) -> Option<(&str, &str)> {
+        if let What::Packages { suite, arch, .. } = &self.what { Some((suite, arch)) } else { None }
+    }
+
+    /// Asks the outside; see [`super::resolve`]. Of `pinned` packages these versions are taken, where that is possible.
+    pub(super) fn resolve(&self, spec: &Spec, pinned: &[Package], ctx: &Context, events: Events) -> Result<Pin> {
         match &self.what {
             What::Debian { version, suites } => debian::resolve(spec, version, suites, ctx, events),
             What::Release { version } => index::resolve(spec, version, ctx, events),
             What::Address { url, sha256 } => index::resolve_address(url, sha256.as_deref(), ctx, events),
-            What::Packages { suite, arch, names } => packages::resolve(spec, suite, arch, names, ctx, events),
+            What::Packages { suite, arch, names } => {
+                packages::resolve(spec, packages::Set { suite, arch, names }, pinned, ctx, events)
+            }
             What::Dsc { version } => dsc::resolve(spec, version, ctx, events),
             What::Git { version, repository } => git::resolve(spec, version, repository, ctx, events),
             What::Dir { path } => {
@@ -244,6 +251,7 @@ mod tests {
         let ctx = Context {
             cache: "/none".into(),
             arch: "aarch64".into(),
+            mirrors: crate::source::Mirrors::default(),
             offline: true,
             start: "/none".into(),
             base: "/usr".into(),
@@ -285,7 +293,14 @@ mod tests {
         let text = "entry = \"kernel\"\ndir = { marks = [] }\n";
         let (spec, none) = (toml::from_str(text).unwrap(), std::path::Path::new("/none"));
         let (cache, start, base) = (none.into(), none.into(), none.into());
-        let ctx = Context { cache, arch: "x86_64".into(), offline: false, start, base };
+        let ctx = Context {
+            cache,
+            arch: "x86_64".into(),
+            mirrors: crate::source::Mirrors::default(),
+            offline: false,
+            start,
+            base,
+        };
         let wish = Wish::new(&spec, &BTreeMap::from([("origin".to_owned(), vec!["/etc".to_owned()])]), &ctx).unwrap();
         assert_eq!(wish.dir(), Some(Path::new("/etc")));
         assert!(crate::source::resolve(&spec, &wish, &ctx, &|_| {}).is_err());

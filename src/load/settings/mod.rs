@@ -127,6 +127,16 @@ pub const SCHEMA: &[SchemaEntry] = &[
     entry("machine.cpus", Default::Number(2), "processors of the guest"),
     entry("machine.memory", Default::Text("1G"), "memory of the guest: 512M, 4G"),
     entry("machine.qemu-args", Default::List, "arguments added to the qemu command"),
+    entry(
+        "packages.mirror",
+        Default::Text(""),
+        "Debian mirror, the folder above dists; …-security beside it; empty = this machine's sources, else deb.debian.org",
+    ),
+    entry(
+        "packages.snapshot",
+        Default::Text(""),
+        "archive of packages that no mirror has any more; empty = https://snapshot.debian.org",
+    ),
     entry("profiles", Default::List, "profiles that are on"),
     entry("rootfs.packages", Default::List, "Debian packages added to the root"),
     entry("rootfs.suite", Default::Text(""), "Debian suite of the root; empty = the host's"),

@@ -82,36 +82,6 @@ fn source_package(stanza: &[(&str, String)]) -> Result<DscPin> {
     }
 }
 
-/// Name, version and architecture of each line of `--print-uris`: 'address' name_version_arch.deb size sum
-pub(in crate::source) fn uris(printed: &str) -> Vec<(String, String, String)> {
-    let file = |line: &str| {
-        let stem = line.strip_prefix('\'')?.split_once("' ")?.1.split(' ').next()?.strip_suffix(".deb")?.to_owned();
-        let mut parts = stem.split('_').map(unescaped);
-        Some((parts.next()?, parts.next()?, parts.next()?))
-    };
-    printed.lines().filter_map(file).collect()
-}
-
-/// apt writes what does not fit into a file name as %xx.
-fn unescaped(text: &str) -> String {
-    let mut pieces = text.split('%');
-    let mut plain = pieces.next().unwrap_or_default().to_owned();
-    for piece in pieces {
-        let code = piece.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match code {
-            Some(code) => {
-                plain.push(char::from(code));
-                plain.push_str(&piece[2..]);
-            }
-            None => {
-                plain.push('%');
-                plain.push_str(piece);
-            }
-        }
-    }
-    plain
-}
-
 /// The name of a .deb as apt stores it.
 pub(in crate::source) fn file_name(package: &Package) -> String {
     format!("{}_{}_{}.deb", package.name, package.version.replace(':', "%3a"), package.arch)

@@ -2,6 +2,10 @@
 //! suite. Text in, text out: what a source says besides its suite is not touched, so options and mirrors stay the user's; but
 //! where it names Debian's keys, those of one release are not those of another.
 
+mod place;
+
+pub(in crate::source) use place::{Keys, Place};
+
 use super::{Host, suites};
 use crate::error::{Error, Result};
 use std::fs;
@@ -11,7 +15,7 @@ use std::path::Path;
 
 /// One source with one suite.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Source {
+pub(in crate::source) struct Source {
     suite: String,
     /// The text before and after the suite.
     around: (String, String),
@@ -86,7 +90,7 @@ pub(super) struct Chosen {
 }
 
 /// Reads the sources in apt's folder.
-pub(super) fn read(etc: &Path) -> Result<Vec<Source>> {
+pub(in crate::source) fn read(etc: &Path) -> Result<Vec<Source>> {
     let failed = |path: &Path, e: io::Error| Error::build(format!("cannot read {}", path.display())).because(e);
     let mut files = vec![etc.join("sources.list")];
     let parts = etc.join("sources.list.d");
@@ -112,13 +116,35 @@ pub(super) fn read(etc: &Path) -> Result<Vec<Source>> {
     Ok(sources)
 }
 
-/// The sources for `suite`:
+/// The sources for `suite`, as the texts that apt reads. With `component` ("" for none in particular) they are those of source packages,
+/// and those that have `main` also have it.
+pub(super) fn choose(sources: &[Source], suite: &str, host: &Host, component: Option<&str>) -> Result<Chosen> {
+    let (mut chosen, derived) = chosen(sources, suite, host);
+    if let Some(component) = component {
+        chosen.iter_mut().for_each(|source| source.turn_to_source_packages(component));
+    }
+    if chosen.is_empty() {
+        return Err(no_place(suite, host));
+    }
+    let mut texts = Chosen { derived, ..Chosen::default() };
+    for Source { suite, around: (before, after), stanza } in chosen {
+        let text = if stanza { &mut texts.stanzas } else { &mut texts.lines };
+        *text += &format!("{before}{suite}{after}\n");
+    }
+    Ok(texts)
+}
+
+/// The places that have `suite` for `arch`, and whether they are [`Chosen::derived`]. Empty if the host's sources have none.
+pub(in crate::source) fn places(sources: &[Source], suite: &str, arch: &str, host: &Host) -> (Vec<Place>, bool) {
+    let (chosen, derived) = chosen(sources, suite, host);
+    (chosen.iter().flat_map(|source| source.places(arch)).collect(), derived)
+}
+
+/// The sources for `suite`, and whether they are derived:
 /// 1. those that say so, or `suite-updates`, `suite-security` and the like;
 /// 2. none, and it is the host's own suite: all with their names as they are ("stable", "sid");
 /// 3. none, and it is another: those of another release of the same distribution, with its name replaced ([`derived`]).
-///
-/// With `component` ("" for none in particular) they are those of source packages, and those that have `main` also have it.
-pub(super) fn choose(sources: &[Source], suite: &str, host: &Host, component: Option<&str>) -> Result<Chosen> {
+fn chosen(sources: &[Source], suite: &str, host: &Host) -> (Vec<Source>, bool) {
     // Only a release has parts: `trixie-updates` is one of `trixie`, `trixie-backports-sloppy` none of `trixie-backports`.
     let is_part = suites::split(suite).1.is_empty();
     let of = |s: &&Source| s.suite == suite || is_part && tail(&s.suite, suite).is_some();
@@ -131,18 +157,7 @@ pub(super) fn choose(sources: &[Source], suite: &str, host: &Host, component: Op
     } else if !named {
         chosen = derived(sources, suite, host);
     }
-    if let Some(component) = component {
-        chosen.iter_mut().for_each(|source| source.turn_to_source_packages(component));
-    }
-    if chosen.is_empty() {
-        return Err(no_place(suite, host));
-    }
-    let mut texts = Chosen { derived: !named && !is_own, ..Chosen::default() };
-    for Source { suite, around: (before, after), stanza } in chosen {
-        let text = if stanza { &mut texts.stanzas } else { &mut texts.lines };
-        *text += &format!("{before}{suite}{after}\n");
-    }
-    Ok(texts)
+    (chosen, !named && !is_own)
 }
 
 /// The sources of `suite` made of those of another release: of the host's own, by its code name or a name that moves, if that is
@@ -182,7 +197,7 @@ fn derived(sources: &[Source], suite: &str, host: &Host) -> Vec<Source> {
     found
 }
 
-fn no_place(suite: &str, host: &Host) -> Error {
+pub(in crate::source) fn no_place(suite: &str, host: &Host) -> Error {
     let hint = "below /etc/apt/sources.list.d/";
     if suites::is_debians(suites::split(suite).0) && host.id != "debian" {
         return Error::input(format!("the package sources of this machine have no place for Debian's suite `{suite}`"))
@@ -261,6 +276,7 @@ pub(in crate::source) fn fuzz(suite: &str, text: &str) {
                 assert!(!chosen.lines.is_empty() || !chosen.stanzas.is_empty());
             }
         }
+        places(&sources, suite, "amd64", &host);
     }
 }
 

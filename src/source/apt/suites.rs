@@ -10,7 +10,7 @@ pub(super) const MOVING: &[&str] = &["stable", "oldstable", "oldoldstable", "tes
 const ALONE: &[&str] = &["sid", "unstable", "experimental"];
 
 /// What is added to a release. The security archive is a place of its own, the others lie beside the release.
-pub(super) const SECURITY: &str = "-security";
+pub(in crate::source) const SECURITY: &str = "-security";
 const UPDATES: &str = "-updates";
 const BESIDE: &[&str] = &["-proposed-updates", UPDATES, "-backports-sloppy", "-backports"];
 
@@ -22,12 +22,12 @@ pub(in crate::source) fn split(suite: &str) -> (&str, &str) {
 }
 
 /// Whether a release is one of Debian's.
-pub(super) fn is_debians(release: &str) -> bool {
+pub(in crate::source) fn is_debians(release: &str) -> bool {
     RELEASES.contains(&release) || MOVING.contains(&release)
 }
 
 /// What is taken together with a release, itself included.
-pub(super) fn parts(release: &str) -> &'static [&'static str] {
+pub(in crate::source) fn parts(release: &str) -> &'static [&'static str] {
     if ALONE.contains(&release) { &[""] } else { &["", SECURITY, UPDATES] }
 }
 

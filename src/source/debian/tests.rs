@@ -33,7 +33,14 @@ impl Archive {
         fs::write(etc.join("sources.list"), source).unwrap();
         let host = Host { etc, id: id.to_owned(), codename: Some(own.to_owned()), keyring: None };
         let none = || "/none".into();
-        let ctx = Context { cache, arch: "x86_64".into(), offline: false, start: none(), base: none() };
+        let ctx = Context {
+            cache,
+            arch: "x86_64".into(),
+            mirrors: crate::source::Mirrors::default(),
+            offline: false,
+            start: none(),
+            base: none(),
+        };
         let archive = Self { dir, host, ctx };
         archive.suite(own, &[]);
         archive

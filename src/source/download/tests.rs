@@ -44,7 +44,7 @@ const SUM: &str = "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7
 const SHORT: Patience = Patience { idle: Duration::from_millis(300), attempts: 3, pause: Duration::from_millis(1) };
 
 fn wanted(url: &str) -> Wanted<'_> {
-    Wanted { url, sha256: Some(SUM), size: None, most: 1 << 20 }
+    Wanted { url, access: None, sha256: Some(SUM), size: None, most: 1 << 20 }
 }
 
 /// Downloads; gives the requests that the server saw.

@@ -64,7 +64,14 @@ fn spec() -> Spec {
 }
 
 fn context(dir: &Path, offline: bool) -> Context {
-    Context { cache: dir.join("cache"), arch: "x86_64".into(), offline, start: dir.into(), base: dir.into() }
+    Context {
+        cache: dir.join("cache"),
+        arch: "x86_64".into(),
+        mirrors: crate::source::Mirrors::default(),
+        offline,
+        start: dir.into(),
+        base: dir.into(),
+    }
 }
 
 fn wish(version: &str, repository: &str, ctx: &Context) -> Wish {

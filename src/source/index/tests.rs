@@ -60,7 +60,14 @@ fn wish(spec: &Spec, version: &str, ctx: &Context) -> Wish {
 }
 
 fn context(dir: &Path) -> Context {
-    Context { cache: dir.join("cache"), arch: "x86_64".into(), offline: false, start: dir.into(), base: dir.into() }
+    Context {
+        cache: dir.join("cache"),
+        arch: "x86_64".into(),
+        mirrors: crate::source::Mirrors::default(),
+        offline: false,
+        start: dir.into(),
+        base: dir.into(),
+    }
 }
 
 #[test]

@@ -5,13 +5,20 @@ use crate::source::{Context, DscFile, DscPin, GitPin, PackagePin, PackagesPin, S
 
 fn context() -> Context {
     let none = || "/none".into();
-    Context { cache: none(), arch: "x86_64".into(), offline: true, start: none(), base: none() }
+    Context {
+        cache: none(),
+        arch: "x86_64".into(),
+        mirrors: crate::source::Mirrors::default(),
+        offline: true,
+        start: none(),
+        base: none(),
+    }
 }
 
 fn wish(entry: &str, option: (&str, &[&str])) -> Wish {
     let text = format!(
         "entry = \"{entry}\"\ndebian = {{ package = \"l-{{series}}\", tarball = \"t\" }}\n\
-         url = {{ index = \"https://example.org/\", file = \"f\", sums = \"s\" }}\npackages = {{ include = [\"?essential\"] }}\n\
+         url = {{ index = \"https://example.org/\", file = \"f\", sums = \"s\" }}\npackages = {{ essential = true }}\n\
          git = {{ repository = \"r\", tag = \"v{{version}}\" }}\ndsc = {{ package = \"l\" }}\n"
     );
     let spec: Spec = toml::from_str(&text).unwrap();
@@ -183,4 +190,24 @@ fn what_a_merge_leaves_is_told_and_nothing_is_taken_from_it() {
     let dsc = TEXT.lines().find(|line| line.contains("l_1.dsc")).unwrap();
     let twice = TEXT.replace(dsc, &format!("{dsc}\n{}", dsc.replace("ffff", "eeee")));
     assert!(Lock::parse(&twice, path).unwrap_err().to_string().ends_with("`file/l_1.dsc` is there twice"));
+}
+
+/// So that a further root has the compiler of the others.
+#[test]
+fn packages_of_the_same_entry_suite_and_architecture_are_known() {
+    let pin = |suite: &str, packages: &[Package]| {
+        Pin::Packages(PackagesPin { suite: suite.into(), packages: packages.to_vec() })
+    };
+    let (all, other) =
+        (Package { arch: "all".into(), ..package("x") }, Package { arch: "arm64".into(), ..package("x") });
+    let named = |name: &'static str| wish("rootfs", ("packages", &[name]));
+    let lock = Lock(BTreeMap::from([
+        (key(&named("a")), pin("bookworm", &[package("a"), all.clone(), other])),
+        (key(&named("b")), pin("bookworm", &[package("a"), package("b")])),
+        (key(&named("c")), pin("trixie", &[package("c")])),
+        (key(&wish("toolchain", ("packages", &["d"]))), pin("bookworm", &[package("d")])),
+        (key(&wish("rootfs", ("version", &["6.1"]))), found("e", Some("bookworm"))),
+    ]));
+    assert_eq!(lock.packages(&named("new")), [package("a"), package("b"), all]);
+    assert!(lock.packages(&wish("rootfs", ("version", &["6.1"]))).is_empty());
 }

@@ -24,7 +24,14 @@ fn project() -> tempfile::TempDir {
 fn chosen(spec: &str, dir: &Path, start: &str, [origin, version, repository]: [&str; 3]) -> Result<Origin> {
     let spec: Spec = toml::from_str(spec).unwrap();
     let (start, base) = (dir.join(start), dir.to_owned());
-    let ctx = Context { cache: "/none".into(), arch: "x86_64".into(), offline: true, start, base };
+    let ctx = Context {
+        cache: "/none".into(),
+        arch: "x86_64".into(),
+        mirrors: crate::source::Mirrors::default(),
+        offline: true,
+        start,
+        base,
+    };
     choose(&spec, Asked { origin, version, repository }, &ctx)
 }
 

@@ -56,19 +56,6 @@ fn a_package_without_a_sum_is_refused() {
 }
 
 #[test]
-fn printed_uris() {
-    let printed = "\
-The following NEW packages will be installed:
-  procps libtirpc3
-After this operation, 113 MB of additional disk space will be used.
-'http://mirror.example.org/debian/pool/main/p/procps/procps_4.0.2-3_amd64.deb' procps_2%3a4.0.2-3_amd64.deb 708712 MD5Sum:3ec3649d38e1ade32c96ece131efa0e6
-'http://mirror.example.org/debian-security/pool/updates/main/x/xz-utils/liblzma5_5.4.1-1%2bdeb12u2_amd64.deb' liblzma5_5.4.1-1+deb12u2_amd64.deb 205796 
-";
-    let text = |a: &str, b: &str| (a.to_owned(), b.to_owned(), "amd64".to_owned());
-    assert_eq!(uris(printed), [text("procps", "2:4.0.2-3"), text("liblzma5", "5.4.1-1+deb12u2")]);
-}
-
-#[test]
 fn small_texts() {
     let debian = "VERSION_ID=\"12\"\nVERSION_CODENAME='bookworm'\nID=debian\n";
     let value = |name| os_release(debian, name);

@@ -1,0 +1,227 @@
+//! A Debian archive, read by quiz itself: no apt, dpkg, perl or gpg. One suite for one architecture; its lists and packages are kept in
+//! the cache, where several processes share them. Knows nothing of kernels or roots.
+//!
+//! What is read is signed: a Release file by a key of Debian's, or of whom the host's package sources name; in it the checksums of the
+//! lists, in these those of the packages.
+
+mod config;
+mod depends;
+mod inrelease;
+mod keys;
+mod lists;
+mod places;
+mod pool;
+mod resolve;
+mod server;
+mod signature;
+mod stanza;
+
+use super::apt::{Host, suites};
+use super::download::Patience;
+use super::{Context, Package, PackagesPin};
+use crate::error::{Error, Result};
+use crate::event::Events;
+use config::Config;
+use lists::{List, Lists};
+use pool::Missing;
+use server::Server;
+use stanza::Packages;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Where it is asked for what no mirror has any more, unless another is set.
+const SNAPSHOT: &str = "https://snapshot.debian.org";
+
+/// Where an archive is looked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mirrors {
+    /// A mirror of Debian, the folder above `dists`; "" is the host's package sources, or Debian's own mirror.
+    pub mirror: String,
+    /// The archive of all packages that ever were; "" is Debian's own.
+    pub snapshot: String,
+}
+
+/// What is to be installed into an empty root.
+pub(super) struct Asked<'a> {
+    /// Who asks: the entry of quiz.lock.
+    pub entry: &'a str,
+    pub names: &'a BTreeSet<String>,
+    pub if_there: &'a [String],
+    pub essential: bool,
+    /// Versions that are taken before newer ones.
+    pub pinned: &'a [Package],
+}
+
+/// An archive's suite for an architecture.
+pub(super) struct Archive<'a> {
+    host: &'a Host,
+    suite: &'a str,
+    arch: &'a str,
+    ctx: &'a Context,
+    events: Events<'a>,
+    patience: Patience,
+    now: u64,
+}
+
+impl<'a> Archive<'a> {
+    /// The archive as this machine sees it. `arch` is Debian's word.
+    ///
+    /// # Errors
+    /// It is no name of a suite.
+    pub(super) fn new(
+        host: &'a Host,
+        suite: &'a str,
+        arch: &'a str,
+        ctx: &'a Context,
+        events: Events<'a>,
+    ) -> Result<Self> {
+        // It may come from a quiz.lock, and becomes part of paths and addresses.
+        if !suites::is_name(suite) {
+            return Err(Error::input(format!("`{suite}` is not the name of a suite")));
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        Ok(Self { host, suite, arch, ctx, events, patience: Patience::default(), now })
+    }
+
+    /// The packages that would be installed for what is asked, of today's lists; offline, of those that are here.
+    pub(super) fn resolve(&self, asked: &Asked<'a>) -> Result<Vec<Package>> {
+        let (lists, _lock) = self.lists()?;
+        if !self.ctx.offline {
+            lists.update()?;
+        }
+        let there = lists.read()?;
+        if there.is_empty() {
+            let message = format!("{}: the package lists of {} are not in the cache", asked.entry, self.suite);
+            return Err(Error::input(format!("{message}, and quiz was told not to use the network"))
+                .hint(format!("run once with network, without --offline: quiz update {}", asked.entry)));
+        }
+        let request = resolve::Request {
+            entry: asked.entry,
+            suite: self.suite,
+            arch: self.arch,
+            names: asked.names,
+            if_there: asked.if_there,
+            essential: asked.essential,
+            pinned: asked.pinned,
+        };
+        let not_automatic: Vec<bool> = there.iter().map(|list| list.not_automatic).collect();
+        let packages = packages(&there);
+        let chosen = resolve::resolve(&packages, &not_automatic, &request)?;
+        let mut chosen: Vec<Package> = chosen.iter().map(stanza::Entry::package).collect::<Result<_>>()?;
+        chosen.sort();
+        Ok(chosen)
+    }
+
+    /// Brings exactly these packages, and gives their paths in the same order. They stay in the cache; nobody changes them.
+    pub(super) fn fetch(&self, pin: &PackagesPin, entry: &str) -> Result<Vec<PathBuf>> {
+        let folder = self.ctx.cache.join("archive/packages");
+        let broken = |e: io::Error| Error::build(format!("cannot prepare {}", folder.display())).because(e);
+        fs::create_dir_all(folder.join("partial")).map_err(broken)?;
+        let waits_for = || "another quiz's download of packages".to_owned();
+        let _lock = super::take_lock(&folder.join("lock"), waits_for, self.events).map_err(broken)?;
+        let paths: Vec<PathBuf> = pin.packages.iter().map(|package| pool::place(&folder, package)).collect();
+        let missing = pin.packages.iter().zip(&paths).filter(|(package, path)| !pool::is_here(path, package));
+        let new =
+            |package, path: &PathBuf| Missing { package, dest: path.clone(), ways: Vec::new(), there: Vec::new() };
+        let mut missing: Vec<Missing> = missing.map(|(package, path)| new(package, path)).collect();
+        if missing.is_empty() {
+            return Ok(paths);
+        }
+        if self.ctx.offline {
+            return Err(pool::offline(&missing, pin.packages.len(), entry));
+        }
+        let (lists, _lists_lock) = self.lists()?;
+        let mut there = lists.read()?;
+        if !find(&mut missing, &there)? {
+            // Of what the lists of yesterday do not have, those of today know more. That they cannot be had is no end: the snapshot
+            // archive needs none.
+            if let Err(error) = lists.update() {
+                (self.events)(crate::event::Event::Warning { message: error.to_string() });
+            }
+            there = lists.read()?;
+            find(&mut missing, &there)?;
+        }
+        let partial = folder.join("partial");
+        let servers: Vec<Server> = lists.places.all.iter().map(|place| lists.server(place, partial.clone())).collect();
+        let address = if self.ctx.mirrors.snapshot.is_empty() { SNAPSHOT } else { &self.ctx.mirrors.snapshot };
+        let address = address.trim_end_matches('/');
+        let access = lists.config.access(address);
+        let snapshot = Server { address, access, folder: partial, patience: self.patience };
+        pool::bring(&missing, &servers, &snapshot, entry, self.events)?;
+        // Nothing in it is of use any more, and what stays is in nobody's way.
+        let _ = fs::remove_dir_all(folder.join("partial"));
+        Ok(paths)
+    }
+
+    /// The lists, and the lock under which they are used.
+    fn lists(&self) -> Result<(Lists<'a>, File)> {
+        let folder = self.ctx.cache.join(format!("archive/{}-{}", self.suite, self.arch));
+        let places = places::find(&self.ctx.mirrors.mirror, self.suite, self.arch, self.host)?;
+        let broken = |e: io::Error| Error::build(format!("cannot prepare {}", folder.display())).because(e);
+        fs::create_dir_all(&folder).map_err(broken)?;
+        let waits_for = || format!("another quiz's look at the archive of {}", self.suite);
+        let lock = super::take_lock(&folder.join("lock"), waits_for, self.events).map_err(broken)?;
+        let (suite, arch, host, config) = (self.suite, self.arch, self.host, Config::read(&self.host.etc));
+        let (patience, events, now) = (self.patience, self.events, self.now);
+        Ok((Lists { folder, suite, arch, places, host, config, patience, events, now }, lock))
+    }
+}
+
+fn packages(lists: &[List]) -> Packages<'_> {
+    let mut packages = Packages::default();
+    for (number, list) in lists.iter().enumerate() {
+        packages.add(&list.text, number);
+    }
+    packages
+}
+
+/// Finds out where the packages are. Whether the lists have all of them.
+///
+/// # Errors
+/// One of them is there with another content.
+fn find(missing: &mut [Missing], lists: &[List]) -> Result<bool> {
+    let packages = packages(lists);
+    let mut all = true;
+    for one in missing {
+        let (mut exact, mut beside, mut other) = (Vec::new(), Vec::new(), None);
+        one.there.clear();
+        for (_, entry) in packages.named(&one.package.name) {
+            let Some(path) = entry.path() else { continue };
+            let place = lists[entry.list].place;
+            let there = entry.package().ok();
+            if there.as_ref() == Some(one.package) {
+                exact.push((place, path.to_owned()));
+            } else if let Some(there) =
+                there.filter(|p| (&p.version, &p.arch) == (&one.package.version, &one.package.arch))
+            {
+                other = Some(there.sha256);
+            } else if let Some((folder, _)) = path.rsplit_once('/') {
+                // A mirror keeps a version for some days after the lists have another one.
+                beside.push((place, format!("{folder}/{}", pool::file_name(one.package))));
+            }
+            one.there.push(entry.version.to_owned());
+        }
+        if let Some(other) = other.filter(|_| exact.is_empty()) {
+            return Err(pool::replaced(one.package, &other));
+        }
+        all &= !exact.is_empty();
+        exact.append(&mut beside);
+        one.ways = exact;
+    }
+    Ok(all)
+}
+
+/// The readers of this folder for the fuzz targets.
+#[cfg(any(test, feature = "fuzz"))]
+pub(super) mod fuzz {
+    pub(in crate::source) use super::config::fuzz as config;
+    pub(in crate::source) use super::depends::fuzz as depends;
+    pub(in crate::source) use super::inrelease::fuzz as release;
+    pub(in crate::source) use super::stanza::fuzz as packages;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+//! Where a suite lies: at the mirror that is set, else where the host's package sources say, else at Debian's own mirror.
+
+use crate::error::Result;
+use crate::source::apt::sources::{self, Keys, Place};
+use crate::source::apt::{Host, suites};
+
+/// The mirror of those who have set none and whose machine names none.
+const MIRROR: &str = "http://deb.debian.org/debian";
+
+/// The places of a suite.
+#[derive(Debug)]
+pub(super) struct Places {
+    pub all: Vec<Place>,
+    /// Nobody said that each of them has it.
+    pub derived: bool,
+}
+
+/// Finds them. `mirror` is the setting `packages.mirror`: the folder above `dists`, beside which the security archive lies as
+/// `…-security`; "" leaves it to the host.
+///
+/// # Errors
+/// It is no suite of Debian's, and the host's sources do not have it.
+pub(super) fn find(mirror: &str, suite: &str, arch: &str, host: &Host) -> Result<Places> {
+    if !mirror.is_empty() {
+        return Ok(of_mirror(mirror, suite));
+    }
+    let (mut all, derived) = sources::places(&sources::read(&host.etc)?, suite, arch, host);
+    // apt has more ways to get files; those are its own.
+    all.retain(|place| ["http://", "https://", "file:", "copy:"].iter().any(|start| place.address.starts_with(start)));
+    if !all.is_empty() {
+        return Ok(Places { all, derived });
+    }
+    if suites::is_debians(suites::split(suite).0) {
+        return Ok(of_mirror(MIRROR, suite));
+    }
+    Err(sources::no_place(suite, host).hint("or set a mirror: packages.mirror = \"http://…/debian\""))
+}
+
+fn of_mirror(mirror: &str, suite: &str) -> Places {
+    let mirror = mirror.trim_end_matches('/');
+    let (release, end) = suites::split(suite);
+    let asked = [end];
+    let parts = if end.is_empty() { suites::parts(release) } else { &asked };
+    let place = |part: &&str| Place {
+        address: if *part == suites::SECURITY { format!("{mirror}{part}") } else { mirror.to_owned() },
+        suite: format!("{release}{part}"),
+        components: vec!["main".to_owned()],
+        keys: Keys::Debian,
+        trusted: false,
+    };
+    Places { all: parts.iter().map(place).collect(), derived: true }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn found(mirror: &str, suite: &str, sources: &str) -> Result<Vec<String>> {
+        let etc = tempfile::tempdir().unwrap();
+        fs::write(etc.path().join("sources.list"), sources).unwrap();
+        let (id, codename) = ("debian".to_owned(), Some("bookworm".to_owned()));
+        let host = Host { etc: etc.path().to_owned(), id, codename, keyring: None };
+        let places = find(mirror, suite, "amd64", &host)?;
+        Ok(places.all.iter().map(|place| format!("{} {}", place.address, place.suite)).collect())
+    }
+
+    #[test]
+    fn the_setting_then_the_host_then_debians_own_mirror() {
+        let host = "deb http://h.org/debian bookworm main\ndeb http://h.org/debian-security bookworm-security main\n\
+                    deb tor+http://x.onion/debian bookworm main\n";
+        assert_eq!(
+            found("https://m.org/debian/", "trixie", host).unwrap(),
+            [
+                "https://m.org/debian trixie",
+                "https://m.org/debian-security trixie-security",
+                "https://m.org/debian trixie-updates"
+            ]
+        );
+        let own = ["http://h.org/debian bookworm", "http://h.org/debian-security bookworm-security"];
+        assert_eq!(found("", "bookworm", host).unwrap(), own);
+        let own = ["http://h.org/debian trixie", "http://h.org/debian-security trixie-security"];
+        assert_eq!(found("", "trixie", host).unwrap()[..2], own);
+        assert_eq!(found("", "sid", "").unwrap(), ["http://deb.debian.org/debian sid"]);
+        let backports = ["http://deb.debian.org/debian trixie-backports"];
+        assert_eq!(found("", "trixie-backports", "").unwrap(), backports);
+        let security = ["http://deb.debian.org/debian-security trixie-security"];
+        assert_eq!(found("", "trixie-security", "").unwrap(), security);
+        let error = found("", "noble", "").unwrap_err();
+        assert!(error.hints().iter().any(|hint| hint.contains("packages.mirror")), "{:?}", error.hints());
+    }
+}

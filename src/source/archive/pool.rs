@@ -1,0 +1,187 @@
+//! Brings pinned packages: out of the cache, from the places of their suite, from Debian's archive of all that ever was. Every file is
+//! checked against its pinned checksum before it is given out.
+
+use super::server::Server;
+use crate::error::{Error, Result};
+use crate::event::{Event, Events};
+use crate::source::Package;
+use crate::source::download::{self, wrong_sum};
+use serde_json::Value as Json;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Downloads at the same time.
+const AT_ONCE: usize = 4;
+
+/// A package that is not here yet, and where it may be.
+pub(super) struct Missing<'a> {
+    pub package: &'a Package,
+    /// Where it is to lie.
+    pub dest: PathBuf,
+    /// Servers, by number, with paths: the likeliest first.
+    pub ways: Vec<(usize, String)>,
+    /// The versions that the suite has instead, for the error.
+    pub there: Vec<String>,
+}
+
+/// Where a package lies in the folder of packages. The checksum in the name keeps two archives apart that both have such a version.
+pub(super) fn place(folder: &Path, package: &Package) -> PathBuf {
+    let Package { name, version, arch, sha256, .. } = package;
+    folder.join(format!("{name}_{}_{arch}.{}.deb", version.replace(':', "%3a"), &sha256[..12]))
+}
+
+/// Whether a file is exactly this package; what lies in its place and is not, is removed.
+pub(super) fn is_here(path: &Path, package: &Package) -> bool {
+    let is_right = || download::sha256_of(path).is_ok_and(|sum| sum == package.sha256);
+    let right = fs::metadata(path).is_ok_and(|meta| meta.len() == package.size) && is_right();
+    if !right {
+        let _ = fs::remove_file(path);
+    }
+    right
+}
+
+/// Its file's name in a pool, which has no epoch.
+pub(super) fn file_name(package: &Package) -> String {
+    let version = package.version.split_once(':').map_or(package.version.as_str(), |(_, rest)| rest);
+    format!("{}_{version}_{}.deb", package.name, package.arch)
+}
+
+/// Brings all of them, some at once; what is done is told as one sum. `entry` is what `quiz update` takes.
+///
+/// # Errors
+/// The first that cannot be had; those that have arrived stay.
+pub(super) fn bring(
+    missing: &[Missing],
+    servers: &[Server],
+    snapshot: &Server,
+    entry: &str,
+    events: Events,
+) -> Result<()> {
+    let total = missing.iter().fold(0, |sum: u64, one| sum.saturating_add(one.package.size));
+    let what = if let [one] = missing { one.package.name.clone() } else { format!("{} packages", missing.len()) };
+    let done: Vec<AtomicU64> = missing.iter().map(|_| AtomicU64::new(0)).collect();
+    let tell = |index: usize, event: Event| match event {
+        Event::Download { done: bytes, .. } => {
+            done[index].store(bytes.min(missing[index].package.size), Ordering::Relaxed);
+            let sum = done.iter().fold(0, |sum: u64, one| sum.saturating_add(one.load(Ordering::Relaxed)));
+            events(Event::Download { what: what.clone(), done: sum, total: Some(total) });
+        }
+        other => events(other),
+    };
+    let (rest, stop, failed) = (Mutex::new(0..missing.len()), AtomicBool::new(false), Mutex::new(None));
+    let next = || rest.lock().ok().and_then(|mut rest| rest.next()).filter(|_| !stop.load(Ordering::Relaxed));
+    let work = || {
+        while let Some(index) = next() {
+            let tell = |event| tell(index, event);
+            if let Err(error) = one(&missing[index], servers, snapshot, entry, &tell) {
+                stop.store(true, Ordering::Relaxed);
+                if let Ok(mut failed) = failed.lock() {
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE.min(missing.len()) {
+            scope.spawn(work);
+        }
+    });
+    failed.into_inner().ok().flatten().map_or(Ok(()), Err)
+}
+
+fn one(missing: &Missing, servers: &[Server], snapshot: &Server, entry: &str, events: Events) -> Result<()> {
+    let Missing { package, dest, ways, there } = missing;
+    let mut first: Option<Error> = None;
+    let mut get = |server: &Server, path: &str| match server.file(path, &package.sha256, package.size, dest, events) {
+        Ok(got) => got,
+        Err(error) => {
+            first.get_or_insert(error);
+            false
+        }
+    };
+    if ways.iter().any(|(server, path)| get(&servers[*server], path)) {
+        return Ok(());
+    }
+    match of_snapshot(package, snapshot, events) {
+        Ok(hashes) if hashes.iter().any(|hash| get(snapshot, &format!("file/{hash}"))) => return Ok(()),
+        Ok(_) => {}
+        Err(error) => drop(first.get_or_insert(error)),
+    }
+    if let Some(error) = first {
+        return Err(error);
+    }
+    let Package { name, version, .. } = package;
+    let there = if there.is_empty() { "no version of it at all".to_owned() } else { there.join(", ") };
+    Err(Error::build(format!("{name} {version} is pinned in quiz.lock, but no archive has it any more"))
+        .detail(format!("there is: {there}"))
+        .detail(format!("not there, either: {}", snapshot.address))
+        .hint(format!("take what there is now: quiz update {entry}")))
+}
+
+/// The names under which the snapshot archive has a package: SHA-1, which is no proof and need not be one.
+///
+/// Its interface: <https://salsa.debian.org/snapshot-team/snapshot/-/blob/master/API>
+fn of_snapshot(package: &Package, snapshot: &Server, events: Events) -> Result<Vec<String>> {
+    let path = format!("mr/binary/{}/{}/binfiles?fileinfo=1", package.name, package.version);
+    Ok(snapshot.text(&path, events)?.map(|answer| hashes(&answer, package)).unwrap_or_default())
+}
+
+/// The files of that architecture and size in an answer of the snapshot archive.
+pub(super) fn hashes(answer: &str, package: &Package) -> Vec<String> {
+    let Ok(answer) = serde_json::from_str::<Json>(answer) else { return Vec::new() };
+    let of = |file: &Json| {
+        let hash =
+            file["hash"].as_str().filter(|hash| hash.len() == 40 && hash.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        let infos = answer["fileinfo"][hash].as_array();
+        let fits = infos.is_none_or(|infos| infos.iter().any(|info| info["size"].as_u64() == Some(package.size)));
+        (file["architecture"].as_str() == Some(&package.arch) && fits).then(|| hash.to_owned())
+    };
+    answer["result"].as_array().into_iter().flatten().filter_map(of).collect()
+}
+
+/// The error for a package that the suite has with another content.
+pub(super) fn replaced(package: &Package, sha256: &str) -> Error {
+    wrong_sum(&format!("{} {}", package.name, package.version), &package.sha256, sha256)
+}
+
+/// The error when there is no network and some are not here.
+pub(super) fn offline(missing: &[Missing], all: usize, entry: &str) -> Error {
+    const SHOWN: usize = 12;
+    let names: Vec<&str> = missing.iter().take(SHOWN).map(|one| one.package.name.as_str()).collect();
+    let more = if missing.len() > SHOWN { format!(" and {} more", missing.len() - SHOWN) } else { String::new() };
+    let message = format!(
+        "{entry}: {} of {all} packages are not in the cache, and quiz was told not to use the network",
+        missing.len()
+    );
+    Error::input(message)
+        .detail(format!("missing: {}{more}", names.join(", ")))
+        .hint("run once with network, without --offline")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_snapshot_archive_answers() {
+        let package = |arch: &str, size| Package {
+            name: "x".into(),
+            version: "1:2-3".into(),
+            arch: arch.into(),
+            sha256: "0".repeat(64),
+            size,
+        };
+        let [a, b, c] = ["a", "b", "c"].map(|digit| digit.repeat(40));
+        let answer = format!(
+            "{{\"result\": [{{\"architecture\": \"amd64\", \"hash\": \"{a}\"}}, {{\"architecture\": \"arm64\", \"hash\": \"{b}\"}}, \
+             {{\"architecture\": \"amd64\", \"hash\": \"{c}\"}}, {{\"architecture\": \"amd64\", \"hash\": \"../x\"}}], \
+             \"fileinfo\": {{\"{a}\": [{{\"size\": 7}}], \"{c}\": [{{\"size\": 8}}]}}}}"
+        );
+        assert_eq!(hashes(&answer, &package("amd64", 7)), [a]);
+        assert_eq!(hashes(&answer, &package("arm64", 9)), [b]);
+        assert!(hashes("<html>", &package("amd64", 7)).is_empty() && hashes("[]", &package("amd64", 7)).is_empty());
+        assert_eq!(file_name(&package("all", 1)), "x_2-3_all.deb");
+    }
+}

@@ -1,0 +1,206 @@
+//! Package lists (`Packages`): which packages there are, by name and by what they provide. All of it is borrowed from the text: of the
+//! tens of thousands of packages few are ever looked at closer.
+
+use super::depends::{self, Relation};
+use crate::error::{Error, Result};
+use crate::source::Package;
+use std::collections::HashMap;
+
+/// One version of a package.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry<'a> {
+    pub name: &'a str,
+    pub version: &'a str,
+    /// Which list it is of.
+    pub list: usize,
+    stanza: &'a str,
+}
+
+/// All packages of some lists.
+#[derive(Debug, Default)]
+pub(super) struct Packages<'a> {
+    entries: Vec<Entry<'a>>,
+    by_name: HashMap<&'a str, Vec<usize>>,
+    by_provided: HashMap<&'a str, Vec<usize>>,
+    essential: Vec<usize>,
+}
+
+impl<'a> Packages<'a> {
+    /// Adds a list; `list` is what [`Entry::list`] says.
+    pub(super) fn add(&mut self, text: &'a str, list: usize) {
+        for stanza in text.split("\n\n") {
+            let (mut name, mut version, mut provides, mut essential) = ("", "", "", false);
+            let mut at = 0;
+            for line in stanza.split_inclusive('\n') {
+                // Most lines are passed over after a glance at their first byte.
+                match line.as_bytes()[0].to_ascii_uppercase() {
+                    b'P' | b'V' | b'E' => {
+                        let of = |field: &str| value_at(stanza, at, field);
+                        name = of("Package").unwrap_or(name);
+                        version = of("Version").unwrap_or(version);
+                        provides = of("Provides").unwrap_or(provides);
+                        essential |= of("Essential") == Some("yes");
+                    }
+                    _ => {}
+                }
+                at += line.len();
+            }
+            if name.is_empty() || version.is_empty() {
+                continue;
+            }
+            let index = self.entries.len();
+            self.entries.push(Entry { name, version, list, stanza });
+            self.by_name.entry(name).or_default().push(index);
+            for provided in provides.split(',').filter_map(depends::relation) {
+                let there = self.by_provided.entry(provided.name).or_default();
+                if there.last() != Some(&index) {
+                    there.push(index);
+                }
+            }
+            if essential {
+                self.essential.push(index);
+            }
+        }
+    }
+
+    /// The versions of a package, as the lists have them.
+    pub(super) fn named(&self, name: &str) -> impl Iterator<Item = (usize, &Entry<'a>)> {
+        self.by_name.get(name).into_iter().flatten().map(|&index| (index, &self.entries[index]))
+    }
+
+    /// Who says to provide a name, with what is said of it.
+    pub(super) fn providing(&self, name: &str) -> impl Iterator<Item = (usize, Relation<'a>)> {
+        let of = move |&index: &usize| {
+            let all = self.entries[index].field("Provides").split(',').filter_map(depends::relation);
+            all.filter(|provided| provided.name == name).map(|provided| (index, provided)).collect::<Vec<_>>()
+        };
+        self.by_provided.get(name).into_iter().flatten().flat_map(of)
+    }
+
+    /// The packages that say to be essential.
+    pub(super) fn essential(&self) -> &[usize] {
+        &self.essential
+    }
+
+    pub(super) fn entry(&self, index: usize) -> &Entry<'a> {
+        &self.entries[index]
+    }
+
+    /// The name of a package that is most like `wrong`.
+    pub(super) fn nearest(&self, wrong: &str) -> Option<&'a str> {
+        let score = |name: &str| strsim::jaro_winkler(name, wrong);
+        let best = self.by_name.keys().copied().max_by(|a, b| score(a).total_cmp(&score(b)).then_with(|| b.cmp(a)));
+        best.filter(|name| score(name) > 0.85)
+    }
+}
+
+impl<'a> Entry<'a> {
+    /// The value of a field, "" if it is not there.
+    pub(super) fn field(&self, name: &str) -> &'a str {
+        let mut at = 0;
+        for line in self.stanza.split_inclusive('\n') {
+            if let Some(value) = value_at(self.stanza, at, name) {
+                return value;
+            }
+            at += line.len();
+        }
+        ""
+    }
+
+    /// What it is pinned as.
+    ///
+    /// # Errors
+    /// The list has no checksum or size of it.
+    pub(super) fn package(&self) -> Result<Package> {
+        let sha256 = self.field("SHA256").to_ascii_lowercase();
+        let good = sha256.len() == 64 && sha256.bytes().all(|b| b.is_ascii_hexdigit());
+        let (name, version, arch) = (self.name.into(), self.version.into(), self.field("Architecture").into());
+        match self.field("Size").parse() {
+            Ok(size) if good => Ok(Package { name, version, arch, sha256, size }),
+            _ => Err(Error::build(format!(
+                "the package lists have no SHA256 and Size for {} {}",
+                self.name, self.version
+            ))),
+        }
+    }
+
+    /// Where its file lies below the archive's address. None if the list does not say, or leads out of the archive.
+    pub(super) fn path(&self) -> Option<&'a str> {
+        let path = self.field("Filename");
+        let path = path.strip_prefix("./").unwrap_or(path);
+        let good = !path.is_empty() && path.split('/').all(|part| !part.is_empty() && part != "..");
+        good.then_some(path)
+    }
+}
+
+/// The value of the field that begins at `at`, if it has that name; lines that continue it are part of it.
+fn value_at<'a>(stanza: &'a str, at: usize, name: &str) -> Option<&'a str> {
+    let line = &stanza[at..];
+    let is_name = line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
+    let rest = line[if is_name { name.len() } else { return None }..].strip_prefix(':')?;
+    let mut ends = rest.match_indices('\n').map(|(end, _)| end);
+    let end = ends.find(|end| !rest[end + 1..].starts_with([' ', '\t'])).unwrap_or(rest.len());
+    Some(rest[..end].trim())
+}
+
+/// A package list, for the fuzz targets.
+#[cfg(any(test, feature = "fuzz"))]
+pub(in crate::source) fn fuzz(text: &str) {
+    let mut all = Packages::default();
+    all.add(text, 0);
+    for entry in &all.entries {
+        assert!(all.named(entry.name).any(|(_, other)| other.version == entry.version));
+        assert!(entry.path().is_none_or(|path| !path.starts_with('/') && !path.contains("../")));
+        let _ = entry.package();
+        depends::fuzz(entry.field("Depends"));
+        for provided in entry.field("Provides").split(',').filter_map(depends::relation) {
+            assert!(all.providing(provided.name).count() > 0);
+        }
+    }
+    all.nearest("gcc");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIST: &str = "\
+Package: mawk
+Version: 1.3.4-1
+Essential: no
+Architecture: amd64
+Provides: awk, posix-awk (= 1)
+Depends: libc6 (>= 2.34),
+ libm
+Description: about: Package: of
+Filename: ./pool/m/mawk.deb
+Size: 12
+SHA256: 00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff
+
+Version: 1
+
+Package: bash
+version: 5.2
+Essential: yes
+Filename: pool/../../etc/passwd
+Size: x";
+
+    #[test]
+    fn a_list_is_read_by_name_and_by_what_is_provided() {
+        let mut all = Packages::default();
+        all.add(LIST, 3);
+        let (_, mawk) = all.named("mawk").next().unwrap();
+        assert_eq!((mawk.version, mawk.list, mawk.path()), ("1.3.4-1", 3, Some("pool/m/mawk.deb")));
+        assert_eq!(mawk.field("depends"), "libc6 (>= 2.34),\n libm");
+        let package = mawk.package().unwrap();
+        assert!(package.size == 12 && package.arch == "amd64" && package.sha256.contains("aabbccddeeff0011"));
+        assert_eq!(all.providing("posix-awk").map(|(_, one)| one.to_string()).collect::<Vec<_>>(), ["posix-awk (= 1)"]);
+        assert_eq!(all.providing("awk").count(), 1);
+        let bash = all.entry(all.essential()[0]);
+        assert_eq!((all.essential().len(), bash.name, bash.version), (1, "bash", "5.2"));
+        assert!(bash.path().is_none(), "it leads out of the archive");
+        assert_eq!(bash.package().unwrap_err().to_string(), "the package lists have no SHA256 and Size for bash 5.2");
+        assert_eq!((all.named("zsh").count(), all.nearest("bsah")), (0, Some("bash")));
+        assert_eq!(all.nearest("zzzz"), None);
+    }
+}
