@@ -119,9 +119,11 @@ impl<'a> Archive<'a> {
     pub(super) fn fetch(&self, pin: &PackagesPin, entry: &str) -> Result<Vec<PathBuf>> {
         let folder = self.ctx.cache.join("archive/packages");
         let broken = |e: io::Error| Error::build(format!("cannot prepare {}", folder.display())).because(e);
-        fs::create_dir_all(folder.join("partial")).map_err(broken)?;
-        let waits_for = || "another quiz's download of packages".to_owned();
+        fs::create_dir_all(&folder).map_err(broken)?;
+        let waits_for = || "another download of packages".to_owned();
         let _lock = super::take_lock(&folder.join("lock"), waits_for, self.events).map_err(broken)?;
+        let partial = folder.join("partial");
+        fs::create_dir_all(&partial).map_err(broken)?;
         let paths: Vec<PathBuf> = pin.packages.iter().map(|package| pool::place(&folder, package)).collect();
         let missing = pin.packages.iter().zip(&paths).filter(|(package, path)| !pool::is_here(path, package));
         let new =
@@ -144,15 +146,14 @@ impl<'a> Archive<'a> {
             there = lists.read()?;
             find(&mut missing, &there)?;
         }
-        let partial = folder.join("partial");
         let servers: Vec<Server> = lists.places.all.iter().map(|place| lists.server(place, partial.clone())).collect();
         let address = if self.ctx.mirrors.snapshot.is_empty() { SNAPSHOT } else { &self.ctx.mirrors.snapshot };
         let address = address.trim_end_matches('/');
         let access = lists.config.access(address);
-        let snapshot = Server { address, access, folder: partial, patience: self.patience };
+        let snapshot = Server { address, access, folder: partial.clone(), patience: self.patience };
         pool::bring(&missing, &servers, &snapshot, entry, self.events)?;
         // Nothing in it is of use any more, and what stays is in nobody's way.
-        let _ = fs::remove_dir_all(folder.join("partial"));
+        let _ = fs::remove_dir_all(partial);
         Ok(paths)
     }
 
@@ -162,7 +163,7 @@ impl<'a> Archive<'a> {
         let places = places::find(&self.ctx.mirrors.mirror, self.suite, self.arch, self.host)?;
         let broken = |e: io::Error| Error::build(format!("cannot prepare {}", folder.display())).because(e);
         fs::create_dir_all(&folder).map_err(broken)?;
-        let waits_for = || format!("another quiz's look at the archive of {}", self.suite);
+        let waits_for = || format!("another look at the archive of {}", self.suite);
         let lock = super::take_lock(&folder.join("lock"), waits_for, self.events).map_err(broken)?;
         let (suite, arch, host, config) = (self.suite, self.arch, self.host, Config::read(&self.host.etc));
         let (patience, events, now) = (self.patience, self.events, self.now);

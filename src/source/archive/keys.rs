@@ -7,7 +7,7 @@ use crate::source::apt::sources::{Keys, Place};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The keys of Debian's archive as the package debian-archive-keyring 2025.1 has them: of Debian 11 to 13. They end between 2029 and 2035.
+/// The keys of Debian's archive as the package debian-archive-keyring 2023.3+deb12u2 has them: of Debian 11 to 13. They end between 2029 and 2035.
 pub(super) const DEBIAN: &[u8] = include_bytes!("debian-archive-keyring.pgp");
 
 /// The keys of a place.

@@ -226,3 +226,24 @@ fn sizes_are_bounds() {
     assert!(get(Some(10), 100).ends_with("has 11 bytes, but 10 were pinned"));
     assert!(get(None, 10).ends_with("has 11 bytes; at most 10 are taken"));
 }
+
+#[test]
+fn what_is_known_of_a_server_is_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = serve(vec![say("200 OK", BODY)]);
+    let proxy = server.url.strip_suffix("/file.tar").map(str::to_owned);
+    let access = Access { proxy, login: Some(("me".into(), "secret".into())) };
+    let wanted = Wanted { access: Some(&access), ..wanted("http://nowhere.invalid/file.tar") };
+    assert_eq!(content(download(&wanted, dir.path(), SHORT, &|_| {})), BODY);
+    let request = &server.thread.join().unwrap()[0];
+    assert!(request.starts_with("get http://nowhere.invalid/file.tar"), "{request}");
+    // The head is in small letters here.
+    assert!(request.contains("\nauthorization: basic bwu6c2vjcmv0"), "{request}");
+}
+
+#[test]
+fn what_a_server_does_not_have_is_none_for_who_only_looks() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = serve(vec![say("404 Not Found", b"no")]);
+    assert!(find(&wanted(&server.url), dir.path(), SHORT, &|_| {}).unwrap().is_none());
+}
