@@ -19,6 +19,13 @@ sed -n 's/^Package: //p' /quiz/in/debs/Packages >/quiz/scratch/names
 # The root's own programs are to be fooled, too, so fakeroot's library lies there meanwhile. /dev and /proc are the sandbox's: a namespace with one
 # id cannot mount a /dev/pts of mmdebstrap's kind.
 fake=$(dirname "$(find /usr/lib -name libfakeroot-sysv.so | head -n 1)")
+needed=$(grep -ao 'GLIBC_2\.[0-9]*' "$fake/libfakeroot-sysv.so" | sort -Vu | tail -n 1)
+there=$(sed -n '/^Package: libc6$/,/^$/s/^Version: //p' /quiz/in/debs/Packages)
+dpkg --compare-versions "$there" ge "${needed#GLIBC_}" || {
+    echo "error: the root's libc6 $there is older than what fakeroot needs here ($needed): set toolchain.suite to the suite of the root" \
+        "(rootfs.suite)"
+    exit 1
+}
 names=$(paste -s -d , /quiz/scratch/names)
 TMPDIR=/quiz/scratch mmdebstrap --quiet --mode=root --variant=custom --format=directory \
     --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --skip=check/qemu,chroot/mount \
