@@ -4,11 +4,7 @@
 //! built again, and debug info and objtool carry paths into outputs.
 
 use crate::host;
-use rustix::io::{FdFlags, fcntl_setfd};
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -62,18 +58,6 @@ pub(super) fn process(sandbox: &Sandbox<'_>) -> Command {
     // The script's own language is set inside; of what keeps it from starting, `refusal` knows the English words.
     process.args(&args[1..]).env("LC_ALL", "C").stdin(Stdio::null());
     process
-}
-
-/// Lets the process, and all that it starts, hold a file open that is open here.
-pub(super) fn inherit(process: &mut Command, file: &File) {
-    let number = file.as_raw_fd();
-    let keep = move || {
-        // SAFETY: the caller holds the file open until the process runs its program.
-        fcntl_setfd(unsafe { BorrowedFd::borrow_raw(number) }, FdFlags::empty())?;
-        Ok(())
-    };
-    // SAFETY: between fork and exec it only makes a system call: no allocation, no lock.
-    unsafe { process.pre_exec(keep) };
 }
 
 /// The whole command, program first.

@@ -9,12 +9,13 @@ use super::{Context, cache_error, failure, follow, key, refusal, tools};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::graph::{Bound, BoundInput, NodeIndex, Stage};
-use crate::host::quoted;
+use crate::host::{self, quoted};
 use crate::load::{Profile, Value};
 use quiz_cache::{Built, Output, Scratch, Slot};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
@@ -80,9 +81,13 @@ pub(super) fn run(ctx: &Context<'_>, id: NodeIndex, script: &str, slot: &Slot, k
     let hidden = unasked.flat_map(|tool| tools::everywhere(tool)).collect();
     let mut command = sandbox::process(&Sandbox { script, read, write, hidden, env, uids, root });
     ctx.jobserver.configure_make(&mut command);
-    if let Some(scratch) = &mut scratch {
-        sandbox::inherit(&mut command, scratch.begin().map_err(cache_error)?);
-    }
+    // All processes of the script hold it, so that the next one sees when the last of them is gone.
+    let running = match &mut scratch {
+        Some(scratch) => vec![scratch.begin().map_err(cache_error)?.as_raw_fd()],
+        None => Vec::new(),
+    };
+    // bubblewrap asks to die with quiz by itself, but only when it runs, and quiz may be dead by then.
+    host::tie(&mut command, running);
     let status = run_logged(ctx, &mut command, stage, slot.log())?;
     // Killed, by a signal or with 128 and more from a shell: what it wrote may be half, and is removed when the folder is opened next.
     if let Some(scratch) = scratch.as_mut().filter(|_| status.code().is_some_and(|code| code < 128)) {
