@@ -125,6 +125,8 @@ impl Ground {
         self.edit();
         match self.kind {
             Kind::First if self.project.cache().exists() => std::fs::remove_dir_all(self.project.cache()).unwrap(),
+            // What a killed one set aside under the key of another edit goes with `quiz gc`.
+            Kind::Verify => std::fs::remove_dir_all(self.project.cache().join("aside")).unwrap_or_default(),
             // As in a project's first run.
             Kind::Up => std::fs::remove_file(self.project.dir().join(".quiz/.gitignore")).unwrap(),
             // To take the place of what was built incrementally, or without that.
@@ -219,7 +221,7 @@ impl Ground {
             Kind::Verify => {
                 let ran = self.ok(self.args());
                 assert!(ran.out.contains("the same bytes"), "{what}: {ran:?}");
-                assert!(files(&self.project.cache().join("aside")).is_empty(), "{what}");
+                assert!(edited || files(&self.project.cache().join("aside")).is_empty(), "{what}");
             }
             Kind::First | Kind::Edit | Kind::Fresh => {
                 let ran = self.expect_right(self.args(), what);
