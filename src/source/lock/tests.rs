@@ -117,7 +117,6 @@ fn the_first_pin_stays_until_it_is_replaced() {
     assert_eq!(Lock::read(&path).unwrap().get(&wish), Some(&second));
 }
 
-/// What an older quiz wrote: the package comes from the host's own suite, and its stage has the same key.
 #[test]
 fn what_a_killed_writer_left_is_replaced_and_nothing_else_is_left() {
     let dir = tempfile::tempdir().unwrap();
@@ -128,6 +127,7 @@ fn what_a_killed_writer_left_is_replaced_and_nothing_else_is_left() {
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
+/// What an older quiz wrote: the package comes from the host's own suite, and its stage has the same key.
 #[test]
 fn a_package_without_a_suite_is_read_as_before() {
     let old = TEXT.replace(", suite = \"trixie-backports\"", "");
