@@ -53,9 +53,9 @@ fn kill_at_points(kind: Kind, wanted: usize, mut count: Count, each: &mut dyn Fn
         count.kills += usize::from(killed.is_some());
         if count.turn.is_multiple_of(10) || count.kills == wanted {
             let name = killed.unwrap_or("no call, it had ended");
+            let (kills, calls, alone) = (count.kills, all.calls, ground.unborn);
             say(&format!(
-                "kill {kind:?}: {} of {wanted}, the last at call {call} of {} ({name})",
-                count.kills, all.calls
+                "kill {kind:?}: {kills} of {wanted}, the last at call {call} of {calls} ({name}), {alone} bwrap left"
             ));
         }
         each(count);
