@@ -1,14 +1,18 @@
 //! Programs of this machine: where they are looked for. A project, which may come from anybody, has none of them: a folder of
-//! PATH that is relative, or lies in a project that quiz reads, does not count. And files on it: those that are nobody else's,
-//! whatever the umask is.
+//! PATH that is relative, or lies in a project that quiz reads, does not count; and that they end with quiz. And files on it: those that are
+//! nobody else's, whatever the umask is.
 //!
 //! Knows nothing of what the programs and files are for.
 
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
+use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{PoisonError, RwLock};
@@ -55,6 +59,25 @@ pub fn program(name: &str) -> Command {
     command
 }
 
+/// Lets a process that is to be started die with the thread that starts it, and keep these open, which are open here until it runs.
+pub fn tie(process: &mut Command, fds: Vec<RawFd>) {
+    let quiz = getpid();
+    let prepare = move || {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        // quiz may have died before the line above, and then nobody would ever send the signal.
+        if getppid() != Some(quiz) {
+            return Err(std::io::ErrorKind::Interrupted.into());
+        }
+        for &fd in &fds {
+            // SAFETY: the caller holds what has this number open until the process runs its program.
+            fcntl_setfd(unsafe { BorrowedFd::borrow_raw(fd) }, FdFlags::empty())?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec it only makes system calls: no allocation, no lock.
+    unsafe { process.pre_exec(prepare) };
+}
+
 /// How a file is made that its user alone reads and writes: what a guest says, whoever may come in.
 pub fn private_file() -> OpenOptions {
     let mut options = File::options();
@@ -62,12 +85,23 @@ pub fn private_file() -> OpenOptions {
     options
 }
 
-/// The same, with this in it; what was there is gone.
+/// The same, with this in it: whole, or not at all. What was there is gone.
 ///
 /// # Errors
 /// It cannot be written.
 pub fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
-    private_file().truncate(true).open(path)?.write_all(text.as_bytes())
+    write_whole(path, text, &mut private_file())
+}
+
+/// Writes a file by way of one beside it, which a process that dies meanwhile leaves to the next one: only one writes at a time.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_whole(path: &Path, text: &str, options: &mut OpenOptions) -> std::io::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let written = options.truncate(true).open(&new).and_then(|mut file| file.write_all(text.as_bytes()));
+    written.and_then(|()| std::fs::rename(&new, path)).inspect_err(|_| drop(std::fs::remove_file(&new)))
 }
 
 /// Makes a folder, and those above it that are missing, that its user alone enters.
@@ -130,6 +164,20 @@ mod tests {
         assert_eq!(cleaned(""), SYSTEM);
         let everything = [PathBuf::from("/")].into();
         assert_eq!(super::cleaned(&"/usr/bin:/opt/x".into(), &everything), "/usr/bin");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_stays_what_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        write_private(&path, "old").unwrap();
+        std::fs::create_dir(dir.path().join("file.new")).unwrap();
+        assert!(write_private(&path, "new").is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
+        std::fs::remove_dir(dir.path().join("file.new")).unwrap();
+        write_private(&path, "new").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

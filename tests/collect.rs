@@ -8,7 +8,7 @@ use std::time::Duration;
 const OUT: &str = "[outputs]\nout = \"file\"\n";
 
 /// As if the records had been used last so many days ago.
-fn age(project: &Project, days: u64) {
+pub fn age(project: &Project, days: u64) {
     for folder in ["records", "manifests", "subtrees"] {
         for path in files(&project.cache().join(folder)) {
             let file = File::open(path).unwrap();

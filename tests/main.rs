@@ -9,6 +9,7 @@ mod engine;
 mod fresh;
 mod hurt;
 mod kconfig;
+mod kill;
 mod listing;
 mod openzfs;
 mod planted;

@@ -55,14 +55,14 @@ impl RunFolder {
         for folder in [&runs, &shared] {
             host::folder(folder).map_err(|e| cannot("make the folder", folder, e))?;
         }
-        let ignore = base.join(".gitignore");
-        if !ignore.exists() {
-            fs::write(&ignore, IGNORE)
-                .and_then(|()| fs::set_permissions(&ignore, Permissions::from_mode(0o644)))
-                .map_err(|e| cannot("write", &ignore, e))?;
-        }
         // Only one process at a time makes or removes runs.
         let _all = locked(&runs.join("lock"))?;
+        let ignore = base.join(".gitignore");
+        if !ignore.exists() {
+            // Half of it would stay, and git would see all that is here.
+            host::write_whole(&ignore, IGNORE, File::options().write(true).create(true).mode(0o644))
+                .map_err(|e| cannot("write", &ignore, e))?;
+        }
         let numbers = numbers(&runs)?;
         let number = numbers.last().map_or(1, |last| last + 1);
         let path = runs.join(number.to_string());

@@ -3,7 +3,7 @@
 //! Knows nothing of what goes over the sockets.
 
 use std::fs::{self, File};
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -12,9 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::sockopt::set_socket_send_buffer_size;
-use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 
 use super::folder::RunFolder;
 use super::qmp::Transport;
@@ -188,27 +186,8 @@ pub(super) fn spawn(machine: &Machine, folder: &RunFolder) -> Result<(Qemu, Wire
     // A group of its own: Ctrl-C on the terminal is for quiz to decide about.
     process.args(&words[1..]).stdin(Stdio::null()).stdout(log).stderr(again).process_group(0);
     let memory = snapshot.iter().map(|snapshot| snapshot.memory.as_raw_fd());
-    inherit(&mut process, theirs.iter().map(AsRawFd::as_raw_fd).chain(fds.channels).chain(memory).collect());
+    host::tie(&mut process, theirs.iter().map(AsRawFd::as_raw_fd).chain(fds.channels).chain(memory).collect());
     let child = process.spawn().map_err(|e| cannot("start", &machine.qemu, e))?;
     let mut ours = ours.into_iter();
     Ok((Qemu(child), Wires(std::array::from_fn(|_| ours.next())), snapshot))
-}
-
-/// Lets the child keep `fds`, and die with the thread that starts it.
-fn inherit(process: &mut Command, fds: Vec<RawFd>) {
-    let quiz = getpid();
-    let prepare = move || {
-        set_parent_process_death_signal(Some(Signal::KILL))?;
-        // quiz may have died before the line above, and then nobody would ever send the signal.
-        if getppid() != Some(quiz) {
-            return Err(std::io::ErrorKind::Interrupted.into());
-        }
-        for &fd in &fds {
-            // SAFETY: `spawn` holds the sockets of these numbers open until the child runs its program.
-            fcntl_setfd(unsafe { BorrowedFd::borrow_raw(fd) }, FdFlags::empty())?;
-        }
-        Ok(())
-    };
-    // SAFETY: between fork and exec it only makes system calls: no allocation, no lock.
-    unsafe { process.pre_exec(prepare) };
 }

@@ -12,8 +12,7 @@ use super::userns;
 use crate::host;
 use rustix::io::{FdFlags, fcntl_setfd};
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -84,18 +83,6 @@ pub(super) fn process(sandbox: &Sandbox<'_>) -> Result<Command, String> {
         unsafe { process.pre_exec(keep) };
     }
     Ok(process)
-}
-
-/// Lets the process, and all that it starts, hold a file open that is open here.
-pub(super) fn inherit(process: &mut Command, file: &File) {
-    let number = file.as_raw_fd();
-    let keep = move || {
-        // SAFETY: the caller holds the file open until the process runs its program.
-        fcntl_setfd(unsafe { BorrowedFd::borrow_raw(number) }, FdFlags::empty())?;
-        Ok(())
-    };
-    // SAFETY: between fork and exec it only makes a system call: no allocation, no lock.
-    unsafe { process.pre_exec(keep) };
 }
 
 /// The whole command, program first. `userns` is the descriptor of a user namespace for a script of root's.

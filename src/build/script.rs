@@ -15,6 +15,7 @@ use quiz_cache::{Built, Output, Scratch, Slot};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
@@ -88,9 +89,11 @@ pub(super) fn run(
         no_sandbox(ctx, stage, slot.log(), &words)
     })?;
     ctx.jobserver.configure_make(&mut command);
-    if let Some(scratch) = &mut scratch {
-        sandbox::inherit(&mut command, scratch.begin().map_err(cache_error)?);
-    }
+    // All processes of the script hold it, so that the next one sees when the last of them is gone.
+    let running = scratch.as_mut().map(|scratch| scratch.begin().map(AsRawFd::as_raw_fd)).transpose();
+    let running = running.map_err(cache_error)?.into_iter().collect();
+    // bubblewrap asks to die with quiz by itself, but only when it runs, and quiz may be dead by then.
+    host::tie(&mut command, running);
     let mut paths = users_own(ctx, stage);
     if let Some(root) = &headers {
         // Where compilers find headers; what else they say of /usr is about programs, and nobody opens those.

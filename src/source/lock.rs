@@ -3,12 +3,14 @@
 
 use super::pin::{DscFile, Package, Pin};
 use super::wish::Wish;
+use super::worktree::NEW_LOCK;
 use crate::error::{Error, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 const HEAD: &str = "\
@@ -202,17 +204,23 @@ fn change<T>(path: &Path, change: impl FnOnce(&mut Lock) -> (T, bool)) -> Result
 }
 
 fn write(path: &Path, folder: &Path, text: &[u8]) -> io::Result<()> {
-    let mut new = tempfile::Builder::new().prefix(".quiz.lock.").permissions(mode(path)).tempfile_in(folder)?;
-    new.write_all(text)?;
-    new.as_file().sync_all()?;
-    new.persist(path)?;
+    // One name, as the folder is locked: what a process that was killed left there is replaced, and does not pile up in the user's folder.
+    let new = folder.join(NEW_LOCK);
+    match fs::remove_file(&new) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut options = File::options();
+    let mut file = options.write(true).create_new(true).mode(mode(path)).open(&new)?;
+    let written = file.write_all(text).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&new, path));
+    written.inspect_err(|_| drop(fs::remove_file(&new)))?;
     File::open(folder)?.sync_all()
 }
 
 /// The mode of the file that is there, else what the umask leaves of 0666.
-fn mode(path: &Path) -> fs::Permissions {
+fn mode(path: &Path) -> u32 {
     use std::os::unix::fs::PermissionsExt;
-    fs::metadata(path).map_or_else(|_| fs::Permissions::from_mode(0o666), |m| m.permissions())
+    fs::metadata(path).map_or(0o666, |m| m.permissions().mode() & 0o777)
 }
 
 fn key(wish: &Wish) -> (String, String) {

@@ -7,6 +7,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// The name of quiz.lock while it is written: a process that was killed then leaves it.
+pub(super) const NEW_LOCK: &str = ".quiz.lock.new";
+
 /// The nearest folder above `start`, itself included, that has all `marks`. Without marks there is none.
 pub fn find(start: &Path, marks: &[String]) -> Option<PathBuf> {
     start.ancestors().find(|dir| !marks.is_empty() && missing(dir, marks).is_empty()).map(Path::to_owned)
@@ -20,7 +23,7 @@ pub(super) fn missing<'a>(dir: &Path, marks: &'a [String]) -> Vec<&'a str> {
 /// Whether a path below the root is one of quiz's own files or git's, and so no source.
 pub fn is_ours(path: &str) -> bool {
     let top = path.split('/').next().unwrap_or_default();
-    top == ".quiz" || ["quiz.toml", "quiz.lock"].contains(&path) || path.split('/').any(|name| name == ".git")
+    top == ".quiz" || ["quiz.toml", "quiz.lock", NEW_LOCK].contains(&path) || path.split('/').any(|name| name == ".git")
 }
 
 /// A folder that people edit.

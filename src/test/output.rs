@@ -3,7 +3,6 @@
 //! Knows nothing of machines; decides nothing.
 
 use std::fmt::Write;
-use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -20,11 +19,9 @@ use crate::error::{Error, Result};
 pub fn write(folder: &Path, results: &Results) -> Result<()> {
     let json = serde_json::to_string_pretty(results).map_err(|e| Error::build("results are no JSON").because(e))?;
     for (name, text) in [("junit.xml", junit(results)?), ("results.tap", tap(results)), ("results.json", json + "\n")] {
-        let (path, new) = (folder.join(name), folder.join(format!(".{name}.new")));
-        crate::host::write_private(&new, &text).and_then(|()| fs::rename(&new, &path)).map_err(|e| {
-            let _ = fs::remove_file(&new);
-            Error::build(format!("cannot write {}", path.display())).because(e)
-        })?;
+        let path = folder.join(name);
+        crate::host::write_private(&path, &text)
+            .map_err(|e| Error::build(format!("cannot write {}", path.display())).because(e))?;
     }
     Ok(())
 }

@@ -124,6 +124,16 @@ fn the_first_pin_stays_until_it_is_replaced() {
     assert_eq!(Lock::read(&path).unwrap().get(&wish), Some(&second));
 }
 
+#[test]
+fn what_a_killed_writer_left_is_replaced_and_nothing_else_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, wish) = (dir.path().join("quiz.lock"), wish("kernel", ("6.1", &[])));
+    std::fs::write(dir.path().join(NEW_LOCK), "half").unwrap();
+    replace(&path, &wish, url()).unwrap();
+    assert_eq!(Lock::read(&path).unwrap().get(&wish), Some(&url()));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
 /// What an older quiz wrote: the package comes from the host's own suite, and its stage has the same key.
 #[test]
 fn a_package_without_a_suite_is_read_as_before() {

@@ -91,7 +91,9 @@ fn a_folder_without_git_has_all_but_ours() {
     write(dir.path(), "below/a.c", "");
     let worktree = Worktree::open(&dir.path().join("below")).unwrap();
     assert!(!worktree.is_git() && worktree.also().is_empty());
-    for ours in [".git", ".git/HEAD", "x/.git/HEAD", ".quiz", ".quiz/shared/a", "quiz.toml", "quiz.lock"] {
+    for ours in
+        [".git", ".git/HEAD", "x/.git/HEAD", ".quiz", ".quiz/shared/a", "quiz.toml", "quiz.lock", ".quiz.lock.new"]
+    {
         assert!(is_ours(ours), "{ours}");
     }
     for source in ["a.c", ".gitignore", "x/quiz.toml", "x/.quiz/a", "quiz.toml.in", ".github/x"] {
