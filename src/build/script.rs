@@ -94,12 +94,7 @@ pub(super) fn run(
     let running = running.map_err(cache_error)?.into_iter().collect();
     // bubblewrap asks to die with quiz by itself, but only when it runs, and quiz may be dead by then.
     host::tie(&mut command, running);
-    let mut paths = users_own(ctx, stage);
-    if let Some(root) = &headers {
-        // Where compilers find headers; what else they say of /usr is about programs, and nobody opens those.
-        paths.extend(["/usr/include", "/usr/lib/gcc"].map(|inside| (inside.to_owned(), root.join(&inside[1..]))));
-    }
-    let status = run_logged(ctx, &mut command, stage, slot.log(), paths)?;
+    let status = run_logged(ctx, &mut command, stage, slot.log(), users_own(ctx, stage, headers.as_deref()))?;
     // Killed, by a signal or with 128 and more from a shell: what it wrote may be half, and is removed when the folder is opened next.
     if let Some(scratch) = scratch.as_mut().filter(|_| status.code().is_some_and(|code| code < 128)) {
         scratch.finish().map_err(cache_error)?;
@@ -274,12 +269,16 @@ fn lay_out_options(stage: &Stage, slot: &Slot) -> Result<PathBuf> {
 }
 
 /// What of a stage's inputs the user has under another name: what scripts say of it is said with that name.
-fn users_own(ctx: &Context<'_>, stage: &Stage) -> Vec<(String, PathBuf)> {
+fn users_own(ctx: &Context<'_>, stage: &Stage, headers: Option<&Path>) -> Vec<(String, PathBuf)> {
+    // Where compilers find headers; what else they say of /usr is about programs, and nobody opens those.
+    let headers = headers
+        .into_iter()
+        .flat_map(|root| ["/usr/include", "/usr/lib/gcc"].map(|inside| (inside.to_owned(), root.join(&inside[1..]))));
     let files = stage.options.iter().filter_map(|(name, value)| match value {
         Value::File { path, .. } => Some((format!("{OPTIONS}/{name}"), path.clone())),
         _ => None,
     });
-    files.chain(edited(ctx, stage)).collect()
+    files.chain(edited(ctx, stage)).chain(headers).collect()
 }
 
 /// Runs a command; what it prints goes to the log and, line by line, out as events.
