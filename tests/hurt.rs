@@ -209,3 +209,15 @@ fn a_cache_of_another_format_is_refused_with_the_way_out() {
     assert_eq!(ran.status, Some(1));
     ran.says(&[&project.cache().display().to_string(), "QUIZ_CACHE_DIR"]);
 }
+
+#[test]
+fn what_a_script_puts_in_the_place_of_its_word_on_kept_outputs_is_not_followed() {
+    let project = Project::new();
+    let secret = project.write("secret", "the first line of a file of mine\n");
+    project.recipe("t-link", OUT, &format!("echo x >/quiz/out/out\nln -s {} /quiz/out/.kept\n", secret.display()));
+    project.recipe("t-pipe", OUT, "echo x >/quiz/out/out\nmkfifo /quiz/out/.kept\n");
+    for stage in ["t-link", "t-pipe"] {
+        let ran = project.ok(&["build", stage]);
+        assert!(!ran.err.contains("of mine"), "{ran:?}");
+    }
+}

@@ -120,6 +120,7 @@ no 'unshare --pid --fork --mount --net sh -c \"mount -t proc proc /tmp || mount 
 no 'mount -o remount,bind,rw /proc/sys'
 no 'umount /proc/sys'
 no 'date -s @'$(date +%s)
+no 'ls /etc/ssl/private'
 # Root's own, which would name a program for the kernel to run: what it is now, in case it can.
 pattern=$(cat /proc/sys/kernel/core_pattern)
 no \"echo '$pattern' >/proc/sys/kernel/core_pattern\"
@@ -204,4 +205,30 @@ fn where_root_may_make_no_user_namespace_a_stage_and_doctor_say_what_to_type() {
     let ran = limited(&["doctor"]);
     let line = ran.out.lines().find(|line| line.contains("sandbox with a root of its own")).unwrap_or_default();
     assert!(line.contains(limit), "{ran:?}");
+}
+
+/// Not even what comes while the script runs: a mount on the machine is not seen, as one that is there before it is read-only.
+#[test]
+fn what_is_mounted_on_the_machine_meanwhile_does_not_come_into_the_sandbox_of_roots() {
+    if !is_root() {
+        return;
+    }
+    let project = Project::new();
+    let script = "for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
+            sleep 0.1
+            ! grep ' /usr/local/src ' /proc/self/mountinfo || { echo 'it came'; exit 1; }
+        done
+        echo x >/quiz/out/out\n";
+    project.recipe("t-one", OUT, script);
+    project.recipe("t-two", &format!("{OUT}[needs]\nchroot = true\n"), script);
+    // A machine of its own, whose mounts are shared as systemd has them.
+    let quiz = project.command(&["build", "t-one", "t-two"]);
+    let machine =
+        "mount --make-rshared / && { \"$@\" & } && sleep 0.5 && mount -t tmpfs none /usr/local/src && wait $!";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "--", "sh", "-c", machine, "sh"]).arg(quiz.get_program());
+    command.args(quiz.get_args()).current_dir(project.dir()).env_clear();
+    command.envs(quiz.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let ran = crate::project::Ran::from(command.output().unwrap());
+    assert_eq!(ran.status, Some(0), "{ran:?}");
 }

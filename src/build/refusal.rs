@@ -5,7 +5,7 @@
 use crate::error::Error;
 
 /// Who speaks when the sandbox is made; a script that runs has a voice of its own.
-const SPEAKER: &str = "bwrap: ";
+const SPEAKERS: &[&str] = &["bwrap: ", "unshare: "];
 
 /// Words that are known, what they mean, and the way out.
 const KNOWN: &[(&[&str], &str, &str)] = &[
@@ -20,7 +20,7 @@ const KNOWN: &[(&[&str], &str, &str)] = &[
         "sudo sysctl -w kernel.unprivileged_userns_clone=1    (in a container: start it with --privileged)",
     ),
     (
-        &["Creating new namespace failed: Operation not permitted"],
+        &["Creating new namespace failed: Operation not permitted", "unshare failed: Operation not permitted"],
         "namespaces may not be made here, as in a container",
         "start the container with --privileged",
     ),
@@ -67,7 +67,7 @@ pub(super) struct Refusal {
 
 /// What a log says of the sandbox, if nobody else speaks in it.
 pub(super) fn of(log: &str) -> Option<Refusal> {
-    let is_alone = log.lines().all(|line| line.starts_with(SPEAKER));
+    let is_alone = log.lines().all(|line| SPEAKERS.iter().any(|speaker| line.starts_with(speaker)));
     if log.is_empty() || !is_alone {
         return None;
     }
@@ -113,6 +113,8 @@ mod tests {
     /// Words, and what of the meaning and the remedy must be there.
     const TABLE: &[(&str, &str, &str)] = &[
         ("bwrap: Creating new namespace failed: Operation not permitted", "as in a container", "--privileged"),
+        ("unshare: unshare failed: Operation not permitted", "as in a container", "--privileged"),
+        ("unshare: unshare failed: No space left on device", "no more", "user.max_user_namespaces="),
         ("bwrap: Creating new namespace failed: No space left on device", "no more", "user.max_user_namespaces="),
         (
             "bwrap: Creating new namespace failed: nesting depth or /proc/sys/user/max_*_namespaces exceeded (ENOSPC)",

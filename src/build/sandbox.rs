@@ -37,7 +37,8 @@ pub(super) const ETC: &[&str] = &[
     "ld.so.conf.d",
     "nsswitch.conf",
     "passwd",
-    "ssl",
+    "ssl/certs",
+    "ssl/openssl.cnf",
 ];
 
 /// What of /proc obeys whoever is the machine's root, capabilities or not: among it /proc/sys/kernel/core_pattern, which names a program
@@ -90,6 +91,10 @@ fn command(sandbox: &Sandbox<'_>, userns: Option<RawFd>) -> Vec<OsString> {
     let mut args: Vec<OsString> = Vec::new();
     let mut add = |words: &[&OsStr]| args.extend(words.iter().map(|&w| w.to_owned()));
     let o = OsStr::new;
+    if sandbox.root {
+        // bubblewrap's mounts would get what is mounted on the machine meanwhile, and writable: /proc/sys/fs/binfmt_misc, which obeys root.
+        add(&[o("unshare"), o("--mount"), o("--propagation"), o("private"), o("--")]);
+    }
     add(&[o("bwrap"), o("--die-with-parent"), o("--new-session")]);
     add(&[o("--unshare-pid"), o("--unshare-ipc"), o("--unshare-uts"), o("--unshare-net"), o("--unshare-cgroup-try")]);
     add(&[o("--hostname"), o("quiz")]);

@@ -12,9 +12,11 @@ use crate::graph::{Bound, BoundInput, NodeIndex, Place, Stage};
 use crate::host::{self, quoted};
 use crate::load::{PROJECT_FOLDER, Profile, Value};
 use quiz_cache::{Built, Output, Scratch, Slot};
+use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::Write;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -107,12 +109,24 @@ pub(super) fn run(
 
 /// The outputs that the script says are what they were.
 fn kept(stage: &Stage, slot: &Slot, mut keepable: BTreeMap<String, Output>) -> Result<BTreeMap<String, Output>> {
-    let said = std::fs::read_to_string(slot.out().join(".kept")).unwrap_or_default();
+    let said = words(&slot.out().join(".kept"));
     let kept = said.lines().map(|name| match keepable.remove_entry(name) {
         Some(kept) => Ok(kept),
         None => Err(Error::build(format!("the script of {} keeps `{name}`, which it was not offered", stage.name))),
     });
     kept.collect()
+}
+
+/// What a script wrote into a small file: a plain one, as a link or a pipe of its making leads out of the sandbox.
+fn words(path: &Path) -> String {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut text = String::new();
+    if let Ok(file) = rustix::fs::open(path, flags, Mode::empty()).map(File::from)
+        && file.metadata().is_ok_and(|meta| meta.is_file())
+    {
+        let _ = file.take(LONGEST_VARIABLE as u64).read_to_string(&mut text);
+    }
+    text
 }
 
 /// The inputs that lie read-only where scripts find them: place on the host, path inside.

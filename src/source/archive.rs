@@ -137,7 +137,8 @@ impl<'a> Archive<'a> {
         }
         let (lists, _lists_lock) = self.lists()?;
         let mut there = lists.read()?;
-        if !find(&mut missing, &there)? {
+        // Yesterday's lists may have another file of that name, which is no word on today's.
+        if !find(&mut missing, &there).unwrap_or(false) {
             // Of what the lists of yesterday do not have, those of today know more. That they cannot be had is no end: the snapshot
             // archive needs none.
             if let Err(error) = lists.update() {

@@ -107,6 +107,9 @@ impl Lock {
             {
                 return Err(wrong(path.display().to_string(), &format!("{name}: not an object id: `{id}`")));
             }
+            if let Some(odd) = super::name::odd(&is) {
+                return Err(wrong(path.display().to_string(), &format!("{name}: no package is called `{odd}`")));
+            }
             if let Some(fact) = is.twice() {
                 return Err(wrong(path.display().to_string(), &format!("{name}: `{fact}` is there twice")));
             }

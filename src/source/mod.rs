@@ -16,6 +16,7 @@ pub(crate) mod fuzz;
 mod git;
 mod index;
 mod lock;
+mod name;
 mod origin;
 mod packages;
 mod pin;
@@ -29,8 +30,8 @@ pub mod worktree;
 
 pub use archive::Mirrors;
 pub use lock::{Lock, add, replace};
+pub use name::is_package;
 pub use origin::place;
-pub use packages::is_package;
 pub use pin::{DscFile, DscPin, GitPin, Package, PackagePin, PackagesPin, Pin, UrlPin};
 pub use release::{Release, ReleaseKind};
 pub use root::RootSpec;

@@ -20,13 +20,6 @@ pub(super) struct Set<'a> {
     pub names: &'a BTreeSet<String>,
 }
 
-/// Whether it can be the name of a Debian package (Policy §5.6.1). Such a name apt takes for no option, pattern, file or removal.
-pub fn is_package(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b))
-        && !name.ends_with('-')
-}
-
 /// Finds what would be installed into an empty root. Of packages that are `pinned` already these versions are taken, where the suite
 /// still has them and they fit.
 pub(super) fn resolve(spec: &Spec, set: Set, pinned: &[Package], ctx: &Context, events: Events) -> Result<Pin> {
@@ -45,7 +38,7 @@ pub(super) fn resolve_on(
         .packages
         .as_ref()
         .ok_or_else(|| Error::input(format!("{}: this source has no origin `packages`", spec.entry)))?;
-    if let Some(pattern) = include.iter().find(|name| !is_package(name)) {
+    if let Some(pattern) = include.iter().find(|name| !super::is_package(name)) {
         return Err(Error::input(format!("{}: `{pattern}` in [source.packages] is not a package name", spec.entry))
             .hint("instead of the pattern ?essential write `essential = true`"));
     }

@@ -189,7 +189,7 @@ fn git_wish(spec: &Spec, version: &str, repository: &str, ctx: &Context) -> Resu
 fn packages_wish(spec: &Spec, options: &BTreeMap<String, Vec<String>>, ctx: &Context) -> Result<What> {
     let names: BTreeSet<String> =
         options.get("packages").into_iter().flatten().map(|n| n.trim().to_owned()).filter(|n| !n.is_empty()).collect();
-    if let Some(name) = names.iter().find(|n| !packages::is_package(n)) {
+    if let Some(name) = names.iter().find(|n| !super::is_package(n)) {
         return Err(Error::input(format!("{}: `{name}` is not a package name", spec.entry)));
     }
     let suite = match options.get("suite").and_then(|v| v.first()).map_or("", |v| v.trim()) {

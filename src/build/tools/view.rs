@@ -120,6 +120,9 @@ fn names(path: &Path) -> impl DoubleEndedIterator<Item = OsString> + '_ {
 
 /// Whether the sandbox has it, or it is a folder on the way to what it has.
 fn is_shown(path: &Path) -> bool {
-    let etc = || sandbox::ETC.iter().any(|name| path.starts_with(Path::new("/etc").join(name)));
-    path == Path::new("/etc") || sandbox::SYSTEM.iter().any(|dir| path.starts_with(dir)) || etc()
+    let etc = || {
+        let mut shown = sandbox::ETC.iter().map(|name| Path::new("/etc").join(name));
+        shown.any(|shown| path.starts_with(&shown) || shown.starts_with(path))
+    };
+    sandbox::SYSTEM.iter().any(|dir| path.starts_with(dir)) || etc()
 }

@@ -4,7 +4,7 @@
 
 mod place;
 
-pub(in crate::source) use place::{Keys, Place};
+pub(in crate::source) use place::{Keys, Place, split_login};
 
 use super::{Host, suites};
 use crate::error::{Error, Result};

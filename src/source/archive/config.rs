@@ -57,8 +57,12 @@ impl Config {
     pub(super) fn access(&self, address: &str) -> Access {
         let (protocol, rest) = address.split_once("://").unwrap_or(("", address));
         let host = rest.split(['/', ':']).next().unwrap_or_default();
-        let names = [format!("acquire::{protocol}::proxy::{host}"), format!("acquire::{protocol}::proxy")];
-        let proxy = names.iter().find_map(|name| self.value(name)).filter(|value| !value.is_empty());
+        // What is not said of https is as for http (apt-transport-https(1)).
+        let protocols: &[&str] = if protocol == "https" { &["https", "http"] } else { &[protocol] };
+        let mut names = protocols.iter().flat_map(|protocol| {
+            [format!("acquire::{protocol}::proxy::{host}"), format!("acquire::{protocol}::proxy")]
+        });
+        let proxy = names.find_map(|name| self.value(&name)).filter(|value| !value.is_empty());
         let meant = |login: &&Login| {
             // Passwords go over plain http only where that is said.
             let (only, machine) = login.machine.split_once("://").unwrap_or(("https", &login.machine));
@@ -167,7 +171,8 @@ mod tests {
         let proxy = |address| config(text).access(address).proxy;
         assert_eq!(proxy("http://e.org/debian").as_deref(), Some("http://two:8080"));
         assert_eq!(proxy("http://local.example.org:80/debian").as_deref(), Some("DIRECT"));
-        assert_eq!(proxy("https://e.org/debian"), None);
+        assert_eq!(proxy("https://e.org/debian").as_deref(), Some("http://two:8080"));
+        assert_eq!(proxy("ftp://e.org/debian"), None);
         assert!(
             config(text).checks_valid_until() && !config("Acquire::Check-Valid-Until \"false\";").checks_valid_until()
         );

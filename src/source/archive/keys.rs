@@ -74,7 +74,15 @@ mod tests {
 
     fn keys(keys: Keys, etc: &Path) -> Result<Keyring> {
         let (address, suite) = ("http://e.org/debian".to_owned(), "x".to_owned());
-        let place = Place { address, suite, components: Vec::new(), keys, trusted: false };
+        let place = Place {
+            address,
+            suite,
+            components: Vec::new(),
+            keys,
+            trusted: false,
+            checks_valid_until: None,
+            login: None,
+        };
         of(&place, &Host { etc: etc.to_owned(), id: "debian".into(), codename: None, keyring: None })
     }
 

@@ -9,8 +9,8 @@ use super::server::Server;
 use super::signature::{Keyring, Refusal};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
-use crate::source::apt::Host;
 use crate::source::apt::sources::Place;
+use crate::source::apt::{Host, suites};
 use crate::source::download::{Patience, hex};
 use crate::source::unpack::decompressed;
 use sha2::{Digest as _, Sha256};
@@ -86,9 +86,11 @@ impl Lists<'_> {
             });
         }
         let mut words: Vec<String> = failed.iter().map(|(place, error)| format!("{}: {error}", place.suite)).collect();
-        if !self.places.derived {
-            words.extend(missing.iter().map(|place| format!("{} has no suite {}", place.address, place.suite)));
-        }
+        // Nobody said that all places have it; but without a word on security updates it shall not go on.
+        let counts = |place: &&&Place| !self.places.derived || place.suite.ends_with(suites::SECURITY);
+        words.extend(
+            missing.iter().filter(counts).map(|place| format!("{} has no suite {}", place.address, place.suite)),
+        );
         if !words.is_empty() {
             let message = format!("not every package list of {} is up to date: {}", self.suite, words.join("; "));
             (self.events)(Event::Warning { message });
@@ -106,9 +108,16 @@ impl Lists<'_> {
             for (_, listed) in self.wanted(at, &release) {
                 let path = folder.join(format!("{}.zst", listed.sha256));
                 let bytes = match File::open(&path).and_then(zstd::decode_all) {
-                    Ok(bytes) => bytes,
+                    Ok(bytes) if !bytes.is_empty() => bytes,
                     Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                    Err(e) => return Err(Error::build(format!("cannot read {}", path.display())).because(e)),
+                    Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                        return Err(Error::build(format!("cannot read {}", path.display())).because(e));
+                    }
+                    // Damaged: the next update brings it again.
+                    Ok(_) | Err(_) => {
+                        let _ = fs::remove_file(&path);
+                        continue;
+                    }
                 };
                 let text =
                     String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
@@ -120,12 +129,13 @@ impl Lists<'_> {
 
     /// The server of a place.
     pub(super) fn server<'s>(&self, place: &'s Place, folder: PathBuf) -> Server<'s> {
-        let access = self.config.access(&place.address);
+        let mut access = self.config.access(&place.address);
+        access.login = place.login.clone().or(access.login);
         Server { address: &place.address, access, folder, patience: self.patience }
     }
 
     fn of(&self, place: &Place) -> PathBuf {
-        let name = hex(&Sha256::digest(format!("{} {}", place.address, place.suite)));
+        let name = hex(&Sha256::digest(format!("{place:?}")));
         self.folder.join(&name[..16])
     }
 
@@ -199,9 +209,7 @@ impl Lists<'_> {
         let plain = format!("{at}/{path}");
         let part = dest.with_extension("part-of-list");
         let url = server.url(&plain);
-        let wrong = |e: Error| {
-            Error::build(format!("{url} is not what its Release file says: is the mirror being updated?")).because(e)
-        };
+        let wrong = |e: Error| Error::build(format!("{url} could not be brought: {e}")).because(e);
         let get = |path: &str| server.file(path, listed.sha256, listed.size, &part, self.events);
         if !(by_hash && get(&hashed).map_err(wrong)? || get(&plain).map_err(wrong)?) {
             return Err(Error::build(format!("{url} is not there, but its Release file names it"))
@@ -235,7 +243,7 @@ impl Lists<'_> {
                 .hint("another mirror may be newer: packages.mirror"));
         }
         let is_over = seconds(release.valid_until).is_some_and(|until| until < self.now);
-        if is_over && self.config.checks_valid_until() {
+        if is_over && place.checks_valid_until.unwrap_or_else(|| self.config.checks_valid_until()) {
             return Err(Error::build(format!("{url} counted only until {}", release.valid_until))
                 .hint("is this machine's clock right? else the mirror is stale, and packages.mirror sets another")
                 .hint("for an old archive on purpose: Acquire::Check-Valid-Until \"false\"; in /etc/apt/apt.conf.d/"));
@@ -265,6 +273,7 @@ fn write(path: &Path, from: &mut dyn Read) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut new = tempfile::NamedTempFile::new_in(folder)?;
     io::copy(from, &mut new)?;
+    new.as_file().sync_all()?;
     new.persist(path)?;
     Ok(())
 }

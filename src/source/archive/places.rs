@@ -1,7 +1,7 @@
 //! Where a suite lies: at the mirror that is set, else where the host's package sources say, else at Debian's own mirror.
 
 use crate::error::Result;
-use crate::source::apt::sources::{self, Keys, Place};
+use crate::source::apt::sources::{self, Keys, Place, split_login};
 use crate::source::apt::{Host, suites};
 
 /// The mirror of those who have set none and whose machine names none.
@@ -37,16 +37,18 @@ pub(super) fn find(mirror: &str, suite: &str, arch: &str, host: &Host) -> Result
 }
 
 fn of_mirror(mirror: &str, suite: &str) -> Places {
-    let mirror = mirror.trim_end_matches('/');
+    let (mirror, login) = split_login(mirror.trim_end_matches('/'));
     let (release, end) = suites::split(suite);
     let asked = [end];
     let parts = if end.is_empty() { suites::parts(release) } else { &asked };
     let place = |part: &&str| Place {
-        address: if *part == suites::SECURITY { format!("{mirror}{part}") } else { mirror.to_owned() },
+        address: if *part == suites::SECURITY { format!("{mirror}{part}") } else { mirror.clone() },
         suite: format!("{release}{part}"),
         components: vec!["main".to_owned()],
         keys: Keys::Debian,
         trusted: false,
+        checks_valid_until: None,
+        login: login.clone(),
     };
     Places { all: parts.iter().map(place).collect(), derived: true }
 }

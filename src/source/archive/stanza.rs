@@ -4,6 +4,7 @@
 use super::depends::{self, Relation};
 use crate::error::{Error, Result};
 use crate::source::Package;
+use crate::source::name::is_plain;
 use std::collections::HashMap;
 
 /// One version of a package.
@@ -115,9 +116,14 @@ impl<'a> Entry<'a> {
         let sha256 = self.field("SHA256").to_ascii_lowercase();
         let good = sha256.len() == 64 && sha256.bytes().all(|b| b.is_ascii_hexdigit());
         let (name, version, arch) = (self.name.into(), self.version.into(), self.field("Architecture").into());
-        match self.field("Size").parse() {
-            Ok(size) if good => Ok(Package { name, version, arch, sha256, size }),
-            _ => Err(Error::build(format!(
+        let package =
+            self.field("Size").parse().ok().map(|size| Package { name, version, arch, sha256, size }).filter(|_| good);
+        match package {
+            Some(package) if is_plain(&package) => Ok(package),
+            Some(Package { name, version, arch, .. }) => Err(Error::build(format!(
+                "the package lists have `{name} {version} {arch}`, and no package is called so"
+            ))),
+            None => Err(Error::build(format!(
                 "the package lists have no SHA256 and Size for {} {}",
                 self.name, self.version
             ))),

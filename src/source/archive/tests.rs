@@ -1,63 +1,18 @@
 //! A whole archive on a server of this machine: what is taken from it, and what is refused.
 
+mod served;
+
 use super::signature::tests::{THEN, public, signed};
 use super::*;
 use crate::event::Event;
 use crate::source::deb::tests::package_of;
 use crate::source::download::hex;
+use served::Files;
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::io::Write;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
-
-/// Paths with their contents, and what was asked for.
-#[derive(Clone, Default)]
-struct Files(Arc<Mutex<BTreeMap<String, Vec<u8>>>>, Arc<Mutex<Vec<String>>>);
-
-impl Files {
-    /// Serves them until the process ends; gives the address.
-    fn serve(&self) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let files = self.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let files = files.clone();
-                std::thread::spawn(move || files.answer(stream.unwrap()));
-            }
-        });
-        address
-    }
-
-    fn answer(&self, mut stream: std::net::TcpStream) {
-        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(|line| line.ok());
-        let Some(head) = lines.next() else { return };
-        lines.take_while(|line| !line.is_empty()).for_each(drop);
-        let path = head.split(' ').nth(1).unwrap_or_default().trim_start_matches('/').to_owned();
-        self.1.lock().unwrap().push(path.clone());
-        let body = self.0.lock().unwrap().get(&path).cloned();
-        let status = if body.is_some() { "200 OK" } else { "404 Not Found" };
-        let body = body.unwrap_or_default();
-        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-        // A client that has seen enough hangs up.
-        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
-    }
-
-    fn put(&self, path: impl Into<String>, body: impl Into<Vec<u8>>) {
-        self.0.lock().unwrap().insert(path.into(), body.into());
-    }
-
-    fn remove(&self, part: &str) {
-        self.0.lock().unwrap().retain(|path, _| !path.contains(part));
-    }
-
-    fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut *self.1.lock().unwrap())
-    }
-}
 
 /// A mirror, a snapshot archive, and a machine that knows the mirror and its key.
 struct World {
@@ -112,6 +67,10 @@ impl World {
 
     /// Makes the suite anew, of a Release file that begins so. What was in the pool stays there.
     fn publish(&self, head: &str, packages: &[(&str, &str, &str)], key: &str) {
+        self.publish_suite("bookworm", head, packages, key);
+    }
+
+    fn publish_suite(&self, suite: &str, head: &str, packages: &[(&str, &str, &str)], key: &str) {
         let mut list = String::new();
         for (name, version, more) in packages {
             let (text, path) = stanza(name, version, more);
@@ -122,12 +81,12 @@ impl World {
         encoder.write_all(list.as_bytes()).unwrap();
         let packed = encoder.finish().unwrap();
         let (hash, size) = (sum(&packed), packed.len());
-        let folder = "debian/dists/bookworm/main/binary-amd64";
+        let folder = format!("debian/dists/{suite}/main/binary-amd64");
         self.mirror.remove("by-hash");
         self.mirror.put(format!("{folder}/by-hash/SHA256/{hash}"), packed.clone());
         self.mirror.put(format!("{folder}/Packages.xz"), packed);
         let release = format!("{head}SHA256:\n {hash} {size} main/binary-amd64/Packages.xz\n");
-        self.mirror.put("debian/dists/bookworm/InRelease", signed(&release, key));
+        self.mirror.put(format!("debian/dists/{suite}/InRelease"), signed(&release, key));
     }
 
     fn archive<'a>(&'a self, suite: &'a str, events: Events<'a>) -> Archive<'a> {
@@ -165,6 +124,44 @@ fn pinned(name: &str, version: &str) -> Package {
     let bytes = deb(name, version);
     let (name, version, arch) = (name.to_owned(), version.to_owned(), "all".to_owned());
     Package { name, version, arch, sha256: sum(&bytes), size: bytes.len() as u64 }
+}
+
+#[test]
+fn nothing_is_pinned_without_a_word_where_security_updates_are_not_there() {
+    let world = World::new();
+    let (address, key) = (&world.address, world.host.etc.join("key.asc"));
+    let line = |suite: &str| format!("deb [signed-by={}] {address}/debian {suite} main\n", key.display());
+    fs::write(world.host.etc.join("sources.list"), line("bookworm") + &line("bookworm-security")).unwrap();
+    world.publish_suite("trixie", &HEAD.replace("bookworm", "trixie"), &[("a", "1", "")], "good");
+    let said = Mutex::new(Vec::new());
+    let note = |event| {
+        if let Event::Warning { message } = event {
+            said.lock().unwrap().push(message);
+        }
+    };
+    assert_eq!(world.resolve_of("trixie", &note).unwrap(), [pinned("a", "1")]);
+    let said = said.into_inner().unwrap();
+    assert!(said.len() == 1 && said[0].contains("has no suite trixie-security"), "{said:?}");
+}
+
+#[test]
+fn a_damaged_list_is_brought_again() {
+    let world = World::new();
+    world.resolve().unwrap();
+    let lists = walk(&world.dir.path().join("cache"));
+    let list = lists.iter().find(|path| path.extension().is_some_and(|end| end == "zst")).unwrap();
+    for damage in [&b"no list"[..], b""] {
+        fs::write(list, damage).unwrap();
+        // What was read last is thrown away; what is asked next brings it.
+        let _ = world.resolve();
+        assert_eq!(world.resolve().unwrap(), [pinned("a", "1"), pinned("b", "1")]);
+    }
+}
+
+/// All files below a folder.
+fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
 }
 
 #[test]
@@ -266,7 +263,7 @@ fn a_list_that_is_not_what_the_release_file_says() {
     world.mirror.put("debian/dists/bookworm/main/binary-amd64/Packages.xz", "an older or newer one");
     let (error, _) = world.refused();
     assert!(
-        error.starts_with("M/debian/dists/bookworm/main/binary-amd64/Packages.xz is not what its Release file says"),
+        error.starts_with("M/debian/dists/bookworm/main/binary-amd64/Packages.xz could not be brought: "),
         "{error}"
     );
     world.mirror.remove("Packages.xz");

@@ -146,6 +146,16 @@ fn a_package_without_a_suite_is_read_as_before() {
 }
 
 #[test]
+fn a_package_is_called_as_packages_are() {
+    for odd in ["../../x", "/home/u/x"] {
+        let text = TEXT.replace("name = \"linux\"", &format!("name = \"{odd}\""));
+        assert_ne!(text, TEXT);
+        let error = Lock::parse(&text, Path::new("quiz.lock")).unwrap_err();
+        assert!(error.to_string().contains(&format!("no package is called `{odd}")), "{error}");
+    }
+}
+
+#[test]
 fn writers_keep_each_others_entries() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("quiz.lock");

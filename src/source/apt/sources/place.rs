@@ -1,6 +1,7 @@
 //! A package source as data: where a suite lies, and by whose keys it is signed.
 
 use super::{Source, field};
+use percent_encoding::percent_decode_str;
 use std::path::PathBuf;
 
 /// One suite at one address.
@@ -13,6 +14,20 @@ pub(in crate::source) struct Place {
     pub keys: Keys,
     /// The host takes it unsigned (`trusted=yes`).
     pub trusted: bool,
+    /// Whether its lists count only until the day that they say, if the source says something of that.
+    pub checks_valid_until: Option<bool>,
+    /// Name and password, which the address had.
+    pub login: Option<(String, String)>,
+}
+
+/// An address without the name and password in it, and those. They are shown to nobody.
+pub(in crate::source) fn split_login(address: &str) -> (String, Option<(String, String)>) {
+    let Some((protocol, rest)) = address.split_once("://") else { return (address.to_owned(), None) };
+    let (server, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let Some((login, server)) = server.rsplit_once('@') else { return (address.to_owned(), None) };
+    let (user, password) = login.split_once(':').unwrap_or((login, ""));
+    let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    (format!("{protocol}://{server}{path}"), Some((plain(user), plain(password))))
 }
 
 /// Whose signature counts.
@@ -44,12 +59,23 @@ impl Source {
             let before = self.around.0.trim_end();
             (before.rsplit([' ', ']']).next().unwrap_or_default().to_owned(), self.around.1.clone())
         };
-        let place = |address: &str| Place {
-            address: address.trim_end_matches('/').to_owned(),
-            suite: self.suite.clone(),
-            components: components.split_whitespace().map(str::to_owned).collect(),
-            keys: keys(&value("signed-by")),
-            trusted: ["yes", "true", "with", "on", "enable", "1"].contains(&value("trusted").to_lowercase().as_str()),
+        let says = |name: &str| {
+            let value = value(name).to_lowercase();
+            let is = |words: [&str; 6]| words.contains(&value.as_str());
+            let yes = is(["yes", "true", "with", "on", "enable", "1"]);
+            (yes || is(["no", "false", "without", "off", "disable", "0"])).then_some(yes)
+        };
+        let place = |address: &str| {
+            let (address, login) = split_login(address.trim_end_matches('/'));
+            Place {
+                address,
+                suite: self.suite.clone(),
+                components: components.split_whitespace().map(str::to_owned).collect(),
+                keys: keys(&value("signed-by")),
+                trusted: says("trusted") == Some(true),
+                checks_valid_until: says("check-valid-until"),
+                login,
+            }
         };
         addresses.split_whitespace().map(place).collect()
     }
@@ -108,6 +134,8 @@ mod tests {
             components: components.iter().map(|c| (*c).to_owned()).collect(),
             keys,
             trusted: address.starts_with("file"),
+            checks_valid_until: None,
+            login: None,
         };
         let files = Keys::Files(vec!["/a.gpg".into(), "/b.asc".into()]);
         assert_eq!(
@@ -122,6 +150,11 @@ mod tests {
             |n: usize, suite: &str| place(["http://e.org/debian", "http://f.org/debian"][n], suite, &["main"], key());
         let wanted = [at(0, "bookworm"), at(1, "bookworm"), at(0, "bookworm-updates"), at(1, "bookworm-updates")];
         assert_eq!(of(&stanzas(stanza)), wanted);
+        let text = "deb [check-valid-until=no] https://me:s%40y@e.org:8080/debian bookworm main\n";
+        let place = &of(&lines(text))[0];
+        assert_eq!(place.address, "https://e.org:8080/debian");
+        assert_eq!(place.login, Some(("me".to_owned(), "s@y".to_owned())));
+        assert_eq!(place.checks_valid_until, Some(false));
         assert_eq!(keys("abcd1234! 99FF"), Keys::Named(vec!["ABCD1234".into(), "99FF".into()]));
     }
 }

@@ -141,3 +141,10 @@ fn debians_own_keys_are_understood() {
         }
     }
 }
+
+#[test]
+fn what_would_take_ages_to_read_is_refused_at_once() {
+    let message = format!("-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\n{}", "\n".repeat(1 << 20));
+    let refusal = ring(&["good"]).signed(&message, THEN).unwrap_err();
+    assert!(refusal.to_string().contains("too long"), "{refusal}");
+}
