@@ -4,6 +4,7 @@
 //!
 //! Knows nothing of what the programs and files are for.
 
+use rustix::fs::OFlags;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 use std::collections::BTreeSet;
@@ -104,6 +105,16 @@ pub fn write_whole(path: &Path, text: &str, options: &mut OpenOptions) -> std::i
     written.and_then(|()| std::fs::rename(&new, path)).inspect_err(|_| drop(std::fs::remove_file(&new)))
 }
 
+/// Opens a file to read that others may have put there: a plain one. No link is followed, and no FIFO waited for.
+///
+/// # Errors
+/// There is no plain file, or it cannot be read.
+pub fn open_plain(path: &Path) -> std::io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("it is no plain file")) }
+}
+
 /// Makes a folder, and those above it that are missing, that its user alone enters.
 ///
 /// # Errors
@@ -164,6 +175,19 @@ mod tests {
         assert_eq!(cleaned(""), SYSTEM);
         let everything = [PathBuf::from("/")].into();
         assert_eq!(super::cleaned(&"/usr/bin:/opt/x".into(), &everything), "/usr/bin");
+    }
+
+    #[test]
+    fn a_link_or_a_fifo_is_no_plain_file_and_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("file"), "text").unwrap();
+        std::os::unix::fs::symlink("file", at("link")).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert_eq!(std::io::read_to_string(open_plain(&at("file")).unwrap()).unwrap(), "text");
+        for name in ["link", "fifo", ".", "none"] {
+            assert!(open_plain(&at(name)).is_err(), "{name}");
+        }
     }
 
     #[test]

@@ -13,11 +13,7 @@ root=/quiz/scratch/root
 # apt complains when its own folder of settings is not there.
 mkdir -p /etc/apt/apt.conf.d /etc/apt/preferences.d 2>/dev/null || :
 
-# Exactly the packages that are there, whatever their priority: so variant `custom`, which adds none of its own.
-# The hook makes bin, lib and sbin links into usr/ before anything is unpacked, as every Debian since 12 has them.
-sed -n 's/^Package: //p' /quiz/in/debs/Packages >/quiz/scratch/names
-# The root's own programs are to be fooled, too, so fakeroot's library lies there meanwhile. /dev and /proc are the sandbox's: a namespace with one
-# id cannot mount a /dev/pts of mmdebstrap's kind.
+# The root's own programs are to be fooled, too, so fakeroot's library lies there meanwhile, for which their C library must be new enough.
 fake=$(dirname "$(find /usr/lib -name libfakeroot-sysv.so | head -n 1)")
 needed=$(grep -ao 'GLIBC_2\.[0-9]*' "$fake/libfakeroot-sysv.so" | sort -Vu | tail -n 1)
 there=$(sed -n '/^Package: libc6$/,/^$/s/^Version: //p' /quiz/in/debs/Packages)
@@ -26,6 +22,11 @@ dpkg --compare-versions "$there" ge "${needed#GLIBC_}" || {
         "(rootfs.suite)"
     exit 1
 }
+
+# Exactly the packages that are there, whatever their priority: so variant `custom`, which adds none of its own.
+# The first hook makes bin, lib and sbin links into usr/ before anything is unpacked, as every Debian since 12 has them. /dev and /proc are
+# the sandbox's: a namespace with one id cannot mount a /dev/pts of mmdebstrap's kind.
+sed -n 's/^Package: //p' /quiz/in/debs/Packages >/quiz/scratch/names
 names=$(paste -s -d , /quiz/scratch/names)
 TMPDIR=/quiz/scratch mmdebstrap --quiet --mode=root --variant=custom --format=directory \
     --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --skip=check/qemu,chroot/mount \
@@ -38,7 +39,8 @@ TMPDIR=/quiz/scratch mmdebstrap --quiet --mode=root --variant=custom --format=di
     '' "$root" 'deb [trusted=yes] copy:/quiz/in/debs ./'
 
 cd "$root"
-[ -e usr/bin/fakeroot-sysv ] || rm -rf ".$fake"
+# The library goes again, unless it is of a package of the root.
+grep -qx libfakeroot /quiz/scratch/names || rm -rf ".$fake"
 
 # What nobody reads in a test machine.
 rm -rf usr/share/doc usr/share/man usr/share/info usr/share/locale usr/share/lintian usr/share/bug

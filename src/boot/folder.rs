@@ -4,7 +4,6 @@
 //! Any number of runs may be made at once, by any number of processes. A run's folder is locked while its process lives,
 //! so what is old can be removed without asking anyone. Knows nothing of machines.
 
-use rustix::fs::OFlags;
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -16,9 +15,6 @@ use crate::host;
 
 /// Git sees nothing of the folder but what people write there themselves.
 const IGNORE: &str = "*\n!/recipes/\n!/recipes/**\n!/profiles/\n!/profiles/**\n";
-
-/// How a lock is looked at: what a project brought along may be a link, or a FIFO, which would be waited for.
-const NO_SURPRISE: i32 = (OFlags::NOFOLLOW.bits() | OFlags::NONBLOCK.bits()).cast_signed();
 
 /// How many finished runs stay when a new one is made, the newest first.
 #[derive(Debug, Clone, Copy)]
@@ -162,8 +158,9 @@ pub fn number(run: &Path) -> String {
 
 /// Whether the run of that folder has not ended: its process holds the lock.
 pub fn is_live(run: &Path) -> bool {
+    // It may be one that a project brought along.
+    let lock = host::open_plain(&run.join("lock"));
     // Shared: who only looks must not pass for a run to somebody else who does.
-    let lock = File::options().read(true).custom_flags(NO_SURPRISE).open(run.join("lock"));
     matches!(lock.as_ref().map(File::try_lock_shared), Ok(Err(TryLockError::WouldBlock)))
 }
 

@@ -6,7 +6,7 @@
 
 use super::{Context, Records, scratch, script};
 use crate::error::{Error, Result};
-use crate::graph::{NodeIndex, Place, Stage};
+use crate::graph::{NodeIndex, Role, Stage};
 use crate::host;
 use crate::load::PROJECT_FOLDER;
 use quiz_cache::Record;
@@ -96,7 +96,7 @@ fn places(ctx: &Context<'_>, stage: &Stage, known: &Records, scratch: &Path) -> 
         places.push((inside, root));
     }
     places.push(("/quiz/scratch".to_owned(), scratch.to_owned()));
-    for input in stage.inputs.iter().filter(|input| input.place == Place::Inputs && !scratch::is_synced(stage, input)) {
+    for input in stage.inputs.iter().filter(|input| input.role == Role::Files && !scratch::is_synced(stage, input)) {
         places.push((format!("/quiz/in/{}", input.name), script::body(ctx, input, known)?));
     }
     Ok(places)

@@ -1,4 +1,4 @@
-//! What bubblewrap and `userns` say when there is no sandbox, turned into one line and what to do about it.
+//! What bubblewrap, unshare(1) and `userns` say when there is no sandbox, turned into one line and what to do about it.
 //!
 //! A pure function of their words. Does not know who wanted the sandbox.
 

@@ -3,19 +3,18 @@
 //! Does not know what the script does.
 
 use super::paths::PathMap;
+use super::refusal::Refusal;
 use super::sandbox::{self, Sandbox};
 use super::scratch::{SCRATCH, SOURCE, bring, edited, into, is_synced, last_outputs, lay_out, persistent};
 use super::{Context, Records, cache_error, failure, follow, key, refusal, tools};
 use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::graph::{Bound, BoundInput, NodeIndex, Place, Stage};
+use crate::graph::{Bound, BoundInput, NodeIndex, Role, Stage};
 use crate::host::{self, quoted};
 use crate::load::{PROJECT_FOLDER, Profile, Value};
 use quiz_cache::{Built, Output, Scratch, Slot};
-use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -88,7 +87,7 @@ pub(super) fn run(
     let mut command = made.map_err(|words| {
         // Where the error sends people.
         let _ = std::fs::write(slot.log(), format!("{words}\n"));
-        no_sandbox(ctx, stage, slot.log(), &words)
+        no_sandbox(ctx, stage, slot.log(), &refusal::told(&words))
     })?;
     ctx.jobserver.configure_make(&mut command);
     // All processes of the script hold it, so that the next one sees when the last of them is gone.
@@ -117,13 +116,10 @@ fn kept(stage: &Stage, slot: &Slot, mut keepable: BTreeMap<String, Output>) -> R
     kept.collect()
 }
 
-/// What a script wrote into a small file: a plain one, as a link or a pipe of its making leads out of the sandbox.
+/// What a script wrote into a small file. A link or a pipe of its making leads out of the sandbox, and says nothing.
 fn words(path: &Path) -> String {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mut text = String::new();
-    if let Ok(file) = rustix::fs::open(path, flags, Mode::empty()).map(File::from)
-        && file.metadata().is_ok_and(|meta| meta.is_file())
-    {
+    if let Ok(file) = host::open_plain(path) {
         let _ = file.take(LONGEST_VARIABLE as u64).read_to_string(&mut text);
     }
     text
@@ -137,7 +133,7 @@ fn inputs(
     known: &Records,
 ) -> Result<Vec<(PathBuf, String)>> {
     let mut read = Vec::new();
-    for input in stage.inputs.iter().filter(|input| input.place == Place::Inputs) {
+    for input in stage.inputs.iter().filter(|input| input.role == Role::Files) {
         let inside = match input.name.as_str() {
             "source" => "/quiz/src".to_owned(),
             name => format!("/quiz/in/{name}"),
@@ -321,14 +317,14 @@ fn run_logged(
 fn script_error(ctx: &Context<'_>, stage: &Stage, log: &Path, status: ExitStatus) -> Error {
     let said = failure::end(log);
     match refusal::of(&said) {
-        Some(_) => no_sandbox(ctx, stage, log, &said),
+        Some(refusal) => no_sandbox(ctx, stage, log, &refusal),
         None => again(ctx, stage, log, failed(ctx, stage, &said, status)),
     }
 }
 
-/// The error of a script that never ran, from the words of who made its sandbox.
-fn no_sandbox(ctx: &Context<'_>, stage: &Stage, log: &Path, words: &str) -> Error {
-    again(ctx, stage, log, refusal::told(words).error(&format!("the stage {}: ", stage.name)))
+/// The error of a script that never ran.
+fn no_sandbox(ctx: &Context<'_>, stage: &Stage, log: &Path, refusal: &Refusal) -> Error {
+    again(ctx, stage, log, refusal.error(&format!("the stage {}: ", stage.name)))
 }
 
 /// The error with where to read more, and what to type.

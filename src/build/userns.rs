@@ -1,8 +1,7 @@
 //! A user namespace of root's: whoever is in it may hold every capability, and holds none over the machine.
 //!
-//! What an ordinary user gets from unshare(1) and newuidmap(1), root gets here. unshare before util-linux 2.39 has newuidmap write the
-//! map, also for root, and that wants a line of root's in /etc/subuid, which containers do not have. The kernel wants none: who holds
-//! CAP_SETUID may write any map of ids that he has himself (user_namespaces(7)).
+//! An ordinary user gets one from bubblewrap, before anything is mounted. Root's is entered when all is mounted, so it is made here and
+//! handed over. Of ids it has 0 alone, which anybody may map to his own (user_namespaces(7)): no /etc/subuid is read.
 
 use crate::host;
 use rustix::io::fcntl_dupfd_cloexec;

@@ -6,7 +6,7 @@
 use super::{Context, Records, cache_error, compare, key, latest, make, tools};
 use crate::error::{Error, Result};
 use crate::event::{Event, waiting};
-use crate::graph::{Bound, NodeIndex, Place};
+use crate::graph::{Bound, NodeIndex, Role};
 use quiz_cache::{Built, Change, Entry, Key, Manifest, Output, Record};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -193,7 +193,7 @@ fn restore(ctx: &Context<'_>, id: NodeIndex, output: &str, known: &Records) -> R
 
 /// The same for every output that a stage reads. What people edit lies where they edit it.
 fn restore_inputs(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> Result<Restored> {
-    for input in ctx.graph.stage(id).inputs.iter().filter(|input| input.place != Place::Nowhere) {
+    for input in ctx.graph.stage(id).inputs.iter().filter(|input| input.role != Role::DigestOnly) {
         if let Bound::Output { stage, output } = &input.from
             && !ctx.live.contains_key(stage)
             && restore(ctx, *stage, output, known)? == Restored::Different

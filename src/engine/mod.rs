@@ -159,14 +159,12 @@ impl<'a> Engine<'a> {
     pub fn needed(&self, stages: &Stages) -> Vec<Needed> {
         let Stages { graph, wishes } = stages;
         let stages = graph.order().into_iter().map(|id| graph.stage(id));
-        let needed = build::needed(stages.filter(|stage| stage.toolchain().is_none()).map(|stage| &stage.recipe));
+        let (in_roots, on_host): (Vec<_>, Vec<_>) = stages.partition(|stage| stage.toolchain().is_some());
+        let needed = build::needed(on_host.iter().map(|stage| &stage.recipe));
         let tools: BTreeSet<_> = wishes.iter().flat_map(|w| w.wish.tools()).copied().collect();
         let new: Vec<_> = tools.into_iter().filter(|(name, _)| !needed.iter().any(|n| n.name == *name)).collect();
         // What a stage's root has nobody needs here.
-        let in_root = |tool: &str| {
-            let with_root = graph.order().into_iter().map(|id| graph.stage(id)).filter(|s| s.toolchain().is_some());
-            with_root.into_iter().any(|stage| stage.recipe.tools_on_demand.contains_key(tool))
-        };
+        let in_root = |tool: &str| in_roots.iter().any(|stage| stage.recipe.tools_on_demand.contains_key(tool));
         let by_profiles = self.project.profiles.iter().flat_map(|profile| {
             let by = format!("the profile {}", profile.name);
             profile

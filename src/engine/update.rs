@@ -9,7 +9,8 @@ use crate::source;
 use std::collections::BTreeSet;
 
 impl Engine<'_> {
-    /// Pins anew the entries of quiz.lock with these names, or when none is named all of these stages but those of the toolchain. What is found is told, moved or not.
+    /// Pins anew the entries of quiz.lock with these names, or when none is named all of these stages but those of the toolchain. What is
+    /// found is told, moved or not.
     ///
     /// # Errors
     /// No source of these stages has such an entry, or it cannot be looked up.

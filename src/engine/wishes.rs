@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeIndex};
-use crate::load::{Origin, Project, Value};
+use crate::load::{OptionSpec, Origin, Project, Value};
 use crate::source::{self, Spec, Wish};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,9 +23,10 @@ pub(super) fn of(project: &Project, graph: &Graph, source: &source::Context) -> 
         let stage = graph.stage(id);
         let Some(spec) = stage.recipe.source() else { continue };
         let options = stage.options.iter().map(|(name, value)| (name.clone(), words(value)));
-        let own = |name: &String| format!("recipe.{}.{name}", stage.recipe.name);
-        let mut keys: Vec<String> =
-            stage.recipe.options.iter().map(|(name, o)| o.setting.clone().unwrap_or_else(|| own(name))).collect();
+        let setting = |(name, option): (&String, &OptionSpec)| {
+            option.setting.clone().unwrap_or_else(|| stage.recipe.own_setting(name))
+        };
+        let mut keys: Vec<String> = stage.recipe.options.iter().map(setting).collect();
         let mut options: BTreeMap<String, Vec<String>> = options.collect();
         // What is compiled runs in a root of the same suite.
         let suite = project.settings.text("toolchain.suite");

@@ -1,4 +1,5 @@
-//! The graph: recipes bound to their options and inputs. Names no recipe; computes no keys.
+//! The graph: recipes bound to their options and inputs. Names no recipe but the one that makes roots for scripts;
+//! computes no keys.
 
 use crate::error::{Error, Result};
 use crate::load::{Input, InputFrom, Profile, Project, Recipe, TOOLCHAIN, Value, nearest};
@@ -25,7 +26,7 @@ pub struct Stage {
 impl Stage {
     /// The root that its script runs in; none where that is the host's own.
     pub fn toolchain(&self) -> Option<&BoundInput> {
-        self.inputs.iter().find(|input| input.place == Place::Root)
+        self.inputs.iter().find(|input| input.role == Role::Root)
     }
 }
 
@@ -38,17 +39,17 @@ pub struct BoundInput {
     pub from: Bound,
     /// If not empty: only these paths of the tree.
     pub paths: Vec<String>,
-    /// Where the script sees it.
-    pub place: Place,
+    /// What it is to the script.
+    pub role: Role,
 }
 
-/// Where a script sees an input.
+/// What an input is to a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// In the folder of inputs, under its name.
-    Inputs,
+pub enum Role {
+    /// Files that it finds in the folder of inputs, under the input's name.
+    Files,
     /// It is told the digest alone.
-    Nowhere,
+    DigestOnly,
     /// It is the root that the script runs in.
     Root,
 }
@@ -189,10 +190,10 @@ impl Binder<'_> {
             });
         };
         if recipe.takes_parameter() != parameter.is_some() {
-            let form = match recipe.sets.is_empty() {
-                _ if !recipe.takes_parameter() => recipe_name.to_owned(),
-                true => format!("{recipe_name}:STAGE/OUTPUT"),
-                false => format!("{recipe_name}:SET"),
+            let form = match (recipe.takes_parameter(), recipe.sets.is_empty()) {
+                (false, _) => recipe_name.to_owned(),
+                (true, true) => format!("{recipe_name}:STAGE/OUTPUT"),
+                (true, false) => format!("{recipe_name}:SET"),
             };
             return Err(Error::input(format!("`{name}` is no stage: the recipe is used as {form}")));
         }
@@ -215,8 +216,8 @@ impl Binder<'_> {
                 if let Bound::Output { stage, .. } = &from {
                     self.dag.update_edge(*stage, id, ());
                 }
-                let place = if input.digest_only { Place::Nowhere } else { Place::Inputs };
-                self.dag[id].inputs.push(BoundInput { name, from, paths: input.paths.clone(), place });
+                let role = if input.digest_only { Role::DigestOnly } else { Role::Files };
+                self.dag[id].inputs.push(BoundInput { name, from, paths: input.paths.clone(), role });
             }
         }
         if let Some(root) = self.toolchain(recipe)? {
@@ -225,7 +226,7 @@ impl Binder<'_> {
                 self.dag.update_edge(*stage, id, ());
             }
             let name = TOOLCHAIN.to_owned();
-            self.dag[id].inputs.push(BoundInput { name, from, paths: Vec::new(), place: Place::Root });
+            self.dag[id].inputs.push(BoundInput { name, from, paths: Vec::new(), role: Role::Root });
         }
         Ok(id)
     }

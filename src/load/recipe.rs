@@ -163,8 +163,13 @@ impl Recipe {
     }
 
     /// The name of the setting that fills an option when the recipe names none.
-    pub(super) fn own_setting(&self, option: &str) -> String {
+    pub fn own_setting(&self, option: &str) -> String {
         format!("recipe.{}.{option}", self.name)
+    }
+
+    /// Whether its stages are named with something behind a `:`, another for each.
+    pub fn takes_parameter(&self) -> bool {
+        !self.sets.is_empty() || self.inputs.values().any(|input| input.from == InputFrom::Of)
     }
 }
 
@@ -245,13 +250,6 @@ pub(super) fn load(mut folder: LoadedFolder) -> Result<Recipe> {
         files: folder.files,
         own: None,
     })
-}
-
-impl Recipe {
-    /// Whether its stages are named with something behind a `:`, another for each.
-    pub fn takes_parameter(&self) -> bool {
-        !self.sets.is_empty() || self.inputs.values().any(|input| input.from == InputFrom::Of)
-    }
 }
 
 impl Incremental {

@@ -49,9 +49,11 @@ pub(super) struct Asked<'a> {
     /// Who asks: the entry of quiz.lock.
     pub entry: &'a str,
     pub names: &'a BTreeSet<String>,
+    /// Asked for if the suite has it.
     pub if_there: &'a [String],
+    /// The essential packages are asked for, too.
     pub essential: bool,
-    /// Versions that are taken before newer ones.
+    /// Versions that are taken before newer ones, where they are still there.
     pub pinned: &'a [Package],
 }
 
@@ -98,15 +100,7 @@ impl<'a> Archive<'a> {
             return Err(Error::input(format!("{message}, and quiz was told not to use the network"))
                 .hint(format!("run once with network, without --offline: quiz update {}", asked.entry)));
         }
-        let request = resolve::Request {
-            entry: asked.entry,
-            suite: self.suite,
-            arch: self.arch,
-            names: asked.names,
-            if_there: asked.if_there,
-            essential: asked.essential,
-            pinned: asked.pinned,
-        };
+        let request = resolve::Request { suite: self.suite, arch: self.arch, asked };
         let not_automatic: Vec<bool> = there.iter().map(|list| list.not_automatic).collect();
         let packages = packages(&there);
         let chosen = resolve::resolve(&packages, &not_automatic, &request)?;

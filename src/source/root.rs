@@ -2,7 +2,7 @@
 //! maintainers' scripts would make. Runs nothing of the packages.
 
 use super::deb;
-use super::unpack::{Limits, Places, Unpacked};
+use super::unpack::{Layout, Limits, Unpacked};
 use crate::error::{Error, Result};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::Deserialize;
@@ -44,7 +44,7 @@ pub(super) fn make(spec: &RootSpec, debs: &[PathBuf], dest: &Path) -> Result<()>
         let path = merged(path);
         (keep.is_match(&path) && !drop.is_match(&path)).then_some(path)
     };
-    let mut root = Unpacked::new(dest, Limits::default(), Places::Root(&place))?;
+    let mut root = Unpacked::new(dest, Limits::default(), Layout::Root(&place))?;
     let made = fill(spec, debs, &mut root);
     made.inspect_err(|_| {
         // The error that matters is the one at hand.

@@ -46,10 +46,10 @@ const XZ_MEMORY: u64 = 512 << 20;
 /// Everything that is not a file, a folder, or a link inside of the folder; a name that is there twice; more than `limits`.
 /// What was unpacked so far is removed.
 pub fn unpack(archive: impl Read, name: &str, dest: &Path, limits: Limits) -> Result<()> {
-    let mut into = Unpacked::new(dest, limits, Places::TopFolder(None))?;
+    let mut into = Unpacked::new(dest, limits, Layout::TopFolder(None))?;
     let done = into.add(archive, name).and_then(|()| {
         into.check().map_err(|(link, why)| Error::build(format!("{name}: {link}: {why}")))?;
-        if let Places::TopFolder(None) = into.places {
+        if let Layout::TopFolder(None) = into.layout {
             return Err(Error::build(format!("{name}: there is nothing in this archive")));
         }
         Ok(())
@@ -64,14 +64,14 @@ pub fn unpack(archive: impl Read, name: &str, dest: &Path, limits: Limits) -> Re
 pub(super) struct Unpacked<'a> {
     dest: &'a Path,
     limits: Limits,
-    places: Places<'a>,
+    layout: Layout<'a>,
     tree: links::Tree,
     /// Sum of the sizes of all files so far.
     bytes: u64,
 }
 
 /// Where the entries of an archive come to lie.
-pub(super) enum Places<'a> {
+pub(super) enum Layout<'a> {
     /// Below the archive's one top folder, whose name is known from its first entry on.
     TopFolder(Option<String>),
     /// Where this says, of a path in a root without its first slash; `None` leaves the entry out. Links may lead to absolute paths of
@@ -125,9 +125,9 @@ impl<R: Read> Read for Allowed<R> {
 
 impl<'a> Unpacked<'a> {
     /// Makes the folder.
-    pub(super) fn new(dest: &'a Path, limits: Limits, places: Places<'a>) -> Result<Self> {
+    pub(super) fn new(dest: &'a Path, limits: Limits, layout: Layout<'a>) -> Result<Self> {
         fs::create_dir(dest).map_err(|e| Error::build(format!("cannot create {}", dest.display())).because(e))?;
-        Ok(Self { dest, limits, places, tree: links::Tree::new(limits.entries), bytes: 0 })
+        Ok(Self { dest, limits, layout, tree: links::Tree::new(limits.entries), bytes: 0 })
     }
 
     /// Unpacks one more archive, which errors call `name`.
@@ -200,12 +200,12 @@ impl<'a> Unpacked<'a> {
         if self.bytes > self.limits.bytes {
             return Err(refused(format!("the archive holds more than {} bytes", self.limits.bytes)));
         }
-        let Some(path) = self.places.of(&entry.path_bytes()).map_err(refused)? else { return pass_over(entry) };
+        let Some(path) = self.layout.of(&entry.path_bytes()).map_err(refused)? else { return pass_over(entry) };
         let what = match kind {
             EntryType::Directory => EntryKind::Folder,
             EntryType::Symlink => {
                 let target = names::target(entry.link_name_bytes().as_deref()).map_err(refused)?;
-                EntryKind::Symlink(self.places.target(&path, target).map_err(refused)?)
+                EntryKind::Symlink(self.layout.target(&path, target).map_err(refused)?)
             }
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse | EntryType::Link => EntryKind::File,
             other => {
@@ -223,7 +223,7 @@ impl<'a> Unpacked<'a> {
             EntryKind::Folder => {}
             EntryKind::Symlink(target) => std::os::unix::fs::symlink(target, place).map_err(write_failed)?,
             EntryKind::File if kind == EntryType::Link => {
-                let from = self.places.of(&entry.link_name_bytes().unwrap_or_default()).map_err(refused)?;
+                let from = self.layout.of(&entry.link_name_bytes().unwrap_or_default()).map_err(refused)?;
                 let from = from.filter(|from| *from != path && self.tree.is_file(from)).ok_or_else(|| {
                     let from = String::from_utf8_lossy(&entry.link_name_bytes().unwrap_or_default()).into_owned();
                     refused(format!("a hard link to `{from}`, which is not a file of the archive before it"))
@@ -232,7 +232,7 @@ impl<'a> Unpacked<'a> {
             }
             EntryKind::File => {
                 let mode = entry.header().mode().map_err(write_failed)?;
-                if mode & 0o6000 != 0 && matches!(self.places, Places::TopFolder(_)) {
+                if mode & 0o6000 != 0 && matches!(self.layout, Layout::TopFolder(_)) {
                     return Err(refused(format!("setuid or setgid (mode {mode:o})")));
                 }
                 write_file(entry, &place, mode & 0o111 != 0).map_err(write_failed)?;
@@ -242,7 +242,7 @@ impl<'a> Unpacked<'a> {
     }
 }
 
-impl Places<'_> {
+impl Layout<'_> {
     /// Where the entry of that name comes to lie, if anywhere.
     fn of(&mut self, name: &[u8]) -> std::result::Result<Option<String>, String> {
         match self {

@@ -44,15 +44,15 @@ impl Edited {
 
     /// Builds what is there now, and once more from nothing.
     fn step(&self, number: usize, what: &str) {
-        let line = format!("{number} {what}\n");
+        let line = format!("{number} {what}");
         let passed = fs::read_to_string(&self.passed).unwrap_or_default();
-        if passed.contains(&line) {
+        if passed.lines().any(|one| one == line) {
             return;
         }
         let edited = self.run(&["-v", "build", self.stage]);
         let fresh = self.run(&["build", "--fresh", self.stage]);
-        assert_eq!(edited.out, fresh.out, "{line}{}", fresh.err);
-        fs::write(&self.passed, passed + &line).unwrap();
+        assert_eq!(edited.out, fresh.out, "{line}\n{}", fresh.err);
+        fs::write(&self.passed, format!("{passed}{line}\n")).unwrap();
     }
 
     fn edit(&self, path: &str, change: impl FnOnce(String) -> String) {
@@ -65,6 +65,16 @@ impl Edited {
         git(&self.dir, &["checkout", "-q", "-f", what]);
         git(&self.dir, &["clean", "-q", "-f", "-d", "-e", "quiz.toml", "-e", ".quiz"]);
     }
+}
+
+/// Makes a git worktree of what a source stage gives.
+fn worktree_of(real: &Real, stage: &str, dir: &Path) {
+    let ran = real.run(&["build", stage]);
+    fs::create_dir_all(dir).unwrap();
+    super::zfs::copy(Path::new(ran.out.trim().split_once(' ').unwrap().1), dir);
+    git(dir, &["init", "-q"]);
+    git(dir, &["add", "-A", "-f"]);
+    git(dir, &["commit", "-q", "-m", stage]);
 }
 
 /// How many steps on OpenZFS.
@@ -83,14 +93,7 @@ fn edits_and_checkouts_of_openzfs_give_the_modules_that_a_build_from_nothing_giv
             let (from, to) = (clone.display().to_string(), dir.display().to_string());
             git(Path::new("/"), &["-c", "safe.directory=*", "clone", "-q", "--shared", &from, &to]);
         }
-        _ => {
-            let ran = real.run(&["build", "zfs-source"]);
-            fs::create_dir_all(dir).unwrap();
-            super::zfs::copy(Path::new(ran.out.trim().split_once(' ').unwrap().1), dir);
-            git(dir, &["init", "-q"]);
-            git(dir, &["add", "-A", "-f"]);
-            git(dir, &["commit", "-q", "-m", "OpenZFS"]);
-        }
+        _ => worktree_of(real, "zfs-source", dir),
     });
     let log = git(&edited.dir, &["log", "-n", "12", "--format=%H", "--", "module", "include"]);
     let tags = git(&edited.dir, &["tag"]);
@@ -161,14 +164,7 @@ fn change_of_openzfs(edited: &Edited, number: usize) -> &'static str {
 #[test]
 #[ignore = "builds Linux ten times: tests/run --full edits"]
 fn edits_of_linux_give_the_kernel_that_a_build_from_nothing_gives() {
-    let edited = Edited::new("linux", "kernel", |real, dir| {
-        let ran = real.run(&["build", "kernel-source"]);
-        fs::create_dir_all(dir).unwrap();
-        super::zfs::copy(Path::new(ran.out.trim().split_once(' ').unwrap().1), dir);
-        git(dir, &["init", "-q"]);
-        git(dir, &["add", "-A", "-f"]);
-        git(dir, &["commit", "-q", "-m", "Linux"]);
-    });
+    let edited = Edited::new("linux", "kernel", |real, dir| worktree_of(real, "kernel-source", dir));
     edited.checkout("HEAD");
     edited.edit("include/linux/fs.h", |text| text.replacen("#include", "#define QUIZ_EDIT 1\n#include", 1));
     edited.step(1, "include/linux/fs.h");

@@ -139,7 +139,7 @@ pub const SCHEMA: &[SchemaEntry] = &[
     ),
     entry("profiles", Default::List, "profiles that are on"),
     entry("rootfs.packages", Default::List, "Debian packages added to the root"),
-    entry("rootfs.suite", Default::Text(""), "Debian suite of the root; empty = the host's"),
+    entry("rootfs.suite", Default::Text(""), "Debian suite of the root; empty = the toolchain's, else the host's"),
     entry("runs.keep", Default::Number(20), "finished runs in .quiz/runs that stay, the newest first"),
     entry("runs.keep-results", Default::Number(50), "and of those with something in out/, and of tests"),
     entry(

@@ -107,15 +107,15 @@ impl Lists<'_> {
             let release = Release::parse(&text);
             for (_, listed) in self.wanted(at, &release) {
                 let path = folder.join(format!("{}.zst", listed.sha256));
-                let bytes = match File::open(&path).and_then(zstd::decode_all) {
-                    Ok(bytes) if !bytes.is_empty() => bytes,
+                let bytes = match kept(&path) {
+                    Ok(bytes) => bytes,
                     Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                     Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
                         return Err(Error::build(format!("cannot read {}", path.display())).because(e));
                     }
-                    // Damaged: the next update brings it again.
-                    Ok(_) | Err(_) => {
-                        let _ = fs::remove_file(&path);
+                    Err(e) => {
+                        let message = format!("the package list {} is damaged, and left out: {e}", path.display());
+                        (self.events)(Event::Warning { message });
                         continue;
                     }
                 };
@@ -183,7 +183,7 @@ impl Lists<'_> {
         }
         for (path, listed) in &wanted {
             let dest = folder.join(format!("{}.zst", listed.sha256));
-            if !dest.exists()
+            if kept(&dest).is_err()
                 && let Err(error) = self.bring(&server, &at, path, *listed, release.by_hash, &dest)
             {
                 return Ok(Got::Failed(error));
@@ -266,6 +266,16 @@ fn refused(url: &str, refusal: &Refusal) -> Error {
         ),
         Refusal::Forbidden(_) | Refusal::Weak(_) => error.hint("set another mirror: packages.mirror"),
     }
+}
+
+/// A list that was kept, unpacked.
+fn kept(path: &Path) -> io::Result<Vec<u8>> {
+    let packed = fs::read(path)?;
+    // Of nothing zstd makes nothing; what it packs has a header, even when there is nothing in it.
+    if packed.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is empty"));
+    }
+    zstd::decode_all(&packed[..])
 }
 
 /// Writes a file so that it is never seen half.

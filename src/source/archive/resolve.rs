@@ -8,6 +8,7 @@
 
 mod state;
 
+use super::Asked;
 use super::depends::{Relation, groups};
 use super::stanza::{Entry, Packages};
 use crate::error::{Error, Result};
@@ -15,20 +16,12 @@ use crate::source::{Package, version};
 use state::{Group, State};
 use std::collections::BTreeSet;
 
-/// What is asked for.
+/// What is asked for, and of which suite.
 pub(super) struct Request<'a> {
-    /// Who asks, for messages: the entry of quiz.lock.
-    pub entry: &'a str,
     pub suite: &'a str,
     /// Debian's word.
     pub arch: &'a str,
-    pub names: &'a BTreeSet<String>,
-    /// Asked for if the suite has it.
-    pub if_there: &'a [String],
-    /// The essential packages are asked for, too.
-    pub essential: bool,
-    /// Taken before a newer version, where they are still there.
-    pub pinned: &'a [Package],
+    pub asked: &'a Asked<'a>,
 }
 
 /// So often another alternative is tried before the first reason is told.
@@ -40,9 +33,9 @@ const ATTEMPTS: usize = 500;
 /// There is no package of a name, with the nearest; a dependency that nothing satisfies, with the chain that leads there; two packages
 /// that conflict.
 pub(super) fn resolve<'a>(packages: &Packages<'a>, lists: &[bool], request: &Request<'a>) -> Result<Vec<Entry<'a>>> {
-    let with = Resolver { packages, lists, request, pinned: request.pinned };
+    let with = Resolver { packages, lists, request, pinned: request.asked.pinned };
     match with.solve() {
-        Err(_) if !request.pinned.is_empty() => Resolver { pinned: &[], ..with }.solve(),
+        Err(_) if !request.asked.pinned.is_empty() => Resolver { pinned: &[], ..with }.solve(),
         result => result,
     }
 }
@@ -59,11 +52,11 @@ impl<'a> Resolver<'_, 'a> {
     fn solve(&self) -> Result<Vec<Entry<'a>>> {
         let mut state = State::default();
         let mut asked = BTreeSet::new();
-        for name in self.request.names {
+        for name in self.request.asked.names {
             asked.insert(self.asked(name)?);
         }
-        asked.extend(self.request.if_there.iter().filter_map(|name| self.candidate(name)));
-        if self.request.essential {
+        asked.extend(self.request.asked.if_there.iter().filter_map(|name| self.candidate(name)));
+        if self.request.asked.essential {
             let names: BTreeSet<&str> =
                 self.packages.essential().iter().map(|&i| self.packages.entry(i).name).collect();
             let says = |index: &usize| self.packages.entry(*index).field("Essential") == "yes";
@@ -87,7 +80,7 @@ impl<'a> Resolver<'_, 'a> {
         if let Some(index) = self.candidate(name) {
             return Ok(index);
         }
-        let (entry, suite) = (self.request.entry, self.request.suite);
+        let (entry, suite) = (self.request.asked.entry, self.request.suite);
         let virtually = Relation { name, arch: None, version: None };
         match &self.options(&virtually)[..] {
             [one] => Ok(*one),
@@ -229,7 +222,7 @@ impl<'a> Resolver<'_, 'a> {
         let there: Vec<String> = there.map(|entry| format!("{} {}", entry.name, entry.version)).collect();
         let has =
             if there.is_empty() { "has nothing of that name".to_owned() } else { format!("has {}", there.join(", ")) };
-        let (entry, suite) = (self.request.entry, self.request.suite);
+        let (entry, suite) = (self.request.asked.entry, self.request.suite);
         Error::build(format!("{entry}: {} of {suite} cannot be installed", self.packages.entry(group.owner).name))
             .detail(format!("{} → {}", self.chain(state, group.owner), group.text))
             .detail(format!("{suite} {has}"))
@@ -238,7 +231,7 @@ impl<'a> Resolver<'_, 'a> {
     fn conflict(&self, state: &State<'a>, against: (usize, Relation<'a>, &str), with: usize) -> Error {
         let (index, relation, kind) = against;
         let name = |index: usize| format!("{} {}", self.packages.entry(index).name, self.packages.entry(index).version);
-        let (entry, suite) = (self.request.entry, self.request.suite);
+        let (entry, suite) = (self.request.asked.entry, self.request.suite);
         Error::build(format!("{entry}: {} and {} of {suite} cannot be installed together", name(index), name(with)))
             .detail(format!("{}: {kind}: {relation}", self.packages.entry(index).name))
             .detail(self.chain(state, index))

@@ -199,7 +199,7 @@ fn in_root(tar: Tar) -> (tempfile::TempDir, std::result::Result<(), String>) {
         Some(rest) => Some(format!("usr/lib{rest}")),
         None => (!path.starts_with("var")).then(|| path.to_owned()),
     };
-    let mut root = Unpacked::new(&dest, Limits { bytes: 1000, entries: 20 }, Places::Root(&place)).unwrap();
+    let mut root = Unpacked::new(&dest, Limits { bytes: 1000, entries: 20 }, Layout::Root(&place)).unwrap();
     root.link("lib", "usr/lib").unwrap();
     let added = root.add(&tar.bytes()[..], "a.deb").map_err(|error| error.to_string());
     let result = added.and_then(|()| root.check().map_err(|(link, why)| format!("{link}: {why}")));

@@ -31,15 +31,9 @@ fn chosen_of(lists: &[&[&str]], case: &Case) -> Result<Vec<String>> {
     texts.iter().enumerate().for_each(|(number, text)| packages.add(text, number));
     let names = case.names.iter().map(|name| (*name).to_owned()).collect();
     let if_there: Vec<String> = case.if_there.iter().map(|name| (*name).to_owned()).collect();
-    let request = Request {
-        entry: "e",
-        suite: "s",
-        arch: "amd64",
-        names: &names,
-        if_there: &if_there,
-        essential: case.essential,
-        pinned: case.pinned,
-    };
+    let asked =
+        Asked { entry: "e", names: &names, if_there: &if_there, essential: case.essential, pinned: case.pinned };
+    let request = Request { suite: "s", arch: "amd64", asked: &asked };
     let not_automatic: Vec<bool> = (0..lists.len()).map(|number| number == 2).collect();
     let chosen = resolve(&packages, &not_automatic, &request)?;
     Ok(chosen.iter().map(|entry| format!("{} {}", entry.name, entry.version)).collect())
