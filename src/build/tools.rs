@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use view::{View, Way};
 
 /// What quiz itself runs, whatever the recipes: program → Debian package.
-pub const OWN: &[(&str, &str)] = &[("apt-get", "apt"), ("bwrap", "bubblewrap"), ("sh", "dash")];
+pub const OWN: &[(&str, &str)] = &[("bwrap", "bubblewrap"), ("sh", "dash")];
 
 /// A tool that recipes or quiz itself need.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

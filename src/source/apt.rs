@@ -43,29 +43,13 @@ impl AptOutput {
 }
 
 impl<'a> Apt<'a> {
-    /// Opens the state for `suite` and `arch` (Debian's word) on a machine, and waits while another process has it.
-    pub(super) fn open_on(host: &Host, suite: &str, arch: &str, ctx: &Context, events: Events<'a>) -> Result<Self> {
-        Self::open_at(&format!("{suite}-{arch}"), host, suite, arch, None, ctx, events)
-    }
-
-    /// The same for source packages, a state of its own: their lists are long, and nothing else needs them. Of the places that
-    /// have `main` also `component` is looked at.
-    pub(super) fn open_sources(
-        suite: &str,
-        arch: &str,
-        component: &str,
-        ctx: &Context,
-        events: Events<'a>,
-    ) -> Result<Self> {
-        Self::open_at(&format!("{suite}-{arch}-src"), &Host::read(), suite, arch, Some(component), ctx, events)
-    }
-
-    fn open_at(
-        name: &str,
+    /// Opens the state for the source packages of a suite, and waits while another process has it. `arch` is Debian's word. Of the
+    /// places that have `main` also `component` is looked at.
+    pub(super) fn open(
         host: &Host,
         suite: &str,
         arch: &str,
-        component: Option<&str>,
+        component: &str,
         ctx: &Context,
         events: Events<'a>,
     ) -> Result<Self> {
@@ -74,7 +58,7 @@ impl<'a> Apt<'a> {
             return Err(Error::input(format!("`{suite}` is not the name of a suite")));
         }
         let chosen = sources::choose(&sources::read(&host.etc)?, suite, host, component)?;
-        let folder = ctx.cache.join("apt").join(name);
+        let folder = ctx.cache.join(format!("apt/{suite}-{arch}-src"));
         let broken =
             |e: io::Error| Error::build(format!("cannot prepare apt's folder {}", folder.display())).because(e);
         for name in ["lists/partial", "archives/partial", "sources.list.d", "download"] {
@@ -141,36 +125,6 @@ impl<'a> Apt<'a> {
         self.watch(program, args, &|_| {})
     }
 
-    /// All versions of packages that the lists have; names that they do not have are left out.
-    /// A name may have the form `name=version` or `name:arch=version`.
-    pub(super) fn show(&self, names: &[String]) -> Result<Vec<super::Package>> {
-        if names.is_empty() {
-            return Ok(Vec::new());
-        }
-        let ran = self.run("apt-cache", ["show", "--"].into_iter().chain(names.iter().map(String::as_str)))?;
-        parse::packages(&ran.stdout)
-    }
-
-    /// The names of all packages that begin with `start`.
-    pub(super) fn names(&self, start: &str) -> Result<Vec<String>> {
-        let ran = self.run("apt-cache", ["pkgnames", "--", start])?;
-        Ok(ran.stdout.lines().map(str::to_owned).collect())
-    }
-
-    /// Downloads exactly these packages, checks them against their pinned sums, and gives their paths in the same order.
-    /// `entry` is what `quiz update` takes.
-    pub(super) fn download(&self, packages: &[super::Package], entry: &str) -> Result<Vec<PathBuf>> {
-        let exact: Vec<String> = packages.iter().map(parse::exact).collect();
-        self.check_offered(packages, &exact, entry)?;
-        let total = packages.iter().fold(0, |sum: u64, p| sum.saturating_add(p.size));
-        let what = if let [one] = packages { one.name.clone() } else { format!("{} packages", packages.len()) };
-        self.get("download", ["--".to_owned()].into_iter().chain(exact), &what, total)?;
-        packages
-            .iter()
-            .map(|p| self.checked(&parse::file_name(p), &p.sha256, &format!("{} {}", p.name, p.version)))
-            .collect()
-    }
-
     /// Downloads a source package, checks each file against its pinned sum, and gives their paths in the same order.
     pub(super) fn download_source(&self, pin: &super::DscPin) -> Result<Vec<PathBuf>> {
         let what = format!("{} {}", pin.name, pin.version);
@@ -207,33 +161,6 @@ impl<'a> Apt<'a> {
         // It is in the way of the right one, whether it can be removed or not.
         let _ = fs::remove_file(&path);
         Err(super::download::wrong_sum(what, sha256, &sum))
-    }
-
-    /// Whether the lists have the pinned packages with the pinned sums; updates the lists if not.
-    fn check_offered(&self, packages: &[super::Package], exact: &[String], entry: &str) -> Result<()> {
-        let mut offered = self.show(exact)?;
-        if !packages.iter().all(|p| offered.contains(p)) {
-            self.update()?;
-            offered = self.show(exact)?;
-        }
-        let Some(missing) = packages.iter().find(|p| !offered.contains(p)) else { return Ok(()) };
-        if let Some(other) =
-            offered.iter().find(|o| (&o.name, &o.version, &o.arch) == (&missing.name, &missing.version, &missing.arch))
-        {
-            return Err(super::download::wrong_sum(
-                &format!("{} {}", missing.name, missing.version),
-                &missing.sha256,
-                &other.sha256,
-            ));
-        }
-        let error = Error::build(format!(
-            "{} {} is pinned in quiz.lock, but the archive does not have it",
-            missing.name, missing.version
-        ));
-        let versions = self.show(std::slice::from_ref(&missing.name))?;
-        let versions: Vec<&str> = versions.iter().map(|p| p.version.as_str()).collect();
-        let there = if versions.is_empty() { "no version of it at all".to_owned() } else { versions.join(", ") };
-        Err(error.detail(format!("there is: {there}")).hint(format!("take what there is now: quiz update {entry}")))
     }
 
     /// Runs a program and shows each line of its output to `line`.

@@ -88,18 +88,27 @@ impl<'a> Archive<'a> {
         Ok(Self { host, suite, arch, ctx, events, patience: Patience::default(), now })
     }
 
-    /// The packages that would be installed for what is asked, of today's lists; offline, of those that are here.
-    pub(super) fn resolve(&self, asked: &Asked<'a>) -> Result<Vec<Package>> {
+    /// Today's lists; offline, those that are here. `entry` is what `quiz update` takes.
+    ///
+    /// # Errors
+    /// That there is no such suite is an input error; that it cannot be asked is of another kind.
+    pub(super) fn today(&self, entry: &str) -> Result<Today> {
         let (lists, _lock) = self.lists()?;
         if !self.ctx.offline {
             lists.update()?;
         }
         let there = lists.read()?;
         if there.is_empty() {
-            let message = format!("{}: the package lists of {} are not in the cache", asked.entry, self.suite);
+            let message = format!("{entry}: the package lists of {} are not in the cache", self.suite);
             return Err(Error::input(format!("{message}, and quiz was told not to use the network"))
-                .hint(format!("run once with network, without --offline: quiz update {}", asked.entry)));
+                .hint(format!("run once with network, without --offline: quiz update {entry}")));
         }
+        Ok(Today(there))
+    }
+
+    /// The packages that would be installed for what is asked, of [`Self::today`].
+    pub(super) fn resolve(&self, asked: &Asked<'a>) -> Result<Vec<Package>> {
+        let Today(there) = self.today(asked.entry)?;
         let request = resolve::Request { suite: self.suite, arch: self.arch, asked };
         let not_automatic: Vec<bool> = there.iter().map(|list| list.not_automatic).collect();
         let packages = packages(&there);
@@ -163,6 +172,26 @@ impl<'a> Archive<'a> {
         let (suite, arch, host, config) = (self.suite, self.arch, self.host, Config::read(&self.host.etc));
         let (patience, events, now) = (self.patience, self.events, self.now);
         Ok((Lists { folder, suite, arch, places, host, config, patience, events, now }, lock))
+    }
+}
+
+/// What a suite has.
+pub(super) struct Today(Vec<List>);
+
+impl Today {
+    /// All versions of the packages whose names are accepted, sorted.
+    pub(super) fn versions(&self, is_wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Package>> {
+        let packages = packages(&self.0);
+        let wanted = packages.all().filter(|entry| is_wanted(entry.name));
+        // Several places may have the same one.
+        Ok(wanted.map(stanza::Entry::package).collect::<Result<BTreeSet<_>>>()?.into_iter().collect())
+    }
+
+    /// What the newest version of a package depends on, as it says itself; `None` if there is no such package.
+    pub(super) fn depends(&self, name: &str) -> Option<String> {
+        let packages = packages(&self.0);
+        let newest = packages.named(name).max_by(|(_, a), (_, b)| super::version::compare(a.version, b.version));
+        newest.map(|(_, entry)| entry.field("Depends").to_owned())
     }
 }
 

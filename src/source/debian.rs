@@ -1,8 +1,9 @@
 //! Origin `debian`: a tarball inside a Debian package, such as linux-source-6.1. Distribution patches are already in it.
 
-use super::apt::{self, Apt, Host, parse, suites};
+use super::apt::{self, Host, parse, suites};
+use super::archive::{Archive, Today};
 use super::spec::{DebianSpec, Spec};
-use super::{Context, Package, PackagePin, Pin, deb, version};
+use super::{Context, Package, PackagePin, PackagesPin, Pin, deb, version};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events};
 use std::fs;
@@ -16,9 +17,9 @@ pub(super) fn resolve(spec: &Spec, wanted: &str, asked: &[String], ctx: &Context
 fn resolve_on(host: &Host, spec: &Spec, wanted: &str, asked: &[String], ctx: &Context, events: Events) -> Result<Pin> {
     let debian = table(spec)?;
     let (mut there, mut unseen) = (Vec::new(), Vec::new());
-    for suite in order(debian, asked, host, wanted)? {
+    for suite in order(debian, asked, host, wanted) {
         let (version, packages) = match look(host, spec, wanted, &suite, ctx, events) {
-            // Nobody asked for this one: it may be gone from the mirrors, or there is no place to ask.
+            // Nobody asked for this one: it may be gone from the mirrors, or there is no place to ask, or that refuses.
             Err(error) if asked.is_empty() && !there.is_empty() && error.kind() == Kind::Input => {
                 events(Event::Note { message: format!("{suite} is not looked at: {error}") });
                 unseen.push((suite, error));
@@ -40,15 +41,19 @@ fn resolve_on(host: &Host, spec: &Spec, wanted: &str, asked: &[String], ctx: &Co
 }
 
 /// The suites to look in, one after the other. By itself a version that the host's own suite does not have is looked for in
-/// the others of the spec, its own backports first; the default version is that of the host's own.
-fn order(debian: &DebianSpec, asked: &[String], host: &Host, wanted: &str) -> Result<Vec<String>> {
+/// the others of the spec, its own backports first; the default version is that of the host's own. A host without suites, such as
+/// Arch, has the spec's.
+fn order(debian: &DebianSpec, asked: &[String], host: &Host, wanted: &str) -> Vec<String> {
+    let Ok(own) = host.suite().map(str::to_owned) else {
+        return if asked.is_empty() { debian.suites.clone() } else { asked.to_vec() };
+    };
     if !asked.is_empty() {
-        return Ok(asked.to_vec());
+        return asked.to_vec();
     }
-    let own = host.suite()?;
-    let others = debian.suites.iter().filter(|suite| *suite != own && wanted != "default");
+    let others = debian.suites.iter().filter(|suite| **suite != own && wanted != "default");
     let (near, far): (Vec<&String>, Vec<&String>) = others.partition(|suite| suites::split(suite).0 == own);
-    Ok(std::iter::once(own.to_owned()).chain(near.into_iter().chain(far).cloned()).collect())
+    let others: Vec<String> = near.into_iter().chain(far).cloned().collect();
+    std::iter::once(own).chain(others).collect()
 }
 
 /// All packages of a suite that may be meant, and which version of them is, if not the newest.
@@ -61,15 +66,13 @@ fn look(
     events: Events,
 ) -> Result<(Option<String>, Vec<Package>)> {
     let debian = table(spec)?;
-    let apt = Apt::open_on(host, suite, apt::arch(&ctx.arch)?, ctx, events)?;
-    apt.update()?;
+    let today = Archive::new(host, suite, apt::arch(&ctx.arch)?, ctx, events)?.today(&spec.entry)?;
     if wanted == "default" {
-        let (name, version) = default(debian, &apt, suite, spec)?;
-        return Ok((version, apt.show(&[name])?));
+        let (name, version) = default(debian, &today, suite, spec)?;
+        return Ok((version, today.versions(&|other| other == name)?));
     }
-    let (start, _) = halves(&debian.package);
-    let names = apt.names(start)?.into_iter().filter(|name| series(&debian.package, name).is_some());
-    Ok((Some(wanted.to_owned()), apt.show(&names.collect::<Vec<_>>())?))
+    let all = today.versions(&|name| series(&debian.package, name).is_some())?;
+    Ok((Some(wanted.to_owned()), all))
 }
 
 /// The error for a version that no suite has, with what each has instead.
@@ -81,13 +84,12 @@ fn nowhere(spec: &Spec, wanted: &str, there: &[(String, Vec<Package>)], unseen: 
     let has: Vec<(String, Vec<&str>)> =
         has.iter().map(|(place, all)| (place.clone(), all.iter().map(String::as_str).collect())).collect();
     let error = version::nowhere(&spec.entry, wanted, &has);
-    // Of a suite that is gone apt's own words are told as well; where there is no place to ask it was not run.
-    let (no_place, gone): (Vec<_>, Vec<_>) = unseen.iter().partition(|(_, why)| why.details().is_empty());
+    // Of a suite that is gone each place is told that does not have it; any other could not be asked.
+    let (silent, gone): (Vec<_>, Vec<_>) = unseen.iter().partition(|(_, why)| why.details().is_empty());
     let names = |all: &[&(String, Error)]| all.iter().map(|(suite, _)| suite.as_str()).collect::<Vec<_>>().join(", ");
     let error = if gone.is_empty() { error } else { error.hint(format!("there is no suite {}", names(&gone))) };
-    let Some((_, why)) = no_place.first() else { return error };
-    let error =
-        error.hint(format!("not looked at: {}, for which this machine has no package sources", names(&no_place)));
+    let Some((_, why)) = silent.first() else { return error };
+    let error = error.hint(format!("not looked at: {}: {why}", names(&silent)));
     why.hints().iter().fold(error, |error, hint| error.hint(hint.clone()))
 }
 
@@ -107,10 +109,11 @@ fn fetch_on(host: &Host, spec: &Spec, pin: &PackagePin, dest: &Path, ctx: &Conte
     })?;
     let tarballs: Vec<String> = debian.tarball.iter().map(|path| path.replace("{series}", series)).collect();
     let suite = pin.suite.as_deref().map_or_else(|| host.suite(), Ok)?;
-    let apt = Apt::open_on(host, suite, apt::arch(&ctx.arch)?, ctx, events)?;
-    for path in apt.download(&[pin.package()], &spec.entry)? {
+    let archive = Archive::new(host, suite, apt::arch(&ctx.arch)?, ctx, events)?;
+    let packages = PackagesPin { suite: suite.to_owned(), packages: vec![pin.package()] };
+    for path in archive.fetch(&packages, &spec.entry)? {
         deb::unpack_inner(&path, &tarballs, dest)?;
-        // What is in it lies in `dest` now. Should it stay, it is used by the next fetch.
+        // What is in it lies in `dest` now, and unlike compilers no other root has it. Should it stay, the next fetch takes it.
         let _ = fs::remove_file(path);
     }
     Ok(())
@@ -121,14 +124,13 @@ fn table(spec: &Spec) -> Result<&DebianSpec> {
 }
 
 /// The package that the metapackage stands for, and its version if that is told too.
-fn default(debian: &DebianSpec, apt: &Apt, suite: &str, spec: &Spec) -> Result<(String, Option<String>)> {
+fn default(debian: &DebianSpec, today: &Today, suite: &str, spec: &Spec) -> Result<(String, Option<String>)> {
     let name = debian.default.as_deref().ok_or_else(|| {
         Error::input(format!("{}: there is no default version", spec.entry))
             .hint("say which version is wanted, such as 6.1")
     })?;
-    let shown = apt.run("apt-cache", ["show", "--no-all-versions", "--", name])?;
-    let depends = parse::stanzas(&shown.stdout).map(|stanza| parse::field(&stanza, "Depends").to_owned()).next();
-    let found = parse::dependency(&depends.unwrap_or_default(), |name| series(&debian.package, name).is_some());
+    let depends = today.depends(name).unwrap_or_default();
+    let found = parse::dependency(&depends, |name| series(&debian.package, name).is_some());
     found.ok_or_else(|| {
         Error::input(format!("{}: {suite} has no package {name}, so there is no default version", spec.entry))
             .hint("say which version is wanted, such as 6.1, or take another origin")
@@ -137,13 +139,9 @@ fn default(debian: &DebianSpec, apt: &Apt, suite: &str, spec: &Spec) -> Result<(
 
 /// What `name` has in the place of `{series}`, if it is made of digits and dots.
 fn series<'a>(template: &str, name: &'a str) -> Option<&'a str> {
-    let (start, end) = halves(template);
+    let (start, end) = template.split_once("{series}").unwrap_or((template, ""));
     let series = name.strip_prefix(start)?.strip_suffix(end)?;
     (!series.is_empty() && series.bytes().all(|b| b.is_ascii_digit() || b == b'.')).then_some(series)
-}
-
-fn halves(template: &str) -> (&str, &str) {
-    template.split_once("{series}").unwrap_or((template, ""))
 }
 
 #[cfg(test)]

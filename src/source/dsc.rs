@@ -11,8 +11,8 @@ use std::io;
 use std::path::Path;
 use std::process::Stdio;
 
-/// What unpacks it, and its Debian package.
-pub(super) const TOOLS: &[(&str, &str)] = &[("dpkg-source", "dpkg-dev")];
+/// What brings and unpacks it, and the Debian packages.
+pub(super) const TOOLS: &[(&str, &str)] = &[("apt-get", "apt"), ("dpkg-source", "dpkg-dev")];
 
 /// The source package of the newest version that `wanted` means.
 pub(super) fn resolve(spec: &Spec, wanted: &str, ctx: &Context, events: Events) -> Result<Pin> {
@@ -54,7 +54,8 @@ pub(super) fn fetch(spec: &Spec, pin: &DscPin, dest: &Path, ctx: &Context, event
 
 fn open<'a>(table: &DscSpec, ctx: &Context, events: Events<'a>) -> Result<Apt<'a>> {
     let component = table.component.as_deref().unwrap_or_default();
-    Apt::open_sources(apt::Host::read().suite()?, apt::arch(&ctx.arch)?, component, ctx, events)
+    let host = apt::Host::read();
+    Apt::open(&host, host.suite()?, apt::arch(&ctx.arch)?, component, ctx, events)
 }
 
 fn table(spec: &Spec) -> Result<&DscSpec> {

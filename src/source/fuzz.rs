@@ -44,7 +44,6 @@ pub(crate) fn deb(bytes: &[u8]) {
 
 /// What apt's programs print.
 pub(crate) fn deb822(text: &str) {
-    let _ = parse::packages(text);
     let _ = parse::source_packages(text);
     let _ = parse::os_release(text, "ID");
     parse::dependency(text, |name| name.starts_with("linux"));

@@ -118,7 +118,7 @@ mod tests {
         let release = format!("Suite: s\nSHA256:\n {sum} {} main/binary-amd64/Packages\n", list.len());
         fs::write(archive.join("dists/s/Release"), release).unwrap();
 
-        let host = Host { etc, id: "x".into(), codename: None, keyring: None };
+        let host = Host::of("ID=x\n", &etc);
         let (cache, none) = (dir.path().join("cache"), || "/none".into());
         let mirrors = crate::source::Mirrors::default();
         let ctx = Context { cache, arch: "x86_64".into(), mirrors, offline: false, start: none(), base: none() };

@@ -313,7 +313,7 @@ mod tests {
     fn only_the_tools_of_what_is_asked_for() {
         let tools = |options| wish(options).unwrap().tools().iter().map(|(name, _)| *name).collect::<Vec<_>>();
         assert_eq!(tools(&[("version", &["v6.1"])]), ["git"]);
-        assert_eq!(tools(&[("origin", &["dsc"])]), ["dpkg-source"]);
+        assert_eq!(tools(&[("origin", &["dsc"])]), ["apt-get", "dpkg-source"]);
         assert!(tools(&[]).is_empty() && tools(&[("origin", &["/etc"])]).is_empty());
     }
 

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 const KEYRINGS: &[&str] =
     &["/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp"];
 
+/// The mirror of those who have set none and whose machine names none.
+const MIRROR: &str = "http://deb.debian.org/debian";
+
 /// This machine.
 #[derive(Debug, Clone)]
 pub(in crate::source) struct Host {
@@ -20,6 +23,8 @@ pub(in crate::source) struct Host {
     pub codename: Option<String>,
     /// The keys of all releases of Debian, if they are here.
     pub keyring: Option<PathBuf>,
+    /// Debian's own mirror, for suites of Debian's that the package sources have no place for.
+    pub mirror: String,
 }
 
 impl Host {
@@ -32,10 +37,10 @@ impl Host {
     }
 
     /// The machine with this os-release, whose package sources are in `etc`.
-    pub(super) fn of(os_release: &str, etc: &Path) -> Self {
+    pub(in crate::source) fn of(os_release: &str, etc: &Path) -> Self {
         let value = |name| parse::os_release(os_release, name);
         let (id, codename) = (value("ID").unwrap_or_default(), value("VERSION_CODENAME"));
-        Self { etc: etc.to_owned(), id, codename, keyring: None }
+        Self { etc: etc.to_owned(), id, codename, keyring: None, mirror: MIRROR.to_owned() }
     }
 
     /// Its own suite.

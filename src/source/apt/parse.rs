@@ -33,26 +33,6 @@ pub(in crate::source) fn field<'a>(stanza: &'a [(&str, String)], name: &str) -> 
     stanza.iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value)
 }
 
-/// The packages of `apt-cache show`.
-pub(in crate::source) fn packages(shown: &str) -> Result<Vec<Package>> {
-    let with_name = stanzas(shown).filter(|s| !field(s, "Package").is_empty());
-    let mut packages: Vec<Package> = with_name.map(|s| package(&s)).collect::<Result<_>>()?;
-    packages.sort();
-    // apt shows a package once for each source that has it.
-    packages.dedup();
-    Ok(packages)
-}
-
-fn package(stanza: &[(&str, String)]) -> Result<Package> {
-    let [name, version, arch, sha256] =
-        ["Package", "Version", "Architecture", "SHA256"].map(|name| field(stanza, name).to_owned());
-    let good = sha256.len() == 64 && sha256.bytes().all(|b| b.is_ascii_hexdigit());
-    match field(stanza, "Size").parse() {
-        Ok(size) if good => Ok(Package { name, version, arch, sha256: sha256.to_ascii_lowercase(), size }),
-        _ => Err(Error::build(format!("the package lists have no SHA256 and Size for {name} {version}"))),
-    }
-}
-
 /// The packages of `apt-cache showsrc`.
 pub(in crate::source) fn source_packages(shown: &str) -> Result<Vec<DscPin>> {
     let with_name = stanzas(shown).filter(|s| !field(s, "Package").is_empty());
@@ -85,14 +65,6 @@ fn source_package(stanza: &[(&str, String)]) -> Result<DscPin> {
 /// The name of a .deb as apt stores it.
 pub(in crate::source) fn file_name(package: &Package) -> String {
     format!("{}_{}_{}.deb", package.name, package.version.replace(':', "%3a"), package.arch)
-}
-
-/// How apt's programs are asked for exactly this package.
-pub(in crate::source) fn exact(package: &Package) -> String {
-    match package.arch.as_str() {
-        "all" => format!("{}={}", package.name, package.version),
-        arch => format!("{}:{arch}={}", package.name, package.version),
-    }
 }
 
 /// The bytes that have arrived, from a line of `APT::Status-Fd`: `dlstatus:item:percent:text`.

@@ -116,22 +116,24 @@ pub(in crate::source) fn read(etc: &Path) -> Result<Vec<Source>> {
     Ok(sources)
 }
 
-/// The sources for `suite`, as the texts that apt reads. With `component` ("" for none in particular) they are those of source packages,
-/// and those that have `main` also have it.
-pub(super) fn choose(sources: &[Source], suite: &str, host: &Host, component: Option<&str>) -> Result<Chosen> {
+/// The sources of source packages for `suite`, as the texts that apt reads. Those that have `main` also have `component`, if that is not
+/// "".
+pub(super) fn choose(sources: &[Source], suite: &str, host: &Host, component: &str) -> Result<Chosen> {
     let (mut chosen, derived) = chosen(sources, suite, host);
-    if let Some(component) = component {
-        chosen.iter_mut().for_each(|source| source.turn_to_source_packages(component));
-    }
     if chosen.is_empty() {
         return Err(no_place(suite, host));
     }
+    chosen.iter_mut().for_each(|source| source.turn_to_source_packages(component));
+    Ok(texts(chosen, derived))
+}
+
+fn texts(chosen: Vec<Source>, derived: bool) -> Chosen {
     let mut texts = Chosen { derived, ..Chosen::default() };
     for Source { suite, around: (before, after), stanza } in chosen {
         let text = if stanza { &mut texts.stanzas } else { &mut texts.lines };
         *text += &format!("{before}{suite}{after}\n");
     }
-    Ok(texts)
+    texts
 }
 
 /// The places that have `suite` for `arch`, and whether they are [`Chosen::derived`]. Empty if the host's sources have none.
@@ -271,7 +273,7 @@ pub(in crate::source) fn fuzz(suite: &str, text: &str) {
     let host =
         Host { keyring: Some("/k/debian-archive-keyring.gpg".into()), ..Host::of(text, Path::new("/nonexistent")) };
     for sources in [lines(text), stanzas(text)] {
-        for component in [None, Some("contrib")] {
+        for component in ["", "contrib"] {
             if let Ok(chosen) = choose(&sources, suite, &host, component) {
                 assert!(!chosen.lines.is_empty() || !chosen.stanzas.is_empty());
             }

@@ -83,7 +83,7 @@ mod tests {
             checks_valid_until: None,
             login: None,
         };
-        of(&place, &Host { etc: etc.to_owned(), id: "debian".into(), codename: None, keyring: None })
+        of(&place, &Host::of("ID=debian\n", etc))
     }
 
     #[test]

@@ -4,9 +4,6 @@ use crate::error::Result;
 use crate::source::apt::sources::{self, Keys, Place, split_login};
 use crate::source::apt::{Host, suites};
 
-/// The mirror of those who have set none and whose machine names none.
-const MIRROR: &str = "http://deb.debian.org/debian";
-
 /// The places of a suite.
 #[derive(Debug)]
 pub(super) struct Places {
@@ -31,7 +28,7 @@ pub(super) fn find(mirror: &str, suite: &str, arch: &str, host: &Host) -> Result
         return Ok(Places { all, derived });
     }
     if suites::is_debians(suites::split(suite).0) {
-        return Ok(of_mirror(MIRROR, suite));
+        return Ok(of_mirror(&host.mirror, suite));
     }
     Err(sources::no_place(suite, host).hint("or set a mirror: packages.mirror = \"http://…/debian\""))
 }
@@ -61,8 +58,7 @@ mod tests {
     fn found(mirror: &str, suite: &str, sources: &str) -> Result<Vec<String>> {
         let etc = tempfile::tempdir().unwrap();
         fs::write(etc.path().join("sources.list"), sources).unwrap();
-        let (id, codename) = ("debian".to_owned(), Some("bookworm".to_owned()));
-        let host = Host { etc: etc.path().to_owned(), id, codename, keyring: None };
+        let host = Host::of("ID=debian\nVERSION_CODENAME=bookworm\n", etc.path());
         let places = find(mirror, suite, "amd64", &host)?;
         Ok(places.all.iter().map(|place| format!("{} {}", place.address, place.suite)).collect())
     }

@@ -64,6 +64,11 @@ impl<'a> Packages<'a> {
         }
     }
 
+    /// Every version of every package, as the lists have them.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Entry<'a>> {
+        self.entries.iter()
+    }
+
     /// The versions of a package, as the lists have them.
     pub(super) fn named(&self, name: &str) -> impl Iterator<Item = (usize, &Entry<'a>)> {
         self.by_name.get(name).into_iter().flatten().map(|&index| (index, &self.entries[index]))

@@ -55,7 +55,7 @@ impl World {
         fs::write(etc.join("key.asc"), public("good")).unwrap();
         let source = format!("deb [signed-by={}] {address}/debian bookworm main\n", etc.join("key.asc").display());
         fs::write(etc.join("sources.list"), source).unwrap();
-        let host = Host { etc, id: "debian".into(), codename: Some("bookworm".into()), keyring: None };
+        let host = Host::of("ID=debian\nVERSION_CODENAME=bookworm\n", &etc);
         let none = || "/none".into();
         let mirrors = Mirrors { mirror: String::new(), snapshot: archive };
         let (cache, arch) = (dir.path().join("cache"), "x86_64".to_owned());

@@ -1,4 +1,4 @@
-//! A package archive in a folder: apt's own programs, no network.
+//! Package archives in folders: no network, and nothing of a host's but its sources.
 
 use super::*;
 
@@ -31,7 +31,8 @@ impl Archive {
         fs::create_dir_all(&etc).unwrap();
         let source = format!("deb [trusted=yes] copy:{} {own} main\n", dir.path().join("mirror").display());
         fs::write(etc.join("sources.list"), source).unwrap();
-        let host = Host { etc, id: id.to_owned(), codename: Some(own.to_owned()), keyring: None };
+        let mut host = Host::of(&format!("ID={id}\nVERSION_CODENAME={own}\n"), &etc);
+        host.mirror = format!("file:{}", dir.path().join("debian").display());
         let none = || "/none".into();
         let ctx = Context {
             cache,
@@ -48,7 +49,11 @@ impl Archive {
 
     /// Makes a suite of these kernels, and the metapackage of the last one.
     fn suite(&self, suite: &str, kernels: &[(&str, &str)]) {
-        let mirror = self.dir.path().join("mirror");
+        self.suite_at("mirror", suite, kernels);
+    }
+
+    fn suite_at(&self, mirror: &str, suite: &str, kernels: &[(&str, &str)]) {
+        let mirror = self.dir.path().join(mirror);
         let folder = mirror.join(format!("dists/{suite}/main/binary-amd64"));
         fs::create_dir_all(&folder).unwrap();
         let mut index = String::new();
@@ -80,7 +85,10 @@ impl Archive {
              SHA256:\n {sum} {} main/binary-amd64/Packages\n",
             index.len()
         );
-        fs::write(mirror.join(format!("dists/{suite}/Release")), release).unwrap();
+        // Signed it would be an InRelease file; a place that is not trusted is asked for no other.
+        for name in ["Release", "InRelease"] {
+            fs::write(mirror.join(format!("dists/{suite}/{name}")), &release).unwrap();
+        }
     }
 
     /// What is found, and the suites whose lists were asked for.
@@ -88,7 +96,7 @@ impl Archive {
         let looked = std::sync::Mutex::new(Vec::new());
         let events = |event| match event {
             Event::Note { message } => {
-                let suite = message.strip_prefix("apt: updating the package lists of ");
+                let suite = message.strip_prefix("archive: looking at the package lists of ");
                 looked.lock().unwrap().extend(suite.map(str::to_owned));
             }
             Event::Warning { message } => panic!("{message}"),
@@ -188,7 +196,8 @@ fn a_network_that_fails_is_no_missing_suite() {
     fs::write(archive.host.etc.join("sources.list"), nowhere).unwrap();
     let error = archive.find("7.3", &["trixie"]).0.unwrap_err();
     assert_eq!(error.kind(), Kind::Build);
-    assert!(error.to_string().starts_with("apt has no package lists of trixie"), "{error}");
+    assert!(error.to_string().contains("cannot download http://127.0.0.1:9/debian/dists/trixie/InRelease"), "{error}");
+    assert!(error.hints().iter().any(|hint| hint.contains("the archive of trixie could not be asked")), "{error:?}");
 }
 
 #[test]
@@ -201,11 +210,25 @@ fn ubuntus_own_kernel_and_no_other() {
     let error = archive.find("6.1", &[]).0.unwrap_err();
     assert_eq!(error.details(), ["noble has: 6.8.0-45.45"]);
     let hints = error.hints();
-    assert_eq!(hints[1], "there is no suite gone");
-    let unseen =
-        "not looked at: trixie, trixie-backports, bookworm, sid, for which this machine has no package sources";
-    assert_eq!(hints[2], unseen);
-    assert!(hints[3].contains("debian-archive-keyring"), "{hints:?}");
-    let error = archive.find("7.3", &["trixie-backports"]).0.unwrap_err();
-    assert!(error.to_string().ends_with("have no place for Debian's suite `trixie-backports`"), "{error}");
+    // Debian's own mirror was asked for its suites; what stands for it here has none.
+    assert_eq!(hints[1..], ["there is no suite trixie, trixie-backports, bookworm, gone, sid"]);
+}
+
+/// They come from Debian's own mirror, which has to be signed by Debian's keys; this one is not.
+#[test]
+fn debians_kernels_on_a_machine_that_is_not_debians() {
+    let archive = Archive::new("ubuntu", "noble");
+    archive.suite("noble", &[("6.8.0", "6.8.0-45.45")]);
+    archive.suite_at("debian", "trixie", &[("6.12", "6.12.118-1")]);
+    for wanted in ["6.12", "7.3"] {
+        let error = archive.find(wanted, &[]).0.unwrap_err().to_string();
+        assert!(error.contains("/debian/dists/trixie/InRelease"), "{error}");
+    }
+    let mut arch = archive;
+    arch.host.codename = None;
+    fs::remove_file(arch.host.etc.join("sources.list")).unwrap();
+    for wanted in ["default", "6.12"] {
+        let error = arch.find(wanted, &[]).0.unwrap_err().to_string();
+        assert!(error.contains("/debian/dists/trixie/InRelease"), "{error}");
+    }
 }

@@ -5,57 +5,6 @@ use super::*;
 const SUM: &str = "ae95fe63d4c553f8d0e6c86cb1ab566f3894a43743eb19ab585cd97d82f26514";
 
 #[test]
-fn shown_packages() {
-    let shown = format!(
-        "\
-Package: linux-source-6.1
-Source: linux
-Version: 6.1.192-2
-Architecture: all
-Depends: binutils, xz-utils
-Description: Linux kernel source for version 6.1 with Debian patches
- This package provides source code: for the Linux kernel.
- .
- Version: 0
-Filename: pool/updates/main/l/linux/linux-source-6.1_6.1.192-2_all.deb
-Size: 139331676
-SHA256: {SUM}
-
-Package: bash
-Version: 5.2.15-2+b13
-Architecture: amd64
-Size: 1490652
-SHA256: {SUM}
-
-Package: bash
-Version: 5.2.15-2+b13
-Architecture: amd64
-Size: 1490652
-SHA256: {SUM}
-
-"
-    );
-    let package = |name: &str, version: &str, arch: &str, size| Package {
-        name: name.into(),
-        version: version.into(),
-        arch: arch.into(),
-        sha256: SUM.into(),
-        size,
-    };
-    let bash = package("bash", "5.2.15-2+b13", "amd64", 1_490_652);
-    assert_eq!(packages(&shown).unwrap(), [bash.clone(), package("linux-source-6.1", "6.1.192-2", "all", 139_331_676)]);
-    assert_eq!(exact(&bash), "bash:amd64=5.2.15-2+b13");
-    assert_eq!(file_name(&package("mount", "1:2.3", "amd64", 1)), "mount_1%3a2.3_amd64.deb");
-    assert!(packages("").unwrap().is_empty());
-}
-
-#[test]
-fn a_package_without_a_sum_is_refused() {
-    let error = packages("Package: x\nVersion: 1\nSize: 3\nMD5sum: 0\n").unwrap_err();
-    assert_eq!(error.to_string(), "the package lists have no SHA256 and Size for x 1");
-}
-
-#[test]
 fn small_texts() {
     let debian = "VERSION_ID=\"12\"\nVERSION_CODENAME='bookworm'\nID=debian\n";
     let value = |name| os_release(debian, name);
