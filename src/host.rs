@@ -4,6 +4,8 @@
 //!
 //! Knows nothing of what the programs and files are for.
 
+pub mod distribution;
+
 use rustix::fs::OFlags;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};

@@ -1,9 +1,10 @@
 #!/bin/sh
-# Another Debian as the host of quiz: a root made by mmdebstrap, entered as a container is, with mounts, processes, /proc and /dev
-# of its own. It shares the kernel, the network and the Rust toolchain with this machine, and nothing else. Runs as root.
+# Another machine as the host of quiz: a root, entered as a container is, with mounts, processes, /proc and /dev of its own. It shares the
+# kernel, the network and the Rust toolchain with this machine, and nothing else. Runs as root.
 #
-#   tests/hosts.sh new SUITE ROOT         makes ROOT as a machine on which only what Rust and a clone need was ever installed
-#   tests/hosts.sh run ROOT USER COMMAND  runs a shell's COMMAND as USER, in USER's copy of this repository
+#   tests/hosts.sh new SUITE ROOT         makes ROOT of Debian, as a machine on which only what Rust and a clone need was ever installed
+#   tests/hosts.sh bare ROOT QUIZ         makes ROOT of busybox, bubblewrap, qemu and the program QUIZ: nothing else is there
+#   tests/hosts.sh run ROOT USER COMMAND  runs a shell's COMMAND as USER, in USER's copy of this repository; the folder CACHE is there, too
 #
 # What is downloaded for `new` is kept beside ROOT, as SUITE.tar.
 set -eu
@@ -70,6 +71,36 @@ new() {
     copy "$root" "$root/home/$user/quiz" "$user"
 }
 
+# A program, and the libraries that it names, at their own paths.
+program() {
+    libraries=$(ldd "$2" | grep -o '/[^ ]*')
+    for file in "$2" $libraries; do
+        mkdir -p "$1$(dirname "$file")"
+        cp -L "$file" "$1$file"
+    done
+}
+
+bare() {
+    root=$1 busybox=$(command -v busybox) || die "busybox is missing: apt-get install busybox-static"
+    rm -rf --one-file-system "$root"
+    mkdir -p "$root/usr/bin" "$root/usr/lib" "$root/usr/lib64" "$root/root/quiz" "$root/etc" "$root/proc" "$root/sys" "$root/dev" "$root/tmp"
+    for name in bin lib lib64; do ln -s "usr/$name" "$root/$name"; done
+    cp -L "$busybox" "$root/usr/bin/busybox"
+    for name in $("$busybox" --list); do ln -s busybox "$root/usr/bin/$name" 2>/dev/null || :; done
+    qemu=$(command -v qemu-system-x86_64)
+    program "$root" "$(command -v bwrap)"
+    program "$root" "$qemu"
+    # Debian's qemu loads its accelerators.
+    for file in /usr/lib/x86_64-linux-gnu/qemu/accel-*.so; do
+        [ ! -e "$file" ] || program "$root" "$file"
+    done
+    mkdir "$root/usr/share"
+    cp -rL /usr/share/qemu "$root/usr/share/qemu"
+    program "$root" "$2"
+    ln -s "$2" "$root/usr/bin/quiz"
+    echo root:x:0:0:root:/root:/bin/sh >"$root/etc/passwd"
+}
+
 run() {
     root=$1 who=$2 command=$3
     toolchain=$(cd "$here" && rustc --print sysroot)
@@ -98,11 +129,16 @@ enter() {
     mkdir -p "$root$rust"
     for pair in "$toolchain:$rust" /etc/resolv.conf /etc/ssl/certs/ca-certificates.crt; do
         from=${pair%%:*} to=$root${pair#*:}
+        mkdir -p "$(dirname "$to")"
         [ -e "$to" ] || : >"$to"
         mount --bind "$from" "$to"
         mount -o remount,bind,ro "$to"
     done
-    hostname debian
+    if [ -n "${CACHE-}" ]; then
+        mkdir -p "$root$CACHE"
+        mount --bind "$CACHE" "$root$CACHE"
+    fi
+    hostname host
     cd "$root"
     mkdir -p .old
     pivot_root . .old
@@ -118,8 +154,9 @@ enter() {
 
 case ${1-} in
 new) [ $# = 3 ] || die "usage: tests/hosts.sh new SUITE ROOT" ;;
+bare) [ $# = 3 ] || die "usage: tests/hosts.sh bare ROOT QUIZ" ;;
 run) [ $# = 4 ] || die "usage: tests/hosts.sh run ROOT USER COMMAND" ;;
 enter) ;;
-*) die "usage: tests/hosts.sh new SUITE ROOT | run ROOT USER COMMAND" ;;
+*) die "usage: tests/hosts.sh new SUITE ROOT | bare ROOT QUIZ | run ROOT USER COMMAND" ;;
 esac
 "$@"

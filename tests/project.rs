@@ -26,6 +26,10 @@ impl Project {
             std::fs::create_dir(root.path().join(dir)).unwrap();
         }
         std::fs::write(root.path().join("project/quiz.toml"), "").unwrap();
+        // Scripts run with this machine's programs: a root with compilers would have to be downloaded.
+        let config = root.path().join("home/.config/quiz");
+        std::fs::create_dir_all(&config).unwrap();
+        std::fs::write(config.join("quiz.toml"), "[toolchain]\nsuite = \"host\"\n").unwrap();
         Self { root }
     }
 

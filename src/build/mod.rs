@@ -26,7 +26,7 @@ mod walk;
 pub use compare::Difference;
 pub use latest::{changed_tools, last_took};
 pub use live::{has_moved, scan};
-pub use tools::{Needed, Tools, apt_line, identify, needed, require, with_tool_of, with_tools};
+pub use tools::{Needed, Tools, identify, install_line, needed, require, with_tool_of, with_tools};
 pub use trial::try_sandbox;
 pub use verify::{Verified, require_script, verify};
 pub use walk::{Depth, Missing, StageState, build, plan};

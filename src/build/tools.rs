@@ -19,7 +19,7 @@ pub(super) use words::{HEADERS, TOOL, changed, told};
 
 use crate::error::{Error, Result};
 use crate::graph::Stage;
-use crate::host;
+use crate::host::{self, distribution::Distribution};
 use crate::load::Recipe;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -142,7 +142,7 @@ pub fn require(needed: &[Needed]) -> Result<()> {
             .map_or(String::new(), |path| format!("; {} is nothing to scripts, which see /usr alone", path.display()));
         error = error.detail(format!("{} (package {}), needed by {by}{elsewhere}", tool.name, tool.package));
     }
-    Err(error.hint(format!("{}    (or, with the same flags: quiz doctor --install)", apt_line(&missing))))
+    Err(error.hint(format!("{}    (or, with the same flags: quiz doctor --install)", install_line(&missing))))
 }
 
 /// Whether the root that a stage runs in has every tool of its recipe.
@@ -169,9 +169,8 @@ fn elsewhere(name: &str, path: &std::ffi::OsStr) -> Option<PathBuf> {
 }
 
 /// The command that installs the packages of these tools.
-pub fn apt_line(missing: &[&Needed]) -> String {
-    let packages: BTreeSet<&str> = missing.iter().map(|tool| tool.package.as_str()).collect();
-    format!("apt-get install --no-install-recommends -- {}", packages.into_iter().collect::<Vec<_>>().join(" "))
+pub fn install_line(missing: &[&Needed]) -> String {
+    Distribution::here().line(&missing.iter().map(|tool| tool.package.as_str()).collect())
 }
 
 /// A program where scripts find it, or a file by its absolute path; what that leads to; and what is hidden before it.

@@ -44,7 +44,7 @@ pub(super) enum Command {
         /// what they read is taken from the cache
         #[arg(long, requires = "stages")]
         fresh: bool,
-        /// Install missing host tools first, by apt; on a terminal it asks
+        /// Install missing host tools first; on a terminal it asks
         #[arg(long)]
         install: bool,
     },
@@ -71,7 +71,7 @@ pub(super) enum Command {
     },
     /// Show every host tool that any stage needs, and whether it is there
     Doctor {
-        /// Install what is missing, by apt; on a terminal it asks
+        /// Install what is missing; on a terminal it asks
         #[arg(long)]
         install: bool,
         /// Run machines of a project of its own and print a report of what only a real KVM can answer; builds their image first if

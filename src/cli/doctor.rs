@@ -5,7 +5,10 @@ use crate::build::{self, Needed, Tools};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
-use crate::host;
+use crate::host::{
+    self,
+    distribution::{Distribution, Installation},
+};
 use crate::machine::{Accel, Arch, accel, proof, qemu};
 use crate::report::{self, Style};
 use std::collections::BTreeSet;
@@ -73,50 +76,58 @@ fn accelerator(engine: &Engine<'_>, qemu: &Path) -> std::result::Result<String, 
     }
 }
 
-/// Of apt, a name that is no package's is an error; without this it is a pattern, and all that fit are installed.
-const EXACT: &str = "APT::Cmd::Pattern-Only=true";
-
-/// Installs the packages of the missing tools by apt, through sudo if quiz does not run as root. Which ones comes from recipes and
+/// Installs the packages of the missing tools, through sudo if quiz does not run as root. Which ones comes from recipes and
 /// profiles, which may be a project's: the line is shown, and on a terminal it is asked whether it shall run.
 pub(super) fn install(needed: &[Needed], events: Events<'_>) -> Result<()> {
     let missing: Vec<&Needed> = needed.iter().filter(|tool| tool.is_missing()).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let packages: BTreeSet<&str> = missing.iter().map(|tool| tool.package.as_str()).collect();
-    let mut args = vec!["install", "-q", "-y", "--no-install-recommends", "-o", EXACT, "--"];
-    args.extend(packages);
-    let line = format!("{}apt-get {}", if is_root() { "" } else { "sudo " }, args.join(" "));
+    let Installation { known, unknown } =
+        Distribution::here().install(&missing.iter().map(|tool| tool.package.as_str()).collect());
+    if !unknown.is_empty() {
+        let tools: Vec<&str> = missing.iter().map(|tool| tool.name.as_str()).collect();
+        return Err(Error::input(format!("quiz does not know which packages have {} here", tools.join(", ")))
+            .hint(format!("on Debian they are {}", unknown.join(", ")))
+            .hint("stages bring their own tools unless toolchain.suite is `host`"));
+    }
+    let Some((installer, names)) = known else { return Ok(()) };
+    let mut words: Vec<&str> = sudo().chain(installer.unasked().iter().copied()).collect();
+    words.extend(names.iter().map(String::as_str));
+    let line = words.join(" ");
     events(Event::Warning { message: format!("installing what is missing: {line}") });
     if !report::agrees("Run it?") {
         return Err(Error::input("nothing was installed").hint(line));
     }
-    apt(&["update", "-q"])?;
-    apt(&args)
+    if let Some(refresh) = installer.refresh() {
+        run_installer(&sudo().chain(refresh.iter().copied()).collect::<Vec<_>>())?;
+    }
+    run_installer(&words)
+}
+
+/// What comes before a command for root.
+fn sudo() -> impl Iterator<Item = &'static str> {
+    (!is_root()).then_some("sudo").into_iter()
 }
 
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-fn apt(args: &[&str]) -> Result<()> {
-    let mut command = host::program(if is_root() { "apt-get" } else { "sudo" });
-    if !is_root() {
-        command.arg("apt-get");
-    }
-    // What apt says belongs to stderr; stdout is for results.
-    let status = command
+fn run_installer(words: &[&str]) -> Result<()> {
+    let [program, args @ ..] = words else { return Ok(()) };
+    // What it says belongs to stderr; stdout is for results.
+    let status = host::program(program)
         .args(args)
         .env("DEBIAN_FRONTEND", "noninteractive")
         .stdin(Stdio::inherit())
         .stdout(std::io::stderr())
         .status()
-        .map_err(|e| Error::input("cannot start apt-get").because(e))?;
+        .map_err(|e| Error::input(format!("cannot start {program}")).because(e))?;
     if status.success() {
         return Ok(());
     }
-    Err(Error::input(format!("apt-get {} failed ({status})", args.join(" ")))
-        .hint("`quiz doctor` shows what is missing"))
+    Err(Error::input(format!("{} failed ({status})", words.join(" "))).hint("`quiz doctor` shows what is missing"))
 }
 
 /// Whether a stage's script would run here; containers and hardened hosts may forbid it. With `chroot` one that changes into a root that

@@ -3,8 +3,9 @@
 //! Knows nothing of how the guest answers (profiles/ssh).
 
 use crate::error::{Error, Result, cannot};
-use crate::host;
+use crate::host::{self, distribution::Distribution};
 use crate::load::{Device, PROJECT_FOLDER, Project};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -143,7 +144,7 @@ fn config(quiz: &Path, project: &Path, key: &Path) -> String {
 
 /// The error when a program of ssh does not start.
 pub fn no_client(error: std::io::Error) -> Error {
-    Error::input("cannot start ssh").because(error).hint(format!("on Debian: apt install {}", TOOLS[0].1))
+    Error::input("cannot start ssh").because(error).hint(Distribution::here().line(&BTreeSet::from([TOOLS[0].1])))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ fn project(dir: &Path, recipes: &[(&str, &str, &[&str])]) -> Project {
         std::fs::write(folder.join("recipe.toml"), text).unwrap();
         std::fs::write(folder.join("build.sh"), "true\n").unwrap();
     }
-    std::fs::write(dir.join("quiz.toml"), "").unwrap();
+    std::fs::write(dir.join("quiz.toml"), "[toolchain]\nsuite = \"host\"\n").unwrap();
     Project::load(dir, &[]).unwrap()
 }
 

@@ -3,6 +3,7 @@
 //! A persistent disk is never made smaller and never emptied, and two machines never have it at the same time. Knows nothing
 //! of what is on a disk.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::process::Stdio;
 
 use super::guest::{Disk, DiskFormat};
 use crate::error::{Error, Result, cannot};
-use crate::host;
+use crate::host::{self, distribution::Distribution};
 
 /// What makes disks of the format qcow2: program → Debian package.
 pub const QEMU_IMG: (&str, &str) = ("qemu-img", "qemu-utils");
@@ -98,7 +99,7 @@ fn qemu_img(before: &[&str], path: &Path, after: &[&str]) -> Result<Vec<u8>> {
     let output = output.map_err(|e| {
         Error::input("cannot start qemu-img, which makes disks of the format qcow2")
             .because(e)
-            .hint(format!("on Debian: apt install {}", QEMU_IMG.1))
+            .hint(Distribution::here().line(&BTreeSet::from([QEMU_IMG.1])))
     })?;
     if output.status.success() {
         return Ok(output.stdout);

@@ -18,6 +18,7 @@
 //!   lies elsewhere in each process is translated again in each. Without, a program of the guest starts in a fifth of the time.
 //! - `no_timer_check`: on a busy host under TCG the kernel otherwise finds its timer broken and panics.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -25,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 use super::guest::{Accel, Arch, Bus, Disk, DiskFormat, Machine, Start};
 use crate::error::{Error, Result};
-use crate::host;
+use crate::host::{self, distribution::Distribution};
 
 /// Without AVX also without what needs it: qemu 7.2 shows AVX2 to programs that only look for that.
 const TCG_CPU: &str = "max,-avx,-avx2,-f16c,-fma,-vaes,-vpclmulqdq,-erms,-fsrm";
@@ -73,7 +74,8 @@ impl Fds {
 pub fn find(arch: Arch) -> Result<PathBuf> {
     let path = crate::host::path();
     std::env::split_paths(&path).map(|folder| folder.join(arch.qemu())).find(|file| file.is_file()).ok_or_else(|| {
-        Error::input(format!("{} is not installed", arch.qemu())).hint("on Debian: apt install qemu-system-x86")
+        Error::input(format!("{} is not installed", arch.qemu()))
+            .hint(Distribution::here().line(&BTreeSet::from(["qemu-system-x86", "qemu-system-data"])))
     })
 }
 

@@ -3,7 +3,7 @@
 use super::lines::{duration, size};
 use super::row::{Row, shown};
 use super::style::Style;
-use crate::build::{Missing, Needed, StageState, apt_line};
+use crate::build::{Missing, Needed, StageState, install_line};
 use crate::engine::snapshots::SnapshotStates;
 use crate::graph::{Graph, NodeIndex};
 use crate::load::{SCHEMA, Settings, Value};
@@ -339,7 +339,7 @@ pub fn doctor(
     }
     let missing: Vec<&Needed> = tools.iter().filter(|tool| tool.is_missing()).collect();
     if !missing.is_empty() {
-        text += &format!("\n{}\n", apt_line(&missing));
+        text += &format!("\n{}\n", install_line(&missing));
     }
     text
 }

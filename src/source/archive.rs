@@ -29,7 +29,7 @@ use stanza::Packages;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Where it is asked for what no mirror has any more, unless another is set.
@@ -118,6 +118,40 @@ impl<'a> Archive<'a> {
         Ok(chosen)
     }
 
+    /// Those of these packages that can be had nowhere: they are neither here, nor in the suite, nor in the snapshot archive. Offline none is
+    /// known to be.
+    pub(super) fn lacks<'p>(&self, packages: &'p [Package], entry: &str) -> Result<Vec<&'p Package>> {
+        if self.ctx.offline {
+            return Ok(Vec::new());
+        }
+        let today = self.today(entry)?;
+        let there = self::packages(&today.0);
+        let is_there = |package: &Package| {
+            there.named(&package.name).any(|(_, entry)| entry.package().is_ok_and(|p| p == *package))
+        };
+        let folder = self.ctx.cache.join("archive/packages");
+        let config = Config::read(&self.host.etc);
+        let snapshot = self.snapshot(&config, &folder);
+        let is_here = |package: &Package| pool::is_here(&pool::place(&folder, package), package);
+        let mut gone: Vec<&Package> =
+            packages.iter().filter(|package| !is_there(package) && !is_here(package)).collect();
+        let mut answers = true;
+        gone.retain(|package| {
+            // Who does not answer has nothing, and is not asked again for each of them.
+            let files = if answers { pool::of_snapshot(package, &snapshot, self.events) } else { Ok(Vec::new()) };
+            answers &= files.is_ok();
+            files.is_ok_and(|files| files.is_empty()) || !answers
+        });
+        Ok(gone)
+    }
+
+    /// The archive of all packages that ever were.
+    fn snapshot(&self, config: &Config, folder: &Path) -> Server<'_> {
+        let address = if self.ctx.mirrors.snapshot.is_empty() { SNAPSHOT } else { &self.ctx.mirrors.snapshot };
+        let address = address.trim_end_matches('/');
+        Server { address, access: config.access(address), folder: folder.to_owned(), patience: self.patience }
+    }
+
     /// Brings exactly these packages, and gives their paths in the same order. They stay in the cache; nobody changes them.
     pub(super) fn fetch(&self, pin: &PackagesPin, entry: &str) -> Result<Vec<PathBuf>> {
         let folder = self.ctx.cache.join("archive/packages");
@@ -151,10 +185,7 @@ impl<'a> Archive<'a> {
             find(&mut missing, &there)?;
         }
         let servers: Vec<Server> = lists.places.all.iter().map(|place| lists.server(place, partial.clone())).collect();
-        let address = if self.ctx.mirrors.snapshot.is_empty() { SNAPSHOT } else { &self.ctx.mirrors.snapshot };
-        let address = address.trim_end_matches('/');
-        let access = lists.config.access(address);
-        let snapshot = Server { address, access, folder: partial.clone(), patience: self.patience };
+        let snapshot = self.snapshot(&lists.config, &partial);
         pool::bring(&missing, &servers, &snapshot, entry, self.events)?;
         // Nothing in it is of use any more, and what stays is in nobody's way.
         let _ = fs::remove_dir_all(partial);

@@ -45,7 +45,7 @@ pub(crate) fn deb(bytes: &[u8]) {
 /// What apt's programs print.
 pub(crate) fn deb822(text: &str) {
     let _ = parse::source_packages(text);
-    let _ = parse::os_release(text, "ID");
+    let _ = crate::host::distribution::value(text, "ID");
     parse::dependency(text, |name| name.starts_with("linux"));
     for line in text.lines() {
         assert!(

@@ -23,6 +23,7 @@ mod pin;
 mod release;
 mod root;
 mod spec;
+mod tested;
 mod unpack;
 mod version;
 mod wish;
@@ -61,13 +62,24 @@ pub struct Context {
     pub base: PathBuf,
 }
 
-/// The pin of `wish`: from the lock file, or resolved now and written there.
+/// The pin of `wish`: from the lock file; else that with which this quiz was tested, or what is found now, and written there.
 pub fn pinned(spec: &Spec, wish: &Wish, lock: &Path, ctx: &Context, events: Events) -> Result<Pin> {
     let before = Lock::read(lock)?;
     if let Some(pin) = before.get(wish) {
         return Ok(pin.clone());
     }
-    let pin = add(lock, wish, find(spec, wish, &before.packages(wish), ctx, events)?)?;
+    let tested = tested::all()?;
+    let pin = match tested::pin(&tested, wish, ctx, events)? {
+        Some(pin) => pin,
+        None => {
+            let mut same = before.packages(wish);
+            if same.is_empty() {
+                same = tested.packages(wish);
+            }
+            find(spec, wish, &same, ctx, events)?
+        }
+    };
+    let pin = add(lock, wish, pin)?;
     events(Event::Resolved { entry: wish.entry().into(), wanted: wish.to_string(), pinned: pin.to_string() });
     Ok(pin)
 }

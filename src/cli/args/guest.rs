@@ -25,7 +25,7 @@ pub(in crate::cli) struct Guest {
     /// End the machine after this time: 30, 30s, 5m, 1h
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub timeout: Option<u64>,
-    /// Install missing host tools first, by apt; on a terminal it asks
+    /// Install missing host tools first; on a terminal it asks
     #[arg(long)]
     pub install: bool,
 }

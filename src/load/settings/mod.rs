@@ -144,8 +144,8 @@ pub const SCHEMA: &[SchemaEntry] = &[
     entry("runs.keep-results", Default::Number(50), "and of those with something in out/, and of tests"),
     entry(
         "toolchain.suite",
-        Default::Text("host"),
-        "Debian suite of the compilers and libraries that stages run with, such as bookworm; host = this machine's own",
+        Default::Text("bookworm"),
+        "Debian suite of the compilers and libraries that stages run with, such as trixie; host = this machine's own",
     ),
     entry("zfs.configure", Default::List, "arguments for OpenZFS's configure, such as --enable-debug"),
     entry(

@@ -1,8 +1,7 @@
 //! What is known of this machine before any package list: its own suite, where its package sources are, Debian's keys.
 
-use super::parse;
 use crate::error::{Error, Result};
-use std::fs;
+use crate::host::distribution;
 use std::path::{Path, PathBuf};
 
 /// Debian's keys of all its releases: what the package debian-archive-keyring brings, by its old and its new name.
@@ -30,15 +29,14 @@ pub(in crate::source) struct Host {
 impl Host {
     /// Reads os-release(5).
     pub(in crate::source) fn read() -> Self {
-        let text = ["/etc/os-release", "/usr/lib/os-release"].iter().find_map(|path| fs::read_to_string(path).ok());
-        let text = text.unwrap_or_default();
+        let text = distribution::os_release();
         let keyring = KEYRINGS.iter().map(PathBuf::from).find(|path| path.exists());
         Self { keyring, ..Self::of(&text, Path::new("/etc/apt")) }
     }
 
     /// The machine with this os-release, whose package sources are in `etc`.
     pub(in crate::source) fn of(os_release: &str, etc: &Path) -> Self {
-        let value = |name| parse::os_release(os_release, name);
+        let value = |name| distribution::value(os_release, name);
         let (id, codename) = (value("ID").unwrap_or_default(), value("VERSION_CODENAME"));
         Self { etc: etc.to_owned(), id, codename, keyring: None, mirror: MIRROR.to_owned() }
     }

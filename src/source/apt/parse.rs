@@ -3,13 +3,6 @@
 use crate::error::{Error, Result};
 use crate::source::{DscFile, DscPin, Package};
 
-/// A value of os-release(5), such as VERSION_CODENAME.
-pub(in crate::source) fn os_release(text: &str, name: &str) -> Option<String> {
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
-    let value = value.trim().trim_matches(['"', '\'']);
-    (!value.is_empty()).then(|| value.to_owned())
-}
-
 /// The stanzas of deb-control(5) text, each as its fields; lines that continue a field are joined to it.
 pub(in crate::source) fn stanzas(text: &str) -> impl Iterator<Item = Vec<(&str, String)>> {
     text.split("\n\n").map(|stanza| {

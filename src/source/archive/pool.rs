@@ -123,7 +123,7 @@ fn one(missing: &Missing, servers: &[Server], snapshot: &Server, entry: &str, ev
 /// The names under which the snapshot archive has a package: SHA-1, which is no proof and need not be one.
 ///
 /// Its interface: <https://salsa.debian.org/snapshot-team/snapshot/-/blob/master/API>
-fn of_snapshot(package: &Package, snapshot: &Server, events: Events) -> Result<Vec<String>> {
+pub(super) fn of_snapshot(package: &Package, snapshot: &Server, events: Events) -> Result<Vec<String>> {
     let path = format!("mr/binary/{}/{}/binfiles?fileinfo=1", package.name, package.version);
     Ok(snapshot.text(&path, events)?.map(|answer| hashes(&answer, package)).unwrap_or_default())
 }

@@ -1,5 +1,6 @@
 //! A whole archive on a server of this machine: what is taken from it, and what is refused.
 
+mod lacks;
 mod served;
 
 use super::signature::tests::{THEN, public, signed};

@@ -1,0 +1,127 @@
+//! The toolchains that this quiz was tested with, as pins in the program. Who has pinned none yet gets these, so that all who use this quiz
+//! have the same compilers, and the same keys.
+
+use super::apt::{self, Host};
+use super::archive::Archive;
+use super::{Context, Lock, PackagesPin, Pin, Wish};
+use crate::error::Result;
+use crate::event::{Event, Events};
+use std::path::Path;
+
+const BOOKWORM: &str = include_str!("pins/bookworm.lock");
+
+/// All of them.
+///
+/// # Errors
+/// None, as long as the tests pass.
+pub(super) fn all() -> Result<Lock> {
+    Lock::parse(BOOKWORM, Path::new("(built in) src/source/pins/bookworm.lock"))
+}
+
+/// The pin of a wish, if there is one and all of it can still be had. That it cannot is told: mirrors keep a version for some weeks, and
+/// Debian's archive of all that ever was may be out of reach.
+///
+/// # Errors
+/// The suite cannot be looked at.
+pub(super) fn pin(tested: &Lock, wish: &Wish, ctx: &Context, events: Events) -> Result<Option<Pin>> {
+    pin_on(&Host::read(), tested, wish, ctx, events)
+}
+
+fn pin_on(host: &Host, tested: &Lock, wish: &Wish, ctx: &Context, events: Events) -> Result<Option<Pin>> {
+    let Some(Pin::Packages(pin)) = tested.get(wish) else { return Ok(None) };
+    let PackagesPin { suite, packages } = pin;
+    let archive = Archive::new(host, suite, apt::arch(&ctx.arch)?, ctx, events)?;
+    let gone = archive.lacks(packages, wish.entry())?;
+    let Some(first) = gone.first() else { return Ok(Some(Pin::Packages(pin.clone()))) };
+    let more = if gone.len() > 1 { format!(" and {} more", gone.len() - 1) } else { String::new() };
+    let message = format!(
+        "{} {}{more}, with which this quiz was tested, can be had nowhere any more: today's packages of {suite} are taken",
+        first.name, first.version
+    );
+    events(Event::Warning { message });
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::{Mirrors, Spec};
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::sync::Mutex;
+
+    const SPEC: &str = "entry = \"toolchain\"\n[packages]\n";
+
+    fn context(cache: &Path, offline: bool) -> Context {
+        let none = || "/none".into();
+        // No place has anything, and none is asked over the network.
+        let mirrors = Mirrors { mirror: String::new(), snapshot: "file:/none".into() };
+        let (cache, arch) = (cache.to_owned(), "x86_64".to_owned());
+        Context { cache, arch, mirrors, offline, start: none(), base: none() }
+    }
+
+    #[test]
+    fn what_is_tested_is_taken_while_it_can_be_had_and_said_when_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let (etc, archive) = (dir.path().join("etc"), dir.path().join("archive"));
+        let folder = archive.join("dists/s/main/binary-amd64");
+        fs::create_dir_all(&folder).unwrap();
+        fs::create_dir_all(&etc).unwrap();
+        fs::write(etc.join("sources.list"), format!("deb [trusted=yes] file:{} s main\n", archive.display())).unwrap();
+        let sum = "0".repeat(64);
+        let list = format!("Package: a\nVersion: 1\nArchitecture: all\nFilename: a.deb\nSize: 7\nSHA256: {sum}\n\n");
+        fs::write(folder.join("Packages"), &list).unwrap();
+        let of_list = crate::source::download::sha256_of(&folder.join("Packages")).unwrap();
+        let release = format!("Suite: s\nSHA256:\n {of_list} {} main/binary-amd64/Packages\n", list.len());
+        fs::write(archive.join("dists/s/Release"), release).unwrap();
+        let host = Host::of("ID=x\n", &etc);
+        let ctx = context(&dir.path().join("cache"), false);
+        let spec: Spec = toml::from_str(SPEC).unwrap();
+        let options = [("packages", "a"), ("suite", "s"), ("origin", "packages")];
+        let options = options.map(|(name, value)| (name.to_owned(), vec![value.to_owned()]));
+        let wish = Wish::new(&spec, &BTreeMap::from(options), &ctx).unwrap();
+        let tested = |version: &str| {
+            let text = format!(
+                "version = 1\n[[pin]]\nentry = \"toolchain\"\nwanted = \"s amd64: a\"\nis.packages.suite = \"s\"\n\
+                 is.packages.packages = [{{ name = \"a\", version = \"{version}\", arch = \"all\", sha256 = \"{sum}\", size = 7 }}]\n"
+            );
+            Lock::parse(&text, Path::new("x")).unwrap()
+        };
+        let said = Mutex::new(Vec::new());
+        let events = |event| {
+            if let Event::Warning { message } = event {
+                said.lock().unwrap().push(message);
+            }
+        };
+        let found = |version: &str, ctx: &Context| pin_on(&host, &tested(version), &wish, ctx, &events).unwrap();
+        assert_eq!(found("1", &ctx).as_ref(), tested("1").get(&wish));
+        assert!(said.lock().unwrap().is_empty());
+        assert_eq!(found("0", &ctx), None);
+        let expected =
+            "a 0, with which this quiz was tested, can be had nowhere any more: today's packages of s are taken";
+        assert_eq!(*said.lock().unwrap(), [expected]);
+        assert!(found("0", &context(&dir.path().join("cache"), true)).is_some(), "offline nothing is known to be gone");
+        let other = Wish::new(&spec, &BTreeMap::from([("suite".to_owned(), vec!["t".to_owned()])]), &ctx).unwrap();
+        assert_eq!(pin_on(&host, &tested("1"), &other, &ctx, &events).unwrap(), None, "another wish has no pin");
+    }
+
+    /// A set that changed without its pin would be resolved by everybody on another day.
+    #[test]
+    fn every_set_of_the_toolchain_is_pinned() {
+        let text = include_str!("../../recipes/toolchain/recipe.toml");
+        let recipe: toml::Table = toml::from_str(text).unwrap();
+        let spec: Spec = recipe["source"].clone().try_into().unwrap();
+        let tested = all().unwrap();
+        let ctx = context(Path::new("/none"), true);
+        let sets = recipe["sets"].as_table().unwrap();
+        for (set, names) in sets {
+            let names = names.as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect();
+            let one = |text: &str| vec![text.to_owned()];
+            let options = [("packages", names), ("suite", one("bookworm")), ("origin", one("packages"))];
+            let options: BTreeMap<_, _> = options.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            let wish = Wish::new(&spec, &options, &ctx).unwrap();
+            assert!(tested.get(&wish).is_some(), "src/source/pins/bookworm.lock has no pin of the set {set}: {wish}");
+        }
+        assert_eq!(tested.iter().count(), sets.len(), "and none of a set that there is not");
+    }
+}
