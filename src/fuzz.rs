@@ -3,7 +3,7 @@
 //!
 //! A target may refuse its bytes, and must not panic, hang, or take more memory than they are worth.
 //!
-//! Not here: kernel configs, which Kconfig itself reads; `.dsc` files, which are dpkg-source's.
+//! Not here: kernel configs, which Kconfig itself reads.
 
 use crate::{boot, build, load, machine, source, test};
 
@@ -19,11 +19,11 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("cache", quiz_cache::fuzz::file),
     ("console", boot::fuzz::console),
     ("deb", source::fuzz::deb),
-    ("deb822", |bytes| source::fuzz::deb822(&text(bytes))),
     ("debian", |bytes| source::fuzz::debian(&text(bytes))),
     ("image", |bytes| machine::image::fuzz(&text(bytes))),
     ("lock", |bytes| source::fuzz::lock(&text(bytes))),
     ("log", |bytes| build::fuzz::log(&text(bytes))),
+    ("patch", source::fuzz::patch),
     ("profile", |bytes| load::fuzz::profile(&text(bytes))),
     ("qmp", boot::fuzz::qmp),
     ("recipe", |bytes| load::fuzz::recipe(&text(bytes))),

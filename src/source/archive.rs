@@ -18,7 +18,7 @@ mod stanza;
 
 use super::apt::{Host, suites};
 use super::download::Patience;
-use super::{Context, Package, PackagesPin};
+use super::{Context, DscPin, Package, PackagesPin};
 use crate::error::{Error, Result};
 use crate::event::Events;
 use config::Config;
@@ -57,11 +57,20 @@ pub(super) struct Asked<'a> {
     pub pinned: &'a [Package],
 }
 
-/// An archive's suite for an architecture.
+/// Which packages of a suite are looked at.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum What<'a> {
+    /// Those for an architecture (Debian's word).
+    For(&'a str),
+    /// Source packages. Of the places that have `main` also this component is looked at, if it is not "".
+    Sources(&'a str),
+}
+
+/// An archive's suite.
 pub(super) struct Archive<'a> {
     host: &'a Host,
     suite: &'a str,
-    arch: &'a str,
+    what: What<'a>,
     ctx: &'a Context,
     events: Events<'a>,
     patience: Patience,
@@ -69,14 +78,14 @@ pub(super) struct Archive<'a> {
 }
 
 impl<'a> Archive<'a> {
-    /// The archive as this machine sees it. `arch` is Debian's word.
+    /// The archive as this machine sees it.
     ///
     /// # Errors
     /// It is no name of a suite.
     pub(super) fn new(
         host: &'a Host,
         suite: &'a str,
-        arch: &'a str,
+        what: What<'a>,
         ctx: &'a Context,
         events: Events<'a>,
     ) -> Result<Self> {
@@ -85,7 +94,7 @@ impl<'a> Archive<'a> {
             return Err(Error::input(format!("`{suite}` is not the name of a suite")));
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        Ok(Self { host, suite, arch, ctx, events, patience: Patience::default(), now })
+        Ok(Self { host, suite, what, ctx, events, patience: Patience::default(), now })
     }
 
     /// Today's lists; offline, those that are here. `entry` is what `quiz update` takes.
@@ -109,7 +118,8 @@ impl<'a> Archive<'a> {
     /// The packages that would be installed for what is asked, of [`Self::today`].
     pub(super) fn resolve(&self, asked: &Asked<'a>) -> Result<Vec<Package>> {
         let Today(there) = self.today(asked.entry)?;
-        let request = resolve::Request { suite: self.suite, arch: self.arch, asked };
+        let What::For(arch) = self.what else { return Err(Error::build("nothing is installed of source packages")) };
+        let request = resolve::Request { suite: self.suite, arch, asked };
         let not_automatic: Vec<bool> = there.iter().map(|list| list.not_automatic).collect();
         let packages = packages(&there);
         let chosen = resolve::resolve(&packages, &not_automatic, &request)?;
@@ -124,17 +134,21 @@ impl<'a> Archive<'a> {
         if self.ctx.offline {
             return Ok(Vec::new());
         }
+        let folder = self.ctx.cache.join("archive/packages");
+        let is_here = |package: &Package| pool::is_here(&pool::place(&folder, package), package);
+        let mut gone: Vec<&Package> = packages.iter().filter(|package| !is_here(package)).collect();
+        if gone.is_empty() {
+            return Ok(gone);
+        }
         let today = self.today(entry)?;
         let there = self::packages(&today.0);
-        let is_there = |package: &Package| {
-            there.named(&package.name).any(|(_, entry)| entry.package().is_ok_and(|p| p == *package))
-        };
-        let folder = self.ctx.cache.join("archive/packages");
+        gone.retain(|package| {
+            !there.named(&package.name).any(|(_, entry)| entry.package().is_ok_and(|p| p == **package))
+        });
+        // Nothing of what is downloaded here stays.
+        let scratch = tempfile::tempdir().map_err(|e| Error::build("cannot make a temporary folder").because(e))?;
         let config = Config::read(&self.host.etc);
-        let snapshot = self.snapshot(&config, &folder);
-        let is_here = |package: &Package| pool::is_here(&pool::place(&folder, package), package);
-        let mut gone: Vec<&Package> =
-            packages.iter().filter(|package| !is_there(package) && !is_here(package)).collect();
+        let snapshot = self.snapshot(&config, scratch.path());
         let mut answers = true;
         gone.retain(|package| {
             // Who does not answer has nothing, and is not asked again for each of them.
@@ -192,17 +206,46 @@ impl<'a> Archive<'a> {
         Ok(paths)
     }
 
+    /// Brings exactly these files of a source package, and gives their paths in the same order.
+    pub(super) fn fetch_source(&self, pin: &DscPin, entry: &str) -> Result<Vec<PathBuf>> {
+        let folder = self.ctx.cache.join("archive/sources");
+        let broken = |e: io::Error| Error::build(format!("cannot prepare {}", folder.display())).because(e);
+        fs::create_dir_all(&folder).map_err(broken)?;
+        let waits_for = || "another download of a source package".to_owned();
+        let _lock = super::take_lock(&folder.join("lock"), waits_for, self.events).map_err(broken)?;
+        let (lists, _lists_lock) = self.lists()?;
+        let mut there = Today(lists.read()?).sources(&pin.name)?;
+        if !there.iter().any(|source| source.pin == *pin) {
+            if let Err(error) = lists.update() {
+                (self.events)(crate::event::Event::Warning { message: error.to_string() });
+            }
+            there = Today(lists.read()?).sources(&pin.name)?;
+        }
+        let servers: Vec<Server> = lists.places.all.iter().map(|place| lists.server(place, folder.clone())).collect();
+        let snapshot = self.snapshot(&lists.config, &folder);
+        pool::bring_source(pin, &there, (&servers, &snapshot), &folder, entry, self.events)
+    }
+
     /// The lists, and the lock under which they are used.
     fn lists(&self) -> Result<(Lists<'a>, File)> {
-        let folder = self.ctx.cache.join(format!("archive/{}-{}", self.suite, self.arch));
-        let places = places::find(&self.ctx.mirrors.mirror, self.suite, self.arch, self.host)?;
+        let name = if let What::For(arch) = self.what { arch } else { "source" };
+        let folder = self.ctx.cache.join(format!("archive/{}-{name}", self.suite));
+        let arch = super::apt::arch(&self.ctx.arch)?;
+        let mut places = places::find(&self.ctx.mirrors.mirror, self.suite, arch, self.host)?;
+        let index = match self.what {
+            What::For(arch) => format!("binary-{arch}/Packages"),
+            What::Sources(component) => {
+                places.add(component);
+                "source/Sources".to_owned()
+            }
+        };
         let broken = |e: io::Error| Error::build(format!("cannot prepare {}", folder.display())).because(e);
         fs::create_dir_all(&folder).map_err(broken)?;
         let waits_for = || format!("another look at the archive of {}", self.suite);
         let lock = super::take_lock(&folder.join("lock"), waits_for, self.events).map_err(broken)?;
-        let (suite, arch, host, config) = (self.suite, self.arch, self.host, Config::read(&self.host.etc));
+        let (suite, host, config) = (self.suite, self.host, Config::read(&self.host.etc));
         let (patience, events, now) = (self.patience, self.events, self.now);
-        Ok((Lists { folder, suite, arch, places, host, config, patience, events, now }, lock))
+        Ok((Lists { folder, suite, index, places, host, config, patience, events, now }, lock))
     }
 }
 
@@ -218,12 +261,30 @@ impl Today {
         Ok(wanted.map(stanza::Entry::package).collect::<Result<BTreeSet<_>>>()?.into_iter().collect())
     }
 
-    /// What the newest version of a package depends on, as it says itself; `None` if there is no such package.
-    pub(super) fn depends(&self, name: &str) -> Option<String> {
+    /// All versions of a source package.
+    pub(super) fn sources(&self, name: &str) -> Result<Vec<Source>> {
+        let packages = packages(&self.0);
+        let source = |(_, entry): (usize, &stanza::Entry)| entry.source(self.0[entry.list].place);
+        packages.named(name).map(source).collect()
+    }
+
+    /// The first package that is accepted of those that the newest version of `name` depends on, and its version if exactly one will do.
+    pub(super) fn dependency(&self, name: &str, accepts: &dyn Fn(&str) -> bool) -> Option<(String, Option<String>)> {
         let packages = packages(&self.0);
         let newest = packages.named(name).max_by(|(_, a), (_, b)| super::version::compare(a.version, b.version));
-        newest.map(|(_, entry)| entry.field("Depends").to_owned())
+        let mut all = depends::groups(newest?.1.field("Depends")).flat_map(|(_, relations)| relations);
+        let relation = all.find(|relation| accepts(relation.name))?;
+        let exact = relation.version.filter(|(operator, _)| *operator == depends::Operator::Equal);
+        Some((relation.name.to_owned(), exact.map(|(_, version)| version.to_owned())))
     }
+}
+
+/// A source package, and where its files are: below the folder of a place, by the place's number.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Source {
+    pub pin: DscPin,
+    folder: String,
+    place: usize,
 }
 
 fn packages(lists: &[List]) -> Packages<'_> {

@@ -1,7 +1,7 @@
 //! Origin `debian`: a tarball inside a Debian package, such as linux-source-6.1. Distribution patches are already in it.
 
-use super::apt::{self, Host, parse, suites};
-use super::archive::{Archive, Today};
+use super::apt::{self, Host, suites};
+use super::archive::{Archive, Today, What};
 use super::spec::{DebianSpec, Spec};
 use super::{Context, Package, PackagePin, PackagesPin, Pin, deb, version};
 use crate::error::{Error, Kind, Result};
@@ -66,7 +66,7 @@ fn look(
     events: Events,
 ) -> Result<(Option<String>, Vec<Package>)> {
     let debian = table(spec)?;
-    let today = Archive::new(host, suite, apt::arch(&ctx.arch)?, ctx, events)?.today(&spec.entry)?;
+    let today = Archive::new(host, suite, What::For(apt::arch(&ctx.arch)?), ctx, events)?.today(&spec.entry)?;
     if wanted == "default" {
         let (name, version) = default(debian, &today, suite, spec)?;
         return Ok((version, today.versions(&|other| other == name)?));
@@ -109,7 +109,7 @@ fn fetch_on(host: &Host, spec: &Spec, pin: &PackagePin, dest: &Path, ctx: &Conte
     })?;
     let tarballs: Vec<String> = debian.tarball.iter().map(|path| path.replace("{series}", series)).collect();
     let suite = pin.suite.as_deref().map_or_else(|| host.suite(), Ok)?;
-    let archive = Archive::new(host, suite, apt::arch(&ctx.arch)?, ctx, events)?;
+    let archive = Archive::new(host, suite, What::For(apt::arch(&ctx.arch)?), ctx, events)?;
     let packages = PackagesPin { suite: suite.to_owned(), packages: vec![pin.package()] };
     for path in archive.fetch(&packages, &spec.entry)? {
         deb::unpack_inner(&path, &tarballs, dest)?;
@@ -129,8 +129,7 @@ fn default(debian: &DebianSpec, today: &Today, suite: &str, spec: &Spec) -> Resu
         Error::input(format!("{}: there is no default version", spec.entry))
             .hint("say which version is wanted, such as 6.1")
     })?;
-    let depends = today.depends(name).unwrap_or_default();
-    let found = parse::dependency(&depends, |name| series(&debian.package, name).is_some());
+    let found = today.dependency(name, &|name| series(&debian.package, name).is_some());
     found.ok_or_else(|| {
         Error::input(format!("{}: {suite} has no package {name}, so there is no default version", spec.entry))
             .hint("say which version is wanted, such as 6.1, or take another origin")

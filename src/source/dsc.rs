@@ -1,25 +1,27 @@
-//! Origin `dsc`: a Debian source package of the host's own suite, with the distribution's patches applied.
+//! Origin `dsc`: a Debian source package of the host's own suite, with the distribution's patches applied. Formats: `3.0 (quilt)`
+//! and `3.0 (native)` (dpkg-source(1)).
 
-use super::apt::{self, Apt, parse};
+pub(super) mod patches;
+
+use super::apt::Host;
+use super::archive::{Archive, What};
 use super::spec::{DscSpec, Spec};
+use super::unpack::{Layout, Limits, Unpacked, unpack};
 use super::{Context, DscPin, Pin, version};
 use crate::error::{Error, Result};
 use crate::event::Events;
-use crate::host;
-use std::fs;
-use std::io;
-use std::path::Path;
-use std::process::Stdio;
-
-/// What brings and unpacks it, and the Debian packages.
-pub(super) const TOOLS: &[(&str, &str)] = &[("apt-get", "apt"), ("dpkg-source", "dpkg-dev")];
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 
 /// The source package of the newest version that `wanted` means.
 pub(super) fn resolve(spec: &Spec, wanted: &str, ctx: &Context, events: Events) -> Result<Pin> {
+    resolve_on(&Host::read(), spec, wanted, ctx, events)
+}
+
+fn resolve_on(host: &Host, spec: &Spec, wanted: &str, ctx: &Context, events: Events) -> Result<Pin> {
     let table = table(spec)?;
-    let apt = open(table, ctx, events)?;
-    apt.update()?;
-    let there = offered(&apt, &table.package)?;
+    let today = archive(host, table, ctx, events)?.today(&spec.entry)?;
+    let there: Vec<DscPin> = today.sources(&table.package)?.into_iter().map(|source| source.pin).collect();
     let versions: Vec<&str> = there.iter().map(|p| p.version.as_str()).collect();
     let newest = match wanted {
         "default" => versions.iter().copied().max_by(|a, b| version::compare(a, b)),
@@ -34,68 +36,64 @@ pub(super) fn resolve(spec: &Spec, wanted: &str, ctx: &Context, events: Events) 
 
 /// Downloads the pinned files and unpacks them.
 pub(super) fn fetch(spec: &Spec, pin: &DscPin, dest: &Path, ctx: &Context, events: Events) -> Result<()> {
-    let apt = open(table(spec)?, ctx, events)?;
-    let mut there = offered(&apt, &pin.name)?;
-    if !there.contains(pin) {
-        apt.update()?;
-        there = offered(&apt, &pin.name)?;
-    }
-    if !there.contains(pin) {
-        return Err(gone(spec, pin, &there));
-    }
-    let paths = apt.download_source(pin)?;
-    let dsc = paths.iter().find(|path| path.extension().is_some_and(|e| e == "dsc"));
-    let dsc = dsc.ok_or_else(|| Error::build(format!("quiz.lock names no .dsc for {} {}", pin.name, pin.version)))?;
-    unpack(dsc, dest)?;
+    fetch_on(&Host::read(), spec, pin, dest, ctx, events)
+}
+
+fn fetch_on(host: &Host, spec: &Spec, pin: &DscPin, dest: &Path, ctx: &Context, events: Events) -> Result<()> {
+    let paths = archive(host, table(spec)?, ctx, events)?.fetch_source(pin, &spec.entry)?;
+    let files: Vec<(&str, &PathBuf)> = pin.files.iter().map(|file| file.name.as_str()).zip(&paths).collect();
+    assemble(&files, &format!("{} {}", pin.name, pin.version), dest).inspect_err(|_| {
+        // The error that matters is the one at hand.
+        let _ = fs::remove_dir_all(dest);
+    })?;
     // What is in them lies in `dest` now. Should they stay, they are used by the next fetch.
     paths.iter().for_each(|path| drop(fs::remove_file(path)));
     Ok(())
 }
 
-fn open<'a>(table: &DscSpec, ctx: &Context, events: Events<'a>) -> Result<Apt<'a>> {
-    let component = table.component.as_deref().unwrap_or_default();
-    let host = apt::Host::read();
-    Apt::open(&host, host.suite()?, apt::arch(&ctx.arch)?, component, ctx, events)
+fn archive<'a>(host: &'a Host, table: &'a DscSpec, ctx: &'a Context, events: Events<'a>) -> Result<Archive<'a>> {
+    let suite = host.suite().unwrap_or(&table.suite);
+    Archive::new(host, suite, What::Sources(table.component.as_deref().unwrap_or_default()), ctx, events)
 }
 
 fn table(spec: &Spec) -> Result<&DscSpec> {
     spec.dsc.as_ref().ok_or_else(|| Error::input(format!("{}: this source has no origin `dsc`", spec.entry)))
 }
 
-fn offered(apt: &Apt, name: &str) -> Result<Vec<DscPin>> {
-    parse::source_packages(&apt.run("apt-cache", ["showsrc", "--only-source", "--", name])?.stdout)
+/// Makes the source tree in the new folder `dest` of the package's files, each with its name. Their sums were checked.
+fn assemble(files: &[(&str, &PathBuf)], what: &str, dest: &Path) -> Result<()> {
+    let named = |accepts: &dyn Fn(&str) -> bool| files.iter().find(|(name, _)| accepts(name));
+    let open =
+        |path: &Path| File::open(path).map_err(|e| Error::build(format!("cannot read {}", path.display())).because(e));
+    let missing = |part: &str| Error::build(format!("the source package {what} has no {part}"));
+    let (_, dsc) = named(&|name| name.ends_with(".dsc")).ok_or_else(|| missing(".dsc"))?;
+    let text =
+        fs::read_to_string(dsc).map_err(|e| Error::build(format!("cannot read {}", dsc.display())).because(e))?;
+    let format = text.lines().find_map(|line| line.strip_prefix("Format:")).unwrap_or_default().trim();
+    match format {
+        "3.0 (native)" => {
+            let all =
+                named(&|name| name.contains(".tar.") && !name.ends_with(".asc")).ok_or_else(|| missing("tarball"))?;
+            unpack(open(all.1)?, all.0, dest, Limits::default())
+        }
+        "3.0 (quilt)" => {
+            let is_part = |name: &str, part: &str| name.contains(part) && !name.ends_with(".asc");
+            let upstream = named(&|name| is_part(name, ".orig.tar.")).ok_or_else(|| missing(".orig.tar"))?;
+            let debian = named(&|name| is_part(name, ".debian.tar.")).ok_or_else(|| missing(".debian.tar"))?;
+            let mut tree = Unpacked::new(dest, Limits::default(), Layout::TopFolder(None))?;
+            tree.add(open(upstream.1)?, upstream.0)?;
+            // What upstream has there counts for nothing. Links of the new one may lead to the rest.
+            tree.without("debian", Layout::AsTheySay)?;
+            tree.add(open(debian.1)?, debian.0)?;
+            tree.check().map_err(|(link, why)| Error::build(format!("the source package {what}: {link}: {why}")))?;
+            patches::apply(dest, what)
+        }
+        other => {
+            Err(Error::build(format!("the source package {what} has the format `{other}`, which quiz cannot unpack"))
+                .hint("its tarball, or a clone, can be the source instead"))
+        }
+    }
 }
 
-fn gone(spec: &Spec, pin: &DscPin, there: &[DscPin]) -> Error {
-    let what = format!("the source package {} {}", pin.name, pin.version);
-    if there.iter().any(|p| p.version == pin.version) {
-        return Error::build(format!("{what} has other checksums in the archive than were pinned"))
-            .hint(format!("if it was replaced for a good reason, take the new one: quiz update {}", spec.entry));
-    }
-    let versions: Vec<&str> = there.iter().map(|p| p.version.as_str()).collect();
-    let there = if versions.is_empty() { "no version of it at all".to_owned() } else { versions.join(", ") };
-    Error::build(format!("{what} is pinned in quiz.lock, but the archive does not have it"))
-        .detail(format!("there is: {there}"))
-        .hint(format!("take what there is now: quiz update {}", spec.entry))
-}
-
-/// Unpacks into the new folder `dest` and applies the patches. The sums were checked, so signatures are not needed.
-fn unpack(dsc: &Path, dest: &Path) -> Result<()> {
-    let failed = || Error::build(format!("cannot unpack {}", dsc.display()));
-    let mut command = host::program("dpkg-source");
-    command.args(["--no-check", "--no-copy", "-x"]).arg(dsc).arg(dest).env_clear();
-    command.env("PATH", host::path()).env("LC_ALL", "C").stdin(Stdio::null());
-    let output = command.output().map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound => Error::input("dpkg-source is not there").hint("apt-get install dpkg-dev"),
-        _ => failed().because(e),
-    })?;
-    if !output.status.success() {
-        let words = String::from_utf8_lossy(&output.stderr).into_owned();
-        return Err(words.lines().fold(failed(), |error, line| error.detail(line)));
-    }
-    // How far the patches are applied, with times in it; no part of the source.
-    match fs::remove_dir_all(dest.join(".pc")) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed().because(e)),
-        _ => Ok(()),
-    }
-}
+#[cfg(test)]
+mod tests;

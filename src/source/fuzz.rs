@@ -1,13 +1,13 @@
 //! The readers of this room for the fuzz targets.
 
-use super::apt::{self, parse, suites};
+use super::apt::{self, suites};
 use super::git::refs;
 use super::lock::Lock;
 use super::spec::Spec;
 use super::unpack::{Limits, unpack};
 use super::version::{belongs, compare, is_version, nowhere, prefix, upstream};
 use super::wish::Wish;
-use super::{Context, Mirrors, archive, deb, index, release::Release};
+use super::{Context, Mirrors, archive, deb, dsc, index, release::Release};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,7 +18,7 @@ address = true
 debian = { package = "l-{series}", tarball = "t", suites = ["trixie", "sid"] }
 url = { index = "https://example.org/v{major}.x/", file = "linux-{version}.tar.xz", sums = "s" }
 packages = {}
-dsc = { package = "l" }
+dsc = { package = "l", suite = "sid" }
 git = { repository = "r", tag = "v{version}", other = [{ prefix = "next-", repository = "n" }] }
 "#;
 
@@ -42,17 +42,19 @@ pub(crate) fn deb(bytes: &[u8]) {
     }
 }
 
-/// What apt's programs print.
-pub(crate) fn deb822(text: &str) {
-    let _ = parse::source_packages(text);
-    let _ = crate::host::distribution::value(text, "ID");
-    parse::dependency(text, |name| name.starts_with("linux"));
-    for line in text.lines() {
-        assert!(
-            parse::progress(line, u64::MAX)
-                .is_none_or(|done| parse::progress(line, 1).is_some_and(|one| one <= 1 && one <= done))
-        );
-        parse::says_not_there(line);
+/// A patch of a source package, in a tree that has the file `a` and a link out of it.
+pub(crate) fn patch(bytes: &[u8]) {
+    let Ok(folder) = tempfile::tempdir() else { return };
+    let (tree, patches) = (folder.path().join("tree"), folder.path().join("tree/debian/patches"));
+    let made = std::fs::create_dir_all(&patches)
+        .and_then(|()| std::fs::write(patches.join("series"), "p\n"))
+        .and_then(|()| std::fs::write(patches.join("p"), bytes))
+        .and_then(|()| std::fs::write(tree.join("a"), "one\ntwo\nthree\n"))
+        .and_then(|()| std::os::unix::fs::symlink("..", tree.join("out")));
+    if made.is_ok() {
+        let _ = dsc::patches::apply(&tree, "x");
+        let beside = std::fs::read_dir(folder.path()).into_iter().flatten().count();
+        assert_eq!(beside, 1, "nothing was written beside the tree");
     }
 }
 
@@ -83,6 +85,7 @@ pub(crate) fn refs(text: &str) {
 pub(crate) fn sources(text: &str) {
     let (suite, sources) = text.split_once('\n').unwrap_or((text, ""));
     apt::sources::fuzz(suite, sources);
+    let _ = crate::host::distribution::value(text, "ID");
     let (release, end) = suites::split(suite);
     assert_eq!(format!("{release}{end}"), suite);
     suites::nearest(suite);

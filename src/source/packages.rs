@@ -1,7 +1,7 @@
 //! Origin `packages`: a set of Debian packages and all that they depend on, as .deb files with an index that apt can read.
 
-use super::apt::{Host, parse};
-use super::archive::{Archive, Asked};
+use super::apt::Host;
+use super::archive::{Archive, Asked, What};
 use super::spec::{PackagesSpec, Spec};
 use super::{Context, Package, PackagesPin, Pin, deb, root};
 use crate::error::{Error, Result};
@@ -44,7 +44,7 @@ pub(super) fn resolve_on(
     }
     let names: BTreeSet<String> = include.iter().chain(set.names).cloned().collect();
     let asked = Asked { entry: &spec.entry, names: &names, if_there, essential: *essential, pinned };
-    let packages = Archive::new(host, set.suite, set.arch, ctx, events)?.resolve(&asked)?;
+    let packages = Archive::new(host, set.suite, What::For(set.arch), ctx, events)?.resolve(&asked)?;
     Ok(Pin::Packages(PackagesPin { suite: set.suite.to_owned(), packages }))
 }
 
@@ -64,7 +64,7 @@ pub(super) fn fetch_on(
     events: Events,
 ) -> Result<()> {
     let failed = |e: io::Error| Error::build(format!("cannot write {}", dest.display())).because(e);
-    let archive = Archive::new(host, &pin.suite, super::apt::arch(&ctx.arch)?, ctx, events)?;
+    let archive = Archive::new(host, &pin.suite, What::For(super::apt::arch(&ctx.arch)?), ctx, events)?;
     let paths = archive.fetch(pin, &spec.entry)?;
     if let Some(root) = spec.packages.as_ref().and_then(|table| table.root.as_ref()) {
         return root::make(root, &paths, dest);
@@ -74,14 +74,19 @@ pub(super) fn fetch_on(
     for (package, path) in pin.packages.iter().zip(&paths) {
         index += &stanza(&deb::control(path)?, package);
         // They stay where they are, too: other roots have most of them.
-        fs::copy(path, dest.join(parse::file_name(package))).map_err(failed)?;
+        fs::copy(path, dest.join(file_name(package))).map_err(failed)?;
     }
     fs::write(dest.join("Packages"), index).map_err(failed)
 }
 
+/// The name of a .deb as apt stores it.
+fn file_name(package: &Package) -> String {
+    format!("{}_{}_{}.deb", package.name, package.version.replace(':', "%3a"), package.arch)
+}
+
 fn stanza(control: &str, package: &Package) -> String {
     let Package { sha256, size, .. } = package;
-    format!("{control}\nFilename: ./{}\nSize: {size}\nSHA256: {sha256}\n\n", parse::file_name(package))
+    format!("{control}\nFilename: ./{}\nSize: {size}\nSHA256: {sha256}\n\n", file_name(package))
 }
 
 #[cfg(test)]

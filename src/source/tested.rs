@@ -2,7 +2,7 @@
 //! have the same compilers, and the same keys.
 
 use super::apt::{self, Host};
-use super::archive::Archive;
+use super::archive::{Archive, What};
 use super::{Context, Lock, PackagesPin, Pin, Wish};
 use crate::error::Result;
 use crate::event::{Event, Events};
@@ -22,7 +22,7 @@ pub(super) fn all() -> Result<Lock> {
 /// Debian's archive of all that ever was may be out of reach.
 ///
 /// # Errors
-/// The suite cannot be looked at.
+/// The suite's name is none.
 pub(super) fn pin(tested: &Lock, wish: &Wish, ctx: &Context, events: Events) -> Result<Option<Pin>> {
     pin_on(&Host::read(), tested, wish, ctx, events)
 }
@@ -30,8 +30,9 @@ pub(super) fn pin(tested: &Lock, wish: &Wish, ctx: &Context, events: Events) -> 
 fn pin_on(host: &Host, tested: &Lock, wish: &Wish, ctx: &Context, events: Events) -> Result<Option<Pin>> {
     let Some(Pin::Packages(pin)) = tested.get(wish) else { return Ok(None) };
     let PackagesPin { suite, packages } = pin;
-    let archive = Archive::new(host, suite, apt::arch(&ctx.arch)?, ctx, events)?;
-    let gone = archive.lacks(packages, wish.entry())?;
+    let archive = Archive::new(host, suite, What::For(apt::arch(&ctx.arch)?), ctx, events)?;
+    // Where the suite cannot be asked, what brings the packages says why.
+    let gone = archive.lacks(packages, wish.entry()).unwrap_or_default();
     let Some(first) = gone.first() else { return Ok(Some(Pin::Packages(pin.clone()))) };
     let more = if gone.len() > 1 { format!(" and {} more", gone.len() - 1) } else { String::new() };
     let message = format!(

@@ -74,6 +74,8 @@ pub(super) struct Unpacked<'a> {
 pub(super) enum Layout<'a> {
     /// Below the archive's one top folder, whose name is known from its first entry on.
     TopFolder(Option<String>),
+    /// Where they say.
+    AsTheySay,
     /// Where this says, of a path in a root without its first slash; `None` leaves the entry out. Links may lead to absolute paths of
     /// that root, and permissions to run as somebody else are dropped.
     Root(&'a (dyn Fn(&str) -> Option<String> + Sync)),
@@ -143,6 +145,18 @@ impl<'a> Unpacked<'a> {
             }
             Failure::Io(entry, e) => Error::build(format!("cannot unpack {name} to {dest}: {entry}")).because(e),
         })
+    }
+
+    /// Removes a folder, if it is there; what is unpacked next comes to lie as `layout` says.
+    pub(super) fn without(&mut self, folder: &str, layout: Layout<'a>) -> Result<()> {
+        self.tree.remove(folder);
+        self.layout = layout;
+        match fs::remove_dir_all(self.dest.join(folder)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                Err(Error::build(format!("cannot remove {folder} in {}", self.dest.display())).because(e))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Adds a link, and the folders above it.
@@ -232,7 +246,7 @@ impl<'a> Unpacked<'a> {
             }
             EntryKind::File => {
                 let mode = entry.header().mode().map_err(write_failed)?;
-                if mode & 0o6000 != 0 && matches!(self.layout, Layout::TopFolder(_)) {
+                if mode & 0o6000 != 0 && !matches!(self.layout, Layout::Root(_)) {
                     return Err(refused(format!("setuid or setgid (mode {mode:o})")));
                 }
                 write_file(entry, &place, mode & 0o111 != 0).map_err(write_failed)?;
@@ -247,6 +261,7 @@ impl Layout<'_> {
     fn of(&mut self, name: &[u8]) -> std::result::Result<Option<String>, String> {
         match self {
             Self::TopFolder(top) => names::inside(name, top).map(Some),
+            Self::AsTheySay => names::plain(name).map(Some),
             Self::Root(place) => names::plain(name).map(|path| place(&path)),
         }
     }
@@ -255,7 +270,7 @@ impl Layout<'_> {
     fn target(&self, path: &str, target: names::Target) -> std::result::Result<String, String> {
         match (self, target) {
             (_, names::Target::Relative(target)) => Ok(target),
-            (Self::TopFolder(_), names::Target::Absolute(target)) => {
+            (Self::TopFolder(_) | Self::AsTheySay, names::Target::Absolute(target)) => {
                 Err(format!("a link to the absolute path {target}"))
             }
             (Self::Root(_), names::Target::Absolute(target)) => {

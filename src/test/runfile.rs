@@ -68,12 +68,12 @@ pub fn read(files: &[(String, String)]) -> Result<Vec<Section>> {
     groups.map(|(name, own)| section(name, own, &defaults)).collect()
 }
 
-fn section(name: String, mut own: BTreeMap<String, String>, defaults: &BTreeMap<String, String>) -> Result<Section> {
+fn section(name: String, own: BTreeMap<String, String>, defaults: &BTreeMap<String, String>) -> Result<Section> {
     let wrong = |what: &str| Error::input(format!("the runfile's section [{name}] {what}"));
-    let tests = own.remove("tests").ok_or_else(|| wrong("has no `tests`"))?;
-    let tests = list(&tests).ok_or_else(|| wrong("has `tests` that are no list"))?;
     let mut options = defaults.clone();
     options.extend(own);
+    let tests = options.remove("tests").ok_or_else(|| wrong("has no `tests`"))?;
+    let tests = list(&tests).ok_or_else(|| wrong("has `tests` that are no list"))?;
     let section = Section { name: name.clone(), tests, options };
     list(section.option("tags").unwrap_or("[]")).ok_or_else(|| wrong("has `tags` that are no list"))?;
     section.timeout().ok_or_else(|| wrong("has a `timeout` that is no number"))?;
@@ -221,6 +221,14 @@ tags = ['functional', 'atime']
             (sections[3].folder(), sections[3].tags()),
             ("functional/atime", vec!["functional".into(), "atime".into()])
         );
+    }
+
+    /// As Python's configparser has it.
+    #[test]
+    fn tests_of_default_are_those_of_sections_that_name_none() {
+        let sections = read(&[("x".into(), "[DEFAULT]\ntests = ['d']\n[a]\n[b]\ntests = ['x']\n".into())]).unwrap();
+        assert_eq!(sections.iter().map(|section| section.tests[0].as_str()).collect::<Vec<_>>(), ["d", "x"]);
+        sections.iter().for_each(reads_back);
     }
 
     #[test]

@@ -24,23 +24,6 @@ pub(in crate::source) struct Source {
 }
 
 impl Source {
-    /// The same place, for source packages, with `component` if it has `main`.
-    fn turn_to_source_packages(&mut self, component: &str) {
-        let (before, after) = &mut self.around;
-        let (at, end) = if self.stanza {
-            *before = before.replacen("Types: deb", "Types: deb-src", 1);
-            let Some(Range { start, end }) = field(after, "components") else { return };
-            (start, end)
-        } else {
-            *before = before.replacen("deb ", "deb-src ", 1);
-            (0, after.len())
-        };
-        let has = |name: &str| after[at..end].split_whitespace().any(|word| word == name);
-        if has("main") && !component.is_empty() && !has(component) {
-            after.insert_str(end, &format!(" {component}"));
-        }
-    }
-
     /// Where in the text after (of a stanza) or before the suite (of a line) its keys are named.
     fn key(&self) -> Option<Range<usize>> {
         if self.stanza {
@@ -80,15 +63,6 @@ fn field(text: &str, name: &str) -> Option<Range<usize>> {
     Some(start..ends.find(|end| !text[end + 1..].starts_with([' ', '\t'])).unwrap_or(text.len()))
 }
 
-/// The texts of the two files that apt is given.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Chosen {
-    pub lines: String,
-    pub stanzas: String,
-    /// The host's sources do not name the suite: nobody said that all of these places have it.
-    pub derived: bool,
-}
-
 /// Reads the sources in apt's folder.
 pub(in crate::source) fn read(etc: &Path) -> Result<Vec<Source>> {
     let failed = |path: &Path, e: io::Error| Error::build(format!("cannot read {}", path.display())).because(e);
@@ -116,27 +90,8 @@ pub(in crate::source) fn read(etc: &Path) -> Result<Vec<Source>> {
     Ok(sources)
 }
 
-/// The sources of source packages for `suite`, as the texts that apt reads. Those that have `main` also have `component`, if that is not
-/// "".
-pub(super) fn choose(sources: &[Source], suite: &str, host: &Host, component: &str) -> Result<Chosen> {
-    let (mut chosen, derived) = chosen(sources, suite, host);
-    if chosen.is_empty() {
-        return Err(no_place(suite, host));
-    }
-    chosen.iter_mut().for_each(|source| source.turn_to_source_packages(component));
-    Ok(texts(chosen, derived))
-}
-
-fn texts(chosen: Vec<Source>, derived: bool) -> Chosen {
-    let mut texts = Chosen { derived, ..Chosen::default() };
-    for Source { suite, around: (before, after), stanza } in chosen {
-        let text = if stanza { &mut texts.stanzas } else { &mut texts.lines };
-        *text += &format!("{before}{suite}{after}\n");
-    }
-    texts
-}
-
-/// The places that have `suite` for `arch`, and whether they are [`Chosen::derived`]. Empty if the host's sources have none.
+/// The places that have `suite` for `arch`, and whether they are derived: nobody said that all of them have it. Empty if the host's
+/// sources have none.
 pub(in crate::source) fn places(sources: &[Source], suite: &str, arch: &str, host: &Host) -> (Vec<Place>, bool) {
     let (chosen, derived) = chosen(sources, suite, host);
     (chosen.iter().flat_map(|source| source.places(arch)).collect(), derived)
@@ -273,11 +228,6 @@ pub(in crate::source) fn fuzz(suite: &str, text: &str) {
     let host =
         Host { keyring: Some("/k/debian-archive-keyring.gpg".into()), ..Host::of(text, Path::new("/nonexistent")) };
     for sources in [lines(text), stanzas(text)] {
-        for component in ["", "contrib"] {
-            if let Ok(chosen) = choose(&sources, suite, &host, component) {
-                assert!(!chosen.lines.is_empty() || !chosen.stanzas.is_empty());
-            }
-        }
         places(&sources, suite, "amd64", &host);
     }
 }

@@ -21,12 +21,12 @@ use std::path::{Path, PathBuf};
 /// No list comes near: Debian's main has 50 MB.
 const MOST: u64 = 1 << 30;
 
-/// The lists of one suite and architecture. The caller holds the lock of the folder.
+/// The lists of one suite. The caller holds the lock of the folder.
 pub(super) struct Lists<'a> {
     pub folder: PathBuf,
     pub suite: &'a str,
-    /// Debian's word.
-    pub arch: &'a str,
+    /// Which list of a component: `binary-amd64/Packages`, `source/Sources`.
+    pub index: String,
     pub places: Places,
     pub host: &'a Host,
     pub config: Config,
@@ -142,8 +142,8 @@ impl Lists<'_> {
     /// The lists of a place, by their paths below the suite's folder.
     fn wanted<'r>(&self, place: &Place, release: &Release<'r>) -> Vec<(String, Listed<'r>)> {
         let of = |component: &String| {
-            ["Packages.xz", "Packages.gz", "Packages"].iter().find_map(|name| {
-                let path = format!("{component}/binary-{}/{name}", self.arch);
+            [".xz", ".gz", ""].iter().find_map(|ending| {
+                let path = format!("{component}/{}{ending}", self.index);
                 release.file(&path).map(|listed| (path, listed))
             })
         };
@@ -178,7 +178,7 @@ impl Lists<'_> {
         let wanted = self.wanted(place, &release);
         if wanted.is_empty() {
             let what = place.components.join(", ");
-            let message = format!("{}: there are no packages for {} in {what}", server.url(&at), self.arch);
+            let message = format!("{}: there is no {} in {what}", server.url(&at), self.index);
             return Ok(Got::Failed(Error::input(message)));
         }
         for (path, listed) in &wanted {

@@ -12,6 +12,17 @@ pub(super) struct Places {
     pub derived: bool,
 }
 
+impl Places {
+    /// Adds a component to those that have `main`; "" is none.
+    pub(super) fn add(&mut self, component: &str) {
+        let lacks = |place: &&mut Place| {
+            let has = |name: &str| place.components.iter().any(|known| known == name);
+            !component.is_empty() && has("main") && !has(component)
+        };
+        self.all.iter_mut().filter(lacks).for_each(|place| place.components.push(component.to_owned()));
+    }
+}
+
 /// Finds them. `mirror` is the setting `packages.mirror`: the folder above `dists`, beside which the security archive lies as
 /// `…-security`; "" leaves it to the host.
 ///

@@ -1,11 +1,12 @@
 //! Brings pinned packages: out of the cache, from the places of their suite, from Debian's archive of all that ever was. Every file is
 //! checked against its pinned checksum before it is given out.
 
+use super::Source;
 use super::server::Server;
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
-use crate::source::Package;
 use crate::source::download::{self, wrong_sum};
+use crate::source::{DscFile, DscPin, Package};
 use serde_json::Value as Json;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -120,6 +121,90 @@ fn one(missing: &Missing, servers: &[Server], snapshot: &Server, entry: &str, ev
         .hint(format!("take what there is now: quiz update {entry}")))
 }
 
+/// Brings the files of a source package: from where the lists have it, else from the snapshot archive. Those that are here stay.
+///
+/// # Errors
+/// The archive has this version with other files, or one cannot be had.
+pub(super) fn bring_source(
+    pin: &DscPin,
+    there: &[Source],
+    (servers, snapshot): (&[Server], &Server),
+    folder: &Path,
+    entry: &str,
+    events: Events,
+) -> Result<Vec<PathBuf>> {
+    let what = format!("{} {}", pin.name, pin.version);
+    let ways: Vec<&Source> = there.iter().filter(|source| source.pin == *pin).collect();
+    if ways.is_empty() && there.iter().any(|source| source.pin.version == pin.version) {
+        return Err(Error::build(format!(
+            "the source package {what} has other checksums in the archive than were pinned"
+        ))
+        .hint(format!("if it was replaced for a good reason, take the new one: quiz update {entry}")));
+    }
+    let total = Some(pin.files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.size)));
+    let mut before: u64 = 0;
+    let mut paths = Vec::new();
+    let mut hashes: Option<Json> = None;
+    for file in &pin.files {
+        let dest = folder.join(format!("{:.12}-{}", file.sha256, file.name));
+        let tell = |event| match event {
+            Event::Download { done, .. } => {
+                events(Event::Download { what: what.clone(), done: before.saturating_add(done), total });
+            }
+            other => events(other),
+        };
+        let get = |server: &Server, path: &str| server.file(path, &file.sha256, file.size, &dest, &tell);
+        let mut got = download::sha256_of(&dest).is_ok_and(|sum| sum == file.sha256);
+        for way in &ways {
+            got = got || get(&servers[way.place], &format!("{}/{}", way.folder, file.name))?;
+        }
+        if !got {
+            let path = format!("mr/package/{}/{}/srcfiles?fileinfo=1", pin.name, pin.version);
+            let answer = match hashes.take() {
+                Some(answer) => answer,
+                None => snapshot
+                    .text(&path, events)?
+                    .and_then(|text| serde_json::from_str(&text).ok())
+                    .unwrap_or(Json::Null),
+            };
+            for hash in source_hashes(&answer, file) {
+                got = got || get(snapshot, &format!("file/{hash}"))?;
+            }
+            hashes = Some(answer);
+        }
+        if !got {
+            return Err(gone_source(pin, there, snapshot, entry));
+        }
+        before = before.saturating_add(file.size);
+        paths.push(dest);
+    }
+    Ok(paths)
+}
+
+/// The files of that name and size in an answer of the snapshot archive.
+fn source_hashes(answer: &Json, file: &DscFile) -> Vec<String> {
+    let infos = answer["fileinfo"].as_object().into_iter().flatten();
+    let is_file = |info: &Json| info["name"].as_str() == Some(&file.name) && info["size"].as_u64() == Some(file.size);
+    let found = infos.filter(|(hash, infos)| is_hash(hash) && infos.as_array().into_iter().flatten().any(is_file));
+    found.map(|(hash, _)| hash.clone()).collect()
+}
+
+fn is_hash(text: &str) -> bool {
+    text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+fn gone_source(pin: &DscPin, there: &[Source], snapshot: &Server, entry: &str) -> Error {
+    let versions: Vec<&str> = there.iter().map(|source| source.pin.version.as_str()).collect();
+    let there = if versions.is_empty() { "no version of it at all".to_owned() } else { versions.join(", ") };
+    Error::build(format!(
+        "the source package {} {} is pinned in quiz.lock, but no archive has it",
+        pin.name, pin.version
+    ))
+    .detail(format!("there is: {there}"))
+    .detail(format!("not there, either: {}", snapshot.address))
+    .hint(format!("take what there is now: quiz update {entry}"))
+}
+
 /// The names under which the snapshot archive has a package: SHA-1, which is no proof and need not be one.
 ///
 /// Its interface: <https://salsa.debian.org/snapshot-team/snapshot/-/blob/master/API>
@@ -132,8 +217,7 @@ pub(super) fn of_snapshot(package: &Package, snapshot: &Server, events: Events) 
 pub(super) fn hashes(answer: &str, package: &Package) -> Vec<String> {
     let Ok(answer) = serde_json::from_str::<Json>(answer) else { return Vec::new() };
     let of = |file: &Json| {
-        let hash =
-            file["hash"].as_str().filter(|hash| hash.len() == 40 && hash.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        let hash = file["hash"].as_str().filter(|hash| is_hash(hash))?;
         let infos = answer["fileinfo"][hash].as_array();
         let fits = infos.is_none_or(|infos| infos.iter().any(|info| info["size"].as_u64() == Some(package.size)));
         (file["architecture"].as_str() == Some(&package.arch) && fits).then(|| hash.to_owned())

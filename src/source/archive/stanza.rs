@@ -3,8 +3,8 @@
 
 use super::depends::{self, Relation};
 use crate::error::{Error, Result};
-use crate::source::Package;
 use crate::source::name::is_plain;
+use crate::source::{DscFile, DscPin, Package};
 use std::collections::HashMap;
 
 /// One version of a package.
@@ -100,6 +100,20 @@ impl<'a> Packages<'a> {
     }
 }
 
+/// The files of a source package, of lines with sum, size and name: exactly one .dsc, and no name that is a path.
+fn files(sums: &str) -> Option<Vec<DscFile>> {
+    let file = |line: &str| {
+        let mut words = line.split_whitespace();
+        let (sum, size, name) = (words.next()?, words.next()?.parse().ok()?, words.next()?);
+        let good = sum.len() == 64 && sum.bytes().all(|b| b.is_ascii_hexdigit()) && !name.contains('/');
+        good.then(|| DscFile { name: name.to_owned(), sha256: sum.to_ascii_lowercase(), size })
+    };
+    let lines = sums.lines().filter(|line| !line.trim().is_empty());
+    let mut files = lines.map(file).collect::<Option<Vec<DscFile>>>()?;
+    files.sort();
+    (files.iter().filter(|file| file.name.ends_with(".dsc")).count() == 1).then_some(files)
+}
+
 impl<'a> Entry<'a> {
     /// The value of a field, "" if it is not there.
     pub(super) fn field(&self, name: &str) -> &'a str {
@@ -111,6 +125,19 @@ impl<'a> Entry<'a> {
             at += line.len();
         }
         ""
+    }
+
+    /// A source package, of the place with this number.
+    ///
+    /// # Errors
+    /// The list has no good checksums of it, or an odd folder.
+    pub(super) fn source(&self, place: usize) -> Result<super::Source> {
+        let (name, version, folder) = (self.name.to_owned(), self.version.to_owned(), self.field("Directory"));
+        let is_plain_folder = !folder.starts_with('/') && folder.split('/').all(|part| part != "..");
+        match files(self.field("Checksums-Sha256")).filter(|_| is_plain_folder) {
+            Some(files) => Ok(super::Source { pin: DscPin { name, version, files }, folder: folder.to_owned(), place }),
+            None => Err(Error::build(format!("the package lists have no good Checksums-Sha256 for {name} {version}"))),
+        }
     }
 
     /// What it is pinned as.
@@ -163,6 +190,9 @@ pub(in crate::source) fn fuzz(text: &str) {
         assert!(all.named(entry.name).any(|(_, other)| other.version == entry.version));
         assert!(entry.path().is_none_or(|path| !path.starts_with('/') && !path.contains("../")));
         let _ = entry.package();
+        if let Ok(source) = entry.source(0) {
+            assert!(source.pin.files.iter().all(|file| !file.name.contains('/')));
+        }
         depends::fuzz(entry.field("Depends"));
         for provided in entry.field("Provides").split(',').filter_map(depends::relation) {
             assert!(all.providing(provided.name).count() > 0);
@@ -213,5 +243,34 @@ Size: x";
         assert_eq!(bash.package().unwrap_err().to_string(), "the package lists have no SHA256 and Size for bash 5.2");
         assert_eq!((all.named("zsh").count(), all.nearest("bsah")), (0, Some("bash")));
         assert_eq!(all.nearest("zzzz"), None);
+    }
+
+    #[test]
+    fn a_source_package_has_its_files_and_its_folder() {
+        let sum = "a".repeat(64);
+        let stanza = format!(
+            "Package: zfs-linux\nBinary: libnvpair3linux, zfs-dkms\nVersion: 2.1.11-1+deb12u1\nFormat: 3.0 (quilt)\n\
+             Files:\n d1688215266b54f6bf8f342569edb830 3245 zfs-linux_2.1.11-1+deb12u1.dsc\n\
+             Checksums-Sha256:\n {sum} 3245 zfs-linux_2.1.11-1+deb12u1.dsc\n {sum} 35100716 zfs-linux_2.1.11.orig.tar.gz\n\
+             Package-List: \n zfs-dkms deb contrib/kernel optional arch=all\nDirectory: pool/contrib/z/zfs-linux\n"
+        );
+        let source = |text: &str| {
+            let mut all = Packages::default();
+            all.add(text, 0);
+            all.entry(0).source(7)
+        };
+        let found = source(&stanza).unwrap();
+        let file = |end: &str, size| DscFile { name: format!("zfs-linux_2.1.11{end}"), sha256: sum.clone(), size };
+        assert_eq!(found.pin.files, [file("-1+deb12u1.dsc", 3245), file(".orig.tar.gz", 35_100_716)]);
+        assert_eq!((found.folder.as_str(), found.place), ("pool/contrib/z/zfs-linux", 7));
+        for wrong in [
+            stanza.replace("aaaa", "xyzw"),
+            stanza.replace(" zfs-linux_2", " ../2"),
+            stanza.replace(".dsc", ".dcs"),
+            stanza.replace("pool/", "../"),
+            stanza.replace("pool/", "/"),
+        ] {
+            assert!(source(&wrong).unwrap_err().to_string().contains("zfs-linux 2.1.11-1+deb12u1"));
+        }
     }
 }

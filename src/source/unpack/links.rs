@@ -52,6 +52,12 @@ impl Tree {
         Ok(missing)
     }
 
+    /// Takes away a folder, and all that lies below it.
+    pub(super) fn remove(&mut self, folder: &str) {
+        let below = format!("{folder}/");
+        self.kinds.retain(|path, _| path != folder && !path.starts_with(&below));
+    }
+
     pub(super) fn has(&self, path: &str) -> bool {
         self.kinds.contains_key(path)
     }

@@ -31,10 +31,19 @@ fn debian(codename: &str) -> Host {
     Host::of(&format!("ID=debian\nVERSION_CODENAME={codename}\n"), Path::new("/etc/apt"))
 }
 
-/// The sources as the host has them.
-fn as_they_are(sources: &[Source], suite: &str, host: &Host) -> Chosen {
-    let (chosen, derived) = chosen(sources, suite, host);
-    texts(chosen, derived)
+/// What is chosen, as texts of the two forms.
+struct Texts {
+    lines: String,
+    stanzas: String,
+}
+
+fn texts(sources: &[Source], suite: &str, host: &Host) -> Texts {
+    let mut texts = Texts { lines: String::new(), stanzas: String::new() };
+    for Source { suite, around: (before, after), stanza } in chosen(sources, suite, host).0 {
+        let text = if stanza { &mut texts.stanzas } else { &mut texts.lines };
+        *text += &format!("{before}{suite}{after}\n");
+    }
+    texts
 }
 
 fn all() -> Vec<Source> {
@@ -43,7 +52,7 @@ fn all() -> Vec<Source> {
 
 #[test]
 fn only_the_suite_and_what_belongs_to_it() {
-    let chosen = as_they_are(&all(), "bookworm", &debian("bookworm"));
+    let chosen = texts(&all(), "bookworm", &debian("bookworm"));
     assert_eq!(chosen.lines, "deb http://mirror.example.org/debian bookworm main contrib\n");
     let rest =
         "URIs: http://mirror.example.org/debian-security\nComponents: main\nSigned-By:\n -----BEGIN-----\n .\n abc\n";
@@ -53,7 +62,7 @@ fn only_the_suite_and_what_belongs_to_it() {
 
 #[test]
 fn another_suite_comes_from_the_same_mirrors() {
-    let chosen = as_they_are(&all(), "trixie", &debian("bookworm"));
+    let chosen = texts(&all(), "trixie", &debian("bookworm"));
     assert_eq!(chosen.lines, "deb http://mirror.example.org/debian trixie main contrib\n");
     assert!(
         chosen.stanzas.contains("Suites: trixie-security\n") && chosen.stanzas.contains("Suites: trixie-updates\n")
@@ -106,7 +115,7 @@ fn ubuntu() -> Host {
 
 /// Each place that is chosen, with its suite and its key.
 fn places(sources: &[Source], suite: &str, host: &Host) -> Vec<String> {
-    let chosen = as_they_are(sources, suite, host);
+    let chosen = texts(sources, suite, host);
     let of_stanza = |stanza: &str| {
         let value = |name: &str| {
             let line = stanza.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
@@ -134,7 +143,7 @@ fn any_suite_of_debian_from_the_mirrors_of_another() {
     assert_eq!(places("trixie-proposed-updates"), at(&["trixie-proposed-updates debian"]));
     // The host has no place for security: none is made up.
     let main = stanzas(BOOKWORM.split("\n\n").next().unwrap());
-    assert!(choose(&main, "trixie-security", &debian("bookworm"), "").is_err());
+    assert!(chosen(&main, "trixie-security", &debian("bookworm")).0.is_empty());
 }
 
 #[test]
@@ -144,8 +153,8 @@ fn a_suite_that_is_named_in_part_or_beside_longer_names() {
     let places = |suite| places(&lines(text), suite, &debian("bookworm"));
     assert_eq!(places("trixie"), ["deb http://e.org/debian trixie main"]);
     assert_eq!(places("trixie-backports"), ["deb http://e.org/debian trixie-backports main"]);
-    assert!(!as_they_are(&lines(text), "trixie-backports", &debian("bookworm")).derived);
-    assert!(as_they_are(&lines(text), "trixie", &debian("bookworm")).derived);
+    assert!(!chosen(&lines(text), "trixie-backports", &debian("bookworm")).1);
+    assert!(chosen(&lines(text), "trixie", &debian("bookworm")).1);
 }
 
 #[test]
@@ -188,7 +197,8 @@ fn another_release_is_signed_by_other_keys() {
 fn debians_suites_are_not_looked_for_on_ubuntus_mirrors() {
     let noble = stanzas(NOBLE);
     for suite in ["trixie-backports", "bullseye", "sid", "stable"] {
-        let error = choose(&noble, suite, &ubuntu(), "").unwrap_err();
+        assert!(chosen(&noble, suite, &ubuntu()).0.is_empty());
+        let error = no_place(suite, &ubuntu());
         assert_eq!(
             error.to_string(),
             format!("the package sources of this machine have no place for Debian's suite `{suite}`")
@@ -213,30 +223,16 @@ fn debians_suites_are_not_looked_for_on_ubuntus_mirrors() {
 
 #[test]
 fn a_suite_by_another_name() {
-    let chosen = as_they_are(&lines(LINES), "trixie", &debian("trixie"));
+    let chosen = texts(&lines(LINES), "trixie", &debian("trixie"));
     assert!(chosen.lines.contains("[arch=amd64 signed-by=/k.gpg] https://other.example.org/x stable main"));
     assert!(!chosen.lines.contains("flat"));
-    let stable = as_they_are(&all(), "stable", &debian("bookworm"));
+    let stable = texts(&all(), "stable", &debian("bookworm"));
     assert_eq!(stable.lines, "deb [arch=amd64 signed-by=/k.gpg] https://other.example.org/x stable main\n");
 }
 
 #[test]
-fn source_packages_come_from_the_same_places_with_the_component_added() {
-    let chosen = |component| choose(&all(), "bookworm", &debian("bookworm"), component).unwrap();
-    assert_eq!(chosen("contrib").lines, "deb-src http://mirror.example.org/debian bookworm main contrib\n");
-    assert_eq!(chosen("non-free").lines, "deb-src http://mirror.example.org/debian bookworm main contrib non-free\n");
-    let rest = "Components: main contrib\nSigned-By:\n -----BEGIN-----\n .\n abc\n";
-    let start = "Types: deb-src\nSuites: bookworm-security\nURIs: http://mirror.example.org/debian-security\n";
-    assert!(chosen("contrib").stanzas.starts_with(&format!("{start}{rest}")), "{}", chosen("contrib").stanzas);
-    assert!(chosen("").stanzas.contains("Components: main\n"));
-    let folded = stanzas("Types: deb\nURIs: http://e.org/\nSuites: s\nComponents: main\n contrib\nTrusted: no\n");
-    let chosen = |component| choose(&folded, "s", &Host::of("", Path::new("/")), component).unwrap().stanzas;
-    assert!(chosen("contrib").contains("Components: main\n contrib\nTrusted: no\n"));
-    assert!(chosen("x").contains("Components: main\n contrib x\nTrusted: no\n"));
-}
-
-#[test]
 fn no_source_at_all_is_an_error_with_a_hint() {
-    let error = choose(&stanzas("Types: deb-src\nSuites: sid\n"), "sid", &debian("bookworm"), "").unwrap_err();
+    assert!(chosen(&stanzas("Types: deb-src\nSuites: sid\n"), "sid", &debian("bookworm")).0.is_empty());
+    let error = no_place("sid", &debian("bookworm"));
     assert!(error.to_string().contains("`sid`") && error.hints()[0].contains("/etc/apt/sources.list.d/"));
 }

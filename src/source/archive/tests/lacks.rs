@@ -33,6 +33,6 @@ fn a_package_is_gone_that_neither_the_suite_nor_the_cache_nor_the_snapshot_archi
 
     // Without network nothing is known to be gone.
     let offline = Context { offline: true, ..world.ctx.clone() };
-    let archive = Archive::new(&world.host, "bookworm", "amd64", &offline, &|_| {}).unwrap();
+    let archive = Archive::new(&world.host, "bookworm", What::For("amd64"), &offline, &|_| {}).unwrap();
     assert!(archive.lacks(&all, "e").unwrap().is_empty());
 }

@@ -1,0 +1,206 @@
+//! A source package in an archive that is a folder.
+
+use super::*;
+use crate::source::Mirrors;
+use std::io::Write;
+
+const SPEC: &str = "entry = \"zfs\"\n[dsc]\npackage = \"z\"\ncomponent = \"contrib\"\nsuite = \"sid\"\n";
+
+/// A tarball with these files, each with its content and mode; of mode 0 a link.
+fn tarball(files: &[(&str, &str, u32)]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    for (name, content, mode) in files {
+        let mut header = tar::Header::new_gnu();
+        if *mode == 0 {
+            header.set_entry_type(tar::EntryType::Symlink);
+            header.set_size(0);
+            tar.append_link(&mut header, name, content).unwrap();
+            continue;
+        }
+        header.set_size(content.len() as u64);
+        header.set_mode(*mode);
+        tar.append_data(&mut header, name, content.as_bytes()).unwrap();
+    }
+    let mut packed = tar.into_inner().unwrap();
+    packed.flush().unwrap();
+    packed.finish().unwrap()
+}
+
+/// The package z 1-2, whose patches are these, in an archive of this machine's suite.
+struct World {
+    dir: tempfile::TempDir,
+    host: Host,
+    ctx: Context,
+}
+
+impl World {
+    fn new(format: &str, patches: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (etc, archive) = (dir.path().join("etc"), dir.path().join("archive"));
+        let pool = archive.join("pool/z");
+        fs::create_dir_all(&pool).unwrap();
+        fs::create_dir_all(&etc).unwrap();
+        // Only `main` is named, and only for packages.
+        fs::write(etc.join("sources.list"), format!("deb [trusted=yes] file:{} s main\n", archive.display())).unwrap();
+        let series: String = patches.iter().map(|(name, _)| format!("{name} # x\n")).collect();
+        let paths: Vec<String> = patches.iter().map(|(name, _)| format!("debian/patches/{name}")).collect();
+        let mut debian =
+            vec![("debian/control", "of debian\n", 0o644), ("debian/patches/series", series.as_str(), 0o644)];
+        if format.ends_with("(quilt)") {
+            debian.push(("debian/link", "../run", 0));
+        }
+        debian.extend(paths.iter().zip(patches).map(|(path, (_, text))| (path.as_str(), *text, 0o644)));
+        let upstream = [
+            ("z-1/a", "one\ntwo\nthree\n", 0o644),
+            ("z-1/run", "#!/bin/sh\n", 0o755),
+            ("z-1/gone", "x\n", 0o644),
+            ("z-1/debian/old", "of upstream\n", 0o644),
+        ];
+        let dsc = format!("-----BEGIN PGP SIGNED MESSAGE-----\n\nFormat: {format}\nSource: z\n");
+        let files = [
+            ("z_1-2.dsc", dsc.into_bytes()),
+            ("z_1-2.debian.tar.gz", tarball(&debian)),
+            ("z_1.orig.tar.gz", tarball(&upstream)),
+            ("z_1.orig.tar.gz.asc", b"a signature".to_vec()),
+        ];
+        let mut sums = String::new();
+        for (name, bytes) in files {
+            fs::write(pool.join(name), &bytes).unwrap();
+            let sum = crate::source::download::sha256_of(&pool.join(name)).unwrap();
+            sums += &format!(" {sum} {} {name}\n", bytes.len());
+        }
+        let list = format!("Package: z\nVersion: 1-2\nDirectory: pool/z\nChecksums-Sha256:\n{sums}\n");
+        let mut release = "Suite: s\nSHA256:\n".to_owned();
+        for (component, list) in [("main", ""), ("contrib", list.as_str())] {
+            let folder = archive.join(format!("dists/s/{component}/source"));
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("Sources"), list).unwrap();
+            let sum = crate::source::download::sha256_of(&folder.join("Sources")).unwrap();
+            release += &format!(" {sum} {} {component}/source/Sources\n", list.len());
+        }
+        fs::write(archive.join("dists/s/Release"), release).unwrap();
+        let host = Host::of("ID=x\nVERSION_CODENAME=s\n", &etc);
+        let none = || "/none".into();
+        let mirrors =
+            Mirrors { mirror: String::new(), snapshot: format!("file:{}", dir.path().join("snapshot").display()) };
+        let (cache, arch) = (dir.path().join("cache"), "x86_64".to_owned());
+        let ctx = Context { cache, arch, mirrors, offline: false, start: none(), base: none() };
+        Self { dir, host, ctx }
+    }
+
+    fn pin(&self, wanted: &str) -> Result<DscPin> {
+        match resolve_on(&self.host, &toml::from_str(SPEC).unwrap(), wanted, &self.ctx, &|_| {})? {
+            Pin::Dsc(pin) => Ok(pin),
+            other => panic!("{other}"),
+        }
+    }
+
+    fn fetch(&self, pin: &DscPin) -> Result<PathBuf> {
+        let tree = self.dir.path().join("tree");
+        let _ = fs::remove_dir_all(&tree);
+        fetch_on(&self.host, &toml::from_str(SPEC).unwrap(), pin, &tree, &self.ctx, &|_| {})?;
+        Ok(tree)
+    }
+}
+
+const EDIT: &str = "Description: an edit\n\n--- z.orig/a\n+++ z/a\n@@ -1,3 +1,3 @@\n one\n-two\n+2\n three\n";
+
+fn read(path: PathBuf) -> String {
+    fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn the_distributions_tree_with_its_patches() {
+    let git = "From: x\n\n---\n n | 1 +\n\ndiff --git a/new/n b/new/n\nnew file mode 100755\nindex 0000000..1111111\n--- /dev/null\n\
+               +++ b/new/n\n@@ -0,0 +1 @@\n+x\ndiff --git a/gone b/gone\ndeleted file mode 100644\n--- a/gone\n+++ /dev/null\n\
+               @@ -1 +0,0 @@\n-x\n-- \n2.39\n";
+    // Ten lines later than it says, and after the other one.
+    let moved = "--- a/a\n+++ b/a\n@@ -11,2 +11,3 @@\n 2\n three\n+four\n";
+    let exec = "--- a/run\n+++ b/run\n@@ -1 +1,2 @@\n #!/bin/sh\n+true\n";
+    let world =
+        World::new("3.0 (quilt)", &[("first", EDIT), ("second.patch", git), ("sub/third", moved), ("fourth", exec)]);
+    for wanted in ["default", "1", "1-2"] {
+        assert_eq!(world.pin(wanted).unwrap().version, "1-2");
+    }
+    let pin = world.pin("default").unwrap();
+    let tree = world.fetch(&pin).unwrap();
+    assert_eq!(read(tree.join("a")), "one\n2\nthree\nfour\n");
+    assert_eq!((read(tree.join("new/n")).as_str(), tree.join("gone").exists()), ("x\n", false));
+    assert_eq!((read(tree.join("debian/control")).as_str(), tree.join("debian/old").exists()), ("of debian\n", false));
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |name: &str| fs::metadata(tree.join(name)).unwrap().permissions().mode() & 0o111 != 0;
+    assert_eq!(["a", "run", "new/n"].map(mode), [false, true, true]);
+    assert_eq!(read(tree.join("run")), "#!/bin/sh\ntrue\n");
+    assert_eq!(read(tree.join("debian/link")), "#!/bin/sh\ntrue\n", "a link out of debian/ and not out of the tree");
+    let left = fs::read_dir(world.ctx.cache.join("archive/sources")).unwrap().count();
+    assert_eq!(left, 1, "what was downloaded is gone but for the lock");
+}
+
+#[test]
+fn a_patch_that_does_not_fit_is_named_with_its_file() {
+    for (patch, says) in [
+        (EDIT.replace(" one", " eins"), "the patch p cannot be applied: a: "),
+        (EDIT.replace("z/a", "z/../../b").replace("z.orig/a", "z.orig/../../b"), "leads out of the tree"),
+        (EDIT.replace("z/a", "/etc/passwd").replace("z.orig/a", "/etc/passwd"), "cannot be applied: "),
+        (EDIT.replace("z/a", "z/none").replace("z.orig/a", "z.orig/none"), "cannot be applied: none: No such file"),
+        (EDIT.replace("@@ -1,3", "@@ -x"), "cannot be applied: "),
+    ] {
+        let world = World::new("3.0 (quilt)", &[("p", &patch)]);
+        let error = world.fetch(&world.pin("default").unwrap()).unwrap_err().to_string();
+        assert!(error.starts_with("z 1-2: the patch p ") && error.contains(says), "{error}");
+        assert!(!world.dir.path().join("tree").exists() && !world.dir.path().join("b").exists());
+    }
+}
+
+#[test]
+fn a_link_leads_no_patch_out_of_the_tree() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tree, patches) = (dir.path().join("tree"), dir.path().join("tree/debian/patches"));
+    fs::create_dir_all(&patches).unwrap();
+    fs::write(dir.path().join("a"), "one\ntwo\nthree\n").unwrap();
+    std::os::unix::fs::symlink("..", tree.join("z")).unwrap();
+    fs::write(patches.join("series"), "p\n").unwrap();
+    fs::write(patches.join("p"), EDIT.replace("z/a", "x/z/a").replace("z.orig/a", "x/z/a")).unwrap();
+    let error = patches::apply(&tree, "z").unwrap_err().to_string();
+    assert!(error.contains("`z/a` leads through a link"), "{error}");
+    assert_eq!(read(dir.path().join("a")), "one\ntwo\nthree\n");
+}
+
+#[test]
+fn other_formats() {
+    let native = World::new("3.0 (native)", &[]);
+    assert_eq!(read(native.fetch(&native.pin("default").unwrap()).unwrap().join("control")), "of debian\n");
+    let old = World::new("1.0", &[]);
+    let error = old.fetch(&old.pin("default").unwrap()).unwrap_err();
+    assert!(error.to_string().contains("the format `1.0`"), "{error}");
+}
+
+#[test]
+fn what_no_archive_has_any_more_comes_from_the_snapshot_archive_or_is_said() {
+    let world = World::new("3.0 (quilt)", &[("first", EDIT)]);
+    let pin = world.pin("default").unwrap();
+    let error = world.pin("2").unwrap_err();
+    assert!(error.to_string().contains("there is no version 2"), "{error}");
+    let pool = world.dir.path().join("archive/pool/z");
+    let replaced = DscPin { files: pin.files.iter().take(1).cloned().collect(), ..pin.clone() };
+    let error = world.fetch(&replaced).unwrap_err().to_string();
+    assert_eq!(error, "the source package z 1-2 has other checksums in the archive than were pinned");
+    let old = DscPin { version: "0-1".into(), ..pin.clone() };
+    // The snapshot archive has the same files by names of its own.
+    let snapshot = world.dir.path().join("snapshot");
+    let answer = snapshot.join("mr/package/z/0-1");
+    fs::create_dir_all(snapshot.join("file")).unwrap();
+    let error = world.fetch(&old).unwrap_err();
+    assert_eq!(error.to_string(), "the source package z 0-1 is pinned in quiz.lock, but no archive has it");
+    assert_eq!(error.details()[0], "there is: 1-2");
+    fs::create_dir_all(&answer).unwrap();
+    let mut infos = Vec::new();
+    for (number, file) in pin.files.iter().enumerate() {
+        let hash = number.to_string().repeat(40);
+        fs::copy(pool.join(&file.name), snapshot.join("file").join(&hash)).unwrap();
+        infos.push(format!("\"{hash}\": [{{\"name\": \"{}\", \"size\": {}}}]", file.name, file.size));
+    }
+    let text = format!("{{\"result\": [], \"fileinfo\": {{{}}}}}", infos.join(", "));
+    fs::write(answer.join("srcfiles?fileinfo=1"), text).unwrap();
+    assert_eq!(read(world.fetch(&old).unwrap().join("a")), "one\n2\nthree\n");
+}
