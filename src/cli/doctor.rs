@@ -86,9 +86,14 @@ pub(super) fn install(needed: &[Needed], events: Events<'_>) -> Result<()> {
     let Installation { known, unknown } =
         Distribution::here().install(&missing.iter().map(|tool| tool.package.as_str()).collect());
     if !unknown.is_empty() {
-        let tools: Vec<&str> = missing.iter().map(|tool| tool.name.as_str()).collect();
+        let tools = missing.iter().filter(|tool| unknown.contains(&tool.package)).map(|tool| tool.name.as_str());
+        let tools: Vec<&str> = tools.collect();
         return Err(Error::input(format!("quiz does not know which packages have {} here", tools.join(", ")))
-            .hint(format!("on Debian they are {}", unknown.join(", ")))
+            .hint(format!(
+                "on Debian they are {}; all that is missing: {}",
+                unknown.join(", "),
+                build::install_line(&missing)
+            ))
             .hint("stages bring their own tools unless toolchain.suite is `host`"));
     }
     let Some((installer, names)) = known else { return Ok(()) };

@@ -97,13 +97,13 @@ impl Distribution {
 }
 
 impl Installer {
-    /// The program and its arguments before the packages.
+    /// The program and its arguments before the packages. But to apt only names of [`NAMES`] are given.
     fn words(self) -> &'static [&'static str] {
         match self {
             Self::Apt => &["apt-get", "install", "--no-install-recommends", "--"],
-            Self::Dnf => &["dnf", "install", "--"],
-            Self::Pacman => &["pacman", "-S", "--needed", "--"],
-            Self::Zypper => &["zypper", "install", "--"],
+            Self::Dnf => &["dnf", "install"],
+            Self::Pacman => &["pacman", "-S", "--needed"],
+            Self::Zypper => &["zypper", "install"],
         }
     }
 
@@ -121,9 +121,9 @@ impl Installer {
                 "APT::Cmd::Pattern-Only=true",
                 "--",
             ],
-            Self::Dnf => &["dnf", "install", "-y", "--"],
-            Self::Pacman => &["pacman", "-S", "--needed", "--noconfirm", "--"],
-            Self::Zypper => &["zypper", "--non-interactive", "install", "--"],
+            Self::Dnf => &["dnf", "install", "-y"],
+            Self::Pacman => &["pacman", "-S", "--needed", "--noconfirm"],
+            Self::Zypper => &["zypper", "--non-interactive", "install"],
         }
     }
 
@@ -171,15 +171,12 @@ mod tests {
                 "ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n",
                 "apt-get install --no-install-recommends -- bubblewrap qemu-system-data qemu-system-x86",
             ),
-            ("ID=fedora\nVERSION_ID=43\n", "dnf install -- bubblewrap qemu-system-x86-core"),
-            ("ID=\"almalinux\"\nID_LIKE=\"rhel centos fedora\"\n", "dnf install -- bubblewrap qemu-system-x86-core"),
-            (
-                "ID=arch\nBUILD_ID=rolling\n",
-                "pacman -S --needed -- bubblewrap qemu-system-x86 qemu-system-x86-firmware",
-            ),
+            ("ID=fedora\nVERSION_ID=43\n", "dnf install bubblewrap qemu-system-x86-core"),
+            ("ID=\"almalinux\"\nID_LIKE=\"rhel centos fedora\"\n", "dnf install bubblewrap qemu-system-x86-core"),
+            ("ID=arch\nBUILD_ID=rolling\n", "pacman -S --needed bubblewrap qemu-system-x86 qemu-system-x86-firmware"),
             (
                 "ID=\"opensuse-tumbleweed\"\nID_LIKE=\"opensuse suse\"\n",
-                "zypper install -- bubblewrap qemu-microvm qemu-x86",
+                "zypper install bubblewrap qemu-microvm qemu-x86",
             ),
             ("ID=gentoo\n", "install what Debian has in bubblewrap, qemu-system-data, qemu-system-x86"),
             ("", "install what Debian has in bubblewrap, qemu-system-data, qemu-system-x86"),
@@ -188,7 +185,7 @@ mod tests {
         }
         let with_others = BTreeSet::from(["bubblewrap", "flex", "libelf-dev"]);
         let line = Distribution::of("ID=fedora\n").line(&with_others);
-        assert_eq!(line, "dnf install -- bubblewrap, and install what Debian has in flex, libelf-dev");
+        assert_eq!(line, "dnf install bubblewrap, and install what Debian has in flex, libelf-dev");
         assert_eq!(Distribution::of("ID=fedora\n").install(&BTreeSet::from(["flex"])).known, None);
     }
 }

@@ -128,17 +128,17 @@ impl<'a> Archive<'a> {
         Ok(chosen)
     }
 
-    /// Those of these packages that can be had nowhere: they are neither here, nor in the suite, nor in the snapshot archive. Offline none is
-    /// known to be.
-    pub(super) fn lacks<'p>(&self, packages: &'p [Package], entry: &str) -> Result<Vec<&'p Package>> {
+    /// Those of these packages that can be had nowhere: they are neither here, nor in the suite, nor in the snapshot archive, or that does not
+    /// answer, and then that is the error beside them. Offline none is known to be.
+    pub(super) fn lacks<'p>(&self, packages: &'p [Package], entry: &str) -> Result<(Vec<&'p Package>, Option<Error>)> {
         if self.ctx.offline {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), None));
         }
         let folder = self.ctx.cache.join("archive/packages");
-        let is_here = |package: &Package| pool::is_here(&pool::place(&folder, package), package);
+        let is_here = |package: &Package| pool::is_right(&pool::place(&folder, package), package);
         let mut gone: Vec<&Package> = packages.iter().filter(|package| !is_here(package)).collect();
         if gone.is_empty() {
-            return Ok(gone);
+            return Ok((gone, None));
         }
         let today = self.today(entry)?;
         let there = self::packages(&today.0);
@@ -149,14 +149,21 @@ impl<'a> Archive<'a> {
         let scratch = tempfile::tempdir().map_err(|e| Error::build("cannot make a temporary folder").because(e))?;
         let config = Config::read(&self.host.etc);
         let snapshot = self.snapshot(&config, scratch.path());
-        let mut answers = true;
+        let mut silent = None;
         gone.retain(|package| {
-            // Who does not answer has nothing, and is not asked again for each of them.
-            let files = if answers { pool::of_snapshot(package, &snapshot, self.events) } else { Ok(Vec::new()) };
-            answers &= files.is_ok();
-            files.is_ok_and(|files| files.is_empty()) || !answers
+            // Who does not answer is not asked again for each of them.
+            if silent.is_some() {
+                return true;
+            }
+            match pool::of_snapshot(package, &snapshot, self.events) {
+                Ok(files) => files.is_empty(),
+                Err(error) => {
+                    silent = Some(error);
+                    true
+                }
+            }
         });
-        Ok(gone)
+        Ok((gone, silent))
     }
 
     /// The archive of all packages that ever were.
@@ -221,9 +228,14 @@ impl<'a> Archive<'a> {
             }
             there = Today(lists.read()?).sources(&pin.name)?;
         }
-        let servers: Vec<Server> = lists.places.all.iter().map(|place| lists.server(place, folder.clone())).collect();
-        let snapshot = self.snapshot(&lists.config, &folder);
-        pool::bring_source(pin, &there, (&servers, &snapshot), &folder, entry, self.events)
+        let partial = folder.join("partial");
+        fs::create_dir_all(&partial).map_err(broken)?;
+        let servers: Vec<Server> = lists.places.all.iter().map(|place| lists.server(place, partial.clone())).collect();
+        let snapshot = self.snapshot(&lists.config, &partial);
+        let paths = pool::bring_source(pin, &there, (&servers, &snapshot), &folder, entry, self.events)?;
+        // Nothing in it is of use any more, and what stays is in nobody's way.
+        let _ = fs::remove_dir_all(partial);
+        Ok(paths)
     }
 
     /// The lists, and the lock under which they are used.
@@ -268,10 +280,14 @@ impl Today {
         packages.named(name).map(source).collect()
     }
 
-    /// The first package that is accepted of those that the newest version of `name` depends on, and its version if exactly one will do.
+    /// The first package that is accepted of those that `name` depends on, in the version that would be installed, and its version if exactly one will do.
     pub(super) fn dependency(&self, name: &str, accepts: &dyn Fn(&str) -> bool) -> Option<(String, Option<String>)> {
         let packages = packages(&self.0);
-        let newest = packages.named(name).max_by(|(_, a), (_, b)| super::version::compare(a.version, b.version));
+        // As apt has it: what backports have counts only where nothing else has it.
+        let automatic = |entry: &stanza::Entry| !self.0[entry.list].not_automatic;
+        let newest = packages.named(name).max_by(|(_, a), (_, b)| {
+            automatic(a).cmp(&automatic(b)).then_with(|| super::version::compare(a.version, b.version))
+        });
         let mut all = depends::groups(newest?.1.field("Depends")).flat_map(|(_, relations)| relations);
         let relation = all.find(|relation| accepts(relation.name))?;
         let exact = relation.version.filter(|(operator, _)| *operator == depends::Operator::Equal);

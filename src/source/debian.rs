@@ -17,10 +17,10 @@ pub(super) fn resolve(spec: &Spec, wanted: &str, asked: &[String], ctx: &Context
 fn resolve_on(host: &Host, spec: &Spec, wanted: &str, asked: &[String], ctx: &Context, events: Events) -> Result<Pin> {
     let debian = table(spec)?;
     let (mut there, mut unseen) = (Vec::new(), Vec::new());
-    for suite in order(debian, asked, host, wanted) {
+    for suite in order(debian, asked, host) {
         let (version, packages) = match look(host, spec, wanted, &suite, ctx, events) {
-            // Nobody asked for this one: it may be gone from the mirrors, or there is no place to ask, or that refuses.
-            Err(error) if asked.is_empty() && !there.is_empty() && error.kind() == Kind::Input => {
+            // Nobody asked for this one: it may be gone from the mirrors, or there is no place to ask, or that refuses, or it is no Debian's.
+            Err(error) if asked.is_empty() && error.kind() == Kind::Input => {
                 events(Event::Note { message: format!("{suite} is not looked at: {error}") });
                 unseen.push((suite, error));
                 continue;
@@ -37,23 +37,22 @@ fn resolve_on(host: &Host, spec: &Spec, wanted: &str, asked: &[String], ctx: &Co
         }
         there.push((suite, packages));
     }
-    Err(nowhere(spec, wanted, &there, &unseen))
+    match unseen.is_empty() || !there.is_empty() {
+        true => Err(nowhere(spec, wanted, &there, &unseen)),
+        false => Err(unseen.swap_remove(0).1),
+    }
 }
 
-/// The suites to look in, one after the other. By itself a version that the host's own suite does not have is looked for in
-/// the others of the spec, its own backports first; the default version is that of the host's own. A host without suites, such as
-/// Arch, has the spec's.
-fn order(debian: &DebianSpec, asked: &[String], host: &Host, wanted: &str) -> Vec<String> {
-    let Ok(own) = host.suite().map(str::to_owned) else {
-        return if asked.is_empty() { debian.suites.clone() } else { asked.to_vec() };
-    };
+/// The suites to look in, one after the other. By itself what the host's own suite does not have, if it has one, is looked for in the
+/// others of the spec, its own backports first.
+fn order(debian: &DebianSpec, asked: &[String], host: &Host) -> Vec<String> {
     if !asked.is_empty() {
         return asked.to_vec();
     }
-    let others = debian.suites.iter().filter(|suite| **suite != own && wanted != "default");
-    let (near, far): (Vec<&String>, Vec<&String>) = others.partition(|suite| suites::split(suite).0 == own);
-    let others: Vec<String> = near.into_iter().chain(far).cloned().collect();
-    std::iter::once(own).chain(others).collect()
+    let own = host.suite().ok();
+    let others = debian.suites.iter().map(String::as_str).filter(|suite| Some(*suite) != own);
+    let (near, far): (Vec<&str>, Vec<&str>) = others.partition(|suite| Some(suites::split(suite).0) == own);
+    own.into_iter().chain(near).chain(far).map(str::to_owned).collect()
 }
 
 /// All packages of a suite that may be meant, and which version of them is, if not the newest.

@@ -8,7 +8,7 @@ use super::archive::{Archive, What};
 use super::spec::{DscSpec, Spec};
 use super::unpack::{Layout, Limits, Unpacked, unpack};
 use super::{Context, DscPin, Pin, version};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::event::Events;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ pub(super) fn resolve(spec: &Spec, wanted: &str, ctx: &Context, events: Events) 
 
 fn resolve_on(host: &Host, spec: &Spec, wanted: &str, ctx: &Context, events: Events) -> Result<Pin> {
     let table = table(spec)?;
-    let today = archive(host, table, ctx, events)?.today(&spec.entry)?;
+    let today = in_a_suite(host, table, ctx, events, &|archive| archive.today(&spec.entry))?;
     let there: Vec<DscPin> = today.sources(&table.package)?.into_iter().map(|source| source.pin).collect();
     let versions: Vec<&str> = there.iter().map(|p| p.version.as_str()).collect();
     let newest = match wanted {
@@ -40,9 +40,9 @@ pub(super) fn fetch(spec: &Spec, pin: &DscPin, dest: &Path, ctx: &Context, event
 }
 
 fn fetch_on(host: &Host, spec: &Spec, pin: &DscPin, dest: &Path, ctx: &Context, events: Events) -> Result<()> {
-    let paths = archive(host, table(spec)?, ctx, events)?.fetch_source(pin, &spec.entry)?;
+    let paths = in_a_suite(host, table(spec)?, ctx, events, &|archive| archive.fetch_source(pin, &spec.entry))?;
     let files: Vec<(&str, &PathBuf)> = pin.files.iter().map(|file| file.name.as_str()).zip(&paths).collect();
-    assemble(&files, &format!("{} {}", pin.name, pin.version), dest).inspect_err(|_| {
+    assemble(&files, &format!("{} {}", pin.name, pin.version), &host.id, dest).inspect_err(|_| {
         // The error that matters is the one at hand.
         let _ = fs::remove_dir_all(dest);
     })?;
@@ -51,47 +51,64 @@ fn fetch_on(host: &Host, spec: &Spec, pin: &DscPin, dest: &Path, ctx: &Context, 
     Ok(())
 }
 
-fn archive<'a>(host: &'a Host, table: &'a DscSpec, ctx: &'a Context, events: Events<'a>) -> Result<Archive<'a>> {
-    let suite = host.suite().unwrap_or(&table.suite);
-    Archive::new(host, suite, What::Sources(table.component.as_deref().unwrap_or_default()), ctx, events)
+/// Does something with the archive of the host's own suite; where there is no such suite, with that of the table's.
+fn in_a_suite<T>(
+    host: &Host,
+    table: &DscSpec,
+    ctx: &Context,
+    events: Events,
+    work: &dyn Fn(&Archive<'_>) -> Result<T>,
+) -> Result<T> {
+    let what = What::Sources(table.component.as_deref().unwrap_or_default());
+    let in_suite = |suite: &str| Archive::new(host, suite, what, ctx, events).and_then(|archive| work(&archive));
+    let own = host.suite().and_then(in_suite);
+    match (own, &table.suite) {
+        (Err(error), Some(suite)) if error.kind() == Kind::Input && host.suite().ok() != Some(suite) => in_suite(suite),
+        (own, _) => own,
+    }
 }
 
 fn table(spec: &Spec) -> Result<&DscSpec> {
     spec.dsc.as_ref().ok_or_else(|| Error::input(format!("{}: this source has no origin `dsc`", spec.entry)))
 }
 
-/// Makes the source tree in the new folder `dest` of the package's files, each with its name. Their sums were checked.
-fn assemble(files: &[(&str, &PathBuf)], what: &str, dest: &Path) -> Result<()> {
-    let named = |accepts: &dyn Fn(&str) -> bool| files.iter().find(|(name, _)| accepts(name));
+/// Makes the source tree in the new folder `dest` of the package's files, each with its name, as `vendor` has it (`ID` of os-release(5)).
+/// Their sums were checked.
+fn assemble(files: &[(&str, &PathBuf)], what: &str, vendor: &str, dest: &Path) -> Result<()> {
     let open =
         |path: &Path| File::open(path).map_err(|e| Error::build(format!("cannot read {}", path.display())).because(e));
     let missing = |part: &str| Error::build(format!("the source package {what} has no {part}"));
-    let (_, dsc) = named(&|name| name.ends_with(".dsc")).ok_or_else(|| missing(".dsc"))?;
+    let refused = |why: String| {
+        Error::build(format!("the source package {what} {why}, which quiz cannot unpack"))
+            .hint("its tarball, or a clone, can be the source instead")
+    };
+    let is_signature = |name: &str| name.ends_with(".asc");
+    let (dscs, parts): (Vec<_>, Vec<_>) =
+        files.iter().filter(|(name, _)| !is_signature(name)).partition(|(name, _)| name.ends_with(".dsc"));
+    let (_, dsc) = dscs.first().ok_or_else(|| missing(".dsc"))?;
     let text =
         fs::read_to_string(dsc).map_err(|e| Error::build(format!("cannot read {}", dsc.display())).because(e))?;
     let format = text.lines().find_map(|line| line.strip_prefix("Format:")).unwrap_or_default().trim();
-    match format {
-        "3.0 (native)" => {
-            let all =
-                named(&|name| name.contains(".tar.") && !name.ends_with(".asc")).ok_or_else(|| missing("tarball"))?;
-            unpack(open(all.1)?, all.0, dest, Limits::default())
-        }
-        "3.0 (quilt)" => {
-            let is_part = |name: &str, part: &str| name.contains(part) && !name.ends_with(".asc");
-            let upstream = named(&|name| is_part(name, ".orig.tar.")).ok_or_else(|| missing(".orig.tar"))?;
-            let debian = named(&|name| is_part(name, ".debian.tar.")).ok_or_else(|| missing(".debian.tar"))?;
+    match (format, &parts[..]) {
+        ("3.0 (native)", [(name, path)]) => unpack(open(path)?, name, dest, Limits::default()),
+        ("3.0 (quilt)", [_, _]) => {
+            let named = |part: &str| parts.iter().find(|(name, _)| name.contains(part)).ok_or_else(|| missing(part));
+            let (upstream, debian) = (named(".orig.tar.")?, named(".debian.tar.")?);
             let mut tree = Unpacked::new(dest, Limits::default(), Layout::TopFolder(None))?;
             tree.add(open(upstream.1)?, upstream.0)?;
             // What upstream has there counts for nothing. Links of the new one may lead to the rest.
-            tree.without("debian", Layout::AsTheySay)?;
+            tree.without(".pc")?;
+            tree.without("debian")?;
+            tree.set_layout(Layout::AsTheySay);
             tree.add(open(debian.1)?, debian.0)?;
             tree.check().map_err(|(link, why)| Error::build(format!("the source package {what}: {link}: {why}")))?;
-            patches::apply(dest, what)
+            patches::apply(dest, what, vendor)
         }
-        other => {
-            Err(Error::build(format!("the source package {what} has the format `{other}`, which quiz cannot unpack"))
-                .hint("its tarball, or a clone, can be the source instead"))
+        ("3.0 (native)" | "3.0 (quilt)", parts) => {
+            let names: Vec<&str> = parts.iter().map(|(name, _)| *name).collect();
+            Err(refused(format!("has the files {}", names.join(", "))))
         }
+        (other, _) => Err(refused(format!("has the format `{other}`"))),
     }
 }
 

@@ -52,7 +52,7 @@ pub(crate) fn patch(bytes: &[u8]) {
         .and_then(|()| std::fs::write(tree.join("a"), "one\ntwo\nthree\n"))
         .and_then(|()| std::os::unix::fs::symlink("..", tree.join("out")));
     if made.is_ok() {
-        let _ = dsc::patches::apply(&tree, "x");
+        let _ = dsc::patches::apply(&tree, "x", "debian");
         let beside = std::fs::read_dir(folder.path()).into_iter().flatten().count();
         assert_eq!(beside, 1, "nothing was written beside the tree");
     }

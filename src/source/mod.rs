@@ -69,15 +69,11 @@ pub fn pinned(spec: &Spec, wish: &Wish, lock: &Path, ctx: &Context, events: Even
         return Ok(pin.clone());
     }
     let tested = tested::all()?;
-    let pin = match tested::pin(&tested, wish, ctx, events)? {
+    let same = before.packages(wish);
+    let pin = match tested::pin(&tested, wish, &same, ctx, events)? {
         Some(pin) => pin,
-        None => {
-            let mut same = before.packages(wish);
-            if same.is_empty() {
-                same = tested.packages(wish);
-            }
-            find(spec, wish, &same, ctx, events)?
-        }
+        None if same.is_empty() => find(spec, wish, &tested.packages(wish), ctx, events)?,
+        None => find(spec, wish, &same, ctx, events)?,
     };
     let pin = add(lock, wish, pin)?;
     events(Event::Resolved { entry: wish.entry().into(), wanted: wish.to_string(), pinned: pin.to_string() });

@@ -44,8 +44,8 @@ pub struct DscSpec {
     pub package: String,
     /// The archive's component that has it: looked at even if the host's package sources name only `main`.
     pub component: Option<String>,
-    /// Debian's suite that has it for a host whose release has no name, such as Arch.
-    pub suite: String,
+    /// Debian's suite that has it for a host that has none of its own, such as Arch.
+    pub suite: Option<String>,
 }
 
 /// A git repository. The option `repository` takes the place of every address in it.

@@ -3,7 +3,7 @@
 
 use super::apt::{self, Host};
 use super::archive::{Archive, What};
-use super::{Context, Lock, PackagesPin, Pin, Wish};
+use super::{Context, Lock, Package, PackagesPin, Pin, Wish};
 use crate::error::Result;
 use crate::event::{Event, Events};
 use std::path::Path;
@@ -18,13 +18,28 @@ pub(super) fn all() -> Result<Lock> {
     Lock::parse(BOOKWORM, Path::new("(built in) src/source/pins/bookworm.lock"))
 }
 
-/// The pin of a wish, if there is one and all of it can still be had. That it cannot is told: mirrors keep a version for some weeks, and
-/// Debian's archive of all that ever was may be out of reach.
+/// The pin of a wish, if there is one, all of it can still be had, and it is of one piece with what is pinned `before` of the same entry and
+/// suite. That it cannot be had is told: mirrors keep a version for some weeks, and Debian's archive of all that ever was may be out of
+/// reach.
 ///
 /// # Errors
 /// The suite's name is none.
-pub(super) fn pin(tested: &Lock, wish: &Wish, ctx: &Context, events: Events) -> Result<Option<Pin>> {
-    pin_on(&Host::read(), tested, wish, ctx, events)
+pub(super) fn pin(
+    tested: &Lock,
+    wish: &Wish,
+    before: &[Package],
+    ctx: &Context,
+    events: Events,
+) -> Result<Option<Pin>> {
+    let is_other = |package: &Package, known: &Package| {
+        (&package.name, &package.arch) == (&known.name, &known.arch) && package.version != known.version
+    };
+    match tested.get(wish) {
+        Some(Pin::Packages(pin)) if pin.packages.iter().any(|p| before.iter().any(|known| is_other(p, known))) => {
+            Ok(None)
+        }
+        _ => pin_on(&Host::read(), tested, wish, ctx, events),
+    }
 }
 
 fn pin_on(host: &Host, tested: &Lock, wish: &Wish, ctx: &Context, events: Events) -> Result<Option<Pin>> {
@@ -32,13 +47,14 @@ fn pin_on(host: &Host, tested: &Lock, wish: &Wish, ctx: &Context, events: Events
     let PackagesPin { suite, packages } = pin;
     let archive = Archive::new(host, suite, What::For(apt::arch(&ctx.arch)?), ctx, events)?;
     // Where the suite cannot be asked, what brings the packages says why.
-    let gone = archive.lacks(packages, wish.entry()).unwrap_or_default();
+    let (gone, silent) = archive.lacks(packages, wish.entry()).unwrap_or_default();
     let Some(first) = gone.first() else { return Ok(Some(Pin::Packages(pin.clone()))) };
     let more = if gone.len() > 1 { format!(" and {} more", gone.len() - 1) } else { String::new() };
-    let message = format!(
-        "{} {}{more}, with which this quiz was tested, can be had nowhere any more: today's packages of {suite} are taken",
-        first.name, first.version
-    );
+    let what = format!("{} {}{more}, with which this quiz was tested,", first.name, first.version);
+    let message = match silent {
+        None => format!("{what} can be had nowhere any more: today's packages of {suite} are taken"),
+        Some(why) => format!("{suite} has no {what} any more, and {why}: today's packages of {suite} are taken"),
+    };
     events(Event::Warning { message });
     Ok(None)
 }
@@ -101,6 +117,9 @@ mod tests {
         let expected =
             "a 0, with which this quiz was tested, can be had nowhere any more: today's packages of s are taken";
         assert_eq!(*said.lock().unwrap(), [expected]);
+        // What moved already is not taken back for a set that comes later.
+        let moved = Package { version: "2".into(), ..tested("1").packages(&wish).remove(0) };
+        assert_eq!(pin(&tested("1"), &wish, &[moved], &ctx, &events).unwrap(), None);
         assert!(found("0", &context(&dir.path().join("cache"), true)).is_some(), "offline nothing is known to be gone");
         let other = Wish::new(&spec, &BTreeMap::from([("suite".to_owned(), vec!["t".to_owned()])]), &ctx).unwrap();
         assert_eq!(pin_on(&host, &tested("1"), &other, &ctx, &events).unwrap(), None, "another wish has no pin");

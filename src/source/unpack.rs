@@ -147,10 +147,14 @@ impl<'a> Unpacked<'a> {
         })
     }
 
-    /// Removes a folder, if it is there; what is unpacked next comes to lie as `layout` says.
-    pub(super) fn without(&mut self, folder: &str, layout: Layout<'a>) -> Result<()> {
-        self.tree.remove(folder);
+    /// What is unpacked next comes to lie as this says.
+    pub(super) fn set_layout(&mut self, layout: Layout<'a>) {
         self.layout = layout;
+    }
+
+    /// Removes a folder, if it is there.
+    pub(super) fn without(&mut self, folder: &str) -> Result<()> {
+        self.tree.remove(folder);
         match fs::remove_dir_all(self.dest.join(folder)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 Err(Error::build(format!("cannot remove {folder} in {}", self.dest.display())).because(e))

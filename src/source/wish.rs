@@ -243,7 +243,7 @@ mod tests {
     fn wish(options: &[(&str, &[&str])]) -> Result<Wish> {
         let text = "entry = \"kernel\"\ndebian = { package = \"l-{series}\", tarball = \"t\" }\n\
                     url = { index = \"https://example.org/\", file = \"f\", sums = \"s\" }\npackages = {}\n\
-                    dsc = { package = \"l\", suite = \"sid\" }\ngit = { repository = \"r\", tag = \"v{version}\" }\ndir = { marks = [] }\n";
+                    dsc = { package = \"l\" }\ngit = { repository = \"r\", tag = \"v{version}\" }\ndir = { marks = [] }\n";
         let spec: Spec = toml::from_str(text).unwrap();
         let list = |values: &[&str]| values.iter().map(|v| (*v).to_owned()).collect();
         let options = options.iter().map(|(name, values)| ((*name).to_owned(), list(values))).collect();

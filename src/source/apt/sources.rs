@@ -154,15 +154,9 @@ fn derived(sources: &[Source], suite: &str, host: &Host) -> Vec<Source> {
     found
 }
 
-pub(in crate::source) fn no_place(suite: &str, host: &Host) -> Error {
-    let hint = "below /etc/apt/sources.list.d/";
-    if suites::is_debians(suites::split(suite).0) && host.id != "debian" {
-        return Error::input(format!("the package sources of this machine have no place for Debian's suite `{suite}`"))
-            .hint(format!("add one {hint}, signed by /usr/share/keyrings/debian-archive-keyring.gpg (package debian-archive-keyring)"))
-            .hint("or take another origin, such as kernel.source = \"url\" or \"git\"");
-    }
+pub(in crate::source) fn no_place(suite: &str) -> Error {
     Error::input(format!("the package sources of this machine say nothing of the suite `{suite}`"))
-        .hint(format!("add one with that suite {hint}"))
+        .hint("add one with that suite below /etc/apt/sources.list.d/")
 }
 
 /// What follows the name of a suite: "-security", or "".

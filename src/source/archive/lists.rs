@@ -51,6 +51,8 @@ enum Got {
     Missing,
     /// It could not be asked, or is in the middle of an update.
     Failed(Error),
+    /// What it says is not to be trusted.
+    Refused(Error),
 }
 
 impl Lists<'_> {
@@ -58,18 +60,27 @@ impl Lists<'_> {
     /// lists of yesterday.
     ///
     /// # Errors
-    /// There is no such suite, or no list of it; a Release file that is not signed as it should be, or is not what was asked for.
+    /// There is no such suite, or no list of it; a Release file that is not signed as it should be, or is not what was asked for: that of
+    /// the suite itself, unless another place has it, such as Debian beside somebody else's packages, and that of security updates.
     pub(super) fn update(&self) -> Result<()> {
         (self.events)(Event::Note { message: format!("archive: looking at the package lists of {}", self.suite) });
         let mut failed: Vec<(&Place, Error)> = Vec::new();
         let mut missing: Vec<&Place> = Vec::new();
+        let mut refused: Vec<(&Place, Error)> = Vec::new();
+        let mut is_there = false;
         for place in &self.places.all {
             match self.refresh(place)? {
-                Got::Lists => {}
+                Got::Lists => is_there |= place.suite == self.suite,
                 Got::Missing => missing.push(place),
                 Got::Failed(error) => failed.push((place, error)),
+                Got::Refused(error) => refused.push((place, error)),
             }
         }
+        let counts = |place: &Place| !is_there || place.suite.ends_with(suites::SECURITY);
+        if let Some(at) = refused.iter().position(|(place, _)| counts(place)) {
+            return Err(refused.swap_remove(at).1);
+        }
+        failed.append(&mut refused);
         let has = |place: &&Place| self.of(place).join("Release").exists();
         let own: Vec<&Place> = self.places.all.iter().filter(|place| place.suite == self.suite).collect();
         let wanted = if own.is_empty() { self.places.all.iter().collect() } else { own };
@@ -166,7 +177,10 @@ impl Lists<'_> {
             Ok(None) => return Ok(Got::Missing),
             Err(error) => return Ok(Got::Failed(error)),
         };
-        let text = self.checked(place, &message, &server.url(&path))?;
+        let text = match self.checked(place, &message, &server.url(&path)) {
+            Ok(text) => text,
+            Err(error) => return Ok(Got::Refused(error)),
+        };
         let release = Release::parse(&text);
         let before = fs::read_to_string(folder.join("Release")).unwrap_or_default();
         if Release::parse(&before).date > release.date {
@@ -262,7 +276,7 @@ fn refused(url: &str, refusal: &Refusal) -> Error {
             error.hint("the mirror may be being updated: try again in some minutes, or set another: packages.mirror")
         }
         Refusal::Unknown(_) | Refusal::Expired(_) | Refusal::Revoked(_) => error.hint(
-            "newer keys come with: apt-get install debian-archive-keyring; others are named by Signed-By of the source",
+            "newer keys come with the package debian-archive-keyring; others are named by Signed-By of the source",
         ),
         Refusal::Forbidden(_) | Refusal::Weak(_) => error.hint("set another mirror: packages.mirror"),
     }

@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::source::apt::sources::{self, Keys, Place, split_login};
 use crate::source::apt::{Host, suites};
+use std::fs;
 
 /// The places of a suite.
 #[derive(Debug)]
@@ -29,19 +30,29 @@ impl Places {
 /// # Errors
 /// It is no suite of Debian's, and the host's sources do not have it.
 pub(super) fn find(mirror: &str, suite: &str, arch: &str, host: &Host) -> Result<Places> {
-    if !mirror.is_empty() {
+    let is_debians = suites::is_debians(suites::split(suite).0);
+    if !mirror.is_empty() && (is_debians || host.id == "debian") {
         return Ok(of_mirror(mirror, suite));
     }
     let (mut all, derived) = sources::places(&sources::read(&host.etc)?, suite, arch, host);
+    all.iter_mut().for_each(|place| place.address = one_of_mirrors(&place.address));
     // apt has more ways to get files; those are its own.
     all.retain(|place| ["http://", "https://", "file:", "copy:"].iter().any(|start| place.address.starts_with(start)));
     if !all.is_empty() {
         return Ok(Places { all, derived });
     }
-    if suites::is_debians(suites::split(suite).0) {
+    if is_debians {
         return Ok(of_mirror(&host.mirror, suite));
     }
-    Err(sources::no_place(suite, host).hint("or set a mirror: packages.mirror = \"http://…/debian\""))
+    Err(sources::no_place(suite).hint("or set a mirror: packages.mirror = \"http://…/debian\""))
+}
+
+/// The first address in a list of mirrors on this machine (apt-transport-mirror(1)), as Ubuntu's images in clouds have one.
+fn one_of_mirrors(address: &str) -> String {
+    let list = address.strip_prefix("mirror+file:").and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
+    let mut lines = list.lines().filter_map(|line| line.split_whitespace().next());
+    let first = lines.find(|line| line.starts_with("http://") || line.starts_with("https://"));
+    first.map_or_else(|| address.to_owned(), |line| line.trim_end_matches('/').to_owned())
 }
 
 fn of_mirror(mirror: &str, suite: &str) -> Places {
@@ -64,7 +75,6 @@ fn of_mirror(mirror: &str, suite: &str) -> Places {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
 
     fn found(mirror: &str, suite: &str, sources: &str) -> Result<Vec<String>> {
         let etc = tempfile::tempdir().unwrap();
@@ -95,6 +105,22 @@ mod tests {
         assert_eq!(found("", "trixie-backports", "").unwrap(), backports);
         let security = ["http://deb.debian.org/debian-security trixie-security"];
         assert_eq!(found("", "trixie-security", "").unwrap(), security);
+        // Debian's mirror has no suites of others.
+        let of_ubuntu = "deb mirror+file:LIST noble main\n";
+        let list = tempfile::NamedTempFile::new().unwrap();
+        fs::write(list.path(), "# mirrors\nhttp://azure.e.org/ubuntu/\tpriority:1\nhttp://archive.e.org/ubuntu/\n")
+            .unwrap();
+        let of_ubuntu = of_ubuntu.replace("LIST", &list.path().display().to_string());
+        let etc = tempfile::tempdir().unwrap();
+        fs::write(etc.path().join("sources.list"), of_ubuntu).unwrap();
+        let ubuntu = Host::of("ID=ubuntu\nVERSION_CODENAME=noble\n", etc.path());
+        let places = find("http://m.org/debian", "noble", "amd64", &ubuntu).unwrap();
+        assert_eq!(
+            places.all.iter().map(|place| place.address.as_str()).collect::<Vec<_>>(),
+            ["http://azure.e.org/ubuntu"]
+        );
+        let places = find("http://m.org/debian", "sid", "amd64", &ubuntu).unwrap();
+        assert_eq!(places.all[0].address, "http://m.org/debian");
         let error = found("", "noble", "").unwrap_err();
         assert!(error.hints().iter().any(|hint| hint.contains("packages.mirror")), "{:?}", error.hints());
     }

@@ -33,10 +33,15 @@ pub(super) fn place(folder: &Path, package: &Package) -> PathBuf {
     folder.join(format!("{name}_{}_{arch}.{}.deb", version.replace(':', "%3a"), &sha256[..12]))
 }
 
-/// Whether a file is exactly this package; what lies in its place and is not, is removed.
+/// Whether a file is exactly this package.
+pub(super) fn is_right(path: &Path, package: &Package) -> bool {
+    fs::metadata(path).is_ok_and(|meta| meta.len() == package.size)
+        && download::sha256_of(path).is_ok_and(|sum| sum == package.sha256)
+}
+
+/// The same; what lies in its place and is not, is removed.
 pub(super) fn is_here(path: &Path, package: &Package) -> bool {
-    let is_right = || download::sha256_of(path).is_ok_and(|sum| sum == package.sha256);
-    let right = fs::metadata(path).is_ok_and(|meta| meta.len() == package.size) && is_right();
+    let right = is_right(path, package);
     if !right {
         let _ = fs::remove_file(path);
     }
@@ -144,7 +149,6 @@ pub(super) fn bring_source(
     let total = Some(pin.files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.size)));
     let mut before: u64 = 0;
     let mut paths = Vec::new();
-    let mut hashes: Option<Json> = None;
     for file in &pin.files {
         let dest = folder.join(format!("{:.12}-{}", file.sha256, file.name));
         let tell = |event| match event {
@@ -153,27 +157,22 @@ pub(super) fn bring_source(
             }
             other => events(other),
         };
-        let get = |server: &Server, path: &str| server.file(path, &file.sha256, file.size, &dest, &tell);
-        let mut got = download::sha256_of(&dest).is_ok_and(|sum| sum == file.sha256);
-        for way in &ways {
-            got = got || get(&servers[way.place], &format!("{}/{}", way.folder, file.name))?;
-        }
-        if !got {
+        let mut first: Option<Error> = None;
+        let mut get = |server: &Server, path: &str| {
+            let got = server.file(path, &file.sha256, file.size, &dest, &tell);
+            got.unwrap_or_else(|error| {
+                first.get_or_insert(error);
+                false
+            })
+        };
+        let is_there = download::sha256_of(&dest).is_ok_and(|sum| sum == file.sha256)
+            || ways.iter().any(|way| get(&servers[way.place], &format!("{}/{}", way.folder, file.name)));
+        if !is_there {
             let path = format!("mr/package/{}/{}/srcfiles?fileinfo=1", pin.name, pin.version);
-            let answer = match hashes.take() {
-                Some(answer) => answer,
-                None => snapshot
-                    .text(&path, events)?
-                    .and_then(|text| serde_json::from_str(&text).ok())
-                    .unwrap_or(Json::Null),
-            };
-            for hash in source_hashes(&answer, file) {
-                got = got || get(snapshot, &format!("file/{hash}"))?;
+            let hashes = source_hashes(&snapshot.text(&path, events).unwrap_or_default().unwrap_or_default(), file);
+            if !hashes.iter().any(|hash| get(snapshot, &format!("file/{hash}"))) {
+                return Err(first.unwrap_or_else(|| gone_source(pin, there, snapshot, entry)));
             }
-            hashes = Some(answer);
-        }
-        if !got {
-            return Err(gone_source(pin, there, snapshot, entry));
         }
         before = before.saturating_add(file.size);
         paths.push(dest);
@@ -182,7 +181,8 @@ pub(super) fn bring_source(
 }
 
 /// The files of that name and size in an answer of the snapshot archive.
-fn source_hashes(answer: &Json, file: &DscFile) -> Vec<String> {
+fn source_hashes(answer: &str, file: &DscFile) -> Vec<String> {
+    let Ok(answer) = serde_json::from_str::<Json>(answer) else { return Vec::new() };
     let infos = answer["fileinfo"].as_object().into_iter().flatten();
     let is_file = |info: &Json| info["name"].as_str() == Some(&file.name) && info["size"].as_u64() == Some(file.size);
     let found = infos.filter(|(hash, infos)| is_hash(hash) && infos.as_array().into_iter().flatten().any(is_file));

@@ -3,7 +3,8 @@
 
 use super::depends::{self, Relation};
 use crate::error::{Error, Result};
-use crate::source::name::is_plain;
+use crate::source::name::{is_package, is_plain};
+use crate::source::version::is_version;
 use crate::source::{DscFile, DscPin, Package};
 use std::collections::HashMap;
 
@@ -105,7 +106,10 @@ fn files(sums: &str) -> Option<Vec<DscFile>> {
     let file = |line: &str| {
         let mut words = line.split_whitespace();
         let (sum, size, name) = (words.next()?, words.next()?.parse().ok()?, words.next()?);
-        let good = sum.len() == 64 && sum.bytes().all(|b| b.is_ascii_hexdigit()) && !name.contains('/');
+        let good = sum.len() == 64
+            && sum.bytes().all(|b| b.is_ascii_hexdigit())
+            && !name.contains('/')
+            && !name.starts_with(['.', '-']);
         good.then(|| DscFile { name: name.to_owned(), sha256: sum.to_ascii_lowercase(), size })
     };
     let lines = sums.lines().filter(|line| !line.trim().is_empty());
@@ -133,8 +137,10 @@ impl<'a> Entry<'a> {
     /// The list has no good checksums of it, or an odd folder.
     pub(super) fn source(&self, place: usize) -> Result<super::Source> {
         let (name, version, folder) = (self.name.to_owned(), self.version.to_owned(), self.field("Directory"));
+        // It becomes a line of quiz.lock, which takes no other.
         let is_plain_folder = !folder.starts_with('/') && folder.split('/').all(|part| part != "..");
-        match files(self.field("Checksums-Sha256")).filter(|_| is_plain_folder) {
+        let is_plain = is_plain_folder && is_package(&name) && is_version(&version);
+        match files(self.field("Checksums-Sha256")).filter(|_| is_plain) {
             Some(files) => Ok(super::Source { pin: DscPin { name, version, files }, folder: folder.to_owned(), place }),
             None => Err(Error::build(format!("the package lists have no good Checksums-Sha256 for {name} {version}"))),
         }

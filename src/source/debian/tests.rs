@@ -80,8 +80,9 @@ impl Archive {
         }
         fs::write(folder.join("Packages"), &index).unwrap();
         let sum = crate::source::download::sha256_of(&folder.join("Packages")).unwrap();
+        let not_automatic = if suite.ends_with("-backports") { "NotAutomatic: yes\n" } else { "" };
         let release = format!(
-            "Suite: {suite}\nCodename: {suite}\nArchitectures: amd64\nComponents: main\nDate: Sat, 01 Jan 2000 00:00:00 UTC\n\
+            "Suite: {suite}\nCodename: {suite}\n{not_automatic}Architectures: amd64\nComponents: main\nDate: Sat, 01 Jan 2000 00:00:00 UTC\n\
              SHA256:\n {sum} {} main/binary-amd64/Packages\n",
             index.len()
         );
@@ -149,6 +150,17 @@ fn the_first_suite_that_has_it_and_no_list_of_a_later_one() {
         assert_eq!(archive.found(wanted, asked), format!("linux-source-{is}"), "{wanted} of {asked:?}");
         assert_eq!(archive.find(wanted, asked).1, looked, "{wanted} of {asked:?}");
     }
+}
+
+/// With backports among the host's sources they belong to its suite, and are not its default.
+#[test]
+fn the_default_kernel_is_not_that_of_backports() {
+    let archive = debian();
+    archive.suite("bookworm-backports", &[("6.12", "6.12.118-1~bpo12+1")]);
+    let mirror = archive.dir.path().join("mirror").display().to_string();
+    let line = |suite: &str| format!("deb [trusted=yes] copy:{mirror} {suite} main\n");
+    fs::write(archive.host.etc.join("sources.list"), line("bookworm") + &line("bookworm-backports")).unwrap();
+    assert_eq!(archive.found("default", &[]), "linux-source-6.1 6.1.192-2 of bookworm");
 }
 
 #[test]
@@ -224,6 +236,11 @@ fn debians_kernels_on_a_machine_that_is_not_debians() {
         let error = archive.find(wanted, &[]).0.unwrap_err().to_string();
         assert!(error.contains("/debian/dists/trixie/InRelease"), "{error}");
     }
+    // Nor is it one that has suites of its own, but no kernel's source in them.
+    let mint = Archive::new("linuxmint", "wilma");
+    mint.suite_at("debian", "trixie", &[("6.12", "6.12.118-1")]);
+    let error = mint.find("default", &[]).0.unwrap_err().to_string();
+    assert!(error.contains("/debian/dists/trixie/InRelease"), "{error}");
     let mut arch = archive;
     arch.host.codename = None;
     fs::remove_file(arch.host.etc.join("sources.list")).unwrap();

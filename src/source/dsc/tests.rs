@@ -64,7 +64,9 @@ impl World {
             ("z_1.orig.tar.gz.asc", b"a signature".to_vec()),
         ];
         let mut sums = String::new();
-        for (name, bytes) in files {
+        for (name, bytes) in
+            files.into_iter().filter(|(name, _)| !format.ends_with("(native)") || !name.contains("orig"))
+        {
             fs::write(pool.join(name), &bytes).unwrap();
             let sum = crate::source::download::sha256_of(&pool.join(name)).unwrap();
             sums += &format!(" {sum} {} {name}\n", bytes.len());
@@ -152,6 +154,69 @@ fn a_patch_that_does_not_fit_is_named_with_its_file() {
     }
 }
 
+/// One patch, for a tree with this file `a`; the file then.
+fn patched(before: &str, patch: &str) -> Result<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let patches = dir.path().join("debian/patches");
+    fs::create_dir_all(&patches).unwrap();
+    fs::write(patches.join("series"), "# all of them\n\np-#1 -p1\n").unwrap();
+    fs::write(patches.join("p-#1"), patch).unwrap();
+    fs::write(dir.path().join("a"), before).unwrap();
+    patches::apply(dir.path(), "z", "debian")?;
+    Ok(fs::read_to_string(dir.path().join("a")).unwrap_or_else(|_| "none".to_owned()))
+}
+
+#[test]
+fn a_hunk_lies_where_patch_would_put_it() {
+    let head = "--- a/a\n+++ b/a\n";
+    // What both hunks change is there twice. The first lies three lines later than it says, and so does the second.
+    let before = "1\n2\n3\nx\ny\nz\np\nq\nr\np\nq\nr\n-\n";
+    let patch = format!("{head}@@ -1,3 +1,3 @@\n x\n-y\n+Y\n z\n@@ -7,3 +7,3 @@\n p\n-q\n+Q\n r\n");
+    assert_eq!(patched(before, &patch).unwrap(), "1\n2\n3\nx\nY\nz\np\nq\nr\np\nQ\nr\n-\n");
+    // Never before the one before it.
+    let patch = format!("{head}@@ -4,3 +4,3 @@\n x\n-y\n+Y\n z\n@@ -9,3 +9,3 @@\n 1\n-2\n+II\n 3\n");
+    assert!(patched(before, &patch).unwrap_err().to_string().contains("a: its part 2 fits nowhere"));
+    // With less context behind than before, at the end of the file alone.
+    let end = format!("{head}@@ -6,3 +6,3 @@\n p\n q\n-r\n+R\n");
+    assert!(patched(before, &end).unwrap_err().to_string().contains("its part 1 fits nowhere"));
+    assert_eq!(patched("p\nq\nr\np\nq\nr\n", &end).unwrap(), "p\nq\nr\np\nq\nR\n");
+    assert_eq!(
+        patched("x\ny", &format!("{head}@@ -1,2 +1,2 @@\n x\n-y\n\\ No newline at end of file\n+z\n")).unwrap(),
+        "x\nz\n"
+    );
+}
+
+#[test]
+fn nothing_of_a_patch_is_left_out_without_a_word() {
+    let edit = "--- a/a\n+++ b/a\n@@ -1 +1 @@\n-1\n+2\n";
+    for (patch, is) in [
+        ("Description: to come\n", "1\n"),
+        (edit, "2\n"),
+        // The words of git, and a part that has none.
+        (&format!("see diff --git a/x b/x\n\n{edit}"), "2\n"),
+        (
+            &format!(
+                "diff --git a/n b/n\nnew file mode 100644\nIndex: n\n--- /dev/null\n+++ b/n\n@@ -0,0 +1 @@\n+x\n{edit}"
+            ),
+            "2\n",
+        ),
+        // Without /dev/null, as `diff -N` has it.
+        (&format!("--- a/new\t1970-01-01\n+++ b/new\t2025-01-01\n@@ -0,0 +1 @@\n+x\n{edit}"), "2\n"),
+        ("--- a/a\n+++ /dev/null\n@@ -1 +0,0 @@\n-1\n", "none"),
+    ] {
+        assert_eq!(patched("1\n", patch).unwrap(), is, "{patch}");
+    }
+    for (before, patch, says) in [
+        ("1\n", "diff --git a/a b/b\nsimilarity index 100%\nrename from a\nrename to b\n", "it has `rename from a`"),
+        ("1\n", "diff --git a/l b/l\nnew file mode 120000\n--- /dev/null\n+++ b/l\n@@ -0,0 +1 @@\n+/etc\n", "120000"),
+        ("1\n2\n", "--- a/a\n+++ /dev/null\n@@ -1 +0,0 @@\n-1\n", "has more than is removed"),
+        ("1\n", "--- /dev/null\n+++ b/a\n@@ -0,0 +1 @@\n+x\n", "exists"),
+    ] {
+        let error = patched(before, patch).unwrap_err().to_string();
+        assert!(error.starts_with("z: the patch p-#1 cannot be applied: ") && error.contains(says), "{error}");
+    }
+}
+
 #[test]
 fn a_link_leads_no_patch_out_of_the_tree() {
     let dir = tempfile::tempdir().unwrap();
@@ -161,7 +226,7 @@ fn a_link_leads_no_patch_out_of_the_tree() {
     std::os::unix::fs::symlink("..", tree.join("z")).unwrap();
     fs::write(patches.join("series"), "p\n").unwrap();
     fs::write(patches.join("p"), EDIT.replace("z/a", "x/z/a").replace("z.orig/a", "x/z/a")).unwrap();
-    let error = patches::apply(&tree, "z").unwrap_err().to_string();
+    let error = patches::apply(&tree, "z", "debian").unwrap_err().to_string();
     assert!(error.contains("`z/a` leads through a link"), "{error}");
     assert_eq!(read(dir.path().join("a")), "one\ntwo\nthree\n");
 }

@@ -1,7 +1,8 @@
 //! Runs git: without what the environment says of another repository, without questions, with git's own words in errors.
 
 use crate::error::{Error, Result};
-use crate::host;
+use crate::host::{self, distribution::Distribution};
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{self, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -132,7 +133,9 @@ pub(in crate::source) fn run_telling(command: &mut Command, tell: &dyn Fn(u64)) 
 
 fn not_run(e: io::Error) -> Error {
     match e.kind() {
-        io::ErrorKind::NotFound => Error::input("git is not there").hint("apt-get install git"),
+        io::ErrorKind::NotFound => {
+            Error::input("git is not there").hint(Distribution::here().line(&BTreeSet::from(["git"])))
+        }
         _ => Error::build("cannot run git").because(e),
     }
 }

@@ -19,7 +19,7 @@ fn wish(entry: &str, option: (&str, &[&str])) -> Wish {
     let text = format!(
         "entry = \"{entry}\"\ndebian = {{ package = \"l-{{series}}\", tarball = \"t\" }}\n\
          url = {{ index = \"https://example.org/\", file = \"f\", sums = \"s\" }}\npackages = {{ essential = true }}\n\
-         git = {{ repository = \"r\", tag = \"v{{version}}\" }}\ndsc = {{ package = \"l\", suite = \"sid\" }}\n"
+         git = {{ repository = \"r\", tag = \"v{{version}}\" }}\ndsc = {{ package = \"l\" }}\n"
     );
     let spec: Spec = toml::from_str(&text).unwrap();
     let value = |values: &[&str]| values.iter().map(|v| (*v).to_owned()).collect();

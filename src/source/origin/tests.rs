@@ -5,7 +5,7 @@ use super::*;
 const KERNEL: &str = "entry = \"kernel\"\nreleases = \"linux\"\n\
     debian = { package = \"l-{series}\", tarball = \"t\" }\nurl = { index = \"i\", file = \"f\", sums = \"s\" }\n\
     git = { repository = \"r\", tag = \"v{version}\" }\ndir = { marks = [\"Kbuild\", \"init/main.c\"] }\n";
-const ZFS: &str = "entry = \"zfs\"\naddress = true\ndsc = { package = \"zfs-linux\", suite = \"sid\" }\n\
+const ZFS: &str = "entry = \"zfs\"\naddress = true\ndsc = { package = \"zfs-linux\" }\n\
     git = { repository = \"r\", tag = \"zfs-{version}\" }\ndir = { marks = [\"META\"] }\n";
 
 /// A project with a kernel worktree, a bare folder and a file in it.

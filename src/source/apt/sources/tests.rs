@@ -198,13 +198,6 @@ fn debians_suites_are_not_looked_for_on_ubuntus_mirrors() {
     let noble = stanzas(NOBLE);
     for suite in ["trixie-backports", "bullseye", "sid", "stable"] {
         assert!(chosen(&noble, suite, &ubuntu()).0.is_empty());
-        let error = no_place(suite, &ubuntu());
-        assert_eq!(
-            error.to_string(),
-            format!("the package sources of this machine have no place for Debian's suite `{suite}`")
-        );
-        assert!(error.hints()[0].contains("debian-archive-keyring") && error.hints()[1].contains("kernel.source"));
-        assert_eq!(error.kind(), crate::error::Kind::Input);
     }
     let own = places(&noble, "noble", &ubuntu());
     let suites: Vec<&str> = own.iter().map(|place| place.split(' ').next().unwrap()).collect();
@@ -233,6 +226,6 @@ fn a_suite_by_another_name() {
 #[test]
 fn no_source_at_all_is_an_error_with_a_hint() {
     assert!(chosen(&stanzas("Types: deb-src\nSuites: sid\n"), "sid", &debian("bookworm")).0.is_empty());
-    let error = no_place("sid", &debian("bookworm"));
+    let error = no_place("sid");
     assert!(error.to_string().contains("`sid`") && error.hints()[0].contains("/etc/apt/sources.list.d/"));
 }
