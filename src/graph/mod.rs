@@ -3,6 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::load::{Input, InputFrom, Profile, Project, Recipe, TOOLCHAIN, Value, nearest};
+use crate::source::is_package;
 use petgraph::Direction;
 use petgraph::algo::{astar, toposort};
 use petgraph::graph::DiGraph;
@@ -233,14 +234,30 @@ impl Binder<'_> {
 
     /// The stage that makes the root in which the recipe's script runs; none where that is the host's own.
     fn toolchain(&self, recipe: &Recipe) -> Result<Option<String>> {
-        if recipe.script().is_none() || !self.has_suite()? {
+        if recipe.script().is_none() {
             return Ok(None);
+        }
+        let setting = recipe.more_packages.as_deref().unwrap_or_default();
+        let asked = self.project.settings.list(setting);
+        if !self.has_suite()? {
+            return match asked {
+                [] => Ok(None),
+                asked => Err(Error::input(format!(
+                    "{setting} is for roots of packages, and scripts run with this machine's own"
+                ))
+                .hint(format!("install them: {}", asked.join(" ")))
+                .hint("or name a suite of Debian's: toolchain.suite = \"bookworm\"")),
+            };
+        }
+        if let Some(wrong) = asked.iter().find(|package| !is_package(package)) {
+            return Err(Error::input(format!("{setting}: `{wrong}` is no name of a package")));
         }
         let set = recipe.toolchain.as_deref().unwrap_or(SET);
         let known = self.project.recipes.get(TOOLCHAIN).and_then(|toolchain| toolchain.sets.get(set));
         let is_asked_for = |tool: &str| self.project.profiles.iter().any(|profile| profile.tools.contains_key(tool));
         let on_demand = recipe.tools_on_demand.iter().filter(|(tool, _)| is_asked_for(tool));
-        let packages: BTreeSet<&String> = recipe.tools.iter().chain(on_demand).map(|(_, package)| package).collect();
+        let packages: BTreeSet<&String> =
+            recipe.tools.iter().chain(on_demand).map(|(_, package)| package).chain(asked).collect();
         let more = packages.into_iter().filter(|package| known.is_none_or(|known| !known.contains(package)));
         Ok(Some(more.fold(format!("{TOOLCHAIN}:{set}"), |name, package| format!("{name},{package}"))))
     }

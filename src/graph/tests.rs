@@ -165,6 +165,31 @@ fn few_roots_and_a_package_more_is_one_more_for_who_asks_for_it() {
     assert!(plain.iter().filter(|(name, _)| *name != "t-own").eq(more.iter()), "all others keep theirs");
 }
 
+/// Which the kernel alone gets: what is compiled against it, and the agent, keep their roots.
+#[test]
+fn packages_that_the_users_kernel_needs() {
+    let dir = tempfile::tempdir().unwrap();
+    project(dir.path(), &[]);
+    let flag = |key, value| FlagValue { key, value, flag: "--x" };
+    let asked = |packages: &[&str]| {
+        flag("kernel.packages", Value::List(packages.iter().map(|name| (*name).to_owned()).collect()))
+    };
+    let suite = |suite: &str| flag("toolchain.suite", Value::Text(suite.into()));
+    let bind = |flags: &[FlagValue]| Graph::bind(&Project::load(dir.path(), flags)?, ["image", "zfs"]);
+    let plain = roots(&bind(&[suite("bookworm")]).unwrap());
+    let mut more = roots(&bind(&[suite("bookworm"), asked(&["zstd", "libssl-dev", "gcc"])]).unwrap());
+    for stage in ["kernel", "kernel-config"] {
+        assert_eq!(more.insert(stage.to_owned(), plain[stage].clone()).unwrap(), "toolchain:kernel,libssl-dev,zstd");
+    }
+    assert_eq!(more, plain);
+    let error = bind(&[suite("bookworm"), asked(&["../x"])]).unwrap_err().to_string();
+    assert_eq!(error, "kernel.packages: `../x` is no name of a package");
+    let error = bind(&[suite("host"), asked(&["zstd"])]).unwrap_err();
+    assert!(
+        error.to_string().starts_with("kernel.packages is for roots of packages") && error.hints()[0].ends_with("zstd")
+    );
+}
+
 #[test]
 fn a_set_has_all_that_its_built_in_recipes_name() {
     let dir = tempfile::tempdir().unwrap();

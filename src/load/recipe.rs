@@ -47,6 +47,8 @@ pub struct Recipe {
     pub tools_on_demand: BTreeMap<String, String>,
     /// The set of packages of which the root is made that its script runs in: one of those of the recipe [`TOOLCHAIN`].
     pub toolchain: Option<String>,
+    /// The setting that names packages which its root has besides.
+    pub more_packages: Option<String>,
     /// Named sets of packages, one of which is its parameter.
     pub sets: BTreeMap<String, Vec<String>>,
     /// Its script changes into a root that it makes: it holds all capabilities, over a user namespace of its own.
@@ -127,6 +129,7 @@ struct NeedsField {
     chroot: bool,
     #[serde(default)]
     store: bool,
+    packages: Option<String>,
 }
 
 /// The built-in recipes, with those under `own` added or in their place.
@@ -243,6 +246,7 @@ pub(super) fn load(mut folder: LoadedFolder) -> Result<Recipe> {
         optional_tools,
         tools_on_demand,
         toolchain: file.toolchain,
+        more_packages: file.needs.packages,
         sets: file.sets,
         chroot: file.needs.chroot,
         store: file.needs.store,

@@ -105,6 +105,11 @@ pub const SCHEMA: &[SchemaEntry] = &[
         Default::Text(""),
         "a file of such lines, or a whole .config; kernel.config wins over it",
     ),
+    entry(
+        "kernel.packages",
+        Default::List,
+        "Debian packages that the kernel's build needs besides, such as libssl-dev for signed modules, zstd, lz4",
+    ),
     entry("kernel.repository", Default::Text(""), "git repository of the kernel, URL or path; empty = git.kernel.org"),
     entry("kernel.source", Default::Text(""), "debian, url, git, dir, a folder, or an URL; empty = by itself"),
     entry(
