@@ -28,7 +28,7 @@ use crate::load::{FlagValue, Project, Recipe};
 use crate::source::{self, Pin};
 use quiz_cache::{Cache, Fingerprint};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use wishes::SourceWish;
 
@@ -194,12 +194,7 @@ impl<'a> Engine<'a> {
     /// # Errors
     /// As of [`Self::plan`].
     pub fn plan_with(&self, stages: &Stages, scans: &mut Scans) -> Result<Vec<(NodeIndex, StageState)>> {
-        let mut pins = BTreeMap::new();
-        for w in stages.wishes.iter().filter(|w| w.wish.dir().is_none()) {
-            if let Some(pin) = source::Lock::read(&w.lock)?.get(&w.wish) {
-                pins.insert(w.id, pin.clone());
-            }
-        }
+        let pins = pinned_before(stages)?;
         build::plan(&self.context(stages, &self.needed(stages), pins, self.scan(stages, scans)?)?)
     }
 
@@ -227,9 +222,11 @@ impl<'a> Engine<'a> {
         build::require(needed)?;
         let waiting = || (self.events)(Event::Paused { what: "`quiz gc`".to_owned() });
         let _held = self.cache.hold(&waiting).map_err(|e| Error::build("the cache cannot be locked").because(e))?;
-        let mut pins = BTreeMap::new();
+        let mut pins = pinned_before(stages)?;
         for w in stages.wishes.iter().filter(|w| w.wish.dir().is_none()) {
-            pins.insert(w.id, source::pinned(&w.spec, &w.wish, &w.lock, &self.source, self.events)?);
+            if !pins.contains_key(&w.id) {
+                pins.insert(w.id, source::pinned(&w.spec, &w.wish, &w.lock, &self.source, self.events)?);
+            }
         }
         for _ in 0..LOOKS {
             let mut ctx = self.context(stages, needed, pins.clone(), self.scan(stages, &mut BTreeMap::new())?)?;
@@ -270,6 +267,21 @@ impl<'a> Engine<'a> {
         let tools = Tools::identify(needed, &self.cache)?;
         Context::new(&self.project, &stages.graph, &self.cache, tools, pins, live, self.source.clone(), self.events)
     }
+}
+
+/// What quiz.lock says of the sources. Each file is read once: with its packages it may be long, and several sources are pinned in one.
+fn pinned_before(stages: &Stages) -> Result<BTreeMap<NodeIndex, Pin>> {
+    let mut locks: BTreeMap<&Path, source::Lock> = BTreeMap::new();
+    let mut pins = BTreeMap::new();
+    for w in stages.wishes.iter().filter(|w| w.wish.dir().is_none()) {
+        if !locks.contains_key(w.lock.as_path()) {
+            locks.insert(&w.lock, source::Lock::read(&w.lock)?);
+        }
+        if let Some(pin) = locks[w.lock.as_path()].get(&w.wish) {
+            pins.insert(w.id, pin.clone());
+        }
+    }
+    Ok(pins)
 }
 
 impl Stages {
