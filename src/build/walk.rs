@@ -128,7 +128,7 @@ pub(super) fn inputs_of(ctx: &Context<'_>, id: NodeIndex) -> Result<Records> {
     let order = ctx.graph.closure(&ctx.graph.inputs(id));
     for _ in 0..ATTEMPTS {
         if let Some(known) = attempt(ctx, &order)?
-            && restore_inputs(ctx, id, &known)? == Restored::Same
+            && restore_inputs(ctx, id, READ, &known)? == Restored::Same
         {
             return Ok(known);
         }
@@ -150,7 +150,8 @@ fn restore_all(ctx: &Context<'_>, wanted: &[NodeIndex], depth: Depth, known: &Re
                 return Ok(Restored::Different);
             }
         }
-        if depth == Depth::OutputsAndInputs && restore_inputs(ctx, id, known)? == Restored::Different {
+        // The root that its script ran in, thousands of files, is no matter of who only reads its inputs.
+        if depth == Depth::OutputsAndInputs && restore_inputs(ctx, id, &[Role::Files], known)? == Restored::Different {
             return Ok(Restored::Different);
         }
     }
@@ -175,7 +176,7 @@ fn restore(ctx: &Context<'_>, id: NodeIndex, output: &str, known: &Records) -> R
     }
     let name = &ctx.graph.stage(id).name;
     (ctx.events)(Event::Note { message: format!("{name}/{output} is gone or damaged: making {name} again") });
-    if restore_inputs(ctx, id, known)? == Restored::Different {
+    if restore_inputs(ctx, id, READ, known)? == Restored::Different {
         return Ok(Restored::Different);
     }
     let waiting = waiting(ctx.events, name);
@@ -191,9 +192,12 @@ fn restore(ctx: &Context<'_>, id: NodeIndex, output: &str, known: &Records) -> R
     Ok(Restored::Same)
 }
 
-/// The same for every output that a stage reads. What people edit lies where they edit it.
-fn restore_inputs(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> Result<Restored> {
-    for input in ctx.graph.stage(id).inputs.iter().filter(|input| input.role != Role::DigestOnly) {
+/// What a stage reads while it is made.
+const READ: &[Role] = &[Role::Files, Role::Root];
+
+/// The same for every output that a stage has in one of these roles. What people edit lies where they edit it.
+fn restore_inputs(ctx: &Context<'_>, id: NodeIndex, roles: &[Role], known: &Records) -> Result<Restored> {
+    for input in ctx.graph.stage(id).inputs.iter().filter(|input| roles.contains(&input.role)) {
         if let Bound::Output { stage, output } = &input.from
             && !ctx.live.contains_key(stage)
             && restore(ctx, *stage, output, known)? == Restored::Different
@@ -270,7 +274,7 @@ fn attempt(ctx: &Context<'_>, order: &[NodeIndex]) -> Result<Option<Records>> {
 /// Gets the artifact of a key that has no record yet: makes it, or takes what another process made meanwhile. `None` if an input
 /// came out different and the key is void.
 fn obtain(ctx: &Context<'_>, id: NodeIndex, missing: Missing, known: &Records) -> Result<Option<Record>> {
-    if restore_inputs(ctx, id, known)? == Restored::Different {
+    if restore_inputs(ctx, id, READ, known)? == Restored::Different {
         return Ok(None);
     }
     let name = &ctx.graph.stage(id).name;

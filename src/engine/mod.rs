@@ -27,6 +27,7 @@ use crate::graph::{Graph, NodeIndex};
 use crate::load::{FlagValue, Project, Recipe};
 use crate::source::{self, Pin};
 use quiz_cache::{Cache, Fingerprint};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -224,8 +225,8 @@ impl<'a> Engine<'a> {
         let _held = self.cache.hold(&waiting).map_err(|e| Error::build("the cache cannot be locked").because(e))?;
         let mut pins = pinned_before(stages)?;
         for w in stages.wishes.iter().filter(|w| w.wish.dir().is_none()) {
-            if !pins.contains_key(&w.id) {
-                pins.insert(w.id, source::pinned(&w.spec, &w.wish, &w.lock, &self.source, self.events)?);
+            if let Entry::Vacant(place) = pins.entry(w.id) {
+                place.insert(source::pinned(&w.spec, &w.wish, &w.lock, &self.source, self.events)?);
             }
         }
         for _ in 0..LOOKS {
