@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-/// What installs packages.
+/// What installs packages; the table of names below has its columns in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Installer {
     /// Debian and Ubuntu.

@@ -60,8 +60,8 @@ pub(super) struct Asked<'a> {
 /// Which packages of a suite are looked at.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum What<'a> {
-    /// Those for an architecture (Debian's word).
-    For(&'a str),
+    /// Those that are installed.
+    Packages,
     /// Source packages. Of the places that have `main` also this component is looked at, if it is not "".
     Sources(&'a str),
 }
@@ -118,8 +118,7 @@ impl<'a> Archive<'a> {
     /// The packages that would be installed for what is asked, of [`Self::today`].
     pub(super) fn resolve(&self, asked: &Asked<'a>) -> Result<Vec<Package>> {
         let Today(there) = self.today(asked.entry)?;
-        let What::For(arch) = self.what else { return Err(Error::build("nothing is installed of source packages")) };
-        let request = resolve::Request { suite: self.suite, arch, asked };
+        let request = resolve::Request { suite: self.suite, arch: super::apt::arch(&self.ctx.arch)?, asked };
         let not_automatic: Vec<bool> = there.iter().map(|list| list.not_automatic).collect();
         let packages = packages(&there);
         let chosen = resolve::resolve(&packages, &not_automatic, &request)?;
@@ -240,17 +239,16 @@ impl<'a> Archive<'a> {
 
     /// The lists, and the lock under which they are used.
     fn lists(&self) -> Result<(Lists<'a>, File)> {
-        let name = if let What::For(arch) = self.what { arch } else { "source" };
-        let folder = self.ctx.cache.join(format!("archive/{}-{name}", self.suite));
         let arch = super::apt::arch(&self.ctx.arch)?;
         let mut places = places::find(&self.ctx.mirrors.mirror, self.suite, arch, self.host)?;
-        let index = match self.what {
-            What::For(arch) => format!("binary-{arch}/Packages"),
+        let (name, index) = match self.what {
+            What::Packages => (arch, format!("binary-{arch}/Packages")),
             What::Sources(component) => {
                 places.add(component);
-                "source/Sources".to_owned()
+                ("source", "source/Sources".to_owned())
             }
         };
+        let folder = self.ctx.cache.join(format!("archive/{}-{name}", self.suite));
         let broken = |e: io::Error| Error::build(format!("cannot prepare {}", folder.display())).because(e);
         fs::create_dir_all(&folder).map_err(broken)?;
         let waits_for = || format!("another look at the archive of {}", self.suite);
@@ -280,7 +278,8 @@ impl Today {
         packages.named(name).map(source).collect()
     }
 
-    /// The first package that is accepted of those that `name` depends on, in the version that would be installed, and its version if exactly one will do.
+    /// The first package that is accepted of those that `name` depends on, in the version that would be installed; and its version, if
+    /// exactly one will do.
     pub(super) fn dependency(&self, name: &str, accepts: &dyn Fn(&str) -> bool) -> Option<(String, Option<String>)> {
         let packages = packages(&self.0);
         // As apt has it: what backports have counts only where nothing else has it.

@@ -1,6 +1,6 @@
 //! Origin `debian`: a tarball inside a Debian package, such as linux-source-6.1. Distribution patches are already in it.
 
-use super::apt::{self, Host, suites};
+use super::apt::{Host, suites};
 use super::archive::{Archive, Today, What};
 use super::spec::{DebianSpec, Spec};
 use super::{Context, Package, PackagePin, PackagesPin, Pin, deb, version};
@@ -37,10 +37,11 @@ fn resolve_on(host: &Host, spec: &Spec, wanted: &str, asked: &[String], ctx: &Co
         }
         there.push((suite, packages));
     }
-    match unseen.is_empty() || !there.is_empty() {
-        true => Err(nowhere(spec, wanted, &there, &unseen)),
-        false => Err(unseen.swap_remove(0).1),
+    // Where none could be looked at, the reason of the first is what there is to say.
+    if there.is_empty() && !unseen.is_empty() {
+        return Err(unseen.swap_remove(0).1);
     }
+    Err(nowhere(spec, wanted, &there, &unseen))
 }
 
 /// The suites to look in, one after the other. By itself what the host's own suite does not have, if it has one, is looked for in the
@@ -65,7 +66,7 @@ fn look(
     events: Events,
 ) -> Result<(Option<String>, Vec<Package>)> {
     let debian = table(spec)?;
-    let today = Archive::new(host, suite, What::For(apt::arch(&ctx.arch)?), ctx, events)?.today(&spec.entry)?;
+    let today = Archive::new(host, suite, What::Packages, ctx, events)?.today(&spec.entry)?;
     if wanted == "default" {
         let (name, version) = default(debian, &today, suite, spec)?;
         return Ok((version, today.versions(&|other| other == name)?));
@@ -108,7 +109,7 @@ fn fetch_on(host: &Host, spec: &Spec, pin: &PackagePin, dest: &Path, ctx: &Conte
     })?;
     let tarballs: Vec<String> = debian.tarball.iter().map(|path| path.replace("{series}", series)).collect();
     let suite = pin.suite.as_deref().map_or_else(|| host.suite(), Ok)?;
-    let archive = Archive::new(host, suite, What::For(apt::arch(&ctx.arch)?), ctx, events)?;
+    let archive = Archive::new(host, suite, What::Packages, ctx, events)?;
     let packages = PackagesPin { suite: suite.to_owned(), packages: vec![pin.package()] };
     for path in archive.fetch(&packages, &spec.entry)? {
         deb::unpack_inner(&path, &tarballs, dest)?;

@@ -15,8 +15,6 @@ use std::path::Path;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Set<'a> {
     pub suite: &'a str,
-    /// Debian's word.
-    pub arch: &'a str,
     pub names: &'a BTreeSet<String>,
 }
 
@@ -44,7 +42,7 @@ pub(super) fn resolve_on(
     }
     let names: BTreeSet<String> = include.iter().chain(set.names).cloned().collect();
     let asked = Asked { entry: &spec.entry, names: &names, if_there, essential: *essential, pinned };
-    let packages = Archive::new(host, set.suite, What::For(set.arch), ctx, events)?.resolve(&asked)?;
+    let packages = Archive::new(host, set.suite, What::Packages, ctx, events)?.resolve(&asked)?;
     Ok(Pin::Packages(PackagesPin { suite: set.suite.to_owned(), packages }))
 }
 
@@ -64,7 +62,7 @@ pub(super) fn fetch_on(
     events: Events,
 ) -> Result<()> {
     let failed = |e: io::Error| Error::build(format!("cannot write {}", dest.display())).because(e);
-    let archive = Archive::new(host, &pin.suite, What::For(super::apt::arch(&ctx.arch)?), ctx, events)?;
+    let archive = Archive::new(host, &pin.suite, What::Packages, ctx, events)?;
     let paths = archive.fetch(pin, &spec.entry)?;
     if let Some(root) = spec.packages.as_ref().and_then(|table| table.root.as_ref()) {
         return root::make(root, &paths, dest);
@@ -129,7 +127,7 @@ mod tests {
         let ctx = Context { cache, arch: "x86_64".into(), mirrors, offline: false, start: none(), base: none() };
         let spec = |more: &str| toml::from_str::<Spec>(&format!("entry = \"e\"\n[packages]\n{more}\n")).unwrap();
         let names = BTreeSet::from(["a".to_owned()]);
-        let set = Set { suite: "s", arch: "amd64", names: &names };
+        let set = Set { suite: "s", names: &names };
         let good = spec("essential = true\nif_there = [\"d\"]");
         let pin = match resolve_on(&host, &good, set, &[], &ctx, &|_| {}).unwrap() {
             Pin::Packages(pin) => pin,

@@ -1,7 +1,7 @@
 //! The toolchains that this quiz was tested with, as pins in the program. Who has pinned none yet gets these, so that all who use this quiz
 //! have the same compilers, and the same keys.
 
-use super::apt::{self, Host};
+use super::apt::Host;
 use super::archive::{Archive, What};
 use super::{Context, Lock, Package, PackagesPin, Pin, Wish};
 use crate::error::Result;
@@ -45,7 +45,7 @@ pub(super) fn pin(
 fn pin_on(host: &Host, tested: &Lock, wish: &Wish, ctx: &Context, events: Events) -> Result<Option<Pin>> {
     let Some(Pin::Packages(pin)) = tested.get(wish) else { return Ok(None) };
     let PackagesPin { suite, packages } = pin;
-    let archive = Archive::new(host, suite, What::For(apt::arch(&ctx.arch)?), ctx, events)?;
+    let archive = Archive::new(host, suite, What::Packages, ctx, events)?;
     // Where the suite cannot be asked, what brings the packages says why.
     let (gone, silent) = archive.lacks(packages, wish.entry()).unwrap_or_default();
     let Some(first) = gone.first() else { return Ok(Some(Pin::Packages(pin.clone()))) };

@@ -113,8 +113,8 @@ impl Wish {
             What::Debian { version, suites } => debian::resolve(spec, version, suites, ctx, events),
             What::Release { version } => index::resolve(spec, version, ctx, events),
             What::Address { url, sha256 } => index::resolve_address(url, sha256.as_deref(), ctx, events),
-            What::Packages { suite, arch, names } => {
-                packages::resolve(spec, packages::Set { suite, arch, names }, pinned, ctx, events)
+            What::Packages { suite, names, .. } => {
+                packages::resolve(spec, packages::Set { suite, names }, pinned, ctx, events)
             }
             What::Dsc { version } => dsc::resolve(spec, version, ctx, events),
             What::Git { version, repository } => git::resolve(spec, version, repository, ctx, events),

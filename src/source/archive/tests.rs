@@ -92,7 +92,7 @@ impl World {
     }
 
     fn archive<'a>(&'a self, suite: &'a str, events: Events<'a>) -> Archive<'a> {
-        let mut archive = Archive::new(&self.host, suite, What::For("amd64"), &self.ctx, events).unwrap();
+        let mut archive = Archive::new(&self.host, suite, What::Packages, &self.ctx, events).unwrap();
         archive.patience = Patience { idle: Duration::from_secs(5), attempts: 2, pause: Duration::from_millis(1) };
         archive.now = self.now;
         archive

@@ -34,13 +34,13 @@ fn a_package_is_gone_that_neither_the_suite_nor_the_cache_nor_the_snapshot_archi
 
     // Without network nothing is known to be gone.
     let offline = Context { offline: true, ..world.ctx.clone() };
-    let archive = Archive::new(&world.host, "bookworm", What::For("amd64"), &offline, &|_| {}).unwrap();
+    let archive = Archive::new(&world.host, "bookworm", What::Packages, &offline, &|_| {}).unwrap();
     assert!(archive.lacks(&all, "e").unwrap().0.is_empty());
 
     // One that does not answer is no word on what it has.
     let mirrors = Mirrors { snapshot: "http://127.0.0.1:9".into(), ..world.ctx.mirrors.clone() };
     let silent = Context { mirrors, ..world.ctx.clone() };
-    let mut archive = Archive::new(&world.host, "bookworm", What::For("amd64"), &silent, &|_| {}).unwrap();
+    let mut archive = Archive::new(&world.host, "bookworm", What::Packages, &silent, &|_| {}).unwrap();
     archive.patience = Patience { idle: Duration::from_secs(5), attempts: 1, pause: Duration::from_millis(1) };
     archive.now = world.now;
     let (gone, why) = archive.lacks(&all, "e").unwrap();
