@@ -12,6 +12,7 @@ mod kconfig;
 mod kill;
 mod listing;
 mod openzfs;
+mod packaged;
 mod planted;
 mod project;
 mod real;

@@ -5,11 +5,12 @@
 // ports stdin, stdout and stderr carry the program's bytes and nothing else, so how long a stream is goes over the control
 // port. Nothing here knows of kernels, ZFS or recipes.
 //
-// Each file calls only those before it: wire.c (frames and ports), relay.c (bytes on their way), hooks.c, prepared.c (what a program
+// Each file calls only those before it: wire.c (frames and ports), initrd.c (drivers that are modules), relay.c (bytes on their way), hooks.c, prepared.c (what a program
 // may need), root.c, serve.c (channels), wake.c (what a snapshot must not share), and this one.
 
 #define _GNU_SOURCE
 #include "hooks.h"
+#include "initrd.h"
 #include "prepared.h"
 #include "relay.h"
 #include "root.h"
@@ -423,6 +424,7 @@ int main(void)
 	sigprocmask(SIG_BLOCK, &child, NULL);
 	signal(SIGPIPE, SIG_IGN);
 
+	leave_initrd();
 	mount_first();
 	keep_options();
 	open_ports();

@@ -1,10 +1,13 @@
-# Compares META's range of kernels with the kernel's version, and the kernel's config with what OpenZFS cannot do without.
+# Compares META's range of kernels with the kernel's version, which Kconfig writes into the head of each config, and the kernel's config with what OpenZFS cannot do without.
 
 field() { sed -n "s/^$1:[[:space:]]*//p" /quiz/in/meta/META; }
-make_var() { sed -n "s/^$1 = *//p" /quiz/in/makefile/Makefile | head -n 1; }
 
 zfs="$(field Name) $(field Version)"
-kernel="$(make_var VERSION).$(make_var PATCHLEVEL)"
+kernel="$(sed -n -E 's|^# Linux/[^ ]+ ([0-9]+\.[0-9]+).* Kernel Configuration$|\1|p' /quiz/in/config | head -n 1)"
+[ -n "$kernel" ] || {
+    echo 'error: the config does not say of which Linux it is: the line "# Linux/… Kernel Configuration" is missing'
+    exit 1
+}
 least="$(field Linux-Minimum)"
 most="$(field Linux-Maximum)"
 bad=

@@ -75,11 +75,12 @@ fn encode(
     if let Some(live) = ctx.live.get(&id) {
         encoder.digest("tree", &live.output().digest);
     } else if let (Some(spec), Some(pin)) = (recipe.source(), ctx.pins.get(&id)) {
-        if let Some(root) = spec.packages.as_ref().and_then(|packages| packages.root.as_ref()) {
+        let of_binary = spec.binary.as_ref().map(|binary| &binary.root);
+        if let Some(root) = spec.packages.as_ref().and_then(|packages| packages.root.as_ref()).or(of_binary) {
             encode_root(root, encoder);
         }
         encoder.text("tarball", &spec.debian.as_ref().map_or(String::new(), |debian| debian.tarball.join("\n")));
-        for (name, value) in pin.facts() {
+        for (name, value) in spec.part(pin).facts() {
             encoder.text(&format!("pin/{name}"), &value);
         }
     }

@@ -94,6 +94,7 @@ pub fn of(engine: &Engine<'_>, known: &Records, image: &Record, terminal: bool) 
     let words = settings.list("machine.append").iter().flat_map(|words| words.split_whitespace().map(str::to_owned));
     let batch = |profile: &Profile| if terminal { Vec::new() } else { profile.append_batch.clone() };
     let by_profiles = profiles.iter().flat_map(|profile| [profile.append.clone(), batch(profile)].concat());
+    let kernel = object(&image.kernel)?;
     let machine = Machine {
         arch: image.arch,
         accel: choice.accel,
@@ -101,7 +102,8 @@ pub fn of(engine: &Engine<'_>, known: &Records, image: &Record, terminal: bool) 
         qemu,
         memory,
         cpus,
-        kernel: object(&image.kernel)?.join(&image.start),
+        initrd: image.initrd.map(|name| kernel.join(name)),
+        kernel: kernel.join(&image.start),
         hz: image.hz,
         layers: image.layers.iter().map(object).collect::<Result<_>>()?,
         append: image.append.into_iter().chain(by_profiles).chain(ssh::words(&engine.project)?).chain(words).collect(),

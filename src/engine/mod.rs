@@ -123,7 +123,7 @@ impl<'a> Engine<'a> {
         Ok(Stages { graph, wishes })
     }
 
-    /// Every stage there is: of each recipe without parameter, and what they read.
+    /// Every stage there is: of each recipe without parameter that is there by the settings, and what they read.
     ///
     /// # Errors
     /// As of [`Self::stages`].
@@ -153,7 +153,8 @@ impl<'a> Engine<'a> {
     }
 
     fn plain_recipes(&self) -> impl Iterator<Item = &Recipe> {
-        self.project.recipes.values().filter(|recipe| !recipe.takes_parameter())
+        let settings = &self.project.settings;
+        self.project.recipes.values().filter(|recipe| !recipe.takes_parameter() && recipe.is_there(settings))
     }
 
     /// The tools that these stages need, those that bring their sources, those of the profiles, and quiz's own.

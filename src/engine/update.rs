@@ -26,7 +26,12 @@ impl Engine<'_> {
             [] => w.wish.entry() != TOOLCHAIN,
             named => named.iter().any(|entry| entry == w.wish.entry()),
         };
+        let mut seen = BTreeSet::new();
         for w in wishes.iter().filter(is_asked_for) {
+            // Two stages may bring parts of what is pinned as one.
+            if !seen.insert((&w.lock, w.wish.entry(), w.wish.to_string())) {
+                continue;
+            }
             if let Some(dir) = w.wish.dir() {
                 let message = format!("{} is the folder {}: there is nothing to pin", w.wish.entry(), dir.display());
                 (self.events)(if entries.is_empty() { Event::Note { message } } else { Event::Warning { message } });

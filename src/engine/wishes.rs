@@ -34,6 +34,11 @@ pub(super) fn of(project: &Project, graph: &Graph, source: &source::Context) -> 
             options.insert("suite".to_owned(), vec![suite.to_owned()]);
             keys.push("toolchain.suite".to_owned());
         }
+        // Modules for what a distribution compiled are compiled by the same suite's compiler, if that has it.
+        if suite != "host" && spec.binary.is_some() {
+            options.insert("own".to_owned(), vec![suite.to_owned()]);
+            keys.push("toolchain.suite".to_owned());
+        }
         let wish = Wish::new(spec, &options, source);
         let wish = wish.map_err(|error| keys.iter().fold(error, |error, key| asked_by(project, error, key)))?;
         wishes.push(SourceWish { id, wish, lock: project.lock_path(keys), spec: spec.clone() });

@@ -1,6 +1,8 @@
 //! The graph: recipes bound to their options and inputs. Names no recipe but the one that makes roots for scripts;
 //! computes no keys.
 
+mod elsewhere;
+
 use crate::error::{Error, Result};
 use crate::load::{Input, InputFrom, Profile, Project, Recipe, TOOLCHAIN, Value, nearest};
 use crate::source::is_package;
@@ -78,6 +80,8 @@ pub struct Graph {
     /// An edge leads from the stage that makes to the stage that reads.
     dag: DiGraph<Stage, ()>,
     by_name: BTreeMap<String, NodeIndex>,
+    /// Stages that are not there by the settings, and what there is instead.
+    not_there: BTreeMap<String, String>,
 }
 
 impl Graph {
@@ -88,9 +92,12 @@ impl Graph {
     pub fn bind<'a>(project: &Project, wanted: impl IntoIterator<Item = &'a str>) -> Result<Self> {
         let mut binder = Binder { project, dag: DiGraph::new(), by_name: BTreeMap::new() };
         for name in wanted {
-            binder.stage(name, None)?;
+            match elsewhere::all(project, name)? {
+                None => drop(binder.stage(name, None)?),
+                Some(all) => all.into_iter().try_for_each(|(target, by)| binder.whole(target, by).map(drop))?,
+            }
         }
-        let graph = Self { dag: binder.dag, by_name: binder.by_name };
+        let graph = Self { dag: binder.dag, by_name: binder.by_name, not_there: elsewhere::hints(project) };
         match toposort(&graph.dag, None) {
             Ok(_) => Ok(graph),
             Err(cycle) => Err(graph.cycle_error(cycle.node_id())),
@@ -109,6 +116,9 @@ impl Graph {
     pub fn find(&self, name: &str) -> Result<NodeIndex> {
         self.by_name.get(name).copied().ok_or_else(|| {
             let error = Error::input(format!("there is no stage `{name}`"));
+            if let Some(why) = self.not_there.get(name) {
+                return error.hint(why.clone());
+            }
             match nearest(name, self.by_name.keys().map(String::as_str)) {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),
                 None => error.hint("`quiz graph` lists the stages"),
@@ -190,6 +200,7 @@ impl Binder<'_> {
                 None => error.hint("`quiz graph` lists the stages"),
             });
         };
+        elsewhere::check(self.project, recipe)?;
         if recipe.takes_parameter() != parameter.is_some() {
             let form = match (recipe.takes_parameter(), recipe.sets.is_empty()) {
                 (false, _) => recipe_name.to_owned(),
@@ -321,6 +332,9 @@ impl Binder<'_> {
     }
 
     fn output(&mut self, stage: &str, output: Option<&str>, asked_by: &Path) -> Result<Bound> {
+        if let Some((target, by)) = elsewhere::target(self.project, stage, output, asked_by)? {
+            return self.whole(target, by);
+        }
         let id = self.stage(stage, Some(asked_by))?;
         let outputs = &self.dag[id].recipe.outputs;
         let names = || outputs.keys().map(String::as_str);

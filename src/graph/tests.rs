@@ -218,3 +218,42 @@ fn a_set_that_is_none_is_said_with_those_that_are() {
     let error = Graph::bind(&Project::load(dir.path(), &[empty]).unwrap(), ["image"]).unwrap_err();
     assert!(error.to_string().contains("toolchain.suite is empty"), "{error}");
 }
+
+#[test]
+fn what_a_setting_puts_in_a_stages_place_is_bound_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let instead =
+        "[instead]\nwhen = { setting = \"kernel.source\", is = \"package\" }\noutputs = { one = \"t-new/out\" }\n";
+    let only = "[only]\nsetting = \"kernel.source\"\nis = \"package\"\n";
+    let recipes: &[(&str, &str, &[&str])] = &[
+        ("t-old", "", &["one", "two"]),
+        ("t-new", "", &["out"]),
+        ("t-one", "x = \"t-old/one\"", &["out"]),
+        ("t-two", "x = \"t-old/two\"", &["out"]),
+        ("t-back", "", &["out"]),
+    ];
+    drop(project(dir.path(), recipes));
+    let add = |name: &str, more: &str| {
+        let path = dir.path().join(".quiz/recipes").join(name).join("recipe.toml");
+        std::fs::write(&path, std::fs::read_to_string(&path).unwrap() + more).unwrap();
+    };
+    add("t-old", instead);
+    add("t-new", only);
+    let load = |source: &str| {
+        let flag = FlagValue { key: "kernel.source", value: Value::Text(source.to_owned()), flag: "" };
+        Project::load(dir.path(), &[flag]).unwrap()
+    };
+    let bound =
+        |source: &str, wanted: &str| Graph::bind(&load(source), [wanted]).map(|graph| names(&graph, &graph.order()));
+    assert_eq!(bound("", "t-one").unwrap(), ["t-old", "t-one"]);
+    assert_eq!(bound("package", "t-one").unwrap(), ["t-new", "t-one"]);
+    assert_eq!(bound("package", "t-old").unwrap(), ["t-new"]);
+    let error = bound("package", "t-two").unwrap_err().to_string();
+    assert!(error.ends_with("t-two/recipe.toml: with kernel.source = \"package\" there is no t-old/two"), "{error}");
+    let error = bound("", "t-new").unwrap_err().to_string();
+    assert_eq!(error, "the stage `t-new` is there only with kernel.source = \"package\"");
+    // Two that stand for each other.
+    add("t-back", &instead.replace("one = \"t-new/out\"", "out = \"t-old/one\""));
+    let error = bound("package", "t-back").unwrap_err().to_string();
+    assert!(error.ends_with("t-old/one is not there with kernel.source = \"package\""), "{error}");
+}

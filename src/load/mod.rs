@@ -15,7 +15,9 @@ mod trust;
 
 pub use document::nearest;
 pub use profile::{Bus, Device, DiskFormat, Profile, ProfileOption};
-pub use recipe::{Incremental, Input, InputFrom, Method, OptionSpec, OutputKind, Recipe, TOOLCHAIN};
+pub use recipe::{
+    Condition, Incremental, Input, InputFrom, Instead, Method, OptionSpec, OutputKind, Recipe, TOOLCHAIN,
+};
 pub use settings::{FlagValue, Origin, SCHEMA, Setting, Settings, Value};
 pub use trust::{trust, trusted};
 

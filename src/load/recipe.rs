@@ -1,15 +1,17 @@
 //! Recipes: how one kind of thing is made. Reads `recipe.toml` and checks what can be checked without other recipes.
 
 mod input;
+mod instead;
 mod option;
 
 pub use input::{Input, InputFrom};
+pub use instead::{Condition, Instead};
 pub use option::OptionSpec;
 
 use super::document;
 use super::embedded;
 use super::folder::{self, LoadedFolder};
-use super::settings::Value;
+use super::settings::{Settings, Value};
 use super::tools;
 use crate::error::{Error, Result};
 use crate::source;
@@ -57,6 +59,10 @@ pub struct Recipe {
     pub store: bool,
     /// It builds on what an earlier run left, when what it reads is a folder that people edit.
     pub incremental: Option<Incremental>,
+    /// Its stage is there only then.
+    pub only: Option<Condition>,
+    /// When other stages make what it makes.
+    pub instead: Option<Instead>,
     /// All files of its folder but recipe.toml: path, contents, executable.
     pub files: Vec<(String, Vec<u8>, bool)>,
     /// What tells a project's own one from others of its name: the digest of its whole folder. A built-in one has none.
@@ -119,6 +125,8 @@ struct RecipeFile {
     #[serde(default)]
     needs: NeedsField,
     incremental: Option<Incremental>,
+    only: Option<Condition>,
+    instead: Option<Instead>,
     source: Option<source::Spec>,
 }
 
@@ -170,9 +178,46 @@ impl Recipe {
         format!("recipe.{}.{option}", self.name)
     }
 
+    /// Whether its stage is there by these settings, and not another in its place.
+    pub fn is_there(&self, settings: &Settings) -> bool {
+        self.only.as_ref().is_none_or(|only| only.holds(settings)) && self.instead(settings).is_none()
+    }
+
+    /// What is in its place by these settings.
+    pub fn instead(&self, settings: &Settings) -> Option<&Instead> {
+        self.instead.as_ref().filter(|instead| instead.when.holds(settings))
+    }
+
     /// Whether its stages are named with something behind a `:`, another for each.
     pub fn takes_parameter(&self) -> bool {
         !self.sets.is_empty() || self.inputs.values().any(|input| input.from == InputFrom::Of)
+    }
+}
+
+impl RecipeFile {
+    /// What is wrong with its tables, for people.
+    fn fault(&self) -> Option<String> {
+        let of_incremental = self.incremental.as_ref().and_then(|incremental| incremental.fault(&self.inputs));
+        let of_instead = || self.instead.as_ref().and_then(|instead| instead.fault(&self.outputs));
+        let of_only = || self.only.as_ref().and_then(Condition::fault);
+        of_incremental.or_else(of_instead).or_else(of_only)
+    }
+}
+
+/// How its outputs are made; the error is for people and names no file.
+fn method(
+    script: Option<String>,
+    source: Option<source::Spec>,
+    folder: &LoadedFolder,
+) -> std::result::Result<Method, String> {
+    match (script, source) {
+        (None, None) => Err("needs `script`, or [source] if it fetches something".into()),
+        (Some(_), Some(_)) => Err("has both `script` and [source]; a source stage runs no script".into()),
+        (Some(script), None) if !folder.files.iter().any(|(name, ..)| *name == script) => {
+            Err(format!("the script {} does not exist", folder.path.join(script).display()))
+        }
+        (Some(script), None) => Ok(Method::Script(script)),
+        (None, Some(spec)) => Ok(Method::Fetch(Box::new(spec))),
     }
 }
 
@@ -193,6 +238,9 @@ pub(super) fn load(mut folder: LoadedFolder) -> Result<Recipe> {
     }
     let text = folder.text("recipe.toml")?;
     let file: RecipeFile = document::parse(&path, text)?;
+    if let Some(what) = file.fault() {
+        return Err(wrong(what));
+    }
     let tools = |field| tools::read(&path, text, field);
     let (optional_tools, tools_on_demand) = (tools(&file.optional_tools)?, tools(&file.tools_on_demand)?);
     let tools = tools(&file.tools)?;
@@ -216,20 +264,7 @@ pub(super) fn load(mut folder: LoadedFolder) -> Result<Recipe> {
     if file.outputs.is_empty() {
         return Err(wrong("a recipe without outputs makes nothing; name them under [outputs]".into()));
     }
-    let method = match (file.script, file.source) {
-        (None, None) => return Err(wrong("needs `script`, or [source] if it fetches something".into())),
-        (Some(_), Some(_)) => {
-            return Err(wrong("has both `script` and [source]; a source stage runs no script".into()));
-        }
-        (Some(script), None) if !folder.files.iter().any(|(name, ..)| *name == script) => {
-            return Err(wrong(format!("the script {} does not exist", folder.path.join(script).display())));
-        }
-        (Some(script), None) => Method::Script(script),
-        (None, Some(spec)) => Method::Fetch(Box::new(spec)),
-    };
-    if let Some(what) = file.incremental.as_ref().and_then(|incremental| incremental.fault(&file.inputs)) {
-        return Err(wrong(what));
-    }
+    let method = method(file.script, file.source, &folder).map_err(wrong)?;
     if matches!(method, Method::Fetch(_)) && (!file.inputs.is_empty() || file.outputs.len() != 1) {
         return Err(wrong("a source stage has no inputs and one output".into()));
     }
@@ -251,6 +286,8 @@ pub(super) fn load(mut folder: LoadedFolder) -> Result<Recipe> {
         chroot: file.needs.chroot,
         store: file.needs.store,
         incremental: file.incremental,
+        only: file.only,
+        instead: file.instead,
         files: folder.files,
         own: None,
     })
@@ -280,97 +317,4 @@ fn is_name(text: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn folder(toml: &str) -> LoadedFolder {
-        let files = vec![
-            ("build.sh".to_owned(), b"true\n".to_vec(), false),
-            ("recipe.toml".to_owned(), toml.as_bytes().to_vec(), false),
-        ];
-        LoadedFolder { name: "demo".into(), path: "/p/recipes/demo".into(), files }
-    }
-
-    fn fails(toml: &str) -> (String, Vec<String>) {
-        let error = load(folder(toml)).unwrap_err();
-        (error.to_string(), error.hints().to_vec())
-    }
-
-    #[test]
-    fn a_recipe_reads_back_as_written() {
-        let recipe = load(folder(
-            "version = 3\nabout = \"x\"\nscript = \"build.sh\"\n[inputs]\nsource = \"kernel-source/tree\"\n\
-             image = { from = \"layer:work/tree\", output = \"image\" }\nall = \"$profiles\"\n\
-             conf = { from = \"kernel-source/tree\", paths = [\"**/Kconfig*\"] }\n\
-             layers = { from = \"$layers\", through = \"layer\" }\n[incremental]\nsync = [\"source\"]\n\
-             [options.lines]\ntype = \"list\"\ndefault = []\nsetting = \"kernel.config\"\nabout = \"lines\"\n\
-             [outputs]\nout = \"file\"\n[tools]\ngcc = \"gcc\"\n",
-        ))
-        .unwrap();
-        let stage = |stage: &str, output: &str| InputFrom::Stage { stage: stage.into(), output: Some(output.into()) };
-        assert_eq!(recipe.inputs["source"].from, stage("kernel-source", "tree"));
-        assert_eq!(recipe.inputs["image"].from, stage("layer:work/tree", "image"));
-        assert_eq!(recipe.inputs["all"].from, InputFrom::Profiles);
-        assert_eq!(recipe.inputs["layers"].through.as_deref(), Some("layer"));
-        assert_eq!(recipe.incremental.unwrap().sync, ["source"]);
-        assert_eq!(recipe.inputs["conf"].paths, ["**/Kconfig*"]);
-        assert_eq!(recipe.options["lines"].setting.as_deref(), Some("kernel.config"));
-        assert_eq!(recipe.version, 3);
-    }
-
-    #[test]
-    fn an_unknown_field_is_placed_and_the_right_one_named() {
-        let (message, hints) = fails("version = 1\nabout = \"x\"\nscrpt = \"build.sh\"\n[outputs]\nout = \"file\"\n");
-        assert!(message.starts_with("/p/recipes/demo/recipe.toml:3:1: unknown field `scrpt`"), "{message}");
-        assert_eq!(hints, ["did you mean `script`?"]);
-    }
-
-    #[test]
-    fn a_wrong_type_is_placed() {
-        let (message, _) = fails("version = \"1\"\nabout = \"x\"\nscript = \"build.sh\"\n[outputs]\nout = \"file\"\n");
-        assert!(message.starts_with("/p/recipes/demo/recipe.toml:1:11: invalid type: string"), "{message}");
-    }
-
-    #[test]
-    fn what_cannot_work_is_refused() {
-        let head = "version = 1\nabout = \"x\"\n";
-        for (toml, wanted) in [
-            ("script = \"nope.sh\"\n[outputs]\no = \"file\"\n", "the script /p/recipes/demo/nope.sh does not exist"),
-            ("[outputs]\no = \"file\"\n", "needs `script`"),
-            (
-                "script = \"build.sh\"\n[outputs]\no = \"file\"\n[source]\nentry = \"x\"\n",
-                "has both `script` and [source]",
-            ),
-            (
-                "script = \"build.sh\"\n[outputs]\no = \"file\"\n[tools]\ngcc = \"gcc\"\n[optional-tools]\ngcc = \"gcc\"\n",
-                "the tool `gcc` is in two tables",
-            ),
-            (
-                "script = \"build.sh\"\n[outputs]\no = \"file\"\n[tools]\ngcc = \"gcc\"\ngcc = \"g++\"\n",
-                "recipe.toml:8:1: duplicate key",
-            ),
-            ("script = \"build.sh\"\n[outputs]\n", "without outputs"),
-            ("script = \"build.sh\"\n[outputs]\nA = \"file\"\n", "`A` is no name"),
-            (
-                "script = \"build.sh\"\n[outputs]\no = \"file\"\n[incremental]\nsync = [\"src\"]\n",
-                "sync: `src` is no input",
-            ),
-            (
-                "script = \"build.sh\"\n[outputs]\no = \"file\"\n[inputs]\na = { from = \"b/c\", through = \"d\" }\n",
-                "`through` is for $modules and $layers",
-            ),
-            (
-                "script = \"build.sh\"\n[outputs]\no = \"file\"\n[options.n]\ntype=\"int\"\ndefault=\"x\"\nabout=\"\"\n",
-                "option `n`: its default is not of its type",
-            ),
-            (
-                "script = \"build.sh\"\n[outputs]\no = \"file\"\n[options.n]\ntype=\"list\"\ndefault=[]\nabout=\"\"\n\
-                 setting = \"kernel.confg\"\n",
-                "did you mean `kernel.config`?",
-            ),
-        ] {
-            let (message, _) = fails(&format!("{head}{toml}"));
-            assert!(message.contains(wanted), "{message}");
-        }
-    }
-}
+mod tests;

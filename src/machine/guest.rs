@@ -150,6 +150,8 @@ pub struct Machine {
     pub cpus: u32,
     /// The kernel to start; for x86_64 a vmlinux with a PVH note, or a bzImage.
     pub kernel: PathBuf,
+    /// What it starts from, if its drivers are modules.
+    pub initrd: Option<PathBuf>,
     /// Ticks of the kernel's clock a second, when that is known.
     pub hz: Option<u32>,
     /// Read-only raw images, /dev/vda first; the first one lies on top.

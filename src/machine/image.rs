@@ -19,6 +19,8 @@ pub struct Image {
     pub kernel: Digest,
     /// The file in it that is started: `vmlinux`, by its PVH entry, or what the architecture's boot loaders take.
     pub start: String,
+    /// The file there that brings its drivers, if they are modules.
+    pub initrd: Option<String>,
     /// Ticks of its clock a second (CONFIG_HZ), on an architecture that has that choice.
     pub hz: Option<u32>,
     /// Processors that its kernel can have (CONFIG_NR_CPUS), where the description says that.
@@ -35,6 +37,7 @@ struct Text {
     arch: Arch,
     kernel: String,
     start: Option<String>,
+    initrd: Option<String>,
     hz: Option<u32>,
     cpus: Option<u32>,
     layers: Vec<String>,
@@ -66,6 +69,7 @@ fn parse(text: &str) -> Result<Image> {
         arch: text.arch,
         kernel: digest(&text.kernel)?,
         start: text.start.unwrap_or_else(|| "vmlinux".to_owned()),
+        initrd: text.initrd,
         hz: text.hz,
         cpus: text.cpus,
         layers,
@@ -94,6 +98,8 @@ mod tests {
         assert_eq!((told.hz, told.cpus), (Some(250), Some(64)));
         assert_eq!((image.kernel, image.start.as_str(), image.layers), (a, "vmlinux", vec![b, a]));
         assert_eq!(parse(&format!("start = \"bzImage\"\n{text}")).unwrap().start, "bzImage");
+        assert_eq!(parse(&format!("initrd = \"i\"\n{text}")).unwrap().initrd.as_deref(), Some("i"));
+        assert_eq!(image.initrd, None);
         assert_eq!(image.append, ["ro", "quiet"]);
     }
 

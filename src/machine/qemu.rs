@@ -3,7 +3,7 @@
 //! Starts nothing and opens nothing: `boot` does. Written for qemu 7.2 and newer. What is not obvious:
 //!
 //! - Sockets are numbers of inherited file descriptors (`socket,fd=`): no path and no port can collide or be left behind.
-//! - qboot and `-kernel vmlinux` (PVH): no firmware menus, no decompression, no initrd.
+//! - qboot and `-kernel vmlinux` (PVH): no firmware menus, no decompression, and no initrd but for a kernel whose drivers are modules.
 //! - All kernel messages go to the 16550 at ttyS0: it works before virtio does, during a panic, and takes BREAK for sysrq.
 //!   19 KB of boot messages cost 25 ms under TCG, so a second, faster console is not worth its rules.
 //! - `-action panic=none`: pvpanic's event comes before the kernel has flushed its last messages, so qemu must go on;
@@ -130,6 +130,7 @@ pub fn command(machine: &Machine, fds: &Fds) -> Vec<OsString> {
         command.extend(["-device".into(), device.into()]);
     }
     command.extend(["-kernel".into(), machine.kernel.clone().into_os_string()]);
+    command.extend(machine.initrd.iter().flat_map(|initrd| ["-initrd".into(), initrd.clone().into_os_string()]));
     command.extend(["-append".into(), kernel_words(machine).join(" ").into()]);
     command.extend(machine.extra.iter().cloned());
     command
@@ -257,6 +258,7 @@ pub(crate) mod tests {
             memory: 2048,
             cpus: 2,
             kernel: "/c/kernel/vmlinux".into(),
+            initrd: None,
             hz: None,
             layers: vec!["/c/work".into(), "/c/a,b".into()],
             append: vec!["loglevel=8".into()],

@@ -14,6 +14,7 @@ fn machine(qemu: PathBuf) -> Machine {
         memory: 1024,
         cpus: 2,
         kernel: "/objects/kernel".into(),
+        initrd: None,
         hz: Some(250),
         layers: vec!["/objects/agent".into(), "/objects/work".into(), "/objects/root".into()],
         append: vec!["a=1".into()],

@@ -15,6 +15,7 @@ mod resolve;
 mod server;
 mod signature;
 mod stanza;
+mod today;
 
 use super::apt::{Host, suites};
 use super::download::Patience;
@@ -25,12 +26,13 @@ use config::Config;
 use lists::{List, Lists};
 use pool::Missing;
 use server::Server;
-use stanza::Packages;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
+pub(super) use today::Today;
+use today::packages;
 
 /// Where it is asked for what no mirror has any more, unless another is set.
 const SNAPSHOT: &str = "https://snapshot.debian.org";
@@ -259,55 +261,12 @@ impl<'a> Archive<'a> {
     }
 }
 
-/// What a suite has.
-pub(super) struct Today(Vec<List>);
-
-impl Today {
-    /// All versions of the packages whose names are accepted, sorted.
-    pub(super) fn versions(&self, is_wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Package>> {
-        let packages = packages(&self.0);
-        let wanted = packages.all().filter(|entry| is_wanted(entry.name));
-        // Several places may have the same one.
-        Ok(wanted.map(stanza::Entry::package).collect::<Result<BTreeSet<_>>>()?.into_iter().collect())
-    }
-
-    /// All versions of a source package.
-    pub(super) fn sources(&self, name: &str) -> Result<Vec<Source>> {
-        let packages = packages(&self.0);
-        let source = |(_, entry): (usize, &stanza::Entry)| entry.source(self.0[entry.list].place);
-        packages.named(name).map(source).collect()
-    }
-
-    /// The first package that is accepted of those that `name` depends on, in the version that would be installed; and its version, if
-    /// exactly one will do.
-    pub(super) fn dependency(&self, name: &str, accepts: &dyn Fn(&str) -> bool) -> Option<(String, Option<String>)> {
-        let packages = packages(&self.0);
-        // As apt has it: what backports have counts only where nothing else has it.
-        let automatic = |entry: &stanza::Entry| !self.0[entry.list].not_automatic;
-        let newest = packages.named(name).max_by(|(_, a), (_, b)| {
-            automatic(a).cmp(&automatic(b)).then_with(|| super::version::compare(a.version, b.version))
-        });
-        let mut all = depends::groups(newest?.1.field("Depends")).flat_map(|(_, relations)| relations);
-        let relation = all.find(|relation| accepts(relation.name))?;
-        let exact = relation.version.filter(|(operator, _)| *operator == depends::Operator::Equal);
-        Some((relation.name.to_owned(), exact.map(|(_, version)| version.to_owned())))
-    }
-}
-
 /// A source package, and where its files are: below the folder of a place, by the place's number.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Source {
     pub pin: DscPin,
     folder: String,
     place: usize,
-}
-
-fn packages(lists: &[List]) -> Packages<'_> {
-    let mut packages = Packages::default();
-    for (number, list) in lists.iter().enumerate() {
-        packages.add(&list.text, number);
-    }
-    packages
 }
 
 /// Finds out where the packages are. Whether the lists have all of them.

@@ -7,6 +7,7 @@
 
 mod apt;
 mod archive;
+mod binary;
 mod deb;
 mod debian;
 mod download;
@@ -17,11 +18,14 @@ mod git;
 mod index;
 mod lock;
 mod name;
+mod newest;
 mod origin;
 mod packages;
 mod pin;
 mod release;
 mod root;
+#[cfg(test)]
+mod shelf;
 mod spec;
 mod tested;
 mod unpack;
@@ -116,6 +120,7 @@ pub fn fetch(spec: &Spec, pin: &Pin, dest: &Path, ctx: &Context, events: Events)
     match pin {
         Pin::Package(pin) => debian::fetch(spec, pin, dest, ctx, events),
         Pin::Url(pin) => index::fetch(pin, dest, ctx, events),
+        Pin::Packages(pin) if spec.binary.is_some() => binary::fetch(spec, pin, dest, ctx, events),
         Pin::Packages(pin) => packages::fetch(spec, pin, dest, ctx, events),
         Pin::Dsc(pin) => dsc::fetch(spec, pin, dest, ctx, events),
         Pin::Git(pin) => git::fetch(spec, pin, dest, ctx, events),

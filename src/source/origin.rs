@@ -16,6 +16,7 @@ pub(super) enum Origin {
     Url,
     Git,
     Packages,
+    Binary,
     /// A folder with all marks.
     Dir(PathBuf),
     /// The address of a tarball.
@@ -78,6 +79,7 @@ fn there(spec: &Spec) -> Vec<(&'static str, Origin)> {
         ("url", Origin::Url, spec.url.is_some()),
         ("git", Origin::Git, spec.git.is_some()),
         ("packages", Origin::Packages, spec.packages.is_some()),
+        ("package", Origin::Binary, spec.binary.is_some()),
     ];
     all.into_iter().filter(|(_, _, there)| *there).map(|(name, origin, _)| (name, origin)).collect()
 }

@@ -90,6 +90,7 @@ fn stanza(control: &str, package: &Package) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::shelf::Shelf;
 
     #[test]
     fn an_index_stanza() {
@@ -102,29 +103,11 @@ mod tests {
     /// Of an archive in a folder, which the host trusts as it is.
     #[test]
     fn packages_and_what_they_need_with_an_index() {
-        let dir = tempfile::tempdir().unwrap();
-        let (etc, archive) = (dir.path().join("etc"), dir.path().join("archive"));
-        let folder = archive.join("dists/s/main/binary-amd64");
-        fs::create_dir_all(&folder).unwrap();
-        fs::create_dir_all(&etc).unwrap();
-        fs::write(etc.join("sources.list"), format!("deb [trusted=yes] file:{} s main\n", archive.display())).unwrap();
-        let mut list = String::new();
-        for (name, more) in [("a", "Depends: b (>= 1:1)\n"), ("b", ""), ("base", "Essential: yes\n"), ("c", "")] {
-            let control = format!("Package: {name}\nVersion: 1:2\nArchitecture: all\n{more}");
-            let deb = deb::tests::package_of(&control, &[("./usr/x", b"x")]);
-            fs::write(archive.join(format!("{name}.deb")), &deb).unwrap();
-            let sum = crate::source::download::sha256_of(&archive.join(format!("{name}.deb"))).unwrap();
-            list += &format!("{control}Filename: {name}.deb\nSize: {}\nSHA256: {sum}\n\n", deb.len());
-        }
-        fs::write(folder.join("Packages"), &list).unwrap();
-        let sum = crate::source::download::sha256_of(&folder.join("Packages")).unwrap();
-        let release = format!("Suite: s\nSHA256:\n {sum} {} main/binary-amd64/Packages\n", list.len());
-        fs::write(archive.join("dists/s/Release"), release).unwrap();
-
-        let host = Host::of("ID=x\n", &etc);
-        let (cache, none) = (dir.path().join("cache"), || "/none".into());
-        let mirrors = crate::source::Mirrors::default();
-        let ctx = Context { cache, arch: "x86_64".into(), mirrors, offline: false, start: none(), base: none() };
+        let files: &[(&str, &[u8])] = &[("./usr/x", b"x")];
+        let stanzas = [("a", "Depends: b (>= 1:1)\n"), ("b", ""), ("base", "Essential: yes\n"), ("c", "")];
+        let stanzas = stanzas.map(|(name, more)| format!("Package: {name}\nVersion: 1:2\n{more}"));
+        let shelf = Shelf::new("s", &stanzas.each_ref().map(|control| (control.as_str(), files)));
+        let (host, ctx) = (shelf.host(), shelf.context());
         let spec = |more: &str| toml::from_str::<Spec>(&format!("entry = \"e\"\n[packages]\n{more}\n")).unwrap();
         let names = BTreeSet::from(["a".to_owned()]);
         let set = Set { suite: "s", names: &names };
@@ -134,14 +117,14 @@ mod tests {
             other => panic!("{other}"),
         };
         assert_eq!(pin.packages.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["a", "b", "base"]);
-        let dest = dir.path().join("debs");
+        let dest = shelf.path("debs");
         fetch_on(&host, &good, &pin, &dest, &ctx, &|_| {}).unwrap();
         let index = fs::read_to_string(dest.join("Packages")).unwrap();
         assert!(index.contains("Filename: ./a_1%3a2_all.deb\n") && dest.join("base_1%3a2_all.deb").exists(), "{index}");
         let root = spec("root = { keep = [\"usr/**\"] }");
         let one = PackagesPin { packages: pin.packages[..1].to_vec(), ..pin };
-        fetch_on(&host, &root, &one, &dir.path().join("root"), &ctx, &|_| {}).unwrap();
-        assert_eq!(fs::read(dir.path().join("root/usr/x")).unwrap(), b"x");
+        fetch_on(&host, &root, &one, &shelf.path("root"), &ctx, &|_| {}).unwrap();
+        assert_eq!(fs::read(shelf.path("root/usr/x")).unwrap(), b"x");
 
         let error = resolve_on(&host, &spec("include = [\"?essential\"]"), set, &[], &ctx, &|_| {}).unwrap_err();
         assert!(error.to_string().contains("`?essential`") && error.hints()[0].contains("essential = true"), "{error}");

@@ -1,7 +1,9 @@
 //! The `[source]` table of a recipe: where to look for what its options ask for. Data only; knows no names of projects.
 
+use super::pin::{Package, PackagesPin, Pin};
 use super::root::RootSpec;
 use serde::Deserialize;
+use std::borrow::Cow;
 
 /// The `[source]` table.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -13,6 +15,8 @@ pub struct Spec {
     pub debian: Option<DebianSpec>,
     /// A tarball on a web server.
     pub url: Option<UrlSpec>,
+    /// A package of what a distribution compiled.
+    pub binary: Option<BinarySpec>,
     /// A set of Debian packages with all that they depend on.
     pub packages: Option<PackagesSpec>,
     /// A Debian source package.
@@ -127,6 +131,28 @@ pub struct UrlSpec {
     pub sums: String,
 }
 
+/// What a distribution compiled. In all texts `{release}` stands for what the package's name says of it: "6.12.95+deb12-amd64".
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BinarySpec {
+    /// Package name, such as "linux-image-{release}".
+    pub package: String,
+    /// Metapackage that depends on the package of the distribution's own version, such as "linux-image-{flavour}".
+    pub default: String,
+    /// Suites to look in for a version that the first does not have, as of [`DebianSpec::suites`].
+    #[serde(default)]
+    pub suites: Vec<String>,
+    /// Packages that are pinned with it, so that they fit, where the suite has them.
+    #[serde(default)]
+    pub along: Vec<String>,
+    /// Of what these depend on the packages are pinned, too, whose names are one of these beginnings and then a digit.
+    pub with: Vec<String>,
+    /// The packages that this source brings, by beginnings of their names. Sources that differ in this and in `root` share a pin.
+    pub take: Vec<String>,
+    /// What becomes of their files.
+    pub root: RootSpec,
+}
+
 /// A closure of Debian packages.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -142,6 +168,32 @@ pub struct PackagesSpec {
     pub essential: bool,
     /// Their files as one root are wanted, not the packages.
     pub root: Option<RootSpec>,
+}
+
+impl Spec {
+    /// What this source brings of a pin, which it may share with others: that alone is an ingredient.
+    pub fn part<'p>(&self, pin: &'p Pin) -> Cow<'p, Pin> {
+        match (&self.binary, pin) {
+            (Some(binary), Pin::Packages(pin)) => Cow::Owned(Pin::Packages(binary.part(pin))),
+            _ => Cow::Borrowed(pin),
+        }
+    }
+}
+
+impl BinarySpec {
+    /// Those of the packages whose files this source brings.
+    pub(super) fn part(&self, pin: &PackagesPin) -> PackagesPin {
+        let is_taken = |package: &&Package| begins(&self.take, &package.name);
+        PackagesPin { suite: pin.suite.clone(), packages: pin.packages.iter().filter(is_taken).cloned().collect() }
+    }
+}
+
+/// Whether a name is one of these beginnings and goes on with a digit: "linux-modules-" is not that of the metapackages.
+pub(super) fn begins(starts: &[String], name: &str) -> bool {
+    let goes_on = |start: &String| {
+        name.strip_prefix(start.as_str()).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    starts.iter().any(goes_on)
 }
 
 #[cfg(test)]

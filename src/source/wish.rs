@@ -4,7 +4,7 @@ use super::git::run;
 use super::origin::{self, Asked, Origin};
 use super::pin::{Package, Pin};
 use super::spec::Spec;
-use super::{Context, apt, debian, dsc, git, index, packages, version};
+use super::{Context, apt, binary, debian, dsc, git, index, packages, version};
 use crate::error::{Error, Result};
 use crate::event::Events;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +22,9 @@ pub struct Wish {
 enum What {
     /// "default", a series, or an exact version of a Debian package, out of the first of these suites that has it.
     Debian { version: String, suites: Vec<String> },
+    /// "default", a series, an exact version, or what `uname -r` says, of what a distribution compiled; `own` is the suite that is looked at
+    /// first if none are named.
+    Binary { version: String, flavour: String, suites: Vec<String>, own: Option<String> },
     /// A series or an exact version of a release tarball.
     Release { version: String },
     /// A tarball by address; the checksum is pinned on first use if the user gave none.
@@ -41,7 +44,7 @@ impl Wish {
     ///
     /// | option | means |
     /// |---|---|
-    /// | `origin` | "debian", "dsc", "url", "git" or "packages", of those that the spec has; "dir" is the worktree quiz runs in; |
+    /// | `origin` | "debian", "dsc", "url", "git", "packages" or "package", of those that the spec has; "dir" is the worktree quiz runs in; |
     /// | | a folder (`/…`, `./…`, `../…`, `~/…`), taken as it is whatever `version` says; the address of a tarball |
     /// | | "" is by itself: an address in `version`; git for a version that only git has; the worktree quiz runs in if |
     /// | | `version` is "default"; git if there is a `repository`; else the first of those in the order above |
@@ -50,6 +53,8 @@ impl Wish {
     /// | | an address may end with `#sha256=…`; else the sum is pinned on first use |
     /// | `repository` | takes the place of the spec's git repository: an address or a path |
     /// | `packages` | package names |
+    /// | `flavour` | of "package": how its name ends, "cloud-amd64"; "" is the plain one |
+    /// | `own` | of "package": the suite that is looked at first if `suite` is "" |
     /// | `suite` | where packages come from; "" is the host's own suite; of "debian" there may be several, the first that has the |
     /// | | version counts; "" is then the host's own, and for a version that it does not have those of the spec |
     pub fn new(spec: &Spec, options: &BTreeMap<String, Vec<String>>, ctx: &Context) -> Result<Self> {
@@ -69,6 +74,12 @@ impl Wish {
             Origin::Url => What::Release { version: plain(spec, version)? },
             Origin::Git => git_wish(spec, version, repository, ctx)?,
             Origin::Packages => packages_wish(spec, options, ctx)?,
+            Origin::Binary => What::Binary {
+                version: plain(spec, version)?,
+                flavour: flavour(spec, one("flavour"))?,
+                suites: suites(spec, one("suite"))?,
+                own: suites(spec, one("own"))?.into_iter().next(),
+            },
             Origin::Dir(path) => What::Dir { path },
         };
         Ok(Self { entry: spec.entry.clone(), what })
@@ -111,6 +122,10 @@ impl Wish {
     pub(super) fn resolve(&self, spec: &Spec, pinned: &[Package], ctx: &Context, events: Events) -> Result<Pin> {
         match &self.what {
             What::Debian { version, suites } => debian::resolve(spec, version, suites, ctx, events),
+            What::Binary { version, flavour, suites, own } => {
+                let own = own.as_deref();
+                binary::resolve(spec, binary::Asked { version, flavour, suites, own }, ctx, events)
+            }
             What::Release { version } => index::resolve(spec, version, ctx, events),
             What::Address { url, sha256 } => index::resolve_address(url, sha256.as_deref(), ctx, events),
             What::Packages { suite, names, .. } => {
@@ -130,6 +145,15 @@ impl fmt::Display for Wish {
         match &self.what {
             What::Debian { version, suites } if suites.is_empty() => write!(f, "debian {version}"),
             What::Debian { version, suites } => write!(f, "debian {version} of {}", suites.join(" ")),
+            What::Binary { version, flavour, suites, own } => {
+                write!(f, "package {version}")?;
+                [flavour].into_iter().filter(|flavour| !flavour.is_empty()).try_for_each(|one| write!(f, " {one}"))?;
+                match (&suites[..], own) {
+                    ([], None) => Ok(()),
+                    ([], Some(own)) => write!(f, " near {own}"),
+                    (suites, _) => write!(f, " of {}", suites.join(" ")),
+                }
+            }
             What::Release { version } => write!(f, "url {version}"),
             What::Address { url, sha256: None } => f.write_str(url),
             What::Address { url, sha256: Some(sum) } => write!(f, "{url}#sha256={sum}"),
@@ -207,6 +231,14 @@ fn suites(spec: &Spec, text: &str) -> Result<Vec<String>> {
         }
     }
     Ok(suites)
+}
+
+/// The end of a package's name.
+fn flavour(spec: &Spec, text: &str) -> Result<String> {
+    if text.is_empty() || super::is_package(text) {
+        return Ok(text.to_owned());
+    }
+    Err(Error::input(format!("{}: `{text}` is no flavour: the package's name would end with it", spec.entry)))
 }
 
 fn suite_name(spec: &Spec, suite: &str) -> Result<String> {

@@ -84,6 +84,7 @@ mod tests {
             memory: 1024,
             cpus: 2,
             kernel: "/k".into(),
+            initrd: None,
             hz: None,
             layers: vec!["/l".into()],
             append: vec!["a=1".into()],

@@ -73,6 +73,25 @@ fn one_config_boots_linux_5_10_to_7_3() {
     }
 }
 
+#[test]
+#[ignore = "fetches five kernels, and builds OpenZFS for one: tests/run --full kernels"]
+fn the_distributions_own_kernels_boot_and_one_has_a_pool() {
+    let real = Real::new();
+    let packages = KERNELS.map(|kernel| format!("{kernel}@package"));
+    let ran = real.run(&["-k", &packages.join(","), "up", "--", "uname", "-r"]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    for kernel in KERNELS {
+        assert!(ran.out.lines().any(|row| row.starts_with(&format!("{kernel}."))), "{kernel}: {ran:?}");
+    }
+    let script = "zpool create t quizm0 && zpool get -H -o value health t";
+    let pool = real.run(&["-k", "6.1@package", "-p", "zfs,memdev", "up", "--", "sh", "-c", script]);
+    assert_eq!((pool.status, pool.out.as_str()), (Some(0), "ONLINE\n"), "{pool:?}");
+    // Of another suite than the compilers'.
+    let other = real.run(&["-k", "7.3@package", "build", "kernel-package-devel"]);
+    assert_eq!(other.status, Some(1), "{other:?}");
+    other.says(&["this kernel was compiled by gcc 14, and scripts here have gcc 12", "toolchain.suite"]);
+}
+
 /// What makes a kernel complain, and how it says so.
 const COMPLAINTS: [(&str, &str); 6] = [
     ("insmod /shared/t.ko what=warn", "WARNING: "),

@@ -10,8 +10,9 @@ pub(in crate::cli) struct Global {
     /// Work as if quiz had been started in DIR
     #[arg(short = 'C', long = "directory", value_name = "DIR")]
     pub directory: Option<PathBuf>,
-    /// Kernel: a series (6.1), an exact version (6.1.170), a tag, branch or commit, or the address of a tarball; `up` takes
-    /// several (repeatable, or with commas between), and runs the program on each
+    /// Kernel: a series (6.1), an exact version (6.1.170), a tag, branch or commit, or the address of a tarball; `package` or
+    /// 6.12@package is a kernel that the distribution compiled; `up` takes several (repeatable, or
+    /// with commas between), and runs the program on each
     #[arg(short, long, value_name = "VERSION")]
     pub kernel: Vec<String>,
     /// Add a line to the kernel config, such as CONFIG_KASAN=y (repeatable)

@@ -106,12 +106,21 @@ pub const SCHEMA: &[SchemaEntry] = &[
         "a file of such lines, or a whole .config; kernel.config wins over it",
     ),
     entry(
+        "kernel.flavour",
+        Default::Text(""),
+        "of kernel.source = package: how the package's name ends, such as rt-amd64; empty = the plain one",
+    ),
+    entry(
         "kernel.packages",
         Default::List,
         "Debian packages that the kernel's build needs besides, such as libssl-dev for signed modules, zstd, lz4",
     ),
     entry("kernel.repository", Default::Text(""), "git repository of the kernel, URL or path; empty = git.kernel.org"),
-    entry("kernel.source", Default::Text(""), "debian, url, git, dir, a folder, or an URL; empty = by itself"),
+    entry(
+        "kernel.source",
+        Default::Text(""),
+        "debian, url, git, dir, a folder, or an URL; package = the distribution's, not compiled here; empty = by itself",
+    ),
     entry(
         "kernel.suite",
         Default::Text(""),
@@ -120,7 +129,7 @@ pub const SCHEMA: &[SchemaEntry] = &[
     entry(
         "kernel.version",
         Default::Text("default"),
-        "series (6.1), release (6.1.170), tag, branch, commit, URL, or default",
+        "series (6.1), release (6.1.170), tag, branch, commit, URL, or default; package or 6.12@package = the distribution's",
     ),
     entry(
         "machine.allow-file",
@@ -206,6 +215,7 @@ impl Settings {
             };
             values.insert(flag.key.to_owned(), Setting { value, origin });
         }
+        name_source(&mut values);
         Ok(Self { values, flags: flags.to_vec() })
     }
 
@@ -265,6 +275,21 @@ fn types(options: BTreeMap<String, Value>) -> BTreeMap<String, Value> {
         (entry.name.to_owned(), value)
     });
     fixed.chain(options).collect()
+}
+
+/// A kernel's version may say where it comes from: `package` and `6.12@package` are kernels that the distribution compiled, whoever set
+/// kernel.source before.
+fn name_source(values: &mut BTreeMap<String, Setting>) {
+    const PACKAGE: &str = "package";
+    let Some(Setting { value: Value::Text(text), origin }) = values.get_mut("kernel.version") else { return };
+    let version = match text.strip_suffix(PACKAGE) {
+        Some("") => "default".to_owned(),
+        Some(rest) if rest.len() > 1 && rest.ends_with('@') => rest[..rest.len() - 1].to_owned(),
+        _ => return,
+    };
+    *text = version;
+    let source = Setting { value: Value::Text(PACKAGE.to_owned()), origin: origin.clone() };
+    values.insert("kernel.source".to_owned(), source);
 }
 
 /// The variable that sets `name`: `kernel.version` → `QUIZ_KERNEL_VERSION`.

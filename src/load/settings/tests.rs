@@ -31,6 +31,21 @@ fn the_project_beats_the_user_and_the_flag_beats_both() {
 }
 
 #[test]
+fn a_kernel_may_be_the_distributions_own_and_the_command_to_run_again_says_so() {
+    let of = |typed: &str| {
+        let flag = FlagValue { key: "kernel.version", value: text(typed), flag: "--kernel" };
+        let settings = load("[kernel]\nsource = \"git\"\n", "", &[flag]).unwrap();
+        assert_eq!(settings.flags().collect::<Vec<_>>(), [format!("--kernel={typed}")]);
+        (settings.text("kernel.version").to_owned(), settings.text("kernel.source").to_owned())
+    };
+    assert_eq!(of("package"), ("default".to_owned(), "package".to_owned()));
+    assert_eq!(of("6.12@package"), ("6.12".to_owned(), "package".to_owned()));
+    for other in ["6.12", "@package", "mypackage", "v6.12@{1}"] {
+        assert_eq!(of(other), (other.to_owned(), "git".to_owned()));
+    }
+}
+
+#[test]
 fn files_replace_lists_and_flags_add_to_them() {
     let list = |items: &[&str]| Value::List(items.iter().map(|&i| i.to_owned()).collect());
     let user = "[rootfs]\npackages = [\"vim\"]\n";

@@ -1,6 +1,8 @@
 //! Package archives in folders: no network, and nothing of a host's but its sources.
 
 use super::*;
+use crate::error::Kind;
+use crate::event::Event;
 
 #[test]
 fn the_series_of_a_package() {

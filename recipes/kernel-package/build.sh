@@ -1,0 +1,67 @@
+# Takes apart what the distribution compiled. Its drivers are modules, and so it starts from an initrd: the agent with those that the way to
+# the first layer needs, and those of the shares, which would otherwise be looked for in the root that they bring.
+
+package=/quiz/in/package
+release="$(ls "$package/usr/lib/modules")"
+case "$release" in
+*[!A-Za-z0-9.+~_-]* | '')
+    echo "error: the package should have the modules of one kernel, and has: $release" >&2
+    exit 1
+    ;;
+esac
+cd "$package/usr/lib/modules/$release"
+# From Linux 7.2 on Debian has them beside the modules.
+config=config vmlinuz=vmlinuz
+[ -e config ] || config="$package/boot/config-$release" vmlinuz="$package/boot/vmlinuz-$release"
+
+file_option="${QUIZ_OPT_CONFIG_FILE:-}"
+[ -z "$file_option" ] || {
+    echo 'error: kernel.config-file is for a kernel that is compiled here, and this one is a package: kernel.source = ""' >&2
+    exit 1
+}
+perl /quiz/recipe/check.pl "$config" /quiz/options/lines
+
+# What lies in folders of its own, and no others of drivers: the rest is for hardware. Newer kernels have more folders, older ones fewer.
+of_machines() {
+    find kernel -name '*.ko*' ! -path 'kernel/drivers/*' ! -path 'kernel/sound/*' ! -path 'kernel/net/bluetooth/*'
+    cd kernel/drivers
+    for folder in ata block char/hw_random crypto/virtio dax firmware/qemu_fw_cfg* md misc/pvpanic net/bonding net/ipvlan net/macvlan \
+        net/team net/vxlan net/wireguard nvdimm nvme ptp scsi/device_handler target tty vdpa vhost virtio watchdog/softdog*; do
+        [ ! -e "$folder" ] || find "$folder" -name '*.ko*'
+    done
+    find char net scsi -maxdepth 1 -name '*.ko*'
+}
+if [ -n "$QUIZ_OPT_HARDWARE" ]; then
+    find kernel -name '*.ko*' >/quiz/scratch/modules
+else
+    (of_machines) | sed '/^kernel/!s|^|kernel/drivers/|' >/quiz/scratch/modules
+fi
+modules="/quiz/out/modules/lib/modules/$release"
+mkdir -p "$modules" /quiz/out/image
+cp modules.builtin* modules.order "$modules/"
+tar -cf - -T /quiz/scratch/modules | tar -C "$modules" -xf -
+
+# path_of NAME: the module's file; nothing where it is built in. In names of files `_` may be `-`.
+path_of() {
+    pattern="$(echo "$1" | sed 's/[-_]/[-_]/g')"
+    ! grep -qE "/$pattern\.ko$" modules.builtin || return 0
+    find kernel -name '*.ko*' | grep -E "/$pattern\.ko(\.[a-z0-9]+)?$" | head -n 1
+}
+# load NAME...: their files, each after those that it needs.
+load() {
+    for name; do
+        path="$(path_of "$name")"
+        [ -n "$path" ] || continue
+        ! grep -qxF "$path" /quiz/scratch/order || continue
+        # shellcheck disable=SC2046 # A list of names.
+        (load $(modinfo -F depends "$path" | tr , ' '))
+        echo "$path" >>/quiz/scratch/order
+    done
+}
+: >/quiz/scratch/order
+load virtio_pci virtio_blk virtio_console virtio_rng squashfs overlay 9p 9pnet_virtio pvpanic_pci
+
+cp "$vmlinuz" /quiz/out/image/bzImage
+# shellcheck disable=SC2046 # Paths of modules, without blanks.
+perl /quiz/recipe/initrd.pl /quiz/in/agent/.quiz/agent $(cat /quiz/scratch/order) >/quiz/out/image/initrd
+cp "$config" /quiz/out/config

@@ -1,0 +1,51 @@
+# check.pl CONFIG LINES: whether a kernel that nobody here configured has what a guest of quiz cannot do without, and what profiles and the user
+# ask for. A driver may be built in or a module.
+use strict;
+use warnings;
+
+# Each with what it is for.
+my %needed = (
+    '9P_FS' => 'folders of the host', NET_9P_VIRTIO => 'folders of the host', BLK_DEV_INITRD => 'drivers that are modules',
+    DEVTMPFS => '/dev', OVERLAY_FS => 'the root of layers', PRINTK => 'how the guest ended', SQUASHFS => 'the layers', SQUASHFS_LZ4 => 'the layers',
+    VIRTIO_BLK => 'the layers', VIRTIO_CONSOLE => 'the program', VIRTIO_PCI => 'all devices',
+);
+
+my ($path, $lines) = @ARGV;
+my %have;
+open(my $config, '<', $path) or die "error: the package has no config: $path: $!\n";
+while (<$config>) {
+    $have{$1} = $2 if /^CONFIG_(\w+)=(.*)$/;
+}
+sub value { return $have{$_[0]} // 'n' }
+sub has {
+    my ($symbol, $wanted) = @_;
+    my $is = value($symbol);
+    return $wanted =~ /^[ym]$/ ? $is =~ /^[ym]$/ : $is eq $wanted;
+}
+
+my @wrong = map { "CONFIG_$_, without which a guest of quiz cannot start ($needed{$_})" } grep { !has($_, 'y') } sort keys %needed;
+$needed{MODULE_DECOMPRESS} = 1;
+push @wrong, 'CONFIG_MODULE_DECOMPRESS, and its modules are compressed'
+    if value('MODULE_COMPRESS_NONE') ne 'y' && !has('MODULE_DECOMPRESS', 'y') && grep { /^MODULE_COMPRESS_\w+$/ && $have{$_} eq 'y' } keys %have;
+
+# Of two lines about one symbol the later one counts.
+my %asked;
+open(my $file, '<', $lines) or die "error: $lines: $!\n";
+while (<$file>) {
+    chomp;
+    next if /# if present$/;
+    s/^\s+|\s+$//g;
+    s/^# *(?:CONFIG_)?(\w+) is not set$/$1=n/;
+    my @any = map { [/^(?:CONFIG_)?(\w+)=(.*)$/] } split(/ or /);
+    next if grep { !@$_ } @any or !@any;
+    $asked{$any[0][0]} = [$_, \@any];
+}
+for my $symbol (sort keys %asked) {
+    my ($line, $any) = @{$asked{$symbol}};
+    push @wrong, "CONFIG_$symbol=" . value($symbol) . ", and a profile or the settings ask for: $line"
+        unless grep { has(@$_) } @$any;
+}
+exit 0 unless @wrong;
+print STDERR "error: this kernel, which the distribution compiled, has ", /^CONFIG_\w+=/ ? '' : 'no ', "$_\n" for @wrong;
+print STDERR "error: take one that is compiled here: -k 6.12, or kernel.source = \"\"\n";
+exit 1;

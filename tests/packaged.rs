@@ -1,0 +1,169 @@
+//! A kernel that the distribution compiled, taken apart: the built-in recipe on the files of small packages.
+
+use crate::project::{Project, Ran, files};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+const RELEASE: &str = "6.12.9+deb12-amd64";
+
+const CONFIG: &str = "CONFIG_BLK_DEV_INITRD=y\nCONFIG_DEVTMPFS=y\nCONFIG_OVERLAY_FS=m\nCONFIG_PRINTK=y\nCONFIG_SQUASHFS=m\nCONFIG_SQUASHFS_LZ4=y\n\
+    CONFIG_VIRTIO_BLK=m\nCONFIG_VIRTIO_CONSOLE=m\nCONFIG_VIRTIO_PCI=y\nCONFIG_9P_FS=m\nCONFIG_NET_9P_VIRTIO=m\nCONFIG_HZ=250\n";
+
+/// A project that takes its kernel as a package, of these files: modules by path with what they depend on.
+fn project(config: &str, modules: &[(&str, &str)]) -> Project {
+    let project = Project::new();
+    project.write("quiz.toml", "[kernel]\nversion = \"package\"\n");
+    let root = format!("/quiz/out/tree/usr/lib/modules/{RELEASE}");
+    let mut script = format!(
+        "mkdir -p /quiz/out/tree/boot {root}/kernel/drivers\ncd {root}\n\
+         echo kernel/drivers/virtio/virtio_pci.ko >modules.builtin\ntouch modules.builtin.modinfo modules.order\n\
+         printf '{}' >/quiz/out/tree/boot/config-{RELEASE}\necho k >/quiz/out/tree/boot/vmlinuz-{RELEASE}\n",
+        config.replace('\n', "\\n")
+    );
+    for folder in ["char", "net", "scsi"] {
+        script += &format!("mkdir -p kernel/drivers/{folder}\n");
+    }
+    for (path, needs) in modules {
+        let text = format!("char m[] __attribute__((section(\".modinfo\"))) = \"depends={needs}\";");
+        script += &format!("mkdir -p $(dirname {path})\necho '{text}' | gcc -c -x c -o {path} -\n");
+    }
+    project.recipe("linux-image", "[outputs]\ntree = \"tree\"\n[tools]\ngcc = \"gcc\"\n", &script);
+    let agent = "mkdir -p /quiz/out/tree/.quiz\necho agent >/quiz/out/tree/.quiz/agent\n";
+    project.recipe("agent", "[outputs]\ntree = \"tree\"\n", agent);
+    project
+}
+
+const MODULES: &[(&str, &str)] = &[
+    ("kernel/drivers/block/virtio_blk.ko", ""),
+    ("kernel/drivers/char/hw_random/virtio-rng.ko", "rng-core"),
+    ("kernel/drivers/char/hw_random/rng-core.ko", ""),
+    ("kernel/drivers/char/virtio_console.ko", ""),
+    ("kernel/drivers/gpu/drm/x.ko", ""),
+    ("kernel/drivers/net/dummy.ko", ""),
+    ("kernel/drivers/net/ethernet/y.ko", ""),
+    ("kernel/fs/9p/9p.ko", "netfs,9pnet"),
+    ("kernel/fs/netfs/netfs.ko", ""),
+    ("kernel/fs/overlayfs/overlay.ko", ""),
+    ("kernel/fs/squashfs/squashfs.ko", ""),
+    ("kernel/net/9p/9pnet.ko", ""),
+    ("kernel/net/9p/9pnet_virtio.ko", "9pnet"),
+];
+
+fn modules(tree: &Path) -> BTreeSet<String> {
+    let names = files(tree).into_iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
+    names.filter(|name| name.ends_with(".ko")).collect()
+}
+
+/// The outputs of the stage by name: `image`, `modules`, `config`.
+fn made(project: &Project, output: &str) -> std::path::PathBuf {
+    let ran = project.ok(&["build", "kernel-package"]);
+    let line =
+        ran.out.lines().find(|line| line.starts_with(&format!("{output} ")) || line.contains(&format!("/{output} ")));
+    let line = line.unwrap_or_else(|| panic!("no {output}: {ran:?}"));
+    line.rsplit(' ').next().unwrap().into()
+}
+
+#[test]
+fn the_initrd_loads_each_module_after_those_that_it_needs() {
+    let project = project(CONFIG, MODULES);
+    let image = made(&project, "image");
+    assert_eq!(std::fs::read(image.join("bzImage")).unwrap(), b"k\n");
+    let initrd = std::fs::read(image.join("initrd")).unwrap();
+    // The form "newc": a head of 110 bytes in which the sizes of name and contents stand in hex, and both padded to four bytes.
+    let (mut at, mut entries) = (0, Vec::new());
+    while at < initrd.len() {
+        let field = |n: usize| {
+            let hex = &initrd[at + 6 + 8 * n..at + 14 + 8 * n];
+            usize::from_str_radix(std::str::from_utf8(hex).unwrap(), 16).unwrap()
+        };
+        assert_eq!(&initrd[at..at + 6], b"070701");
+        let (size, name) = (field(6), field(11));
+        let text = String::from_utf8(initrd[at + 110..at + 110 + name - 1].to_vec()).unwrap();
+        let start = (at + 110 + name).next_multiple_of(4);
+        entries.push((text, initrd[start..start + size].to_vec()));
+        at = (start + size).next_multiple_of(4);
+    }
+    let of = |name: &str| entries.iter().find(|(other, _)| other == name).map(|(_, text)| &text[..]);
+    assert_eq!(of("init"), Some(&b"agent\n"[..]));
+    let order = String::from_utf8(of("modules/order").unwrap().to_vec()).unwrap();
+    let wanted = "virtio_blk.ko virtio_console.ko rng-core.ko virtio-rng.ko squashfs.ko overlay.ko netfs.ko 9pnet.ko 9p.ko 9pnet_virtio.ko";
+    assert_eq!(order.lines().collect::<Vec<_>>().join(" "), wanted);
+    for name in order.lines() {
+        assert!(of(&format!("modules/{name}")).is_some_and(|file| file.starts_with(b"\x7fELF")), "{name}");
+    }
+    assert_eq!(entries.last().unwrap().0, "TRAILER!!!");
+}
+
+#[test]
+fn drivers_of_hardware_stay_behind_unless_they_are_asked_for() {
+    let project = project(CONFIG, MODULES);
+    let all: BTreeSet<String> = MODULES.iter().map(|(path, _)| path.rsplit('/').next().unwrap().to_owned()).collect();
+    let hardware = BTreeSet::from(["x.ko".to_owned(), "y.ko".to_owned()]);
+    assert_eq!(modules(&made(&project, "modules")), &all - &hardware);
+    project.write("quiz.toml", "[kernel]\nversion = \"package\"\n[recipe.kernel-package]\nhardware = true\n");
+    assert_eq!(modules(&made(&project, "modules")), all);
+}
+
+fn refused(config: &str, toml: &str) -> Ran {
+    let project = project(config, MODULES);
+    project.write("c", "");
+    project.write("quiz.toml", &format!("[kernel]\nversion = \"package\"\n{toml}"));
+    let ran = project.run(&["build", "kernel-package"]);
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    ran
+}
+
+#[test]
+fn what_a_package_does_not_have_is_named_before_anything_boots() {
+    let lacks = refused(&CONFIG.replace("CONFIG_9P_FS=m\n", ""), "");
+    lacks.says(&["has no CONFIG_9P_FS, without which a guest of quiz cannot start (folders of the host)"]);
+    let compressed = refused(&format!("{CONFIG}CONFIG_MODULE_COMPRESS_XZ=y\n"), "");
+    compressed.says(&["has no CONFIG_MODULE_DECOMPRESS, and its modules are compressed"]);
+    let asked = refused(
+        CONFIG,
+        "config = [\"CONFIG_KASAN=y\", \"SQUASHFS=y\", \"CONFIG_HZ=1000\", \"# CONFIG_PRINTK is not set\"]\n",
+    );
+    asked.says(&[
+        "has CONFIG_KASAN=n, and a profile or the settings ask for: CONFIG_KASAN=y",
+        "has CONFIG_HZ=250, and a profile or the settings ask for: CONFIG_HZ=1000",
+        "has CONFIG_PRINTK=y, and a profile or the settings ask for: PRINTK=n",
+    ]);
+    assert_eq!(asked.count("SQUASHFS"), 0, "a module will do: {asked:?}");
+    refused(CONFIG, "config-file = \"c\"\n").says(&["kernel.config-file is for a kernel that is compiled here"]);
+}
+
+#[test]
+fn a_stage_that_is_not_there_says_what_there_is_instead() {
+    let project = project(CONFIG, MODULES);
+    let ran = project.run(&["build", "kernel"]);
+    assert_eq!(ran.status, Some(2), "{ran:?}");
+    ran.says(&[
+        "there is no stage `kernel`",
+        "with kernel.source = \"package\" there is instead: kernel-package, kernel-package-devel",
+    ]);
+    let compiled = Project::new();
+    let ran = compiled.run(&["build", "linux-image"]);
+    ran.says(&["the stage `linux-image` is there only with kernel.source = \"package\""]);
+    assert_eq!(compiled.ok(&["graph", "-v"]).count("linux-image"), 0);
+}
+
+/// A copy: a recipe sees the files of its own folder alone.
+#[test]
+fn editors_are_told_the_same_of_both_kinds_of_kernels() {
+    let compiled = include_str!("../recipes/kernel/compile-commands.pl");
+    assert_eq!(include_str!("../recipes/kernel-package-devel/compile-commands.pl"), compiled);
+}
+
+/// Sources that share a pin have to ask for the same.
+#[test]
+fn kernel_and_headers_are_of_one_pin() {
+    let wish = |text: &str| {
+        let mut recipe: toml::Table = toml::from_str(text).unwrap();
+        let mut binary = recipe["source"]["binary"].as_table().unwrap().clone();
+        binary.remove("take");
+        binary.remove("root");
+        (recipe.remove("options"), binary)
+    };
+    let headers = include_str!("../recipes/linux-headers/recipe.toml");
+    assert_eq!(wish(include_str!("../recipes/linux-image/recipe.toml")), wish(headers));
+}

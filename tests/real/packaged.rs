@@ -1,0 +1,25 @@
+//! Kernels that the distribution compiled: nothing is built but an image, and everything else is as with those that are.
+
+use super::Real;
+
+#[test]
+fn a_distributions_own_kernel_boots_is_restored_and_its_panic_is_one() {
+    let real = Real::new();
+    let script = "uname -r; modprobe dummy && ls /sys/module/dummy; echo out >/out/x; cat /shared/in; exit 7";
+    real.0.write(".quiz/shared/in", "shared\n");
+    let up = ["-k", "package", "up", "--", "sh", "-c", script];
+    let first = real.run(&up);
+    let release = first.out.lines().next().unwrap_or_default();
+    assert!(release.ends_with("-amd64"), "{first:?}");
+    for ran in [&first, &real.run(&up)] {
+        assert_eq!(ran.status, Some(7), "{ran:?}");
+        assert!(ran.out.starts_with(release) && ran.out.ends_with("shared\n"), "{ran:?}");
+        assert_eq!(std::fs::read_to_string(real.run_folder().join("out/x")).unwrap(), "out\n");
+    }
+    let cold =
+        real.run(&["-k", "package", "up", "--no-snapshot", "--", "sh", "-c", "echo c >/proc/sysrq-trigger; sleep 60"]);
+    assert_eq!(cold.status, Some(123), "{cold:?}");
+    let restored = real.run(&["-k", "package", "up", "--", "sh", "-c", "echo c >/proc/sysrq-trigger; sleep 60"]);
+    assert_eq!(restored.status, Some(123), "{restored:?}");
+    restored.says(&["Restoring"]);
+}
