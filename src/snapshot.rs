@@ -219,8 +219,8 @@ pub fn look(cache: &Cache, machine: &Machine, level: Level) -> Result<Looked> {
 /// # Errors
 /// The qemu cannot be read.
 pub fn key(cache: &Cache, machine: &Machine, level: Level) -> Result<(Key, Manifest)> {
-    let unreadable = |e| Error::boot(format!("cannot read {}", machine.qemu.display())).because(e);
-    let meta = fs::metadata(&machine.qemu).map_err(unreadable)?;
+    let unreadable = |e| Error::boot(format!("cannot read {}", machine.qemu.path().display())).because(e);
+    let meta = fs::metadata(machine.qemu.path()).map_err(unreadable)?;
     let mut equal = machine.clone();
     equal.shares.iter_mut().for_each(|share| share.path = PathBuf::new());
     equal.disks.iter_mut().for_each(|disk| disk.path = PathBuf::new());
@@ -234,7 +234,9 @@ pub fn key(cache: &Cache, machine: &Machine, level: Level) -> Result<(Key, Manif
     encoder.flag("base", level == Level::Base);
     encoder.list("command", words.iter().map(|word| word.to_string_lossy()));
     encoder.list("sizes", machine.disks.iter().map(|disk| disk.size.to_string()));
-    encoder.text("qemu", &build::identify(&machine.qemu, cache)?);
+    // A root's name is the digest of all that is in it, and stands in the command. The host's loader would not start it.
+    let version = if machine.qemu.is_of_root() { String::new() } else { build::identify(machine.qemu.path(), cache)? };
+    encoder.text("qemu", &version);
     encoder.list("qemu file", [meta.ino(), meta.size(), meta.mtime().cast_unsigned()].map(|n| n.to_string()));
     encoder.text("processor", &processor(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()));
     encoder.number("protocol", PROTOCOL.into());

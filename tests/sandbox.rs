@@ -214,8 +214,10 @@ fn what_is_mounted_on_the_machine_meanwhile_does_not_come_into_the_sandbox_of_ro
         return;
     }
     let project = Project::new();
-    let script = "for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
-            sleep 0.1
+    // The mount is made when both run, whose logs say so, and each looks for three seconds.
+    let script = "echo it runs
+        for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
+            sleep 0.2
             ! grep ' /usr/local/src ' /proc/self/mountinfo || { echo 'it came'; exit 1; }
         done
         echo x >/quiz/out/out\n";
@@ -223,8 +225,10 @@ fn what_is_mounted_on_the_machine_meanwhile_does_not_come_into_the_sandbox_of_ro
     project.recipe("t-two", &format!("{OUT}[needs]\nchroot = true\n"), script);
     // A machine of its own, whose mounts are shared as systemd has them.
     let quiz = project.command(&["build", "t-one", "t-two"]);
-    let machine =
-        "mount --make-rshared / && { \"$@\" & } && sleep 0.5 && mount -t tmpfs none /usr/local/src && wait $!";
+    let machine = "mount --make-rshared / && { \"$@\" & } && for n in $(seq 600); do
+            [ $(grep -rl 'it runs' \"$QUIZ_CACHE_DIR/logs\" 2>/dev/null | wc -l) = 2 ] && break
+            sleep 0.1
+        done && mount -t tmpfs none /usr/local/src && wait $!";
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private", "--", "sh", "-c", machine, "sh"]).arg(quiz.get_program());
     command.args(quiz.get_args()).current_dir(project.dir()).env_clear();

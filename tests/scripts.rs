@@ -95,3 +95,48 @@ fn the_test_command_installs_what_a_part_needs() {
     let edits = installed_for("edits");
     assert!(edits.contains(" strace\n") && !edits.contains("g++"), "{edits}");
 }
+
+/// What editors are told of a folder of objects: the files of `listed`, with this text each.
+fn commands(directory: &str, folder: &Path) -> Vec<String> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/kernel/compile-commands.pl");
+    let output = Command::new("perl").arg(script).arg(directory).arg(folder).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let all: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    all.iter().map(|entry| entry["file"].as_str().unwrap().rsplit('/').next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn editors_are_told_of_what_is_compiled_and_not_of_what_once_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let write = |path: &str, text: &str| {
+        std::fs::create_dir_all(at.join(path).parent().unwrap()).unwrap();
+        std::fs::write(at.join(path), text).unwrap();
+    };
+    let compiled = |name: &str| {
+        let path = at.join(name);
+        let (folder, file) = name.rsplit_once('/').unwrap();
+        write(&format!("{folder}/.{file}.o.cmd"), &format!("savedcmd_x := gcc -c -o {0}.o {0}.c\n", path.display()));
+        write(&format!("{name}.c"), "");
+    };
+    for name in ["m/zfs/arc", "m/zfs/left", "m/zfs/gone", "m/one", "m/zfs.mod", "m/old.mod"] {
+        compiled(name);
+    }
+    std::fs::remove_file(at.join("m/zfs/gone.c")).unwrap();
+    // Objects with their whole path or from the folder on, in lines or with blanks between, by the kernel's age.
+    let whole = |name: &str| at.join(name).display().to_string();
+    for (order, of_zfs) in [
+        (
+            format!("{}\n{}\n", whole("m/zfs.ko"), whole("m/one.ko")),
+            format!("{} {}\n", whole("m/zfs/arc.o"), whole("m/zfs/gone.o")),
+        ),
+        ("zfs.o\none.o\n".to_owned(), "zfs/arc.o\nzfs/gone.o\n".to_owned()),
+    ] {
+        write("m/modules.order", &order);
+        write("m/zfs.mod", &of_zfs);
+        assert_eq!(commands("/elsewhere", &at.join("m")), ["one.c", "zfs.mod.c", "arc.c"]);
+    }
+    // A kernel's own folder has objects that no list names.
+    let folder = at.join("m");
+    assert_eq!(commands(folder.to_str().unwrap(), &folder), ["one.c", "zfs.mod.c", "arc.c", "left.c"]);
+}

@@ -88,3 +88,13 @@ fn a_folder_that_is_no_source_is_named_with_what_it_lacks_and_who_asked_for_it()
         &format!("asked for by kernel.source = \"./linux\" ({}:2)", file.display()),
     ]);
 }
+
+#[test]
+fn a_qemu_is_the_hosts_or_the_toolchains_and_never_a_path() {
+    let project = Project::new();
+    project.write("quiz.toml", "[machine]\nqemu = \"./qemu\"\n");
+    for args in [&["up", "--", "true"][..], &["doctor"]] {
+        let ran = project.run(args);
+        assert_eq!(ran.count("machine.qemu = \"./qemu\": there is `host` and `toolchain`"), 1, "{ran:?}");
+    }
+}

@@ -91,7 +91,7 @@ pub fn run(machine: &Machine, run: &Run<'_>, saved: &dyn Fn(Level, Saved)) -> Re
     let passing = broken.as_ref().is_some_and(|why| is_passing(why));
     // Only a machine that lived proves that it was KVM's fault.
     if let (Accel::Kvm, Some(memory), true) = (machine.accel, &options.verdicts, ended.lived && !passing)
-        && let Err(error) = remember(memory, &machine.qemu, broken)
+        && let Err(error) = remember(memory, machine.qemu.path(), broken)
     {
         events(Event::Warning { message: error.to_string() });
     }

@@ -19,7 +19,7 @@ use super::qmp::Transport;
 use super::sparse::copy_sparse;
 use crate::error::{Error, Result, cannot};
 use crate::host;
-use crate::machine::qemu::{Fds, command, shell_line};
+use crate::machine::qemu::{Fds, command, shown};
 use crate::machine::{Machine, Start};
 
 /// What the sockets between quiz and qemu are for.
@@ -174,7 +174,7 @@ pub(super) fn spawn(machine: &Machine, folder: &RunFolder) -> Result<(Qemu, Wire
         memory: snapshot.as_ref().map_or(-1, |snapshot| snapshot.memory.as_raw_fd()),
     };
     let words = command(machine, &fds);
-    host::write_private(&folder.command(), &(shell_line(&words) + "\n"))
+    host::write_private(&folder.command(), &(shown(machine, &fds) + "\n"))
         .map_err(|e| cannot("write", &folder.command(), e))?;
     let log = host::private_file()
         .truncate(true)
@@ -184,10 +184,16 @@ pub(super) fn spawn(machine: &Machine, folder: &RunFolder) -> Result<(Qemu, Wire
 
     let mut process = Command::new(&words[0]);
     // A group of its own: Ctrl-C on the terminal is for quiz to decide about.
-    process.args(&words[1..]).stdin(Stdio::null()).stdout(log).stderr(again).process_group(0);
+    process
+        .args(&words[1..])
+        .envs(machine.qemu.variable())
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(again)
+        .process_group(0);
     let memory = snapshot.iter().map(|snapshot| snapshot.memory.as_raw_fd());
     host::tie(&mut process, theirs.iter().map(AsRawFd::as_raw_fd).chain(fds.channels).chain(memory).collect());
-    let child = process.spawn().map_err(|e| cannot("start", &machine.qemu, e))?;
+    let child = process.spawn().map_err(|e| cannot("start", machine.qemu.path(), e))?;
     let mut ours = ours.into_iter();
     Ok((Qemu(child), Wires(std::array::from_fn(|_| ours.next())), snapshot))
 }

@@ -1,19 +1,17 @@
 //! `quiz doctor` and `--install`: every tool that any stage needs, what else the machine must offer, and the way to get it.
 
-use crate::boot;
 use crate::build::{self, Needed, Tools};
-use crate::engine::Engine;
+use crate::engine::{self, Engine};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::host::{
     self,
     distribution::{Distribution, Installation},
 };
-use crate::machine::{Accel, Arch, accel, proof, qemu};
+use crate::machine::{Accel, Qemu, accel, proof};
 use crate::report::{self, Style};
 use std::collections::BTreeSet;
 use std::error::Error as _;
-use std::path::Path;
 use std::process::Stdio;
 
 /// The one check that stops nothing: without KVM machines are slow.
@@ -24,7 +22,8 @@ type Check = (String, std::result::Result<String, String>);
 /// Shows all tools and checks; with `install` installs what is missing first. Status 0 if everything is there and works, else 1.
 pub(super) fn run(engine: &Engine<'_>, with_install: bool, json: bool, style: &Style) -> Result<u8> {
     let stages = engine.all_stages()?;
-    let needed = || build::with_tools(engine.needed(&stages), boot::TOOLS);
+    let qemu_tools = engine::qemu::tools(engine)?;
+    let needed = || build::with_tools(engine.needed(&stages), qemu_tools);
     if with_install {
         install(&needed(), engine.events)?;
     }
@@ -34,9 +33,14 @@ pub(super) fn run(engine: &Engine<'_>, with_install: bool, json: bool, style: &S
         checks.push(("sandbox".to_owned(), sandbox(engine, false)));
         checks.push(("sandbox with a root of its own".to_owned(), sandbox(engine, true)));
     }
-    if let Ok(qemu) = qemu::find(Arch::X86_64) {
-        checks.push(("qemu".to_owned(), proof::try_guest(&qemu, Accel::Tcg).map(|()| "runs a guest".into())));
-        checks.push((ACCELERATOR.to_owned(), accelerator(engine, &qemu)));
+    match engine::qemu::made(engine) {
+        Ok(qemu) => {
+            checks.push(("qemu".to_owned(), proof::try_guest(&qemu, Accel::Tcg).map(|()| "runs a guest".into())));
+            checks.push((ACCELERATOR.to_owned(), accelerator(engine, &qemu)));
+        }
+        // One that the host lacks is among the tools.
+        Err(error) if qemu_tools.is_empty() => checks.push(("qemu".to_owned(), Err(error.to_string()))),
+        Err(_) => {}
     }
     let changed = match Tools::identify(&engine.needed(&stages), &engine.cache) {
         Ok(tools) => build::changed_tools(&engine.cache, &engine.project.dir, &stages.graph, &tools)?,
@@ -57,19 +61,19 @@ pub(super) fn run(engine: &Engine<'_>, with_install: bool, json: bool, style: &S
 }
 
 /// Whether it is KVM, tried anew whatever an earlier run found.
-fn accelerator(engine: &Engine<'_>, qemu: &Path) -> std::result::Result<String, String> {
+fn accelerator(engine: &Engine<'_>, qemu: &Qemu) -> std::result::Result<String, String> {
     let tcg = |why: String| {
         let advice = accel::advice().map_or(String::new(), |advice| format!("; {advice}"));
         Err(format!("TCG, which is slow: {why}{advice}"))
     };
-    let choice = accel::choose(qemu, None);
+    let choice = accel::choose(qemu.path(), None);
     match (choice.accel, choice.why_not_kvm) {
         (Accel::Tcg, why) => tcg(why.unwrap_or_else(|| "there is no /dev/kvm".to_owned())),
         (Accel::Kvm, _) => match proof::try_guest(qemu, Accel::Kvm) {
             Err(why) => tcg(format!("KVM does not work: {why}")),
             Ok(()) => {
                 // In place of an older verdict that KVM is broken, so that the next run tries it.
-                accel::remember(&engine.kvm_verdicts(), qemu, None).map_err(|error| error.to_string())?;
+                accel::remember(&engine.kvm_verdicts(), qemu.path(), None).map_err(|error| error.to_string())?;
                 Ok("KVM".to_owned())
             }
         },

@@ -3,8 +3,9 @@
 //! Each check but the first two is a run of quiz itself, as people run it, in a project of its own. Where KVM is not taken they are made
 //! under emulation, and the report says so.
 
+use crate::engine::{self, Engine};
 use crate::error::{Error, Result};
-use crate::machine::{Accel, Arch, accel, proof, qemu};
+use crate::machine::{Accel, Qemu, accel, proof};
 use crate::report;
 use crate::status;
 use std::path::Path;
@@ -143,7 +144,7 @@ impl Trial<'_> {
 ///
 /// # Errors
 /// The image cannot be built.
-pub(super) fn run() -> Result<u8> {
+pub(super) fn run(engine: &Engine<'_>) -> Result<u8> {
     let cannot = |error: std::io::Error| Error::boot("cannot make a project to try machines in").because(error);
     let dir = tempfile::tempdir().map_err(cannot)?;
     // What this takes is shown as ever, and counts for no check.
@@ -152,8 +153,8 @@ pub(super) fn run() -> Result<u8> {
     if !built.success() {
         return Err(Error::build("there is no image to try"));
     }
-    let qemu = qemu::find(Arch::X86_64)?;
-    let choice = accel::choose(&qemu, None);
+    let qemu = engine::qemu::made(engine)?;
+    let choice = accel::choose(qemu.path(), None);
     let kvm = match (choice.accel, choice.why_not_kvm) {
         (Accel::Kvm, _) => Ok("/dev/kvm opens, and the processor has vmx or svm".to_owned()),
         (Accel::Tcg, why) => Err(why.unwrap_or_else(|| "there is no /dev/kvm".to_owned())),
@@ -182,7 +183,7 @@ fn line(name: &str, checked: &Checked) -> String {
 }
 
 /// What else somebody has to know who reads the report.
-fn head(qemu: &Path) -> String {
+fn head(qemu: &Qemu) -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let first = |text: &str| text.lines().next().unwrap_or("unknown").trim().to_owned();
     let cpuinfo = read("/proc/cpuinfo");
@@ -190,7 +191,7 @@ fn head(qemu: &Path) -> String {
     let model = field("model name").split_once(": ").map_or("unknown", |(_, model)| model);
     let nested =
         if field("flags").split_whitespace().any(|flag| flag == "hypervisor") { ", itself a guest" } else { "" };
-    let version = Command::new(qemu).arg("--version").stdin(Stdio::null()).output();
+    let version = qemu.process().arg("--version").stdin(Stdio::null()).output();
     let version = version.map_or_else(|error| error.to_string(), |out| first(&String::from_utf8_lossy(&out.stdout)));
     let kernel = first(&read("/proc/sys/kernel/osrelease"));
     format!("quiz {}, {version}, host Linux {kernel}, {model}{nested}\n", env!("CARGO_PKG_VERSION"))

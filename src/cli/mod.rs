@@ -114,7 +114,7 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
         Command::Doctor { kvm: true, .. } if cli.global.json => {
             return Err(Error::input("`quiz doctor --kvm` prints a report for people: not with --json"));
         }
-        Command::Doctor { kvm: true, .. } => return kvm::run(),
+        Command::Doctor { kvm: true, .. } => return kvm::run(&engine),
         Command::Doctor { install, .. } => return doctor::run(&engine, *install, cli.global.json, &style),
         Command::Profiles { command: Some(ProfilesCommand::New { name }) } => profiles::new(&engine, name)?,
         Command::Profiles { command: None } => profiles::list(&engine, cli, &style)?,
@@ -190,7 +190,7 @@ fn build_stages(engine: &Engine<'_>, names: &[String], fresh: bool, install: boo
 fn machine(engine: &Engine<'_>, install: bool, terminal: bool) -> Result<Prepared> {
     let stages = engine.stages([IMAGE])?;
     if install {
-        doctor::install(&machine::needed(engine, &stages), engine.events)?;
+        doctor::install(&machine::needed(engine, &stages)?, engine.events)?;
     }
     machine::build(engine, &stages, terminal)
 }

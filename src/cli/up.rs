@@ -69,8 +69,7 @@ fn boot(engine: &Engine<'_>, up: &Up, built: Prepared, stop: Option<Stop>) -> Re
     if up.dry_run {
         machine.shares = machine::shares(&own.join("shared"), &own.join("runs/N/out"), false);
         machine.disks = machine::disks(&engine.project, &own.join("runs/N"))?;
-        let command = qemu::command(&machine, &qemu::Fds::shown(&machine));
-        report::result(&format!("{}\n", qemu::shell_line(&command)))?;
+        report::result(&format!("{}\n", qemu::shown(&machine, &qemu::Fds::shown(&machine))))?;
         return Ok(None);
     }
     let folder = RunFolder::create(&own, machine::kept(engine))?;

@@ -3,11 +3,11 @@
 //! Runs nothing in it.
 
 use super::{Engine, IMAGE, Stages, ssh};
-use crate::boot::{self, Allowed, Kept, Options, complaint};
+use crate::boot::{Allowed, Kept, Options, complaint};
 use crate::build::{self, Depth, Needed, Records};
 use crate::error::{Error, Result};
 use crate::load::{Device, DiskFormat, Origin, PROJECT_FOLDER, Profile, Project};
-use crate::machine::{Disk, Machine, Net, Share, Start, accel, disk, image, qemu};
+use crate::machine::{Disk, Machine, Net, Qemu, Share, Start, accel, disk, image, qemu};
 use quiz_cache::{Cache, Digest, Record};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -33,10 +33,14 @@ pub struct Prepared {
 }
 
 /// The tools of the host that it takes to make the image of these stages, and to run it.
-pub fn needed(engine: &Engine<'_>, stages: &Stages) -> Vec<Needed> {
+///
+/// # Errors
+/// A setting is wrong.
+pub fn needed(engine: &Engine<'_>, stages: &Stages) -> Result<Vec<Needed>> {
     let project = &engine.project;
-    let tools: Vec<_> = boot::TOOLS.iter().chain(ssh::tools(project)).copied().chain(disk_tool(project)).collect();
-    build::with_tools(engine.needed(stages), &tools)
+    let own = super::qemu::tools(engine)?;
+    let tools: Vec<_> = own.iter().chain(ssh::tools(project)).copied().chain(disk_tool(project)).collect();
+    Ok(build::with_tools(engine.needed(stages), &tools))
 }
 
 /// Builds the image of these stages and makes a machine of it. `terminal`: somebody sits there and looks.
@@ -44,15 +48,16 @@ pub fn needed(engine: &Engine<'_>, stages: &Stages) -> Vec<Needed> {
 /// # Errors
 /// What was asked for is wrong, a tool is missing, or a stage failed.
 pub fn build(engine: &Engine<'_>, stages: &Stages, terminal: bool) -> Result<Prepared> {
-    let needed = needed(engine, stages);
+    let needed = needed(engine, stages)?;
     build::require(&needed)?;
     size(engine)?;
     allowed(engine)?;
     let id = stages.graph.find(IMAGE)?;
+    let qemu = super::qemu::made(engine)?;
     // qemu opens what the image is made of, so that has to lie there, too.
     let known =
         engine.make(stages, &needed, &BTreeSet::new(), &|ctx| build::build(ctx, &[id], Depth::OutputsAndInputs))?;
-    of(engine, &known, &known[&id], terminal)
+    of(engine, qemu, &known, &known[&id], terminal)
 }
 
 /// Memory in MiB and processors, as they were asked for.
@@ -76,7 +81,7 @@ fn size(engine: &Engine<'_>) -> Result<(u32, u32)> {
 ///
 /// # Errors
 /// What was asked for is wrong, or the image is none.
-pub fn of(engine: &Engine<'_>, known: &Records, image: &Record, terminal: bool) -> Result<Prepared> {
+pub fn of(engine: &Engine<'_>, qemu: Qemu, known: &Records, image: &Record, terminal: bool) -> Result<Prepared> {
     let (settings, profiles) = (&engine.project.settings, &engine.project.profiles);
     let (memory, cpus) = size(engine)?;
     let [description] = &image.outputs.values().collect::<Vec<_>>()[..] else {
@@ -87,8 +92,7 @@ pub fn of(engine: &Engine<'_>, known: &Records, image: &Record, terminal: bool) 
         return Err(Error::input(format!("machine.cpus = {cpus}: this kernel takes {most} at most (CONFIG_NR_CPUS)"))
             .hint(format!("--config CONFIG_NR_CPUS={cpus} builds one that takes more")));
     }
-    let qemu = qemu::find(image.arch)?;
-    let choice = accel::choose(&qemu, Some(&engine.kvm_verdicts()));
+    let choice = accel::choose(qemu.path(), Some(&engine.kvm_verdicts()));
     let object = |digest: &Digest| object(&engine.cache, known, digest);
     // One `--append` may hold several words, as people paste them. The user's come last, and win.
     let words = settings.list("machine.append").iter().flat_map(|words| words.split_whitespace().map(str::to_owned));

@@ -15,6 +15,7 @@
 //! ```
 
 pub mod machine;
+pub mod qemu;
 pub mod snapshots;
 pub mod ssh;
 mod update;
@@ -123,12 +124,14 @@ impl<'a> Engine<'a> {
         Ok(Stages { graph, wishes })
     }
 
-    /// Every stage there is: of each recipe without parameter that is there by the settings, and what they read.
+    /// Every stage there is: of each recipe without parameter that is there by the settings, the toolchain's qemu if machines run
+    /// in that, and what they read.
     ///
     /// # Errors
     /// As of [`Self::stages`].
     pub fn all_stages(&self) -> Result<Stages> {
-        self.stages(self.plain_recipes().map(|recipe| recipe.name.as_str()))
+        let qemu = if qemu::is_brought(self)? { Some(qemu::stage()) } else { None };
+        self.stages(self.plain_recipes().map(|recipe| recipe.name.as_str()).chain(qemu.as_deref()))
     }
 
     /// The stages that are of interest here: those of the image, and of the project's own recipes.

@@ -85,15 +85,18 @@ pub fn states(engine: &Engine<'_>, stages: &Stages, states: &[(NodeIndex, StageS
     };
     // Without qemu, or with a wrong setting, there is no machine, but the graph is as true.
     let terminal = boot::terminal_size().is_some();
-    let looked = machine::of(engine, &known, made, terminal).and_then(|Prepared { mut machine, .. }| {
-        let nowhere = Path::new("");
-        machine.shares = machine::shares(nowhere, nowhere, false);
-        machine.disks = machine::disks(&engine.project, nowhere)?;
-        Ok([
-            snapshot::look(&engine.cache, &machine, Level::Full)?,
-            snapshot::look(&engine.cache, &machine, Level::Base)?,
-        ])
-    });
+    let qemu = super::qemu::there(engine);
+    let looked = qemu.and_then(|qemu| machine::of(engine, qemu, &known, made, terminal)).and_then(
+        |Prepared { mut machine, .. }| {
+            let nowhere = Path::new("");
+            machine.shares = machine::shares(nowhere, nowhere, false);
+            machine.disks = machine::disks(&engine.project, nowhere)?;
+            Ok([
+                snapshot::look(&engine.cache, &machine, Level::Full)?,
+                snapshot::look(&engine.cache, &machine, Level::Base)?,
+            ])
+        },
+    );
     let [full, base] = match looked {
         Ok(looked) => looked,
         Err(error) => return Ok(SnapshotStates::unknown(image, error.to_string())),

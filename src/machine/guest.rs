@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::program::Qemu;
+
 pub use crate::load::{Bus, DiskFormat};
 
 /// The processor of a guest.
@@ -142,8 +144,8 @@ pub struct Machine {
     pub accel: Accel,
     /// Where its first state comes from.
     pub start: Start,
-    /// The qemu program, as a path; see [`super::qemu::find`].
-    pub qemu: PathBuf,
+    /// What runs it.
+    pub qemu: Qemu,
     /// Memory in MiB.
     pub memory: u32,
     /// Number of processors.

@@ -5,6 +5,7 @@
 //! | [`guest`] | the guest as plain data |
 //! | [`image`] | the image description, which names kernel and layers |
 //! | [`qemu`] | the command line, a pure function of a machine |
+//! | `program` | the qemu, installed or of a root of packages |
 //! | [`accel`] | KVM or TCG |
 //! | [`proof`] | whether qemu runs a guest at all |
 //! | [`disk`] | the files of the guest's disks |
@@ -15,7 +16,9 @@ pub mod accel;
 pub mod disk;
 pub mod guest;
 pub mod image;
+mod program;
 pub mod proof;
 pub mod qemu;
 
 pub use guest::{Accel, Arch, Bus, Disk, DiskFormat, Level, Machine, Net, Share, Start};
+pub use program::Qemu;

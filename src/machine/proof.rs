@@ -3,12 +3,12 @@
 //! That it does proves no more than that: a KVM inside another one may run these and hang in a kernel.
 
 use std::io::Write;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::guest::Accel;
+use super::program::Qemu;
 
 /// What does not end within this time never does.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -32,19 +32,19 @@ const STATUS: i32 = (WORD as i32) << 1 | 1;
 ///
 /// # Errors
 /// They did not run; qemu's own words, or what happened instead.
-pub fn try_guest(qemu: &Path, accel: Accel) -> Result<(), String> {
+pub fn try_guest(qemu: &Qemu, accel: Accel) -> Result<(), String> {
     let mut firmware = vec![0xf4; SIZE];
     firmware[START..START + CODE.len()].copy_from_slice(&CODE);
     let failed = |error: std::io::Error| error.to_string();
     let mut file = tempfile::NamedTempFile::new().map_err(failed)?;
     file.write_all(&firmware).map_err(failed)?;
     let said = tempfile::tempfile().map_err(failed)?;
-    let mut command = Command::new(qemu);
+    let mut command = qemu.process();
     command.args(["-nodefaults", "-no-user-config", "-display", "none", "-m", "16", "-no-reboot"]);
     command.arg("-machine").arg(format!("q35,accel={}", accel.name()));
     command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=1", "-bios"]).arg(file.path());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said.try_clone().map_err(failed)?);
-    let mut child = command.spawn().map_err(|error| format!("cannot start {}: {error}", qemu.display()))?;
+    let mut child = command.spawn().map_err(|error| format!("cannot start {}: {error}", qemu.path().display()))?;
     let until = Instant::now() + LIMIT;
     let status = loop {
         match child.try_wait().map_err(failed)? {
@@ -82,7 +82,7 @@ mod tests {
         let qemu = folder.path().join("qemu");
         fs::write(&qemu, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&qemu, fs::Permissions::from_mode(0o755)).unwrap();
-        try_guest(&qemu, Accel::Kvm)
+        try_guest(&qemu.into(), Accel::Kvm)
     }
 
     #[test]
@@ -94,7 +94,7 @@ mod tests {
         let words =
             "echo 'q: warning: host lacks x' >&2; echo 'q: failed to initialize kvm: Permission denied' >&2; exit 1";
         assert_eq!(tried(words), Err("q: failed to initialize kvm: Permission denied".to_owned()));
-        let missing = try_guest(Path::new("/no/qemu"), Accel::Tcg).unwrap_err();
+        let missing = try_guest(&std::path::PathBuf::from("/no/qemu").into(), Accel::Tcg).unwrap_err();
         assert!(missing.starts_with("cannot start /no/qemu: "), "{missing}");
     }
 }

@@ -18,15 +18,14 @@
 //!   lies elsewhere in each process is translated again in each. Without, a program of the guest starts in a fifth of the time.
 //! - `no_timer_check`: on a busy host under TCG the kernel otherwise finds its timer broken and panics.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::guest::{Accel, Arch, Bus, Disk, DiskFormat, Machine, Start};
 use crate::error::{Error, Result};
-use crate::host::{self, distribution::Distribution};
+use crate::host;
 
 /// Without AVX also without what needs it: qemu 7.2 shows AVX2 to programs that only look for that.
 const TCG_CPU: &str = "max,-avx,-avx2,-f16c,-fma,-vaes,-vpclmulqdq,-erms,-fsrm";
@@ -67,21 +66,9 @@ impl Fds {
     }
 }
 
-/// Finds the qemu for `arch` in `$PATH`.
-///
-/// # Errors
-/// When it is not there.
-pub fn find(arch: Arch) -> Result<PathBuf> {
-    let path = crate::host::path();
-    std::env::split_paths(&path).map(|folder| folder.join(arch.qemu())).find(|file| file.is_file()).ok_or_else(|| {
-        Error::input(format!("{} is not installed", arch.qemu()))
-            .hint(Distribution::here().line(&BTreeSet::from(["qemu-system-x86", "qemu-system-data"])))
-    })
-}
-
 /// The command that runs `machine`: the program, then its arguments.
 pub fn command(machine: &Machine, fds: &Fds) -> Vec<OsString> {
-    let mut command = vec![machine.qemu.clone().into_os_string()];
+    let mut command = machine.qemu.words();
     let mut add = |words: &[&str]| command.extend(words.iter().map(OsString::from));
     add(&["-nodefaults", "-no-user-config", "-display", "none"]);
     let (accel, cpu) = match machine.accel {
@@ -232,6 +219,12 @@ fn with_path(before: &str, path: &Path, after: &str) -> OsString {
     OsString::from_vec(bytes)
 }
 
+/// The command as a line for a shell, with what has to be in its environment.
+pub fn shown(machine: &Machine, fds: &Fds) -> String {
+    let variable = machine.qemu.variable().map(|(name, value)| format!("{name}={} ", host::quoted(value.as_os_str())));
+    variable.unwrap_or_default() + &shell_line(&command(machine, fds))
+}
+
 /// A command as a line for a shell, options and their values on lines of their own.
 pub fn shell_line(command: &[OsString]) -> String {
     let mut line = String::new();
@@ -248,13 +241,14 @@ pub fn shell_line(command: &[OsString]) -> String {
 pub(crate) mod tests {
     use super::super::guest::{Net, Share};
     use super::*;
+    use std::path::PathBuf;
 
     pub(crate) fn machine(accel: Accel) -> Machine {
         Machine {
             arch: Arch::X86_64,
             accel,
             start: Start::Cold,
-            qemu: "/usr/bin/qemu-system-x86_64".into(),
+            qemu: PathBuf::from("/usr/bin/qemu-system-x86_64").into(),
             memory: 2048,
             cpus: 2,
             kernel: "/c/kernel/vmlinux".into(),

@@ -10,7 +10,7 @@ fn machine(qemu: PathBuf) -> Machine {
         arch: Arch::X86_64,
         accel: Accel::Tcg,
         start: Start::Cold,
-        qemu,
+        qemu: qemu.into(),
         memory: 1024,
         cpus: 2,
         kernel: "/objects/kernel".into(),

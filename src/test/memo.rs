@@ -80,7 +80,7 @@ mod tests {
             arch: Arch::X86_64,
             accel: Accel::Tcg,
             start: Start::Cold,
-            qemu: "/bin/true".into(),
+            qemu: std::path::PathBuf::from("/bin/true").into(),
             memory: 1024,
             cpus: 2,
             kernel: "/k".into(),

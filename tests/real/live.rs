@@ -17,6 +17,29 @@ fn uname_comes_back_and_the_second_run_only_boots() {
     assert_eq!(again.out, ran.out.replace("quiz-1 ", "quiz-2 "));
 }
 
+/// Of the host only what is not on a PATH without it, as it is where none is installed.
+#[test]
+fn machines_run_in_the_toolchains_qemu_where_the_host_has_none() {
+    let real = Real::new();
+    let path = tempfile::tempdir().unwrap();
+    let bwrap = ["/usr/bin/bwrap", "/usr/local/bin/bwrap"].into_iter().find(|path| std::path::Path::new(path).exists());
+    std::os::unix::fs::symlink(bwrap.unwrap(), path.path().join("bwrap")).unwrap();
+    let run = |qemu: &str| {
+        let mut command = real.command(&["up", "--", "sh", "-c", "uname -s; exit 7"]);
+        Ran::from(command.env("PATH", path.path()).env("QUIZ_MACHINE_QEMU", qemu).output().unwrap())
+    };
+    let without = run("host");
+    assert_eq!(without.status, Some(125), "{without:?}");
+    without.says(&["qemu-system-x86_64"]);
+    for start in ["Booting", "Restoring"] {
+        let ran = run("toolchain");
+        assert_eq!((ran.status, ran.out.as_str()), (Some(7), "Linux\n"), "{ran:?}");
+        ran.says(&[start]);
+        let loader = std::fs::read_to_string(real.run_folder().join("command")).unwrap();
+        assert!(loader.contains("ld-linux-x86-64.so.2"), "{loader}");
+    }
+}
+
 #[test]
 fn exit_statuses_are_the_programs_own() {
     let real = Real::new();

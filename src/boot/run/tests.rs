@@ -54,7 +54,7 @@ fn play_in(
     // A word behind it is an argument of the user's.
     let (what, argument) = what.split_once(' ').unwrap_or((what, ""));
     let extra = if argument.is_empty() { Vec::new() } else { vec![argument.into()] };
-    let machine = Machine { qemu: fake, append: vec![format!("fake={what}")], extra, start, ..machine(accel) };
+    let machine = Machine { qemu: fake.into(), append: vec![format!("fake={what}")], extra, start, ..machine(accel) };
     let request = Request { program: vec!["true".into()], env: vec![], dir: "/".into(), tty: None, shell_after: false };
     let (mut stdout, mut stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
     let streams = Streams {

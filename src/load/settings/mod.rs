@@ -140,6 +140,11 @@ pub const SCHEMA: &[SchemaEntry] = &[
     entry("machine.boot-timeout", Default::Number(60), "seconds until the guest must be ready"),
     entry("machine.cpus", Default::Number(2), "processors of the guest"),
     entry("machine.memory", Default::Text("1G"), "memory of the guest: 512M, 4G"),
+    entry(
+        "machine.qemu",
+        Default::Text("host"),
+        "what runs machines: host = the qemu in PATH; toolchain = one that quiz brings, of the toolchain's suite",
+    ),
     entry("machine.qemu-args", Default::List, "arguments added to the qemu command"),
     entry(
         "packages.mirror",

@@ -96,7 +96,7 @@ fn a_kernel_is_pinned_with_its_parts_and_headers_whatever_form_its_version_has()
 fn what_no_suite_has_is_said_with_what_there_is() {
     let error = found("6.12", "").unwrap_err();
     assert_eq!(error.kind(), Kind::Input);
-    assert_eq!(error.details(), ["old has: 6.1.9-1", "new has: 7.2.9-1, 7.3.4-1, 7.3.3-1"]);
+    assert_eq!(error.details(), ["old has: 6.1.9-1", "new has: 7.3.4-1, 7.3.3-1, 7.2.9-1"]);
     let error = found("7.3.3", "").unwrap_err().to_string();
     assert!(
         error.contains("depends on linux-modules-7.3.3+deb13-amd64 (= 7.3.3-1), which the suite does not have"),

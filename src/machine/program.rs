@@ -1,0 +1,115 @@
+//! The qemu that runs machines: the host's own, or that of a root of packages, which needs nothing of the host.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::error::{Error, Result};
+use crate::host::distribution::Distribution;
+
+/// A qemu, and what it takes to start it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Qemu {
+    path: PathBuf,
+    root: Option<PathBuf>,
+}
+
+/// Where libraries and data lie in a root of Debian's, for x86_64. Of its subfolders none is of use without a screen or sound.
+const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
+const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
+const DATA: [&str; 2] = ["usr/share/qemu", "usr/share/seabios"];
+
+impl Qemu {
+    /// The one of this name in `$PATH`.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn installed(name: &str) -> Result<Self> {
+        let path = crate::host::path();
+        let mut files = std::env::split_paths(&path).map(|folder| folder.join(name));
+        files.find(|file| file.is_file()).map(Self::from).ok_or_else(|| {
+            Error::input(format!("{name} is not installed"))
+                .hint(Distribution::here().line(&BTreeSet::from(["qemu-system-x86", "qemu-system-data"])))
+                .hint("or take the one that quiz brings: machine.qemu = \"toolchain\"")
+        })
+    }
+
+    /// The one of this name in a root of packages.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn of_root(root: &Path, name: &str) -> Result<Self> {
+        let path = root.join("usr/bin").join(name);
+        if !path.is_file() || !root.join(LOADER).exists() {
+            return Err(Error::build(format!("there is no {name} in the root {}", root.display())));
+        }
+        Ok(Self { path, root: Some(root.to_owned()) })
+    }
+
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it is of a root of packages, whose name says all that it is.
+    pub fn is_of_root(&self) -> bool {
+        self.root.is_some()
+    }
+
+    /// The words that start it, before its arguments. One of a root is started by that root's own loader, and looks for libraries and
+    /// data there alone.
+    pub fn words(&self) -> Vec<OsString> {
+        let Some(root) = &self.root else { return vec![self.path.clone().into()] };
+        let mut words: Vec<OsString> = vec![root.join(LOADER).into(), "--inhibit-cache".into()];
+        words.extend(["--library-path".into(), root.join(LIBRARIES).into(), self.path.clone().into()]);
+        words.extend(DATA.iter().flat_map(|folder| ["-L".into(), root.join(folder).into()]));
+        words
+    }
+
+    /// What has to be in its environment: qemu loads its parts, such as TCG, from a folder that it was compiled with (util/module.c).
+    pub fn variable(&self) -> Option<(&'static str, PathBuf)> {
+        self.root.as_ref().map(|root| ("QEMU_MODULE_DIR", root.join(LIBRARIES).join("qemu")))
+    }
+
+    /// The process, to which arguments can be added.
+    pub fn process(&self) -> Command {
+        let words = self.words();
+        let mut process = Command::new(&words[0]);
+        process.args(&words[1..]).envs(self.variable());
+        process
+    }
+}
+
+impl From<PathBuf> for Qemu {
+    fn from(path: PathBuf) -> Self {
+        Self { path, root: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_qemu_of_a_root_sees_nothing_of_the_host() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        assert!(Qemu::of_root(root, "qemu-system-x86_64").is_err());
+        for file in [LOADER, "usr/bin/qemu-system-x86_64"] {
+            std::fs::create_dir_all(root.join(file).parent().unwrap()).unwrap();
+            std::fs::write(root.join(file), "").unwrap();
+        }
+        let qemu = Qemu::of_root(root, "qemu-system-x86_64").unwrap();
+        let words: Vec<String> = qemu.words().into_iter().map(|word| word.into_string().unwrap()).collect();
+        let at = root.display();
+        let wanted = format!(
+            "{at}/usr/lib64/ld-linux-x86-64.so.2 --inhibit-cache --library-path {at}/usr/lib/x86_64-linux-gnu \
+             {at}/usr/bin/qemu-system-x86_64 -L {at}/usr/share/qemu -L {at}/usr/share/seabios"
+        );
+        assert_eq!(words.join(" "), wanted);
+        assert_eq!(qemu.variable(), Some(("QEMU_MODULE_DIR", root.join("usr/lib/x86_64-linux-gnu/qemu"))));
+        let own = Qemu::from(PathBuf::from("/usr/bin/qemu-system-x86_64"));
+        assert_eq!((own.words(), own.variable()), (vec!["/usr/bin/qemu-system-x86_64".into()], None));
+    }
+}
