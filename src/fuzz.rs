@@ -23,6 +23,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("image", |bytes| machine::image::fuzz(&text(bytes))),
     ("lock", |bytes| source::fuzz::lock(&text(bytes))),
     ("log", |bytes| build::fuzz::log(&text(bytes))),
+    ("pack", pack),
     ("patch", source::fuzz::patch),
     ("profile", |bytes| load::fuzz::profile(&text(bytes))),
     ("qmp", boot::fuzz::qmp),
@@ -42,6 +43,15 @@ pub const TARGETS: &[(&str, Target)] = &[
 /// The target of that name.
 pub fn target(name: &str) -> Option<Target> {
     TARGETS.iter().find(|(known, _)| *known == name).map(|(_, target)| *target)
+}
+
+/// A pack of results, or the tar in one: what is made up seldom decompresses.
+fn pack(bytes: &[u8]) {
+    let Ok(folder) = tempfile::tempdir() else { return };
+    let Ok(cache) = quiz_cache::Cache::open(folder.path()) else { return };
+    // A refusal is an answer.
+    let _ = cache.import(bytes, &|_| {});
+    let _ = zstd::encode_all(bytes, 1).map(|pack| cache.import(&pack[..], &|_| {}));
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -71,7 +81,7 @@ mod tests {
                 let whole = std::fs::read(&file).unwrap();
                 target(&whole);
                 // These write files, so less of it.
-                let step = whole.len() / if ["archive", "deb"].contains(name) { 4 } else { DAMAGES } + 1;
+                let step = whole.len() / if ["archive", "deb", "pack"].contains(name) { 4 } else { DAMAGES } + 1;
                 for at in (0..whole.len()).step_by(step) {
                     target(&whole[..at]);
                     let mut other = whole.clone();

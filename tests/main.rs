@@ -13,6 +13,7 @@ mod kill;
 mod listing;
 mod openzfs;
 mod packaged;
+mod packs;
 mod planted;
 mod project;
 mod real;

@@ -132,6 +132,14 @@ impl Cache {
     }
 }
 
+/// That it can be the name of an output.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    if name.contains('/') || matches!(name, "" | "." | "..") {
+        return Err(Error::new(format!("`{}` is not a name for an output", name.escape_debug())));
+    }
+    Ok(())
+}
+
 /// An output that is sealed and digested but has no name in the cache yet.
 struct Pending {
     path: PathBuf,
@@ -172,10 +180,7 @@ impl Slot {
     /// # Errors
     /// An output that is missing, of another kind, or holds what a tree cannot hold; a full disk. Nothing half is left then.
     pub fn commit(self, made: Made) -> Result<Record> {
-        let mut pending = BTreeMap::new();
-        for (name, kind) in &made.outputs {
-            pending.insert(name.clone(), self.prepare(name, *kind)?);
-        }
+        let pending = self.prepare_all(made.outputs.iter().map(|(name, kind)| (name, *kind)))?;
         let record = Record {
             key: self.key,
             stage: made.stage,
@@ -185,6 +190,32 @@ impl Slot {
             made_at: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs()),
             built: made.from,
         };
+        self.store(pending, record)
+    }
+
+    /// As [`Slot::commit`], of a result that is known from elsewhere.
+    ///
+    /// # Errors
+    /// As [`Slot::commit`]; an output is not what the record says.
+    pub(crate) fn commit_as(self, record: Record) -> Result<Record> {
+        let pending = self.prepare_all(record.outputs.iter().map(|(name, output)| (name, output.kind)))?;
+        let other = record.outputs.iter().find(|(name, output)| pending[*name].output != **output);
+        if let Some((name, _)) = other {
+            return Err(Error::new(format!("{}/{name} is not what its record says", record.stage)));
+        }
+        self.store(pending, record)
+    }
+
+    /// Remembers what the key led to elsewhere, without its objects.
+    pub(crate) fn note(self, record: &Record) -> Result<()> {
+        self.cache.store(What::Record, &self.cache.place("records", self.key.digest()), record)
+    }
+
+    fn prepare_all<'n>(&self, outputs: impl Iterator<Item = (&'n String, Kind)>) -> Result<BTreeMap<String, Pending>> {
+        outputs.map(|(name, kind)| Ok((name.clone(), self.prepare(name, kind)?))).collect()
+    }
+
+    fn store(self, pending: BTreeMap<String, Pending>, record: Record) -> Result<Record> {
         let written = self.folder.spare();
         let path = self.cache.place("records", self.key.digest());
         write_new(&written, &self.cache.encoded(What::Record, &record, &path)?)?;
@@ -220,9 +251,7 @@ impl Slot {
     }
 
     fn prepare(&self, name: &str, kind: Kind) -> Result<Pending> {
-        if name.contains('/') || matches!(name, "" | "." | "..") {
-            return Err(Error::new(format!("`{}` is not a name for an output", name.escape_debug())));
-        }
+        check_name(name)?;
         let path = self.out.join(name);
         let meta = look(&path)?.ok_or_else(|| Error::new(format!("the output `{name}` was not made")))?;
         walk::refuse_special(&path, meta.mode())?;

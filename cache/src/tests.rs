@@ -2,11 +2,13 @@
 
 mod damage;
 mod keys;
+mod packs;
 mod process;
 mod promises;
 
 use crate::{Built, Cache, Entry, Key, KeyEncoder, Kind, Made, Manifest, Record, Slot};
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 

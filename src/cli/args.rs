@@ -88,6 +88,11 @@ pub(super) enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Results as a file: for another machine, or another cache
+    Cache {
+        #[command(subcommand)]
+        command: CacheCommand,
+    },
     /// Show every setting, its value, and where that comes from
     Config,
     /// Trust the project in a folder although its files are another user's; without a folder: show what is trusted
@@ -103,6 +108,24 @@ pub(super) enum Command {
     Profiles {
         #[command(subcommand)]
         command: Option<ProfilesCommand>,
+    },
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum CacheCommand {
+    /// Write what these stages made to a new file; what is missing is made first. What was built incrementally stays here
+    Export {
+        /// The file: a tar in zstd
+        file: PathBuf,
+        /// Stages, as `quiz graph` names them
+        #[arg(required = true)]
+        stages: Vec<String>,
+    },
+    /// Take in what a file of results has and the cache has not. Each content is checked; that it belongs to its key is the word of who made the
+    /// file
+    Import {
+        /// The file
+        file: PathBuf,
     },
 }
 

@@ -1,6 +1,7 @@
 //! The front door: reads the command line, calls the rooms in their order, and turns the end into an exit status.
 
 mod args;
+mod cache;
 mod doctor;
 mod kvm;
 mod profiles;
@@ -18,7 +19,7 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events};
 use crate::report::{self, Reporter, Style, Verbosity};
 use crate::status;
-use args::{Cli, Command, ProfilesCommand};
+use args::{CacheCommand, Cli, Command, ProfilesCommand};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -121,6 +122,10 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
         Command::Config if cli.global.json => {
             report::result(&format!("{}\n", report::config_json(&engine.project.settings)))?;
         }
+        Command::Cache { command: CacheCommand::Export { file, stages } } => {
+            cache::export(&engine, file, stages, cli.global.json)?;
+        }
+        Command::Cache { command: CacheCommand::Import { file } } => cache::import(&engine, file, cli.global.json)?,
         Command::Trust { .. } => {}
         Command::Config => report::result(&report::config(&engine.project.settings, cli.global.verbose))?,
     }

@@ -15,6 +15,7 @@
 //! ```
 
 pub mod machine;
+mod packs;
 pub mod qemu;
 pub mod snapshots;
 pub mod ssh;
@@ -227,6 +228,7 @@ impl<'a> Engine<'a> {
         build::require(needed)?;
         let waiting = || (self.events)(Event::Paused { what: "`quiz gc`".to_owned() });
         let _held = self.cache.hold(&waiting).map_err(|e| Error::build("the cache cannot be locked").because(e))?;
+        self.take_carried()?;
         let mut pins = pinned_before(stages)?;
         for w in stages.wishes.iter().filter(|w| w.wish.dir().is_none()) {
             if let Entry::Vacant(place) = pins.entry(w.id) {

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the room that prints")]
 
 mod lines;
+mod packs;
 mod profiles;
 mod row;
 mod snapshots;
@@ -13,6 +14,7 @@ mod tables;
 mod tests;
 mod verified;
 
+pub use packs::{exported, imported};
 pub use profiles::{Cost, Listed, profiles, profiles_json};
 pub use snapshots::{why_snapshot, why_snapshot_json};
 pub use style::{Color, Style};

@@ -1,0 +1,234 @@
+//! Packs: results as one file that another cache takes in.
+//!
+//! A pack is a tar in zstd: the file `quiz-pack` with the line "1"; then for each result `N/record`, a record as it lies in a cache, and where its
+//! outputs come along `N/out/NAME`, a file or folder each, with the modes of the cache. The same results give the same bytes.
+//!
+//! What comes in is believed as far as its content goes: an output that has another digest than its record says is an error. That its key leads to it
+//! is the word of who made the pack.
+
+use crate::codec::{self, What};
+use crate::error::{Result, at};
+use crate::slot::check_name;
+use crate::workspace::WorkFolder;
+use crate::{Cache, Entry, Error, Kind, Node, Record};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Component, Path, PathBuf};
+use tar::{Builder, EntryType, Header};
+
+const HEAD: &str = "quiz-pack";
+const FORMAT: &[u8] = b"1\n";
+const LEVEL: i32 = 12;
+
+/// What of a result goes into a pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packed {
+    /// Its outputs, too.
+    Whole,
+    /// Its record alone: what keys of others are made of.
+    Record,
+}
+
+/// What came out of a pack.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unpacked {
+    /// The stages whose outputs were taken in, in the order of the pack.
+    pub taken: Vec<String>,
+    /// Results that the cache had.
+    pub known: usize,
+}
+
+impl Cache {
+    /// Writes results, whose outputs have to be present where they go along.
+    ///
+    /// # Errors
+    /// A result that was built incrementally; an output that is gone or damaged; what cannot be read or written.
+    pub fn export(&self, results: &[(Record, Packed)], to: impl Write) -> Result<()> {
+        let failed = |e: io::Error| Error::new(format!("cannot write the pack: {e}"));
+        let mut tar = Builder::new(zstd::Encoder::new(to, LEVEL).map_err(failed)?);
+        put(&mut tar, HEAD, FORMAT, FORMAT.len() as u64, 0o444).map_err(failed)?;
+        for (number, (record, packed)) in results.iter().enumerate() {
+            if !record.may_leave() {
+                return Err(Error::new(format!("{} was built incrementally, and stays on this machine", record.stage)));
+            }
+            let bytes = codec::encode(What::Record, record).map_err(Error::new)?;
+            put(&mut tar, &format!("{number}/record"), &bytes[..], bytes.len() as u64, 0o444).map_err(failed)?;
+            if *packed == Packed::Whole {
+                self.export_outputs(&mut tar, number, record)?;
+            }
+        }
+        tar.into_inner().and_then(zstd::Encoder::finish).and_then(|mut to| to.flush()).map_err(failed)
+    }
+
+    fn export_outputs(&self, tar: &mut Builder<impl Write>, number: usize, record: &Record) -> Result<()> {
+        for (name, output) in &record.outputs {
+            if !self.is_present(output)? {
+                return Err(Error::new(format!("{}/{name} is gone or damaged", record.stage)));
+            }
+            let (path, place) = (self.path(output), format!("{number}/out/{name}"));
+            if output.kind == Kind::File {
+                put_file(tar, &place, &path)?;
+                continue;
+            }
+            put_other(tar, &place, EntryType::Directory, None).map_err(at("pack", &path))?;
+            for (inside, node) in self.tree(output)?.items() {
+                let (path, place) = (path.join(inside), format!("{place}/{inside}"));
+                match node {
+                    Node::File { .. } => put_file(tar, &place, &path)?,
+                    Node::Folder => put_other(tar, &place, EntryType::Directory, None).map_err(at("pack", &path))?,
+                    Node::Symlink { target } => {
+                        put_other(tar, &place, EntryType::Symlink, Some(target)).map_err(at("pack", &path))?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what a pack has and this cache has not. `waiting` as of [`Cache::slot`].
+    ///
+    /// # Errors
+    /// It is no pack, or cut off; an output is not what its record says; what cannot be written. Results before that one are taken in.
+    pub fn import(&self, from: impl Read, waiting: &dyn Fn(u32)) -> Result<Unpacked> {
+        let broken = |e: io::Error| Error::new(format!("this is no pack of results, or it is cut off: {e}"));
+        let mut archive = tar::Archive::new(zstd::Decoder::new(from).map_err(broken)?);
+        let mut entries = archive.entries().map_err(broken)?;
+        let mut head = entries.next().ok_or_else(|| broken(io::ErrorKind::UnexpectedEof.into()))?.map_err(broken)?;
+        let mut format = Vec::new();
+        (&mut head).take(16).read_to_end(&mut format).map_err(broken)?;
+        if head.path_bytes() != HEAD.as_bytes() || format != FORMAT {
+            return Err(Error::new("this is no pack of results, or one of another quiz"));
+        }
+        let mut unpacked = Unpacked::default();
+        let mut current: Option<Current> = None;
+        for entry in entries {
+            let mut entry = entry.map_err(broken)?;
+            let path = entry.path().map_err(broken)?.into_owned();
+            match place(&path)? {
+                Place::Record => {
+                    self.take_in(current.take(), &mut unpacked, waiting)?;
+                    let mut bytes = Vec::new();
+                    (&mut entry).take(codec::LONGEST).read_to_end(&mut bytes).map_err(broken)?;
+                    let record = codec::decode(What::Record, &bytes);
+                    let record: Record = record.ok_or_else(|| Error::new(format!("{} is damaged", path.display())))?;
+                    current = Some(Current { record, folder: self.workspace()?.folder()?, whole: false });
+                }
+                Place::Out(inside) => {
+                    let current =
+                        current.as_mut().ok_or_else(|| Error::new("a pack has outputs before their record"))?;
+                    current.whole = true;
+                    unpack(&mut entry, current.folder.path(), &inside)?;
+                }
+            }
+        }
+        // What is cut off behind the last file is cut off, too.
+        io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(broken)?;
+        self.take_in(current, &mut unpacked, waiting)?;
+        Ok(unpacked)
+    }
+
+    fn take_in(&self, result: Option<Current>, unpacked: &mut Unpacked, waiting: &dyn Fn(u32)) -> Result<()> {
+        let Some(Current { record, folder, whole }) = result else { return Ok(()) };
+        let entry = if whole { self.remake(&record.key, waiting)? } else { self.slot(&record.key, waiting)? };
+        match entry {
+            Entry::Hit(_) => unpacked.known += 1,
+            Entry::Miss(slot) if whole => {
+                for name in record.outputs.keys() {
+                    check_name(name)?;
+                    let (from, to) = (folder.path().join(name), slot.out().join(name));
+                    fs::rename(&from, &to)
+                        .map_err(|e| Error::new(format!("the pack has no {}/{name}: {e}", record.stage)))?;
+                }
+                unpacked.taken.push(record.stage.clone());
+                slot.commit_as(record)?;
+            }
+            Entry::Miss(slot) => slot.note(&record)?,
+        }
+        Ok(())
+    }
+}
+
+/// A result of which the outputs come.
+struct Current {
+    record: Record,
+    folder: WorkFolder,
+    whole: bool,
+}
+
+enum Place {
+    Record,
+    /// Below the folder of outputs.
+    Out(PathBuf),
+}
+
+/// What an entry of this name is.
+fn place(path: &Path) -> Result<Place> {
+    let odd = || Error::new(format!("a pack has no `{}`", path.display()));
+    let parts: Vec<&str> = path
+        .components()
+        .map(|part| match part {
+            Component::Normal(name) => name.to_str().ok_or_else(odd),
+            _ => Err(odd()),
+        })
+        .collect::<Result<_>>()?;
+    match &parts[..] {
+        [number, "record"] if number.parse::<usize>().is_ok() => Ok(Place::Record),
+        [number, "out", inside @ ..] if !inside.is_empty() && number.parse::<usize>().is_ok() => {
+            Ok(Place::Out(inside.iter().collect()))
+        }
+        _ => Err(odd()),
+    }
+}
+
+/// Makes the entry at `inside` of the folder. Links are made as they are written; nothing goes through them.
+fn unpack(entry: &mut tar::Entry<'_, impl Read>, folder: &Path, inside: &Path) -> Result<()> {
+    let path = folder.join(inside);
+    let mut above = folder.to_owned();
+    for part in inside.parent().into_iter().flat_map(Path::components) {
+        above.push(part);
+        if !above.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+            return Err(Error::new(format!("a pack has `{}` below what is no folder", inside.display())));
+        }
+    }
+    match entry.header().entry_type() {
+        EntryType::Directory => fs::create_dir(&path).map_err(at("create", &path)),
+        EntryType::Regular => {
+            let mut options = File::options();
+            let executable = entry.header().mode().is_ok_and(|mode| mode & 0o100 != 0);
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, if executable { 0o755 } else { 0o644 });
+            let mut file = options.write(true).create_new(true).open(&path).map_err(at("create", &path))?;
+            io::copy(entry, &mut file).map(|_| ()).map_err(at("write", &path))
+        }
+        EntryType::Symlink => {
+            let target = entry.link_name_bytes().map(|bytes| String::from_utf8(bytes.into_owned()));
+            let Some(Ok(target)) = target else { return Err(Error::new("a link of a pack has no target")) };
+            std::os::unix::fs::symlink(target, &path).map_err(at("create", &path))
+        }
+        other => Err(Error::new(format!("a pack has no entries such as `{}` ({other:?})", inside.display()))),
+    }
+}
+
+fn put(tar: &mut Builder<impl Write>, place: &str, content: impl Read, size: u64, mode: u32) -> io::Result<()> {
+    let mut header = Header::new_gnu();
+    header.set_size(size);
+    header.set_mode(mode);
+    tar.append_data(&mut header, place, content)
+}
+
+fn put_file(tar: &mut Builder<impl Write>, place: &str, path: &Path) -> Result<()> {
+    let file = File::open(path).map_err(at("read", path))?;
+    let meta = file.metadata().map_err(at("read", path))?;
+    let mode = std::os::unix::fs::MetadataExt::mode(&meta) & 0o777;
+    put(tar, place, file, meta.len(), mode).map_err(at("pack", path))
+}
+
+fn put_other(tar: &mut Builder<impl Write>, place: &str, kind: EntryType, target: Option<&str>) -> io::Result<()> {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_size(0);
+    header.set_mode(0o755);
+    match target {
+        Some(target) => tar.append_link(&mut header, place, target),
+        None => tar.append_data(&mut header, place, io::empty()),
+    }
+}

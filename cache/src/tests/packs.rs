@@ -1,0 +1,106 @@
+//! What a pack promises: it brings what went in, whole or not at all.
+
+use super::*;
+use crate::{Built, Packed, Unpacked};
+
+fn packed(cache: &Cache, results: &[(Record, Packed)]) -> Vec<u8> {
+    let mut pack = Vec::new();
+    cache.export(results, &mut pack).unwrap();
+    pack
+}
+
+#[test]
+fn another_cache_has_what_went_in_and_knows_the_rest() {
+    let roots = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [here, there] = roots.each_ref().map(|root| Cache::open(root.path()).unwrap());
+    let (a, b) = (make(&here, "a"), make(&here, "b"));
+    let results = [(b.clone(), Packed::Record), (a.clone(), Packed::Whole)];
+    let pack = packed(&here, &results);
+    assert_eq!(pack, packed(&here, &results), "the same bytes each time");
+    let taken = there.import(&pack[..], &nobody).unwrap();
+    assert_eq!(taken, Unpacked { taken: vec!["stage".into()], known: 0 });
+    assert_eq!(there.record(&a.key).unwrap(), Some(a.clone()));
+    assert_eq!(there.record(&b.key).unwrap(), Some(b.clone()));
+    for (name, output) in &a.outputs {
+        assert!(there.is_present(output).unwrap(), "{name}");
+    }
+    let tree = there.path(&a.outputs["tree"]);
+    assert_eq!(fs::read(tree.join("sub/b")).unwrap(), fs::read(here.path(&a.outputs["tree"]).join("sub/b")).unwrap());
+    assert_eq!(
+        fs::read_link(tree.join("link")).unwrap(),
+        fs::read_link(here.path(&a.outputs["tree"]).join("link")).unwrap()
+    );
+    assert_eq!(there.import(&pack[..], &nobody).unwrap(), Unpacked { taken: vec![], known: 2 });
+    // What was lost comes back.
+    fs::remove_dir_all(there.path(&a.outputs["tree"])).unwrap();
+    assert_eq!(there.import(&pack[..], &nobody).unwrap().taken.len(), 1);
+    assert!(there.is_present(&a.outputs["tree"]).unwrap());
+}
+
+#[test]
+fn what_is_cut_off_or_changed_or_leads_out_is_refused() {
+    let roots = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [here, there] = roots.each_ref().map(|root| Cache::open(root.path()).unwrap());
+    let a = make(&here, "a");
+    let pack = packed(&here, &[(a.clone(), Packed::Whole)]);
+    for cut in [0, 10, pack.len() / 2, pack.len() - 1] {
+        assert!(there.import(&pack[..cut], &nobody).is_err(), "{cut}");
+    }
+    // The same files under another tar, with one change.
+    let plain = zstd::decode_all(&pack[..]).unwrap();
+    let again = |change: &dyn Fn(&str, &mut Vec<u8>) -> Option<String>| {
+        let mut tar = tar::Builder::new(Vec::new());
+        for entry in tar::Archive::new(&plain[..]).entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let (path, mut content) = (entry.path().unwrap().display().to_string(), Vec::new());
+            io::Read::read_to_end(&mut entry, &mut content).unwrap();
+            let mut header = entry.header().clone();
+            let path = change(&path, &mut content).unwrap_or(path);
+            header.set_size(content.len() as u64);
+            // As bytes: the crate refuses to write what leads out.
+            let name = path.as_bytes();
+            header.as_old_mut().name[..name.len()].copy_from_slice(name);
+            header.as_old_mut().name[name.len()..].fill(0);
+            header.set_cksum();
+            tar.append(&header, &content[..]).unwrap();
+        }
+        zstd::encode_all(&tar.into_inner().unwrap()[..], 1).unwrap()
+    };
+    let refused = |pack: &[u8]| there.import(pack, &nobody).unwrap_err().to_string();
+    let other = again(&|path, content| {
+        if path == "0/out/notes" {
+            content.push(b'x');
+        }
+        None
+    });
+    assert!(refused(&other).contains("stage/notes is not what its record says"), "{}", refused(&other));
+    let damaged = again(&|path, content| {
+        if path == "0/record" {
+            content[70] ^= 1;
+        }
+        None
+    });
+    assert!(refused(&damaged).contains("0/record is damaged"), "{}", refused(&damaged));
+    for name in ["0/out/../../../x", "../x", "/x", "0/out", "x/record", "0/out/tree/link/x"] {
+        let out = again(&|path, _| (path == "0/out/tree/a").then(|| name.to_owned()));
+        assert!(there.import(&out[..], &nobody).is_err(), "{name}");
+    }
+    let format = again(&|path, content| {
+        if path == "quiz-pack" {
+            *content = b"2\n".to_vec();
+        }
+        None
+    });
+    assert!(refused(&format).contains("of another quiz"));
+    assert_eq!(there.record(&a.key).unwrap(), None, "nothing half was taken in");
+    assert_eq!(count(&roots[1].path().join("locks")), 0);
+}
+
+#[test]
+fn what_was_built_on_something_stays_here() {
+    let root = tempfile::tempdir().unwrap();
+    let cache = Cache::open(root.path()).unwrap();
+    let record = Record { built: Built::Incremental, ..make(&cache, "a") };
+    let error = cache.export(&[(record, Packed::Whole)], Vec::new()).unwrap_err().to_string();
+    assert_eq!(error, "stage was built incrementally, and stays on this machine");
+}

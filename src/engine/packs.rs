@@ -1,0 +1,84 @@
+//! Results as a file: written for another cache, taken in from one, and those that this program carries.
+
+use super::{Engine, Stages};
+use crate::build::Depth;
+use crate::error::{Error, Result};
+use crate::event::waiting;
+use crate::graph::NodeIndex;
+use quiz_cache::{Digest, KeyEncoder, Packed, Unpacked};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read};
+use std::path::Path;
+
+/// What a release carries, so that a first run needs no compiler: a pack, by `--features carry` and the path in QUIZ_CARRY.
+#[cfg(feature = "carry")]
+const CARRIED: &[u8] = include_bytes!(env!("QUIZ_CARRY", "the feature carry needs the path of a pack in QUIZ_CARRY"));
+#[cfg(not(feature = "carry"))]
+const CARRIED: &[u8] = &[];
+
+impl Engine<'_> {
+    /// Writes what these stages made to a new file, and makes it first if it is missing. Of all that they were made of the records go along,
+    /// by which another cache knows their keys.
+    ///
+    /// # Errors
+    /// A stage failed; one was built incrementally; the file is there, or cannot be written.
+    pub fn export(&self, stages: &Stages, wanted: &[NodeIndex], file: &Path) -> Result<u64> {
+        let cannot = |e: io::Error| Error::input(format!("cannot write {}", file.display())).because(e);
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if file.exists() {
+            return Err(Error::input(format!("{} is there already", file.display())));
+        }
+        let known = self.build(stages, wanted, Depth::Outputs)?;
+        if let Some(id) = wanted.iter().find(|id| !known[id].may_leave() || stages.folder(**id).is_some()) {
+            let name = &stages.graph.stage(*id).name;
+            return Err(Error::input(format!(
+                "{name} was built incrementally, or is a folder: it stays on this machine"
+            ))
+            .hint(format!("quiz build --fresh {name} makes it from nothing")));
+        }
+        let wanted: BTreeSet<NodeIndex> = wanted.iter().copied().collect();
+        let results = stages.graph.order().into_iter().filter_map(|id| {
+            let record = known.get(&id).filter(|record| record.may_leave() && stages.folder(id).is_none())?;
+            Some((record.clone(), if wanted.contains(&id) { Packed::Whole } else { Packed::Record }))
+        });
+        let results: Vec<_> = results.collect();
+        // Others may read it, as the umask has it.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+        let mut new = tempfile::Builder::new().permissions(mode).tempfile_in(folder).map_err(cannot)?;
+        let packed = self.cache.export(&results, BufWriter::new(&mut new));
+        packed.map_err(|e| Error::build("the results cannot be packed").because(e))?;
+        let file = new.persist_noclobber(file).map_err(|e| cannot(e.error))?;
+        file.sync_all().map_err(cannot)?;
+        file.metadata().map(|meta| meta.len()).map_err(cannot)
+    }
+
+    /// Takes in what a file of results has and the cache has not.
+    ///
+    /// # Errors
+    /// It is no such file, or not what it says.
+    pub fn import(&self, file: &Path) -> Result<Unpacked> {
+        let opened =
+            File::open(file).map_err(|e| Error::input(format!("cannot read {}", file.display())).because(e))?;
+        self.unpack(BufReader::new(opened))
+            .map_err(|e| Error::input(format!("{}: not taken in", file.display())).because(e))
+    }
+
+    fn unpack(&self, pack: impl Read) -> std::result::Result<Unpacked, quiz_cache::Error> {
+        self.cache.import(pack, &waiting(self.events, "a result of the pack"))
+    }
+
+    /// Takes in once what the program carries.
+    pub(super) fn take_carried(&self) -> Result<()> {
+        if CARRIED.is_empty() {
+            return Ok(());
+        }
+        let cannot = |e| Error::build("what this quiz carries cannot be stored").because(e);
+        let key = KeyEncoder::new("quiz carried 1").digest("pack", &Digest::of(CARRIED)).finish().0;
+        if self.cache.memo("carried", &key).map_err(cannot)?.is_none() {
+            self.unpack(CARRIED).map_err(cannot)?;
+            self.cache.set_memo("carried", &key, &[]).map_err(cannot)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+//! `quiz cache export` and `import`: what was made here is a hit elsewhere, and what is no result of this machine stays here.
+
+use crate::project::Project;
+
+const OUT: &str = "[outputs]\nout = \"file\"\n";
+
+/// A stage that reads another one.
+fn project() -> Project {
+    let project = Project::new();
+    project.recipe("t-in", OUT, "echo in >/quiz/out/out\n");
+    project.recipe("t-out", &format!("[inputs]\nin = \"t-in\"\n{OUT}"), "cat /quiz/in/in /quiz/in/in >/quiz/out/out\n");
+    project
+}
+
+#[test]
+fn what_was_exported_is_a_hit_elsewhere_and_what_it_was_made_of_is_known_there() {
+    let (here, there) = (project(), project());
+    let file = here.dir().join("pack");
+    let name = file.to_str().unwrap();
+    let exported = here.ok(&["cache", "export", name, "t-out"]);
+    assert!(exported.out.starts_with(&format!("{name}: ")), "{exported:?}");
+    let again = here.run(&["cache", "export", name, "t-out"]);
+    assert_eq!(again.status, Some(2), "{again:?}");
+    again.says(&["is there already"]);
+
+    assert_eq!(there.ok(&["cache", "import", name]).out, "t-out\n");
+    let built = there.ok(&["build", "t-out"]);
+    assert_eq!((built.count("Making"), built.count("Made")), (0, 0), "{built:?}");
+    assert_eq!(std::fs::read(there.built("t-out")).unwrap(), b"in\nin\n");
+    // Its input is known, and made when somebody wants it.
+    let input = there.ok(&["build", "t-in"]);
+    assert_eq!(input.count("Made t-in"), 1, "{input:?}");
+    let json: serde_json::Value = serde_json::from_str(&there.ok(&["--json", "cache", "import", name]).out).unwrap();
+    assert_eq!(json, serde_json::json!({ "taken": [], "known": 2 }));
+}
+
+#[test]
+fn what_cannot_be_taken_in_is_named_and_what_is_edited_stays_here() {
+    let project = project();
+    let broken = project.write("broken", "no pack");
+    let ran = project.run(&["cache", "import", broken.to_str().unwrap()]);
+    assert_eq!(ran.status, Some(2), "{ran:?}");
+    ran.says(&["broken: not taken in", "this is no pack of results"]);
+    project.run(&["cache", "import", "nowhere"]).says(&["cannot read nowhere"]);
+    let to = project.dir().join("no/such/folder");
+    let ran = project.run(&["cache", "export", to.to_str().unwrap(), "t-out"]);
+    assert_eq!(ran.status, Some(2), "{ran:?}");
+    ran.says(&["cannot write"]);
+
+    let source = "version = 1\nabout = \"a test\"\n[options.origin]\ntype = \"string\"\ndefault = \"\"\nabout = \"x\"\n\
+                  [outputs]\ntree = \"tree\"\n[source]\nentry = \"t\"\n[source.dir]\nmarks = [\"MARK\"]\n";
+    project.write(".quiz/recipes/t-source/recipe.toml", source);
+    project.write("MARK", "");
+    let tables = format!("[inputs]\nsource = \"t-source\"\n{OUT}[incremental]\nsync = [\"source\"]\ninto = \"tree\"\n");
+    project.recipe("t-edited", &tables, "cat tree/MARK >/quiz/out/out\n");
+    project.ok(&["build", "t-edited"]);
+    project.write("MARK", "another");
+    for stage in ["t-edited", "t-source"] {
+        let ran = project.run(&["cache", "export", "pack", stage]);
+        assert_eq!(ran.status, Some(2), "{ran:?}");
+        ran.says(&["it stays on this machine"]);
+    }
+    project.ok(&["build", "--fresh", "t-edited"]);
+    project.ok(&["cache", "export", "pack", "t-edited"]);
+}
