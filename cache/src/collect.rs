@@ -8,7 +8,7 @@
 
 use crate::codec::What;
 use crate::error::{Result, at};
-use crate::files::{look, remove_tree};
+use crate::files::{look, remove_tree, rename_into};
 use crate::memo::{Latest, Subtree};
 use crate::objects::LISTINGS;
 use crate::scratch::{folders, has_owner};
@@ -23,6 +23,9 @@ use std::time::{Duration, SystemTime};
 
 /// Times of use are as exact as that.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Links to the links that keep a tree.
+const LINKS: &str = "links";
 
 /// As long as it lives nothing is collected.
 #[derive(Debug)]
@@ -73,6 +76,21 @@ impl Cache {
         Ok(sweep.counts)
     }
 
+    /// Keeps the tree to which `link`, an absolute path outside of the cache, leads, as long as that is a link to a tree of this cache, however
+    /// long nobody uses it.
+    ///
+    /// # Errors
+    /// When the cache cannot be written.
+    pub fn keep_behind(&self, link: &Path) -> Result<()> {
+        let place = self.place(LINKS, &Digest::of(link.as_os_str().as_encoded_bytes()));
+        if look(&place)?.is_some() {
+            return Ok(());
+        }
+        let new = self.workspace()?.fresh();
+        std::os::unix::fs::symlink(link, &new).map_err(at("create", &new))?;
+        rename_into(&new, &place).map_err(at("store", &place))
+    }
+
     /// Locks the one file that is there as long as the cache is.
     fn lock(&self, alone: bool, waiting: &dyn Fn()) -> Result<Held> {
         let path = self.root().join("version");
@@ -117,9 +135,11 @@ impl Sweep<'_> {
     /// The records that stay, and what they need; the others go.
     fn results(&mut self) -> Result<Live> {
         let mut live = Live::default();
+        let kept = self.behind_links()?;
+        let is_kept = |record: &Record| record.outputs.values().any(|output| kept.contains(&output.digest));
         for path in self.entries("records") {
             match self.cache.peek::<Record>(What::Record, &path)? {
-                Some(record) if !self.is_old(&path)? => {
+                Some(record) if is_kept(&record) || !self.is_old(&path)? => {
                     record.outputs.values().try_for_each(|output| live.add(self.cache, output))?;
                 }
                 _ => self.remove("records", &path)?,
@@ -138,6 +158,22 @@ impl Sweep<'_> {
             }
         }
         Ok(live)
+    }
+
+    /// The trees that links outside of the cache lead to; what is no such link any more is forgotten.
+    fn behind_links(&mut self) -> Result<HashSet<Digest>> {
+        let mut kept = HashSet::new();
+        for path in self.entries(LINKS) {
+            let target = fs::read_link(&path).and_then(fs::read_link).ok();
+            match target
+                .filter(|target| target.starts_with(self.cache.root().join("trees")))
+                .and_then(|t| digest_of(&t))
+            {
+                Some(digest) => drop(kept.insert(digest)),
+                None => self.remove(LINKS, &path)?,
+            }
+        }
+        Ok(kept)
     }
 
     fn objects(&mut self, live: &Live) -> Result<()> {

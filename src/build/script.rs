@@ -173,6 +173,10 @@ pub(super) fn link_toolchain(ctx: &Context<'_>, id: NodeIndex, root: &Path) -> P
     };
     let name = ctx.graph.stage(*stage).name.rsplit(':').next().unwrap_or_default();
     let link = ctx.project.dir.join(PROJECT_FOLDER).join("toolchain").join(name);
+    // Else the headers of an editor would go when no stage had run for a month.
+    if ctx.cache.keep_behind(&link).is_err() {
+        return root.to_owned();
+    }
     if std::fs::read_link(&link).is_ok_and(|target| target == root) {
         return link;
     }

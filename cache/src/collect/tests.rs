@@ -164,3 +164,30 @@ fn a_use_is_noted_once_a_day() {
     host.cache.record(&record.key).unwrap();
     assert!(time() > before - DAY);
 }
+
+#[test]
+fn what_a_link_leads_to_stays_as_long_as_that_does() {
+    let host = Host::new();
+    let (kept, other) = (host.make("kept"), host.make("other"));
+    let link = host.folder.path().join("worktree-link");
+    let tree = host.cache.path(&kept.outputs["tree"]);
+    std::os::unix::fs::symlink(&tree, &link).unwrap();
+    for _ in 0..2 {
+        host.cache.keep_behind(&link).unwrap();
+    }
+    host.pass(2 * MONTH);
+    host.collect();
+    assert!(host.is_present(&kept) && !host.is_present(&other));
+    assert_eq!(host.cache.record(&kept.key).unwrap(), Some(kept.clone()), "it is a result as before");
+    // Another target counts from then on, and a link that is gone no more.
+    host.pass(2 * MONTH);
+    fs::remove_file(&link).unwrap();
+    let gone = host.collect();
+    assert!(!host.is_present(&kept) && gone["links"].number == 1, "{gone:?}");
+    for target in ["/elsewhere", "."] {
+        let _ = fs::remove_file(&link);
+        std::os::unix::fs::symlink(target, &link).unwrap();
+        host.cache.keep_behind(&link).unwrap();
+        assert_eq!(host.collect()["links"].number, 1, "{target} is no tree of the cache");
+    }
+}
