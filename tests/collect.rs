@@ -44,6 +44,23 @@ fn what_was_not_used_for_a_month_goes_and_is_made_again() {
 }
 
 #[test]
+fn a_cache_is_brought_to_a_size_and_what_was_used_today_stays() {
+    let project = Project::new();
+    project.recipe("t-old", OUT, "head -c 3000000 /dev/urandom >/quiz/out/out\n");
+    project.recipe("t-new", OUT, "head -c 3000000 /dev/urandom >/quiz/out/out\n");
+    let old = project.built("t-old");
+    age(&project, 5);
+    let new = project.built("t-new");
+    assert!(project.ok(&["gc", "--max-size", "1G"]).out.starts_with("removed 0 results, "));
+    let ran = project.ok(&["gc", "--max-size", "5M"]);
+    assert!(ran.out.starts_with("removed 1 results, ") && !old.exists() && new.exists(), "{ran:?}");
+    let least = project.ok(&["gc", "--max-size", "1M"]);
+    assert!(new.exists(), "{least:?}");
+    least.says(&["are left: what was used in the last day stays"]);
+    project.run(&["gc", "--max-size", "5"]).says(&["a size ends with M, G or T"]);
+}
+
+#[test]
 fn a_build_is_waited_for() {
     let project = Project::new();
     project.recipe("t-old", OUT, "echo old >/quiz/out/out\n");

@@ -24,6 +24,9 @@ use std::time::{Duration, SystemTime};
 /// Times of use are as exact as that.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Days: what was not used for longer is all the same old.
+const OLDEST: u64 = 128;
+
 /// Links to the links that keep a tree.
 const LINKS: &str = "links";
 
@@ -40,6 +43,15 @@ pub struct Count {
     pub number: usize,
     /// Bytes on the disk that are free again.
     pub bytes: u64,
+}
+
+/// What a collection to a size came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fitted {
+    /// What it removed, or would.
+    pub collected: Collected,
+    /// Bytes on the disk that the cache has then.
+    pub left: u64,
 }
 
 /// By the folder of the cache in which it lay.
@@ -61,6 +73,39 @@ impl Cache {
     /// When the cache cannot be read or locked, or something cannot be removed. What is left is removed by the next collection.
     pub fn collect(&self, unused: Duration, only_look: bool, waiting: &dyn Fn()) -> Result<Collected> {
         let _alone = self.lock(true, waiting)?;
+        self.sweep(unused, only_look)
+    }
+
+    /// Removes what was used longest ago, by days, until nine tenths of `most` bytes are left, if there are more than `most`. What was used in the
+    /// last day stays whatever it takes. Else as [`Cache::collect`].
+    ///
+    /// # Errors
+    /// As [`Cache::collect`].
+    pub fn collect_to(&self, most: u64, only_look: bool, waiting: &dyn Fn()) -> Result<Fitted> {
+        let _alone = self.lock(true, waiting)?;
+        let all = bytes_below(self.root(), &mut HashSet::new())?;
+        let mut fitted = Fitted { collected: Collected::new(), left: all };
+        if all <= most {
+            return Ok(fitted);
+        }
+        let too_many = all - most / 10 * 9;
+        let freed = |collected: &Collected| collected.values().map(|count| count.bytes).sum::<u64>();
+        let unused = |days: u64| DAY * u32::try_from(days).unwrap_or(u32::MAX);
+        // So many days without a use free enough, so many do not.
+        let (mut enough, mut little) = (0, OLDEST);
+        while little - enough > 1 {
+            let days = enough.midpoint(little);
+            match freed(&self.sweep(unused(days), true)?) >= too_many {
+                true => enough = days,
+                false => little = days,
+            }
+        }
+        fitted.collected = self.sweep(unused(enough), only_look)?;
+        fitted.left = all.saturating_sub(freed(&fitted.collected));
+        Ok(fitted)
+    }
+
+    fn sweep(&self, unused: Duration, only_look: bool) -> Result<Collected> {
         // Making it removes what dead processes left.
         let gone = self.workspace()?.folder()?;
         let bin = (!only_look).then(|| gone.path().to_owned());
@@ -104,6 +149,24 @@ impl Cache {
         locked.map_err(at("lock", &path))?;
         Ok(Held { _locked: file })
     }
+}
+
+/// Bytes on the disk, of each file once.
+fn bytes_below(folder: &Path, seen: &mut HashSet<u64>) -> Result<u64> {
+    let mut bytes = 0;
+    // What another process removes meanwhile is no more.
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let Some(meta) = look(&path)? else { continue };
+        if meta.nlink() > 1 && meta.is_file() && !seen.insert(meta.ino()) {
+            continue;
+        }
+        bytes += meta.blocks() * 512;
+        if meta.is_dir() {
+            bytes += bytes_below(&path, seen)?;
+        }
+    }
+    Ok(bytes)
 }
 
 /// Notes that a structured file was read, unless that was noted in the last day. Where it cannot be noted, it only goes earlier.

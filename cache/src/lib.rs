@@ -64,7 +64,7 @@ mod tree;
 mod walk;
 mod workspace;
 
-pub use collect::{Collected, Count, Held};
+pub use collect::{Collected, Count, Fitted, Held};
 pub use digest::{Digest, ParseDigestError};
 pub use error::{Error, Result};
 pub use fingerprint::{Fingerprint, Selection};

@@ -84,6 +84,9 @@ pub(super) enum Command {
         /// Days without a use; what was used in the last day always stays
         #[arg(long, value_name = "DAYS", default_value_t = 30)]
         older_than: u32,
+        /// Instead: if the cache is larger, remove what was used longest ago until nine tenths of this are left: 500M, 20G
+        #[arg(long, value_name = "SIZE", conflicts_with = "older_than", value_parser = guest::bytes)]
+        max_size: Option<u64>,
         /// Only show what would go
         #[arg(long)]
         dry_run: bool,

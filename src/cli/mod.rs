@@ -111,7 +111,9 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
         }
         Command::Why { stage } => report::result(&why(&engine, stage, cli.global.json, &style)?)?,
         Command::Update { entries } => update(&engine, entries)?,
-        Command::Gc { older_than, dry_run } => gc(&engine, *older_than, *dry_run, cli.global.json)?,
+        Command::Gc { older_than, max_size, dry_run } => {
+            gc(&engine, *older_than, *max_size, *dry_run, cli.global.json)?;
+        }
         Command::Doctor { kvm: true, .. } if cli.global.json => {
             return Err(Error::input("`quiz doctor --kvm` prints a report for people: not with --json"));
         }
@@ -200,11 +202,24 @@ fn machine(engine: &Engine<'_>, install: bool, terminal: bool) -> Result<Prepare
     machine::build(engine, &stages, terminal)
 }
 
-fn gc(engine: &Engine<'_>, days: u32, dry_run: bool, json: bool) -> Result<()> {
+fn gc(engine: &Engine<'_>, days: u32, most: Option<u64>, dry_run: bool, json: bool) -> Result<()> {
     let unused = Duration::from_secs(u64::from(days) * 24 * 60 * 60);
     let waiting = || (engine.events)(Event::Paused { what: "every build".to_owned() });
-    let collected = engine.cache.collect(unused, dry_run, &waiting);
-    let collected = collected.map_err(|e| Error::build("the cache cannot be cleaned up").because(e))?;
+    let failed = |e| Error::build("the cache cannot be cleaned up").because(e);
+    let collected = match most {
+        None => engine.cache.collect(unused, dry_run, &waiting).map_err(failed)?,
+        Some(most) => {
+            let fitted = engine.cache.collect_to(most, dry_run, &waiting).map_err(failed)?;
+            if fitted.left > most {
+                let message = format!(
+                    "{} are left: what was used in the last day stays, and so does what was downloaded",
+                    report::size(fitted.left)
+                );
+                (engine.events)(Event::Warning { message });
+            }
+            fitted.collected
+        }
+    };
     let text = if json { format!("{}\n", report::gc_json(&collected)) } else { report::gc(&collected, dry_run) };
     report::result(&text)
 }

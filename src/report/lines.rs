@@ -115,7 +115,7 @@ pub(super) fn download(done: u64, total: Option<u64>) -> String {
 }
 
 /// Bytes for people, in binary units.
-pub(super) fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     const UNITS: &[&str] = &["KiB", "MiB", "GiB", "TiB"];
     if bytes < 1024 {
         return format!("{bytes} B");

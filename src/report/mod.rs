@@ -14,6 +14,7 @@ mod tables;
 mod tests;
 mod verified;
 
+pub use lines::size;
 pub use packs::{exported, imported};
 pub use profiles::{Cost, Listed, profiles, profiles_json};
 pub use snapshots::{why_snapshot, why_snapshot_json};

@@ -191,3 +191,36 @@ fn what_a_link_leads_to_stays_as_long_as_that_does() {
         assert_eq!(host.collect()["links"].number, 1, "{target} is no tree of the cache");
     }
 }
+
+#[test]
+fn to_fit_a_size_what_was_used_longest_ago_goes_first_and_what_was_used_today_never() {
+    let host = Host::new();
+    let large = |name: &str| {
+        let Entry::Miss(slot) = host.cache.slot(&key(name), &|_| {}).unwrap() else { panic!("{name} is there") };
+        fs::write(slot.out().join("file"), name.repeat(1 << 18)).unwrap();
+        let manifest = KeyEncoder::new("quiz-cache test").text("name", name).finish().1;
+        slot.commit(made(&[("file", Kind::File)], manifest)).unwrap()
+    };
+    let day = |days: u64| DAY * u32::try_from(days).unwrap();
+    // Each is 10 days older than the next one.
+    let oldest = large("aaaa");
+    host.pass(day(10));
+    let older = large("bbbb");
+    host.pass(day(10));
+    let new = large("cccc");
+    let fit = |most: u64, only_look| host.cache.collect_to(most, only_look, &|| panic!("nobody holds it")).unwrap();
+    let all = fit(u64::MAX, false);
+    assert!(all.collected.is_empty() && all.left > 3 << 20, "{all:?}");
+    // A MiB each: two of them and what lies around fit.
+    let most = all.left - (1 << 19);
+    let looked = fit(most, true);
+    assert!(
+        host.is_present(&oldest) && looked.collected["records"].number == 1 && looked.left <= most / 10 * 9,
+        "{looked:?}"
+    );
+    assert_eq!(fit(most, false), looked);
+    assert!(!host.is_present(&oldest) && host.is_present(&older) && host.is_present(&new));
+    assert!(fit(most, false).collected.is_empty(), "it fits now");
+    let least = fit(0, false);
+    assert!(!host.is_present(&older) && host.is_present(&new) && least.left >= 1 << 20, "{least:?}");
+}

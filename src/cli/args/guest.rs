@@ -115,9 +115,29 @@ fn seconds(text: &str) -> Result<u64, String> {
     }
 }
 
+/// "500M", "20G", "1T" as bytes.
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
+    let (number, shift) = match text.char_indices().last() {
+        Some((at, 'M')) => (&text[..at], 20),
+        Some((at, 'G')) => (&text[..at], 30),
+        Some((at, 'T')) => (&text[..at], 40),
+        _ => return Err("a size ends with M, G or T, as in 500M, 20G".to_owned()),
+    };
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| "a size is a positive number, as in 500M, 20G".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_have_units_and_are_never_zero() {
+        assert_eq!([bytes("500M"), bytes("20G"), bytes("1T")], [Ok(500 << 20), Ok(20 << 30), Ok(1 << 40)]);
+        for wrong in ["", "G", "0G", "20", "-1G", "1K", "99999999999T"] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn times_have_units_and_are_never_zero() {
