@@ -99,7 +99,9 @@ fn the_test_command_installs_what_a_part_needs() {
 /// What editors are told of a folder of objects: the files of `listed`, with this text each.
 fn commands(directory: &str, folder: &Path) -> Vec<String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/kernel/compile-commands.pl");
-    let output = Command::new("perl").arg(script).arg(directory).arg(folder).output().unwrap();
+    // As stages call it: modules by a folder where they are.
+    let (parent, name) = (folder.parent().unwrap(), folder.file_name().unwrap());
+    let output = Command::new("perl").arg(script).arg(directory).arg(name).current_dir(parent).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let all: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
     all.iter().map(|entry| entry["file"].as_str().unwrap().rsplit('/').next().unwrap().to_owned()).collect()

@@ -227,11 +227,10 @@ impl Sweep<'_> {
     fn behind_links(&mut self) -> Result<HashSet<Digest>> {
         let mut kept = HashSet::new();
         for path in self.entries(LINKS) {
-            let target = fs::read_link(&path).and_then(fs::read_link).ok();
-            match target
-                .filter(|target| target.starts_with(self.cache.root().join("trees")))
-                .and_then(|t| digest_of(&t))
-            {
+            // Not by its text: there may be several ways to the cache.
+            let trees = fs::canonicalize(self.cache.root().join("trees")).unwrap_or_default();
+            let target = fs::read_link(&path).and_then(fs::read_link).and_then(fs::canonicalize).ok();
+            match target.filter(|target| target.starts_with(&trees)).and_then(|t| digest_of(&t)) {
                 Some(digest) => drop(kept.insert(digest)),
                 None => self.remove(LINKS, &path)?,
             }

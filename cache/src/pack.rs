@@ -228,7 +228,11 @@ fn put_other(tar: &mut Builder<impl Write>, place: &str, kind: EntryType, target
     header.set_size(0);
     header.set_mode(0o755);
     match target {
-        Some(target) => tar.append_link(&mut header, place, target),
+        // As it is written: what `append_link` takes for a path it makes shorter, `a//b` to `a/b`.
+        Some(target) => match header.set_link_name_literal(target) {
+            Ok(()) => tar.append_data(&mut header, place, io::empty()),
+            Err(_) => tar.append_link(&mut header, place, target),
+        },
         None => tar.append_data(&mut header, place, io::empty()),
     }
 }

@@ -4,9 +4,11 @@
 # no such list of all that it compiles, those whose source is there.
 use strict;
 use warnings;
+use Cwd 'abs_path';
 use File::Find;
 
-my ($directory, $folder) = @ARGV;
+# Most of kbuild's lists have whole paths.
+my ($directory, $folder) = ($ARGV[0], abs_path($ARGV[1]));
 
 sub quoted {
     my ($text) = @_;

@@ -47,5 +47,5 @@ for my $symbol (sort keys %asked) {
 }
 exit 0 unless @wrong;
 print STDERR "error: this kernel, which the distribution compiled, has ", /^CONFIG_\w+=/ ? '' : 'no ', "$_\n" for @wrong;
-print STDERR "error: take one that is compiled here: -k 6.12, or kernel.source = \"\"\n";
+print STDERR "error: take one that is compiled here: kernel.source = \"\", and a version without \@package\n";
 exit 1;

@@ -46,6 +46,8 @@ impl Ran {
 struct Trial<'a> {
     dir: &'a Path,
     accel: &'static str,
+    /// Of the project, as variables.
+    settings: [(&'static str, String); 2],
 }
 
 type Checked = std::result::Result<String, String>;
@@ -127,7 +129,7 @@ impl Trial<'_> {
         let output = std::env::current_exe().and_then(|quiz| {
             let mut command = Command::new(quiz);
             command.arg("-C").arg(self.dir).arg("up").args(args).args(limit).args(["--", "sh", "-c", script]);
-            command.stdin(Stdio::null()).output()
+            command.envs(self.settings.clone()).stdin(Stdio::null()).output()
         });
         let took = started.elapsed();
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
@@ -149,6 +151,11 @@ pub(super) fn run(engine: &Engine<'_>) -> Result<u8> {
     let dir = tempfile::tempdir().map_err(cannot)?;
     // What this takes is shown as ever, and counts for no check.
     let mut quiz = Command::new(std::env::current_exe().map_err(cannot)?);
+    // A project of its own, which runs machines as this one does.
+    let setting = |name: &str| engine.project.settings.text(name).to_owned();
+    let settings =
+        [("QUIZ_MACHINE_QEMU", setting("machine.qemu")), ("QUIZ_TOOLCHAIN_SUITE", setting("toolchain.suite"))];
+    quiz.envs(settings.clone());
     let built = quiz.arg("-C").arg(dir.path()).arg("build").stdout(Stdio::null()).status().map_err(cannot)?;
     if !built.success() {
         return Err(Error::build("there is no image to try"));
@@ -165,7 +172,7 @@ pub(super) fn run(engine: &Engine<'_>) -> Result<u8> {
     let tried = proof::try_guest(&qemu, choice.accel).map(|()| choice.accel.name().to_owned());
     failed += usize::from(tried.is_err());
     report::result(&line("qemu runs three instructions", &tried))?;
-    let trial = Trial { dir: dir.path(), accel: choice.accel.name() };
+    let trial = Trial { dir: dir.path(), accel: choice.accel.name(), settings };
     for (name, check) in CHECKS {
         let checked = check(&trial);
         failed += usize::from(checked.is_err());

@@ -99,6 +99,11 @@ pub fn of(engine: &Engine<'_>, qemu: Qemu, known: &Records, image: &Record, term
     let batch = |profile: &Profile| if terminal { Vec::new() } else { profile.append_batch.clone() };
     let by_profiles = profiles.iter().flat_map(|profile| [profile.append.clone(), batch(profile)].concat());
     let kernel = object(&image.kernel)?;
+    // Of the tree itself: a link in it could lead to any file of the user's.
+    let is_file = |name: &&String| kernel.join(name).symlink_metadata().is_ok_and(|meta| meta.is_file());
+    if let Some(name) = image.initrd.iter().chain([&image.start]).find(|name| !is_file(name)) {
+        return Err(Error::boot(format!("the kernel {} has no file {name}", kernel.display())));
+    }
     let machine = Machine {
         arch: image.arch,
         accel: choice.accel,

@@ -3,13 +3,14 @@
 use super::{Engine, Stages};
 use crate::build::Depth;
 use crate::error::{Error, Result};
-use crate::event::waiting;
+use crate::event::{Event, waiting};
 use crate::graph::NodeIndex;
 use quiz_cache::{Digest, KeyEncoder, Packed, Unpacked};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read};
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What a release carries, so that a first run needs no compiler: a pack, by `--features carry` and the path in QUIZ_CARRY.
 #[cfg(feature = "carry")]
@@ -29,6 +30,9 @@ impl Engine<'_> {
         if file.exists() {
             return Err(Error::input(format!("{} is there already", file.display())));
         }
+        // Others may read it, as the umask has it.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+        let mut new = tempfile::Builder::new().permissions(mode).tempfile_in(folder).map_err(cannot)?;
         let known = self.build(stages, wanted, Depth::Outputs)?;
         if let Some(id) = wanted.iter().find(|id| !known[id].may_leave() || stages.folder(**id).is_some()) {
             let name = &stages.graph.stage(*id).name;
@@ -43,9 +47,6 @@ impl Engine<'_> {
             Some((record.clone(), if wanted.contains(&id) { Packed::Whole } else { Packed::Record }))
         });
         let results: Vec<_> = results.collect();
-        // Others may read it, as the umask has it.
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-        let mut new = tempfile::Builder::new().permissions(mode).tempfile_in(folder).map_err(cannot)?;
         let packed = self.cache.export(&results, BufWriter::new(&mut new));
         packed.map_err(|e| Error::build("the results cannot be packed").because(e))?;
         let file = new.persist_noclobber(file).map_err(|e| cannot(e.error))?;
@@ -60,21 +61,28 @@ impl Engine<'_> {
     pub fn import(&self, file: &Path) -> Result<Unpacked> {
         let opened =
             File::open(file).map_err(|e| Error::input(format!("cannot read {}", file.display())).because(e))?;
-        self.unpack(BufReader::new(opened))
-            .map_err(|e| Error::input(format!("{}: not taken in", file.display())).because(e))
+        let waiting = || (self.events)(Event::Paused { what: "`quiz gc`".to_owned() });
+        let _held = self.cache.hold(&waiting).map_err(|e| Error::build("the cache cannot be locked").because(e))?;
+        self.unpack(BufReader::new(opened)).map_err(|e| {
+            let message = format!("{}: not taken in", file.display());
+            // What the system refuses is no fault of the file.
+            let error = if e.io_kind().is_some() { Error::build(message) } else { Error::input(message) };
+            error.because(e)
+        })
     }
 
     fn unpack(&self, pack: impl Read) -> std::result::Result<Unpacked, quiz_cache::Error> {
         self.cache.import(pack, &waiting(self.events, "a result of the pack"))
     }
 
-    /// Takes in once what the program carries.
+    /// Takes in what the program carries, once a day: it may have been collected.
     pub(super) fn take_carried(&self) -> Result<()> {
         if CARRIED.is_empty() {
             return Ok(());
         }
         let cannot = |e| Error::build("what this quiz carries cannot be stored").because(e);
-        let key = KeyEncoder::new("quiz carried 1").digest("pack", &Digest::of(CARRIED)).finish().0;
+        let day = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() / (24 * 60 * 60));
+        let key = KeyEncoder::new("quiz carried 1").digest("pack", &Digest::of(CARRIED)).number("day", day).finish().0;
         if self.cache.memo("carried", &key).map_err(cannot)?.is_none() {
             self.unpack(CARRIED).map_err(cannot)?;
             self.cache.set_memo("carried", &key, &[]).map_err(cannot)?;

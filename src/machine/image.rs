@@ -61,6 +61,11 @@ fn parse(text: &str) -> Result<Image> {
         hex.parse::<Digest>()
             .map_err(|e| Error::boot(format!("{hex:?} in an image description is no digest")).because(e))
     };
+    // What another path leads to qemu would give to the guest.
+    let is_name = |name: &String| !name.contains('/') && ![".", "..", ""].contains(&name.as_str());
+    if let Some(name) = text.start.iter().chain(&text.initrd).find(|name| !is_name(name)) {
+        return Err(Error::boot(format!("{name:?} in an image description is no name of a file of the kernel's")));
+    }
     let layers = text.layers.iter().map(digest).collect::<Result<Vec<_>>>()?;
     if layers.is_empty() {
         return Err(Error::boot("the image description names no layer"));
@@ -111,6 +116,8 @@ mod tests {
             format!("arch = \"vax\"\nkernel = \"{a}\"\nlayers = [\"{a}\"]\n"),
             format!("arch = \"x86_64\"\nkernel = \"no\"\nlayers = [\"{a}\"]\n"),
             format!("arch = \"x86_64\"\nkernel = \"{a}\"\nlayers = [\"{a}\"]\nmore = 1\n"),
+            format!("initrd = \"/etc/passwd\"\narch = \"x86_64\"\nkernel = \"{a}\"\nlayers = [\"{a}\"]\n"),
+            format!("start = \"../x\"\narch = \"x86_64\"\nkernel = \"{a}\"\nlayers = [\"{a}\"]\n"),
         ] {
             assert!(parse(&text).is_err(), "{text}");
         }

@@ -38,6 +38,22 @@ fn another_cache_has_what_went_in_and_knows_the_rest() {
 }
 
 #[test]
+fn a_link_is_brought_as_it_is_written() {
+    let roots = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [here, there] = roots.each_ref().map(|root| Cache::open(root.path()).unwrap());
+    let (key, manifest) = key("links");
+    let slot = miss(here.slot(&key, &nobody).unwrap());
+    fs::create_dir(slot.out().join("tree")).unwrap();
+    let long = "x/".repeat(80) + "y";
+    for (name, target) in [("a", "b//c"), ("b", "./c/./d"), ("c", &long)] {
+        std::os::unix::fs::symlink(target, slot.out().join("tree").join(name)).unwrap();
+    }
+    let record = slot.commit(made(&[("tree", Kind::Tree)], manifest)).unwrap();
+    there.import(&packed(&here, &[(record.clone(), Packed::Whole)])[..], &nobody).unwrap();
+    assert!(there.is_present(&record.outputs["tree"]).unwrap());
+}
+
+#[test]
 fn what_is_cut_off_or_changed_or_leads_out_is_refused() {
     let roots = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let [here, there] = roots.each_ref().map(|root| Cache::open(root.path()).unwrap());
