@@ -30,9 +30,9 @@ impl Engine<'_> {
         if file.exists() {
             return Err(Error::input(format!("{} is there already", file.display())));
         }
-        // Others may read it, as the umask has it.
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-        let mut new = tempfile::Builder::new().permissions(mode).tempfile_in(folder).map_err(cannot)?;
+        if !folder.is_dir() {
+            return Err(cannot(io::ErrorKind::NotFound.into()));
+        }
         let known = self.build(stages, wanted, Depth::Outputs)?;
         if let Some(id) = wanted.iter().find(|id| !known[id].may_leave() || stages.folder(**id).is_some()) {
             let name = &stages.graph.stage(*id).name;
@@ -47,6 +47,9 @@ impl Engine<'_> {
             Some((record.clone(), if wanted.contains(&id) { Packed::Whole } else { Packed::Record }))
         });
         let results: Vec<_> = results.collect();
+        // Not before: the folder may be one of those that are built. Others may read the file, as the umask has it.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+        let mut new = tempfile::Builder::new().permissions(mode).tempfile_in(folder).map_err(cannot)?;
         let packed = self.cache.export(&results, BufWriter::new(&mut new));
         packed.map_err(|e| Error::build("the results cannot be packed").because(e))?;
         let file = new.persist_noclobber(file).map_err(|e| cannot(e.error))?;
