@@ -57,7 +57,7 @@ fn a_cache_is_brought_to_a_size_and_what_was_used_today_stays() {
     let least = project.ok(&["gc", "--max-size", "1M"]);
     assert!(new.exists(), "{least:?}");
     least.says(&["are left: what was used in the last day stays"]);
-    project.run(&["gc", "--max-size", "5"]).says(&["a size ends with M, G or T"]);
+    project.run(&["gc", "--max-size", "5"]).says(&["a size is a number with K, M, G or T"]);
 }
 
 #[test]

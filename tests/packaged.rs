@@ -147,13 +147,6 @@ fn a_stage_that_is_not_there_says_what_there_is_instead() {
     assert_eq!(compiled.ok(&["graph", "-v"]).count("linux-image"), 0);
 }
 
-/// A copy: a recipe sees the files of its own folder alone.
-#[test]
-fn editors_are_told_the_same_of_both_kinds_of_kernels() {
-    let compiled = include_str!("../recipes/kernel/compile-commands.pl");
-    assert_eq!(include_str!("../recipes/kernel-package-devel/compile-commands.pl"), compiled);
-}
-
 /// Sources that share a pin have to ask for the same.
 #[test]
 fn kernel_and_headers_are_of_one_pin() {

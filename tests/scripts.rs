@@ -26,17 +26,17 @@ endif
 fn says(script: &str) -> String {
     let project = Project::new();
     let kernel = format!(
-        "mkdir -p /quiz/out/devel/include/config /quiz/out/devel/scripts
+        "mkdir -p /quiz/out/devel/include/config
 cd /quiz/out/devel
 echo CONFIG_PAHOLE_VERSION=0 >include/config/auto.conf
 echo 7.3.0 >include/config/kernel.release
-echo 'print qq([]\\n);' >scripts/quiz-compile-commands.pl
 cat >Makefile <<'END'
 {KERNEL}END
 "
     );
     project.recipe("t-devel", "[outputs]\ndevel = \"tree\"\n", &kernel);
-    let tables = "[inputs]\ndevel = \"t-devel/devel\"\n[outputs]\nmodules = \"tree\"\n";
+    let tables =
+        "[inputs]\ndevel = \"t-devel/devel\"\ncommands = \"compile-commands/script\"\n[outputs]\nmodules = \"tree\"\n";
     project.recipe("t-modules", tables, script);
     project.write(".quiz/recipes/t-modules/quiz-spl-seed.c", "");
     project.ok(&["-v", "build", "t-modules"]).err
@@ -98,7 +98,7 @@ fn the_test_command_installs_what_a_part_needs() {
 
 /// What editors are told of a folder of objects: the files of `listed`, with this text each.
 fn commands(directory: &str, folder: &Path) -> Vec<String> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/kernel/compile-commands.pl");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/compile-commands/list.pl");
     // As stages call it: modules by a folder where they are.
     let (parent, name) = (folder.parent().unwrap(), folder.file_name().unwrap());
     let output = Command::new("perl").arg(script).arg(directory).arg(name).current_dir(parent).output().unwrap();

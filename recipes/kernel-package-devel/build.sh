@@ -39,7 +39,6 @@ done
 chmod -R u+w "$devel"
 # Ubuntu's has its programs of kbuild there.
 [ ! -d "$own/scripts" ] || [ -L "$own/scripts" ] || cp -R "$own/scripts/." "$devel/scripts/"
-cp /quiz/recipe/compile-commands.pl "$devel/scripts/quiz-compile-commands.pl"
 
 # The programs of kbuild and the flags in the config are of the compiler that the kernel was made with.
 suite_of_it='name its suite, such as toolchain.suite = "trixie", or take another kernel'

@@ -24,9 +24,8 @@ sub has {
 }
 
 my @wrong = map { "CONFIG_$_, without which a guest of quiz cannot start ($needed{$_})" } grep { !has($_, 'y') } sort keys %needed;
-$needed{MODULE_DECOMPRESS} = 1;
 push @wrong, 'CONFIG_MODULE_DECOMPRESS, and its modules are compressed'
-    if value('MODULE_COMPRESS_NONE') ne 'y' && !has('MODULE_DECOMPRESS', 'y') && grep { /^MODULE_COMPRESS_\w+$/ && $have{$_} eq 'y' } keys %have;
+    if !has('MODULE_DECOMPRESS', 'y') && grep { has("MODULE_COMPRESS_$_", 'y') } qw(GZIP XZ ZSTD);
 
 # Of two lines about one symbol the later one counts.
 my %asked;

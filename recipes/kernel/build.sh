@@ -90,8 +90,8 @@ if ! is_current modules || ! keep modules; then
 fi
 cp -a modules/symbols/. /quiz/out/symbols/
 
-# For editors, and for the modules that are built against this kernel.
-perl /quiz/recipe/compile-commands.pl "$build" "$build" >/quiz/out/compile-commands
+# For editors.
+perl /quiz/in/commands "$build" "$build" >/quiz/out/compile-commands
 
 sh -eu /quiz/recipe/devel.sh list /quiz/src "$build" | grep -v '/Module.symvers$' >devel.files
 sha256sum <"$build/Module.symvers" >devel.sum
@@ -99,7 +99,6 @@ if ! is_current devel || ! keep devel; then
     rm -rf devel devel.made
     : >devel.now
     sh -eu /quiz/recipe/devel.sh copy /quiz/src "$build" devel
-    cp /quiz/recipe/compile-commands.pl devel/scripts/quiz-compile-commands.pl
     was_made devel
     mv devel /quiz/out/devel
 fi

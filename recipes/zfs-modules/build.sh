@@ -21,4 +21,4 @@ for module in $(sed 's/\.o$/.ko/' module/modules.order); do
     objcopy --only-keep-debug "$module" "$symbols/$name.debug"
 done
 
-perl /quiz/in/devel/scripts/quiz-compile-commands.pl /quiz/in/devel module >/quiz/out/compile-commands
+perl /quiz/in/commands /quiz/in/devel module >/quiz/out/compile-commands

@@ -14,7 +14,7 @@ mod tools;
 mod trust;
 
 pub use document::nearest;
-pub use profile::{Bus, Device, DiskFormat, Profile, ProfileOption};
+pub use profile::{Bus, Device, DiskFormat, Profile, ProfileOption, size};
 pub use recipe::{
     Condition, Incremental, Input, InputFrom, Instead, Method, OptionSpec, OutputKind, Recipe, TOOLCHAIN,
 };

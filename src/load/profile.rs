@@ -5,7 +5,7 @@ mod devices;
 mod options;
 
 pub use devices::{Bus, Device, DiskFormat};
-pub use options::ProfileOption;
+pub use options::{ProfileOption, size};
 
 use super::folder::{self, LoadedFolder};
 use super::{document, embedded, tools};

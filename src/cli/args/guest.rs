@@ -1,5 +1,6 @@
 //! The commands that have to do with a machine: what can be typed behind each. Knows no other command.
 
+use crate::load::size;
 use clap::{ArgAction, Args};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -115,16 +116,10 @@ fn seconds(text: &str) -> Result<u64, String> {
     }
 }
 
-/// "500M", "20G", "1T" as bytes.
+/// "500M", "20G", "1T" as bytes. What has no unit could be meant as gigabytes, and few bytes leave nothing.
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
-    let (number, shift) = match text.char_indices().last() {
-        Some((at, 'M')) => (&text[..at], 20),
-        Some((at, 'G')) => (&text[..at], 30),
-        Some((at, 'T')) => (&text[..at], 40),
-        _ => return Err("a size ends with M, G or T, as in 500M, 20G".to_owned()),
-    };
-    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
-    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| "a size is a positive number, as in 500M, 20G".to_owned())
+    let has_unit = text.ends_with(|c: char| c.is_ascii_alphabetic());
+    size(text).filter(|_| has_unit).ok_or_else(|| "a size is a number with K, M, G or T, as in 500M, 20G".to_owned())
 }
 
 #[cfg(test)]
@@ -134,7 +129,7 @@ mod tests {
     #[test]
     fn sizes_have_units_and_are_never_zero() {
         assert_eq!([bytes("500M"), bytes("20G"), bytes("1T")], [Ok(500 << 20), Ok(20 << 30), Ok(1 << 40)]);
-        for wrong in ["", "G", "0G", "20", "-1G", "1K", "99999999999T"] {
+        for wrong in ["", "G", "0G", "20", "-1G", "1P", "99999999999T"] {
             assert!(bytes(wrong).is_err(), "{wrong}");
         }
     }

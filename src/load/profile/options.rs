@@ -190,7 +190,8 @@ fn number(text: &str) -> Option<u64> {
     text.parse::<u64>().ok().filter(|n| *n > 0 && !text.starts_with('+'))
 }
 
-fn size(text: &str) -> Option<u64> {
+/// "512", "500M", "20G" as bytes; K, M, G and T are binary units.
+pub fn size(text: &str) -> Option<u64> {
     let (at, unit) = text.char_indices().last()?;
     let shift = match unit.to_ascii_uppercase() {
         'K' => 10,

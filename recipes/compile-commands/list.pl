@@ -1,4 +1,4 @@
-# compile-commands.pl DIRECTORY FOLDER: prints, as a compilation database, how kbuild compiled each object below FOLDER.
+# list.pl DIRECTORY FOLDER: prints, as a compilation database, how kbuild compiled each object below FOLDER.
 # DIRECTORY is where the compiler was started. kbuild keeps the command of `x.o` in `.x.o.cmd`, and there it stays in a folder that is built
 # upon, when nothing compiles `x.c` any more. So of modules from elsewhere the objects count that their lists name, and of a kernel, which has
 # no such list of all that it compiles, those whose source is there.
