@@ -86,7 +86,7 @@ fn the_initrd_loads_each_module_after_those_that_it_needs() {
     let of = |name: &str| entries.iter().find(|(other, _)| other == name).map(|(_, text)| &text[..]);
     assert_eq!(of("init"), Some(&b"agent\n"[..]));
     let order = String::from_utf8(of("modules/order").unwrap().to_vec()).unwrap();
-    let wanted = "virtio_blk.ko virtio_console.ko rng-core.ko virtio-rng.ko squashfs.ko overlay.ko netfs.ko 9pnet.ko 9p.ko 9pnet_virtio.ko";
+    let wanted = "virtio_blk.ko virtio_console.ko squashfs.ko overlay.ko netfs.ko 9pnet.ko 9p.ko 9pnet_virtio.ko rng-core.ko virtio-rng.ko";
     assert_eq!(order.lines().collect::<Vec<_>>().join(" "), wanted);
     for name in order.lines() {
         assert!(of(&format!("modules/{name}")).is_some_and(|file| file.starts_with(b"\x7fELF")), "{name}");
@@ -145,6 +145,69 @@ fn a_stage_that_is_not_there_says_what_there_is_instead() {
     let ran = compiled.run(&["build", "linux-image"]);
     ran.says(&["the stage `linux-image` is there only with kernel.source = \"package\""]);
     assert_eq!(compiled.ok(&["graph", "-v"]).count("linux-image"), 0);
+}
+
+#[test]
+fn a_module_that_the_root_needs_and_no_package_has_is_named() {
+    let without: Vec<_> = MODULES.iter().copied().filter(|(path, _)| !path.ends_with("/netfs.ko")).collect();
+    let ran = project(CONFIG, &without).run(&["build", "kernel-package"]);
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    ran.says(&["the package has no module netfs, which the guest loads before it has a root"]);
+}
+
+/// Headers as Debian has them, in three folders, of a kernel that this gcc compiled, or the one after it.
+fn headers(newer: u32, fixdep: &str) -> Project {
+    let project = Project::new();
+    project.write("quiz.toml", "[kernel]\nversion = \"package\"\n");
+    let script = format!(
+        "mkdir -p /quiz/out/tree/usr/src /quiz/out/tree/usr/lib\ncd /quiz/out/tree/usr/src\n\
+         common=linux-headers-6.12.9+deb12-common own=linux-headers-{RELEASE} kbuild=../lib/linux-kbuild-6.12.9+deb12\n\
+         mkdir -p $common/include $own/include/config $own/include/generated $kbuild/scripts/basic $kbuild/tools\n\
+         for folder in $common $own; do ln -s ../$kbuild/scripts ../$kbuild/tools $folder/; done\n\
+         echo common >$common/Makefile\necho own >$own/Makefile\necho c >$common/include/c.h\necho CC=other >$own/.kernelvariables\n\
+         version=$((($(gcc -dumpversion | cut -d . -f 1) + {newer}) * 10000))\n\
+         echo CONFIG_GCC_VERSION=$version >$own/.config\n\
+         echo 'CONFIG_CC_VERSION_TEXT=\"gcc-12 (of Debian)\"' >$own/include/config/auto.conf\necho 6.12.9 >$own/include/config/kernel.release\n\
+         echo '#define UTS_RELEASE \"{RELEASE}\"' >$own/include/generated/utsrelease.h\n\
+         printf '#!{fixdep}\\nexit 1\\n' >$kbuild/scripts/basic/fixdep\nchmod 0755 $kbuild/scripts/basic/fixdep\n\
+         find . -type f -exec chmod a-w {{}} +\n"
+    );
+    project.recipe("linux-headers", "[outputs]\ntree = \"tree\"\n[tools]\ngcc = \"gcc\"\n", &script);
+    project
+}
+
+#[test]
+fn headers_of_three_packages_are_one_folder_that_says_its_release() {
+    let project = headers(0, "/bin/sh");
+    let devel = project.built("kernel-package-devel");
+    let read = |path: &str| std::fs::read_to_string(devel.join(path)).unwrap_or_else(|e| e.kind().to_string());
+    for (path, text) in [
+        ("Makefile", "common\n"),
+        ("include/c.h", "c\n"),
+        ("include/config/kernel.release", "6.12.9+deb12-amd64\n"),
+        (".kernelvariables", "entity not found"),
+    ] {
+        assert_eq!(read(path), text, "{path}");
+    }
+    let own = std::process::Command::new("gcc").arg("--version").output().unwrap();
+    let own = String::from_utf8(own.stdout).unwrap();
+    assert_eq!(
+        read("include/config/auto.conf"),
+        format!("CONFIG_CC_VERSION_TEXT=\"{}\"\n", own.lines().next().unwrap())
+    );
+    assert!(devel.join("scripts/basic/fixdep").is_file() && !devel.join("scripts").is_symlink());
+}
+
+#[test]
+fn headers_of_another_compiler_or_with_programs_that_do_not_run_here_are_refused() {
+    for (project, says) in [
+        (headers(1, "/bin/sh"), "this kernel was compiled by gcc "),
+        (headers(0, "/no/such/loader"), "the programs that come with this kernel's headers do not run here"),
+    ] {
+        let ran = project.run(&["build", "kernel-package-devel"]);
+        assert_eq!(ran.status, Some(1), "{ran:?}");
+        ran.says(&[says, "toolchain.suite = \"trixie\""]);
+    }
 }
 
 /// Sources that share a pin have to ask for the same.

@@ -34,8 +34,8 @@ for name in scripts tools; do
     done
 done
 # vmlinux has only what BTF of modules is made of. The Makefile and the variables would lead to other places.
-(cd "$own" && tar -cf - --exclude=./vmlinux --exclude=./Makefile --exclude=./.kernelvariables --exclude=./scripts --exclude=./tools .) |
-    tar -C "$devel" -xf -
+tar -C "$own" -cf /quiz/scratch/own.tar --exclude=./vmlinux --exclude=./Makefile --exclude=./.kernelvariables --exclude=./scripts --exclude=./tools .
+tar -C "$devel" -xf /quiz/scratch/own.tar
 chmod -R u+w "$devel"
 # Ubuntu's has its programs of kbuild there.
 [ ! -d "$own/scripts" ] || [ -L "$own/scripts" ] || cp -R "$own/scripts/." "$devel/scripts/"
@@ -48,8 +48,10 @@ theirs="$(($(sed -n 's/^CONFIG_GCC_VERSION=//p' "$devel/.config") / 10000))"
     echo "error: this kernel was compiled by gcc $theirs, and scripts here have gcc $own: $suite_of_it" >&2
     exit 1
 }
-"$devel/scripts/basic/fixdep" >/dev/null 2>fixdep.log || ! grep -q 'not found\|No such file' fixdep.log || {
-    cat fixdep.log >&2
+# It wants arguments and says so; what cannot start says something else.
+said=/quiz/scratch/fixdep.log
+"$devel/scripts/basic/fixdep" >"$said" 2>&1 || ! grep -q 'not found\|No such file' "$said" || {
+    cat "$said" >&2
     echo "error: the programs that come with this kernel's headers do not run here: $suite_of_it" >&2
     exit 1
 }

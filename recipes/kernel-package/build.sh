@@ -34,24 +34,31 @@ of_machines() {
 if [ -n "$QUIZ_OPT_HARDWARE" ]; then
     find kernel -name '*.ko*' >/quiz/scratch/modules
 else
-    (of_machines) | sed '/^kernel/!s|^|kernel/drivers/|' >/quiz/scratch/modules
+    (of_machines) >/quiz/scratch/found
+    sed '/^kernel/!s|^|kernel/drivers/|' /quiz/scratch/found >/quiz/scratch/modules
 fi
 modules="/quiz/out/modules/lib/modules/$release"
 mkdir -p "$modules" /quiz/out/image
 cp modules.builtin* modules.order "$modules/"
-tar -cf - -T /quiz/scratch/modules | tar -C "$modules" -xf -
+# Not by a pipe, which would hide that the first of them failed.
+tar -cf /quiz/scratch/modules.tar -T /quiz/scratch/modules
+tar -C "$modules" -xf /quiz/scratch/modules.tar
+rm /quiz/scratch/modules.tar
 
-# path_of NAME: the module's file; nothing where it is built in. In names of files `_` may be `-`.
-path_of() {
-    pattern="$(echo "$1" | sed 's/[-_]/[-_]/g')"
-    ! grep -qE "/$pattern\.ko$" modules.builtin || return 0
-    find kernel -name '*.ko*' | grep -E "/$pattern\.ko(\.[a-z0-9]+)?$" | head -n 1
-}
-# load NAME...: their files, each after those that it needs.
+# In names of files `_` may be `-`.
+pattern() { echo "/$(echo "$1" | sed 's/[-_]/[-_]/g')\.ko"; }
+is_builtin() { grep -qE "$(pattern "$1")$" modules.builtin; }
+find kernel -name '*.ko*' >/quiz/scratch/all
+path_of() { grep -E "$(pattern "$1")(\.[a-z0-9]+)?$" /quiz/scratch/all | head -n 1; }
+# load NAME...: writes down their files, each after those that it needs.
 load() {
     for name; do
+        ! is_builtin "$name" || continue
         path="$(path_of "$name")"
-        [ -n "$path" ] || continue
+        [ -n "$path" ] || {
+            echo "error: the package has no module $name, which the guest loads before it has a root" >&2
+            exit 1
+        }
         ! grep -qxF "$path" /quiz/scratch/order || continue
         # shellcheck disable=SC2046 # A list of names.
         (load $(modinfo -F depends "$path" | tr , ' '))
@@ -59,7 +66,11 @@ load() {
     done
 }
 : >/quiz/scratch/order
-load virtio_pci virtio_blk virtio_console virtio_rng squashfs overlay 9p 9pnet_virtio pvpanic_pci
+load virtio_pci virtio_blk virtio_console squashfs overlay 9p 9pnet_virtio
+# Older kernels have no such device.
+for name in virtio_rng pvpanic_pci; do
+    [ -z "$(path_of "$name")" ] || load "$name"
+done
 
 cp "$vmlinuz" /quiz/out/image/bzImage
 # shellcheck disable=SC2046 # Paths of modules, without blanks.

@@ -4,6 +4,7 @@ use super::{Engine, Stages};
 use crate::boot;
 use crate::build::{Depth, StageState};
 use crate::error::{Error, Result};
+use crate::graph::NodeIndex;
 use crate::load::TOOLCHAIN;
 use crate::machine::{Arch, Qemu};
 use std::path::Path;
@@ -41,8 +42,7 @@ pub fn made(engine: &Engine<'_>) -> Result<Qemu> {
     if !is_brought(engine)? {
         return Qemu::installed(ARCH.qemu());
     }
-    let (stages, name) = stages(engine)?;
-    let id = stages.graph.find(&name)?;
+    let (stages, id) = bound(engine)?;
     let made = engine.build(&stages, &[id], Depth::Outputs)?;
     of(made[&id].outputs.values().next().map(|output| engine.cache.path(output)).as_deref())
 }
@@ -55,8 +55,7 @@ pub fn there(engine: &Engine<'_>) -> Result<Qemu> {
     if !is_brought(engine)? {
         return Qemu::installed(ARCH.qemu());
     }
-    let (stages, name) = stages(engine)?;
-    let id = stages.graph.find(&name)?;
+    let (stages, id) = bound(engine)?;
     let plan = engine.plan(&stages)?;
     let record = plan.iter().find_map(|(other, state)| match state {
         StageState::Known(record) if *other == id => Some(record),
@@ -75,7 +74,8 @@ pub(super) fn stage() -> String {
     format!("{TOOLCHAIN}:qemu")
 }
 
-fn stages(engine: &Engine<'_>) -> Result<(Stages, String)> {
-    let name = stage();
-    Ok((engine.stages([name.as_str()])?, name))
+fn bound(engine: &Engine<'_>) -> Result<(Stages, NodeIndex)> {
+    let stages = engine.stages([stage().as_str()])?;
+    let id = stages.graph.find(&stage())?;
+    Ok((stages, id))
 }

@@ -44,9 +44,7 @@ impl Today {
         let exact = relation.version.filter(|(operator, _)| *operator == depends::Operator::Equal);
         Some((relation.name.to_owned(), exact.map(|(_, version)| version.to_owned())))
     }
-}
 
-impl Today {
     /// The package, those `along` that are there, and what all of them depend on, as far as its name is accepted, sorted. What they name with
     /// a version is taken in that one, anything else in the newest.
     pub(in crate::source) fn with(
