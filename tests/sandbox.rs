@@ -1,6 +1,6 @@
 //! A sandbox that cannot be made: what a stage and `quiz doctor` say of it, in the words that bubblewrap and unshare have for it.
 
-use crate::project::Project;
+use crate::project::{Project, Ran};
 use serde_json::Value;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -177,34 +177,81 @@ fn a_script_of_roots_without_capabilities_does_not_write_what_the_kernel_obeys_r
     project.built("t-one");
 }
 
+/// A command behind a shell's line, in a user namespace in which that shell is root.
+fn within(before: &str, unshare: &[&str], project: &Project, args: &[&str]) -> Ran {
+    let quiz = project.command(args);
+    let line = format!("{before} && exec \"$@\"");
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user"]).args(unshare).args(["--", "sh", "-c", &line, "sh"]);
+    command.arg(quiz.get_program()).args(args).current_dir(project.dir()).env_clear();
+    command.envs(quiz.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    Ran::from(command.output().unwrap())
+}
+
+/// The limit is one of each user namespace: that of the machine stays.
+const NO_USERS: &str = "echo 0 >/proc/sys/user/max_user_namespaces";
+
+fn line_of_doctor(ran: &Ran, check: &str) -> String {
+    let is_it = |line: &&str| line.contains(&format!(" {check} "));
+    ran.out.lines().find(is_it).unwrap_or_else(|| panic!("{ran:?}")).to_owned()
+}
+
 #[test]
-fn where_root_may_make_no_user_namespace_a_stage_and_doctor_say_what_to_type() {
+fn where_root_may_make_no_user_namespace_a_projects_stage_gets_no_capabilities_and_says_what_to_type() {
     if !is_root() {
         return;
     }
     let project = Project::new();
     project.recipe("t-one", &format!("{OUT}[needs]\nchroot = true\n"), "echo x >/quiz/out/out\n");
-    // The limit is one of each user namespace: that of the machine stays.
-    let limited = |args: &[&str]| {
-        let quiz = project.command(args);
-        let mut command = Command::new("unshare");
-        let none = "echo 0 >/proc/sys/user/max_user_namespaces && exec \"$@\"";
-        command.args(["--user", "--map-root-user", "--", "sh", "-c", none, "sh"]).arg(quiz.get_program());
-        command.args(args).current_dir(project.dir()).env_clear();
-        command.envs(quiz.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        crate::project::Ran::from(command.output().unwrap())
-    };
-    let limit = "sudo sysctl -w user.max_user_namespaces=15000";
-    let ran = limited(&["build", "t-one"]);
+    let ran = within(NO_USERS, &[], &project, &["build", "t-one"]);
     assert_eq!(ran.status, Some(1), "{ran:?}");
     ran.says(&[
         "the stage t-one: the sandbox could not be made: there may be no more user namespaces",
-        limit,
+        "sudo sysctl -w user.max_user_namespaces=15000",
         "run it again",
     ]);
-    let ran = limited(&["doctor"]);
-    let line = ran.out.lines().find(|line| line.contains("sandbox with a root of its own")).unwrap_or_default();
-    assert!(line.contains(limit), "{ran:?}");
+    // What quiz itself has of that kind is tried with fewer rights than root's, and more than none.
+    let line = line_of_doctor(&within(NO_USERS, &[], &project, &["doctor"]), "sandbox with a root of its own");
+    assert!(line.contains("bubblewrap works, with capabilities of root's own"), "{line}");
+}
+
+/// A container as Podman makes one: root of a namespace of users, without the right to mount, and parts of /proc cannot be written.
+#[test]
+fn in_a_container_that_hides_parts_of_proc_stages_run_with_the_one_that_is_there() {
+    let project = Project::new();
+    let script = "grep CapEff /proc/self/status >/quiz/out/out
+readlink /proc/self/exe >>/quiz/out/out
+grep -q ' /proc/sys .*ro,' /proc/self/mountinfo
+! sh -c ': >/proc/sys/kernel/hostname' 2>/dev/null
+for process in /proc/[0-9]*; do
+    grep -q '^PPid:.0$' $process/status 2>/dev/null || continue
+    ! readlink $process/root && ! cat $process/environ 2>/dev/null
+done\n";
+    project.recipe("t-one", OUT, script);
+    project.recipe(
+        "t-two",
+        &format!("{OUT}[needs]\nchroot = true\n"),
+        "mkdir root
+mount --rbind / root
+mount -t tmpfs none root/tmp
+chroot root true
+echo x >/quiz/out/out\n",
+    );
+    let hidden = "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && \
+                  set -- setpriv --bounding-set=-sys_admin --inh-caps=-all -- \"$@\"";
+    let container = |args: &[&str]| within(hidden, &["--mount", "--pid", "--fork", "--mount-proc"], &project, args);
+    let ran = container(&["build", "t-one", "t-two"]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let made = std::fs::read_to_string(ran.out.lines().next().unwrap().split(' ').next_back().unwrap()).unwrap();
+    assert!(made.starts_with("CapEff:\t0000000000000000\n") && made.lines().count() == 2, "{made}");
+    let ran = container(&["doctor"]);
+    for check in ["sandbox", "sandbox with a root of its own"] {
+        let line = line_of_doctor(&ran, check);
+        assert!(line.contains("bubblewrap works, with the /proc that is there"), "{line}");
+    }
+    // Nothing of that where nothing is hidden.
+    let line = line_of_doctor(&project.run(&["doctor"]), "sandbox");
+    assert!(line.ends_with("bubblewrap works"), "{line}");
 }
 
 /// Not even what comes while the script runs: a mount on the machine is not seen, as one that is there before it is read-only.
@@ -233,6 +280,6 @@ fn what_is_mounted_on_the_machine_meanwhile_does_not_come_into_the_sandbox_of_ro
     command.args(["--mount", "--propagation", "private", "--", "sh", "-c", machine, "sh"]).arg(quiz.get_program());
     command.args(quiz.get_args()).current_dir(project.dir()).env_clear();
     command.envs(quiz.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let ran = crate::project::Ran::from(command.output().unwrap());
+    let ran = Ran::from(command.output().unwrap());
     assert_eq!(ran.status, Some(0), "{ran:?}");
 }

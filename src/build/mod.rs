@@ -9,6 +9,7 @@ mod follow;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 mod key;
+mod lacks;
 mod latest;
 mod live;
 mod make;
@@ -22,8 +23,10 @@ mod trial;
 mod userns;
 mod verify;
 mod walk;
+mod weaker;
 
 pub use compare::Difference;
+pub use lacks::{Lack, Lacks};
 pub use latest::{changed_tools, last_took};
 pub use live::{has_moved, scan};
 pub use tools::{Needed, Tools, identify, install_line, needed, require, with_tool_of, with_tools};
@@ -39,6 +42,7 @@ use crate::source;
 use quiz_cache::{Cache, Fingerprint, Output, Record, Tree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 /// The records of the stages that a walk knows so far: found in the cache, or made.
 pub type Records = BTreeMap<NodeIndex, Record>;
@@ -66,6 +70,8 @@ pub struct Context<'a> {
     /// Compilers at once over all stages.
     pub jobs: usize,
     jobserver: jobserver::Client,
+    /// What of the sandbox the stages so far could not have.
+    lacks: Mutex<Lacks>,
 }
 
 impl<'a> Context<'a> {
@@ -90,8 +96,8 @@ impl<'a> Context<'a> {
         };
         let jobserver =
             jobserver::Client::new(jobs).map_err(|e| Error::build("cannot make the jobserver's pipe").because(e))?;
-        let fresh = BTreeSet::new();
-        Ok(Self { project, graph, cache, tools, pins, live, source, events, fresh, jobs, jobserver })
+        let (fresh, lacks) = (BTreeSet::new(), Mutex::default());
+        Ok(Self { project, graph, cache, tools, pins, live, source, events, fresh, jobs, jobserver, lacks })
     }
 
     /// The recipe's files.

@@ -2,17 +2,28 @@
 //!
 //! A pure function of their words. Does not know who wanted the sandbox.
 
+use super::lacks::Lack;
 use crate::error::Error;
 
 /// Who speaks when the sandbox is made; a script that runs has a voice of its own.
 const SPEAKERS: &[&str] = &["bwrap: ", "unshare: "];
+
+/// What a container has to allow: the filter of Docker's default forbids namespaces, its AppArmor profile mounts, SELinux' container label as
+/// well; Podman's default allows namespaces.
+const CONTAINER: &str = "start the container with --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt \
+                         label=disable, or with --privileged    (in Kubernetes: securityContext.privileged, or both profiles Unconfined)";
+
+/// Words of whoever has no user namespace for root.
+const NO_USERS: &str = "for root: ";
+/// bubblewrap's where a new /proc would show what is hidden in the one that is there.
+const NO_PROC: &str = "Can't mount proc on /newroot/proc: ";
 
 /// Words that are known, what they mean, and the way out.
 const KNOWN: &[(&[&str], &str, &str)] = &[
     (
         &["setting up uid map: Permission denied", "loopback: Failed RTM_NEWADDR: Operation not permitted"],
         "AppArmor keeps bubblewrap of an ordinary user from making a user namespace",
-        "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0    (in a container: start it with --privileged)",
+        "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0    (in a container: on its host)",
     ),
     (
         &["No permissions to creat"],
@@ -22,12 +33,17 @@ const KNOWN: &[(&[&str], &str, &str)] = &[
     (
         &["Creating new namespace failed: Operation not permitted", "unshare failed: Operation not permitted"],
         "namespaces may not be made here, as in a container",
-        "start the container with --privileged",
+        CONTAINER,
+    ),
+    (
+        &["Failed to make / slave: Permission denied", "Failed to mount tmpfs: Permission denied"],
+        "the container's AppArmor or SELinux profile forbids mounts",
+        CONTAINER,
     ),
     (
         &["for root: Operation not permitted"],
         "root may not make a user namespace here, as in a container, or in a chroot",
-        "start the container with --privileged, or with --security-opt seccomp=unconfined --cap-add ALL",
+        CONTAINER,
     ),
     (
         &["for root: Invalid argument", "for root: Function not implemented"],
@@ -52,7 +68,7 @@ const KNOWN: &[(&[&str], &str, &str)] = &[
     (
         &["Can't mount proc on /newroot/proc: Operation not permitted"],
         "parts of /proc are hidden, as in a container",
-        "start the container with --privileged, or with --security-opt systempaths=unconfined",
+        "start the container with --security-opt systempaths=unconfined, or with --privileged",
     ),
 ];
 
@@ -63,6 +79,8 @@ pub(super) struct Refusal {
     meaning: String,
     /// What to do, and the words, if they are known.
     known: Option<(String, String)>,
+    /// What a sandbox can be made without.
+    lack: Option<Lack>,
 }
 
 /// What a log says of the sandbox, if nobody else speaks in it.
@@ -76,18 +94,26 @@ pub(super) fn of(log: &str) -> Option<Refusal> {
 
 /// What these words mean, which are all of the sandbox.
 pub(super) fn told(log: &str) -> Refusal {
+    let lack = [(NO_PROC, Lack::Proc), (NO_USERS, Lack::Users)];
+    let lack = lack.into_iter().find(|(words, _)| log.contains(words)).map(|(_, lack)| lack);
     let explained = log.lines().find_map(|line| {
         let is_it = |(words, ..): &&(&[&str], _, _)| words.iter().any(|words| line.contains(words));
         KNOWN.iter().find(is_it).map(|(_, meaning, remedy)| Refusal {
             meaning: (*meaning).to_owned(),
             known: Some(((*remedy).to_owned(), line.to_owned())),
+            lack,
         })
     });
-    let unknown = || Refusal { meaning: log.lines().collect::<Vec<_>>().join("; "), known: None };
+    let unknown = || Refusal { meaning: log.lines().collect::<Vec<_>>().join("; "), known: None, lack };
     explained.unwrap_or_else(unknown)
 }
 
 impl Refusal {
+    /// The part of the sandbox that was refused, if it can be made without.
+    pub(super) fn lack(&self) -> Option<Lack> {
+        self.lack
+    }
+
     /// The error of whoever wanted the sandbox.
     pub(super) fn error(&self, whose: &str) -> Error {
         let error = Error::build(format!("{whose}the sandbox could not be made: {}", self.meaning));
@@ -113,7 +139,9 @@ mod tests {
     /// Words, and what of the meaning and the remedy must be there.
     const TABLE: &[(&str, &str, &str)] = &[
         ("bwrap: Creating new namespace failed: Operation not permitted", "as in a container", "--privileged"),
-        ("unshare: unshare failed: Operation not permitted", "as in a container", "--privileged"),
+        ("unshare: unshare failed: Operation not permitted", "as in a container", "seccomp=unconfined"),
+        ("bwrap: Failed to make / slave: Permission denied", "AppArmor or SELinux", "apparmor=unconfined"),
+        ("bwrap: Failed to mount tmpfs: Permission denied", "AppArmor or SELinux", "label=disable"),
         ("unshare: unshare failed: No space left on device", "no more", "user.max_user_namespaces="),
         ("bwrap: Creating new namespace failed: No space left on device", "no more", "user.max_user_namespaces="),
         (
@@ -196,6 +224,18 @@ mod tests {
         let words = "bwrap: setting up uid map: Permission denied";
         for log in ["", "\n", "error: x\n", &format!("x\n{words}\n"), &format!("{words}\n\n"), &format!(" {words}")] {
             assert_eq!(of(log), None, "{log:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_sandbox_can_do_without_is_known_by_its_words() {
+        for (words, lack) in [
+            ("bwrap: Can't mount proc on /newroot/proc: Operation not permitted", Some(Lack::Proc)),
+            ("bwrap: Can't mount proc on /newroot/proc: Permission denied", Some(Lack::Proc)),
+            ("quiz: a user namespace for root: No space left on device (os error 28)", Some(Lack::Users)),
+            ("bwrap: Creating new namespace failed: Operation not permitted", None),
+        ] {
+            assert_eq!(told(words).lack(), lack, "{words}");
         }
     }
 }

@@ -8,9 +8,11 @@
 //! before, outside, where he cannot undo them: for a mount namespace that is copied into another user namespace the kernel keeps what is
 //! read-only as it is (mount_namespaces(7), "Restrictions on mount namespaces").
 
+use super::lacks::{Lack, Lacks};
 use super::userns;
 use crate::host;
 use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::thread::{CapabilitySet, capabilities};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::process::CommandExt;
@@ -45,6 +47,32 @@ pub(super) const ETC: &[&str] = &[
 /// for the kernel to run. bubblewrap 0.8 covers a folder only if access(2) says that it can be written, which it never says of /proc/sys.
 const PROC: &[&str] = &["acpi", "bus", "dynamic_debug", "fs", "irq", "mtrr", "scsi", "sys", "sysrq-trigger"];
 
+/// What root's script may do where root has no user namespace: mount, and change into a root, whose files are root's whatever their mode.
+const CHROOT: &[&str] = &["CAP_SYS_ADMIN", "CAP_SYS_CHROOT", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID"];
+
+/// Who runs quiz.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum User {
+    /// Not root: bubblewrap makes a user namespace first.
+    Ordinary,
+    /// Root whom a container keeps from mounting: it makes one, too.
+    Confined,
+    /// Root who may mount.
+    Root,
+}
+
+impl User {
+    /// Who runs this process.
+    pub(super) fn me() -> Self {
+        let may_mount = || capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN));
+        match rustix::process::geteuid().is_root() {
+            false => Self::Ordinary,
+            true if may_mount() => Self::Root,
+            true => Self::Confined,
+        }
+    }
+}
+
 /// What a script may see and is told.
 #[derive(Debug)]
 pub(super) struct Sandbox<'a> {
@@ -62,8 +90,31 @@ pub(super) struct Sandbox<'a> {
     pub env: Vec<(String, OsString)>,
     /// It changes into a root that it makes: give it all capabilities over a user namespace of its own.
     pub chroot: bool,
-    /// quiz runs as root.
-    pub root: bool,
+    /// Who runs quiz.
+    pub user: User,
+    /// The script, and the root that it runs in, are quiz's own, not a project's.
+    pub own: bool,
+    /// What cannot be had here.
+    pub lacks: Lacks,
+}
+
+impl Sandbox<'_> {
+    fn is_roots(&self) -> bool {
+        self.user == User::Root
+    }
+
+    /// Whether root's own capabilities stand in for those over a user namespace.
+    pub(super) fn has_roots_own(&self) -> bool {
+        self.chroot && self.is_roots() && self.lacks.has(Lack::Users)
+    }
+
+    /// Whether it may do without that. What root could undo with capabilities of his own is left to no script of a project.
+    pub(super) fn bears(&self, lack: Lack) -> bool {
+        match lack {
+            Lack::Proc => true,
+            Lack::Users => self.chroot && self.is_roots() && self.own,
+        }
+    }
 }
 
 /// The process to start: the script in its sandbox.
@@ -71,7 +122,8 @@ pub(super) struct Sandbox<'a> {
 /// # Errors
 /// There is no user namespace for root: the words for `refusal`.
 pub(super) fn process(sandbox: &Sandbox<'_>) -> Result<Command, String> {
-    let userns = (sandbox.chroot && sandbox.root).then(userns::of_root).transpose()?;
+    let wants_users = sandbox.chroot && sandbox.is_roots() && !sandbox.has_roots_own();
+    let userns = wants_users.then(userns::of_root).transpose()?;
     let args = command(sandbox, userns.as_ref().map(AsRawFd::as_raw_fd));
     let mut process = Command::new(&args[0]);
     process.env("PATH", host::path());
@@ -91,7 +143,7 @@ fn command(sandbox: &Sandbox<'_>, userns: Option<RawFd>) -> Vec<OsString> {
     let mut args: Vec<OsString> = Vec::new();
     let mut add = |words: &[&OsStr]| args.extend(words.iter().map(|&w| w.to_owned()));
     let o = OsStr::new;
-    if sandbox.root {
+    if sandbox.is_roots() {
         // bubblewrap's mounts would get what is mounted on the machine meanwhile, and writable: /proc/sys/fs/binfmt_misc, which obeys root.
         add(&[o("unshare"), o("--mount"), o("--propagation"), o("private"), o("--")]);
     }
@@ -99,8 +151,12 @@ fn command(sandbox: &Sandbox<'_>, userns: Option<RawFd>) -> Vec<OsString> {
     add(&[o("--unshare-pid"), o("--unshare-ipc"), o("--unshare-uts"), o("--unshare-net"), o("--unshare-cgroup-try")]);
     add(&[o("--hostname"), o("quiz")]);
     // Without capabilities a script that runs as the real root cannot mount its inputs writable.
-    add(&[o(if sandbox.chroot { "--cap-add" } else { "--cap-drop" }), o("ALL")]);
-    if !sandbox.root {
+    let has_all = sandbox.chroot && !sandbox.has_roots_own();
+    add(&[o(if has_all { "--cap-add" } else { "--cap-drop" }), o("ALL")]);
+    for name in CHROOT.iter().filter(|_| sandbox.has_roots_own()) {
+        add(&[o("--cap-add"), o(name)]);
+    }
+    if !sandbox.is_roots() {
         add(&[o("--unshare-user"), o("--uid"), o("0"), o("--gid"), o("0")]);
     }
     if let Some(userns) = userns {
@@ -137,12 +193,12 @@ fn command(sandbox: &Sandbox<'_>, userns: Option<RawFd>) -> Vec<OsString> {
     }
     let script = format!("/quiz/recipe/{}", sandbox.script);
     add(&[o("--")]);
-    match (sandbox.chroot, userns) {
+    match (sandbox.chroot, sandbox.is_roots()) {
         (false, _) => {}
         // It may mount in a namespace of its own: that of bubblewrap stays root's, and what is mounted there cannot be undone.
-        (true, Some(_)) => add(&[o("unshare"), o("--mount"), o("--")]),
+        (true, true) => add(&[o("unshare"), o("--mount"), o("--")]),
         // Bubblewrap's is in the hands of whoever has capabilities over the user namespace that bubblewrap made. Not in those of one below it.
-        (true, None) => add(&[o("unshare"), o("--user"), o("--map-root-user"), o("--mount"), o("--")]),
+        (true, false) => add(&[o("unshare"), o("--user"), o("--map-root-user"), o("--mount"), o("--")]),
     }
     add(&[o("sh"), o("-eu"), o(&script)]);
     args
@@ -175,8 +231,12 @@ fn machine(sandbox: &Sandbox<'_>) -> Vec<OsString> {
             add(&[o("--dir"), o(dir)]);
         }
     }
-    add(&[o("--proc"), o("/proc")]);
-    for name in PROC.iter().filter(|_| sandbox.root) {
+    match sandbox.lacks.has(Lack::Proc) {
+        false => add(&[o("--proc"), o("/proc")]),
+        // With whatever hides parts of it; processes outside can be seen, and not be looked into.
+        true => add(&[o("--bind"), o("/proc"), o("/proc")]),
+    }
+    for name in PROC.iter().filter(|_| sandbox.user != User::Ordinary || sandbox.lacks.has(Lack::Proc)) {
         let path = format!("/proc/{name}");
         add(&[o("--ro-bind-try"), o(&path), o(&path)]);
     }
@@ -187,42 +247,46 @@ fn machine(sandbox: &Sandbox<'_>) -> Vec<OsString> {
 mod tests {
     use super::*;
 
-    fn line(chroot: bool, root: bool) -> String {
-        line_in(None, chroot, root)
+    fn line(chroot: bool, user: User) -> String {
+        line_of(&sandbox(None, chroot, user))
     }
 
-    fn line_in(toolchain: Option<PathBuf>, chroot: bool, root: bool) -> String {
-        let sandbox = Sandbox {
+    fn sandbox(toolchain: Option<PathBuf>, chroot: bool, user: User) -> Sandbox<'static> {
+        Sandbox {
             script: "build.sh",
             read: vec![("/cache/trees/x".into(), "/quiz/src".into())],
             write: vec![("/cache/tmp/1/out".into(), "/quiz/out".into())],
             hidden: vec!["/usr/bin/pahole".into(), "/bin/pahole".into()],
             env: vec![("QUIZ_ARCH".into(), "x86_64".into())],
             chroot,
-            root,
+            user,
+            own: true,
+            lacks: Lacks::default(),
             toolchain,
-        };
-        command(&sandbox, (chroot && root).then_some(7))
-            .iter()
-            .map(|a| a.to_str().unwrap())
-            .collect::<Vec<_>>()
-            .join(" ")
+        }
+    }
+
+    fn line_of(sandbox: &Sandbox<'_>) -> String {
+        let userns = sandbox.chroot && sandbox.is_roots() && !sandbox.has_roots_own();
+        let words = command(sandbox, userns.then_some(7));
+        words.iter().map(|a| a.to_str().unwrap()).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
     fn inputs_are_read_only_the_network_is_away_and_the_environment_is_clean() {
-        for root in [true, false] {
-            let line = line(false, root);
+        for user in [User::Root, User::Confined, User::Ordinary] {
+            let line = line(false, user);
             assert!(line.contains("--ro-bind /cache/trees/x /quiz/src "), "{line}");
             assert!(line.contains("--bind /cache/tmp/1/out /quiz/out "), "{line}");
             assert!(line.contains("--ro-bind /dev/null /usr/bin/pahole --remount-ro / "), "{line}");
             assert!(line.contains("--unshare-net") && line.contains("--clearenv"), "{line}");
             assert!(line.contains("--die-with-parent") && line.contains("--cap-drop ALL"), "{line}");
             assert!(line.ends_with("--setenv QUIZ_ARCH x86_64 -- sh -eu /quiz/recipe/build.sh"), "{line}");
-            assert_eq!(line.contains("--unshare-user"), !root);
+            assert_eq!(line.contains("--unshare-user"), user != User::Root);
+            assert_eq!(line.starts_with("unshare --mount --propagation private -- bwrap "), user == User::Root);
             // What obeys the machine's root is read-only for him; nobody else can write it.
-            assert_eq!(line.contains("--proc /proc --ro-bind-try /proc/acpi "), root);
-            assert_eq!(line.contains("--ro-bind-try /proc/sys /proc/sys "), root);
+            assert_eq!(line.contains("--proc /proc --ro-bind-try /proc/acpi "), user != User::Ordinary);
+            assert_eq!(line.contains("--ro-bind-try /proc/sys /proc/sys "), user != User::Ordinary);
         }
     }
 
@@ -232,7 +296,7 @@ mod tests {
         std::fs::create_dir_all(dir.path().join("usr/bin")).unwrap();
         std::os::unix::fs::symlink("usr/bin", dir.path().join("bin")).unwrap();
         for chroot in [false, true] {
-            let line = line_in(Some(dir.path().to_owned()), chroot, true);
+            let line = line_of(&sandbox(Some(dir.path().to_owned()), chroot, User::Root));
             let root = dir.path().display();
             assert!(line.contains(&format!("--ro-bind {root}/usr /usr --symlink usr/bin /bin ")), "{line}");
             assert!(line.contains(&format!("--ro-bind-try {root}/etc /etc ")), "{line}");
@@ -247,14 +311,51 @@ mod tests {
 
     #[test]
     fn capabilities_are_held_over_a_namespace_of_its_own_alone() {
-        let user = line(true, false);
+        let user = line(true, User::Ordinary);
         assert!(
             user.contains("--cap-add ALL --unshare-user --uid 0 --gid 0 ") && !user.contains("--userns2"),
             "{user}"
         );
         assert!(user.ends_with(" -- unshare --user --map-root-user --mount -- sh -eu /quiz/recipe/build.sh"), "{user}");
-        let root = line(true, true);
+        let root = line(true, User::Root);
         assert!(root.contains("--cap-add ALL --userns2 7 ") && !root.contains("--unshare-user"), "{root}");
         assert!(root.ends_with(" -- unshare --mount -- sh -eu /quiz/recipe/build.sh"), "{root}");
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_left_out_and_nothing_else() {
+        for user in [User::Root, User::Confined, User::Ordinary] {
+            let mut weaker = sandbox(None, true, user);
+            let full = line_of(&weaker);
+            weaker.lacks.add(Lack::Proc);
+            assert!(weaker.bears(Lack::Proc));
+            let proc = line_of(&weaker);
+            assert!(proc.contains(" --bind /proc /proc --ro-bind-try /proc/acpi /proc/acpi "), "{proc}");
+            let ordinary = proc.replace("--bind /proc /proc", "--proc /proc");
+            let read_only = PROC.iter().map(|name| format!("--ro-bind-try /proc/{name} /proc/{name} "));
+            let full = match user {
+                User::Ordinary => {
+                    full.replace("--proc /proc ", &format!("--proc /proc {}", read_only.collect::<String>()))
+                }
+                _ => full,
+            };
+            assert_eq!(ordinary, full);
+        }
+    }
+
+    #[test]
+    fn root_without_user_namespaces_keeps_what_a_root_of_its_own_takes_for_a_script_of_quizs_own_alone() {
+        let mut weaker = sandbox(None, true, User::Root);
+        assert!(weaker.bears(Lack::Users));
+        weaker.lacks.add(Lack::Users);
+        let line = line_of(&weaker);
+        assert!(line.contains(" --cap-drop ALL --cap-add CAP_SYS_ADMIN --cap-add CAP_SYS_CHROOT "), "{line}");
+        assert!(!line.contains("--userns2") && !line.contains("--cap-add ALL"), "{line}");
+        assert!(line.ends_with(" -- unshare --mount -- sh -eu /quiz/recipe/build.sh"), "{line}");
+        weaker.own = false;
+        assert!(!weaker.bears(Lack::Users));
+        for (chroot, user) in [(false, User::Root), (true, User::Confined), (true, User::Ordinary)] {
+            assert!(!sandbox(None, chroot, user).bears(Lack::Users), "{user:?}");
+        }
     }
 }

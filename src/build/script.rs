@@ -2,10 +2,12 @@
 //!
 //! Does not know what the script does.
 
+use super::lacks::{Lack, Lacks};
 use super::paths::PathMap;
 use super::refusal::Refusal;
-use super::sandbox::{self, Sandbox};
+use super::sandbox::{Sandbox, User};
 use super::scratch::{SCRATCH, SOURCE, bring, edited, into, is_synced, last_outputs, lay_out, persistent};
+use super::weaker::{self, Ended};
 use super::{Context, Records, cache_error, failure, follow, key, refusal, tools};
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -71,7 +73,6 @@ pub(super) fn run(
     let mut env = environment(ctx, stage, known)?;
     let names: Vec<&str> = keepable.keys().map(String::as_str).collect();
     env.push(("QUIZ_KEPT".to_owned(), names.join(" ").into()));
-    let (chroot, root) = (stage.recipe.chroot, rustix::process::geteuid().is_root());
     let toolchain = stage.toolchain().map(|input| body(ctx, input, known)).transpose()?;
     // Whoever edits what is built wants to open the headers, too.
     let headers = toolchain.as_deref().map(|root| match &scratch {
@@ -83,26 +84,27 @@ pub(super) fn run(
         Some(toolchain) => tools::require_in(toolchain, stage, |tool| ctx.is_asked_for(tool)).map(|()| Vec::new())?,
         None => unasked.flat_map(|tool| tools::everywhere(tool)).collect(),
     };
-    let made = sandbox::process(&Sandbox { script, toolchain, read, write, hidden, env, chroot, root });
-    let mut command = made.map_err(|words| {
-        // Where the error sends people.
-        let _ = std::fs::write(slot.log(), format!("{words}\n"));
-        no_sandbox(ctx, stage, slot.log(), &refusal::told(&words))
+    let (chroot, own, lacks) = (stage.recipe.chroot, projects_own(ctx, stage).is_empty(), Lacks::default());
+    let mut sandbox = Sandbox { script, toolchain, read, write, hidden, env, chroot, user: User::me(), own, lacks };
+    let ended = weaker::run(&mut sandbox, &ctx.lacks, &mut |command| {
+        ctx.jobserver.configure_make(command);
+        // All processes of the script hold it, so that the next one sees when the last of them is gone.
+        let running = scratch.as_mut().map(|scratch| scratch.begin().map(AsRawFd::as_raw_fd)).transpose();
+        let running = running.map_err(cache_error)?.into_iter().collect();
+        // bubblewrap asks to die with quiz by itself, but only when it runs, and quiz may be dead by then.
+        host::tie(command, running);
+        let status = run_logged(ctx, command, stage, slot.log(), users_own(ctx, stage, headers.as_deref()))?;
+        // Killed, by a signal or with 128 and more from a shell: what it wrote may be half, and is removed when the folder is opened next.
+        if let Some(scratch) = scratch.as_mut().filter(|_| status.code().is_some_and(|code| code < 128)) {
+            scratch.finish().map_err(cache_error)?;
+        }
+        Ok((status, failure::end(slot.log())))
     })?;
-    ctx.jobserver.configure_make(&mut command);
-    // All processes of the script hold it, so that the next one sees when the last of them is gone.
-    let running = scratch.as_mut().map(|scratch| scratch.begin().map(AsRawFd::as_raw_fd)).transpose();
-    let running = running.map_err(cache_error)?.into_iter().collect();
-    // bubblewrap asks to die with quiz by itself, but only when it runs, and quiz may be dead by then.
-    host::tie(&mut command, running);
-    let status = run_logged(ctx, &mut command, stage, slot.log(), users_own(ctx, stage, headers.as_deref()))?;
-    // Killed, by a signal or with 128 and more from a shell: what it wrote may be half, and is removed when the folder is opened next.
-    if let Some(scratch) = scratch.as_mut().filter(|_| status.code().is_some_and(|code| code < 128)) {
-        scratch.finish().map_err(cache_error)?;
+    if sandbox.has_roots_own() {
+        let message = format!("{}: it ran in a sandbox {}", stage.name, Lack::Users.words());
+        (ctx.events)(Event::Warning { message });
     }
-    if !status.success() {
-        return Err(script_error(ctx, stage, slot.log(), status));
-    }
+    succeeded(ctx, stage, slot.log(), ended)?;
     Ok(ScriptOutput { built, scratch, kept: kept(stage, slot, keepable)? })
 }
 
@@ -193,20 +195,24 @@ pub(super) fn link_toolchain(ctx: &Context<'_>, id: NodeIndex, root: &Path) -> P
 /// The folder that all runs of this recipe share. A project's own recipe, whatever it calls itself, and one that runs in a
 /// project's own root, has one for each content: what is in a store is part of no key, so nobody else may write to that of a built-in one.
 fn store(ctx: &Context<'_>, stage: &Stage) -> Result<PathBuf> {
-    let recipe = &stage.recipe;
-    let root = stage.toolchain().and_then(|input| match &input.from {
-        Bound::Output { stage, .. } => ctx.graph.stage(*stage).recipe.own.as_ref(),
-        Bound::Profiles => None,
-    });
-    let own: Vec<String> = recipe.own.iter().chain(root).map(ToString::to_string).collect();
+    let own = projects_own(ctx, stage);
     let name = match &own[..] {
-        [] => recipe.name.clone(),
+        [] => stage.recipe.name.clone(),
         // No name of a recipe begins with a dot, so no built-in one has this folder.
-        own => format!(".own/{}-{}", recipe.name, own.join("-")),
+        own => format!(".own/{}-{}", stage.recipe.name, own.join("-")),
     };
     let path = ctx.cache.root().join("store").join(name);
     create(&path)?;
     Ok(path)
+}
+
+/// The contents of what is a project's own in a stage: its recipe, and that of the root which it runs in.
+fn projects_own(ctx: &Context<'_>, stage: &Stage) -> Vec<String> {
+    let root = stage.toolchain().and_then(|input| match &input.from {
+        Bound::Output { stage, .. } => ctx.graph.stage(*stage).recipe.own.as_ref(),
+        Bound::Profiles => None,
+    });
+    stage.recipe.own.iter().chain(root).map(ToString::to_string).collect()
 }
 
 /// One for a stage that is made from nothing: what earlier runs kept is something.
@@ -318,11 +324,18 @@ fn run_logged(
     })
 }
 
-fn script_error(ctx: &Context<'_>, stage: &Stage, log: &Path, status: ExitStatus) -> Error {
-    let said = failure::end(log);
-    match refusal::of(&said) {
-        Some(refusal) => no_sandbox(ctx, stage, log, &refusal),
-        None => again(ctx, stage, log, failed(ctx, stage, &said, status)),
+/// The error of a script that did not run to a good end.
+fn succeeded(ctx: &Context<'_>, stage: &Stage, log: &Path, ended: Ended) -> Result<()> {
+    match ended {
+        Ended::Ran(status) if status.success() => Ok(()),
+        Ended::Ran(status) => Err(again(ctx, stage, log, failed(ctx, stage, &failure::end(log), status))),
+        Ended::Refused(refusal) => {
+            // Where the error sends people. bubblewrap's own words are there already.
+            if refusal::of(&failure::end(log)).as_ref() != Some(&refusal) {
+                let _ = std::fs::write(log, format!("{}\n", refusal.line()));
+            }
+            Err(no_sandbox(ctx, stage, log, &refusal))
+        }
     }
 }
 

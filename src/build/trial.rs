@@ -1,25 +1,31 @@
 //! Tries the sandbox as a stage meets it, in a place in the cache like a stage's, with a script that does next to nothing.
 
-use super::sandbox::{self, Sandbox};
-use super::{cache_error, follow, refusal};
+use super::lacks::Lacks;
+use super::sandbox::{Sandbox, User};
+use super::weaker::{self, Ended};
+use super::{cache_error, follow};
 use crate::error::{Error, Result};
 use quiz_cache::{Cache, Entry, KeyEncoder};
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// A sandbox that takes longer does not work.
 const LIMIT: Duration = Duration::from_secs(10);
 const SCRIPT: &str = "try.sh";
 
-/// Whether a script runs in the sandbox; with `chroot` one that mounts and changes into a root of its own.
+/// Whether a script of quiz's own runs in the sandbox, with `chroot` one that mounts and changes into a root of its own; and what of the
+/// sandbox cannot be had.
 ///
 /// # Errors
 /// It does not; the message says why, and what to do.
-pub fn try_sandbox(cache: &Cache, chroot: bool) -> Result<()> {
+pub fn try_sandbox(cache: &Cache, chroot: bool) -> Result<Lacks> {
     let mut key = KeyEncoder::new("quiz sandbox trial 1");
     // Of this process alone, so that it waits for no other.
     key.flag("chroot", chroot).number("pid", std::process::id().into());
     // Nothing is ever committed under this key. Dropped, the slot takes all that is in it with it.
-    let Entry::Miss(slot) = cache.slot(&key.finish().0, &|_| {}).map_err(cache_error)? else { return Ok(()) };
+    let Entry::Miss(slot) = cache.slot(&key.finish().0, &|_| {}).map_err(cache_error)? else {
+        return Ok(Lacks::default());
+    };
     let recipe = slot.out().with_file_name("recipe");
     let script = match chroot {
         true => "mkdir root\nmount --rbind / root\nmount -t tmpfs none root/tmp\nchroot root sh -c ':'\n",
@@ -28,7 +34,7 @@ pub fn try_sandbox(cache: &Cache, chroot: bool) -> Result<()> {
     std::fs::create_dir(&recipe)
         .and_then(|()| std::fs::write(recipe.join(SCRIPT), script))
         .map_err(|e| Error::build(format!("cannot write in {}", recipe.display())).because(e))?;
-    let made = sandbox::process(&Sandbox {
+    let mut sandbox = Sandbox {
         toolchain: None,
         script: SCRIPT,
         read: vec![(recipe, "/quiz/recipe".to_owned())],
@@ -39,19 +45,26 @@ pub fn try_sandbox(cache: &Cache, chroot: bool) -> Result<()> {
         hidden: Vec::new(),
         env: Vec::new(),
         chroot,
-        root: rustix::process::geteuid().is_root(),
-    });
-    let mut command = made.map_err(|words| Error::build(refusal::told(&words).line()))?;
+        user: User::me(),
+        own: true,
+        lacks: Lacks::default(),
+    };
+    let lacks = Mutex::new(Lacks::default());
     let mut said = String::new();
-    let status = follow::follow(&mut command, Some(LIMIT), &mut |line| {
-        said += &String::from_utf8_lossy(line);
-        Ok(())
+    let ended = weaker::run(&mut sandbox, &lacks, &mut |command| {
+        said.clear();
+        let status = follow::follow(command, Some(LIMIT), &mut |line| {
+            said += &String::from_utf8_lossy(line);
+            Ok(())
+        })?;
+        Ok((status, said.clone()))
     })?;
-    if status.success() {
-        return Ok(());
+    match ended {
+        Ended::Ran(status) if status.success() => Ok(sandbox.lacks),
+        Ended::Ran(status) => Err(Error::build(format!(
+            "a script fails in it ({status}): {}",
+            said.lines().collect::<Vec<_>>().join("; ")
+        ))),
+        Ended::Refused(refusal) => Err(Error::build(refusal.line())),
     }
-    Err(Error::build(match refusal::of(&said) {
-        Some(refusal) => refusal.line(),
-        None => format!("a script fails in it ({status}): {}", said.lines().collect::<Vec<_>>().join("; ")),
-    }))
 }

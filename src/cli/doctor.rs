@@ -143,7 +143,10 @@ fn run_installer(words: &[&str]) -> Result<()> {
 /// it makes.
 fn sandbox(engine: &Engine<'_>, chroot: bool) -> std::result::Result<String, String> {
     match build::try_sandbox(&engine.cache, chroot) {
-        Ok(()) => Ok("bubblewrap works".to_owned()),
+        Ok(lacks) => {
+            let without: String = lacks.iter().map(|lack| format!(", {}", lack.words())).collect();
+            Ok(format!("bubblewrap works{without}"))
+        }
         Err(error) => Err(error.source().map_or(error.to_string(), |cause| format!("{error}: {cause}"))),
     }
 }
