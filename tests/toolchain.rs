@@ -88,6 +88,32 @@ fn the_hosts_tools_are_neither_in_the_key_nor_needed() {
 }
 
 #[test]
+fn who_compiles_for_the_kernel_is_told_its_compiler_which_is_in_the_key() {
+    let (project, _) = project(&[]);
+    let tables = "[outputs]\nout = \"file\"\n[needs]\ncompiler = true\n";
+    project.recipe("t", tables, "echo \"make $QUIZ_KBUILD modules\" >/quiz/out/out\n");
+    project.recipe("u", "[outputs]\nout = \"file\"\n", "echo \"${QUIZ_KBUILD-none}\" >/quiz/out/out\n");
+    assert_eq!((text(&project.built("t")), text(&project.built("u"))), ("make  modules\n".into(), "none\n".into()));
+    // Its programs are looked for where the script runs.
+    project.write("quiz.toml", "[toolchain]\nsuite = \"host\"\n[kernel]\ncompiler = \"gcc-0\"\n");
+    let ran = project.run(&["build", "t"]);
+    ran.says(&["1 tool(s) are missing on this machine", "gcc-0"]);
+    let stand_in = project.dir().join(".quiz/recipes/toolchain/recipe.toml");
+    let suite = format!("{}\n", text(&stand_in).replace("[\"shell\"]", "[\"shell\", \"gcc-0\"]"));
+    std::fs::write(stand_in, suite).unwrap();
+    project.write("quiz.toml", "[toolchain]\nsuite = \"bookworm\"\n[kernel]\ncompiler = \"gcc-0\"\n");
+    let ran = project.run(&["build", "t"]);
+    ran.says(&["the package gcc-0 has no gcc-0"]);
+    let root = project.dir().with_file_name("root");
+    std::fs::copy(root.join("usr/bin/cat"), root.join("usr/bin/gcc-0")).unwrap();
+    assert_eq!(text(&project.built("t")), "make CC=gcc-0 modules\n");
+    // The root is the same, and the word another one.
+    project.write("quiz.toml", "[toolchain]\nsuite = \"bookworm\"\n");
+    assert_eq!(text(&project.built("t")), "make  modules\n");
+    assert_eq!(text(&project.built("u")), "none\n");
+}
+
+#[test]
 fn editors_find_the_headers_of_the_root() {
     let (project, root) = project(&[]);
     std::fs::create_dir_all(root.join("usr/include")).unwrap();

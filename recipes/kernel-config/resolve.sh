@@ -48,7 +48,8 @@ if plain $lines | grep '^CONFIG_DEBUG_INFO_BTF=' | tail -n 1 | grep -q '=y$' && 
 fi
 
 kconfig() {
-    make -s -C /quiz/src O=/quiz/scratch/build "$@" >>kconfig.log 2>&1 || {
+    # shellcheck disable=SC2086 # One word, or none.
+    make -s -C /quiz/src O=/quiz/scratch/build $QUIZ_KBUILD "$@" >>kconfig.log 2>&1 || {
         cat kconfig.log >&2
         exit 1
     }

@@ -18,12 +18,19 @@ mkdir -p "$build"
 
 # gcc 15 takes C23 where no standard is named, and there `bool` is a word of the language. The boot code of x86 named none
 # before Linux 6.14 and the stable releases of early 2025.
+compiler=gcc
+case "$QUIZ_KBUILD" in
+CC=*) compiler="${QUIZ_KBUILD#CC=}" ;;
+LLVM=-*) compiler="clang${QUIZ_KBUILD#LLVM=}" ;;
+LLVM=*) compiler=clang ;;
+esac
 cc=
 if [ "$ARCH" = x86_64 ] && ! grep -qE 'std=gnu11|CC_FLAGS_DIALECT' /quiz/src/arch/x86/Makefile &&
-    [ "$(echo __STDC_VERSION__ | gcc -E -P -x c -)" \> 201710L ]; then
-    cc='gcc -std=gnu11'
+    [ "$(echo __STDC_VERSION__ | $compiler -E -P -x c -)" \> 201710L ]; then
+    cc="$compiler -std=gnu11"
 fi
-kernel() { make -C /quiz/src O="$build" ${cc:+"CC=$cc"} "$@"; }
+# shellcheck disable=SC2086 # One word, or none.
+kernel() { make -C /quiz/src O="$build" $QUIZ_KBUILD ${cc:+"CC=$cc"} "$@"; }
 
 if ! cmp -s /quiz/in/config "$build/.config"; then
     cp /quiz/in/config "$build/.config"

@@ -3,7 +3,7 @@
 
 . /quiz/in/lib
 
-QUIZ_CHECKS_BASE="$QUIZ_DIGEST_DEVEL $(gcc --version | head -n 1) $(ld --version | head -n 1) ${QUIZ_DIGEST_TOOLCHAIN-}"
+QUIZ_CHECKS_BASE="$QUIZ_DIGEST_DEVEL $(gcc --version | head -n 1) $(ld --version | head -n 1) ${QUIZ_DIGEST_TOOLCHAIN-} $QUIZ_KBUILD"
 export QUIZ_CHECKS_BASE
 export TEST_JOBS="$QUIZ_JOBS"
 PATH="/quiz/recipe/bin:$PATH"
@@ -18,7 +18,9 @@ if grep -q '^CONFIG_DEBUG_LOCK_ALLOC=y' /quiz/in/devel/.config && grep -q '^Lice
         'modules for this machine, not to be passed on'
 fi
 
-configure --with-config=kernel --with-linux=/quiz/in/devel --with-linux-obj=/quiz/in/devel --without-python
+# The modules' Makefile gets it from configure.
+# shellcheck disable=SC2086 # One word, or none.
+configure --with-config=kernel --with-linux=/quiz/in/devel --with-linux-obj=/quiz/in/devel --without-python ${QUIZ_KBUILD:+KERNEL_$QUIZ_KBUILD}
 
 # Known only where there is git; without it the file says so.
 [ -e tree/include/zfs_gitrev.h ] || echo '#define ZFS_META_GITREV "unknown"' >tree/include/zfs_gitrev.h

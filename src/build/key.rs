@@ -28,7 +28,7 @@
 use super::tools::{self, MISSING};
 use super::{Context, Records};
 use crate::error::Result;
-use crate::graph::{Bound, NodeIndex};
+use crate::graph::{Bound, NodeIndex, Stage};
 use crate::load::{OutputKind, Value};
 use crate::source::RootSpec;
 use quiz_cache::{Digest, Key, KeyEncoder, Manifest, Output};
@@ -68,6 +68,10 @@ fn encode(
     encoder.text("script", recipe.script().unwrap_or(""));
     // `uids` as there was such a word before: another one would make everything again.
     encoder.flag(if recipe.chroot { "chroot" } else { "uids" }, recipe.chroot);
+    let kbuild = ctx.project.compiler.kbuild();
+    if recipe.compiler && !kbuild.is_empty() {
+        encoder.text("kbuild", &kbuild);
+    }
     if let Some(incremental) = &recipe.incremental {
         encoder.list("incremental/sync", &incremental.sync);
         encoder.text("incremental/into", incremental.into.as_deref().unwrap_or(""));
@@ -84,16 +88,7 @@ fn encode(
             encoder.text(&format!("pin/{name}"), &value);
         }
     }
-    for (name, value) in stage.options.iter().filter(|_| recipe.source().is_none()) {
-        let name = format!("option/{name}");
-        match value {
-            Value::Text(text) => encoder.text(&name, text),
-            Value::List(items) => encoder.list(&name, items),
-            Value::Number(number) => encoder.number(&name, *number),
-            Value::Flag(flag) => encoder.flag(&name, *flag),
-            Value::File { text, .. } => encoder.digest(&name, &Digest::of(text.as_bytes())),
-        };
-    }
+    encode_options(stage, encoder);
     for (name, kind) in &recipe.outputs {
         let kind = match kind {
             OutputKind::File => "file",
@@ -119,6 +114,20 @@ fn encode(
         encoder.text(tools::HEADERS, ctx.tools.headers());
     }
     Ok(())
+}
+
+/// What a script is told; those of a source stage are in its pin.
+fn encode_options(stage: &Stage, encoder: &mut KeyEncoder) {
+    for (name, value) in stage.options.iter().filter(|_| stage.recipe.source().is_none()) {
+        let name = format!("option/{name}");
+        match value {
+            Value::Text(text) => encoder.text(&name, text),
+            Value::List(items) => encoder.list(&name, items),
+            Value::Number(number) => encoder.number(&name, *number),
+            Value::Flag(flag) => encoder.flag(&name, *flag),
+            Value::File { text, .. } => encoder.digest(&name, &Digest::of(text.as_bytes())),
+        };
+    }
 }
 
 /// What becomes of the files of packages.

@@ -233,6 +233,9 @@ fn environment(ctx: &Context<'_>, stage: &Stage, known: &Records) -> Result<Vec<
         ("QUIZ_ARCH".into(), ctx.project.settings.text("arch").into()),
         ("QUIZ_JOBS".into(), ctx.jobs.to_string().into()),
     ];
+    if stage.recipe.compiler {
+        env.push(("QUIZ_KBUILD".into(), ctx.project.compiler.kbuild().into()));
+    }
     let mut make = Command::new("make");
     ctx.jobserver.configure_make(&mut make);
     for (name, value) in make.get_envs() {

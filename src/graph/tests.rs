@@ -190,6 +190,36 @@ fn packages_that_the_users_kernel_needs() {
     );
 }
 
+/// What compiles for the kernel gets its compiler; user land, and a recipe that does not ask, keep theirs.
+#[test]
+fn another_compiler_is_in_the_roots_of_those_who_compile_for_the_kernel_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    project(dir.path(), &[]);
+    let flag = |key, value: &str| FlagValue { key, value: Value::Text(value.into()), flag: "--x" };
+    let load = |compiler: &str, more: &[FlagValue]| {
+        let flags = [&[flag("toolchain.suite", "bookworm"), flag("kernel.compiler", compiler)], more].concat();
+        Project::load(dir.path(), &flags)
+    };
+    let bind =
+        |compiler: &str| roots(&Graph::bind(&load(compiler, &[]).unwrap(), ["image", "zfs", "spl-seed"]).unwrap());
+    let plain = bind("gcc");
+    for (compiler, root) in [
+        ("clang", "toolchain:kernel,clang,lld,llvm"),
+        ("clang-19", "toolchain:kernel,clang-19,lld-19,llvm-19"),
+        ("gcc-11", "toolchain:kernel,gcc-11"),
+    ] {
+        let mut with = bind(compiler);
+        for stage in ["kernel", "kernel-config", "zfs-configure-kernel", "zfs-modules", "spl-seed"] {
+            assert_eq!(with.insert(stage.to_owned(), plain[stage].clone()).unwrap(), root, "{stage}");
+        }
+        assert_eq!(with, plain);
+    }
+    let error = load("icc", &[]).unwrap_err();
+    assert!(error.to_string().starts_with("kernel.compiler: `icc` is no compiler of kernels (--x)"), "{error}");
+    let error = load("clang", &[flag("kernel.source", "package")]).unwrap_err();
+    assert!(error.to_string().contains("modules of the distribution's compiler"), "{error}");
+}
+
 #[test]
 fn a_set_has_all_that_its_built_in_recipes_name() {
     let dir = tempfile::tempdir().unwrap();

@@ -2,6 +2,7 @@
 //!
 //! Reads files; builds nothing, resolves nothing, asks no network.
 
+mod compiler;
 mod document;
 mod embedded;
 mod folder;
@@ -13,6 +14,7 @@ mod settings;
 mod tools;
 mod trust;
 
+pub use compiler::Compiler;
 pub use document::nearest;
 pub use profile::{Bus, Device, DiskFormat, Profile, ProfileOption, size};
 pub use recipe::{
@@ -46,6 +48,8 @@ pub struct Project {
     pub settings: Settings,
     /// All recipes by name: the built-in ones, with the project's own added or in their place.
     pub recipes: BTreeMap<String, Recipe>,
+    /// What compiles kernels and modules. Its programs are among the tools of the recipes that ask for it.
+    pub compiler: Compiler,
     /// The profiles that are on, in the order in which they are laid over the root.
     pub profiles: Vec<Profile>,
 }
@@ -65,16 +69,20 @@ impl Project {
         };
         trust::check(&dir, start, &config_dir)?;
         let own = dir.join(PROJECT_FOLDER);
-        let recipes = recipe::load_all(&own.join("recipes"))?;
+        let mut recipes = recipe::load_all(&own.join("recipes"))?;
         let variables = std::env::vars_os().collect();
         let (user, own_file) = (config_dir.join("quiz.toml"), dir.join("quiz.toml"));
         let settings = Settings::load(&user, &own_file, variables, flags, recipe::own_settings(&recipes))?;
+        let compiler = Compiler::of(&settings)?;
+        for recipe in recipes.values_mut().filter(|recipe| recipe.compiler) {
+            recipe.tools.extend(compiler.tools());
+        }
         let is_inside = |stage: &str| {
             let source = recipes.get(stage).and_then(|recipe| recipe.source());
             source.and_then(|spec| spec.dir.as_ref()).is_some_and(|dir| worktree::find(start, &dir.marks).is_some())
         };
         let profiles = profile::load_active(&own.join("profiles"), settings.list("profiles"), &is_inside)?;
-        Ok(Self { dir, config_dir, cache_dir, settings, recipes, profiles })
+        Ok(Self { dir, config_dir, cache_dir, settings, recipes, compiler, profiles })
     }
 
     /// Every profile there is, as it is when it is named alone; sorted by name.

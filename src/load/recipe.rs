@@ -53,6 +53,8 @@ pub struct Recipe {
     pub more_packages: Option<String>,
     /// Named sets of packages, one of which is its parameter.
     pub sets: BTreeMap<String, Vec<String>>,
+    /// It runs the compiler of the kernel, whichever that is.
+    pub compiler: bool,
     /// Its script changes into a root that it makes: it holds all capabilities, over a user namespace of its own.
     pub chroot: bool,
     /// Its script is given a folder that all runs of this recipe share, for what it names by content.
@@ -133,6 +135,8 @@ struct RecipeFile {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NeedsField {
+    #[serde(default)]
+    compiler: bool,
     #[serde(default)]
     chroot: bool,
     #[serde(default)]
@@ -283,6 +287,7 @@ pub(super) fn load(mut folder: LoadedFolder) -> Result<Recipe> {
         toolchain: file.toolchain,
         more_packages: file.needs.packages,
         sets: file.sets,
+        compiler: file.needs.compiler,
         chroot: file.needs.chroot,
         store: file.needs.store,
         incremental: file.incremental,

@@ -2,6 +2,7 @@
 
 use super::zfs::copy;
 use super::{Real, cache, die};
+use crate::project::Ran;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -90,6 +91,19 @@ fn the_distributions_own_kernels_boot_and_one_has_a_pool() {
     let other = real.run(&["-k", "7.3@package", "build", "kernel-package-devel"]);
     assert_eq!(other.status, Some(1), "{other:?}");
     other.says(&["this kernel was compiled by gcc 14, and scripts here have gcc 12", "toolchain.suite"]);
+}
+
+#[test]
+#[ignore = "builds a kernel, and OpenZFS for it: tests/run --full kernels"]
+fn a_kernel_that_clang_compiled_boots_and_has_a_pool() {
+    let real = Real::new();
+    let script = "cat /proc/version; zpool create t quizm0 && zpool get -H -o value health t";
+    let args = ["-p", "zfs,memdev", "up", "--", "sh", "-c", script];
+    let ran = Ran::from(real.command(&args).env("QUIZ_KERNEL_COMPILER", "clang").output().unwrap());
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let lines: Vec<&str> = ran.out.lines().collect();
+    assert!(lines[0].contains("clang version") && lines[0].contains("LLD"), "{ran:?}");
+    assert_eq!(lines[1..], ["ONLINE"]);
 }
 
 /// What makes a kernel complain, and how it says so.

@@ -99,6 +99,11 @@ const fn entry(name: &'static str, default: Default, about: &'static str) -> Sch
 pub const SCHEMA: &[SchemaEntry] = &[
     entry("arch", Default::Text(std::env::consts::ARCH), "architecture of the guest"),
     entry("build.jobs", Default::Number(0), "compilers at once over all stages; 0 = one per core"),
+    entry(
+        "kernel.compiler",
+        Default::Text("gcc"),
+        "what compiles the kernel and modules for it: gcc, clang, or one with its number, such as gcc-11 or clang-19",
+    ),
     entry("kernel.config", Default::List, "lines added to the kernel config, such as CONFIG_KASAN=y"),
     entry(
         "kernel.config-file",
