@@ -11,6 +11,7 @@ mod hurt;
 mod kconfig;
 mod kill;
 mod listing;
+mod opened;
 mod openzfs;
 mod packaged;
 mod packs;

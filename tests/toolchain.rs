@@ -1,6 +1,7 @@
 //! Scripts in a root of their own. Here it is a folder with a shell and some programs; that packages make such a root is promised in
 //! src/source/root.rs, and which recipe runs in which in src/graph.
 
+use crate::opened::{id, listen};
 use crate::project::Project;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -62,6 +63,33 @@ fn a_script_sees_its_root_and_nothing_of_the_hosts() {
     assert_eq!(project.ok(&["build", "t"]).count("Making"), 0, "as it was before");
     let graph = project.ok(&["graph"]).out;
     assert!(graph.contains("toolchain:kernel"), "{graph}");
+}
+
+/// That it can fail shows the same script where its root is the host's own.
+#[test]
+fn all_that_a_script_opens_is_its_own_roots_by_device_and_inode() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (project, root) = project(&[]);
+    project.recipe("t", "[outputs]\nout = \"file\"\n", "ls /usr/bin >/quiz/out/out\ncat /etc/motd || :\n");
+    let build = |suite| {
+        let listener = listen(&project.cache());
+        let ran = project.command(&["build", "--fresh", "t"]).env("QUIZ_TOOLCHAIN_SUITE", suite).output().unwrap();
+        assert!(ran.status.success(), "{ran:?}");
+        listener.opened()
+    };
+    let opened = build("bookworm");
+    assert_eq!(opened.host, [].into());
+    let tree = project.ok(&["build", "toolchain:kernel"]).out;
+    let tree = Path::new(tree.trim().split_once(' ').unwrap().1);
+    for name in ["usr/bin/sh", "usr/bin/ls", "etc/motd"] {
+        assert!(root.join(name).exists() && opened.all.contains(&id(&tree.join(name))), "{name}");
+    }
+    let opened = build("host");
+    for name in ["/usr/bin/ls", "/usr/bin/cat"] {
+        assert!(opened.host.contains(Path::new(name)), "{name}: {opened:?}");
+    }
 }
 
 #[test]

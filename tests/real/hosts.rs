@@ -75,14 +75,22 @@ fn script() -> Command {
     sh
 }
 
-/// The command as the README has it, and what came of it. The kernel is this host's, compiled by that gcc.
+/// The command as the README has it, and the same with a kernel that is compiled, this host's, by that gcc.
 fn first_command(host: &Host, user: &str, (suite, install): (&str, &str), gcc: &str) {
     let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let line = readme.lines().find(|line| line.starts_with("cargo run --release -- up ")).unwrap();
+    let line = readme.lines().find(|line| line.starts_with("cargo run --release -- -k package up ")).unwrap();
     let command = line.split_once('#').unwrap().0.trim().replace(" --install", install);
     let ran = host.run(user, &format!("export QUIZ_TOOLCHAIN_SUITE={suite}; {command}"));
+    assert_eq!(
+        (ran.status, ran.count("Making kernel-package"), ran.count("Making kernel\n")),
+        (Some(0), 1, 0),
+        "{ran:?}"
+    );
+    assert!(ran.out.starts_with("Linux quiz-") && ran.out.contains("-amd64 #"), "{ran:?}");
+    let own = command.replace(" -k package", "");
+    let ran = host.run(user, &format!("export QUIZ_TOOLCHAIN_SUITE={suite}; {own}"));
     assert_eq!(ran.status, Some(0), "{ran:?}");
-    assert!(ran.out.starts_with("Linux quiz-1 6.12."), "{ran:?}");
+    assert!(ran.out.starts_with("Linux quiz-") && ran.out.contains(" 6.12."), "{ran:?}");
     let version = host.run(user, &format!("QUIZ_TOOLCHAIN_SUITE={suite} target/release/quiz up -- cat /proc/version"));
     assert!(version.status == Some(0) && version.out.contains(&format!("Debian {gcc}.")), "{version:?}");
     assert_eq!(version.count("Restoring"), 1, "{version:?}");
@@ -104,7 +112,7 @@ fn on_debian_13_the_readmes_first_command_works_from_nothing_for_root() {
 fn on_debian_13_the_readmes_first_command_works_from_nothing_for_an_ordinary_user() {
     let _turn = ONE_AT_A_TIME.lock();
     let host = Host::new("trixie-dev");
-    let refused = host.run("dev", "cargo run --release -- up -- uname -a");
+    let refused = host.run("dev", "cargo run --release -- -k package up -- uname -a");
     assert_eq!(refused.status, Some(125), "{refused:?}");
     // No compiler, no library, nothing that makes packages.
     assert!(refused.err.contains("3 tool(s) are missing"), "{refused:?}");

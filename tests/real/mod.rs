@@ -17,6 +17,7 @@ mod hosts;
 mod kernels;
 mod linux;
 mod live;
+mod opened;
 mod packaged;
 mod profiles;
 mod qemu;

@@ -1,0 +1,107 @@
+//! What scripts of stages open, as the kernel tells it (fanotify(7)): nothing of the host's, by device and inode.
+//!
+//! Which process it was is of no use: it may be gone when one asks. But each event has the mount through which the file was opened, and those
+//! of a sandbox are no mounts of this process's.
+
+use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Where the host has its programs, libraries and settings.
+const HOST: &[&str] = &["/usr", "/etc", "/opt", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
+
+/// A file, whatever it is called.
+type Id = (u64, u64);
+
+/// What was opened in sandboxes.
+#[derive(Debug)]
+pub struct Opened {
+    /// Of the host.
+    pub host: BTreeSet<PathBuf>,
+    /// Everything, by device and inode.
+    pub all: BTreeSet<Id>,
+}
+
+/// Listens until it is asked what was opened.
+pub struct Listener {
+    end: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<BTreeMap<u64, BTreeSet<Id>>>,
+}
+
+pub fn id(path: &Path) -> Id {
+    let meta = fs::metadata(path).unwrap();
+    (meta.dev(), meta.ino())
+}
+
+/// The file systems that hold the host's files, and `cache`. Who is not root may not listen.
+pub fn listen(cache: &Path) -> Listener {
+    let group = Fanotify::init(
+        InitFlags::FAN_CLASS_NOTIF | InitFlags::FAN_CLOEXEC | InitFlags::FAN_NONBLOCK | InitFlags::FAN_UNLIMITED_QUEUE,
+        EventFFlags::O_RDONLY | EventFFlags::O_CLOEXEC | EventFFlags::O_LARGEFILE,
+    )
+    .unwrap();
+    for place in HOST.iter().map(Path::new).chain([cache]).filter(|place| place.exists()) {
+        let what = MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_FILESYSTEM;
+        group.mark(what, MaskFlags::FAN_OPEN | MaskFlags::FAN_OPEN_EXEC, rustix::fs::CWD, Some(place)).unwrap();
+    }
+    let end = Arc::new(AtomicBool::new(false));
+    let asked = end.clone();
+    let thread = std::thread::spawn(move || {
+        let mut by_mount: BTreeMap<u64, BTreeSet<Id>> = BTreeMap::new();
+        loop {
+            // What is there when it is asked for was opened before.
+            let is_last = asked.load(Ordering::SeqCst);
+            while let Ok(events) = group.read_events() {
+                for event in &events {
+                    assert!(!event.mask().contains(MaskFlags::FAN_Q_OVERFLOW), "events were lost");
+                    let Some(fd) = event.fd() else { continue };
+                    let (mount, file) = looked_at(fd);
+                    by_mount.entry(mount).or_default().insert(file);
+                }
+            }
+            if is_last {
+                return by_mount;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    Listener { end, thread }
+}
+
+/// The mount and the file of an open descriptor.
+fn looked_at(fd: BorrowedFd<'_>) -> (u64, Id) {
+    let meta = File::from(fd.try_clone_to_owned().unwrap()).metadata().unwrap();
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).unwrap();
+    let mount = info.lines().find_map(|line| line.strip_prefix("mnt_id:")).unwrap().trim().parse().unwrap();
+    (mount, (meta.dev(), meta.ino()))
+}
+
+impl Listener {
+    /// Ends it. Bubblewrap itself is a program of the host's, opened before it makes the sandbox; so is all that is opened through the same
+    /// mount.
+    pub fn opened(self) -> Opened {
+        self.end.store(true, Ordering::SeqCst);
+        let mut by_mount = self.thread.join().unwrap();
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let own: BTreeSet<u64> = mounts.lines().map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect();
+        let bwrap = id(Path::new("/usr/bin/bwrap"));
+        by_mount.retain(|mount, files| !own.contains(mount) && !files.contains(&bwrap));
+        let mut opened = Opened { host: BTreeSet::new(), all: by_mount.into_values().flatten().collect() };
+        let mut waiting: Vec<PathBuf> = HOST.iter().map(PathBuf::from).collect();
+        while let Some(path) = waiting.pop() {
+            let Ok(meta) = fs::symlink_metadata(&path) else { continue };
+            if meta.is_dir() {
+                waiting.extend(fs::read_dir(&path).into_iter().flatten().map(|entry| entry.unwrap().path()));
+            } else if opened.all.contains(&(meta.dev(), meta.ino())) {
+                opened.host.insert(path);
+            }
+        }
+        opened
+    }
+}
