@@ -23,6 +23,8 @@ pub enum Event {
     Waiting { stage: String, pid: u32 },
     /// Another process has what only one can have at a time, such as the cache: waits until `what` has ended.
     Paused { what: String },
+    /// A run was ended from outside.
+    Stopped { run: String },
     /// A stage was made.
     Finished { stage: String, took: Duration },
     /// A stage came out of the cache.

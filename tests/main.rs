@@ -19,6 +19,7 @@ mod planted;
 mod project;
 mod real;
 mod results;
+mod running;
 mod sandbox;
 mod scripts;
 mod settings;

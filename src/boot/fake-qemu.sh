@@ -257,6 +257,15 @@ case $what in
         hello; ready
         wait_for quit
         ;;
+    lives) # until it is told to end
+        kernel 'Linux version 7.3.4 (quiz@quiz) #1'
+        hello; ready
+        while byte; do
+            [ "$byte" != C ] || break # SIGNAL
+        done
+        kernel 'the last word'
+        ended 143 bye
+        ;;
     hangup) # the user's terminal goes away
         hello; ready
         kill -HUP "$PPID"

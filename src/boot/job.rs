@@ -61,6 +61,8 @@ pub struct Options {
     pub kmsg: bool,
     /// What its kernel may complain about.
     pub allowed: Vec<Allowed>,
+    /// The profiles that are on, for those who look at what runs.
+    pub profiles: Vec<String>,
     /// A program whose kernel complains ends as [`super::Outcome::Complained`].
     pub fail_on_warning: bool,
     /// What the kernel said is part of the result: a log that cannot be written is the host's failure, not a warning.
@@ -81,6 +83,7 @@ impl Default for Options {
             ready_within: Duration::from_secs(60),
             kmsg: false,
             allowed: Vec::new(),
+            profiles: Vec::new(),
             fail_on_warning: false,
             whole_log: false,
             verdicts: None,

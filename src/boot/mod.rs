@@ -18,6 +18,7 @@
 //! | `job` | what is asked of a run, and how it is watched |
 //! | `session` | the loop that waits, tells it, and does what it wants done |
 //! | [`outcome`] | the judgement |
+//! | [`running`] | what a run's folder tells of its machine while that runs |
 //! | `run` | all of it in order; KVM that does not work is tried again with TCG |
 //!
 //! Knows nothing of stages, recipes or the cache.
@@ -37,6 +38,7 @@ pub mod outcome;
 mod phase;
 mod qmp;
 mod run;
+pub mod running;
 mod session;
 mod signals;
 mod sparse;

@@ -14,6 +14,7 @@ use super::folder::RunFolder;
 use super::job::{Asked, Job, Options, Streams};
 use super::net;
 use super::outcome::{End, Outcome, Saved, judge};
+use super::running::Running;
 use super::session::{Session, SessionEnd};
 use super::spawn::{CONSOLE, spawn};
 use super::tsc;
@@ -107,6 +108,8 @@ impl Job<'_> {
         let console = Console::create(&self.folder.console_log(), snapshot.as_deref(), &self.options.allowed)?;
         let started = Instant::now();
         let spawned = spawn(&timed(machine), self.folder)?;
+        let program = &self.request.request.program;
+        Running::now(machine, spawned.0.id(), program, &self.options.profiles).write(self.folder)?;
         let mut ended = Session::new(self, machine, started, console, spawned)?.play()?;
         ended.words.qemu = fs::read_to_string(self.folder.qemu_log()).unwrap_or_default();
         Ok(ended)

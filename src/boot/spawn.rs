@@ -124,6 +124,11 @@ const LAST_MOMENT: Duration = Duration::from_secs(5);
 pub(super) struct Qemu(Child);
 
 impl Qemu {
+    /// Its process.
+    pub(super) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Ends it at once.
     pub(super) fn kill(&mut self) {
         // Only fails when it is gone already.

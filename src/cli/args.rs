@@ -29,6 +29,25 @@ pub(super) enum Command {
     /// Open an ssh session in a machine that runs with the profile ssh; for scp and rsync see `.quiz/ssh_config`
     #[command(after_help = "Exit status: the program's own; 255 quiz or ssh could not get that far.")]
     Ssh(Ssh),
+    /// Show the machines that run, of all projects: run, kernel, memory of the host, since when, profiles, project, program
+    Ps,
+    /// End a machine that runs, as its program would be ended by SIGTERM; if it does not listen, after 20 s anyway
+    Stop {
+        /// The run's number, as `.quiz/runs` has it [default: the newest of this project that runs]
+        id: Option<String>,
+        /// All machines of all projects
+        #[arg(long, conflicts_with = "id")]
+        all: bool,
+    },
+    /// Print what the kernel of a machine said, while it runs or afterwards
+    Logs {
+        /// The run's number, as `.quiz/runs` has it, with the group behind it for one of `quiz test`: 7, 7/functional.atime [default: the
+        /// newest of this project]
+        id: Option<String>,
+        /// Go on until the run is over
+        #[arg(short, long)]
+        follow: bool,
+    },
     /// Run the ZFS Test Suite, or a list of commands, in pristine machines side by side
     #[command(
         after_help = "Exit status: 0 all came out as expected; 1 something did not, a machine was lost, or a kernel \

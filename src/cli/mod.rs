@@ -5,6 +5,7 @@ mod cache;
 mod doctor;
 mod kvm;
 mod profiles;
+mod running;
 mod ssh;
 mod terminal;
 mod test;
@@ -90,6 +91,9 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
     match &cli.command {
         Command::Up(up) => return up::run(&engine, up),
         Command::Ssh(ssh) => return ssh::run(&engine, ssh),
+        Command::Ps => running::ps(&engine, cli.global.json, &style)?,
+        Command::Stop { id, all } => running::stop(&engine, id.as_deref(), *all)?,
+        Command::Logs { id, follow } => running::logs(&engine, id.as_deref(), *follow)?,
         Command::Test(asked) => {
             let (json, verbose, jobs) = (cli.global.json, cli.global.verbose, cli.global.jobs);
             return test::run(&engine, asked, &test::Shown { json, verbose, style: &style, jobs });

@@ -1,12 +1,10 @@
 //! `quiz test`: groups of the ZFS Test Suite, or commands of a list, each in a pristine machine; tables and files of results.
 
 use super::args::Test;
-use crate::boot::RunFolder;
 use crate::build::Depth;
-use crate::engine::{Engine, machine};
+use crate::engine::{Engine, machine, running};
 use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::load::PROJECT_FOLDER;
 use crate::report::{self, Style};
 use crate::source::worktree::Worktree;
 use crate::status;
@@ -47,7 +45,8 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Test, shown: &Shown<'_>) -> Resul
     }
     let mut built = super::machine(engine, asked.guest.install, false)?;
     built.machine.disks = machine::disks(&engine.project, Path::new(""))?;
-    let folder = RunFolder::create(&engine.project.dir.join(PROJECT_FOLDER), machine::kept(engine))?;
+    let announced = running::announce(engine)?;
+    let folder = &announced.folder;
     let results = test::schedule::run(&Plan {
         groups: &groups,
         machine: &built.machine,
@@ -58,7 +57,7 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Test, shown: &Shown<'_>) -> Resul
         no_snapshot: asked.guest.no_snapshot,
         rerun: asked.rerun,
         jobs: jobs(shown.jobs, built.machine.memory),
-        folder: &folder,
+        folder,
         events: engine.events,
     })?;
     let out = folder.out();

@@ -2,9 +2,10 @@
 
 use super::args::{Cli, Up};
 use super::terminal;
-use crate::boot::{self, Options, Outcome, Request, Run, RunFolder, Stop, Streams};
+use crate::boot::{self, Options, Outcome, Request, Run, Stop, Streams};
 use crate::engine::Engine;
 use crate::engine::machine::{self, Prepared};
+use crate::engine::running;
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::load::PROJECT_FOLDER;
@@ -72,7 +73,8 @@ fn boot(engine: &Engine<'_>, up: &Up, built: Prepared, stop: Option<Stop>) -> Re
         report::result(&format!("{}\n", qemu::shown(&machine, &qemu::Fds::shown(&machine))))?;
         return Ok(None);
     }
-    let folder = RunFolder::create(&own, machine::kept(engine))?;
+    let announced = running::announce(engine)?;
+    let folder = &announced.folder;
     machine.shares = machine::shares(folder.shared(), &folder.out(), false);
     machine.disks = machine::disks(&engine.project, folder.path())?;
     let _disks = disk::take(&machine.disks, &folder.id())?;
@@ -87,7 +89,7 @@ fn boot(engine: &Engine<'_>, up: &Up, built: Prepared, stop: Option<Stop>) -> Re
     };
     (engine.events)(Event::Step { name: "quiz", took: engine.begun.elapsed() });
     let (streams, events) = (Streams::inherit(up.no_input)?, engine.events);
-    let run = Run { request: &request, folder: &folder, options: &options, streams: &streams, events };
+    let run = Run { request: &request, folder, options: &options, streams: &streams, events };
     let outcome = if up.guest.no_snapshot {
         snapshot::boot(&machine, &run)?
     } else {

@@ -147,6 +147,7 @@ pub fn kept(engine: &Engine<'_>) -> Kept {
 pub fn options(engine: &Engine<'_>, timeout: Option<u64>, why_not_kvm: Option<String>) -> Result<Options> {
     Ok(Options {
         allowed: allowed(engine)?,
+        profiles: engine.project.profiles.iter().map(|profile| profile.name.clone()).collect(),
         timeout: timeout.map(Duration::from_secs),
         ready_within: Duration::from_secs(engine.project.settings.number("machine.boot-timeout")),
         verdicts: Some(engine.kvm_verdicts()),

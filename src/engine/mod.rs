@@ -17,6 +17,7 @@
 pub mod machine;
 mod packs;
 pub mod qemu;
+pub mod running;
 pub mod snapshots;
 pub mod ssh;
 mod update;

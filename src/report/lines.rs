@@ -17,6 +17,7 @@ pub(super) fn line(event: &Event, verbosity: Verbosity, style: &Style) -> Option
         }
         Event::Started { stage, .. } => (Normal, verb("Making", stage)),
         Event::Output { stage, line } => (Verbose, Some(format!("{} {line}", style.dim(&format!("{stage:>12}"))))),
+        Event::Stopped { run } => (Normal, verb("Stopped", run)),
         Event::Paused { what } => (Normal, verb("Waiting", &format!("until {what} has ended"))),
         Event::Waiting { stage, pid } => {
             (Normal, verb("Waiting", &format!("for {stage}, which process {pid} is making")))

@@ -1,0 +1,115 @@
+//! What a run's folder tells of its machine while that runs: the file `machine.json`; and which process runs it.
+//!
+//! Knows nothing of other runs.
+
+use super::folder::{RunFolder, is_live};
+use crate::error::{Result, cannot};
+use crate::host;
+use crate::machine::Machine;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+const FILE: &str = "machine.json";
+/// Bytes. Arguments of a program are 2 MiB at most.
+const MOST: u64 = 4 << 20;
+
+/// A machine that runs, or ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Running {
+    /// The process of quiz that has it.
+    pub quiz: i32,
+    /// Its qemu.
+    pub qemu: i32,
+    /// When qemu was started, in seconds since 1970.
+    pub since: u64,
+    /// The program and its arguments; empty for a shell.
+    pub program: Vec<String>,
+    /// The profiles that are on.
+    pub profiles: Vec<String>,
+    /// `kvm` or `tcg`.
+    pub accelerator: String,
+    /// It did not boot: it went on from a snapshot.
+    pub restored: bool,
+}
+
+impl Running {
+    /// A machine that was started just now.
+    pub(super) fn now(machine: &Machine, qemu: u32, program: &[std::ffi::OsString], profiles: &[String]) -> Self {
+        Self {
+            quiz: std::process::id().cast_signed(),
+            qemu: qemu.cast_signed(),
+            since: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            program: program.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+            profiles: profiles.to_vec(),
+            accelerator: machine.accel.name().to_owned(),
+            restored: machine.start.from().is_some(),
+        }
+    }
+
+    /// # Errors
+    /// The run's folder cannot be written.
+    pub(super) fn write(&self, folder: &RunFolder) -> Result<()> {
+        let path = folder.path().join(FILE);
+        host::write_private(&path, &format!("{}\n", serde_json::json!(self))).map_err(|e| cannot("write", &path, e))
+    }
+
+    /// How long it has been there.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        let since = UNIX_EPOCH + Duration::from_secs(self.since);
+        SystemTime::now().duration_since(since).unwrap_or_default()
+    }
+
+    /// Bytes of the host's memory that its qemu takes, those that it shares with others counted by their share (proc(5): PSS).
+    #[must_use]
+    pub fn memory(&self) -> Option<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.qemu)).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib << 10)
+    }
+}
+
+/// The machines of a run that lives, each with its place below the run's folder, which is empty for a run of one; none before the first has
+/// been started. A run may be one that a project brought along, and so may the file.
+#[must_use]
+pub fn machines(run: &Path) -> Vec<(String, Running)> {
+    if !is_live(run) {
+        return Vec::new();
+    }
+    let groups = fs::read_dir(run.join("groups")).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let mut places: Vec<PathBuf> = groups.chain([run.to_owned()]).collect();
+    places.sort();
+    let machine = |place: PathBuf| {
+        let name =
+            place.strip_prefix(run.join("groups")).map_or_else(|_| String::new(), |name| name.display().to_string());
+        let running = read(&place).filter(|running| Path::new(&format!("/proc/{}", running.qemu)).exists())?;
+        Some((name, running))
+    };
+    places.into_iter().filter_map(machine).collect()
+}
+
+fn read(place: &Path) -> Option<Running> {
+    let mut text = String::new();
+    host::open_plain(&place.join(FILE)).ok()?.take(MOST).read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// The process of quiz that has a run: of that number, and with the run's lock open. Its number alone could be another one's by now.
+#[must_use]
+pub fn holder(run: &Path, quiz: i32) -> Option<OwnedFd> {
+    let process = pidfd_open(Pid::from_raw(quiz)?, PidfdFlags::empty()).ok()?;
+    let lock = File::open(run.join("lock")).and_then(|lock| lock.metadata()).ok()?;
+    let has_it = |entry: std::io::Result<fs::DirEntry>| {
+        entry
+            .and_then(|entry| fs::metadata(entry.path()))
+            .is_ok_and(|meta| (meta.dev(), meta.ino()) == (lock.dev(), lock.ino()))
+    };
+    let mut fds = fs::read_dir(format!("/proc/{quiz}/fd")).ok()?;
+    (fds.any(has_it) && is_live(run)).then_some(process)
+}

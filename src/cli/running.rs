@@ -1,0 +1,196 @@
+//! `quiz ps`, `quiz stop` and `quiz logs`: the machines that run, whoever started them, and what their kernels say.
+
+use crate::boot::folder::{is_live, live, number};
+use crate::boot::running::{holder, machines};
+use crate::engine::{Engine, running};
+use crate::error::{Error, Result, cannot};
+use crate::event::Event;
+use crate::host;
+use crate::load::PROJECT_FOLDER;
+use crate::report::{self, Shown, Style};
+use rustix::process::{Signal, pidfd_send_signal};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Between two looks whether a machine is gone, or its kernel has said more.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// What a run that was asked to end has until it is asked again; the machine is not waited for then.
+const ASKED: Duration = Duration::from_secs(10);
+/// And until it is killed, and its qemu with it.
+const KILLED: Duration = Duration::from_secs(20);
+/// What a kernel says before its release is told: bytes.
+const HEAD: u64 = 64 << 10;
+
+/// The table of all machines of this user.
+pub(super) fn ps(engine: &Engine<'_>, json: bool, style: &Style) -> Result<()> {
+    let mut shown = Vec::new();
+    for run in running::all(engine)? {
+        for (group, running) in machines(&run) {
+            let place = if group.is_empty() { run.clone() } else { run.join("groups").join(&group) };
+            let name = if group.is_empty() { number(&run) } else { format!("{}/{group}", number(&run)) };
+            let project = run.ancestors().nth(3).unwrap_or(&run).to_owned();
+            shown.push(Shown { run: name, project, kernel: release(&place), memory: running.memory(), running });
+        }
+    }
+    report::result(&if json { format!("{}\n", report::running_json(&shown)) } else { report::running(&shown, style) })
+}
+
+/// What the guest's kernel calls itself in its first line.
+fn release(place: &Path) -> Option<String> {
+    let mut head = Vec::new();
+    host::open_plain(&place.join("console.log")).ok()?.take(HEAD).read_to_end(&mut head).ok()?;
+    let text = String::from_utf8_lossy(&head);
+    let (_, rest) = text.split_once("Linux version ")?;
+    let release: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || "+-._~".contains(*c)).collect();
+    Some(release).filter(|release| !release.is_empty())
+}
+
+/// Ends a run of this project, the newest one that lives if none is named, or all of the user's.
+pub(super) fn stop(engine: &Engine<'_>, id: Option<&str>, all: bool) -> Result<()> {
+    let runs = match (all, id) {
+        (true, _) => running::all(engine)?,
+        (false, Some(id)) => vec![named(engine, id)?],
+        (false, None) => vec![newest(engine)?],
+    };
+    if let (false, [run]) = (all, &runs[..])
+        && !is_live(run)
+    {
+        return Err(Error::input(format!("run {} is over", number(run))).hint("`quiz ps` shows what runs"));
+    }
+    // All are asked before any is waited for.
+    let asked: Vec<_> = runs.iter().map(|run| (run, ask(run))).collect();
+    for (run, process) in asked {
+        match process {
+            Some(process) => end(engine, run, &process)?,
+            None if is_live(run) => {
+                let error = Error::boot(format!(
+                    "run {} starts just now, or is another user's: its process was not found",
+                    number(run)
+                ));
+                return Err(error.hint("once more in a moment"));
+            }
+            None => {}
+        }
+        (engine.events)(Event::Stopped { run: run.display().to_string() });
+    }
+    Ok(())
+}
+
+/// Asks the process of a run to end.
+fn ask(run: &Path) -> Option<rustix::fd::OwnedFd> {
+    let (_, running) = machines(run).into_iter().next()?;
+    let process = holder(run, running.quiz)?;
+    pidfd_send_signal(&process, Signal::TERM).ok()?;
+    Some(process)
+}
+
+/// Waits until the run is over; it is asked again, and then killed.
+fn end(engine: &Engine<'_>, run: &Path, process: &rustix::fd::OwnedFd) -> Result<()> {
+    let begun = Instant::now();
+    let mut steps = [(ASKED, Signal::TERM), (KILLED, Signal::KILL)].into_iter().peekable();
+    while is_live(run) {
+        if let Some((_, signal)) = steps.next_if(|(after, _)| begun.elapsed() >= *after) {
+            if signal == Signal::KILL {
+                (engine.events)(Event::Warning { message: format!("run {} did not end, and was killed", number(run)) });
+            }
+            // It may have ended just now.
+            let _ = pidfd_send_signal(process, signal);
+        }
+        if begun.elapsed() > KILLED * 2 {
+            return Err(Error::boot(format!("run {} does not end", number(run))));
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+    Ok(())
+}
+
+/// Prints what the kernel of a run's machine said, the newest run's if none is named; with `follow` until the run is over.
+pub(super) fn logs(engine: &Engine<'_>, id: Option<&str>, follow: bool) -> Result<()> {
+    let place = match id {
+        Some(id) => named(engine, id)?,
+        None => any(engine)?,
+    };
+    // A machine of several has its run's lock.
+    let run = if place.parent().is_some_and(|parent| parent.ends_with("groups")) {
+        place.ancestors().nth(2).unwrap_or(&place).to_owned()
+    } else {
+        place.clone()
+    };
+    let path = place.join("console.log");
+    let mut log = loop {
+        match host::open_plain(&path) {
+            Ok(log) => break log,
+            Err(_) if follow && is_live(&run) && !run.join("groups").exists() => std::thread::sleep(LOOK_AGAIN),
+            Err(e) => return Err(no_log(&place, &path, e)),
+        }
+    };
+    loop {
+        // Before it is read: what the last reading found was all.
+        let goes_on = follow && is_live(&run);
+        pass_on(&mut log, &path)?;
+        if !goes_on {
+            return Ok(());
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+fn pass_on(log: &mut File, path: &Path) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    let copied = std::io::copy(log, &mut stdout).and_then(|_| stdout.flush());
+    copied.map_err(|e| cannot("show", path, e))
+}
+
+/// A run of several machines has a log for each.
+fn no_log(place: &Path, path: &Path, error: std::io::Error) -> Error {
+    let entries = std::fs::read_dir(place.join("groups")).into_iter().flatten();
+    let mut groups: Vec<String> =
+        entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned())).collect();
+    groups.sort();
+    match groups.first() {
+        Some(first) => Error::input(format!("run {} has a machine for each of its groups", number(place)))
+            .hint(format!("quiz logs {}/{first}", number(place)))
+            .hint(format!("they are: {}", groups.join(", "))),
+        None => cannot("open", path, error),
+    }
+}
+
+/// The folder of the run of that number, or of one of its machines: `7`, `7/functional.atime`.
+pub(super) fn named(engine: &Engine<'_>, id: &str) -> Result<PathBuf> {
+    let own = engine.project.dir.join(PROJECT_FOLDER);
+    let (run, group) = id.split_once('/').map_or((id, None), |(run, group)| (run, Some(group)));
+    let folder = own.join("runs").join(run);
+    let place = match group {
+        Some(group) if group.contains('/') || [".", ".."].contains(&group) => None,
+        Some(group) => Some(folder.join("groups").join(group)),
+        None => Some(folder),
+    };
+    if let (Ok(_), Some(place)) = (run.parse::<u64>(), place.filter(|place| place.is_dir())) {
+        return Ok(place);
+    }
+    let live = live(&own)?;
+    let live: Vec<_> = live.iter().map(|run| number(run)).collect();
+    Err(Error::input(format!("there is no run {id} here")).hint(match live.len() {
+        0 => "none runs here; `quiz ps` shows those of other projects".to_owned(),
+        _ => format!("these run here: {}", live.join(", ")),
+    }))
+}
+
+/// The newest run of this project that lives.
+pub(super) fn newest(engine: &Engine<'_>) -> Result<PathBuf> {
+    live(&engine.project.dir.join(PROJECT_FOLDER))?.into_iter().next().ok_or_else(|| {
+        Error::input("no machine of this project runs").hint("`quiz ps` shows those of other projects: quiz -C DIR …")
+    })
+}
+
+/// The newest run of this project.
+fn any(engine: &Engine<'_>) -> Result<PathBuf> {
+    let runs = engine.project.dir.join(PROJECT_FOLDER).join("runs");
+    let entries = std::fs::read_dir(&runs).into_iter().flatten();
+    let newest = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u64>().ok()).max();
+    newest
+        .map(|number| runs.join(number.to_string()))
+        .ok_or_else(|| Error::input("this project has no run yet").hint("quiz up"))
+}

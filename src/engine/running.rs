@@ -1,0 +1,72 @@
+//! All machines of a user, whatever the project: links to the folders of runs, in the cache. What is there and does not live counts for
+//! nothing.
+
+use super::Engine;
+use crate::boot::{RunFolder, folder};
+use crate::error::{Result, cannot};
+use crate::host;
+use crate::load::PROJECT_FOLDER;
+use quiz_cache::Digest;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const FOLDER: &str = "running";
+
+/// A run that others can see, until this is dropped.
+#[derive(Debug)]
+pub struct Announced {
+    /// The run's folder.
+    pub folder: RunFolder,
+    link: PathBuf,
+}
+
+/// Makes the folder of a new run of the project.
+///
+/// # Errors
+/// Something cannot be written.
+pub fn announce(engine: &Engine<'_>) -> Result<Announced> {
+    let folder = RunFolder::create(&engine.project.dir.join(PROJECT_FOLDER), super::machine::kept(engine))?;
+    let links = engine.cache.root().join(FOLDER);
+    let put = |path: &Path| {
+        host::folder(&links)?;
+        let run = fs::canonicalize(folder.path())?;
+        // Of a run that was killed, and whose number is a new one's now.
+        let _ = fs::remove_file(path);
+        std::os::unix::fs::symlink(run, path)
+    };
+    let name = Digest::of(folder.path().as_os_str().as_encoded_bytes()).to_string();
+    let link = links.join(name);
+    put(&link).map_err(|e| cannot("make", &link, e))?;
+    Ok(Announced { folder, link })
+}
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        // Without its run it says nothing.
+        let _ = fs::remove_file(&self.link);
+    }
+}
+
+/// The folders of all runs that live, by their paths. Links to others are removed.
+///
+/// # Errors
+/// The folder of links cannot be read.
+pub fn all(engine: &Engine<'_>) -> Result<Vec<PathBuf>> {
+    let links = engine.cache.root().join(FOLDER);
+    let entries = match fs::read_dir(&links) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|e| cannot("list", &links, e))?,
+    };
+    let mut runs = Vec::new();
+    for link in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        let Ok(run) = fs::read_link(&link) else { continue };
+        match (folder::is_live(&run), run.try_exists()) {
+            (true, _) => runs.push(run),
+            // Not those of somebody else who shares the cache, into whose folders nobody sees.
+            (false, Ok(_)) => drop(fs::remove_file(&link)),
+            (false, Err(_)) => {}
+        }
+    }
+    runs.sort();
+    Ok(runs)
+}

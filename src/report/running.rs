@@ -1,0 +1,73 @@
+//! The machines that run, as a table and as JSON.
+
+use super::lines::{duration, size};
+use super::style::Style;
+use crate::boot::running::Running;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// A machine, and where it is at home.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// The run's number, with the group behind it where the run has several machines.
+    pub run: String,
+    /// The project's folder.
+    pub project: PathBuf,
+    /// The release of its kernel, when that has spoken.
+    pub kernel: Option<String>,
+    /// Bytes.
+    pub memory: Option<u64>,
+    /// What its run tells.
+    pub running: Running,
+}
+
+/// A line for each, below a head; nothing where there is none.
+#[must_use]
+pub fn running(machines: &[Shown], style: &Style) -> String {
+    let head = ["RUN", "KERNEL", "MEMORY", "SINCE", "PROFILES", "PROJECT", "PROGRAM"].map(str::to_owned);
+    let row = |machine: &Shown| {
+        let program = match &machine.running.program[..] {
+            [] => "(a shell)".to_owned(),
+            words => words.iter().map(crate::host::quoted).collect::<Vec<_>>().join(" "),
+        };
+        let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+        [
+            machine.run.clone(),
+            or_dash(machine.kernel.clone().unwrap_or_default()),
+            or_dash(machine.memory.map(size).unwrap_or_default()),
+            duration(machine.running.age()),
+            or_dash(machine.running.profiles.join(",")),
+            machine.project.display().to_string(),
+            // One line each, whatever the words are.
+            program.replace(char::is_control, " "),
+        ]
+    };
+    if machines.is_empty() {
+        return String::new();
+    }
+    let rows: Vec<[String; 7]> = std::iter::once(head).chain(machines.iter().map(row)).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; 7] = std::array::from_fn(width);
+    let mut text = String::new();
+    for (number, row) in rows.iter().enumerate() {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let line = cells.collect::<Vec<_>>().join("  ");
+        let line = line.trim_end();
+        text += &if number == 0 { style.dim(line) } else { line.to_owned() };
+        text.push('\n');
+    }
+    text
+}
+
+/// The same for programs.
+#[must_use]
+pub fn running_json(machines: &[Shown]) -> serde_json::Value {
+    let one = |machine: &Shown| {
+        let Running { quiz, qemu, since, program, profiles, accelerator, restored } = &machine.running;
+        json!({
+            "run": machine.run, "project": machine.project, "kernel": machine.kernel, "memory": machine.memory, "quiz": quiz,
+            "qemu": qemu, "since": since, "program": program, "profiles": profiles, "accelerator": accelerator, "restored": restored,
+        })
+    };
+    machines.iter().map(one).collect()
+}

@@ -1,0 +1,116 @@
+//! Machines that run, looked at and ended from elsewhere, with a script that plays qemu and the guest.
+
+use crate::project::Ran;
+use crate::suite::Fake;
+use serde_json::Value;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+/// A machine in the background, once the others see it.
+fn started(fake: &Fake, play: &str) -> Child {
+    let before = ps(fake).len();
+    let mut command = fake.up(play, &["-p", "ztest"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    while ps(fake).len() <= before {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it is not seen");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child
+}
+
+fn ps(fake: &Fake) -> Vec<Value> {
+    let ran = fake.0.ok(&["--json", "ps"]);
+    serde_json::from_str::<Value>(&ran.out).unwrap().as_array().unwrap().clone()
+}
+
+fn ended(child: Child) -> Ran {
+    Ran::from(child.wait_with_output().unwrap())
+}
+
+/// Until the kernel has said that.
+fn said(fake: &Fake, run: &str, words: &str) {
+    let begun = Instant::now();
+    while !fake.0.ok(&["logs", run]).out.contains(words) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{words}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn who_looks_from_elsewhere_sees_what_runs_and_ends_it() {
+    let fake = Fake::new();
+    assert_eq!(fake.0.ok(&["ps"]).out, "");
+    let child = started(&fake, "lives");
+    said(&fake, "1", "Linux version");
+    let machines = ps(&fake);
+    assert_eq!(machines.len(), 1, "{machines:?}");
+    let machine = &machines[0];
+    assert_eq!(
+        (&machine["run"], &machine["kernel"], &machine["restored"]),
+        (&"1".into(), &"7.3.4".into(), &false.into())
+    );
+    assert_eq!(machine["program"], serde_json::json!(["true"]));
+    assert!(machine["profiles"].as_array().unwrap().contains(&"ztest".into()), "{machine}");
+    assert_eq!(machine["project"], fake.0.dir().canonicalize().unwrap().to_str().unwrap());
+    assert!(machine["memory"].as_u64().unwrap() > 0 && machine["since"].as_u64().unwrap() > 1_000_000_000, "{machine}");
+    let table = fake.0.ok(&["ps"]).out;
+    assert!(
+        table.starts_with("RUN  KERNEL  MEMORY") && table.lines().count() == 2 && table.contains("7.3.4"),
+        "{table}"
+    );
+    // From another project of the same user.
+    let elsewhere = fake.0.dir().with_file_name("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let other = Ran::from(fake.0.command(&["ps"]).current_dir(&elsewhere).output().unwrap());
+    assert_eq!(other.out.lines().count(), 2, "{other:?}");
+    let other = Ran::from(fake.0.command(&["stop"]).current_dir(&elsewhere).output().unwrap());
+    assert_eq!(other.status, Some(2), "{other:?}");
+    other.says(&["no machine of this project runs", "quiz ps"]);
+    // What follows sees the last word, and ends with the run.
+    let follower = fake.0.command(&["logs", "-f"]).stdout(Stdio::piped()).spawn().unwrap();
+    fake.0.ok(&["stop"]).says(&["Stopped", "/.quiz/runs/1"]);
+    let ran = ended(child);
+    assert_eq!((ran.status, ran.out.as_str()), (Some(143), "bye\n"), "its program got the signal: {ran:?}");
+    let followed = ended(follower).out;
+    assert!(followed.contains("Linux version") && followed.ends_with("the last word\n"), "{followed}");
+    assert_eq!(ps(&fake).len(), 0);
+    let ran = fake.0.run(&["stop", "1"]);
+    assert_eq!(ran.status, Some(2), "{ran:?}");
+    ran.says(&["run 1 is over"]);
+    for id in ["2", "x", "../1", "1/../1"] {
+        let ran = fake.0.run(&["logs", id]);
+        assert_eq!(ran.status, Some(2), "{id}: {ran:?}");
+        ran.says(&[&format!("there is no run {id} here")]);
+    }
+}
+
+#[test]
+fn all_are_ended_together_and_one_that_was_killed_is_no_longer_seen() {
+    let fake = Fake::new();
+    let mut killed = started(&fake, "lives");
+    let children = [started(&fake, "lives"), started(&fake, "lives")];
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert_eq!(ps(&fake).len(), 2);
+    let links = fake.0.cache().join("running");
+    assert_eq!(std::fs::read_dir(&links).unwrap().count(), 2);
+    fake.0.ok(&["stop", "--all"]).says(&["/.quiz/runs/2", "/.quiz/runs/3"]);
+    for child in children {
+        let status = ended(child).status;
+        // It may have been asked before its program was started.
+        assert!([Some(143), Some(125)].contains(&status), "{status:?}");
+    }
+    assert_eq!((ps(&fake).len(), std::fs::read_dir(&links).unwrap().count()), (0, 0));
+}
+
+#[test]
+fn what_a_machine_of_several_said_is_shown_by_its_group() {
+    let fake = Fake::new();
+    let ran = Ran::from(fake.command("fake=suite", &["-t", "panics"]).output().unwrap());
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    let ran = fake.0.run(&["logs"]);
+    assert_eq!(ran.status, Some(2), "{ran:?}");
+    ran.says(&["run 1 has a machine for each of its groups", "quiz logs 1/functional.panics"]);
+    assert!(fake.0.ok(&["logs", "1/functional.panics"]).out.contains("Kernel panic - not syncing"));
+}
