@@ -20,6 +20,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("console", boot::fuzz::console),
     ("deb", source::fuzz::deb),
     ("debian", |bytes| source::fuzz::debian(&text(bytes))),
+    ("exec", boot::fuzz::exec),
     ("image", |bytes| machine::image::fuzz(&text(bytes))),
     ("lock", |bytes| source::fuzz::lock(&text(bytes))),
     ("log", |bytes| build::fuzz::log(&text(bytes))),

@@ -6,13 +6,15 @@
 // port. Nothing here knows of kernels, ZFS or recipes.
 //
 // Each file calls only those before it: wire.c (frames and ports), initrd.c (drivers that are modules), relay.c (bytes on their way), hooks.c, prepared.c (what a program
-// may need), root.c, serve.c (channels), wake.c (what a snapshot must not share), and this one.
+// may need), root.c, serve.c (channels), wake.c (what a snapshot must not share), request.c (what is to be run), exec.c (programs that are started later), and this one.
 
 #define _GNU_SOURCE
+#include "exec.h"
 #include "hooks.h"
 #include "initrd.h"
 #include "prepared.h"
 #include "relay.h"
+#include "request.h"
 #include "root.h"
 #include "wake.h"
 #include "wire.h"
@@ -30,7 +32,6 @@
 #include <termios.h>
 #include <unistd.h>
 
-enum { FLAG_TTY = 1, FLAG_SHELL = 2, FLAG_BOUNDED = 4 };
 // The layers are others than those that the kernel found; the machine will be saved; it has disks that stay when it is gone.
 enum { FLAG_OTHERS = 1, FLAG_SAVED = 2, FLAG_DISKS = 4 };
 enum { PAGE = 4096 };
@@ -64,75 +65,16 @@ static void end_stdin_when_complete(bool tty)
 }
 
 static struct {
-	char **args, **env, *dir;
-	struct winsize size;
-	bool tty, shell_after, bounded;
+	struct request asked;
 	pid_t pid;
 	int status;
 	bool first_done;
 } program;
 
-static void __attribute__((noreturn)) exec_program(char **args)
+static void read_own_request(uint8_t *payload, uint32_t length)
 {
-	static char *const shells[][3] = { { "/bin/bash", "-l", NULL }, { "/bin/sh", "-l", NULL } };
-	set_default_env();
-	for (char **entry = program.env; *entry != NULL; entry++)
-		putenv(*entry);
-	if (chdir(program.dir) != 0) {
-		fprintf(stderr, "quiz: cannot change to %s: %s\n", program.dir, strerror(errno));
-		_exit(126);
-	}
-	if (args[0] == NULL) {
-		execv(shells[0][0], shells[0]);
-		execv(shells[1][0], shells[1]);
-		fprintf(stderr, "quiz: /bin/sh: %s\n", strerror(errno));
-		_exit(127);
-	}
-	execvp(args[0], args);
-	int error = errno;
-	bool plain = strchr(args[0], '/') == NULL;
-	fprintf(stderr, "quiz: %s: %s\n", args[0], plain && error == ENOENT ? "command not found" : strerror(error));
-	_exit(error == ENOENT ? 127 : 126);
-}
-
-// A string with its NUL, which stays where it lies.
-static char *take_string(uint8_t **at, uint8_t *end)
-{
-	uint8_t *text = *at, *stop = text < end ? memchr(text, 0, end - text) : NULL;
-	if (stop == NULL)
+	if (!read_request(&program.asked, payload, length))
 		fail("the host sent a damaged request");
-	*at = stop + 1;
-	return (char *)text;
-}
-
-static char **take_strings(uint8_t **at, uint8_t *end, uint32_t count)
-{
-	char **list = calloc(count + 1, sizeof *list);
-	if (list == NULL)
-		fail("no memory for the request");
-	for (uint32_t i = 0; i < count; i++)
-		list[i] = take_string(at, end);
-	return list;
-}
-
-// REQUEST: u8 flags, u16 rows, u16 columns, u32 arguments, u32 environment, then strings with their NUL: the directory, the
-// arguments, the environment (NAME=value). No argument means a shell.
-static void read_request(uint8_t *payload, uint32_t length)
-{
-	if (length < 13)
-		fail("the host sent a damaged request");
-	uint32_t counts[2] = { get32(payload + 5), get32(payload + 9) };
-	uint8_t *at = payload + 13, *end = payload + length;
-	program.tty = payload[0] & FLAG_TTY;
-	program.shell_after = payload[0] & FLAG_SHELL;
-	program.bounded = payload[0] & FLAG_BOUNDED;
-	program.size = (struct winsize){ .ws_row = get16(payload + 1), .ws_col = get16(payload + 3) };
-	for (int i = 0; i < 2; i++)
-		if (counts[i] > length)
-			fail("the host sent a damaged request");
-	program.dir = take_string(&at, end);
-	program.args = take_strings(&at, end, counts[0]);
-	program.env = take_strings(&at, end, counts[1]);
 }
 
 // The process that becomes the program, made with all else that is prepared.
@@ -148,21 +90,20 @@ static void __attribute__((noreturn)) become_program(void)
 	if (payload == NULL)
 		fail("no memory for the request");
 	read_all(prepared.request[0], payload, length);
-	read_request(payload, length);
+	read_own_request(payload, length);
 	setsid();
 	int fds[3];
 	for (int i = 0; i < 3; i++)
 		fds[i] = prepared.pipes[i][i != 0];
-	if (program.tty) {
-		fds[0] = fds[1] = fds[2] = ioctl(prepared.pty, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (program.asked.tty) {
+		fds[0] = fds[1] = fds[2] = take_terminal(prepared.pty);
 		if (fds[0] < 0)
 			fail("cannot open the pty: %s", strerror(errno));
-		ioctl(fds[0], TIOCSCTTY, 0);
 	}
 	for (int i = 0; i < 3; i++)
 		dup2(fds[i], i);
 	static char *shell[] = { NULL };
-	exec_program(program.first_done ? shell : program.args);
+	exec_request(&program.asked, program.first_done ? shell : program.asked.args);
 }
 
 static void prepare_program(void)
@@ -187,16 +128,16 @@ static void start_program(void)
 	close_fd(&stdin_left);
 	stdin_left = prepared.pipes[0][0];
 	// What a terminal has, its program has taken.
-	if (program.tty)
+	if (program.asked.tty)
 		close_fd(&stdin_left);
-	fitted = program.tty;
+	fitted = program.asked.tty;
 	for (int i = 0; i < 3; i++) {
 		*ours[i] = prepared.pipes[i][i == 0];
-		if (program.tty)
+		if (program.asked.tty)
 			close_fd(ours[i]);
 	}
-	if (program.tty) {
-		ioctl(prepared.pty, TIOCSWINSZ, &program.size);
+	if (program.asked.tty) {
+		ioctl(prepared.pty, TIOCSWINSZ, &program.asked.size);
 		in.to = prepared.pty;
 		out[0].from = fcntl(prepared.pty, F_DUPFD_CLOEXEC, 3);
 	} else {
@@ -216,7 +157,7 @@ static void take_request(uint8_t *payload, uint32_t length)
 		fail("no memory for the request");
 	memcpy(request, payload, length);
 	request_length = length;
-	read_request(request, length);
+	read_own_request(request, length);
 	mount_shares();
 	start_program();
 	hold_shares();
@@ -267,7 +208,7 @@ static void program_ended(int status)
 	program.pid = 0;
 	if (!program.first_done)
 		program.status = decode_status(status);
-	if (program.first_done || !program.shell_after)
+	if (program.first_done || !program.asked.shell_after)
 		finish();
 	program.first_done = true;
 	prepare_program();
@@ -306,9 +247,9 @@ static void take_frame(uint8_t type, uint8_t *payload, uint32_t length)
 	} else if (type == STDIN_END && length == 8) {
 		stdin_bytes = get64(payload);
 	} else if (type == RESIZE && length == 4) {
-		program.size = (struct winsize){ .ws_row = get16(payload), .ws_col = get16(payload + 2) };
-		if (program.tty && in.to >= 0)
-			ioctl(in.to, TIOCSWINSZ, &program.size);
+		program.asked.size = (struct winsize){ .ws_row = get16(payload), .ws_col = get16(payload + 2) };
+		if (program.asked.tty && in.to >= 0)
+			ioctl(in.to, TIOCSWINSZ, &program.asked.size);
 	} else if (type == SIGNAL && length == 4) {
 		// It has no group of its own before it has called setsid.
 		if (program.pid > 0 && kill(-program.pid, get32(payload)) != 0)
@@ -364,8 +305,13 @@ static bool make_root_as_told(void)
 	begin_beside(layers, saved || has_processors());
 	stack_layers(layers);
 	show_boot_id();
-	for (uint8_t *at = payload + OWN + 2, *end = payload + length; at < end;)
-		add_share(take_string(&at, end));
+	for (uint8_t *at = payload + OWN + 2, *end = payload + length; at < end;) {
+		uint8_t *stop = memchr(at, 0, end - at);
+		if (stop == NULL)
+			fail("the host sent a damaged frame");
+		add_share((char *)at);
+		at = stop + 1;
+	}
 	return saved;
 }
 
@@ -373,7 +319,7 @@ static void move_stdin(void)
 {
 	// As much as may be under way: it is full when the host has to wait, so that poll says when the program goes on to read. Not
 	// before anything comes, which for most programs is never.
-	if (program.bounded && !fitted) {
+	if (program.asked.bounded && !fitted) {
 		fcntl(stdin_left, F_SETPIPE_SZ, WINDOW);
 		fitted = true;
 	}
@@ -384,10 +330,10 @@ static void serve(int signals)
 {
 	for (;;) {
 		bool in_full = in.start < in.end;
-		if (program.bounded && in.total >= told + PAGE && relay_taken(&in, stdin_left) >= told + PAGE)
+		if (program.asked.bounded && in.total >= told + PAGE && relay_taken(&in, stdin_left) >= told + PAGE)
 			tell_taken();
 		// The host waits for the program.
-		bool waits = program.bounded && in.total + (in.end - in.start) >= told + WINDOW;
+		bool waits = program.asked.bounded && in.total + (in.end - in.start) >= told + WINDOW;
 		struct pollfd fds[8] = {
 			{ .fd = control, .events = POLLIN },
 			{ .fd = signals, .events = POLLIN },
@@ -407,7 +353,7 @@ static void serve(int signals)
 			read_control();
 		if (in.to >= 0 && (fds[2].revents || fds[3].revents))
 			move_stdin();
-		end_stdin_when_complete(program.tty);
+		end_stdin_when_complete(program.asked.tty);
 		for (int i = 0; i < 2; i++)
 			if (fds[4 + 2 * i].revents || fds[5 + 2 * i].revents)
 				relay_move(&out[i]);
@@ -446,6 +392,7 @@ int main(void)
 		fail("cannot watch for ended programs: %s (CONFIG_SIGNALFD)", strerror(errno));
 	hurry(false);
 	prepare_program();
+	prepare_exec();
 	if (saved)
 		end_warm_up();
 	send_ready();

@@ -143,6 +143,15 @@ static int open_found(int count, const char *const names[], int *const fds[])
 	return missing;
 }
 
+int open_port(const char *name)
+{
+	int fd = -1;
+	const char *const names[] = { name };
+	int *const fds[] = { &fd };
+	open_found(1, names, fds);
+	return fd;
+}
+
 // The kernel learns the names from the host by messages, so they come a moment after the driver.
 void open_ports(void)
 {

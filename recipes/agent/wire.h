@@ -15,6 +15,8 @@ void open_ports(void);
 enum { PORT_NAME = 64 };
 // The name of the port /dev/<device>; empty when it has none.
 void port_name(const char *device, char name[PORT_NAME]);
+// Another port of that name, which does not block; -1 when there is none.
+int open_port(const char *name);
 uint16_t get16(const uint8_t *p);
 uint32_t get32(const uint8_t *p);
 uint64_t get64(const uint8_t *p);

@@ -117,6 +117,8 @@ impl RunFolder {
     /// A socket of that name in the folder that listens.
     pub(super) fn listen(&self, name: &str) -> Result<UnixListener> {
         let bind = |path: &Path| {
+            // That of a machine which was started before this one.
+            let _ = fs::remove_file(path);
             let socket = UnixListener::bind(path)?;
             fs::set_permissions(path, Permissions::from_mode(0o600)).map(|()| socket)
         };

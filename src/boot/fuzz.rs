@@ -31,6 +31,11 @@ pub(crate) fn console(bytes: &[u8]) {
     let (_, _) = (console.panic(), console.looked());
 }
 
+/// What programs say that are started later.
+pub(crate) fn exec(bytes: &[u8]) {
+    super::exec::fuzz(bytes);
+}
+
 /// What qemu says on its control channel.
 pub(crate) fn qmp(bytes: &[u8]) {
     let mut qmp = Qmp::default();

@@ -12,6 +12,7 @@
 //! | [`complaint`] | the reports in what the guest's kernel says, and those that are allowed |
 //! | `marks` | the lines by which a kernel says that something is wrong |
 //! | `console`, `qmp` | what the guest's kernel says, what qemu says |
+//! | [`exec`] | programs that are started while it runs |
 //! | `flow`, `tty`, `signals` | the program's bytes, the user's terminal, Ctrl-C |
 //! | `limits` | what is done when: watchdogs, time limit, the look at a guest that hangs |
 //! | `phase` | the machine that runs, as a pure state machine |
@@ -26,6 +27,7 @@
 pub mod channel;
 pub mod complaint;
 mod console;
+pub mod exec;
 mod flow;
 pub mod folder;
 #[cfg(any(test, feature = "fuzz"))]

@@ -10,6 +10,7 @@ mod wait;
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant, SystemTime};
@@ -19,6 +20,7 @@ use signal_hook::consts::{SIGHUP, SIGTERM, SIGWINCH};
 
 use super::complaint::Heard;
 use super::console::Console;
+use super::exec;
 use super::flow::{Inflow, Outflow, is_wait};
 use super::job::Job;
 use super::outcome::{End, Words};
@@ -85,6 +87,8 @@ pub(super) struct Session<'a> {
     outputs: [Outflow; 2],
     raw: Option<Raw>,
     escape: Escape,
+    /// Where those wait who want to start a program in it.
+    listener: Option<UnixListener>,
 }
 
 impl<'a> Session<'a> {
@@ -138,6 +142,7 @@ impl<'a> Session<'a> {
             outputs: [Outflow::new(job.streams.stdout.as_fd()), Outflow::new(job.streams.stderr.as_fd())],
             raw: None,
             escape: Escape::default(),
+            listener: Some(job.folder.listen(exec::SOCKET)?),
         };
         session.tell_qemu(qmp::HELLO);
         session.prepare_snapshot()?;

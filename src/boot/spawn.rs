@@ -37,16 +37,23 @@ pub(super) enum Port {
     Stdout,
     /// Bytes of the program.
     Stderr,
+    /// Frames of the programs that are started later. Not read here: see [`Wires::take`].
+    Exec,
 }
 
 /// quiz's ends of the sockets, by [`Port`]; none of them blocks. `None` when the other end is gone.
 #[derive(Debug)]
-pub(super) struct Wires([Option<UnixStream>; 6]);
+pub(super) struct Wires([Option<UnixStream>; 7]);
 
 impl Wires {
     /// The socket, while it is open.
     pub(super) fn get(&self, port: Port) -> Option<&UnixStream> {
         self.0[port as usize].as_ref()
+    }
+
+    /// Gives it away.
+    pub(super) fn take(&mut self, port: Port) -> Option<UnixStream> {
+        self.0[port as usize].take()
     }
 
     /// All are that say anything of the machine.
@@ -161,7 +168,7 @@ impl Drop for Qemu {
 pub(super) fn spawn(machine: &Machine, folder: &RunFolder) -> Result<(Qemu, Wires, Option<SnapshotFiles>)> {
     let snapshot = open(machine)?;
     let failed = |e: std::io::Error| Error::boot("cannot make sockets for qemu").because(e);
-    let pairs = (0..6).map(|_| UnixStream::pair()).collect::<std::io::Result<Vec<_>>>().map_err(failed)?;
+    let pairs = (0..7).map(|_| UnixStream::pair()).collect::<std::io::Result<Vec<_>>>().map_err(failed)?;
     let (ours, theirs): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
     ours.iter().try_for_each(|socket| socket.set_nonblocking(true)).map_err(failed)?;
     // As many of the console's single bytes as Linux lets wait there; with fewer the guest's kernel would.
@@ -175,6 +182,7 @@ pub(super) fn spawn(machine: &Machine, folder: &RunFolder) -> Result<(Qemu, Wire
         stdin: number(Port::Stdin),
         stdout: number(Port::Stdout),
         stderr: number(Port::Stderr),
+        exec: number(Port::Exec),
         channels: channels.iter().map(AsRawFd::as_raw_fd).collect(),
         memory: snapshot.as_ref().map_or(-1, |snapshot| snapshot.memory.as_raw_fd()),
     };

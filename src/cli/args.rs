@@ -7,7 +7,7 @@ mod invocation;
 use crate::status;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use global::{Global, everywhere};
-pub(super) use guest::{Guest, Ssh, Test, Up};
+pub(super) use guest::{Exec, Guest, Ssh, Test, Up};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -29,6 +29,19 @@ pub(super) enum Command {
     /// Open an ssh session in a machine that runs with the profile ssh; for scp and rsync see `.quiz/ssh_config`
     #[command(after_help = "Exit status: the program's own; 255 quiz or ssh could not get that far.")]
     Ssh(Ssh),
+    /// Run a further program in a machine that runs, of any profile; without one a shell
+    #[command(
+        visible_alias = "attach",
+        after_help = "Exit status: the program's own; 122 the machine ended before it; 125 quiz could not do its part; 128+n signal n ended quiz."
+    )]
+    Exec(Exec),
+    /// Copy a file or a folder from a machine that runs, or to it: `7:/var/log/messages .`, `module.ko :/root/`
+    Cp {
+        /// What is copied: a path here, or N:PATH in run N, or :PATH in the newest run of this project
+        from: OsString,
+        /// Where to; into it, if it is a folder
+        to: OsString,
+    },
     /// Show the machines that run, of all projects: run, kernel, memory of the host, since when, profiles, project, program
     Ps,
     /// End a machine that runs, as its program would be ended by SIGTERM; if it does not listen, after 20 s anyway

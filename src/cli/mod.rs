@@ -2,7 +2,9 @@
 
 mod args;
 mod cache;
+mod cp;
 mod doctor;
+mod exec;
 mod kvm;
 mod profiles;
 mod running;
@@ -35,7 +37,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Err(error) => {
             // Nothing better can be done with a stderr that is closed.
             let _ = error.print();
-            let is_up = args.iter().skip(1).take_while(|arg| *arg != "--").any(|arg| arg == "up");
+            let runs = |arg: &OsString| ["up", "exec", "attach"].iter().any(|name| arg == name);
+            let is_up = args.iter().skip(1).take_while(|arg| *arg != "--").any(runs);
             return match (error.use_stderr(), is_up) {
                 (false, _) => status::FINE,
                 (true, true) => status::HOST,
@@ -61,7 +64,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     result.unwrap_or_else(|error| {
         reporter.error(&error);
         match (&cli.command, error.kind()) {
-            (Command::Up(_), _) => status::HOST,
+            (Command::Up(_) | Command::Exec(_), _) => status::HOST,
             (Command::Ssh(_), _) => status::SSH,
             (_, Kind::Input) => status::WRONG,
             (_, Kind::Build | Kind::Boot) => status::FAILED,
@@ -91,6 +94,8 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
     match &cli.command {
         Command::Up(up) => return up::run(&engine, up),
         Command::Ssh(ssh) => return ssh::run(&engine, ssh),
+        Command::Exec(asked) => return exec::run(&engine, asked),
+        Command::Cp { from, to } => cp::run(&engine, from, to)?,
         Command::Ps => running::ps(&engine, cli.global.json, &style)?,
         Command::Stop { id, all } => running::stop(&engine, id.as_deref(), *all)?,
         Command::Logs { id, follow } => running::logs(&engine, id.as_deref(), *follow)?,

@@ -112,12 +112,7 @@ pub(super) fn logs(engine: &Engine<'_>, id: Option<&str>, follow: bool) -> Resul
         Some(id) => named(engine, id)?,
         None => any(engine)?,
     };
-    // A machine of several has its run's lock.
-    let run = if place.parent().is_some_and(|parent| parent.ends_with("groups")) {
-        place.ancestors().nth(2).unwrap_or(&place).to_owned()
-    } else {
-        place.clone()
-    };
+    let run = run_of(&place);
     let path = place.join("console.log");
     let mut log = loop {
         match host::open_plain(&path) {
@@ -158,7 +153,7 @@ fn no_log(place: &Path, path: &Path, error: std::io::Error) -> Error {
 }
 
 /// The folder of the run of that number, or of one of its machines: `7`, `7/functional.atime`.
-pub(super) fn named(engine: &Engine<'_>, id: &str) -> Result<PathBuf> {
+fn named(engine: &Engine<'_>, id: &str) -> Result<PathBuf> {
     let own = engine.project.dir.join(PROJECT_FOLDER);
     let (run, group) = id.split_once('/').map_or((id, None), |(run, group)| (run, Some(group)));
     let folder = own.join("runs").join(run);
@@ -179,10 +174,27 @@ pub(super) fn named(engine: &Engine<'_>, id: &str) -> Result<PathBuf> {
 }
 
 /// The newest run of this project that lives.
-pub(super) fn newest(engine: &Engine<'_>) -> Result<PathBuf> {
+fn newest(engine: &Engine<'_>) -> Result<PathBuf> {
     live(&engine.project.dir.join(PROJECT_FOLDER))?.into_iter().next().ok_or_else(|| {
         Error::input("no machine of this project runs").hint("`quiz ps` shows those of other projects: quiz -C DIR …")
     })
+}
+
+/// The folder of a machine that runs: of that run, or the newest of this project.
+pub(super) fn living(engine: &Engine<'_>, id: Option<&str>) -> Result<PathBuf> {
+    let place = id.map_or_else(|| newest(engine), |id| named(engine, id))?;
+    if is_live(&run_of(&place)) {
+        return Ok(place);
+    }
+    Err(Error::input(format!("run {} is over", id.unwrap_or_default())).hint("`quiz ps` shows what runs"))
+}
+
+/// A machine of several has its run's lock.
+fn run_of(place: &Path) -> PathBuf {
+    match place.parent().is_some_and(|parent| parent.ends_with("groups")) {
+        true => place.ancestors().nth(2).unwrap_or(place).to_owned(),
+        false => place.to_owned(),
+    }
 }
 
 /// The newest run of this project.

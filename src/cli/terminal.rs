@@ -1,6 +1,6 @@
 //! What the guest is told of the user's terminal: a name that it knows, or the whole description of it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -33,8 +33,16 @@ const NEAREST: &str = "xterm-256color";
 /// The largest compiled description that is taken along, in bytes; ncurses itself takes no more (term.h: MAX_ENTRY_SIZE2).
 const LARGEST: usize = 32_768;
 
+/// What a program on a terminal of the guest is told of this one: `NAME=value`.
+pub(super) fn passed_on() -> Vec<OsString> {
+    let own = |name: &str| std::env::var_os(name);
+    let others = ["COLORTERM", "LANG"].into_iter().filter_map(|name| Some((name, own(name)?)));
+    let all = environment(own).into_iter().chain(others);
+    all.map(|(name, value)| [OsString::from(name), value].join(OsStr::new("="))).collect()
+}
+
 /// Variables of the guest's programs, out of the host's. Nothing without TERM.
-pub(super) fn environment(variable: impl Fn(&str) -> Option<OsString>) -> Vec<(&'static str, OsString)> {
+fn environment(variable: impl Fn(&str) -> Option<OsString>) -> Vec<(&'static str, OsString)> {
     let Some(term) = variable("TERM").and_then(|term| term.into_string().ok()).filter(|term| !term.is_empty()) else {
         return Vec::new();
     };

@@ -14,7 +14,7 @@ use crate::report;
 use crate::snapshot;
 use crate::status;
 use signal_hook::consts::SIGINT;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 
 pub(super) fn run(engine: &Engine<'_>, up: &Up) -> Result<u8> {
     let outcome = boot(engine, up, build(engine, up)?, None)?;
@@ -113,19 +113,12 @@ fn terminal(up: &Up) -> Option<boot::Size> {
 }
 
 fn request(engine: &Engine<'_>, up: &Up) -> Request {
-    let passed = || {
-        let own = |name: &str| std::env::var_os(name);
-        let others = ["COLORTERM", "LANG"].into_iter().filter_map(|name| Some((name, own(name)?)));
-        let all = terminal::environment(own).into_iter().chain(others);
-        let pair = |(name, value)| [OsString::from(name), value].join(OsStr::new("="));
-        all.map(pair).collect()
-    };
     let tty = terminal(up);
     let wraps = wraps(engine).filter(|_| tty.is_some());
     Request {
         program: wraps.map(OsString::from).chain(up.program.iter().cloned()).collect(),
         // Only a terminal's own words: what else is set on the host means nothing in the guest.
-        env: if tty.is_some() { passed() } else { Vec::new() },
+        env: if tty.is_some() { terminal::passed_on() } else { Vec::new() },
         dir: OsString::from("/root"),
         tty,
         shell_after: up.shell,

@@ -10,7 +10,7 @@
 //!   the kernel then resets (`panic=-1`), which `-no-reboot` makes the end.
 //! - `-qmp`: 11.1 warns of `-mon`, and what it wants instead is unknown to 7.2.
 //! - Disks are functions of PCI devices from slot 0x10 on, eight in each: a slot for each would leave room for a dozen.
-//! - The guest is told of ports in this order: an agent that has found its control port has heard of all channels.
+//! - The guest is told of ports in this order: an agent that has found its control port has heard of all channels, and of `exec`.
 //! - A disk that is gone after the run need not reach the host's disk: `cache.no-flush`.
 //! - No AVX under TCG, which does it one element at a time: without it OpenZFS loads and programs start in half the time.
 //! - No ERMS and FSRM under TCG, which does `rep movsb` one byte at a time: without them kernel and C library copy words.
@@ -52,6 +52,8 @@ pub struct Fds {
     pub stdout: RawFd,
     /// Bytes of the program.
     pub stderr: RawFd,
+    /// Frames of the programs that are started later.
+    pub exec: RawFd,
     /// Listening ones, for [`Machine::channels`].
     pub channels: Vec<RawFd>,
     /// The file that is the guest's memory, of a machine that is saved or restored.
@@ -61,8 +63,8 @@ pub struct Fds {
 impl Fds {
     /// Numbers to show when nothing runs.
     pub fn shown(machine: &Machine) -> Self {
-        let channels = (10..).take(machine.channels.len()).collect();
-        Self { qmp: 3, console: 4, control: 5, stdin: 6, stdout: 7, stderr: 8, channels, memory: 9 }
+        let channels = (11..).take(machine.channels.len()).collect();
+        Self { qmp: 3, console: 4, control: 5, stdin: 6, stdout: 7, stderr: 8, memory: 9, exec: 10, channels }
     }
 }
 
@@ -88,7 +90,13 @@ pub fn command(machine: &Machine, fds: &Fds) -> Vec<OsString> {
         let chardev = format!("{},server=on,wait=off", socket(name, *fd));
         add(&["-chardev", &chardev, "-device", &format!("virtserialport,chardev={name},name=quiz.{name}")]);
     }
-    for (name, fd) in [("control", fds.control), ("stdin", fds.stdin), ("stdout", fds.stdout), ("stderr", fds.stderr)] {
+    for (name, fd) in [
+        ("exec", fds.exec),
+        ("control", fds.control),
+        ("stdin", fds.stdin),
+        ("stdout", fds.stdout),
+        ("stderr", fds.stderr),
+    ] {
         add(&["-chardev", &socket(name, fd), "-device", &format!("virtserialport,chardev={name},name=quiz.{name}")]);
     }
     if machine.pvpanic {
@@ -287,6 +295,8 @@ pub(crate) mod tests {
   -chardev socket,id=console,fd=4 \\
   -serial chardev:console \\
   -device virtio-serial-pci \\
+  -chardev socket,id=exec,fd=10 \\
+  -device virtserialport,chardev=exec,name=quiz.exec \\
   -chardev socket,id=control,fd=5 \\
   -device virtserialport,chardev=control,name=quiz.control \\
   -chardev socket,id=stdin,fd=6 \\
@@ -349,7 +359,7 @@ panic=-1 loglevel=8' \\
             "-device scsi-hd,bus=scsi.0,drive=disk2,serial=q2,werror=stop,rerror=stop \\",
             "-device virtio-blk-pci,drive=disk8,serial=q8,addr=0x11.0,multifunction=on,werror=stop,rerror=stop \\",
             "-netdev user,id=net0,hostfwd=tcp:127.0.0.1:2222-:22 \\",
-            "-chardev socket,id=ssh.0,fd=10,server=on,wait=off \\\n  -device virtserialport,chardev=ssh.0,name=quiz.ssh.0 \\",
+            "-chardev socket,id=ssh.0,fd=11,server=on,wait=off \\\n  -device virtserialport,chardev=ssh.0,name=quiz.ssh.0 \\",
         ] {
             assert!(line.contains(part), "no `{part}` in {line}");
         }

@@ -12,6 +12,7 @@
 
 mod die;
 mod edits;
+mod exec;
 mod full;
 mod hosts;
 mod kernels;

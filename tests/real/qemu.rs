@@ -10,7 +10,8 @@ const SUITES: [(&str, &str); 3] =
     [("bookworm", "7.2."), ("bookworm-backports", "10.0."), ("trixie-backports", "11.1.")];
 
 /// All that depends on qemu: what runs, what is saved, ways in and out, every kind of device, and how machines end.
-const TESTS: [&str; 6] = ["real::live", "real::snapshot", "real::reach", "real::profiles", "real::die", "real::qemu"];
+const TESTS: [&str; 7] =
+    ["real::live", "real::snapshot", "real::reach", "real::exec", "real::profiles", "real::die", "real::qemu"];
 
 /// The version of the qemu that the tests take.
 fn version(real: &Real) -> String {

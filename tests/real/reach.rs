@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 /// `quiz up` in the background, the first run of its project; the machine is ended with this. A test that fails shows what quiz and
 /// the guest's kernel said.
-struct Running<'a>(Child, &'a Real);
+pub(super) struct Running<'a>(Child, &'a Real);
 
 impl<'a> Running<'a> {
-    fn start(real: &'a Real, args: &[&str]) -> Self {
+    pub(super) fn start(real: &'a Real, args: &[&str]) -> Self {
         Self(real.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap(), real)
     }
 }
@@ -37,7 +37,7 @@ impl Drop for Running<'_> {
     }
 }
 
-fn eventually<T>(what: &str, mut get: impl FnMut() -> Option<T>) -> T {
+pub(super) fn eventually<T>(what: &str, mut get: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(value) = get() {

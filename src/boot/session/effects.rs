@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use super::super::exec;
 use super::super::outcome::Saved;
 use super::super::phase::{Effect, Input};
 use super::super::spawn::Port;
@@ -64,6 +65,13 @@ impl Session<'_> {
         }
         self.to_guest.extend(&self.job.request.bytes);
         self.send_frames();
+        // Not before: what a client of that time asked for would be in the snapshot. A machine that none can enter is one all the same.
+        if let (Some(port), Some(listener)) = (self.wires.take(Port::Exec), self.listener.take())
+            && let Err(error) = exec::route(port, listener)
+        {
+            let message = format!("`quiz exec` finds no way into this machine: {error}");
+            (self.job.events)(Event::Warning { message });
+        }
     }
 
     pub(super) fn tell_qemu(&mut self, command: &[u8]) {

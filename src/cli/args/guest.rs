@@ -76,6 +76,21 @@ pub(in crate::cli) struct Ssh {
 }
 
 #[derive(Debug, Clone, Args)]
+pub(in crate::cli) struct Exec {
+    /// The run's number, as `.quiz/runs` has it, with the group behind it for one of `quiz test` [default: the newest of this project that runs]
+    pub id: Option<String>,
+    /// The folder of the guest in which the program starts
+    #[arg(long, value_name = "DIR", default_value = "/root")]
+    pub cwd: OsString,
+    /// Read nothing: the program's stdin is empty
+    #[arg(short = 'n', long)]
+    pub no_input: bool,
+    /// The program and its arguments [default: a shell]
+    #[arg(last = true, action = ArgAction::Append)]
+    pub program: Vec<OsString>,
+}
+
+#[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct Test {
     #[command(flatten)]
     pub guest: Guest,

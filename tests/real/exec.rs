@@ -1,0 +1,107 @@
+//! Programs that are started in a machine that runs, and copies from it and to it: in one that booted, and in one that was restored.
+
+use super::Real;
+use super::reach::{Running, eventually};
+use crate::project::Ran;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+/// At least so many have to go at once.
+const SIDE_BY_SIDE: usize = 8;
+
+fn exec(real: &Real, words: &[&str]) -> Command {
+    real.command(&[&["exec", "--"], words].concat())
+}
+
+fn sh(real: &Real, script: &str) -> Ran {
+    Ran::from(exec(real, &["sh", "-c", script]).stdin(Stdio::null()).output().unwrap())
+}
+
+/// What `input` becomes by a program of the guest.
+fn through(mut command: Command, input: &[u8]) -> std::process::Output {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || stdin.write_all(input));
+        child.wait_with_output().unwrap()
+    })
+}
+
+fn bytes() -> Vec<u8> {
+    (0..3_000_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect()
+}
+
+#[test]
+fn any_number_of_programs_run_beside_the_first_in_a_machine_that_booted_and_in_one_that_was_restored() {
+    let real = Real::new();
+    for how in [&["up", "--no-snapshot"][..], &["up"]] {
+        let up = Running::start(&real, &[how, &["--", "sleep", "600"]].concat());
+        // It is waited for while it boots.
+        eventually("machine", || (sh(&real, "echo $((6 * 7)); echo no >&2; exit 9").status == Some(9)).then_some(()));
+        let ran = sh(&real, "pwd; echo no >&2; exit 9");
+        assert_eq!((ran.status, ran.out.as_str(), ran.err.as_str()), (Some(9), "/root\n", "no\n"));
+        assert_eq!(sh(&real, "kill -9 $$").status, Some(137));
+        assert_eq!(exec(&real, &["no-such-program"]).status().unwrap().code(), Some(127));
+        let bytes = bytes();
+        // Each its own, whole, and with its own status.
+        std::thread::scope(|scope| {
+            for n in 1..=SIDE_BY_SIDE {
+                let (real, bytes) = (&real, &bytes[n..]);
+                scope.spawn(move || {
+                    let output = through(exec(real, &["sh", "-c", &format!("cat; exit {n}")]), bytes);
+                    assert!(output.stdout == bytes, "{n}: {} bytes of {}", output.stdout.len(), bytes.len());
+                    assert_eq!(output.status.code(), i32::try_from(n).ok());
+                });
+            }
+        });
+        // Who leaves takes the program along; one that left a process behind has ended all the same.
+        let mut left =
+            exec(&real, &["sh", "-c", "echo $$ >/tmp/left; exec sleep 500"]).stdin(Stdio::null()).spawn().unwrap();
+        eventually("program", || (sh(&real, "test -s /tmp/left").status == Some(0)).then_some(()));
+        left.kill().unwrap();
+        left.wait().unwrap();
+        eventually("end", || (sh(&real, "kill -0 $(cat /tmp/left)").status != Some(0)).then_some(()));
+        assert_eq!(sh(&real, "sleep 500 & echo behind").out, "behind\n");
+        copies(&real, &bytes);
+        // The machine goes, and with it what runs there.
+        let last = exec(&real, &["sh", "-c", "echo on; exec sleep 500"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        eventually("last program", || (sh(&real, "pgrep -c sleep").out.trim() >= "2").then_some(()));
+        real.run(&["stop"]);
+        let last = Ran::from(last.wait_with_output().unwrap());
+        assert_eq!((last.status, last.out.as_str()), (Some(122), "on\n"), "{last:?}");
+        last.says(&["the machine ended before the program did"]);
+        drop(up);
+    }
+}
+
+/// A file and a folder there and back, and what is there is not lost.
+fn copies(real: &Real, bytes: &[u8]) {
+    let dir = real.0.dir().join("copies");
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(dir.join("tree/folder")).unwrap();
+    std::fs::write(dir.join("tree/folder/file"), bytes).unwrap();
+    std::os::unix::fs::symlink("folder", dir.join("tree/link")).unwrap();
+    let cp = |from: &str, to: &str| Ran::from(real.command(&["cp", from, to]).output().unwrap());
+    let name = |path: &str| dir.join(path).display().to_string();
+    let done = cp(&name("tree"), ":/tmp/");
+    assert_eq!(done.status, Some(0), "{done:?}");
+    assert_eq!(sh(real, "stat -c %s /tmp/tree/link/file").out.trim(), bytes.len().to_string());
+    assert_eq!(cp(":/tmp/tree", &name("back")).status, Some(0));
+    assert!(std::fs::read(dir.join("back/link/file")).unwrap() == bytes);
+    for (from, to, why) in [
+        (name("tree"), ":/tmp/".to_owned(), "/tmp//tree is there already"),
+        (":/tmp/tree".to_owned(), name("tree/.."), "is there already"),
+        (":/no-such-file".to_owned(), name("x"), "No such file"),
+        (name("no-such-file"), ":/tmp/".to_owned(), "cannot read"),
+        (name("tree/folder/file"), ":/no/such/folder".to_owned(), "/no/such"),
+    ] {
+        let ran = cp(&from, &to);
+        assert!(matches!(ran.status, Some(1 | 2)) && ran.err.contains(why), "{from} {to}: {ran:?}");
+    }
+    assert!(!dir.join("x").exists());
+    assert_eq!(sh(real, "ls -A /tmp | grep quiz-cp").out, "");
+}
