@@ -215,6 +215,20 @@ fn where_root_may_make_no_user_namespace_a_projects_stage_gets_no_capabilities_a
     assert!(line.contains("bubblewrap works, with capabilities of root's own"), "{line}");
 }
 
+/// Whether it was refused is read where the script writes, so its word alone does not count.
+#[test]
+fn a_script_cannot_choose_a_weaker_sandbox() {
+    let project = Project::new();
+    let script = "if grep -q '^Name:.*sh' /proc/$$/status; then
+    echo \"bwrap: Can't mount proc on /newroot/proc: Operation not permitted\"
+    exit 1
+fi
+echo 'that is not its own /proc' >/quiz/out/out\n";
+    project.recipe("t-one", OUT, script);
+    let ran = project.run(&["build", "t-one"]);
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+}
+
 /// A container as Podman makes one: root of a namespace of users, without the right to mount, and parts of /proc cannot be written.
 #[test]
 fn in_a_container_that_hides_parts_of_proc_stages_run_with_the_one_that_is_there() {

@@ -161,23 +161,11 @@ static void take_request(uint8_t *payload, uint32_t length)
 	mount_shares();
 	start_program();
 	hold_shares();
+	allow_exec();
 }
 
 // Some of the machine's disks stay when it is gone.
 static bool disks;
-
-// The kernel's console may be far behind its log. The host waits until this line stands there, and so all that the program made
-// the kernel say. Level 0 is printed whatever a program made of the console's level.
-static bool mark_log(void)
-{
-	static const char mark[] = "<0>" PROGRAM_OVER "\n";
-	int kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
-	if (kmsg < 0)
-		return false;
-	bool marked = write(kmsg, mark, sizeof mark - 1) > 0;
-	close(kmsg);
-	return marked;
-}
 
 static void __attribute__((noreturn)) finish(void)
 {
@@ -215,6 +203,8 @@ static void program_ended(int status)
 	start_program();
 }
 
+static pid_t exec_pid;
+
 // As init it also gets every orphan.
 static void reap(int signals)
 {
@@ -225,6 +215,8 @@ static void reap(int signals)
 	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
 		if (pid == program.pid)
 			program_ended(status);
+		else if (pid == exec_pid)
+			send_frame(DESERTED, "", 0);
 }
 
 // ---------------------------------------------------------------------------------------------- the host's frames
@@ -392,7 +384,7 @@ int main(void)
 		fail("cannot watch for ended programs: %s (CONFIG_SIGNALFD)", strerror(errno));
 	hurry(false);
 	prepare_program();
-	prepare_exec();
+	exec_pid = prepare_exec();
 	if (saved)
 		end_warm_up();
 	send_ready();

@@ -23,22 +23,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-// Frames. Host to guest below 64, guest to host from 64 on.
-enum {
-	START = 1,      // see read_request
-	INPUT = 2,      // bytes for its stdin, which there is room for
-	INPUT_END = 3,  // nothing
-	TTY_SIZE = 4,   // u16 rows, u16 columns
-	KILL = 5,       // u32 number of a signal
-	ROOM = 6,       // u32: so many more bytes of its output have room
-	GONE = 7,       // nothing: nobody waits for it any more
-	OUTPUT = 64,    // bytes of stdout, or of the pty
-	ERRORS = 65,    // bytes of stderr
-	TAKEN_INPUT = 66, // u32: so many bytes of its stdin went into its pipe
-	ENDED = 67,     // u8 status: it has ended, and all that it wrote came
-	REFUSED = 68,   // text: it was not started
-};
-
 // What may be under way of one program's input, and of its output at the beginning: the host's ROOM.
 enum { EXEC_WINDOW = 256 << 10 };
 enum { HEADER = 9, PIECE = 32 << 10, MOST_TASKS = 64 };
@@ -48,6 +32,8 @@ struct task {
 	uint32_t number, room;
 	pid_t pid;
 	int in, out[2], status;
+	// Of one that has ended: what its pipes held then. -1: not known of a terminal.
+	int owed[2];
 	bool tty, input_ends, ended, gone;
 	size_t start, end;
 	uint8_t input[EXEC_WINDOW];
@@ -55,14 +41,33 @@ struct task {
 
 static struct task *tasks;
 static int port = -1;
+// A byte comes there when the shares are mounted; -1 when it did.
+static int allowed[2] = { -1, -1 };
+
+// Not write_all: a port that nobody is at is the end of this process, not of the machine.
+static void write_port(const void *data, size_t length)
+{
+	for (const uint8_t *at = data; length > 0;) {
+		ssize_t n = write(port, at, length);
+		struct pollfd wait = { .fd = port, .events = POLLOUT };
+		if (n > 0) {
+			at += n;
+			length -= n;
+		} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+			_exit(1);
+		} else if (poll(&wait, 1, -1) > 0 && wait.revents & POLLHUP) {
+			_exit(1);
+		}
+	}
+}
 
 static void tell(uint8_t type, uint32_t number, const void *payload, uint32_t length)
 {
 	uint8_t head[HEADER] = { type };
 	put(head + 1, number, 4);
 	put(head + 5, length, 4);
-	write_all(port, head, sizeof head);
-	write_all(port, payload, length);
+	write_port(head, sizeof head);
+	write_port(payload, length);
 }
 
 static void refuse(uint32_t number, const char *why)
@@ -78,11 +83,21 @@ static struct task *find(uint32_t number)
 	return task;
 }
 
+// Of the guest's processes this one goes last: without it none of the others would be told of.
+static void set_oom_score(const char *score)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	if (fd >= 0 && write(fd, score, strlen(score)) < 0)
+		fprintf(stderr, "quiz: cannot set oom_score_adj: %s\n", strerror(errno));
+	close_fd(&fd);
+}
+
 // The process that becomes the program; the ends of its pipes, or its pty.
 static void __attribute__((noreturn)) become(const struct request *request, int pty, int pipes[3][2])
 {
 	int fds[3];
 	reset_signals();
+	set_oom_score("0");
 	setsid();
 	for (int i = 0; i < 3; i++)
 		fds[i] = pipes[i][i != 0];
@@ -121,6 +136,10 @@ static void start(uint32_t number, uint8_t *payload, uint32_t length)
 {
 	struct request request;
 	size_t count = 0;
+	char byte;
+	// Else it would find the folders over which the shares are going to be mounted.
+	if (allowed[0] >= 0 && read(allowed[0], &byte, 1) >= 0)
+		close_fd(&allowed[0]);
 	for (struct task *task = tasks; task != NULL; task = task->next)
 		count++;
 	if (count >= MOST_TASKS || find(number) != NULL)
@@ -192,8 +211,12 @@ static void take_input(struct task *task, const uint8_t *payload, uint32_t lengt
 static void leave(struct task *task)
 {
 	task->gone = true;
-	kill(-task->pid, SIGHUP);
-	kill(-task->pid, SIGCONT);
+	if (!task->ended) {
+		// It has no group of its own before it has called setsid.
+		if (kill(-task->pid, SIGHUP) != 0)
+			kill(task->pid, SIGHUP);
+		kill(-task->pid, SIGCONT);
+	}
 	close_fd(&task->in);
 	close_fd(&task->out[0]);
 	close_fd(&task->out[1]);
@@ -248,13 +271,19 @@ static void read_port(void)
 	}
 }
 
-// One piece of a program's output. Of one that has ended all is there that it wrote: what a child of its may write later nobody waits for.
+// One piece of a program's output. Of one that has ended all is there that it wrote: what a child of its writes later, for ever perhaps,
+// nobody waits for.
 static void pass_on(struct task *task, int stream)
 {
 	static uint8_t piece[PIECE];
-	ssize_t n = read(task->out[stream], piece, task->room < PIECE ? task->room : PIECE);
+	size_t most = task->room < PIECE ? task->room : PIECE;
+	bool bounded = task->ended && task->owed[stream] >= 0;
+	if (bounded && most > (size_t)task->owed[stream])
+		most = task->owed[stream];
+	ssize_t n = most == 0 ? 0 : read(task->out[stream], piece, most);
 	if (n > 0) {
 		task->room -= n;
+		task->owed[stream] -= bounded ? n : 0;
 		tell(stream == 0 ? OUTPUT : ERRORS, task->number, piece, n);
 	} else if (n == 0 || (errno != EAGAIN && errno != EINTR) || (errno == EAGAIN && task->ended)) {
 		close_fd(&task->out[stream]); // the end of the pipe, or the pty's last user is gone
@@ -272,6 +301,9 @@ static void reap(int signals)
 			if (task->pid == pid && !task->ended) {
 				task->ended = true;
 				task->status = decode_status(status);
+				for (int i = 0; i < 2; i++)
+					if (task->tty || ioctl(task->out[i], FIONREAD, &task->owed[i]) != 0)
+						task->owed[i] = -1;
 			}
 }
 
@@ -323,13 +355,24 @@ static void __attribute__((noreturn)) serve_exec(int signals)
 	}
 }
 
-void prepare_exec(void)
+void allow_exec(void)
 {
+	if (allowed[1] >= 0 && write(allowed[1], "", 1) != 1)
+		fail("cannot write to a pipe: %s", strerror(errno));
+	close_fd(&allowed[1]);
+}
+
+pid_t prepare_exec(void)
+{
+	if (pipe2(allowed, O_CLOEXEC) != 0)
+		fail("cannot make a pipe: %s", strerror(errno));
 	pid_t pid = fork();
 	if (pid < 0)
 		fail("cannot fork: %s", strerror(errno));
+	close_fd(&allowed[pid == 0]);
 	if (pid > 0)
-		return;
+		return pid;
+	set_oom_score("-1000");
 	close_prepared();
 	close_fd(&control);
 	for (int i = 0; i < 3; i++)

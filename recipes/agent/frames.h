@@ -3,7 +3,7 @@
 #ifndef QUIZ_FRAMES_H
 #define QUIZ_FRAMES_H
 
-enum { PROTOCOL = 6, FRAME_LIMIT = 1 << 20 };
+enum { PROTOCOL = 7, FRAME_LIMIT = 1 << 20 };
 
 // What the kernel's log has behind all that the program made the kernel say.
 #define PROGRAM_OVER "quiz: the program is over"
@@ -21,6 +21,7 @@ enum frame {
 	AWAKE = 6,   // u8: 1 when hooks run first, and another one follows; 0: a request may come
 	SYNCED = 7,  // u8, after EXIT: bit 0: what was written to the shares is with the host; bit 1: the kernel's log ends with PROGRAM_OVER
 	TAKEN = 8,   // u64: bytes of stdin that the program has read; when the request asks for that, and before EXIT
+	DESERTED = 9, // nothing: no more programs can be started later, and those that were say nothing any more
 	REQUEST = 64,     // see read_request
 	STDIN_END = 65,   // u64: bytes of stdin in all
 	RESIZE = 66,      // u16 rows, u16 columns

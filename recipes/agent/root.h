@@ -36,4 +36,7 @@ bool sync_shares(void);
 // stuck.
 bool sync_all(void);
 
+// Writes PROGRAM_OVER into the log. False when it could not.
+bool mark_log(void);
+
 #endif

@@ -38,6 +38,9 @@ pub struct RunFolder {
     path: PathBuf,
     shared: PathBuf,
     lock: File,
+    /// Where those wait who want to start a program in its machine: whichever is started last, so it is made with the folder. Not every file
+    /// system has sockets.
+    door: std::io::Result<UnixListener>,
 }
 
 impl RunFolder {
@@ -70,7 +73,8 @@ impl RunFolder {
         let (rich, plain): (Vec<_>, Vec<_>) = old.partition(|run| has_results(run));
         let old = rich.iter().skip(kept.with_results).chain(plain.iter().skip(kept.plain));
         old.for_each(|run| remove_finished(run));
-        Ok(Self { number, path, shared, lock })
+        let door = listen(&path, DOOR);
+        Ok(Self { number, path, shared, lock, door })
     }
 
     /// The folder of one of several machines of this run: `groups/<name>` in it. Locked with it.
@@ -81,7 +85,8 @@ impl RunFolder {
         let path = self.path.join("groups").join(name);
         make_folder(&path.join("out"))?;
         let lock = self.lock.try_clone().map_err(|e| cannot("lock", &path, e))?;
-        Ok(Self { number: self.number, path, shared: self.shared.clone(), lock })
+        let door = listen(&path, DOOR);
+        Ok(Self { number: self.number, path, shared: self.shared.clone(), lock, door })
     }
 
     /// The name by which people know the run.
@@ -116,13 +121,21 @@ impl RunFolder {
 
     /// A socket of that name in the folder that listens.
     pub(super) fn listen(&self, name: &str) -> Result<UnixListener> {
-        let bind = |path: &Path| {
-            // That of a machine which was started before this one.
-            let _ = fs::remove_file(path);
-            let socket = UnixListener::bind(path)?;
-            fs::set_permissions(path, Permissions::from_mode(0o600)).map(|()| socket)
-        };
-        at_socket(&self.path, name, bind).map_err(|e| cannot("listen at", &self.path.join(name), e))
+        listen(&self.path, name).map_err(|e| cannot("listen at", &self.path.join(name), e))
+    }
+
+    /// The socket [`DOOR`], for one more machine.
+    pub(super) fn door(&self) -> std::io::Result<UnixListener> {
+        match &self.door {
+            Ok(door) => door.try_clone(),
+            Err(error) => Err(std::io::Error::new(error.kind(), error.to_string())),
+        }
+    }
+
+    /// Nobody connects there any more.
+    pub(super) fn close_door(&self) {
+        // It may never have been there.
+        let _ = fs::remove_file(self.path.join(DOOR));
     }
 
     /// How the run ended, as JSON.
@@ -134,6 +147,18 @@ impl RunFolder {
     pub fn command(&self) -> PathBuf {
         self.path.join("command")
     }
+}
+
+/// The socket to which those connect who want to start a program in the machine.
+pub(super) const DOOR: &str = "exec";
+
+fn listen(run: &Path, name: &str) -> std::io::Result<UnixListener> {
+    at_socket(run, name, |path| {
+        // That of a machine which was started before this one.
+        let _ = fs::remove_file(path);
+        let socket = UnixListener::bind(path)?;
+        fs::set_permissions(path, Permissions::from_mode(0o600)).map(|()| socket)
+    })
 }
 
 /// Does something with the path of a socket in `run`, by the open folder: a path may be longer than the 107 bytes that a

@@ -9,8 +9,9 @@ mod wait;
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
+use std::net::Shutdown;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant, SystemTime};
@@ -20,7 +21,6 @@ use signal_hook::consts::{SIGHUP, SIGTERM, SIGWINCH};
 
 use super::complaint::Heard;
 use super::console::Console;
-use super::exec;
 use super::flow::{Inflow, Outflow, is_wait};
 use super::job::Job;
 use super::outcome::{End, Words};
@@ -87,8 +87,8 @@ pub(super) struct Session<'a> {
     outputs: [Outflow; 2],
     raw: Option<Raw>,
     escape: Escape,
-    /// Where those wait who want to start a program in it.
-    listener: Option<UnixListener>,
+    /// Through which further programs are started, once it is open to those who want to.
+    exec: Option<UnixStream>,
 }
 
 impl<'a> Session<'a> {
@@ -142,7 +142,7 @@ impl<'a> Session<'a> {
             outputs: [Outflow::new(job.streams.stdout.as_fd()), Outflow::new(job.streams.stderr.as_fd())],
             raw: None,
             escape: Escape::default(),
-            listener: Some(job.folder.listen(exec::SOCKET)?),
+            exec: None,
         };
         session.tell_qemu(qmp::HELLO);
         session.prepare_snapshot()?;
@@ -312,6 +312,14 @@ impl<'a> Session<'a> {
                 return Err(Error::boot(format!("the guest's agent speaks version {version}, quiz {PROTOCOL}")));
             }
             FromGuest::Taken(bytes) => self.input.taken(*bytes),
+            FromGuest::Deserted => {
+                if let Some(port) = self.exec.take() {
+                    // Whoever waits there hears of it so. It may be closed already.
+                    let _ = port.shutdown(Shutdown::Both);
+                }
+                self.job.folder.close_door();
+                return Ok(());
+            }
             FromGuest::Hello(_) | FromGuest::Ready(_) => {
                 if let Some(what) = self.written_disk() {
                     self.feed(Input::Wrote(what))?;

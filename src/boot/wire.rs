@@ -9,7 +9,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use crate::error::{Error, Result};
 
 /// The version of this protocol. The agent says its own in `Hello`.
-pub const PROTOCOL: u32 = 6;
+pub const PROTOCOL: u32 = 7;
 
 /// What the kernel's log has behind all that the program made the kernel say.
 pub(super) const PROGRAM_OVER: &str = "quiz: the program is over";
@@ -73,6 +73,8 @@ pub enum FromGuest {
     },
     /// The program has read so many bytes of its stdin; comes before `Exit`, and all along of a bounded one.
     Taken(u64),
+    /// The process is gone that starts further programs.
+    Deserted,
     /// The answer to `Ping`.
     Pong,
     /// The answer to `Wake`.
@@ -248,6 +250,7 @@ fn decode(kind: u8, payload: &[u8]) -> Option<FromGuest> {
         5 if payload.is_empty() => FromGuest::Pong,
         6 if payload.len() == 1 => FromGuest::Awake { hooks: payload[0] != 0 },
         7 if payload.len() == 1 => FromGuest::Synced { shares: payload[0] & 1 != 0, marked: payload[0] & 2 != 0 },
+        9 if payload.is_empty() => FromGuest::Deserted,
         8 => FromGuest::Taken(u64::from_le_bytes(payload.try_into().ok()?)),
         _ => return None,
     })
@@ -337,11 +340,11 @@ mod tests {
             ("AWAKE", vec![1], FromGuest::Awake { hooks: true }),
             ("SYNCED", vec![1], FromGuest::Synced { shares: true, marked: false }),
             ("TAKEN", vec![9, 0, 0, 0, 0, 0, 0, 0], FromGuest::Taken(9)),
+            ("DESERTED", vec![], FromGuest::Deserted),
         ] {
             assert_eq!(decode(u8::try_from(number(name)).unwrap(), &payload), Some(message), "{name}");
         }
-        // Each of the agent's is one of these.
-        assert_eq!(header.split_once("enum frame {").unwrap().1.split_once("};").unwrap().0.matches(" = ").count(), 17);
+        assert_eq!(header.split_once("enum frame {").unwrap().1.split_once("};").unwrap().0.matches(" = ").count(), 18);
     }
 
     #[test]
@@ -387,7 +390,7 @@ mod tests {
 
     #[test]
     fn what_is_no_message_is_refused() {
-        for bytes in [&[9, 0, 0, 0, 0][..], &[5, 1, 0, 0, 0, 0], &[4, 1, 0, 0, 0, 0], &[1, 255, 255, 255, 255]] {
+        for bytes in [&[10, 0, 0, 0, 0][..], &[5, 1, 0, 0, 0, 0], &[4, 1, 0, 0, 0, 0], &[1, 255, 255, 255, 255]] {
             let mut decoder = Decoder::default();
             decoder.push(bytes);
             assert!(decoder.take().is_err(), "{bytes:?}");

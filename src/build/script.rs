@@ -7,6 +7,7 @@ use super::paths::PathMap;
 use super::refusal::Refusal;
 use super::sandbox::{Sandbox, User};
 use super::scratch::{SCRATCH, SOURCE, bring, edited, into, is_synced, last_outputs, lay_out, persistent};
+use super::trial::try_sandbox;
 use super::weaker::{self, Ended};
 use super::{Context, Records, cache_error, failure, follow, key, refusal, tools};
 use crate::error::{Error, Result};
@@ -86,7 +87,8 @@ pub(super) fn run(
     };
     let (chroot, own, lacks) = (stage.recipe.chroot, projects_own(ctx, stage).is_empty(), Lacks::default());
     let mut sandbox = Sandbox { script, toolchain, read, write, hidden, env, chroot, user: User::me(), own, lacks };
-    let ended = weaker::run(&mut sandbox, &ctx.lacks, &mut |command| {
+    let confirm = |lack| try_sandbox(ctx.cache, chroot).is_ok_and(|lacks| lacks.has(lack));
+    let ended = weaker::run(&mut sandbox, &ctx.lacks, &confirm, &mut |command| {
         ctx.jobserver.configure_make(command);
         // All processes of the script hold it, so that the next one sees when the last of them is gone.
         let running = scratch.as_mut().map(|scratch| scratch.begin().map(AsRawFd::as_raw_fd)).transpose();

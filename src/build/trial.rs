@@ -51,7 +51,7 @@ pub fn try_sandbox(cache: &Cache, chroot: bool) -> Result<Lacks> {
     };
     let lacks = Mutex::new(Lacks::default());
     let mut said = String::new();
-    let ended = weaker::run(&mut sandbox, &lacks, &mut |command| {
+    let ended = weaker::run(&mut sandbox, &lacks, &|_| true, &mut |command| {
         said.clear();
         let status = follow::follow(command, Some(LIMIT), &mut |line| {
             said += &String::from_utf8_lossy(line);

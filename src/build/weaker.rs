@@ -3,7 +3,7 @@
 //!
 //! Nothing is tried beforehand: what bubblewrap refuses, it says before the script runs. Does not know what the parts are good for.
 
-use super::lacks::Lacks;
+use super::lacks::{Lack, Lacks};
 use super::refusal::{self, Refusal};
 use super::sandbox::{self, Sandbox};
 use crate::error::Result;
@@ -19,13 +19,14 @@ pub(super) enum Ended {
 }
 
 /// Runs the script by `run`, which gives the status and the last words; a part of the sandbox that is refused, and which the script can do
-/// without, is left out from then on, for all who share `lacks`.
+/// without, is left out from then on, for all who share `lacks`, if `confirm` says so: what was refused is read where the script itself can write.
 ///
 /// # Errors
 /// Those of `run`.
 pub(super) fn run(
     sandbox: &mut Sandbox<'_>,
     lacks: &Mutex<Lacks>,
+    confirm: &dyn Fn(Lack) -> bool,
     run: &mut dyn FnMut(&mut Command) -> Result<(ExitStatus, String)>,
 ) -> Result<Ended> {
     let lock = || lacks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -41,7 +42,8 @@ pub(super) fn run(
                 }
             }
         };
-        match refusal.lack().filter(|lack| sandbox.bears(*lack) && !sandbox.lacks.has(*lack)) {
+        let is_new = |lack: &Lack| sandbox.bears(*lack) && !sandbox.lacks.has(*lack) && confirm(*lack);
+        match refusal.lack().filter(is_new) {
             Some(lack) => lock().add(lack),
             None => return Ok(Ended::Refused(refusal)),
         }

@@ -12,15 +12,24 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// Makes a tar of `$1`, under the name `$2`.
-const SEND: &str = r#"cd "$(dirname -- "$1")" && exec tar -cf - -- "$(basename -- "$1")""#;
+/// Makes a tar of `$1`. A file is read first: of one of /proc the size is not known before, and a log may grow meanwhile.
+const SEND: &str = r#"name=$(basename -- "$1")
+[ -f "$1" ] && [ ! -L "$1" ] || { cd "$(dirname -- "$1")" && exec tar -cf - -- "$name"; }
+new=$(mktemp -d -- /tmp/.quiz-cp.XXXXXX)
+trap 'rm -rf -- "$new"' EXIT
+trap 'exit 1' HUP INT TERM
+cat -- "$1" >"$new/$name" && chmod --reference="$1" -- "$new/$name" && tar -C "$new" -cf - -- "$name""#;
+/// The last file of a tar to the guest: without it not all was read here.
+const WHOLE: &str = ".quiz-cp.whole";
 /// Takes a tar of one file or folder `$2`, and moves it to `$1`, or into that if it is a folder. What is there is not mixed with it.
 const TAKE: &str = r#"set -e
 if [ -d "$1" ]; then place=$1 name=$2; else place=$(dirname -- "$1") name=$(basename -- "$1"); fi
 if [ -d "$place/$name" ]; then echo "$place/$name is there already" >&2; exit 1; fi
 new=$(mktemp -d -- "$place/.quiz-cp.XXXXXX")
 trap 'rm -rf -- "$new"' EXIT
+trap 'exit 1' HUP INT TERM
 tar -C "$new" --no-same-owner -xf -
+[ -e "$new/.quiz-cp.whole" ] || exit 1
 mv -T -- "$new/$2" "$place/$name""#;
 
 /// A place on the host, or in a machine: `7:/var/log`, of the newest of the project `:/var/log`.
@@ -67,12 +76,16 @@ fn pipe() -> Result<(PipeReader, PipeWriter)> {
 }
 
 /// Runs a script of the guest's shell. What it has to complain about goes to stderr.
-fn script(run: &Path, script: &str, words: &[&OsStr], stdin: OwnedFd, stdout: OwnedFd) -> Result<()> {
+fn script(run: &Path, script: &str, words: &[&OsStr], stdin: OwnedFd, stdout: OwnedFd) -> Result<Ended> {
     let program = [OsStr::new("sh"), OsStr::new("-c"), OsStr::new(script), OsStr::new("quiz-cp")];
     let program = program.iter().chain(words).map(|word| (*word).to_owned()).collect();
     let request = Request { program, env: Vec::new(), dir: "/root".into(), tty: None, shell_after: false };
     let stderr = Streams::inherit(true)?.stderr;
-    match exec(run, request, &Streams { stdin, stdout, stderr })? {
+    exec(run, request, &Streams { stdin, stdout, stderr })
+}
+
+fn arrived(ended: Ended) -> Result<()> {
+    match ended {
         Ended::Exited(0) => Ok(()),
         Ended::Exited(status) => Err(Error::boot(format!("the copy failed in the machine (status {status})"))),
         Ended::Left(_) => Err(Error::boot("the copy was interrupted")),
@@ -100,15 +113,22 @@ fn fetch(run: &Path, path: &OsStr, here: &Path) -> Result<()> {
     // Beside its place: half of it is never there.
     let new =
         tempfile::Builder::new().prefix(".quiz-cp.").tempdir_in(folder).map_err(|e| cannot("write in", folder, e))?;
-    let (tar, stdout) = pipe()?;
+    let (mut tar, stdout) = pipe()?;
     let nothing = File::open("/dev/null").map_err(|e| cannot("open", Path::new("/dev/null"), e))?;
     let unpacked = std::thread::scope(|scope| {
-        let unpack = scope.spawn(|| tar::Archive::new(tar).unpack(new.path()));
-        script(run, SEND, &[path], nothing.into(), stdout.into())?;
-        unpack
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            .map_err(|e| cannot("unpack in", folder, e))
+        // What follows the end of the archive, which is padding, too: who sends it is not to find nobody there.
+        let place = new.path();
+        let unpack = scope.spawn(move || {
+            tar::Archive::new(&mut tar).unpack(place)?;
+            std::io::copy(&mut tar, &mut std::io::sink())
+        });
+        let sent = script(run, SEND, &[path], nothing.into(), stdout.into());
+        let unpacked = unpack.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        match (sent?, unpacked) {
+            (Ended::Exited(0) | Ended::Left(_), Err(e)) => Err(cannot("unpack in", folder, e)),
+            // What the guest sends is cut short when it fails.
+            (ended, _) => arrived(ended),
+        }
     });
     unpacked?;
     std::fs::rename(new.path().join(&name), &target).map_err(|e| cannot("make", &target, e))
@@ -131,13 +151,17 @@ fn send(run: &Path, here: &Path, path: &OsStr) -> Result<()> {
             } else {
                 tar.append_path_with_name(here, &name)?
             }
+            // Dropped on the way here it would get a good end, too.
+            tar.append_data(&mut tar::Header::new_gnu(), WHOLE, std::io::empty())?;
             tar.into_inner().map(drop)
         });
         let taken = script(run, TAKE, &[path, &name], stdin.into(), stdout.into());
         let packed: std::io::Result<()> = pack.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        // A guest that takes no more says why.
-        taken?;
-        packed.map_err(|e| cannot("read", here, e))
+        match packed {
+            Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(cannot("read", here, e)),
+            // A guest that takes no more says why.
+            _ => arrived(taken?),
+        }
     })
 }
 

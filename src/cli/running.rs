@@ -51,7 +51,8 @@ fn release(place: &Path) -> Option<String> {
 pub(super) fn stop(engine: &Engine<'_>, id: Option<&str>, all: bool) -> Result<()> {
     let runs = match (all, id) {
         (true, _) => running::all(engine)?,
-        (false, Some(id)) => vec![named(engine, id)?],
+        // Of several machines none is ended alone.
+        (false, Some(id)) => vec![run_of(&named(engine, id)?)],
         (false, None) => vec![newest(engine)?],
     };
     if let (false, [run]) = (all, &runs[..])
@@ -61,21 +62,24 @@ pub(super) fn stop(engine: &Engine<'_>, id: Option<&str>, all: bool) -> Result<(
     }
     // All are asked before any is waited for.
     let asked: Vec<_> = runs.iter().map(|run| (run, ask(run))).collect();
+    let mut failed = Ok(());
     for (run, process) in asked {
-        match process {
-            Some(process) => end(engine, run, &process)?,
-            None if is_live(run) => {
-                let error = Error::boot(format!(
-                    "run {} starts just now, or is another user's: its process was not found",
-                    number(run)
-                ));
-                return Err(error.hint("once more in a moment"));
-            }
-            None => {}
+        let ended = match process {
+            Some(process) => end(engine, run, &process),
+            None if is_live(run) => Err(Error::boot(format!(
+                "run {} starts just now, or is another user's: its process was not found",
+                number(run)
+            ))
+            .hint("once more in a moment")),
+            None => Ok(()),
+        };
+        match ended {
+            Ok(()) => (engine.events)(Event::Stopped { run: run.display().to_string() }),
+            // The others are ended all the same.
+            Err(error) => failed = failed.and(Err(error)),
         }
-        (engine.events)(Event::Stopped { run: run.display().to_string() });
     }
-    Ok(())
+    failed
 }
 
 /// Asks the process of a run to end.
@@ -140,16 +144,26 @@ fn pass_on(log: &mut File, path: &Path) -> Result<()> {
 
 /// A run of several machines has a log for each.
 fn no_log(place: &Path, path: &Path, error: std::io::Error) -> Error {
+    match groups(place).first() {
+        Some(first) => several(place, "logs", first),
+        None => cannot("open", path, error),
+    }
+}
+
+/// The machines of a run of several.
+fn groups(place: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(place.join("groups")).into_iter().flatten();
     let mut groups: Vec<String> =
         entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned())).collect();
     groups.sort();
-    match groups.first() {
-        Some(first) => Error::input(format!("run {} has a machine for each of its groups", number(place)))
-            .hint(format!("quiz logs {}/{first}", number(place)))
-            .hint(format!("they are: {}", groups.join(", "))),
-        None => cannot("open", path, error),
-    }
+    groups
+}
+
+fn several(place: &Path, command: &str, first: &str) -> Error {
+    let run = number(place);
+    Error::input(format!("run {run} has a machine for each of its groups"))
+        .hint(format!("quiz {command} {run}/{first}"))
+        .hint(format!("they are: {}", groups(place).join(", ")))
 }
 
 /// The folder of the run of that number, or of one of its machines: `7`, `7/functional.atime`.
@@ -183,10 +197,13 @@ fn newest(engine: &Engine<'_>) -> Result<PathBuf> {
 /// The folder of a machine that runs: of that run, or the newest of this project.
 pub(super) fn living(engine: &Engine<'_>, id: Option<&str>) -> Result<PathBuf> {
     let place = id.map_or_else(|| newest(engine), |id| named(engine, id))?;
-    if is_live(&run_of(&place)) {
-        return Ok(place);
+    if !is_live(&run_of(&place)) {
+        return Err(Error::input(format!("run {} is over", number(&place))).hint("`quiz ps` shows what runs"));
     }
-    Err(Error::input(format!("run {} is over", id.unwrap_or_default())).hint("`quiz ps` shows what runs"))
+    match groups(&place).first() {
+        None => Ok(place),
+        Some(first) => Err(several(&place, "exec", first)),
+    }
 }
 
 /// A machine of several has its run's lock.

@@ -4,13 +4,18 @@
 use super::Engine;
 use crate::boot::{RunFolder, folder};
 use crate::error::{Result, cannot};
+use crate::event::Event;
 use crate::host;
 use crate::load::PROJECT_FOLDER;
 use quiz_cache::Digest;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const FOLDER: &str = "running";
+
+/// So long a link stays that leads to nothing.
+const A_WHILE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A run that others can see, until this is dropped.
 #[derive(Debug)]
@@ -36,7 +41,10 @@ pub fn announce(engine: &Engine<'_>) -> Result<Announced> {
     };
     let name = Digest::of(folder.path().as_os_str().as_encoded_bytes()).to_string();
     let link = links.join(name);
-    put(&link).map_err(|e| cannot("make", &link, e))?;
+    if let Err(error) = put(&link) {
+        let message = format!("`quiz ps` will not see this run: cannot make {}: {error}", link.display());
+        (engine.events)(Event::Warning { message });
+    }
     Ok(Announced { folder, link })
 }
 
@@ -45,6 +53,11 @@ impl Drop for Announced {
         // Without its run it says nothing.
         let _ = fs::remove_file(&self.link);
     }
+}
+
+fn is_old(link: &Path) -> bool {
+    let age = fs::symlink_metadata(link).and_then(|meta| meta.modified()).map(|at| at.elapsed().unwrap_or_default());
+    age.is_ok_and(|age| age > A_WHILE)
 }
 
 /// The folders of all runs that live, by their paths. Links to others are removed.
@@ -62,9 +75,10 @@ pub fn all(engine: &Engine<'_>) -> Result<Vec<PathBuf>> {
         let Ok(run) = fs::read_link(&link) else { continue };
         match (folder::is_live(&run), run.try_exists()) {
             (true, _) => runs.push(run),
-            // Not those of somebody else who shares the cache, into whose folders nobody sees.
-            (false, Ok(_)) => drop(fs::remove_file(&link)),
-            (false, Err(_)) => {}
+            (false, Ok(true)) => drop(fs::remove_file(&link)),
+            // It may be there for others who share the cache: another user, into whose folders nobody sees, or a container. For a while.
+            (false, _) if is_old(&link) => drop(fs::remove_file(&link)),
+            (false, _) => {}
         }
     }
     runs.sort();

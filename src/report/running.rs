@@ -38,9 +38,10 @@ pub fn running(machines: &[Shown], style: &Style) -> String {
             duration(machine.running.age()),
             or_dash(machine.running.profiles.join(",")),
             machine.project.display().to_string(),
-            // One line each, whatever the words are.
-            program.replace(char::is_control, " "),
+            program,
         ]
+        // One line each, whatever the words are.
+        .map(|cell| cell.replace(char::is_control, " "))
     };
     if machines.is_empty() {
         return String::new();

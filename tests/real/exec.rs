@@ -62,6 +62,8 @@ fn any_number_of_programs_run_beside_the_first_in_a_machine_that_booted_and_in_o
         left.wait().unwrap();
         eventually("end", || (sh(&real, "kill -0 $(cat /tmp/left)").status != Some(0)).then_some(()));
         assert_eq!(sh(&real, "sleep 500 & echo behind").out, "behind\n");
+        assert_eq!(sh(&real, "yes & exit 3").status, Some(3));
+        assert_eq!(sh(&real, "pkill yes; grep -c 9p /proc/mounts").out, "2\n", "the shares are there");
         copies(&real, &bytes);
         // The machine goes, and with it what runs there.
         let last = exec(&real, &["sh", "-c", "echo on; exec sleep 500"])
@@ -76,6 +78,26 @@ fn any_number_of_programs_run_beside_the_first_in_a_machine_that_booted_and_in_o
         last.says(&["the machine ended before the program did"]);
         drop(up);
     }
+}
+
+#[test]
+fn when_the_guest_can_start_no_more_programs_nobody_waits_for_one() {
+    let real = Real::new();
+    let _up = Running::start(&real, &["up", "--", "sleep", "600"]);
+    eventually("machine", || (sh(&real, "true").status == Some(0)).then_some(()));
+    let waits = exec(&real, &["sh", "-c", "echo on; exec sleep 500"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    eventually("program", || (sh(&real, "pgrep -c sleep").out.trim() >= "2").then_some(()));
+    assert_eq!(sh(&real, "kill -9 $PPID; sleep 100").status, Some(122));
+    assert_eq!(Ran::from(waits.wait_with_output().unwrap()).status, Some(122));
+    let ran = sh(&real, "true");
+    assert_eq!(ran.status, Some(125), "{ran:?}");
+    // The machine goes on.
+    let machines = real.run(&["ps"]).out;
+    assert!(machines.contains(real.0.dir().canonicalize().unwrap().to_str().unwrap()), "{machines}");
 }
 
 /// A file and a folder there and back, and what is there is not lost.
@@ -103,5 +125,8 @@ fn copies(real: &Real, bytes: &[u8]) {
         assert!(matches!(ran.status, Some(1 | 2)) && ran.err.contains(why), "{from} {to}: {ran:?}");
     }
     assert!(!dir.join("x").exists());
+    // Of files whose size nobody knows before they are read.
+    assert_eq!(cp(":/proc/version", &name("version")).status, Some(0));
+    assert!(std::fs::read_to_string(dir.join("version")).unwrap().starts_with("Linux version "));
     assert_eq!(sh(real, "ls -A /tmp | grep quiz-cp").out, "");
 }

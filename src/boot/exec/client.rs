@@ -1,8 +1,7 @@
 //! Who starts a program in a machine that runs, and is there as long as it runs: moves its bytes, its signals and the size of its terminal.
 
-use super::SOCKET;
 use super::frame::{Decoder, Frame, WINDOW, kind};
-use crate::boot::folder::{at_socket, is_live, number};
+use crate::boot::folder::{DOOR, at_socket, is_live, number};
 use crate::boot::job::Streams;
 use crate::boot::signals::Signals;
 use crate::boot::tty::{self, Escape, Raw};
@@ -42,6 +41,8 @@ struct Client<'a> {
     /// Bytes of stdin for which there is room.
     room: usize,
     has_input: bool,
+    /// What is to be sent.
+    waiting: Vec<u8>,
     /// Signals that were passed on.
     passed_on: usize,
 }
@@ -52,10 +53,10 @@ struct Client<'a> {
 /// The run is over, or has no such socket; the guest refuses; stdout or stderr cannot be written.
 pub fn exec(run: &Path, request: Request, streams: &Streams) -> Result<Ended> {
     let over = |e: std::io::Error| match is_live(run) {
-        true => cannot("connect to", &run.join(SOCKET), e),
+        true => cannot("connect to", &run.join(DOOR), e),
         false => Error::input(format!("run {} is over", number(run))).hint("`quiz ps` shows what runs"),
     };
-    let socket = at_socket(run, SOCKET, |path| UnixStream::connect(path)).map_err(over)?;
+    let socket = at_socket(run, DOOR, |path| UnixStream::connect(path)).map_err(over)?;
     let (tty, signals) = (request.tty.is_some(), Signals::catch()?);
     let mut client = Client {
         socket,
@@ -66,12 +67,12 @@ pub fn exec(run: &Path, request: Request, streams: &Streams) -> Result<Ended> {
         escape: Escape::default(),
         room: WINDOW,
         has_input: true,
+        waiting: Vec::new(),
         passed_on: 0,
     };
+    client.socket.set_nonblocking(true).map_err(|e| cannot("use", &run.join(DOOR), e))?;
     let bytes = ToGuest::Request { request, bounded: false }.encode()?;
-    if client.send(kind::START, &bytes[BEFORE..]).is_none() {
-        return Ok(Ended::Lost);
-    }
+    client.send(kind::START, &bytes[BEFORE..]);
     loop {
         if let Some(ended) = client.turn()? {
             return Ok(ended);
@@ -80,15 +81,25 @@ pub fn exec(run: &Path, request: Request, streams: &Streams) -> Result<Ended> {
 }
 
 impl Client<'_> {
-    /// `None` when the machine is gone.
-    fn send(&self, kind: u8, payload: &[u8]) -> Option<()> {
-        (&self.socket).write_all(&Frame::new(kind, 0, payload).encode()).ok()
+    /// A machine that is gone is noticed by what does not come from it.
+    fn send(&mut self, kind: u8, payload: &[u8]) {
+        self.waiting.extend(Frame::new(kind, 0, payload).encode());
+        self.send_waiting();
+    }
+
+    fn send_waiting(&mut self) {
+        while let Ok(count @ 1..) = (&self.socket).write(&self.waiting) {
+            self.waiting.drain(..count);
+        }
     }
 
     fn turn(&mut self) -> Result<Option<Ended>> {
-        let wants_input = self.has_input && self.room > 0;
-        let mut fds =
-            vec![PollFd::new(&self.socket, PollFlags::IN), PollFd::from_borrowed_fd(self.signals.fd(), PollFlags::IN)];
+        let wants_input = self.has_input && self.room > 0 && self.waiting.is_empty();
+        let sends = if self.waiting.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+        let mut fds = vec![
+            PollFd::new(&self.socket, PollFlags::IN | sends),
+            PollFd::from_borrowed_fd(self.signals.fd(), PollFlags::IN),
+        ];
         if wants_input {
             fds.push(PollFd::new(&self.streams.stdin, PollFlags::IN));
         }
@@ -98,6 +109,7 @@ impl Client<'_> {
         }
         let is_ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
         let (from_guest, signals, input) = (is_ready(0), is_ready(1), is_ready(2));
+        self.send_waiting();
         if signals && let Some(ended) = self.take_signals() {
             return Ok(Some(ended));
         }
@@ -131,7 +143,7 @@ impl Client<'_> {
         match self.socket.read(&mut bytes) {
             Ok(0) => return Ok(Some(Ended::Lost)),
             Ok(count) => self.decoder.push(&bytes[..count]),
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) if matches!(e.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
             Err(_) => return Ok(Some(Ended::Lost)),
         }
         while let Some(frame) = self.decoder.take()? {

@@ -122,6 +122,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_agent_has_the_same_numbers() {
+        let header = include_str!("../../../recipes/agent/exec.h");
+        let frames = header.split_once("enum {").unwrap().1.split_once("};").unwrap().0;
+        let numbers: Vec<(&str, u8)> = frames
+            .lines()
+            .filter_map(|line| line.split_once(','))
+            .map(|(line, _)| line.trim().split_once(" = ").unwrap())
+            .map(|(name, number)| (name, number.parse().unwrap()))
+            .collect();
+        let ours = [
+            ("START", kind::START),
+            ("INPUT", kind::INPUT),
+            ("INPUT_END", kind::INPUT_END),
+            ("TTY_SIZE", kind::RESIZE),
+            ("KILL", kind::SIGNAL),
+            ("ROOM", kind::ROOM),
+            ("GONE", kind::GONE),
+            ("OUTPUT", kind::OUTPUT),
+            ("ERRORS", kind::ERRORS),
+            ("TAKEN_INPUT", kind::TAKEN),
+            ("ENDED", kind::ENDED),
+            ("REFUSED", kind::REFUSED),
+        ];
+        assert_eq!(numbers, ours);
+        let source = include_str!("../../../recipes/agent/exec.c");
+        assert!(source.contains(&format!("EXEC_WINDOW = {} << 10", WINDOW >> 10)));
+    }
+
+    #[test]
     fn frames_come_whole_out_of_pieces_and_what_is_none_is_refused() {
         let frames = [
             Frame::new(kind::START, 7, b"x"),

@@ -19,6 +19,3 @@ pub(super) use router::route;
 
 #[cfg(test)]
 mod tests;
-
-/// The socket in a run's folder.
-pub const SOCKET: &str = "exec";

@@ -1,8 +1,8 @@
 //! Client and router, with a guest that a thread plays.
 
 use super::frame::{Decoder, Frame, WINDOW, kind};
-use super::{Ended, SOCKET, exec, route};
-use crate::boot::folder::{Kept, RunFolder};
+use super::{Ended, exec, route};
+use crate::boot::folder::{DOOR, Kept, RunFolder};
 use crate::boot::job::Streams;
 use crate::boot::wire::Request;
 use std::fs::File;
@@ -39,7 +39,7 @@ fn machine() -> (tempfile::TempDir, RunFolder, Guest) {
     let base = tempfile::tempdir().unwrap();
     let folder = RunFolder::create(base.path(), Kept::ALL).unwrap();
     let (ours, port) = UnixStream::pair().unwrap();
-    route(ours, folder.listen(SOCKET).unwrap()).unwrap();
+    route(ours, folder.door().unwrap()).unwrap();
     (base, folder, Guest { port, decoder: Decoder::default() })
 }
 
@@ -130,8 +130,7 @@ fn a_client_that_says_what_it_may_not_is_sent_away() {
         Frame::new(kind::INPUT, 0, b"before it starts"),
         Frame::new(kind::GONE, 3, b""),
     ] {
-        let mut client =
-            crate::boot::folder::at_socket(folder.path(), SOCKET, |path| UnixStream::connect(path)).unwrap();
+        let mut client = crate::boot::folder::at_socket(folder.path(), DOOR, |path| UnixStream::connect(path)).unwrap();
         client.write_all(&words.encode()).unwrap();
         assert_eq!(client.read(&mut [0; 9]).unwrap_or(0), 0, "{words:?}");
     }

@@ -66,12 +66,16 @@ impl Session<'_> {
         self.to_guest.extend(&self.job.request.bytes);
         self.send_frames();
         // Not before: what a client of that time asked for would be in the snapshot. A machine that none can enter is one all the same.
-        if let (Some(port), Some(listener)) = (self.wires.take(Port::Exec), self.listener.take())
-            && let Err(error) = exec::route(port, listener)
-        {
+        if let Err(error) = self.open_to_others() {
             let message = format!("`quiz exec` finds no way into this machine: {error}");
             (self.job.events)(Event::Warning { message });
         }
+    }
+
+    fn open_to_others(&mut self) -> std::io::Result<()> {
+        let Some(port) = self.wires.take(Port::Exec) else { return Ok(()) };
+        self.exec = Some(port.try_clone()?);
+        exec::route(port, self.job.folder.door()?)
     }
 
     pub(super) fn tell_qemu(&mut self, command: &[u8]) {
