@@ -34,7 +34,7 @@ pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Re
     let toolchain = stage.toolchain().map(|input| script::body(ctx, input, known)).transpose()?;
     let root = toolchain.map(|root| script::link_toolchain(ctx, id, &root));
     let shown = root.as_deref().map_or_else(String::new, |root| format!(" {}", root.display()));
-    let told = format!("{}{shown}", output.digest);
+    let told = format!("{}{shown} {LAYOUT}", output.digest);
     // Unchanged since it was last written; to look for each of its thousands of files takes time.
     if std::fs::read_to_string(&digest).is_ok_and(|text| text == told) && part.exists() {
         return Ok(());
@@ -47,6 +47,7 @@ pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Re
         .map_err(|e| Error::build(format!("the stage {}: its {OUTPUT} is no list", stage.name)).because(e))?;
     for entry in &mut list {
         outside(entry, &places);
+        without_gccs_own(entry);
         if let Some(root) = &root {
             with_root(entry, root);
         }
@@ -73,6 +74,33 @@ pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Re
         put(&digest, told.as_bytes())
     };
     write().map_err(|e| failed(&folder, e))
+}
+
+/// Raised when the same list comes out otherwise: lists that were written before are written again.
+const LAYOUT: u32 = 2;
+
+/// What begins so in a command of Kbuild's is gcc's alone, and says nothing of what a file means. clangd takes it for errors.
+const OF_GCC: &[&str] = &[
+    "-fconserve-stack",
+    "-fmin-function-alignment=",
+    "-fno-allow-store-data-races",
+    "-fno-ipa-",
+    "-fno-partial-inlining",
+    "-fzero-init-padding-bits=",
+    "-mfunction-return=",
+    "-mindirect-branch",
+    "-mpreferred-stack-boundary=",
+    "-mrecord-mcount",
+];
+
+fn without_gccs_own(entry: &mut Value) {
+    let is_gccs = |word: &str| OF_GCC.iter().any(|own| word.starts_with(own));
+    if let Some(Value::Array(arguments)) = entry.get_mut("arguments") {
+        arguments.retain(|word| !word.as_str().is_some_and(is_gccs));
+    }
+    if let Some(Value::String(command)) = entry.get_mut("command") {
+        *command = command.split(' ').filter(|word| !is_gccs(word)).collect::<Vec<_>>().join(" ");
+    }
 }
 
 /// Tells the editor's compiler where the headers of the root are; those of its own language it brings itself.
@@ -169,6 +197,19 @@ mod tests {
                 "arguments": ["gcc", "-I/cache/devel/include", "-include", format!("{scratch}/tree/zfs_config.h"), "/quiz/other"],
             })
         );
+    }
+
+    #[test]
+    fn an_editors_compiler_is_not_told_what_gcc_alone_knows() {
+        let mut entry = serde_json::json!({
+            "command": "gcc -mindirect-branch=thunk-extern -O2 -mindirect-branch-register  -D'A=\"x y\"' -fconserve-stack -c -o a.o a.c",
+            "arguments": ["gcc", "-mpreferred-stack-boundary=3", "-c", "-fno-ipa-sra", "a.c"],
+        });
+        without_gccs_own(&mut entry);
+        let after = serde_json::json!({
+            "command": "gcc -O2  -D'A=\"x y\"' -c -o a.o a.c", "arguments": ["gcc", "-c", "a.c"],
+        });
+        assert_eq!(entry, after);
     }
 
     #[test]
