@@ -1,7 +1,7 @@
 //! What scripts of stages open, as the kernel tells it (fanotify(7)): nothing of the host's, by device and inode.
 //!
-//! Which process it was is of no use: it may be gone when one asks. But each event has the mount through which the file was opened, and those
-//! of a sandbox are no mounts of this process's.
+//! The process of an event may be gone when one asks. But each event has the mount through which the file was opened, and a sandbox has mounts
+//! of its own: they are learned from any of its processes that still lives, and is below the one that is listened to.
 
 use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,8 +9,9 @@ use std::fs::{self, File};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
 /// Where the host has its programs, libraries and settings.
@@ -31,6 +32,7 @@ pub struct Opened {
 /// Listens until it is asked what was opened.
 pub struct Listener {
     end: Arc<AtomicBool>,
+    of: Arc<AtomicI32>,
     thread: std::thread::JoinHandle<BTreeMap<u64, BTreeSet<Id>>>,
 }
 
@@ -51,9 +53,12 @@ pub fn listen(cache: &Path) -> Listener {
         group.mark(what, MaskFlags::FAN_OPEN | MaskFlags::FAN_OPEN_EXEC, rustix::fs::CWD, Some(place)).unwrap();
     }
     let end = Arc::new(AtomicBool::new(false));
-    let asked = end.clone();
+    let of = Arc::new(AtomicI32::new(0));
+    let (asked, quiz) = (end.clone(), of.clone());
     let thread = std::thread::spawn(move || {
         let mut by_mount: BTreeMap<u64, BTreeSet<Id>> = BTreeMap::new();
+        let own = mounts("self");
+        let mut its: BTreeSet<u64> = BTreeSet::new();
         loop {
             // What is there when it is asked for was opened before.
             let is_last = asked.load(Ordering::SeqCst);
@@ -63,15 +68,37 @@ pub fn listen(cache: &Path) -> Listener {
                     let Some(fd) = event.fd() else { continue };
                     let (mount, file) = looked_at(fd);
                     by_mount.entry(mount).or_default().insert(file);
+                    let process = event.pid();
+                    if !own.contains(&mount) && !its.contains(&mount) && is_below(process, quiz.load(Ordering::SeqCst))
+                    {
+                        its.extend(mounts(&process.to_string()));
+                    }
                 }
             }
             if is_last {
+                by_mount.retain(|mount, _| its.contains(mount) && !own.contains(mount));
                 return by_mount;
             }
             std::thread::sleep(Duration::from_millis(5));
         }
     });
-    Listener { end, thread }
+    Listener { end, of, thread }
+}
+
+/// The ids of all mounts that a process sees; none of one that is gone.
+fn mounts(process: &str) -> BTreeSet<u64> {
+    let text = fs::read_to_string(format!("/proc/{process}/mountinfo")).unwrap_or_default();
+    text.lines().map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect()
+}
+
+/// Whether a process is of this one's making, as far as its parents still live.
+fn is_below(mut process: i32, top: i32) -> bool {
+    while process > 1 && process != top {
+        let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+        process = parent.map_or(0, |parent| parent.trim().parse().unwrap());
+    }
+    process == top
 }
 
 /// The mount and the file of an open descriptor.
@@ -83,15 +110,21 @@ fn looked_at(fd: BorrowedFd<'_>) -> (u64, Id) {
 }
 
 impl Listener {
+    /// What quiz's command gave, and what was opened in the sandboxes that it made.
+    pub fn output(self, command: &mut Command) -> (Output, Opened) {
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        self.of.store(child.id().cast_signed(), Ordering::SeqCst);
+        let output = child.wait_with_output().unwrap();
+        (output, self.opened())
+    }
+
     /// Ends it. Bubblewrap itself is a program of the host's, opened before it makes the sandbox; so is all that is opened through the same
     /// mount.
-    pub fn opened(self) -> Opened {
+    fn opened(self) -> Opened {
         self.end.store(true, Ordering::SeqCst);
         let mut by_mount = self.thread.join().unwrap();
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let own: BTreeSet<u64> = mounts.lines().map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect();
         let bwrap = id(Path::new("/usr/bin/bwrap"));
-        by_mount.retain(|mount, files| !own.contains(mount) && !files.contains(&bwrap));
+        by_mount.retain(|_, files| !files.contains(&bwrap));
         let mut opened = Opened { host: BTreeSet::new(), all: by_mount.into_values().flatten().collect() };
         let mut waiting: Vec<PathBuf> = HOST.iter().map(PathBuf::from).collect();
         while let Some(path) = waiting.pop() {

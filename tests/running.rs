@@ -81,7 +81,7 @@ fn who_looks_from_elsewhere_sees_what_runs_and_ends_it() {
     for id in ["2", "x", "../1", "1/../1"] {
         let ran = fake.0.run(&["logs", id]);
         assert_eq!(ran.status, Some(2), "{id}: {ran:?}");
-        ran.says(&[&format!("there is no run {id} here")]);
+        ran.says(&[&format!("there is no run {id}")]);
     }
 }
 

@@ -72,12 +72,15 @@ fn all_that_a_script_opens_is_its_own_roots_by_device_and_inode() {
         return;
     }
     let (project, root) = project(&[]);
-    project.recipe("t", "[outputs]\nout = \"file\"\n", "ls /usr/bin >/quiz/out/out\ncat /etc/motd || :\n");
+    // It lives long enough to be looked at.
+    let script =
+        "ls /usr/bin >/quiz/out/out\ncat /etc/motd || :\nfor n in 1 2 3 4 5 6 7 8 9; do ls / >/dev/null; done\n";
+    project.recipe("t", "[outputs]\nout = \"file\"\n", script);
     let build = |suite| {
-        let listener = listen(&project.cache());
-        let ran = project.command(&["build", "--fresh", "t"]).env("QUIZ_TOOLCHAIN_SUITE", suite).output().unwrap();
+        let mut command = project.command(&["build", "--fresh", "t"]);
+        let (ran, opened) = listen(&project.cache()).output(command.env("QUIZ_TOOLCHAIN_SUITE", suite));
         assert!(ran.status.success(), "{ran:?}");
-        listener.opened()
+        opened
     };
     let opened = build("bookworm");
     assert_eq!(opened.host, [].into());

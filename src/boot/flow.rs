@@ -68,12 +68,22 @@ impl Outflow {
 
     /// There is room for a read.
     pub(super) fn has_room(&self) -> bool {
-        self.queue.waiting().len() < LIMIT
+        self.waiting() < LIMIT
     }
 
     /// Something waits to be written.
     pub(super) fn is_waiting(&self) -> bool {
-        !self.queue.waiting().is_empty()
+        self.waiting() > 0
+    }
+
+    /// Bytes that wait to be written.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.waiting().len()
+    }
+
+    /// More to be written, which came otherwise than by [`Self::pull`].
+    pub(super) fn take(&mut self, bytes: &[u8]) {
+        self.queue.bytes.extend_from_slice(bytes);
     }
 
     /// Bytes that came from the guest.

@@ -16,6 +16,9 @@ use crate::host;
 /// Git sees nothing of the folder but what people write there themselves.
 const IGNORE: &str = "*\n!/recipes/\n!/recipes/**\n!/profiles/\n!/profiles/**\n";
 
+/// Where the machines of a run of several have their folders.
+pub const PARTS: &str = "groups";
+
 /// How many finished runs stay when a new one is made, the newest first.
 #[derive(Debug, Clone, Copy)]
 pub struct Kept {
@@ -82,7 +85,7 @@ impl RunFolder {
     /// # Errors
     /// When it cannot be made.
     pub fn part(&self, name: &str) -> Result<Self> {
-        let path = self.path.join("groups").join(name);
+        let path = self.path.join(PARTS).join(name);
         make_folder(&path.join("out"))?;
         let lock = self.lock.try_clone().map_err(|e| cannot("lock", &path, e))?;
         let door = listen(&path, DOOR);
@@ -173,9 +176,33 @@ pub(super) fn at_socket<T>(run: &Path, name: &str, act: impl Fn(&Path) -> std::i
 /// # Errors
 /// When they cannot be listed.
 pub fn live(base: &Path) -> Result<Vec<PathBuf>> {
+    Ok(all(base)?.into_iter().filter(|run| is_live(run)).collect())
+}
+
+/// The folders of all runs in `base`, the newest first.
+///
+/// # Errors
+/// When they cannot be listed.
+pub fn all(base: &Path) -> Result<Vec<PathBuf>> {
     let runs = base.join("runs");
     let numbers = if runs.exists() { numbers(&runs)? } else { Vec::new() };
-    Ok(numbers.iter().rev().map(|number| runs.join(number.to_string())).filter(|run| is_live(run)).collect())
+    Ok(numbers.iter().rev().map(|number| runs.join(number.to_string())).collect())
+}
+
+/// The folders of the machines of a run of several, by their names; none of a run of one.
+pub fn parts(run: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(run.join(PARTS)).into_iter().flatten();
+    let mut parts: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    parts.sort();
+    parts
+}
+
+/// The folder of the run to which a machine belongs: its own, or that of the run of several, which has the lock.
+pub fn run_of(place: &Path) -> &Path {
+    match place.parent().filter(|parent| parent.ends_with(PARTS)).and_then(Path::parent) {
+        Some(run) => run,
+        None => place,
+    }
 }
 
 /// What the run of that folder is called in its project.
@@ -213,7 +240,7 @@ fn numbers(runs: &Path) -> Result<Vec<u64>> {
 /// Something came back from the guest, or it was a run of several machines.
 fn has_results(run: &Path) -> bool {
     let has_files = fs::read_dir(run.join("out")).is_ok_and(|mut entries| entries.next().is_some());
-    has_files || run.join("groups").exists()
+    has_files || run.join(PARTS).exists()
 }
 
 /// A run that lives is left alone. What cannot be removed (a guest's file of another owner) only takes room.

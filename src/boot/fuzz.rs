@@ -1,9 +1,11 @@
 //! The readers of this room for the fuzz targets. What comes through a socket comes in pieces; the first byte says how long they are.
 
 use super::console::Console;
+use super::exec::frame;
 use super::qmp::Qmp;
 use super::wire::{Decoder, LIMIT};
 use super::{Allowed, complaint};
+use crate::error::Result;
 use std::path::Path;
 
 fn pieces(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -33,7 +35,7 @@ pub(crate) fn console(bytes: &[u8]) {
 
 /// What programs say that are started later.
 pub(crate) fn exec(bytes: &[u8]) {
-    super::exec::fuzz(bytes);
+    same_in_pieces(bytes, frame::LIMIT, frame::Decoder::default, frame::Decoder::push, frame::Decoder::take);
 }
 
 /// What qemu says on its control channel.
@@ -42,14 +44,25 @@ pub(crate) fn qmp(bytes: &[u8]) {
     pieces(bytes).for_each(|piece| drop(qmp.feed(piece)));
 }
 
-/// What the agent says. Whole it says the same as in pieces.
+/// What the agent says.
 pub(crate) fn wire(bytes: &[u8]) {
+    same_in_pieces(bytes, LIMIT, Decoder::default, Decoder::push, Decoder::take);
+}
+
+/// Whole it says the same as in pieces, up to the first message that is none. What is longer than one may be is refused later in pieces.
+fn same_in_pieces<D, M: PartialEq>(
+    bytes: &[u8],
+    most: usize,
+    new: impl Fn() -> D,
+    push: impl Fn(&mut D, &[u8]),
+    take: impl Fn(&mut D) -> Result<Option<M>>,
+) {
     let read = |pieces: &mut dyn Iterator<Item = &[u8]>| {
-        let (mut decoder, mut messages) = (Decoder::default(), Vec::new());
+        let (mut decoder, mut messages) = (new(), Vec::new());
         for piece in pieces {
-            decoder.push(piece);
+            push(&mut decoder, piece);
             loop {
-                match decoder.take() {
+                match take(&mut decoder) {
                     Ok(Some(message)) => messages.push(message),
                     Ok(None) => break,
                     Err(_) => return (messages, true),
@@ -59,5 +72,5 @@ pub(crate) fn wire(bytes: &[u8]) {
         (messages, false)
     };
     let whole = bytes.get(1..).unwrap_or_default();
-    assert!(whole.len() > LIMIT || read(&mut pieces(bytes)) == read(&mut std::iter::once(whole)));
+    assert!(whole.len() > most || read(&mut pieces(bytes)) == read(&mut std::iter::once(whole)));
 }

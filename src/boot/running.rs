@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of other runs.
 
-use super::folder::{RunFolder, is_live};
+use super::folder::{RunFolder, is_live, parts};
 use crate::error::{Result, cannot};
 use crate::host;
 use crate::machine::Machine;
@@ -75,21 +75,17 @@ impl Running {
     }
 }
 
-/// The machines of a run that lives, each with its place below the run's folder, which is empty for a run of one; none before the first has
-/// been started. A run may be one that a project brought along, and so may the file.
+/// The machines of a run that lives, each with its folder; none before the first has been started. A run may be one that a project brought along, and so may the file.
 #[must_use]
-pub fn machines(run: &Path) -> Vec<(String, Running)> {
+pub fn machines(run: &Path) -> Vec<(PathBuf, Running)> {
     if !is_live(run) {
         return Vec::new();
     }
-    let groups = fs::read_dir(run.join("groups")).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-    let mut places: Vec<PathBuf> = groups.chain([run.to_owned()]).collect();
-    places.sort();
+    let parts = parts(run);
+    let places = if parts.is_empty() { vec![run.to_owned()] } else { parts };
     let machine = |place: PathBuf| {
-        let name =
-            place.strip_prefix(run.join("groups")).map_or_else(|_| String::new(), |name| name.display().to_string());
         let running = read(&place).filter(|running| Path::new(&format!("/proc/{}", running.qemu)).exists())?;
-        Some((name, running))
+        Some((place, running))
     };
     places.into_iter().filter_map(machine).collect()
 }

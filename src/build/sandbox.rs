@@ -110,6 +110,11 @@ impl Sandbox<'_> {
         self.chroot && self.is_roots() && self.lacks.has(Lack::Users)
     }
 
+    /// Whether a user namespace is made for it here, and not by bubblewrap.
+    fn wants_users(&self) -> bool {
+        self.chroot && self.is_roots() && !self.has_roots_own()
+    }
+
     /// Whether it may do without that. What root could undo with capabilities of his own is left to no script of a project.
     pub(super) fn bears(&self, lack: Lack) -> bool {
         match lack {
@@ -124,8 +129,7 @@ impl Sandbox<'_> {
 /// # Errors
 /// There is no user namespace for root: the words for `refusal`.
 pub(super) fn process(sandbox: &Sandbox<'_>) -> Result<Command, String> {
-    let wants_users = sandbox.chroot && sandbox.is_roots() && !sandbox.has_roots_own();
-    let userns = wants_users.then(userns::of_root).transpose()?;
+    let userns = sandbox.wants_users().then(userns::of_root).transpose()?;
     let args = command(sandbox, userns.as_ref().map(AsRawFd::as_raw_fd));
     let mut process = Command::new(&args[0]);
     process.env("PATH", host::path());
@@ -269,8 +273,7 @@ mod tests {
     }
 
     fn line_of(sandbox: &Sandbox<'_>) -> String {
-        let userns = sandbox.chroot && sandbox.is_roots() && !sandbox.has_roots_own();
-        let words = command(sandbox, userns.then_some(7));
+        let words = command(sandbox, sandbox.wants_users().then_some(7));
         words.iter().map(|a| a.to_str().unwrap()).collect::<Vec<_>>().join(" ")
     }
 

@@ -1,6 +1,6 @@
 //! `quiz ps`, `quiz stop` and `quiz logs`: the machines that run, whoever started them, and what their kernels say.
 
-use crate::boot::folder::{is_live, live, number};
+use crate::boot::folder::{PARTS, all, is_live, live, number, parts, run_of};
 use crate::boot::running::{holder, machines};
 use crate::engine::{Engine, running};
 use crate::error::{Error, Result, cannot};
@@ -27,11 +27,15 @@ const HEAD: u64 = 64 << 10;
 pub(super) fn ps(engine: &Engine<'_>, json: bool, style: &Style) -> Result<()> {
     let mut shown = Vec::new();
     for run in running::all(engine)? {
-        for (group, running) in machines(&run) {
-            let place = if group.is_empty() { run.clone() } else { run.join("groups").join(&group) };
-            let name = if group.is_empty() { number(&run) } else { format!("{}/{group}", number(&run)) };
+        for (place, running) in machines(&run) {
             let project = run.ancestors().nth(3).unwrap_or(&run).to_owned();
-            shown.push(Shown { run: name, project, kernel: release(&place), memory: running.memory(), running });
+            shown.push(Shown {
+                run: name(&place),
+                project,
+                kernel: release(&place),
+                memory: running.memory(),
+                running,
+            });
         }
     }
     report::result(&if json { format!("{}\n", report::running_json(&shown)) } else { report::running(&shown, style) })
@@ -48,14 +52,14 @@ fn release(place: &Path) -> Option<String> {
 }
 
 /// Ends a run of this project, the newest one that lives if none is named, or all of the user's.
-pub(super) fn stop(engine: &Engine<'_>, id: Option<&str>, all: bool) -> Result<()> {
-    let runs = match (all, id) {
+pub(super) fn stop(engine: &Engine<'_>, id: Option<&str>, everything: bool) -> Result<()> {
+    let runs = match (everything, id) {
         (true, _) => running::all(engine)?,
         // Of several machines none is ended alone.
-        (false, Some(id)) => vec![run_of(&named(engine, id)?)],
+        (false, Some(id)) => vec![run_of(&named(engine, id)?).to_owned()],
         (false, None) => vec![newest(engine)?],
     };
-    if let (false, [run]) = (all, &runs[..])
+    if let (false, [run]) = (everything, &runs[..])
         && !is_live(run)
     {
         return Err(Error::input(format!("run {} is over", number(run))).hint("`quiz ps` shows what runs"));
@@ -121,13 +125,13 @@ pub(super) fn logs(engine: &Engine<'_>, id: Option<&str>, follow: bool) -> Resul
     let mut log = loop {
         match host::open_plain(&path) {
             Ok(log) => break log,
-            Err(_) if follow && is_live(&run) && !run.join("groups").exists() => std::thread::sleep(LOOK_AGAIN),
+            Err(_) if follow && is_live(run) && parts(run).is_empty() => std::thread::sleep(LOOK_AGAIN),
             Err(e) => return Err(no_log(&place, &path, e)),
         }
     };
     loop {
         // Before it is read: what the last reading found was all.
-        let goes_on = follow && is_live(&run);
+        let goes_on = follow && is_live(run);
         pass_on(&mut log, &path)?;
         if !goes_on {
             return Ok(());
@@ -144,26 +148,25 @@ fn pass_on(log: &mut File, path: &Path) -> Result<()> {
 
 /// A run of several machines has a log for each.
 fn no_log(place: &Path, path: &Path, error: std::io::Error) -> Error {
-    match groups(place).first() {
-        Some(first) => several(place, "logs", first),
-        None => cannot("open", path, error),
+    match &parts(place)[..] {
+        [] => cannot("open", path, error),
+        parts => several(place, "logs", parts),
     }
 }
 
-/// The machines of a run of several.
-fn groups(place: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(place.join("groups")).into_iter().flatten();
-    let mut groups: Vec<String> =
-        entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned())).collect();
-    groups.sort();
-    groups
+/// What people call a machine: `7`, `7/functional.atime`.
+fn name(place: &Path) -> String {
+    match run_of(place) {
+        run if run == place => number(run),
+        run => format!("{}/{}", number(run), number(place)),
+    }
 }
 
-fn several(place: &Path, command: &str, first: &str) -> Error {
-    let run = number(place);
-    Error::input(format!("run {run} has a machine for each of its groups"))
-        .hint(format!("quiz {command} {run}/{first}"))
-        .hint(format!("they are: {}", groups(place).join(", ")))
+fn several(run: &Path, command: &str, parts: &[PathBuf]) -> Error {
+    let names: Vec<String> = parts.iter().map(|part| name(part)).collect();
+    Error::input(format!("run {} has a machine for each of its groups", number(run)))
+        .hint(format!("quiz {command} {}", names[0]))
+        .hint(format!("they are: {}", names.join(", ")))
 }
 
 /// The folder of the run of that number, or of one of its machines: `7`, `7/functional.atime`.
@@ -173,7 +176,7 @@ fn named(engine: &Engine<'_>, id: &str) -> Result<PathBuf> {
     let folder = own.join("runs").join(run);
     let place = match group {
         Some(group) if group.contains('/') || [".", ".."].contains(&group) => None,
-        Some(group) => Some(folder.join("groups").join(group)),
+        Some(group) => Some(folder.join(PARTS).join(group)),
         None => Some(folder),
     };
     if let (Ok(_), Some(place)) = (run.parse::<u64>(), place.filter(|place| place.is_dir())) {
@@ -181,9 +184,9 @@ fn named(engine: &Engine<'_>, id: &str) -> Result<PathBuf> {
     }
     let live = live(&own)?;
     let live: Vec<_> = live.iter().map(|run| number(run)).collect();
-    Err(Error::input(format!("there is no run {id} here")).hint(match live.len() {
-        0 => "none runs here; `quiz ps` shows those of other projects".to_owned(),
-        _ => format!("these run here: {}", live.join(", ")),
+    Err(Error::input(format!("there is no run {id}")).hint(match live.len() {
+        0 => "no machine runs here; `quiz ps` shows those of other projects".to_owned(),
+        _ => format!("these run: {}", live.join(", ")),
     }))
 }
 
@@ -197,29 +200,17 @@ fn newest(engine: &Engine<'_>) -> Result<PathBuf> {
 /// The folder of a machine that runs: of that run, or the newest of this project.
 pub(super) fn living(engine: &Engine<'_>, id: Option<&str>) -> Result<PathBuf> {
     let place = id.map_or_else(|| newest(engine), |id| named(engine, id))?;
-    if !is_live(&run_of(&place)) {
+    if !is_live(run_of(&place)) {
         return Err(Error::input(format!("run {} is over", number(&place))).hint("`quiz ps` shows what runs"));
     }
-    match groups(&place).first() {
-        None => Ok(place),
-        Some(first) => Err(several(&place, "exec", first)),
-    }
-}
-
-/// A machine of several has its run's lock.
-fn run_of(place: &Path) -> PathBuf {
-    match place.parent().is_some_and(|parent| parent.ends_with("groups")) {
-        true => place.ancestors().nth(2).unwrap_or(place).to_owned(),
-        false => place.to_owned(),
+    match &parts(&place)[..] {
+        [] => Ok(place),
+        parts => Err(several(&place, "exec", parts)),
     }
 }
 
 /// The newest run of this project.
 fn any(engine: &Engine<'_>) -> Result<PathBuf> {
-    let runs = engine.project.dir.join(PROJECT_FOLDER).join("runs");
-    let entries = std::fs::read_dir(&runs).into_iter().flatten();
-    let newest = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u64>().ok()).max();
-    newest
-        .map(|number| runs.join(number.to_string()))
-        .ok_or_else(|| Error::input("this project has no run yet").hint("quiz up"))
+    let newest = all(&engine.project.dir.join(PROJECT_FOLDER))?.into_iter().next();
+    newest.ok_or_else(|| Error::input("this project has no run yet").hint("quiz up"))
 }

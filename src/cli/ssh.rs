@@ -3,6 +3,7 @@
 //! No network, no port, no known_hosts: who reaches the socket in the run's folder owns the machine.
 
 use super::args::Ssh;
+use super::running;
 use crate::boot;
 use crate::engine::Engine;
 use crate::engine::ssh::{CLIENT, HOST, SSH, no_client, prepare};
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 /// There is no such machine, it has no sshd, or no channel to it is free.
 pub(super) fn run(engine: &Engine<'_>, ssh: &Ssh) -> Result<u8> {
     let own = engine.project.dir.join(PROJECT_FOLDER);
-    let run = find(&own, ssh.id.as_deref())?;
+    let run = find(engine, &own, ssh.id.as_deref())?;
     let channel = boot::channel::take(&run, SSH).map_err(|e| e.hint("quiz up -p ssh:count=8 has more of them"))?;
     if ssh.stdio {
         channel.relay(std::io::stdin(), std::io::stdout())?;
@@ -36,7 +37,7 @@ pub(super) fn run(engine: &Engine<'_>, ssh: &Ssh) -> Result<u8> {
 }
 
 /// The folder of the run that is meant: of that number, else the newest that lives and has an sshd.
-fn find(own: &Path, id: Option<&str>) -> Result<PathBuf> {
+fn find(engine: &Engine<'_>, own: &Path, id: Option<&str>) -> Result<PathBuf> {
     let has = |run: &Path| run.join(format!("{SSH}.0")).exists();
     let Some(id) = id else {
         return boot::folder::live(own)?.into_iter().find(|run| has(run)).ok_or_else(|| {
@@ -44,19 +45,7 @@ fn find(own: &Path, id: Option<&str>) -> Result<PathBuf> {
         });
     };
     let number = id.strip_prefix(HOST).unwrap_or(id);
-    let run = own.join("runs").join(number);
-    if number.parse::<u64>().is_err() || !run.exists() {
-        let live = boot::folder::live(own)?;
-        let live: Vec<_> = live.iter().map(|run| boot::folder::number(run)).collect();
-        let error = Error::input(format!("there is no run {number}"));
-        return Err(error.hint(match live.len() {
-            0 => "no machine runs here; start one: quiz up -p ssh".to_owned(),
-            _ => format!("these run: {}", live.join(", ")),
-        }));
-    }
-    if !boot::folder::is_live(&run) {
-        return Err(Error::input(format!("run {number} is over")).hint("start another: quiz up -p ssh"));
-    }
+    let run = running::living(engine, Some(number))?;
     if !has(&run) {
         return Err(Error::input(format!("run {number} was started without the profile ssh")).hint("quiz up -p ssh"));
     }

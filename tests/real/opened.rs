@@ -2,7 +2,7 @@
 
 use super::{Real, cache};
 use crate::opened::{id, listen};
-use crate::project::Project;
+use crate::project::{Project, Ran};
 use std::path::Path;
 
 /// Who compiles, who runs the kernel's own build, who runs maintainers' scripts in a root, who packs.
@@ -16,9 +16,8 @@ fn all_that_stages_open_lies_in_the_cache() {
     // None of them needs the kernel.
     let real = Real(Project::new());
     let before = real.run(&[&["build"], &STAGES[..]].concat());
-    let listener = listen(&cache());
-    let fresh = real.run(&[&["build", "--fresh"], &STAGES[..]].concat());
-    let opened = listener.opened();
+    let (fresh, opened) = listen(&cache()).output(&mut real.command(&[&["build", "--fresh"], &STAGES[..]].concat()));
+    let fresh = Ran::from(fresh);
     assert_eq!((fresh.status, fresh.count("Making"), &fresh.out), (Some(0), STAGES.len(), &before.out), "{fresh:?}");
     assert_eq!(opened.host, [].into());
     // The listener heard of what was there to hear of.

@@ -1,6 +1,7 @@
 //! Who starts a program in a machine that runs, and is there as long as it runs: moves its bytes, its signals and the size of its terminal.
 
 use super::frame::{Decoder, Frame, WINDOW, kind};
+use crate::boot::flow::{Outflow, is_wait};
 use crate::boot::folder::{DOOR, at_socket, is_live, number};
 use crate::boot::job::Streams;
 use crate::boot::signals::Signals;
@@ -10,7 +11,7 @@ use crate::error::{Error, Result, cannot};
 use rustix::event::{PollFd, PollFlags, poll};
 use signal_hook::consts::{SIGHUP, SIGPIPE, SIGWINCH};
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Instant;
@@ -35,6 +36,10 @@ struct Client<'a> {
     socket: UnixStream,
     decoder: Decoder,
     streams: &'a Streams,
+    /// What of stdout and stderr is not written yet.
+    outputs: [Outflow; 2],
+    /// How it ended, as the guest said; counts when all of its bytes are written.
+    status: Option<u8>,
     signals: Signals,
     raw: Option<Raw>,
     escape: Escape,
@@ -62,6 +67,8 @@ pub fn exec(run: &Path, request: Request, streams: &Streams) -> Result<Ended> {
         socket,
         decoder: Decoder::default(),
         streams,
+        outputs: [Outflow::new(streams.stdout.as_fd()), Outflow::new(streams.stderr.as_fd())],
+        status: None,
         signals,
         raw: tty.then(|| Raw::enter(streams.stdin.as_fd())).flatten(),
         escape: Escape::default(),
@@ -80,6 +87,15 @@ pub fn exec(run: &Path, request: Request, streams: &Streams) -> Result<Ended> {
     }
 }
 
+/// Something that can be waited for.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Guest,
+    Signals,
+    Input,
+    Output(usize),
+}
+
 impl Client<'_> {
     /// A machine that is gone is noticed by what does not come from it.
     fn send(&mut self, kind: u8, payload: &[u8]) {
@@ -93,30 +109,57 @@ impl Client<'_> {
         }
     }
 
+    /// Waits for the next thing to do, and does it. Whoever does not read what the program writes keeps nobody from hearing a signal.
     fn turn(&mut self) -> Result<Option<Ended>> {
-        let wants_input = self.has_input && self.room > 0 && self.waiting.is_empty();
         let sends = if self.waiting.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
-        let mut fds = vec![
-            PollFd::new(&self.socket, PollFlags::IN | sends),
-            PollFd::from_borrowed_fd(self.signals.fd(), PollFlags::IN),
+        let mut sources = vec![
+            (Source::Guest, PollFd::new(&self.socket, PollFlags::IN | sends)),
+            (Source::Signals, PollFd::from_borrowed_fd(self.signals.fd(), PollFlags::IN)),
         ];
-        if wants_input {
-            fds.push(PollFd::new(&self.streams.stdin, PollFlags::IN));
+        if self.has_input && self.room > 0 && self.waiting.is_empty() {
+            sources.push((Source::Input, PollFd::new(&self.streams.stdin, PollFlags::IN)));
         }
+        for (number, to) in [&self.streams.stdout, &self.streams.stderr].into_iter().enumerate() {
+            if self.outputs[number].is_waiting() {
+                sources.push((Source::Output(number), PollFd::new(to, PollFlags::OUT)));
+            }
+        }
+        let (sources, mut fds): (Vec<Source>, Vec<PollFd<'_>>) = sources.into_iter().unzip();
         match poll(&mut fds, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(Error::boot("cannot wait for the machine").because(e)),
         }
-        let is_ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
-        let (from_guest, signals, input) = (is_ready(0), is_ready(1), is_ready(2));
+        let is_ready = |(_, fd): &(Source, &PollFd<'_>)| !fd.revents().is_empty();
+        let ready: Vec<Source> = sources.into_iter().zip(&fds).filter(is_ready).map(|(source, _)| source).collect();
         self.send_waiting();
-        if signals && let Some(ended) = self.take_signals() {
-            return Ok(Some(ended));
+        for source in ready {
+            let ended = match source {
+                Source::Guest => self.hear()?,
+                Source::Signals => self.take_signals(),
+                Source::Input => self.read_input(),
+                Source::Output(number) => self.write_output(number)?,
+            };
+            if ended.is_some() {
+                return Ok(ended);
+            }
         }
-        if from_guest && let Some(ended) = self.hear()? {
-            return Ok(Some(ended));
+        let is_written = !self.outputs.iter().any(Outflow::is_waiting);
+        Ok(self.status.filter(|_| is_written).map(Ended::Exited))
+    }
+
+    fn write_output(&mut self, number: usize) -> Result<Option<Ended>> {
+        let to = [&self.streams.stdout, &self.streams.stderr][number];
+        let before = self.outputs[number].waiting();
+        match self.outputs[number].push(to.as_fd()) {
+            Err(e) if e.kind() == ErrorKind::BrokenPipe => return Ok(Some(Ended::Left(SIGPIPE))),
+            Err(e) => return Err(Error::boot("cannot write what the program wrote").because(e)),
+            Ok(()) => {}
         }
-        Ok(if input { self.read_input() } else { None })
+        let written = u32::try_from(before - self.outputs[number].waiting()).unwrap_or(u32::MAX);
+        if written > 0 && self.status.is_none() {
+            self.send(kind::ROOM, &written.to_le_bytes());
+        }
+        Ok(None)
     }
 
     /// The first is the program's; the second ends this.
@@ -141,25 +184,19 @@ impl Client<'_> {
     fn hear(&mut self) -> Result<Option<Ended>> {
         let mut bytes = [0; 64 << 10];
         match self.socket.read(&mut bytes) {
-            Ok(0) => return Ok(Some(Ended::Lost)),
+            Err(e) if is_wait(&e) => return Ok(None),
+            // All was said.
+            Ok(0) | Err(_) if self.status.is_some() => return Ok(None),
+            Ok(0) | Err(_) => return Ok(Some(Ended::Lost)),
             Ok(count) => self.decoder.push(&bytes[..count]),
-            Err(e) if matches!(e.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
-            Err(_) => return Ok(Some(Ended::Lost)),
         }
         while let Some(frame) = self.decoder.take()? {
             match frame.kind {
                 kind::OUTPUT | kind::ERRORS => {
-                    let stream = if frame.kind == kind::OUTPUT { &self.streams.stdout } else { &self.streams.stderr };
-                    match write_all(stream.as_fd(), &frame.payload) {
-                        Err(e) if e.kind() == ErrorKind::BrokenPipe => return Ok(Some(Ended::Left(SIGPIPE))),
-                        Err(e) => return Err(Error::boot("cannot write what the program wrote").because(e)),
-                        Ok(()) => {}
-                    }
-                    let count = u32::try_from(frame.payload.len()).unwrap_or(u32::MAX);
-                    self.send(kind::ROOM, &count.to_le_bytes());
+                    self.outputs[usize::from(frame.kind == kind::ERRORS)].take(&frame.payload);
                 }
                 kind::TAKEN => self.room = WINDOW.min(self.room + frame.count().unwrap_or(0)),
-                kind::ENDED => return Ok(Some(Ended::Exited(frame.payload.first().copied().unwrap_or(u8::MAX)))),
+                kind::ENDED => self.status = Some(frame.payload.first().copied().unwrap_or(u8::MAX)),
                 kind::REFUSED => {
                     let why = String::from_utf8_lossy(&frame.payload).into_owned();
                     return Err(Error::boot(format!("the guest did not start the program: {why}")));
@@ -197,19 +234,4 @@ impl Client<'_> {
             }
         }
     }
-}
-
-/// All of it; a stream that somebody made one that does not wait is waited for.
-fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> std::io::Result<()> {
-    while !bytes.is_empty() {
-        match rustix::io::write(to, bytes) {
-            Ok(count) => bytes = &bytes[count..],
-            Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::AGAIN) => {
-                let _ = poll(&mut [PollFd::from_borrowed_fd(to, PollFlags::OUT)], None);
-            }
-            Err(e) => return Err(e.into()),
-        }
-    }
-    Ok(())
 }

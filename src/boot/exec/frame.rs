@@ -6,7 +6,7 @@
 use crate::error::{Error, Result};
 
 /// The longest payload, in bytes: a request.
-pub(super) const LIMIT: usize = 1 << 20;
+pub(in crate::boot) const LIMIT: usize = 1 << 20;
 /// What may be under way of one program's input, and of its output: bytes. The agent's `EXEC_WINDOW`.
 pub(super) const WINDOW: usize = 256 << 10;
 /// Type, number, length.
@@ -42,7 +42,7 @@ pub(super) mod kind {
 
 /// One of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Frame {
+pub(in crate::boot) struct Frame {
     /// One of [`kind`].
     pub(super) kind: u8,
     /// Which program.
@@ -70,11 +70,11 @@ impl Frame {
 
 /// Cuts bytes, which come in pieces, into frames.
 #[derive(Debug, Default)]
-pub(super) struct Decoder(Vec<u8>);
+pub(in crate::boot) struct Decoder(Vec<u8>);
 
 impl Decoder {
     /// Adds bytes in the order in which they came.
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub(in crate::boot) fn push(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }
 
@@ -82,7 +82,7 @@ impl Decoder {
     ///
     /// # Errors
     /// These are no frames; nothing after them can be understood either.
-    pub(super) fn take(&mut self) -> Result<Option<Frame>> {
+    pub(in crate::boot) fn take(&mut self) -> Result<Option<Frame>> {
         let Some(head) = self.0.first_chunk::<HEAD>() else { return Ok(None) };
         let [kind, a, b, c, d, length @ ..] = *head;
         let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
@@ -94,27 +94,6 @@ impl Decoder {
         self.0.drain(..HEAD + length);
         Ok(Some(frame))
     }
-}
-
-/// What comes through a socket; whole it says the same as in pieces.
-#[cfg(any(test, feature = "fuzz"))]
-pub(crate) fn fuzz(bytes: &[u8]) {
-    let (length, whole) = bytes.split_first().map_or((1, bytes), |(first, rest)| (usize::from(*first).max(1), rest));
-    let read = |pieces: &mut dyn Iterator<Item = &[u8]>| {
-        let (mut decoder, mut frames) = (Decoder::default(), Vec::new());
-        for piece in pieces {
-            decoder.push(piece);
-            loop {
-                match decoder.take() {
-                    Ok(Some(frame)) => frames.push(frame),
-                    Ok(None) => break,
-                    Err(_) => return (frames, true),
-                }
-            }
-        }
-        (frames, false)
-    };
-    assert!(whole.len() > LIMIT || read(&mut whole.chunks(length)) == read(&mut std::iter::once(whole)));
 }
 
 #[cfg(test)]

@@ -9,12 +9,10 @@
 //! The guest's side is recipes/agent/exec.c. Neither side waits for a reader: of each stream no more is under way than its reader has room for.
 
 mod client;
-mod frame;
+pub(super) mod frame;
 mod router;
 
 pub use client::{Ended, exec};
-#[cfg(any(test, feature = "fuzz"))]
-pub(super) use frame::fuzz;
 pub(super) use router::route;
 
 #[cfg(test)]

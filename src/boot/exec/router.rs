@@ -3,9 +3,10 @@
 //! Waits for nobody: what a client does not read is at most what it said there is room for. Knows no program.
 
 use super::frame::{Decoder, Frame, HEAD, WINDOW, kind};
+use crate::boot::flow::is_wait;
 use rustix::event::{PollFd, PollFlags, poll};
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
@@ -184,7 +185,7 @@ fn read_some(mut socket: &UnixStream) -> Option<Vec<u8>> {
             bytes.truncate(count);
             Some(bytes)
         }
-        Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Some(Vec::new()),
+        Err(e) if is_wait(&e) => Some(Vec::new()),
         Err(_) => None,
     }
 }
@@ -194,7 +195,7 @@ fn write_some(mut socket: &UnixStream, bytes: &mut Vec<u8>) -> Option<()> {
     while !bytes.is_empty() {
         match socket.write(bytes) {
             Ok(count) => drop(bytes.drain(..count)),
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => break,
+            Err(e) if is_wait(&e) => break,
             Err(_) => return None,
         }
     }
