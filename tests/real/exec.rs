@@ -64,6 +64,14 @@ fn any_number_of_programs_run_beside_the_first_in_a_machine_that_booted_and_in_o
         assert_eq!(sh(&real, "sleep 500 & echo behind").out, "behind\n");
         assert_eq!(sh(&real, "yes & exit 3").status, Some(3));
         assert_eq!(sh(&real, "pkill yes; grep -c 9p /proc/mounts").out, "2\n", "the shares are there");
+        // Who does not read keeps nobody from leaving: the first signal is the program's, the second is quiz's own.
+        let mut unread = exec(&real, &["sh", "-c", "trap '' TERM; yes"]).stdout(Stdio::piped()).spawn().unwrap();
+        eventually("program", || (sh(&real, "pgrep -c yes").status == Some(0)).then_some(()));
+        let left = eventually("end", || {
+            assert!(Command::new("kill").arg(unread.id().to_string()).status().unwrap().success());
+            unread.try_wait().unwrap()
+        });
+        assert_eq!(left.code(), Some(143));
         copies(&real, &bytes);
         // The machine goes, and with it what runs there.
         let last = exec(&real, &["sh", "-c", "echo on; exec sleep 500"])
