@@ -8,7 +8,7 @@ pub mod distribution;
 
 use rustix::fs::OFlags;
 use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
+use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal, setsid};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -79,6 +79,12 @@ pub fn tie(process: &mut Command, fds: Vec<RawFd>) {
     };
     // SAFETY: between fork and exec it only makes system calls: no allocation, no lock.
     unsafe { process.pre_exec(prepare) };
+}
+
+/// Lets a process that is to be started lead a session of its own: no key of a terminal reaches it.
+pub fn lead_session(process: &mut Command) {
+    // SAFETY: between fork and exec it only makes a system call.
+    unsafe { process.pre_exec(|| Ok(setsid().map(drop)?)) };
 }
 
 /// How a file is made that its user alone reads and writes: what a guest says, whoever may come in.

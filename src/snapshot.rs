@@ -222,7 +222,8 @@ pub fn key(cache: &Cache, machine: &Machine, level: Level) -> Result<(Key, Manif
     let unreadable = |e| Error::boot(format!("cannot read {}", machine.qemu.path().display())).because(e);
     let meta = fs::metadata(machine.qemu.path()).map_err(unreadable)?;
     let mut equal = machine.clone();
-    equal.shares.iter_mut().for_each(|share| share.path = PathBuf::new());
+    // What a guest may do with a folder it learns when it mounts it, which is later.
+    equal.shares.iter_mut().for_each(|share| (share.path, share.read_only) = (PathBuf::new(), false));
     equal.disks.iter_mut().for_each(|disk| disk.path = PathBuf::new());
     equal.net = equal.net.map(|_| Net { forward: Vec::new() });
     if level == Level::Base {

@@ -23,6 +23,7 @@ mod running;
 mod sandbox;
 mod scripts;
 mod settings;
+mod shares;
 mod suite;
 mod tidy;
 mod toolchain;

@@ -114,3 +114,64 @@ fn what_a_machine_of_several_said_is_shown_by_its_group() {
     ran.says(&["run 1 has a machine for each of its groups", "quiz logs 1/functional.panics"]);
     assert!(fake.0.ok(&["logs", "1/functional.panics"]).out.contains("Kernel panic - not syncing"));
 }
+
+#[test]
+fn a_run_that_is_detached_gives_its_number_and_leaves_what_it_said_and_its_status() {
+    let fake = Fake::new();
+    let up = |play: &str| Ran::from(fake.up(play, &["-p", "ztest", "--detach"]).output().unwrap());
+    let ran = up("lives");
+    assert_eq!((ran.status, ran.out.as_str()), (Some(0), "1\n"), "{ran:?}");
+    assert_eq!(ps(&fake).len(), 1);
+    let waits = fake.0.start(&["wait"]);
+    fake.0.ok(&["stop", "1"]);
+    for ran in [ended(waits), fake.0.run(&["wait", "1"])] {
+        assert_eq!(ran.status, Some(143), "{ran:?}");
+    }
+    let file = |name: &str| std::fs::read_to_string(fake.0.dir().join(".quiz/runs").join(name)).unwrap();
+    assert_eq!((file("1/stdout").as_str(), file("1/stderr").as_str()), ("bye\n", ""));
+    // It may be over before anybody looks.
+    let ran = up("program");
+    assert_eq!((ran.status, ran.out.as_str()), (Some(0), "2\n"), "{ran:?}");
+    assert_eq!(fake.0.run(&["wait", "2"]).status, Some(7));
+    assert_eq!((file("2/stdout").as_str(), file("2/stderr").as_str()), ("out", "error"));
+    let ran = up("panic");
+    assert_eq!(fake.0.run(&["wait"]).status, Some(123), "{ran:?}");
+    assert!(file("3/quiz.log").contains("Kernel panic"), "{}", file("3/quiz.log"));
+}
+
+#[test]
+fn a_run_that_does_not_come_as_far_as_its_program_is_not_detached() {
+    let fake = Fake::new();
+    let ran = Ran::from(fake.up("hook-panics", &["-p", "ztest", "--detach"]).output().unwrap());
+    assert_eq!((ran.status, ran.out.as_str()), (Some(123), ""), "{ran:?}");
+    ran.says(&["Ended"]);
+    let ran = fake.0.run(&["up", "--detach", "-p", "no-such-profile"]);
+    assert_eq!((ran.status, ran.out.as_str()), (Some(125), ""), "{ran:?}");
+    let ran = fake.0.run(&["-k", "6.1,6.12", "up", "--detach"]);
+    assert_eq!(ran.status, Some(125), "{ran:?}");
+    ran.says(&["`quiz up --detach` takes one kernel"]);
+    // Whoever waits is signalled, or killed, and nothing is left behind.
+    for signal in ["TERM", "KILL"] {
+        let mut up = fake.up("mute", &["-p", "ztest", "--detach"]);
+        let waiting = up.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let begun = Instant::now();
+        while ps(&fake).is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it is not seen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        kill(&waiting, signal);
+        let ran = ended(waiting);
+        assert_eq!(ran.status, (signal == "TERM").then_some(143), "{ran:?}");
+        while !ps(&fake).is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it is left");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    assert_eq!(fake.0.run(&["wait"]).status, Some(1), "it was killed, and has left no status");
+}
+
+fn kill(child: &Child, signal: &str) {
+    let name = format!("-{signal}");
+    let status = std::process::Command::new("kill").args([name, child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+}

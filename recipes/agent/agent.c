@@ -158,6 +158,8 @@ static void take_request(uint8_t *payload, uint32_t length)
 	memcpy(request, payload, length);
 	request_length = length;
 	read_own_request(request, length);
+	for (char **share = program.asked.shares; *share != NULL; share += 3)
+		add_share(share[0][0], share[1], share[2]);
 	mount_shares();
 	start_program();
 	hold_shares();
@@ -276,7 +278,7 @@ static void read_control(void)
 	}
 }
 
-// The first frame of all. MOUNT: see OWN, u8 flags, u8 layers, the tags of the shares, each with its NUL. True when the machine will be
+// The first frame of all. MOUNT: see OWN, u8 flags, u8 layers, the places of the shares that each run has, `/<tag>`, each with its NUL. True when the machine will be
 // saved.
 static bool make_root_as_told(void)
 {
@@ -301,7 +303,8 @@ static bool make_root_as_told(void)
 		uint8_t *stop = memchr(at, 0, end - at);
 		if (stop == NULL)
 			fail("the host sent a damaged frame");
-		add_share((char *)at);
+		// A path is its tag behind a slash, and outlives the frame.
+		add_share(SHARE_WRITE, (char *)at + 1, (char *)at);
 		at = stop + 1;
 	}
 	return saved;

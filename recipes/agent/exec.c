@@ -159,6 +159,7 @@ static void start(uint32_t number, uint8_t *payload, uint32_t length)
 		close_fd(&pipes[i][i != 0]);
 	free(request.args);
 	free(request.env);
+	free(request.shares);
 	if (task->pid < 0) {
 		refuse(number, strerror(errno));
 		close_fd(&task->in);

@@ -3,7 +3,7 @@
 #ifndef QUIZ_FRAMES_H
 #define QUIZ_FRAMES_H
 
-enum { PROTOCOL = 7, FRAME_LIMIT = 1 << 20 };
+enum { PROTOCOL = 8, FRAME_LIMIT = 1 << 20 };
 
 // What the kernel's log has behind all that the program made the kernel say.
 #define PROGRAM_OVER "quiz: the program is over"

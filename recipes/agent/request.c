@@ -37,15 +37,17 @@ static char **take_strings(uint8_t **at, uint8_t *end, uint32_t count)
 	return list;
 }
 
-// REQUEST: u8 flags, u16 rows, u16 columns, u32 arguments, u32 environment, then strings with their NUL: the directory, the
-// arguments, the environment (NAME=value). No argument means a shell.
+enum { SHARE_STRINGS = 3 };
+
+// REQUEST: u8 flags, u16 rows, u16 columns, u32 arguments, u32 environment, u32 shares, then strings with their NUL: the directory, the
+// arguments, the environment (NAME=value), three of each share. No argument means a shell.
 bool read_request(struct request *request, uint8_t *payload, uint32_t length)
 {
-	if (length < 13)
+	if (length < 17)
 		return false;
-	uint32_t counts[2] = { get32(payload + 5), get32(payload + 9) };
-	uint8_t *at = payload + 13, *end = payload + length;
-	if (counts[0] > length || counts[1] > length)
+	uint32_t counts[3] = { get32(payload + 5), get32(payload + 9), get32(payload + 13) };
+	uint8_t *at = payload + 17, *end = payload + length;
+	if (counts[0] > length || counts[1] > length || counts[2] > length)
 		return false;
 	*request = (struct request){
 		.tty = payload[0] & FLAG_TTY,
@@ -56,7 +58,8 @@ bool read_request(struct request *request, uint8_t *payload, uint32_t length)
 	request->dir = take_string(&at, end);
 	request->args = take_strings(&at, end, counts[0]);
 	request->env = request->args == NULL ? NULL : take_strings(&at, end, counts[1]);
-	return request->dir != NULL && request->env != NULL;
+	request->shares = request->env == NULL ? NULL : take_strings(&at, end, SHARE_STRINGS * counts[2]);
+	return request->dir != NULL && request->shares != NULL;
 }
 
 void exec_request(const struct request *request, char **args)

@@ -10,6 +10,8 @@
 
 struct request {
 	char **args, **env, *dir;
+	// Of each: its mode (see add_share), its tag, its place.
+	char **shares;
 	struct winsize size;
 	bool tty, shell_after, bounded;
 };

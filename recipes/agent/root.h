@@ -24,11 +24,13 @@ void begin_beside(int layers, bool warm_up);
 void end_beside(void);
 // Waits until that program has ended.
 void end_warm_up(void);
-// A share of the host: makes the place for it.
-void add_share(const char *tag);
+// What happens to what is written to a share: it goes to the host, is refused, or stays in the guest's memory.
+enum { SHARE_WRITE = 'w', SHARE_READ = 'r', SHARE_OVERLAY = 'o' };
+// A share of the host: makes the place for it. The strings are kept.
+void add_share(char mode, const char *tag, const char *where);
 // Mounts those that were added.
 void mount_shares(void);
-// Opens them, for sync_shares: under an emulator that takes 20 ms, for which a program that runs beside does not wait.
+// Opens those to which may be written, for sync_shares: under an emulator that takes 20 ms, for which a program that runs beside does not wait.
 void hold_shares(void);
 // Whether what was written there is with the host. No process is started for that, which takes 30 ms more.
 bool sync_shares(void);

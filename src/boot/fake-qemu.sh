@@ -34,7 +34,7 @@ hello() {
         wait_for migrate-incoming
         event '{"event": "RESUME"}'
     else
-        frame '\001\004\0\0\0\007\0\0\0'
+        frame '\001\004\0\0\0\010\0\0\0'
     fi
     until read -t 0 <&"$control"; do obey; done
     take
@@ -395,6 +395,9 @@ $report unexpected:" ;;
         ;;
     silent) # complains, and says nothing else
         echo "qemu-system-x86_64: warning: a device is deprecated" >&2
+        ;;
+    mute) # runs, and says nothing
+        wait_for quit
         ;;
     refuse)
         echo "qemu: bad option" >&2

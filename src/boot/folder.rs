@@ -19,6 +19,9 @@ const IGNORE: &str = "*\n!/recipes/\n!/recipes/**\n!/profiles/\n!/profiles/**\n"
 /// Where the machines of a run of several have their folders.
 pub const PARTS: &str = "groups";
 
+/// What [`RunFolder::nothing`] is called.
+const NOTHING: &str = "nothing";
+
 /// How many finished runs stay when a new one is made, the newest first.
 #[derive(Debug, Clone, Copy)]
 pub struct Kept {
@@ -71,6 +74,7 @@ impl RunFolder {
         // Not what is there: of the largest number it may be a link to anywhere.
         DirBuilder::new().mode(0o700).create(&path).map_err(|e| cannot("make the folder", &path, e))?;
         make_folder(&path.join("out"))?;
+        make_folder(&path.join(NOTHING))?;
         let lock = locked(&path.join("lock"))?;
         let old = numbers.iter().rev().map(|number| runs.join(number.to_string()));
         let (rich, plain): (Vec<_>, Vec<_>) = old.partition(|run| has_results(run));
@@ -87,6 +91,7 @@ impl RunFolder {
     pub fn part(&self, name: &str) -> Result<Self> {
         let path = self.path.join(PARTS).join(name);
         make_folder(&path.join("out"))?;
+        make_folder(&path.join(NOTHING))?;
         let lock = self.lock.try_clone().map_err(|e| cannot("lock", &path, e))?;
         let door = listen(&path, DOOR);
         Ok(Self { number: self.number, path, shared: self.shared.clone(), lock, door })
@@ -105,6 +110,11 @@ impl RunFolder {
     /// What the guest writes to `/out`.
     pub fn out(&self) -> PathBuf {
         self.path.join("out")
+    }
+
+    /// An empty folder, for a share of which the machine makes no use.
+    pub fn nothing(&self) -> PathBuf {
+        self.path.join(NOTHING)
     }
 
     /// The guest's `/shared`, the same one for all runs.
@@ -154,6 +164,8 @@ impl RunFolder {
 
 /// The socket to which those connect who want to start a program in the machine.
 pub(super) const DOOR: &str = "exec";
+/// The socket at which its qemu listens for commands.
+pub(super) const MONITOR: &str = "monitor";
 
 fn listen(run: &Path, name: &str) -> std::io::Result<UnixListener> {
     at_socket(run, name, |path| {

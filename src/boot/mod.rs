@@ -8,12 +8,15 @@
 //! | `sparse` | copies of files with holes |
 //! | `spawn` | sockets and the process |
 //! | `tsc` | how fast the host's time stamp counter counts |
+//! | [`request`] | what the guest is asked to run |
 //! | [`wire`] | frames on the control port |
 //! | [`complaint`] | the reports in what the guest's kernel says, and those that are allowed |
 //! | `marks` | the lines by which a kernel says that something is wrong |
 //! | `console`, `qmp` | what the guest's kernel says, what qemu says |
 //! | [`exec`] | programs that are started while it runs |
 //! | `flow`, `tty`, `signals` | the program's bytes, the user's terminal, Ctrl-C |
+//! | [`monitor`] | qemu's own commands, for whoever wants to give some |
+//! | [`detach`] | a run that goes on when its user has the prompt back |
 //! | `limits` | what is done when: watchdogs, time limit, the look at a guest that hangs |
 //! | `phase` | the machine that runs, as a pure state machine |
 //! | `job` | what is asked of a run, and how it is watched |
@@ -27,6 +30,7 @@
 pub mod channel;
 pub mod complaint;
 mod console;
+pub mod detach;
 pub mod exec;
 mod flow;
 pub mod folder;
@@ -35,10 +39,12 @@ pub(crate) mod fuzz;
 mod job;
 mod limits;
 mod marks;
+pub mod monitor;
 mod net;
 pub mod outcome;
 mod phase;
 mod qmp;
+pub mod request;
 mod run;
 pub mod running;
 mod session;
@@ -57,7 +63,7 @@ pub use complaint::{Allowed, Complaint, Heard};
 pub use folder::{Kept, RunFolder};
 pub use job::{Options, Streams};
 pub use outcome::{GuestState, Outcome, Saved};
+pub use request::{Mounted, Request, Size};
 pub use run::{Ran, Run, run};
 pub use signals::Stop;
 pub use tty::terminal_size;
-pub use wire::{Request, Size};

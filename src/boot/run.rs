@@ -14,15 +14,17 @@ use super::folder::RunFolder;
 use super::job::{Asked, Job, Options, Streams};
 use super::net;
 use super::outcome::{End, Outcome, Saved, judge};
+use super::request::Request;
 use super::running::Running;
 use super::session::{Session, SessionEnd};
 use super::spawn::{CONSOLE, spawn};
 use super::tsc;
-use super::wire::{Request, ToGuest};
+use super::wire::ToGuest;
 use crate::error::Result;
 use crate::event::{Event, Events};
 use crate::machine::accel::{is_passing, remember};
 use crate::machine::{Accel, Level, Machine, Start};
+use crate::status;
 
 /// A host that is busy is asked once more after this time.
 const BUSY: Duration = Duration::from_millis(300);
@@ -150,7 +152,7 @@ impl Job<'_> {
         judged.map_err(|e| e.hint(format!("the run's files are in {}", self.place())))
     }
 
-    /// For whoever asks later: in words, the program's own status, when it came, and what the kernel complained about.
+    /// For whoever asks later: in words, the status of `quiz up`, the program's own, when it came, and what the kernel complained about.
     fn record(&self, judged: &Result<Outcome>, heard: &Heard) {
         let how = judged.as_ref().map_or_else(ToString::to_string, ToString::to_string);
         let program = match judged {
@@ -162,7 +164,8 @@ impl Job<'_> {
             _ => None,
         };
         let complaints: Vec<&String> = heard.complaints.iter().map(|complaint| &complaint.words).collect();
-        let record = serde_json::json!({ "how": how, "program": program, "complaints": complaints });
+        let status = judged.as_ref().map_or(status::HOST, Outcome::status);
+        let record = serde_json::json!({ "how": how, "status": status, "program": program, "complaints": complaints });
         let path = self.folder.result();
         if let Err(error) = crate::host::write_private(&path, &format!("{record}\n")) {
             (self.events)(Event::Warning { message: format!("cannot write {}: {error}", path.display()) });

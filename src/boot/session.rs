@@ -126,7 +126,7 @@ impl<'a> Session<'a> {
                 disks: machine.disks.iter().any(|disk| disk.persistent),
                 // No machine has 255 disks, so nothing is lost.
                 layers: u8::try_from(machine.layers.len()).unwrap_or(u8::MAX),
-                shares: machine.shares.iter().map(|share| share.tag.clone()).collect(),
+                shares: machine.shares.iter().filter(|share| !share.spare).map(|share| share.tag.clone()).collect(),
             },
             boot: effects::random()?,
             snapshot,

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::net::sockopt::set_socket_send_buffer_size;
 
-use super::folder::RunFolder;
+use super::folder::{MONITOR, RunFolder};
 use super::qmp::Transport;
 use super::sparse::copy_sparse;
 use crate::error::{Error, Result, cannot};
@@ -71,40 +71,48 @@ impl Wires {
 /// The open files of a machine that is saved or restored.
 #[derive(Debug)]
 pub(super) struct SnapshotFiles {
-    /// What it has as memory.
-    pub(super) memory: File,
+    /// What it has as memory, of each NUMA node.
+    pub(super) memory: Vec<File>,
     /// Everything else that it consists of, when it is restored, and how it came there.
     pub(super) from: Option<(File, Transport)>,
 }
 
 /// The names of the files in a snapshot's folder.
-pub(super) const MEMORY: &str = "memory";
 pub(super) const STATE: &str = "state";
 pub(super) const CONSOLE: &str = "console.log";
 pub(super) const TRANSPORT: &str = "transport";
 
+/// The same for the memory of a NUMA node.
+pub(super) fn memory_name(node: usize) -> String {
+    if node == 0 { "memory".to_owned() } else { format!("memory{node}") }
+}
+
 /// Opens what the machine starts from, and makes the memory of one that is saved.
 fn open(machine: &Machine) -> Result<Option<SnapshotFiles>> {
+    if machine.start == Start::Cold {
+        return Ok(None);
+    }
     let read = |path: &Path| File::open(path).map_err(|e| cannot("open", path, e));
     let from = match machine.start.from() {
         Some(folder) => Some((read(&folder.join(STATE))?, transport(folder)?)),
         None => None,
     };
-    let memory = match &machine.start {
-        Start::Cold => return Ok(None),
-        Start::Save { .. } => new_memory(machine)?,
+    let nodes = machine.node_sizes().into_iter().enumerate();
+    let of_node = |(node, size): (usize, u32)| match &machine.start {
+        Start::Cold | Start::Save { .. } => new_memory(size),
         Start::Grow { base, full: Some(_) } => {
-            let memory = new_memory(machine)?;
-            let path = base.join(MEMORY);
+            let memory = new_memory(size)?;
+            let path = base.join(memory_name(node));
             copy_sparse(&read(&path)?, &memory).map_err(|e| cannot("copy", &path, e))?;
-            memory
+            Ok(memory)
         }
         Start::Grow { base: from, full: None } | Start::Restore(from) => {
-            let path = from.join(MEMORY);
+            let path = from.join(memory_name(node));
             // qemu opens it for writing although it writes nothing there.
-            File::options().read(true).write(true).open(&path).map_err(|e| cannot("open", &path, e))?
+            File::options().read(true).write(true).open(&path).map_err(|e| cannot("open", &path, e))
         }
     };
+    let memory = nodes.map(of_node).collect::<Result<_>>()?;
     Ok(Some(SnapshotFiles { memory, from }))
 }
 
@@ -116,10 +124,10 @@ fn transport(folder: &Path) -> Result<Transport> {
 }
 
 /// Not a file of the snapshot's folder: the guest would write to it, page by page, at a disk's price.
-fn new_memory(machine: &Machine) -> Result<File> {
+fn new_memory(size: u32) -> Result<File> {
     let failed = |e: std::io::Error| Error::boot("cannot make the guest's memory").because(e);
     let memory = File::from(memfd_create("memory", MemfdFlags::CLOEXEC).map_err(|e| failed(e.into()))?);
-    memory.set_len(u64::from(machine.memory) << 20).map_err(failed)?;
+    memory.set_len(u64::from(size) << 20).map_err(failed)?;
     Ok(memory)
 }
 
@@ -175,8 +183,11 @@ pub(super) fn spawn(machine: &Machine, folder: &RunFolder) -> Result<(Qemu, Wire
     set_socket_send_buffer_size(&theirs[Port::Console as usize], 1 << 20).map_err(|e| failed(e.into()))?;
     let number = |port: Port| theirs[port as usize].as_raw_fd();
     let channels = machine.channels.iter().map(|name| folder.listen(name)).collect::<Result<Vec<_>>>()?;
+    // Not every file system has sockets: then there is none, and `quiz monitor` says so.
+    let monitor = folder.listen(MONITOR).ok();
     let fds = Fds {
         qmp: number(Port::Qmp),
+        monitor: monitor.as_ref().map(AsRawFd::as_raw_fd),
         console: number(Port::Console),
         control: number(Port::Control),
         stdin: number(Port::Stdin),
@@ -184,7 +195,7 @@ pub(super) fn spawn(machine: &Machine, folder: &RunFolder) -> Result<(Qemu, Wire
         stderr: number(Port::Stderr),
         exec: number(Port::Exec),
         channels: channels.iter().map(AsRawFd::as_raw_fd).collect(),
-        memory: snapshot.as_ref().map_or(-1, |snapshot| snapshot.memory.as_raw_fd()),
+        memory: snapshot.iter().flat_map(|snapshot| &snapshot.memory).map(AsRawFd::as_raw_fd).collect(),
     };
     let words = command(machine, &fds);
     host::write_private(&folder.command(), &(shown(machine, &fds) + "\n"))
@@ -204,8 +215,10 @@ pub(super) fn spawn(machine: &Machine, folder: &RunFolder) -> Result<(Qemu, Wire
         .stdout(log)
         .stderr(again)
         .process_group(0);
-    let memory = snapshot.iter().map(|snapshot| snapshot.memory.as_raw_fd());
-    host::tie(&mut process, theirs.iter().map(AsRawFd::as_raw_fd).chain(fds.channels).chain(memory).collect());
+    host::tie(
+        &mut process,
+        theirs.iter().map(AsRawFd::as_raw_fd).chain(fds.monitor).chain(fds.channels).chain(fds.memory).collect(),
+    );
     let child = process.spawn().map_err(|e| cannot("start", machine.qemu.path(), e))?;
     let mut ours = ours.into_iter();
     Ok((Qemu(child), Wires(std::array::from_fn(|_| ours.next())), snapshot))

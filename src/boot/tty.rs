@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::getpgrp;
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr};
 
-use super::wire::Size;
+use super::request::Size;
 
 /// The size of the terminal, when both stdin and stdout are one: then the program gets a pty of that size. A job in the
 /// background of a shell has none: what it does to the terminal would stop it.

@@ -3,13 +3,11 @@
 //! Pure: bytes in, frames out. The other side is `recipes/agent`; `frames.h` there has the same numbers. Knows
 //! nothing of sockets, of qemu, or of the program's own bytes, which never travel here.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-
+use super::request::{Request, Size};
 use crate::error::{Error, Result};
 
 /// The version of this protocol. The agent says its own in `Hello`.
-pub const PROTOCOL: u32 = 7;
+pub const PROTOCOL: u32 = 8;
 
 /// What the kernel's log has behind all that the program made the kernel say.
 pub(super) const PROGRAM_OVER: &str = "quiz: the program is over";
@@ -21,30 +19,6 @@ pub const LIMIT: usize = 1 << 20;
 pub const AHEAD: u64 = 64 << 10;
 
 const HEAD: usize = 5;
-
-/// Columns and rows of a terminal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Size {
-    /// Rows.
-    pub rows: u16,
-    /// Columns.
-    pub columns: u16,
-}
-
-/// What the guest is asked to run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
-    /// The program and its arguments; nothing means an interactive shell.
-    pub program: Vec<OsString>,
-    /// `NAME=value`, over the agent's own default environment.
-    pub env: Vec<OsString>,
-    /// The directory in the guest in which the program starts.
-    pub dir: OsString,
-    /// Run it on a pty of this size. `None`: three separate binary streams.
-    pub tty: Option<Size>,
-    /// An interactive shell follows when the program has ended. The exit status stays the program's.
-    pub shell_after: bool,
-}
 
 /// A message of the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,7 +87,7 @@ pub struct Mount {
     pub disks: bool,
     /// How many layers there are.
     pub layers: u8,
-    /// Tags of the shares, which are mounted when there is a request, each at `/<tag>`.
+    /// Tags of the shares that each run has, which are mounted when there is a request, each at `/<tag>`.
     pub shares: Vec<String>,
 }
 
@@ -153,16 +127,16 @@ impl ToGuest {
     /// When a request has a NUL byte in a string, or is longer than [`LIMIT`].
     pub fn encode(&self) -> Result<Vec<u8>> {
         let (kind, payload) = match self {
-            Self::Request { request, bounded } => (64, encode_request(request, *bounded)?),
+            Self::Request { request, bounded } => (64, request.encode(*bounded)?),
             Self::StdinEnd(bytes) => (65, bytes.to_le_bytes().to_vec()),
-            Self::Resize(size) => (66, encode_size(*size).to_vec()),
+            Self::Resize(size) => (66, size.encode().to_vec()),
             Self::Signal(number) => (67, number.to_le_bytes().to_vec()),
             Self::Ping => (68, Vec::new()),
             Self::SysRq(letters) => (69, letters.as_bytes().to_vec()),
             Self::Close(stream) => (70, vec![*stream]),
             Self::Mount(own, Mount { others, saved, disks, layers, shares }) => {
                 let head = [u8::from(*others) | u8::from(*saved) << 1 | u8::from(*disks) << 2, *layers];
-                let tags = shares.iter().flat_map(|tag| tag.bytes().chain([0]));
+                let tags = shares.iter().flat_map(|tag| b"/".iter().copied().chain(tag.bytes()).chain([0]));
                 (72, own.encode().into_iter().chain(head).chain(tags).collect())
             }
             Self::Wake(own, name) => (71, [&own.encode(), name.as_bytes()].concat()),
@@ -180,32 +154,6 @@ fn frame(kind: u8, payload: &[u8]) -> Result<Vec<u8>> {
     bytes.push(kind);
     bytes.extend(length.to_le_bytes());
     bytes.extend(payload);
-    Ok(bytes)
-}
-
-fn encode_size(size: Size) -> [u8; 4] {
-    let (rows, columns) = (size.rows.to_le_bytes(), size.columns.to_le_bytes());
-    [rows[0], rows[1], columns[0], columns[1]]
-}
-
-fn encode_request(request: &Request, bounded: bool) -> Result<Vec<u8>> {
-    let mut bytes = vec![u8::from(request.tty.is_some()) | u8::from(request.shell_after) << 1 | u8::from(bounded) << 2];
-    bytes.extend(encode_size(request.tty.unwrap_or(Size { rows: 0, columns: 0 })));
-    for count in [request.program.len(), request.env.len()] {
-        // A count too large for u32 has more bytes than LIMIT, which `frame` refuses.
-        bytes.extend(u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes());
-    }
-    let strings = std::iter::once(request.dir.as_bytes())
-        .chain(request.program.iter().map(|s| s.as_bytes()))
-        .chain(request.env.iter().map(|s| s.as_bytes()));
-    for string in strings {
-        if string.contains(&0) {
-            let shown = OsString::from_vec(string.to_vec());
-            return Err(Error::input(format!("an argument or environment entry has a NUL byte: {shown:?}")));
-        }
-        bytes.extend(string);
-        bytes.push(0);
-    }
     Ok(bytes)
 }
 
@@ -263,7 +211,11 @@ fn damaged(kind: u8, length: usize) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use super::super::request::Mounted;
     use super::*;
+    use crate::machine::ShareMode;
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
 
     fn request() -> Request {
         Request {
@@ -272,14 +224,15 @@ mod tests {
             dir: "/root".into(),
             tty: Some(Size { rows: 24, columns: 80 }),
             shell_after: true,
+            shares: vec![Mounted { tag: "share0".into(), at: "/src".into(), mode: ShareMode::Overlay }],
         }
     }
 
     #[test]
     fn a_request_has_the_bytes_that_the_agent_reads() {
         let bytes = ToGuest::Request { request: request(), bounded: true }.encode().unwrap();
-        let mut wanted = vec![64, 42, 0, 0, 0, 7, 24, 0, 80, 0, 2, 0, 0, 0, 1, 0, 0, 0];
-        wanted.extend(b"/root\0uname\0-a\0TERM=xterm\0");
+        let mut wanted = vec![64, 42, 0, 0, 0, 7, 24, 0, 80, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0];
+        wanted.extend(b"/root\0uname\0-a\0TERM=xterm\0o\0share0\0/src\0");
         wanted[1] = u8::try_from(wanted.len() - HEAD).unwrap();
         assert_eq!(bytes, wanted);
     }
@@ -296,7 +249,7 @@ mod tests {
         let own = || Own { now: 258, seed: [7; 32], boot: [9; 16] };
         let head = [&[2, 1, 0, 0, 0, 0, 0, 0][..], &[7; 32], &[9; 16]].concat();
         let mount = Mount { others: false, saved: true, disks: true, layers: 3, shares: vec!["a".into(), "bc".into()] };
-        let wanted = [&[72, 63, 0, 0, 0], &head[..], &[6, 3, b'a', 0, b'b', b'c', 0]].concat();
+        let wanted = [&[72, 65, 0, 0, 0], &head[..], &[6, 3, b'/', b'a', 0, b'/', b'b', b'c', 0]].concat();
         assert_eq!(bytes(ToGuest::Mount(own(), mount)), wanted);
         let wake = bytes(ToGuest::Wake(own(), "q".into()));
         assert_eq!(wake, [&[71, 57, 0, 0, 0], &head[..], b"q"].concat());

@@ -7,7 +7,7 @@ mod invocation;
 use crate::status;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use global::{Global, everywhere};
-pub(super) use guest::{Exec, Guest, Ssh, Test, Up};
+pub(super) use guest::{Exec, Guest, Monitor, Ssh, Test, Up};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -17,6 +17,9 @@ use std::path::PathBuf;
 pub(super) struct Cli {
     #[command(flatten)]
     pub global: Global,
+    /// The process of `up --detach` that stays.
+    #[arg(long, hide = true)]
+    pub detached: bool,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -35,6 +38,8 @@ pub(super) enum Command {
         after_help = "Exit status: the program's own; 122 the machine ended before it; 125 quiz could not do its part; 128+n signal n ended quiz."
     )]
     Exec(Exec),
+    /// Give qemu commands in a machine that runs: `quiz monitor 7 -- info registers`
+    Monitor(Monitor),
     /// Copy a file or a folder from a machine that runs, or to it: `7:/var/log/messages .`, `module.ko :/root/`
     Cp {
         /// What is copied: a path here, or N:PATH in run N, or :PATH in the newest run of this project
@@ -51,6 +56,11 @@ pub(super) enum Command {
         /// All machines of all projects
         #[arg(long, conflicts_with = "id")]
         all: bool,
+    },
+    /// Wait until a run is over; the exit status is the one that `quiz up` has, or would have
+    Wait {
+        /// The run's number, as `.quiz/runs` has it [default: the newest of this project]
+        id: Option<String>,
     },
     /// Print what the kernel of a machine said, while it runs or afterwards
     Logs {

@@ -60,10 +60,10 @@ impl Place {
 pub(super) fn run(engine: &Engine<'_>, from: &OsStr, to: &OsStr) -> Result<()> {
     match (Place::of(from), Place::of(to)) {
         (Place::There { run, path }, Place::Here(here)) => {
-            fetch(&running::living(engine, run.as_deref())?, &path, &here)
+            fetch(&running::living(engine, "cp", run.as_deref())?, &path, &here)
         }
         (Place::Here(here), Place::There { run, path }) => {
-            send(&running::living(engine, run.as_deref())?, &here, &path)
+            send(&running::living(engine, "cp", run.as_deref())?, &here, &path)
         }
         _ => Err(Error::input("one of the two is a path in a machine that runs, and the other one here")
             .hint("quiz cp 7:/var/log/messages .    (from run 7; without a number of the newest of this project)")
@@ -79,7 +79,8 @@ fn pipe() -> Result<(PipeReader, PipeWriter)> {
 fn script(run: &Path, script: &str, words: &[&OsStr], stdin: OwnedFd, stdout: OwnedFd) -> Result<Ended> {
     let program = [OsStr::new("sh"), OsStr::new("-c"), OsStr::new(script), OsStr::new("quiz-cp")];
     let program = program.iter().chain(words).map(|word| (*word).to_owned()).collect();
-    let request = Request { program, env: Vec::new(), dir: "/root".into(), tty: None, shell_after: false };
+    let request =
+        Request { program, env: Vec::new(), dir: "/root".into(), tty: None, shell_after: false, shares: Vec::new() };
     let stderr = Streams::inherit(true)?.stderr;
     exec(run, request, &Streams { stdin, stdout, stderr })
 }

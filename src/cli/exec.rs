@@ -4,21 +4,22 @@ use super::args::Exec;
 use super::{running, terminal};
 use crate::boot::exec::{Ended, exec};
 use crate::boot::{self, Request, Streams};
-use crate::engine::Engine;
+use crate::engine::{Engine, shares};
 use crate::error::Result;
 use crate::event::Event;
 use crate::status;
 
 /// Runs it, and gives its exit status.
 pub(super) fn run(engine: &Engine<'_>, asked: &Exec) -> Result<u8> {
-    let run = running::living(engine, asked.id.as_deref())?;
+    let run = running::living(engine, "exec", asked.id.as_deref())?;
     let tty = boot::terminal_size().filter(|_| !asked.no_input);
     let request = Request {
         program: asked.program.clone(),
         env: if tty.is_some() { terminal::passed_on() } else { Vec::new() },
-        dir: asked.cwd.clone(),
+        dir: shares::dir(&asked.cwd, None)?.into(),
         tty,
         shell_after: false,
+        shares: Vec::new(),
     };
     Ok(match exec(&run, request, &Streams::inherit(asked.no_input)?)? {
         Ended::Exited(status) => status,

@@ -6,6 +6,7 @@ mod cp;
 mod doctor;
 mod exec;
 mod kvm;
+mod monitor;
 mod profiles;
 mod running;
 mod ssh;
@@ -14,6 +15,7 @@ mod test;
 mod trust;
 mod up;
 
+use crate::boot::detach::{self, Started};
 use crate::build;
 use crate::engine::machine::{self, Prepared};
 use crate::engine::snapshots::{self, SnapshotStates};
@@ -59,7 +61,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         }
     };
     // A bug of quiz must not look like a bad commit to `git bisect run`, as a panic's status 101 would.
-    let result = catch_unwind(AssertUnwindSafe(|| dispatch(&cli, &reporter, &events)))
+    let begin = || match &cli.command {
+        Command::Up(up) if up.detach && !cli.detached => detached(&args),
+        _ => dispatch(&cli, &reporter, &events),
+    };
+    let result = catch_unwind(AssertUnwindSafe(begin))
         .unwrap_or_else(|_| Err(Error::build("quiz itself failed; what it said is above")));
     result.unwrap_or_else(|error| {
         reporter.error(&error);
@@ -72,14 +78,30 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     })
 }
 
+/// Has the run done by a process that stays, and gives its number.
+fn detached(args: &[OsString]) -> Result<u8> {
+    let words = std::iter::once("--detached".into()).chain(args.iter().skip(1).cloned());
+    Ok(match detach::start(words)? {
+        Started::Ended(status) => status,
+        Started::Runs(number) => {
+            report::result(&format!("{number}\n"))?;
+            status::FINE
+        }
+    })
+}
+
 fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
     let kernels = cli.kernels();
-    if let (Command::Up(up), [_, ..]) = (&cli.command, &kernels[..]) {
+    if let (Command::Up(up), [_, ..]) = (&cli.command, &kernels[..])
+        && !up.detach
+    {
         return up::run_each(&kernels, up, events, &|error| reporter.error(error));
     }
     if !kernels.is_empty() {
         let what = if matches!(cli.command, Command::Test(_)) {
             "`quiz test` takes one kernel"
+        } else if let Command::Up(_) = cli.command {
+            "`quiz up --detach` takes one kernel"
         } else {
             "only `quiz up` takes several kernels"
         };
@@ -97,6 +119,8 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
         Command::Exec(asked) => return exec::run(&engine, asked),
         Command::Cp { from, to } => cp::run(&engine, from, to)?,
         Command::Ps => running::ps(&engine, cli.global.json, &style)?,
+        Command::Monitor(asked) => monitor::run(&engine, asked)?,
+        Command::Wait { id } => return running::wait(&engine, id.as_deref()),
         Command::Stop { id, all } => running::stop(&engine, id.as_deref(), *all)?,
         Command::Logs { id, follow } => running::logs(&engine, id.as_deref(), *follow)?,
         Command::Test(asked) => {
@@ -107,17 +131,7 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
             build_stages(&engine, stages, *fresh, *install, cli.global.json)?;
         }
         Command::Verify { stage } => return verify(&engine, stage, cli.global.json, &style),
-        Command::Graph => {
-            let stages = if cli.global.verbose { engine.all_stages()? } else { engine.project_stages()? };
-            let states = engine.plan(&stages)?;
-            let snapshots = snapshots::states(&engine, &stages, &states)?;
-            let graph = &stages.graph;
-            if cli.global.json {
-                report::result(&format!("{}\n", report::graph_json(graph, &states, &snapshots)))?;
-            } else {
-                report::result(&report::graph(graph, &states, &snapshots, cli.global.verbose, &style))?;
-            }
-        }
+        Command::Graph => graph(&engine, cli, &style)?,
         Command::Why { stage } => report::result(&why(&engine, stage, cli.global.json, &style)?)?,
         Command::Update { entries } => update(&engine, entries)?,
         Command::Gc { older_than, max_size, dry_run } => {
@@ -141,6 +155,17 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
         Command::Config => report::result(&report::config(&engine.project.settings, cli.global.verbose))?,
     }
     Ok(status::FINE)
+}
+
+fn graph(engine: &Engine<'_>, cli: &Cli, style: &Style) -> Result<()> {
+    let stages = if cli.global.verbose { engine.all_stages()? } else { engine.project_stages()? };
+    let states = engine.plan(&stages)?;
+    let snapshots = snapshots::states(engine, &stages, &states)?;
+    report::result(&if cli.global.json {
+        format!("{}\n", report::graph_json(&stages.graph, &states, &snapshots))
+    } else {
+        report::graph(&stages.graph, &states, &snapshots, cli.global.verbose, style)
+    })
 }
 
 fn why(engine: &Engine<'_>, stage: &str, json: bool, style: &Style) -> Result<String> {

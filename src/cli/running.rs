@@ -20,6 +20,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const ASKED: Duration = Duration::from_secs(10);
 /// And until it is killed, and its qemu with it.
 const KILLED: Duration = Duration::from_secs(20);
+/// What a run's result is at most: bytes.
+const RESULT: u64 = 1 << 20;
 /// What a kernel says before its release is told: bytes.
 const HEAD: u64 = 64 << 10;
 
@@ -114,6 +116,27 @@ fn end(engine: &Engine<'_>, run: &Path, process: &rustix::fd::OwnedFd) -> Result
     Ok(())
 }
 
+/// Waits until a run is over, the newest if none is named. Its exit status.
+pub(super) fn wait(engine: &Engine<'_>, id: Option<&str>) -> Result<u8> {
+    let place = match id {
+        Some(id) => named(engine, id)?,
+        None => any(engine)?,
+    };
+    while is_live(run_of(&place)) {
+        std::thread::sleep(LOOK_AGAIN);
+    }
+    let path = place.join("result.json");
+    let mut text = String::new();
+    let read = host::open_plain(&path).and_then(|file| file.take(RESULT).read_to_string(&mut text));
+    let result: serde_json::Value = read.ok().and_then(|_| serde_json::from_str(&text).ok()).unwrap_or_default();
+    match result["status"].as_u64().and_then(|status| u8::try_from(status).ok()) {
+        Some(status) => Ok(status),
+        // quiz was killed, or could not write it.
+        None => Err(Error::boot(format!("run {} has left no status", name(&place)))
+            .hint(format!("what there is of it is in {}", place.display()))),
+    }
+}
+
 /// Prints what the kernel of a run's machine said, the newest run's if none is named; with `follow` until the run is over.
 pub(super) fn logs(engine: &Engine<'_>, id: Option<&str>, follow: bool) -> Result<()> {
     let place = match id {
@@ -198,14 +221,14 @@ fn newest(engine: &Engine<'_>) -> Result<PathBuf> {
 }
 
 /// The folder of a machine that runs: of that run, or the newest of this project.
-pub(super) fn living(engine: &Engine<'_>, id: Option<&str>) -> Result<PathBuf> {
+pub(super) fn living(engine: &Engine<'_>, command: &str, id: Option<&str>) -> Result<PathBuf> {
     let place = id.map_or_else(|| newest(engine), |id| named(engine, id))?;
     if !is_live(run_of(&place)) {
         return Err(Error::input(format!("run {} is over", number(&place))).hint("`quiz ps` shows what runs"));
     }
     match &parts(&place)[..] {
         [] => Ok(place),
-        parts => Err(several(&place, "exec", parts)),
+        parts => Err(several(&place, command, parts)),
     }
 }
 

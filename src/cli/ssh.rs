@@ -45,7 +45,7 @@ fn find(engine: &Engine<'_>, own: &Path, id: Option<&str>) -> Result<PathBuf> {
         });
     };
     let number = id.strip_prefix(HOST).unwrap_or(id);
-    let run = running::living(engine, Some(number))?;
+    let run = running::living(engine, "ssh", Some(number))?;
     if !has(&run) {
         return Err(Error::input(format!("run {number} was started without the profile ssh")).hint("quiz up -p ssh"));
     }

@@ -2,7 +2,7 @@
 
 use super::args::Test;
 use crate::build::Depth;
-use crate::engine::{Engine, machine, running};
+use crate::engine::{Engine, machine, running, shares};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::report::{self, Style};
@@ -45,14 +45,16 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Test, shown: &Shown<'_>) -> Resul
     }
     let mut built = super::machine(engine, asked.guest.install, false)?;
     built.machine.disks = machine::disks(&engine.project, Path::new(""))?;
+    let folders = shares::wanted(engine, &[])?;
     let announced = running::announce(engine)?;
     let folder = &announced.folder;
     let results = test::schedule::run(&Plan {
         groups: &groups,
         machine: &built.machine,
-        shares: |folder| machine::shares(folder.shared(), &folder.out(), true),
+        shares: &|folder| shares::devices(folder, &folders, false),
+        mounts: shares::mounts(&folders, false),
         options: machine::options(engine, asked.guest.timeout, built.why_not_kvm)?,
-        shared: digest(engine, folder.shared())?,
+        shared: if folders.is_empty() { Some(digest(engine, folder.shared())?) } else { None },
         cache: &engine.cache,
         no_snapshot: asked.guest.no_snapshot,
         rerun: asked.rerun,

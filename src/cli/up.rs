@@ -2,10 +2,11 @@
 
 use super::args::{Cli, Up};
 use super::terminal;
-use crate::boot::{self, Options, Outcome, Request, Run, Stop, Streams};
+use crate::boot::{self, Options, Outcome, Request, Run, Stop, Streams, detach};
 use crate::engine::Engine;
 use crate::engine::machine::{self, Prepared};
 use crate::engine::running;
+use crate::engine::shares::{self, Folder};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::load::PROJECT_FOLDER;
@@ -15,6 +16,7 @@ use crate::snapshot;
 use crate::status;
 use signal_hook::consts::SIGINT;
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 pub(super) fn run(engine: &Engine<'_>, up: &Up) -> Result<u8> {
     let outcome = boot(engine, up, build(engine, up)?, None)?;
@@ -59,26 +61,38 @@ pub(super) fn run_each(kernels: &[(String, Cli)], up: &Up, events: Events<'_>, e
     Ok(status.unwrap_or(0))
 }
 
-fn build(engine: &Engine<'_>, up: &Up) -> Result<Prepared> {
-    super::machine(engine, up.guest.install, terminal(up).is_some())
+/// A machine that can be booted, and what it gets of the host.
+struct Built {
+    prepared: Prepared,
+    folders: Vec<Folder>,
+    /// In which the program starts.
+    dir: PathBuf,
+}
+
+fn build(engine: &Engine<'_>, up: &Up) -> Result<Built> {
+    // Before anything that takes long.
+    let folders = shares::wanted(engine, &up.share)?;
+    let dir = shares::dir(&up.cwd, Some(&folders))?;
+    Ok(Built { prepared: super::machine(engine, up.guest.install, terminal(up).is_some())?, folders, dir })
 }
 
 /// Runs the program, or prints the command instead.
-fn boot(engine: &Engine<'_>, up: &Up, built: Prepared, stop: Option<Stop>) -> Result<Option<Outcome>> {
-    let Prepared { mut machine, why_not_kvm } = built;
+fn boot(engine: &Engine<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Result<Option<Outcome>> {
+    let Built { prepared: Prepared { mut machine, why_not_kvm }, folders, dir } = built;
     let own = engine.project.dir.join(PROJECT_FOLDER);
     if up.dry_run {
-        machine.shares = machine::shares(&own.join("shared"), &own.join("runs/N/out"), false);
+        let places = ["shared", "runs/N/out", "runs/N/nothing"].map(|name| own.join(name));
+        machine.shares = shares::at(places.each_ref().map(PathBuf::as_path), &folders, true);
         machine.disks = machine::disks(&engine.project, &own.join("runs/N"))?;
         report::result(&format!("{}\n", qemu::shown(&machine, &qemu::Fds::shown(&machine))))?;
         return Ok(None);
     }
     let announced = running::announce(engine)?;
     let folder = &announced.folder;
-    machine.shares = machine::shares(folder.shared(), &folder.out(), false);
+    machine.shares = shares::devices(folder, &folders, true);
     machine.disks = machine::disks(&engine.project, folder.path())?;
     let _disks = disk::take(&machine.disks, &folder.id())?;
-    let request = request(engine, up);
+    let request = request(engine, up, &folders, dir);
     let options = Options {
         // On a terminal the kernel's words come among the program's: print debugging is why people use this. What stands
         // around the program may have the whole screen to itself.
@@ -88,7 +102,15 @@ fn boot(engine: &Engine<'_>, up: &Up, built: Prepared, stop: Option<Stop>) -> Re
         ..machine::options(engine, up.guest.timeout, why_not_kvm)?
     };
     (engine.events)(Event::Step { name: "quiz", took: engine.begun.elapsed() });
-    let (streams, events) = (Streams::inherit(up.no_input)?, engine.events);
+    let streams = if up.detach { detach::streams(folder)? } else { Streams::inherit(up.no_input)? };
+    let events = &|event: Event| {
+        if let (Event::Ready { .. }, true) = (&event, up.detach)
+            && let Err(error) = detach::leave(folder)
+        {
+            (engine.events)(Event::Warning { message: error.to_string() });
+        }
+        (engine.events)(event);
+    };
     let run = Run { request: &request, folder, options: &options, streams: &streams, events };
     let outcome = if up.guest.no_snapshot {
         snapshot::boot(&machine, &run)?
@@ -109,18 +131,21 @@ fn wraps<'a>(engine: &'a Engine<'_>) -> impl Iterator<Item = &'a String> {
 
 /// That which the program gets as its own.
 fn terminal(up: &Up) -> Option<boot::Size> {
-    boot::terminal_size().filter(|_| !up.no_input)
+    boot::terminal_size().filter(|_| !up.no_input && !up.detach)
 }
 
-fn request(engine: &Engine<'_>, up: &Up) -> Request {
+fn request(engine: &Engine<'_>, up: &Up, folders: &[Folder], dir: PathBuf) -> Request {
     let tty = terminal(up);
     let wraps = wraps(engine).filter(|_| tty.is_some());
+    // A shell that nobody types to would end at once.
+    let stay = ["sleep", "infinity"].into_iter().filter(|_| up.detach && up.program.is_empty());
     Request {
-        program: wraps.map(OsString::from).chain(up.program.iter().cloned()).collect(),
+        program: wraps.map(OsString::from).chain(up.program.iter().cloned()).chain(stay.map(OsString::from)).collect(),
         // Only a terminal's own words: what else is set on the host means nothing in the guest.
         env: if tty.is_some() { terminal::passed_on() } else { Vec::new() },
-        dir: OsString::from("/root"),
+        dir: dir.into(),
         tty,
         shell_after: up.shell,
+        shares: shares::mounts(folders, true),
     }
 }

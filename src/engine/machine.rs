@@ -7,19 +7,18 @@ use crate::boot::{Allowed, Kept, Options, complaint};
 use crate::build::{self, Depth, Needed, Records};
 use crate::error::{Error, Result};
 use crate::load::{Device, DiskFormat, Origin, PROJECT_FOLDER, Profile, Project};
-use crate::machine::{Disk, Machine, Net, Qemu, Share, Start, accel, disk, image, qemu};
+use crate::machine::{Disk, Machine, Net, Qemu, Start, accel, disk, image, qemu};
 use quiz_cache::{Cache, Digest, Record};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Folders that host and guest share, by tag: the guest mounts each at `/<tag>`.
-const SHARED: &str = "shared";
-const OUT: &str = "out";
-
 /// PCI has room for so many beside the rest.
 const MOST_DISKS: usize = 64;
+
+/// MiB of a NUMA node. Linux leaves out smaller ones, and what is on them (NODE_MIN_SIZE in arch/x86/include/asm/numa.h is 4).
+const LEAST_NODE: u32 = 64;
 
 /// A virtio-serial bus has 31 ports (qemu: hw/char/virtio-serial-bus.c), and the agent's own are among them.
 const MOST_CHANNELS: usize = 24;
@@ -60,21 +59,37 @@ pub fn build(engine: &Engine<'_>, stages: &Stages, terminal: bool) -> Result<Pre
     of(engine, qemu, &known, &known[&id], terminal)
 }
 
-/// Memory in MiB and processors, as they were asked for.
-fn size(engine: &Engine<'_>) -> Result<(u32, u32)> {
-    let settings = &engine.project.settings;
-    let profiles = &engine.project.profiles;
+/// What of the guest its profiles have a say in.
+struct Sized {
+    /// In MiB.
+    memory: u32,
+    cpus: u32,
+    nodes: u32,
+}
+
+/// As it was asked for. A default grows with what the profiles need; what somebody asked for is refused when it is too little.
+fn size(engine: &Engine<'_>) -> Result<Sized> {
+    let (settings, profiles) = (&engine.project.settings, &engine.project.profiles);
+    let enough = |name: &str, asked: u32, least: fn(&Profile) -> u32, unit: &str, flag: &str| {
+        let most = profiles.iter().max_by_key(|profile| least(profile));
+        let Some(most) = most.filter(|profile| least(profile) > asked) else { return Ok(asked) };
+        if settings.get(name).is_some_and(|setting| setting.origin == Origin::Default) {
+            return Ok(least(most));
+        }
+        let least = least(most);
+        Err(Error::input(format!("{name} = {asked}{unit}: the profile {} needs {least}{unit}", most.name))
+            .hint(format!("{flag} {least}{unit}, or {name} in quiz.toml")))
+    };
     let memory = memory(settings.text("machine.memory"))?;
-    // The default grows with what the profiles need; what somebody asked for is refused when it is too little.
-    let by_default = settings.get("machine.memory").is_some_and(|setting| setting.origin == Origin::Default);
-    let least = profiles.iter().map(|profile| profile.memory).max().unwrap_or(0);
-    let memory = if by_default { memory.max(least) } else { memory };
-    if let Some(large) = profiles.iter().filter(|profile| profile.memory > memory).max_by_key(|p| p.memory) {
-        let (name, least) = (&large.name, large.memory);
-        return Err(Error::input(format!("machine.memory = {memory}M: the profile {name} needs {least}M"))
-            .hint(format!("-m {least}M, or machine.memory = \"{least}M\" in quiz.toml")));
+    let memory = enough("machine.memory", memory, |profile| profile.memory, "M", "-m")?;
+    let cpus = count("machine.cpus", settings.number("machine.cpus"))?;
+    let cpus = count("cpus", enough("machine.cpus", cpus, |profile| profile.cpus, "", "--cpus")?.into())?;
+    let nodes = profiles.iter().map(|profile| profile.numa).max().unwrap_or(0).max(1);
+    if nodes > memory / LEAST_NODE {
+        return Err(Error::input(format!("a profile asks for {nodes} NUMA nodes: {memory}M are too little for that"))
+            .hint(format!("each has {LEAST_NODE}M at least")));
     }
-    Ok((memory, count("machine.cpus", settings.number("machine.cpus"))?))
+    Ok(Sized { memory, cpus, nodes })
 }
 
 /// The machine of an image that is built.
@@ -83,7 +98,7 @@ fn size(engine: &Engine<'_>) -> Result<(u32, u32)> {
 /// What was asked for is wrong, or the image is none.
 pub fn of(engine: &Engine<'_>, qemu: Qemu, known: &Records, image: &Record, terminal: bool) -> Result<Prepared> {
     let (settings, profiles) = (&engine.project.settings, &engine.project.profiles);
-    let (memory, cpus) = size(engine)?;
+    let Sized { memory, cpus, nodes } = size(engine)?;
     let [description] = &image.outputs.values().collect::<Vec<_>>()[..] else {
         return Err(Error::input(format!("the recipe {IMAGE} must have one output, the image description")));
     };
@@ -98,6 +113,7 @@ pub fn of(engine: &Engine<'_>, qemu: Qemu, known: &Records, image: &Record, term
     let words = settings.list("machine.append").iter().flat_map(|words| words.split_whitespace().map(str::to_owned));
     let batch = |profile: &Profile| if terminal { Vec::new() } else { profile.append_batch.clone() };
     let by_profiles = profiles.iter().flat_map(|profile| [profile.append.clone(), batch(profile)].concat());
+    let by_profile = profiles.iter().flat_map(|profile| &profile.qemu_args);
     let kernel = object(&image.kernel)?;
     // Of the tree itself: a link in it could lead to any file of the user's.
     let is_file = |name: &&String| kernel.join(name).symlink_metadata().is_ok_and(|meta| meta.is_file());
@@ -111,6 +127,7 @@ pub fn of(engine: &Engine<'_>, qemu: Qemu, known: &Records, image: &Record, term
         qemu,
         memory,
         cpus,
+        nodes,
         initrd: image.initrd.map(|name| kernel.join(name)),
         kernel: kernel.join(&image.start),
         hz: image.hz,
@@ -122,7 +139,7 @@ pub fn of(engine: &Engine<'_>, qemu: Qemu, known: &Records, image: &Record, term
         shares: Vec::new(),
         pvpanic: true,
         rng: true,
-        extra: settings.list("machine.qemu-args").iter().map(OsString::from).collect(),
+        extra: by_profile.chain(settings.list("machine.qemu-args")).map(OsString::from).collect(),
     };
     qemu::fits(&machine)?;
     Ok(Prepared { machine, why_not_kvm: choice.why_not_kvm })
@@ -154,12 +171,6 @@ pub fn options(engine: &Engine<'_>, timeout: Option<u64>, why_not_kvm: Option<St
         why_not_kvm,
         ..Options::default()
     })
-}
-
-/// The folders that host and guest share. Of several machines none may write what another one reads.
-pub fn shares(shared: &Path, out: &Path, shared_read_only: bool) -> Vec<Share> {
-    let share = |tag: &str, path: &Path, read_only| Share { tag: tag.to_owned(), path: path.to_owned(), read_only };
-    vec![share(SHARED, shared, shared_read_only), share(OUT, out, false)]
 }
 
 /// The disks of the machine that runs in the folder `run`: those that are gone afterwards lie there, the others in `.quiz/disks`.

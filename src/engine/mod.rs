@@ -18,6 +18,7 @@ pub mod machine;
 mod packs;
 pub mod qemu;
 pub mod running;
+pub mod shares;
 pub mod snapshots;
 pub mod ssh;
 mod update;

@@ -3,7 +3,7 @@
 //! Makes and boots nothing.
 
 use super::machine::{self, Prepared};
-use super::{Engine, IMAGE, Stages};
+use super::{Engine, IMAGE, Stages, shares};
 use crate::boot;
 use crate::build::{self, StageState};
 use crate::error::{Error, Result};
@@ -89,7 +89,7 @@ pub fn states(engine: &Engine<'_>, stages: &Stages, states: &[(NodeIndex, StageS
     let looked = qemu.and_then(|qemu| machine::of(engine, qemu, &known, made, terminal)).and_then(
         |Prepared { mut machine, .. }| {
             let nowhere = Path::new("");
-            machine.shares = machine::shares(nowhere, nowhere, false);
+            machine.shares = shares::at([nowhere; 3], &[], true);
             machine.disks = machine::disks(&engine.project, nowhere)?;
             Ok([
                 snapshot::look(&engine.cache, &machine, Level::Full)?,

@@ -16,7 +16,7 @@ mod trust;
 
 pub use compiler::Compiler;
 pub use document::nearest;
-pub use profile::{Bus, Device, DiskFormat, Profile, ProfileOption, size};
+pub use profile::{Bus, Device, DiskFormat, Profile, ProfileOption, ShareMode, size};
 pub use recipe::{
     Condition, Incremental, Input, InputFrom, Instead, Method, OptionSpec, OutputKind, Recipe, TOOLCHAIN,
 };

@@ -4,7 +4,7 @@ mod active;
 mod devices;
 mod options;
 
-pub use devices::{Bus, Device, DiskFormat};
+pub use devices::{Bus, Device, DiskFormat, ShareMode};
 pub use options::{ProfileOption, size};
 
 use super::folder::{self, LoadedFolder};
@@ -49,6 +49,12 @@ pub struct Profile {
     pub append_batch: Vec<String>,
     /// The guest needs so much memory, in MiB.
     pub memory: u32,
+    /// And so many processors.
+    pub cpus: u32,
+    /// Its memory and processors are spread over so many NUMA nodes; 0 for one without such a thing.
+    pub numa: u32,
+    /// Arguments for qemu.
+    pub qemu_args: Vec<String>,
     /// Others that have to be on, too, and come first; `a|b`: one of these.
     pub needs: Vec<String>,
     /// Others that must not be on.
@@ -83,6 +89,12 @@ struct ProfileFile {
     append_batch: Vec<String>,
     #[serde(default)]
     memory: u32,
+    #[serde(default)]
+    cpus: u32,
+    #[serde(default)]
+    numa: u32,
+    #[serde(default)]
+    qemu_args: Vec<String>,
     /// On by itself where quiz runs in a worktree that this source stage takes.
     on_in: Option<String>,
     #[serde(default)]
@@ -180,6 +192,9 @@ fn profile((file, folder): &(ProfileFile, LoadedFolder), given: &[(&str, Option<
         append,
         append_batch: file.append_batch.clone(),
         memory: file.memory,
+        cpus: file.cpus,
+        numa: file.numa,
+        qemu_args: file.qemu_args.clone(),
         needs: file.needs.clone(),
         conflicts: file.conflicts.clone(),
         options,

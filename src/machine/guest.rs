@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::program::Qemu;
 
-pub use crate::load::{Bus, DiskFormat};
+pub use crate::load::{Bus, DiskFormat, ShareMode};
 
 /// The processor of a guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -51,12 +51,14 @@ impl Accel {
 /// A folder of the host in the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Share {
-    /// Its 9p tag; the agent mounts it at `/<tag>`.
+    /// Its 9p tag.
     pub tag: String,
     /// The folder on the host.
     pub path: PathBuf,
     /// The guest cannot write there.
     pub read_only: bool,
+    /// Not each run makes use of it: its place comes with the request, and until then the guest knows nothing of it.
+    pub spare: bool,
 }
 
 /// A disk that the guest may write.
@@ -150,6 +152,8 @@ pub struct Machine {
     pub memory: u32,
     /// Number of processors.
     pub cpus: u32,
+    /// Number of NUMA nodes over which both are spread; 1: none is told of.
+    pub nodes: u32,
     /// The kernel to start; for x86_64 a vmlinux with a PVH note, or a bzImage.
     pub kernel: PathBuf,
     /// What it starts from, if its drivers are modules.
@@ -177,6 +181,12 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// Memory of each NUMA node in MiB; the first has what cannot be spread.
+    pub fn node_sizes(&self) -> Vec<u32> {
+        let (each, rest) = (self.memory / self.nodes, self.memory % self.nodes);
+        (0..self.nodes).map(|node| each + if node == 0 { rest } else { 0 }).collect()
+    }
+
     /// Somebody wants to look at it with gdb: qemu listens for one, or does not start the guest by itself.
     pub(crate) fn is_debugged(&self) -> bool {
         self.extra.iter().any(|word| ["-s", "-S", "-gdb", "--gdb"].iter().any(|gdb| word == gdb))

@@ -20,5 +20,5 @@ mod program;
 pub mod proof;
 pub mod qemu;
 
-pub use guest::{Accel, Arch, Bus, Disk, DiskFormat, Level, Machine, Net, Share, Start};
+pub use guest::{Accel, Arch, Bus, Disk, DiskFormat, Level, Machine, Net, Share, ShareMode, Start};
 pub use program::Qemu;

@@ -42,6 +42,8 @@ const ON_ERROR: &str = ",werror=stop,rerror=stop";
 pub struct Fds {
     /// qemu's own control channel.
     pub qmp: RawFd,
+    /// A listening one for qemu's commands, where there can be one.
+    pub monitor: Option<RawFd>,
     /// The guest's ttyS0.
     pub console: RawFd,
     /// Frames to and from the agent.
@@ -56,15 +58,28 @@ pub struct Fds {
     pub exec: RawFd,
     /// Listening ones, for [`Machine::channels`].
     pub channels: Vec<RawFd>,
-    /// The file that is the guest's memory, of a machine that is saved or restored.
-    pub memory: RawFd,
+    /// The files that are the guest's memory, one for each NUMA node, of a machine that is saved or restored.
+    pub memory: Vec<RawFd>,
 }
 
 impl Fds {
     /// Numbers to show when nothing runs.
     pub fn shown(machine: &Machine) -> Self {
-        let channels = (11..).take(machine.channels.len()).collect();
-        Self { qmp: 3, console: 4, control: 5, stdin: 6, stdout: 7, stderr: 8, memory: 9, exec: 10, channels }
+        let mut numbers = 12..;
+        let channels = numbers.by_ref().take(machine.channels.len()).collect();
+        let memory = std::iter::once(9).chain(numbers).zip(0..machine.nodes).map(|(fd, _)| fd).collect();
+        Self {
+            qmp: 3,
+            console: 4,
+            control: 5,
+            stdin: 6,
+            stdout: 7,
+            stderr: 8,
+            memory,
+            exec: 10,
+            monitor: Some(11),
+            channels,
+        }
     }
 }
 
@@ -84,6 +99,9 @@ pub fn command(machine: &Machine, fds: &Fds) -> Vec<OsString> {
     memory(machine, fds, &mut add);
     add(&["-no-reboot", "-action", "panic=none"]);
     add(&["-chardev", &socket("qmp", fds.qmp), "-qmp", "chardev:qmp"]);
+    if let Some(fd) = fds.monitor {
+        add(&["-chardev", &format!("{},server=on,wait=off", socket("monitor", fd)), "-qmp", "chardev:monitor"]);
+    }
     add(&["-chardev", &socket("console", fds.console), "-serial", "chardev:console"]);
     add(&["-device", "virtio-serial-pci"]);
     for (name, fd) in machine.channels.iter().zip(&fds.channels) {
@@ -136,22 +154,44 @@ pub fn command(machine: &Machine, fds: &Fds) -> Vec<OsString> {
 /// TCG, too: it takes single pages of the host, and large ones, which qemu asks for otherwise, cost an emulated boot more to
 /// clear than they save.
 fn memory(machine: &Machine, fds: &Fds, add: &mut impl FnMut(&[&str])) {
-    let share = match machine.start {
-        // Arguments that the user adds may set another size of memory, which a file of this size would not fit.
-        Start::Cold if machine.accel == Accel::Tcg && machine.extra.is_empty() => {
-            let file = format!("memory-backend-memfd,id=memory,size={}M", machine.memory);
-            return add(&["-object", &file, "-machine", "memory-backend=memory"]);
-        }
-        Start::Cold => return,
-        Start::Save { .. } | Start::Grow { full: Some(_), .. } => "on",
-        Start::Grow { full: None, .. } | Start::Restore(_) => "off",
-    };
-    let (size, fd) = (machine.memory, fds.memory);
-    let file = format!("memory-backend-file,id=memory,size={size}M,mem-path=/proc/self/fd/{fd},share={share}");
-    add(&["-object", &file, "-machine", "memory-backend=memory"]);
+    let is_numa = machine.nodes > 1;
+    for (node, size) in machine.node_sizes().into_iter().enumerate() {
+        let id = if is_numa { format!("memory{node}") } else { "memory".to_owned() };
+        let share = match machine.start {
+            // Arguments that the user adds may set another size of memory, which a file of this size would not fit.
+            Start::Cold if machine.accel == Accel::Tcg && machine.extra.is_empty() => {
+                add(&["-object", &format!("memory-backend-memfd,id={id},size={size}M")]);
+                continue;
+            }
+            Start::Cold if is_numa => {
+                add(&["-object", &format!("memory-backend-ram,id={id},size={size}M")]);
+                continue;
+            }
+            Start::Cold => return,
+            Start::Save { .. } | Start::Grow { full: Some(_), .. } => "on",
+            Start::Grow { full: None, .. } | Start::Restore(_) => "off",
+        };
+        let fd = fds.memory.get(node).copied().unwrap_or(-1);
+        let file = format!("memory-backend-file,id={id},size={size}M,mem-path=/proc/self/fd/{fd},share={share}");
+        add(&["-object", &file]);
+    }
+    match is_numa {
+        false => add(&["-machine", "memory-backend=memory"]),
+        true => (0..machine.nodes).for_each(|node| add(&["-numa", &numa_node(machine, node)])),
+    }
     if machine.start.from().is_some() {
         add(&["-incoming", "defer"]);
     }
+}
+
+/// Neighbouring processors in each; none in some, where there are fewer of them than nodes.
+fn numa_node(machine: &Machine, node: u32) -> String {
+    let begins = |node: u32| (node * machine.cpus).div_ceil(machine.nodes);
+    let cpus = match begins(node)..begins(node + 1) {
+        none if none.is_empty() => String::new(),
+        some => format!(",cpus={}-{}", some.start, some.end - 1),
+    };
+    format!("node,nodeid={node},memdev=memory{node}{cpus}")
 }
 
 fn disks(machine: &Machine, command: &mut Vec<OsString>) {
@@ -246,152 +286,4 @@ pub fn shell_line(command: &[OsString]) -> String {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::super::guest::{Net, Share};
-    use super::*;
-    use std::path::PathBuf;
-
-    pub(crate) fn machine(accel: Accel) -> Machine {
-        Machine {
-            arch: Arch::X86_64,
-            accel,
-            start: Start::Cold,
-            qemu: PathBuf::from("/usr/bin/qemu-system-x86_64").into(),
-            memory: 2048,
-            cpus: 2,
-            kernel: "/c/kernel/vmlinux".into(),
-            initrd: None,
-            hz: None,
-            layers: vec!["/c/work".into(), "/c/a,b".into()],
-            append: vec!["loglevel=8".into()],
-            disks: vec![],
-            net: None,
-            channels: vec![],
-            shares: vec![
-                Share { tag: "shared".into(), path: "/w/.quiz/shared".into(), read_only: false },
-                Share { tag: "src".into(), path: "/w".into(), read_only: true },
-            ],
-            pvpanic: true,
-            rng: true,
-            extra: vec!["-s".into()],
-        }
-    }
-
-    const TCG: &str = "\
-/usr/bin/qemu-system-x86_64 \\
-  -nodefaults \\
-  -no-user-config \\
-  -display none \\
-  -machine q35 \\
-  -bios qboot.rom \\
-  -accel tcg \\
-  -cpu max,-avx,-avx2,-f16c,-fma,-vaes,-vpclmulqdq,-erms,-fsrm \\
-  -smp 2 \\
-  -m 2048 \\
-  -no-reboot \\
-  -action panic=none \\
-  -chardev socket,id=qmp,fd=3 \\
-  -qmp chardev:qmp \\
-  -chardev socket,id=console,fd=4 \\
-  -serial chardev:console \\
-  -device virtio-serial-pci \\
-  -chardev socket,id=exec,fd=10 \\
-  -device virtserialport,chardev=exec,name=quiz.exec \\
-  -chardev socket,id=control,fd=5 \\
-  -device virtserialport,chardev=control,name=quiz.control \\
-  -chardev socket,id=stdin,fd=6 \\
-  -device virtserialport,chardev=stdin,name=quiz.stdin \\
-  -chardev socket,id=stdout,fd=7 \\
-  -device virtserialport,chardev=stdout,name=quiz.stdout \\
-  -chardev socket,id=stderr,fd=8 \\
-  -device virtserialport,chardev=stderr,name=quiz.stderr \\
-  -device pvpanic-pci \\
-  -device virtio-rng-pci \\
-  -blockdev driver=raw,node-name=layer0,read-only=on,file.driver=file,file.filename=/c/work \\
-  -device virtio-blk-pci,drive=layer0,rerror=stop \\
-  -blockdev driver=raw,node-name=layer1,read-only=on,file.driver=file,file.filename=/c/a,,b \\
-  -device virtio-blk-pci,drive=layer1,rerror=stop \\
-  -fsdev local,id=share0,path=/w/.quiz/shared,security_model=none,multidevs=remap \\
-  -device virtio-9p-pci,fsdev=share0,mount_tag=shared \\
-  -fsdev local,id=share1,path=/w,security_model=none,multidevs=remap,readonly=on \\
-  -device virtio-9p-pci,fsdev=share1,mount_tag=src \\
-  -kernel /c/kernel/vmlinux \\
-  -append 'root=/dev/vda ro init=/.quiz/agent console=ttyS0 no_timer_check unknown_nmi_panic norandmaps oops=panic \
-panic=-1 loglevel=8' \\
-  -s";
-
-    #[test]
-    fn the_command_under_tcg() {
-        assert_eq!(shell_line(&command(&machine(Accel::Tcg), &Fds::shown(&machine(Accel::Tcg)))), TCG);
-    }
-
-    #[test]
-    fn kvm_changes_the_accelerator_and_the_processor_only() {
-        let wanted = TCG.replace("-accel tcg", "-accel kvm").replace(TCG_CPU, "host").replace(" norandmaps", "");
-        assert_eq!(shell_line(&command(&machine(Accel::Kvm), &Fds::shown(&machine(Accel::Tcg)))), wanted);
-    }
-
-    #[test]
-    fn devices_can_be_left_out() {
-        let small = Machine { pvpanic: false, rng: false, shares: vec![], extra: vec![], ..machine(Accel::Tcg) };
-        let line = shell_line(&command(&small, &Fds::shown(&small)));
-        assert!(!["pvpanic-pci", "rng", "9p"].iter().any(|word| line.contains(word)), "{line}");
-    }
-
-    #[test]
-    fn disks_a_network_and_channels_are_added_to_the_rest() {
-        let disk = |n: usize, bus, format, persistent| {
-            let (serial, path) = (format!("q{n}"), PathBuf::from(format!("/d/{n}")));
-            Disk { serial, bus, path, format, size: 1 << 30, persistent }
-        };
-        let mut disks = vec![disk(0, Bus::Virtio, DiskFormat::Raw, true), disk(1, Bus::Nvme, DiskFormat::Qcow2, false)];
-        disks.push(disk(2, Bus::Scsi, DiskFormat::Raw, false));
-        disks.extend((3..9).map(|n| disk(n, Bus::Virtio, DiskFormat::Raw, false)));
-        let net = Some(Net { forward: vec![(2222, 22)] });
-        let full = Machine { disks, net, channels: vec!["ssh.0".into()], ..machine(Accel::Tcg) };
-        let line = shell_line(&command(&full, &Fds::shown(&full)));
-        for part in [
-            "driver=raw,node-name=disk0,discard=unmap,file.driver=file,file.discard=unmap,file.filename=/d/0 \\\n  \
-             -device virtio-blk-pci,drive=disk0,serial=q0,addr=0x10.0,multifunction=on,werror=stop,rerror=stop \\",
-            "driver=qcow2,node-name=disk1,discard=unmap,cache.no-flush=on,file.driver=file",
-            "-device nvme,drive=disk1,serial=q1,addr=0x10.1 \\",
-            "-device virtio-scsi-pci,id=scsi \\",
-            "-device scsi-hd,bus=scsi.0,drive=disk2,serial=q2,werror=stop,rerror=stop \\",
-            "-device virtio-blk-pci,drive=disk8,serial=q8,addr=0x11.0,multifunction=on,werror=stop,rerror=stop \\",
-            "-netdev user,id=net0,hostfwd=tcp:127.0.0.1:2222-:22 \\",
-            "-chardev socket,id=ssh.0,fd=11,server=on,wait=off \\\n  -device virtserialport,chardev=ssh.0,name=quiz.ssh.0 \\",
-        ] {
-            assert!(line.contains(part), "no `{part}` in {line}");
-        }
-    }
-
-    #[test]
-    fn a_saved_machine_writes_to_its_file_and_a_restored_one_does_not() {
-        let line = |start| {
-            let machine = Machine { start, ..machine(Accel::Tcg) };
-            shell_line(&command(&machine, &Fds::shown(&machine)))
-        };
-        let file = "-object memory-backend-file,id=memory,size=2048M,mem-path=/proc/self/fd/9,share=";
-        let save = line(Start::Save { base: None, full: Some("/s".into()) });
-        assert!(save.contains(&format!("{file}on \\\n  -machine memory-backend=memory \\\n  -no-reboot")), "{save}");
-        let grow = line(Start::Grow { base: "/b".into(), full: Some("/s".into()) });
-        assert!(grow.contains(&format!("{file}on")) && grow.contains("-incoming defer"), "{grow}");
-        let restore = line(Start::Restore("/s".into()));
-        assert!(restore.contains(&format!("{file}off")) && restore.contains("-incoming defer"), "{restore}");
-    }
-
-    #[test]
-    fn an_emulated_machine_takes_single_pages_of_the_host_for_its_memory() {
-        let line = |accel| {
-            let machine = Machine { extra: vec![], ..machine(accel) };
-            shell_line(&command(&machine, &Fds::shown(&machine)))
-        };
-        assert!(line(Accel::Tcg).contains("-object memory-backend-memfd,id=memory,size=2048M \\\n  -machine memory-"));
-        assert!(!line(Accel::Kvm).contains("memfd"));
-    }
-
-    #[test]
-    fn words_are_quoted_for_a_shell() {
-        assert_eq!(shell_line(&["a b".into(), "it's".into(), "".into()]), r"'a b' 'it'\''s' ''");
-    }
-}
+pub(crate) mod tests;

@@ -2,7 +2,7 @@
 
 use super::lines::{duration, size};
 use super::style::Style;
-use crate::load::{Bus, Device, Profile};
+use crate::load::{Bus, Device, Profile, ShareMode};
 use serde_json::{Value as Json, json};
 use std::time::Duration;
 
@@ -76,7 +76,8 @@ fn cost(cost: &Cost) -> String {
 fn touched(listed: &Listed) -> Vec<(&'static str, String)> {
     let Listed { profile, own, cost, .. } = listed;
     let options = profile.options.iter().map(|(name, option)| format!("{name}={} ({})", option.default, option.about));
-    let memory = if profile.memory > 0 { format!("{}M at least", profile.memory) } else { String::new() };
+    let least = |number: u32, unit: &str| if number > 0 { format!("{number}{unit}") } else { String::new() };
+    let memory = least(profile.memory, "M at least");
     let (makes, why) = match cost {
         Cost::Stages { stages, .. } => (stages.join(" "), ""),
         Cost::No(why) => (String::new(), why.as_str()),
@@ -91,6 +92,9 @@ fn touched(listed: &Listed) -> Vec<(&'static str, String)> {
         ("layers", profile.layers.join(" ")),
         ("append", [&profile.append_batch[..], &own_words(profile)].concat().join(" ")),
         ("memory", memory),
+        ("processors", least(profile.cpus, " at least")),
+        ("NUMA nodes", least(profile.numa, "")),
+        ("qemu", profile.qemu_args.join(" ")),
         ("needs", profile.needs.join(" ")),
         ("not with", profile.conflicts.join(" ")),
         ("wraps in", profile.wrap.clone().unwrap_or_default()),
@@ -117,6 +121,14 @@ fn device(device: &Device) -> String {
             format!("{count} {bus} disks {name}0… of {}", size(*bytes))
         }
         Device::Net { .. } => "a network card".to_owned(),
+        Device::Share { path, mode } => {
+            let how = match mode {
+                ShareMode::ReadWrite => "",
+                ShareMode::ReadOnly => ", read-only",
+                ShareMode::Overlay => ", written to in memory alone",
+            };
+            format!("the folder {path}{how}")
+        }
         Device::Channel { name, count } => format!("{count} channels {name}.0…"),
     }
 }
@@ -138,7 +150,8 @@ pub fn profiles_json(all: &[Listed]) -> Json {
             "profile": profile.name, "about": profile.about, "on": on, "own": own, "path": profile.path,
             "options": Json::Object(options.collect()), "packages": profile.packages, "kernel": profile.kernel,
             "modules": profile.modules, "layers": profile.layers, "append": own_words(profile),
-            "append-batch": profile.append_batch, "memory": profile.memory, "needs": profile.needs,
+            "append-batch": profile.append_batch, "memory": profile.memory, "cpus": profile.cpus, "numa": profile.numa,
+            "qemu-args": profile.qemu_args, "needs": profile.needs,
             "conflicts": profile.conflicts, "wrap": profile.wrap,
             "devices": profile.devices.iter().map(device).collect::<Vec<_>>(), "cost": cost,
         })

@@ -11,7 +11,8 @@
 //!
 //! What the kernel may complain about is not in the key: what was allowed is remembered with the result, and has to be allowed still.
 //!
-//! Nothing is remembered when more can have a part in it: with the user's own arguments for qemu, a network, or disks that stay.
+//! Nothing is remembered when more can have a part in it: with the user's own arguments for qemu, a network, disks that stay, or
+//! other folders of the host.
 
 use quiz_cache::{Cache, Digest, Key, KeyEncoder};
 
@@ -24,8 +25,9 @@ use crate::snapshot;
 const NAME: &str = "test result";
 
 /// The key of what `group` comes to in `machine`; nothing when that depends on more than can be told. `shared`: the files that the
-/// guest sees as `/shared`.
-pub(super) fn key(cache: &Cache, machine: &Machine, group: &Group, shared: &Digest) -> Option<Key> {
+/// guest sees as `/shared`; nothing where it sees more of the host.
+pub(super) fn key(cache: &Cache, machine: &Machine, group: &Group, shared: Option<&Digest>) -> Option<Key> {
+    let shared = shared?;
     if !machine.extra.is_empty() || machine.net.is_some() || machine.disks.iter().any(|disk| disk.persistent) {
         return None;
     }
@@ -83,6 +85,7 @@ mod tests {
             qemu: std::path::PathBuf::from("/bin/true").into(),
             memory: 1024,
             cpus: 2,
+            nodes: 1,
             kernel: "/k".into(),
             initrd: None,
             hz: None,
@@ -101,7 +104,7 @@ mod tests {
     #[test]
     fn what_a_group_can_see_is_in_the_key_and_how_it_is_watched_is_not() {
         let (_dir, cache) = cache();
-        let key = |machine: &Machine, group: &Group, shared: &Digest| key(&cache, machine, group, shared);
+        let key = |machine: &Machine, group: &Group, shared: &Digest| key(&cache, machine, group, Some(shared));
         let shared = Digest::of(b"");
         let group = &Group::of_lines("true\n")[0];
         let base = key(&machine(), group, &shared).unwrap();
@@ -128,12 +131,13 @@ mod tests {
         ] {
             assert_eq!(key(&open, group, &shared), None);
         }
+        assert_eq!(super::key(&cache, &machine(), group, None), None);
     }
 
     #[test]
     fn only_what_is_complete_is_remembered_and_no_complaint() {
         let (_dir, cache) = cache();
-        let key = key(&cache, &machine(), &Group::of_lines("true\n")[0], &Digest::of(b"")).unwrap();
+        let key = key(&cache, &machine(), &Group::of_lines("true\n")[0], Some(&Digest::of(b""))).unwrap();
         let ended = GroupEnd {
             name: "true".into(),
             folder: "1".into(),

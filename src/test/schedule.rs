@@ -18,7 +18,7 @@ use super::logs::{last_lines, printed, reason, slices};
 use super::results::Results;
 use super::transcript::Transcript;
 use super::{memo, output};
-use crate::boot::{Options, Outcome, Request, Run, RunFolder, Stop, Streams};
+use crate::boot::{Mounted, Options, Outcome, Request, Run, RunFolder, Stop, Streams};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::host;
@@ -32,11 +32,13 @@ pub struct Plan<'a> {
     /// The machine that each of them gets, without shares; paths of disks are from the folder of its run on.
     pub machine: &'a Machine,
     /// The folders of the host that the machine of this folder gets.
-    pub shares: fn(&RunFolder) -> Vec<Share>,
+    pub shares: &'a (dyn Fn(&RunFolder) -> Vec<Share> + Sync),
+    /// Where the guest mounts those that not each run has.
+    pub mounts: Vec<Mounted>,
     /// How each machine is watched. A time limit here counts for all, in place of the groups' own.
     pub options: Options,
-    /// The digest of the folder that the guests see as `/shared`.
-    pub shared: Digest,
+    /// The digest of the folder that the guests see as `/shared`; nothing where they see more of the host.
+    pub shared: Option<Digest>,
     /// Remembers results.
     pub cache: &'a Cache,
     /// Each machine boots, and none is saved.
@@ -117,7 +119,7 @@ fn spoil(ended: &mut GroupEnd, error: &Error) {
 impl Plan<'_> {
     /// One group: from the cache, or in a machine.
     fn group(&self, group: &Group, stop: &Stop) -> GroupEnd {
-        let key = memo::key(self.cache, self.machine, group, &self.shared);
+        let key = memo::key(self.cache, self.machine, group, self.shared.as_ref());
         if let Some(known) = key.as_ref().filter(|_| !self.rerun).and_then(|key| self.recall(key)) {
             return GroupEnd { folder: group.folder.clone(), ..known };
         }
@@ -167,6 +169,7 @@ impl Plan<'_> {
             dir: "/root".into(),
             tty: None,
             shell_after: false,
+            shares: self.mounts.clone(),
         };
         let timeout = self.options.timeout.or(group.limit);
         let options = Options { timeout, stop: Some(stop.clone()), whole_log: true, ..self.options.clone() };

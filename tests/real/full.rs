@@ -239,3 +239,29 @@ fn five_hundred_restores_with_random_hooks_are_each_told_as_they_went() {
     }
     assert!(restored >= 490, "only {restored} were restored");
 }
+
+#[test]
+#[ignore = "builds the kernels of debug and perf: tests/run --full"]
+fn exec_attach_and_a_share_work_in_a_machine_of_each_shipped_profile() {
+    let real = Real::new();
+    real.0.write("tree/file", "shared\n");
+    let folders = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles")).unwrap();
+    let mut names: Vec<String> = folders.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    // It is for trees of OpenZFS that have unit tests, which the one here has not.
+    names.retain(|name| name != "zunit");
+    assert!(names.len() >= 22, "{names:?}");
+    let quiz = env!("CARGO_BIN_EXE_quiz");
+    for name in &names {
+        let up = real.run(&["-p", name, "up", "--share", "tree", "--detach"]);
+        assert_eq!(up.status, Some(0), "{name}: {up:?}");
+        let ran = real.run(&["exec", "--cwd", "tree", "--", "sh", "-c", "cat file; echo from the guest >back; exit 9"]);
+        assert_eq!((ran.status, ran.out.as_str()), (Some(9), "shared\n"), "{name}: {ran:?}");
+        assert_eq!(std::fs::read_to_string(real.0.dir().join("tree/back")).unwrap(), "from the guest\n", "{name}");
+        let ran = real.on_a_terminal(&format!("{quiz} attach -- sh -c 'tty; exit 7'"));
+        assert_eq!(ran.status, Some(7), "{name}: {ran:?}");
+        assert!(ran.out.contains("/dev/pts/"), "{name}: {ran:?}");
+        real.run(&["stop"]);
+        assert_eq!(real.run(&["wait"]).status, Some(143), "{name}");
+    }
+}

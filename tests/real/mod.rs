@@ -23,6 +23,7 @@ mod packaged;
 mod profiles;
 mod qemu;
 mod reach;
+mod shares;
 mod snapshot;
 mod suite;
 mod zfs;

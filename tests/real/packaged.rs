@@ -23,3 +23,24 @@ fn a_distributions_own_kernel_boots_is_restored_and_its_panic_is_one() {
     assert_eq!(restored.status, Some(123), "{restored:?}");
     restored.says(&["Restoring"]);
 }
+
+#[test]
+fn a_profile_brings_processors_numa_nodes_and_memory_and_arguments_for_qemu() {
+    let real = Real::new();
+    real.0.write(".quiz/profiles/mine/profile.toml", "about = \"x\"\ncpus = 3\nnuma = 2\nmemory = 1200\n");
+    let script = "nproc; cat /sys/devices/system/node/online; cat /sys/devices/system/node/node?/cpulist; \
+        grep -c MemTotal /sys/devices/system/node/node?/meminfo; free -m | awk '/Mem:/ { print ($2 > 1000) }'";
+    let wanted =
+        "3\n0-1\n0-1\n2\n/sys/devices/system/node/node0/meminfo:1\n/sys/devices/system/node/node1/meminfo:1\n1\n";
+    for how in ["Booting", "Restoring"] {
+        let ran = real.run(&["-k", "package", "up", "-p", "mine", "--", "sh", "-c", script]);
+        assert_eq!((ran.status, ran.out.as_str()), (Some(0), wanted), "{ran:?}");
+        ran.says(&[how]);
+    }
+    real.0.write(
+        ".quiz/profiles/mine/profile.toml",
+        "about = \"x\"\nqemu-args = [\"-smbios\", \"type=1,product=mine\"]\n",
+    );
+    let ran = real.run(&["-k", "package", "up", "-p", "mine", "--", "cat", "/sys/class/dmi/id/product_name"]);
+    assert_eq!((ran.status, ran.out.as_str()), (Some(0), "mine\n"), "{ran:?}");
+}

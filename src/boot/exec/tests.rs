@@ -2,9 +2,9 @@
 
 use super::frame::{Decoder, Frame, WINDOW, kind};
 use super::{Ended, exec, route};
+use crate::boot::Request;
 use crate::boot::folder::{DOOR, Kept, RunFolder};
 use crate::boot::job::Streams;
-use crate::boot::wire::Request;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -44,7 +44,14 @@ fn machine() -> (tempfile::TempDir, RunFolder, Guest) {
 }
 
 fn request(word: &str) -> Request {
-    Request { program: vec![word.into()], env: Vec::new(), dir: "/".into(), tty: None, shell_after: false }
+    Request {
+        program: vec![word.into()],
+        env: Vec::new(),
+        dir: "/".into(),
+        tty: None,
+        shell_after: false,
+        shares: Vec::new(),
+    }
 }
 
 fn streams(stdin: OwnedFd, stdout: OwnedFd) -> Streams {

@@ -55,7 +55,14 @@ fn play_in(
     let (what, argument) = what.split_once(' ').unwrap_or((what, ""));
     let extra = if argument.is_empty() { Vec::new() } else { vec![argument.into()] };
     let machine = Machine { qemu: fake.into(), append: vec![format!("fake={what}")], extra, start, ..machine(accel) };
-    let request = Request { program: vec!["true".into()], env: vec![], dir: "/".into(), tty: None, shell_after: false };
+    let request = Request {
+        program: vec!["true".into()],
+        env: vec![],
+        dir: "/".into(),
+        tty: None,
+        shell_after: false,
+        shares: vec![],
+    };
     let (mut stdout, mut stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
     let streams = Streams {
         stdin: fs::File::open("/dev/null").unwrap().into(),

@@ -13,7 +13,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use super::super::phase::Input;
 use super::super::qmp::{self, Said};
 use super::super::sparse::copy_sparse;
-use super::super::spawn::{CONSOLE, MEMORY, Port, STATE, TRANSPORT};
+use super::super::spawn::{CONSOLE, Port, STATE, TRANSPORT, memory_name};
 use super::Session;
 use crate::error::{Result, cannot};
 use crate::machine::Level;
@@ -82,10 +82,13 @@ impl Session<'_> {
     /// The machine stands still.
     pub(super) fn copy_memory(&self, level: Level) -> Result<()> {
         let (Some(snapshot), Some(folder)) = (&self.snapshot, self.start.to(level)) else { return Ok(()) };
-        let path = folder.join(MEMORY);
-        File::create_new(&path)
-            .and_then(|file| copy_sparse(&snapshot.memory, &file))
-            .map_err(|e| cannot("copy the guest's memory to", &path, e))
+        for (node, memory) in snapshot.memory.iter().enumerate() {
+            let path = folder.join(memory_name(node));
+            File::create_new(&path)
+                .and_then(|file| copy_sparse(memory, &file))
+                .map_err(|e| cannot("copy the guest's memory to", &path, e))?;
+        }
+        Ok(())
     }
 
     /// What whoever goes on from there has to know.

@@ -42,6 +42,13 @@ pub(in crate::cli) struct Up {
     /// that its program does not read; of a file (`done <list`) what was not read is given back
     #[arg(short = 'n', long)]
     pub no_input: bool,
+    /// A folder of this machine at the same path in the guest, up to four: DIR (the guest writes there), DIR:ro (it cannot), DIR:overlay (what it
+    /// writes stays in its memory)
+    #[arg(long, value_name = "DIR[:ro|:overlay]")]
+    pub share: Vec<OsString>,
+    /// The folder of the guest in which the program starts; a relative one is meant from the current folder on, and has to be in a share
+    #[arg(long, value_name = "DIR", default_value = "/root")]
+    pub cwd: OsString,
     /// Show kernel messages among the program's output even when it does not go to a terminal
     #[arg(long)]
     pub kmsg: bool,
@@ -52,6 +59,10 @@ pub(in crate::cli) struct Up {
     /// named by machine.allow-file lists does not count
     #[arg(long)]
     pub fail_on_warning: bool,
+    /// Give the prompt back when the program has started, and print the run's number. What the program writes goes to the files stdout and stderr
+    /// in the run's folder, what quiz says to quiz.log; without a program the machine stays until `quiz stop`
+    #[arg(long, conflicts_with_all = ["shell", "dry_run", "install", "timings"])]
+    pub detach: bool,
     /// Show how long each step takes
     #[arg(long)]
     pub timings: bool,
@@ -79,7 +90,7 @@ pub(in crate::cli) struct Ssh {
 pub(in crate::cli) struct Exec {
     /// The run's number, as `.quiz/runs` has it, with the group behind it for one of `quiz test` [default: the newest of this project that runs]
     pub id: Option<String>,
-    /// The folder of the guest in which the program starts
+    /// The folder of the guest in which the program starts; a relative one is meant from the current folder on, as a share has it
     #[arg(long, value_name = "DIR", default_value = "/root")]
     pub cwd: OsString,
     /// Read nothing: the program's stdin is empty
@@ -88,6 +99,18 @@ pub(in crate::cli) struct Exec {
     /// The program and its arguments [default: a shell]
     #[arg(last = true, action = ArgAction::Append)]
     pub program: Vec<OsString>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(in crate::cli) struct Monitor {
+    /// The run's number, as `.quiz/runs` has it, with the group behind it for one of `quiz test` [default: the newest of this project that runs]
+    pub id: Option<String>,
+    /// Commands and answers of the protocol (QMP), JSON objects in lines of their own, instead of those for people (HMP)
+    #[arg(long)]
+    pub qmp: bool,
+    /// The command [default: those that stdin has, one a line]
+    #[arg(last = true)]
+    pub command: Vec<String>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -30,6 +30,13 @@ pub enum Device {
         /// Ports of the host that lead into the guest, `HOST:GUEST`; an empty text for none, several with `+` between.
         forward: String,
     },
+    /// A folder of the project, at its own path in the guest.
+    Share {
+        /// Which, from the project's folder on.
+        path: String,
+        /// What happens to what the guest writes there.
+        mode: ShareMode,
+    },
     /// Channels between host and guest, `<name>.0`, `<name>.1`, …, each a socket in the run's folder.
     Channel {
         /// What they are called on both sides.
@@ -61,6 +68,20 @@ pub enum DiskFormat {
     Qcow2,
 }
 
+/// What a guest may do with a folder of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ShareMode {
+    /// What it writes is written on the host.
+    #[serde(rename = "rw")]
+    ReadWrite,
+    /// It cannot write there.
+    #[serde(rename = "ro")]
+    ReadOnly,
+    /// What it writes stays in its own memory, and goes with it.
+    Overlay,
+}
+
 /// A device as profile.toml has it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
@@ -68,6 +89,7 @@ pub(super) enum DeviceField {
     Disk { bus: Bus, name: String, count: toml::Value, size: toml::Value, persistent: toml::Value, format: toml::Value },
     Net { forward: toml::Value },
     Channel { name: String, count: toml::Value },
+    Share { path: String, mode: ShareMode },
 }
 
 impl DeviceField {
@@ -107,6 +129,7 @@ impl DeviceField {
                 },
             },
             Self::Net { forward } => Device::Net { forward: text(forward)? },
+            Self::Share { path, mode } => Device::Share { path: text(&path.as_str().into())?, mode: *mode },
             Self::Channel { name, count } => Device::Channel { name: name.clone(), count: number(count, "count")? },
         })
     }

@@ -1,0 +1,158 @@
+//! The monitor of a machine that runs: qemu's own control protocol (QMP) on the socket `monitor` in the run's folder, and by it the commands that
+//! qemu has for people (HMP).
+//!
+//! It is not the channel by which quiz itself controls the machine: qemu has one more. Decides nothing.
+//! <https://qemu.readthedocs.io/en/v7.2.0/interop/qemu-qmp-ref.html>
+
+use super::folder::{MONITOR, at_socket, is_live, number, run_of};
+use super::qmp;
+use crate::error::{Error, Result, cannot};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+/// qemu greets whoever comes within this time, or somebody else is there: it listens to one at a time.
+pub const GREETING: Duration = Duration::from_secs(5);
+
+/// What qemu says to a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It was done: what it returns.
+    Returned(Value),
+    /// It was not, and why.
+    Refused(String),
+}
+
+/// A connection to it. What it asks for has the time that it takes.
+#[derive(Debug)]
+pub struct Monitor(BufReader<UnixStream>);
+
+impl Monitor {
+    /// Connects to the monitor of the machine in that folder, which has `patience` to answer: [`GREETING`].
+    ///
+    /// # Errors
+    /// The machine is gone, or has no monitor; somebody else is there.
+    pub fn open(place: &Path, patience: Duration) -> Result<Self> {
+        let over = |e: std::io::Error| match is_live(run_of(place)) {
+            true => cannot("connect to", &place.join(MONITOR), e),
+            false => Error::input(format!("run {} is over", number(place))).hint("`quiz ps` shows what runs"),
+        };
+        let socket = at_socket(place, MONITOR, |path| UnixStream::connect(path)).map_err(over)?;
+        socket.set_read_timeout(Some(patience)).map_err(over)?;
+        let mut monitor = Self(BufReader::new(socket));
+        let greeted = monitor.line().and_then(|_| monitor.send(qmp::HELLO)).and_then(|()| monitor.line());
+        greeted.map_err(|e| {
+            Error::boot(format!("the monitor of run {} does not answer", number(place)))
+                .because(e)
+                .hint("one at a time can use it: is another `quiz monitor` there?")
+        })?;
+        monitor.0.get_ref().set_read_timeout(None).map_err(over)?;
+        Ok(monitor)
+    }
+
+    /// What qemu says to one of its commands for people.
+    ///
+    /// # Errors
+    /// The machine ended.
+    pub fn human(&mut self, command: &str) -> Result<Answer> {
+        let asked = json!({ "execute": "human-monitor-command", "arguments": { "command-line": command } });
+        self.ask(&asked.to_string(), &mut |_| Ok(()))
+    }
+
+    /// Sends a command of the protocol, a JSON object in one line, and gives its answer. `events`: what qemu says before that, as it comes.
+    ///
+    /// # Errors
+    /// The machine ended; `events` fails.
+    pub fn ask(&mut self, command: &str, events: &mut dyn FnMut(&str) -> Result<()>) -> Result<Answer> {
+        self.send(command.as_bytes()).and_then(|()| self.send(b"\n")).map_err(ended)?;
+        loop {
+            let line = self.line().map_err(ended)?;
+            // Of one that cannot be read whoever sees it decides what it is.
+            let said: Value = serde_json::from_str(&line).unwrap_or_default();
+            if let Some(why) = said["error"]["desc"].as_str() {
+                return Ok(Answer::Refused(why.to_owned()));
+            }
+            if let Some(returned) = said.get("return") {
+                return Ok(Answer::Returned(returned.clone()));
+            }
+            events(&line)?;
+        }
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.0.get_mut().write_all(bytes)
+    }
+
+    /// The next line, without its end.
+    fn line(&mut self) -> std::io::Result<String> {
+        let mut line = String::new();
+        match self.0.read_line(&mut line)? {
+            0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(line.trim_end().to_owned()),
+        }
+    }
+}
+
+fn ended(why: std::io::Error) -> Error {
+    Error::boot("the machine ended").because(why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::os::unix::net::UnixListener;
+
+    /// A run that lives, and the socket of its monitor.
+    fn run() -> (tempfile::TempDir, File, UnixListener) {
+        let run = tempfile::tempdir().unwrap();
+        let lock = File::create(run.path().join("lock")).unwrap();
+        lock.lock().unwrap();
+        let listener = UnixListener::bind(run.path().join(MONITOR)).unwrap();
+        (run, lock, listener)
+    }
+
+    #[test]
+    fn answers_are_told_from_events_and_refusals() {
+        let (run, _lock, listener) = run();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let (mut socket, _) = listener.accept().unwrap();
+                socket.write_all(b"{\"QMP\": {}}\r\n").unwrap();
+                let mut lines = BufReader::new(socket.try_clone().unwrap()).lines();
+                assert!(lines.next().unwrap().unwrap().contains("qmp_capabilities"));
+                socket.write_all(b"{\"return\": {}}\r\n").unwrap();
+                assert_eq!(lines.next().unwrap().unwrap(), "{\"execute\":\"stop\"}");
+                socket.write_all(b"{\"event\": \"STOP\"}\r\n{\"return\": 5}\r\n").unwrap();
+                assert!(lines.next().unwrap().unwrap().contains("\"command-line\":\"info x\""));
+                socket.write_all(b"{\"error\": {\"desc\": \"no\"}}\r\n").unwrap();
+            });
+            let mut monitor = Monitor::open(run.path(), GREETING).unwrap();
+            let mut events = Vec::new();
+            let event = &mut |line: &str| {
+                events.push(line.to_owned());
+                Ok(())
+            };
+            let answer = monitor.ask("{\"execute\":\"stop\"}", event).unwrap();
+            assert_eq!((answer, &events[..]), (Answer::Returned(5.into()), &["{\"event\": \"STOP\"}".to_owned()][..]));
+            assert_eq!(monitor.human("info x").unwrap(), Answer::Refused("no".to_owned()));
+            assert_eq!(monitor.human("info x").unwrap_err().to_string(), "the machine ended");
+        });
+    }
+
+    #[test]
+    fn a_monitor_at_which_somebody_else_is_and_one_that_is_gone_are_told_apart() {
+        let (run, lock, listener) = run();
+        let open = || Monitor::open(run.path(), Duration::from_millis(50)).unwrap_err();
+        let busy = open();
+        assert!(busy.to_string().contains("does not answer"), "{busy}");
+        assert!(busy.hints()[0].contains("one at a time"), "{:?}", busy.hints());
+        drop(listener);
+        let error = open().to_string();
+        assert!(error.starts_with("cannot connect to "), "{error}");
+        drop(lock);
+        assert!(open().to_string().ends_with(" is over"));
+    }
+}
