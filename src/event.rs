@@ -52,6 +52,10 @@ pub enum Event {
     GroupEnded { group: String, tests: usize, unexpected: usize, took: Duration, cached: bool },
     /// The guest's kernel complained of something that ended nothing: its words, and the log with the rest.
     Complained { words: String, log: String },
+    /// The guest's memory is being written, and why: how the run ended, before anything else is said of that.
+    Dumping { why: String },
+    /// That is done: where it lies, what was wrong, and how many bytes hold something.
+    Dumped { run: String, title: String, used: u64, took: Duration },
     /// The machine is gone before its program ended: how, and where its files lie.
     Ended { how: String, run: String },
     /// Something the user should know that stops nothing.

@@ -18,6 +18,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     #[cfg(feature = "fuzz")]
     ("cache", quiz_cache::fuzz::file),
     ("console", boot::fuzz::console),
+    ("crash", |bytes| boot::fuzz::crash(&text(bytes))),
     ("deb", source::fuzz::deb),
     ("debian", |bytes| source::fuzz::debian(&text(bytes))),
     ("exec", boot::fuzz::exec),

@@ -196,7 +196,8 @@ fn what_kconfig_looks_for_by_itself_is_in_the_key_or_not_seen() {
         text.split("[tools-on-demand]\n").nth(1).unwrap().split("\n\n").next().unwrap().to_owned()
     };
     assert_eq!(demanded("kernel"), demanded("kernel-config"));
-    for script in ["kernel-config/resolve.sh", "kernel/build.sh"] {
+    assert_eq!(demanded("kernel"), demanded("kernel-debug"));
+    for script in ["kernel-config/resolve.sh", "kernel-make/make.sh"] {
         let text = fs::read_to_string(base.join("..").join(script)).unwrap();
         assert!(text.contains("export LIBRARY_PATH=/quiz/scratch/no-plugins\n"), "{script}");
     }

@@ -22,6 +22,11 @@ pub const PARTS: &str = "groups";
 /// What [`RunFolder::nothing`] is called.
 const NOTHING: &str = "nothing";
 
+/// What is left of a guest that crashed, in the folder of its machine; its memory there, whole or not.
+pub const CRASH: &str = "crash";
+pub(super) const MEMORY: &str = "vmcore";
+pub(super) const CUT: &str = "vmcore.cut";
+
 /// How many finished runs stay when a new one is made, the newest first.
 #[derive(Debug, Clone, Copy)]
 pub struct Kept {
@@ -29,12 +34,14 @@ pub struct Kept {
     pub plain: usize,
     /// Of those with something in `out/`, and of runs of several machines.
     pub with_results: usize,
+    /// Of those whose guest crashed, with its memory.
+    pub memories: usize,
 }
 
 #[cfg(test)]
 impl Kept {
     /// Each of them.
-    pub(super) const ALL: Self = Self { plain: usize::MAX, with_results: usize::MAX };
+    pub(super) const ALL: Self = Self { plain: usize::MAX, with_results: usize::MAX, memories: usize::MAX };
 }
 
 /// A run's folder, locked until this value is dropped.
@@ -80,6 +87,10 @@ impl RunFolder {
         let (rich, plain): (Vec<_>, Vec<_>) = old.partition(|run| has_results(run));
         let old = rich.iter().skip(kept.with_results).chain(plain.iter().skip(kept.plain));
         old.for_each(|run| remove_finished(run));
+        let over = numbers.iter().rev().map(|number| runs.join(number.to_string())).filter(|run| !is_live(run));
+        let memories = over.flat_map(|run| memories(&run));
+        // The words of a crash take no room. What cannot be removed only takes some.
+        memories.skip(kept.memories).for_each(|memory| drop(fs::remove_file(memory)));
         let door = listen(&path, DOOR);
         Ok(Self { number, path, shared, lock, door })
     }
@@ -255,6 +266,13 @@ fn has_results(run: &Path) -> bool {
     has_files || run.join(PARTS).exists()
 }
 
+/// The guests' memories in the folder of a run, and in those of its machines.
+pub(super) fn memories(run: &Path) -> Vec<PathBuf> {
+    let places = std::iter::once(run.to_owned()).chain(parts(run));
+    let files = places.flat_map(|place| [MEMORY, CUT].map(|name| place.join(CRASH).join(name)));
+    files.filter(|file| file.exists()).collect()
+}
+
 /// A run that lives is left alone. What cannot be removed (a guest's file of another owner) only takes room.
 fn remove_finished(path: &Path) {
     if !is_live(path) {
@@ -266,7 +284,7 @@ fn remove_finished(path: &Path) {
 mod tests {
     use super::*;
 
-    const FEW: Kept = Kept { plain: 2, with_results: 1 };
+    const FEW: Kept = Kept { plain: 2, with_results: 1, memories: 1 };
 
     fn make(base: &Path) -> PathBuf {
         RunFolder::create(base, FEW).unwrap().path().to_owned()
@@ -334,7 +352,7 @@ mod tests {
 
     #[test]
     fn a_part_keeps_its_run_locked() {
-        const NONE: Kept = Kept { plain: 0, with_results: 0 };
+        const NONE: Kept = Kept { plain: 0, with_results: 0, memories: 0 };
         let base = tempfile::tempdir().unwrap();
         let part = RunFolder::create(base.path(), NONE).unwrap().part("1").unwrap();
         assert!(part.path().ends_with("runs/1/groups/1") && part.out().is_dir());

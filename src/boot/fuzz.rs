@@ -4,7 +4,7 @@ use super::console::Console;
 use super::exec::frame;
 use super::qmp::Qmp;
 use super::wire::{Decoder, LIMIT};
-use super::{Allowed, complaint};
+use super::{Allowed, complaint, crash};
 use crate::error::Result;
 use std::path::Path;
 
@@ -31,6 +31,11 @@ pub(crate) fn console(bytes: &[u8]) {
     lines.extend(console.excerpt());
     assert!(lines.iter().all(|line| !line.contains(['\n', '\r', '\x1b'])));
     let (_, _) = (console.panic(), console.looked());
+}
+
+/// The last words of a kernel, and what qemu says of the machine that it ran on.
+pub(crate) fn crash(text: &str) {
+    crash::fuzz(text);
 }
 
 /// What programs say that are started later.

@@ -67,6 +67,10 @@ pub struct Options {
     pub fail_on_warning: bool,
     /// What the kernel said is part of the result: a log that cannot be written is the host's failure, not a warning.
     pub whole_log: bool,
+    /// Of so many guests of a run that crash the memory is kept; 0: nothing is kept of any. See [`super::crash`].
+    pub memories: usize,
+    /// The line that runs it again, for whoever finds that.
+    pub again: String,
     /// The file in which [`crate::machine::accel`] remembers whether KVM works.
     pub verdicts: Option<PathBuf>,
     /// What [`crate::machine::accel::choose`] said, for [`crate::event::Event::Booting`].
@@ -86,6 +90,8 @@ impl Default for Options {
             profiles: Vec::new(),
             fail_on_warning: false,
             whole_log: false,
+            memories: 0,
+            again: String::new(),
             verdicts: None,
             why_not_kvm: None,
             stop: None,

@@ -25,6 +25,9 @@ const HUSH: Duration = Duration::from_secs(3);
 /// qemu says within this time why it stopped the machine; a host whose disk does not answer may take a while.
 const STATUS: Duration = Duration::from_secs(30);
 
+/// The guest's memory is written within this time, or what there is of it has to do: 24 GiB, at 200 MB a second.
+const DUMP: Duration = Duration::from_secs(120);
+
 /// qemu obeys `quit` within this time, or is killed.
 const QUIT: Duration = Duration::from_secs(2);
 
@@ -141,6 +144,11 @@ impl Limits {
     /// Nothing counts any more but what is left to come, and that has just moved on.
     pub(super) fn rest(&mut self, now: Instant) {
         *self = Self { rest: Some(now + REST), ..Self::default() };
+    }
+
+    /// Nothing counts any more but that the guest's memory is written.
+    pub(super) fn dumps(&mut self, now: Instant) {
+        *self = Self { rest: Some(now + DUMP), over: self.over, ..Self::default() };
     }
 
     /// Nothing is left to come but what the kernel has to say.

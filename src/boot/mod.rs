@@ -17,6 +17,7 @@
 //! | `flow`, `tty`, `signals` | the program's bytes, the user's terminal, Ctrl-C |
 //! | [`monitor`] | qemu's own commands, for whoever wants to give some |
 //! | [`detach`] | a run that goes on when its user has the prompt back |
+//! | [`crash`] | what is left of a guest that crashed |
 //! | `limits` | what is done when: watchdogs, time limit, the look at a guest that hangs |
 //! | `phase` | the machine that runs, as a pure state machine |
 //! | `job` | what is asked of a run, and how it is watched |
@@ -30,6 +31,7 @@
 pub mod channel;
 pub mod complaint;
 mod console;
+pub mod crash;
 pub mod detach;
 pub mod exec;
 mod flow;

@@ -3,7 +3,6 @@
 //! Pure: takes the time as an argument, what happens as an [`Input`], and gives [`Effect`]s; `session` waits and does them. What a
 //! machine ended with is decided once, here. Knows nothing of sockets, files or processes.
 
-use std::process::ExitStatus;
 use std::time::Instant;
 
 use super::limits::{Action, Limits};
@@ -12,6 +11,7 @@ use super::qmp;
 use super::wire::{FromGuest, ToGuest};
 use crate::machine::{Level, Start};
 
+mod crash;
 mod ends;
 mod saves;
 mod signals;
@@ -38,6 +38,8 @@ pub(super) enum Phase {
     Running(Run),
     /// The program ended, and what it wrote is on its way, also to the shares.
     Ended(Exit, Shares),
+    /// It is over, and its memory is being written.
+    Dumping(End),
     /// It was told to end.
     Ending(End),
     /// It is gone, and its last bytes are being written.
@@ -116,6 +118,8 @@ struct Seen {
     able: Option<Result<(), String>>,
     disk: Option<String>,
     shutdown: Option<String>,
+    /// qemu was told to end, because the guest did.
+    told_to_go: bool,
 }
 
 /// One machine while it lives.
@@ -201,6 +205,9 @@ impl Play {
             Input::Signal(signal) => self.signal(signal, now),
             Input::Leave(signal) => self.interrupt(signal, now),
             Input::Gone(status) => self.gone(status, now),
+            Input::Drained => self.drained(now),
+            Input::Dump => self.dump(),
+            Input::Dumped => self.dumped(now),
             Input::Written => {
                 if let Phase::Gone(end) = &self.phase {
                     self.phase = Phase::Over(end.clone());
@@ -215,9 +222,11 @@ impl Play {
         if matches!(self.phase, Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_)) {
             return Vec::new();
         }
+        // What it was dumped for has happened, whatever ends that.
+        let end = if let Phase::Dumping(first) = &self.phase { first.clone() } else { end };
         self.phase = Phase::Ending(end);
         self.limits.quits(now);
-        vec![Effect::Qemu(qmp::QUIT)]
+        if self.seen.told_to_go { Vec::new() } else { vec![Effect::Qemu(qmp::QUIT)] }
     }
 
     fn clock(&mut self, waiting: bool, now: Instant) -> Vec<Effect> {
@@ -231,7 +240,7 @@ impl Play {
                 Action::Nmi => vec![Effect::Qemu(qmp::NMI)],
                 Action::Look => vec![Effect::Look],
                 Action::NoLife if self.seen.sign.is_none() => self.end(End::NoLife(None), now),
-                Action::NoLife | Action::GaveUp => self.end(self.how_it_went(None), now),
+                Action::NoLife | Action::GaveUp => self.crash(self.how_it_went(None), now),
                 Action::Unanswered => match self.phase {
                     Phase::Running(Run::Signalled(signal, _)) => self.end(End::Interrupted(signal), now),
                     _ => Vec::new(),
@@ -241,7 +250,7 @@ impl Play {
                     self.end(End::Host { why, program: self.program_status() }, now)
                 }
                 Action::Rest => self.stands_still(waiting, now),
-                Action::Over(limit, state) => self.end(End::Limit(limit, state), now),
+                Action::Over(limit, state) => self.crash(End::Limit(limit, state), now),
                 Action::Kill => vec![Effect::Kill],
             });
         }
@@ -262,27 +271,12 @@ impl Play {
                 [vec![Effect::Unsynced], self.end(End::Exited(exit.status), now)].concat()
             }
             Phase::Running(Run::Unheard(_)) | Phase::Ended(..) => self.end(self.how_it_went(None), now),
+            Phase::Dumping(end) => self.end(end.clone(), now),
             Phase::Gone(end) => {
                 self.phase = Phase::Over(end.clone());
                 Vec::new()
             }
             _ => Vec::new(),
-        }
-    }
-
-    fn gave_up(&mut self, sign: Sign, now: Instant) -> Vec<Effect> {
-        self.seen.sign = self.seen.sign.max(Some(sign));
-        match self.phase {
-            Phase::Running(_) => {
-                self.limits.panicked(now, false);
-                vec![Effect::Send(ToGuest::Ping)]
-            }
-            // Before the program runs the agent does not answer a ping: it mounts, or is not there yet.
-            Phase::Restoring | Phase::Booting | Phase::Saving(..) | Phase::Mounting | Phase::Waking | Phase::Owning => {
-                self.limits.panicked(now, false);
-                Vec::new()
-            }
-            Phase::Ended(..) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_) => Vec::new(),
         }
     }
 
@@ -357,39 +351,6 @@ impl Play {
             Stream::Read(bytes) => bytes >= exit.bytes[n],
             Stream::Closed => true,
         })
-    }
-
-    /// quiz's own fault, whatever the program comes to; what that is, is worth a moment.
-    fn unwritten(&mut self, stream: usize, why: String, now: Instant) -> Vec<Effect> {
-        self.streams[stream] = Stream::Closed;
-        let host = |status: u8| End::Host { why: why.clone(), program: Some(status) };
-        match &self.phase {
-            Phase::Running(Run::Free | Run::Signalled(..)) => {
-                self.phase = Phase::Running(Run::Unheard(why));
-                self.limits.rest(now);
-            }
-            Phase::Ended(exit, _) => return self.end(host(exit.status), now),
-            Phase::Ending(End::Exited(status)) => self.phase = Phase::Ending(host(*status)),
-            Phase::Gone(End::Exited(status)) => self.phase = Phase::Over(host(*status)),
-            Phase::Running(Run::Unheard(_)) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_) => {}
-            // In all earlier phases there is no program yet, whose status could be told.
-            _ => return self.end(End::Host { why, program: None }, now),
-        }
-        Vec::new()
-    }
-
-    fn gone(&mut self, status: Option<ExitStatus>, now: Instant) -> Vec<Effect> {
-        self.phase = match &self.phase {
-            Phase::Gone(end) | Phase::Ending(end @ End::Interrupted(_)) => Phase::Over(end.clone()),
-            Phase::Ending(end) => Phase::Gone(end.clone()),
-            _ => Phase::Gone(self.how_it_went(Some(status))),
-        };
-        self.limits = Limits::default();
-        // A program's own output is waited for as long as somebody reads it. After any other end only what comes soon counts.
-        if !matches!(self.phase, Phase::Gone(End::Exited(_))) {
-            self.limits.rest(now);
-        }
-        Vec::new()
     }
 }
 

@@ -89,6 +89,15 @@ impl Transport {
 /// Lets a saved machine go on. Refused while qemu still tidies up after the save.
 pub(super) const CONTINUE: &[u8] = b"{\"execute\":\"cont\",\"id\":\"cont\"}\n";
 
+/// Lets the machine stand still; one that does already goes on doing so.
+pub(super) const STOP: &[u8] = b"{\"execute\":\"stop\"}\n";
+
+/// One of qemu's commands for people; what it says comes as [`Said::Answered`].
+pub(super) fn human(command: &str) -> String {
+    let arguments = serde_json::json!({ "command-line": command });
+    format!("{}\n", serde_json::json!({ "execute": "human-monitor-command", "id": "human", "arguments": arguments }))
+}
+
 /// Asks what state the machine is in.
 pub(super) const STATUS: &[u8] = b"{\"execute\":\"query-status\",\"id\":\"status\"}\n";
 
@@ -115,6 +124,8 @@ pub(super) enum Said {
     DiskFailed(String),
     /// A line without end: what comes after it means nothing.
     Endless,
+    /// The answer to a command for people, or why there is none.
+    Answered(String),
     /// The state that the machine is in: `running`, `io-error`, `internal-error`, `debug`, …
     Status(String),
 }
@@ -199,6 +210,8 @@ fn answer(message: &Value) -> Option<Said> {
         ("schema", None) => {
             message["return"].is_array().then(|| Said::Able(Ok(Transport::offered(&message["return"]))))
         }
+        ("human", Some(why)) => Some(Said::Answered(why)),
+        ("human", None) => Some(Said::Answered(message["return"].as_str().unwrap_or_default().replace('\r', ""))),
         ("status", None) => Some(Said::Status(message["return"]["status"].as_str()?.to_owned())),
         _ => None,
     }

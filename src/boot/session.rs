@@ -3,6 +3,7 @@
 //! Decides nothing. Bytes stay here: streams, frames, the console's lines, qemu's messages. One thread, nothing blocks but the wait
 //! itself.
 
+mod crash;
 mod effects;
 mod snapshot;
 mod wait;
@@ -17,10 +18,11 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::PollFlags;
-use signal_hook::consts::{SIGHUP, SIGTERM, SIGWINCH};
+use signal_hook::consts::{SIGHUP, SIGTERM, SIGURG, SIGWINCH};
 
 use super::complaint::Heard;
 use super::console::Console;
+use super::crash::WISH;
 use super::flow::{Inflow, Outflow, is_wait};
 use super::job::Job;
 use super::outcome::{End, Words};
@@ -69,6 +71,9 @@ pub(super) struct Session<'a> {
 
     start: Start,
     mount: Mount,
+    machine: Machine,
+    /// The guest's memory, while it is being written.
+    dump: Option<crash::Dump>,
     /// The boot's id.
     boot: [u8; 16],
     snapshot: Option<SnapshotFiles>,
@@ -106,6 +111,7 @@ impl<'a> Session<'a> {
             start: machine.start.clone(),
             kvm: kvm.then_some(job.options.life_within),
             debugged: machine.is_debugged(),
+            dumps: job.options.memories > 0 && !machine.is_debugged(),
             alone: job.options.stop.is_none(),
             restored_within: if let Start::Grow { .. } = machine.start { ready_within } else { RESTORED * patience },
             ready_within,
@@ -128,6 +134,8 @@ impl<'a> Session<'a> {
                 layers: u8::try_from(machine.layers.len()).unwrap_or(u8::MAX),
                 shares: machine.shares.iter().filter(|share| !share.spare).map(|share| share.tag.clone()).collect(),
             },
+            machine: machine.clone(),
+            dump: None,
             boot: effects::random()?,
             snapshot,
             disks: machine.disks.iter().map(|disk| (disk.path.clone(), snapshot::written(&disk.path))).collect(),
@@ -220,6 +228,7 @@ impl<'a> Session<'a> {
     fn handle(&mut self, source: Source, flags: PollFlags) -> Result<()> {
         match source {
             Source::Signals => self.take_signals()?,
+            Source::Dump => self.finish_dump()?,
             Source::Input => self.read_input()?,
             Source::Output(number) => self.write_output(number)?,
             Source::Port(Port::Stdin) => {
@@ -265,10 +274,15 @@ impl<'a> Session<'a> {
             }
             Port::Qmp => {
                 for said in self.qmp.feed(bytes) {
-                    if let Said::Able(Ok(transport)) = said {
-                        self.transport = Some(transport);
+                    match said {
+                        Said::Answered(answer) => self.answered(answer)?,
+                        said => {
+                            if let Said::Able(Ok(transport)) = said {
+                                self.transport = Some(transport);
+                            }
+                            self.feed(Input::Qemu(said))?;
+                        }
                     }
-                    self.feed(Input::Qemu(said))?;
                 }
             }
             _ => {
@@ -332,7 +346,12 @@ impl<'a> Session<'a> {
 
     fn take_signals(&mut self) -> Result<()> {
         for signal in self.signals.take() {
-            if signal == SIGWINCH {
+            if signal == SIGURG {
+                // Of several machines of this process the one is meant in whose folder the wish lies.
+                if std::fs::remove_file(self.job.folder.path().join(WISH)).is_ok() {
+                    self.feed(Input::Dump)?;
+                }
+            } else if signal == SIGWINCH {
                 if let Some(size) = self.raw.as_ref().and_then(|_| tty::size(self.job.streams.stdout.as_fd())) {
                     self.send(&ToGuest::Resize(size))?;
                 }

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use signal_hook::SigId;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGURG, SIGWINCH};
 
 use crate::error::{Error, Result};
 
-const CAUGHT: [i32; 5] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH];
+const CAUGHT: [i32; 6] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH, SIGURG];
 
 /// Whether a signal asked several machines to end, those to come included.
 #[derive(Debug, Clone)]
@@ -51,7 +51,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Catches SIGINT, SIGTERM, SIGHUP, SIGQUIT and SIGWINCH from now on.
+    /// Catches SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH and SIGURG from now on.
     pub(super) fn catch() -> Result<Self> {
         let failed = |e: std::io::Error| Error::boot("cannot catch signals").because(e);
         let (wake, waker) = UnixStream::pair().map_err(failed)?;

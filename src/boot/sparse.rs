@@ -37,8 +37,8 @@ pub(super) fn copy_sparse(from: &File, to: &File) -> std::io::Result<()> {
     })
 }
 
-/// The parts of a file that have data, in order.
-fn parts(file: &File) -> std::io::Result<Vec<Range<u64>>> {
+/// The parts of a file that have data, in order: ranges of bytes.
+pub(super) fn parts(file: &File) -> std::io::Result<Vec<Range<u64>>> {
     let (mut parts, mut end) = (Vec::new(), 0);
     loop {
         let start = match seek(file, SeekFrom::Data(end)) {

@@ -57,6 +57,16 @@ pub(super) enum Command {
         #[arg(long, conflicts_with = "id")]
         all: bool,
     },
+    /// Write the memory of a machine that runs into its run's `crash`, and let it go on; prints the file
+    Dump {
+        /// The run's number, as `.quiz/runs` has it [default: the newest of this project that runs]
+        id: Option<String>,
+    },
+    /// What is left of guests that crashed, hung, or were too slow: words, stack, memory
+    Crash {
+        #[command(subcommand)]
+        command: CrashCommand,
+    },
     /// Wait until a run is over; the exit status is the one that `quiz up` has, or would have
     Wait {
         /// The run's number, as `.quiz/runs` has it [default: the newest of this project]
@@ -171,6 +181,36 @@ pub(super) enum CacheCommand {
     Import {
         /// The file
         file: PathBuf,
+    },
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum CrashCommand {
+    /// Show those of this project; equal ones have one signature
+    Ls,
+    /// Show what is known of one
+    Show {
+        /// The run's number, with the group behind it for one of `quiz test`: 7, 7/functional.atime [default: the newest]
+        id: Option<String>,
+    },
+    /// Look into the memory of one with drgn (which has to be installed), with the kernel's types, functions and lines: makes its debug information
+    /// first, if that is missing
+    #[command(after_help = "Exit status: drgn's own; 1 or 2 quiz could not do its part.")]
+    Drgn {
+        /// The run's number, as for `show` [default: the newest]
+        id: Option<String>,
+        /// More words for drgn: a script and its arguments, or -e CODE [default: it asks]
+        #[arg(last = true)]
+        words: Vec<OsString>,
+    },
+    /// Remove one, the memory with it
+    Rm {
+        /// The run's number, as for `show`
+        #[arg(required_unless_present = "all")]
+        id: Option<String>,
+        /// All of this project
+        #[arg(long, conflicts_with = "id")]
+        all: bool,
     },
 }
 

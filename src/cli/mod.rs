@@ -3,6 +3,7 @@
 mod args;
 mod cache;
 mod cp;
+mod crash;
 mod doctor;
 mod exec;
 mod kvm;
@@ -22,6 +23,7 @@ use crate::engine::snapshots::{self, SnapshotStates};
 use crate::engine::{Engine, IMAGE};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events};
+use crate::host;
 use crate::report::{self, Reporter, Style, Verbosity};
 use crate::status;
 use args::{CacheCommand, Cli, Command, ProfilesCommand};
@@ -90,6 +92,16 @@ fn detached(args: &[OsString]) -> Result<u8> {
     })
 }
 
+/// What was typed, as a line for a shell that does the same in any folder.
+fn typed() -> String {
+    let variables = std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"QUIZ_"));
+    let variables = variables.map(|(name, value)| format!("{}={} ", name.display(), host::quoted(value)));
+    let words = std::env::args_os().skip(1).filter(|word| word != "--detached").map(host::quoted);
+    let here = std::env::current_dir().unwrap_or_default();
+    let line = format!("{}quiz {}", variables.collect::<String>(), words.collect::<Vec<_>>().join(" "));
+    format!("cd {} && {line}", host::quoted(here))
+}
+
 fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
     let kernels = cli.kernels();
     if let (Command::Up(up), [_, ..]) = (&cli.command, &kernels[..])
@@ -119,6 +131,8 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
         Command::Exec(asked) => return exec::run(&engine, asked),
         Command::Cp { from, to } => cp::run(&engine, from, to)?,
         Command::Ps => running::ps(&engine, cli.global.json, &style)?,
+        Command::Dump { id } => crash::dump(&engine, id.as_deref())?,
+        Command::Crash { command } => return crash::run(&engine, command, cli.global.json, &style),
         Command::Monitor(asked) => monitor::run(&engine, asked)?,
         Command::Wait { id } => return running::wait(&engine, id.as_deref()),
         Command::Stop { id, all } => running::stop(&engine, id.as_deref(), *all)?,

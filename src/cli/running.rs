@@ -178,7 +178,7 @@ fn no_log(place: &Path, path: &Path, error: std::io::Error) -> Error {
 }
 
 /// What people call a machine: `7`, `7/functional.atime`.
-fn name(place: &Path) -> String {
+pub(super) fn name(place: &Path) -> String {
     match run_of(place) {
         run if run == place => number(run),
         run => format!("{}/{}", number(run), number(place)),

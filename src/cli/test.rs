@@ -1,6 +1,7 @@
 //! `quiz test`: groups of the ZFS Test Suite, or commands of a list, each in a pristine machine; tables and files of results.
 
 use super::args::Test;
+use crate::boot::Options;
 use crate::build::Depth;
 use crate::engine::{Engine, machine, running, shares};
 use crate::error::{Error, Result};
@@ -53,7 +54,7 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Test, shown: &Shown<'_>) -> Resul
         machine: &built.machine,
         shares: &|folder| shares::devices(folder, &folders, false),
         mounts: shares::mounts(&folders, false),
-        options: machine::options(engine, asked.guest.timeout, built.why_not_kvm)?,
+        options: Options { again: super::typed(), ..machine::options(engine, asked.guest.timeout, built.why_not_kvm)? },
         shared: if folders.is_empty() { Some(digest(engine, folder.shared())?) } else { None },
         cache: &engine.cache,
         no_snapshot: asked.guest.no_snapshot,

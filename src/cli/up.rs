@@ -99,6 +99,7 @@ fn boot(engine: &Engine<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Resul
         kmsg: up.kmsg || (request.tty.is_some() && wraps(engine).next().is_none()),
         stop,
         fail_on_warning: up.fail_on_warning,
+        again: super::typed(),
         ..machine::options(engine, up.guest.timeout, why_not_kvm)?
     };
     (engine.events)(Event::Step { name: "quiz", took: engine.begun.elapsed() });

@@ -154,7 +154,11 @@ fn allowed(engine: &Engine<'_>) -> Result<Vec<Allowed>> {
 /// How many runs stay when a new one is made, by the settings.
 pub fn kept(engine: &Engine<'_>) -> Kept {
     let number = |name| usize::try_from(engine.project.settings.number(name)).unwrap_or(usize::MAX);
-    Kept { plain: number("runs.keep"), with_results: number("runs.keep-results") }
+    Kept {
+        plain: number("runs.keep"),
+        with_results: number("runs.keep-results"),
+        memories: number("runs.keep-crashes"),
+    }
 }
 
 /// How a run of it is watched, by the settings.
@@ -167,6 +171,7 @@ pub fn options(engine: &Engine<'_>, timeout: Option<u64>, why_not_kvm: Option<St
         profiles: engine.project.profiles.iter().map(|profile| profile.name.clone()).collect(),
         timeout: timeout.map(Duration::from_secs),
         ready_within: Duration::from_secs(engine.project.settings.number("machine.boot-timeout")),
+        memories: kept(engine).memories,
         verdicts: Some(engine.kvm_verdicts()),
         why_not_kvm,
         ..Options::default()

@@ -3,6 +3,7 @@
 //! Knows nothing of runs, of the cache, or of what is in an image.
 
 use std::ffi::OsString;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -187,8 +188,47 @@ impl Machine {
         (0..self.nodes).map(|node| each + if node == 0 { rest } else { 0 }).collect()
     }
 
+    /// Where the guest has its memory, by physical address: ranges of bytes, each in one piece in qemu, in order.
+    pub fn ram(&self) -> Vec<Range<u64>> {
+        let total = u64::from(self.memory) << 20;
+        let low = match self.arch {
+            // qemu, hw/i386/pc_q35.c: below 4 GiB there are 2 GiB, or, if that is all there is, up to 2.75 GiB.
+            Arch::X86_64 if total >= 0xb000_0000 => 0x8000_0000,
+            Arch::X86_64 => total,
+        };
+        let (mut ram, mut at) = (Vec::new(), 0);
+        for size in self.node_sizes() {
+            let end = at + (u64::from(size) << 20);
+            for (part, shift) in [(at.min(low)..end.min(low), 0), (at.max(low)..end.max(low), (4 << 30) - low)] {
+                if !part.is_empty() {
+                    ram.push(part.start + shift..part.end + shift);
+                }
+            }
+            at = end;
+        }
+        ram
+    }
+
     /// Somebody wants to look at it with gdb: qemu listens for one, or does not start the guest by itself.
     pub(crate) fn is_debugged(&self) -> bool {
         self.extra.iter().any(|word| ["-s", "-S", "-gdb", "--gdb"].iter().any(|gdb| word == gdb))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::qemu::tests::machine;
+    use super::*;
+
+    #[test]
+    fn memory_lies_below_and_above_the_hole_for_devices() {
+        let ram = |memory: u32, nodes: u32| Machine { memory, nodes, ..machine(Accel::Tcg) }.ram();
+        let (mib, gib) = (1 << 20, 1 << 30);
+        let one = |end| std::iter::once(0..end).collect::<Vec<_>>();
+        assert_eq!(ram(1000, 1), one(1000 * mib));
+        assert_eq!(ram(2815, 1), one(2815 * mib));
+        assert_eq!(ram(2816, 1), [0..2 * gib, 4 * gib..4 * gib + 768 * mib]);
+        assert_eq!(ram(1000, 3), [0..334 * mib, 334 * mib..667 * mib, 667 * mib..1000 * mib]);
+        assert_eq!(ram(6144, 2), [0..2 * gib, 4 * gib..5 * gib, 5 * gib..8 * gib]);
     }
 }

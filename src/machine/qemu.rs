@@ -8,6 +8,7 @@
 //!   19 KB of boot messages cost 25 ms under TCG, so a second, faster console is not worth its rules.
 //! - `-action panic=none`: pvpanic's event comes before the kernel has flushed its last messages, so qemu must go on;
 //!   the kernel then resets (`panic=-1`), which `-no-reboot` makes the end.
+//! - `shutdown=pause`: at that end the machine stands still, so that its memory can be read; quiz then tells qemu to go.
 //! - `-qmp`: 11.1 warns of `-mon`, and what it wants instead is unknown to 7.2.
 //! - Disks are functions of PCI devices from slot 0x10 on, eight in each: a slot for each would leave room for a dozen.
 //! - The guest is told of ports in this order: an agent that has found its control port has heard of all channels, and of `exec`.
@@ -97,7 +98,7 @@ pub fn command(machine: &Machine, fds: &Fds) -> Vec<OsString> {
     }
     add(&["-accel", accel, "-cpu", cpu, "-smp", &machine.cpus.to_string(), "-m", &machine.memory.to_string()]);
     memory(machine, fds, &mut add);
-    add(&["-no-reboot", "-action", "panic=none"]);
+    add(&["-no-reboot", "-action", "panic=none,shutdown=pause"]);
     add(&["-chardev", &socket("qmp", fds.qmp), "-qmp", "chardev:qmp"]);
     if let Some(fd) = fds.monitor {
         add(&["-chardev", &format!("{},server=on,wait=off", socket("monitor", fd)), "-qmp", "chardev:monitor"]);

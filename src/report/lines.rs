@@ -52,6 +52,11 @@ pub(super) fn line(event: &Event, verbosity: Verbosity, style: &Style) -> Option
         Event::Complained { words, log } => {
             (Quiet, Some(format!("{} the guest's kernel complained: {words} ({log})", style.warn("warning:"))))
         }
+        Event::Dumping { why } => (Normal, verb("Dumping", &format!("the guest's memory: {why}"))),
+        Event::Dumped { run, title: _, used, took } => (
+            Normal,
+            verb("Dumped", &format!("{} in {} to {run}/crash (quiz crash show)", size(*used), duration(*took))),
+        ),
         Event::Ended { how, run } => {
             (Quiet, Some(format!("{} {how} ({run})", style.warn(&format!("{:>12}", "Ended")))))
         }

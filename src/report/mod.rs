@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the room that prints")]
 
+mod crashes;
 mod lines;
 mod packs;
 mod profiles;
@@ -15,6 +16,7 @@ mod tables;
 mod tests;
 mod verified;
 
+pub use crashes::{Crashed, crash, crashes, crashes_json};
 pub use lines::size;
 pub use packs::{exported, imported};
 pub use profiles::{Cost, Listed, profiles, profiles_json};

@@ -1,6 +1,7 @@
 //! The machines that run, as a table and as JSON.
 
 use super::lines::{duration, size};
+use super::row::aligned;
 use super::style::Style;
 use crate::boot::running::Running;
 use serde_json::json;
@@ -40,24 +41,11 @@ pub fn running(machines: &[Shown], style: &Style) -> String {
             machine.project.display().to_string(),
             program,
         ]
-        // One line each, whatever the words are.
-        .map(|cell| cell.replace(char::is_control, " "))
     };
     if machines.is_empty() {
         return String::new();
     }
-    let rows: Vec<[String; 7]> = std::iter::once(head).chain(machines.iter().map(row)).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 7] = std::array::from_fn(width);
-    let mut text = String::new();
-    for (number, row) in rows.iter().enumerate() {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
-        let line = cells.collect::<Vec<_>>().join("  ");
-        let line = line.trim_end();
-        text += &if number == 0 { style.dim(line) } else { line.to_owned() };
-        text.push('\n');
-    }
-    text
+    aligned(std::iter::once(head).chain(machines.iter().map(row)).collect(), style)
 }
 
 /// The same for programs.

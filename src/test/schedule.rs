@@ -189,6 +189,8 @@ impl Plan<'_> {
             | Event::Ready { .. }
             | Event::Kernel { .. }
             | Event::Complained { .. }
+            | Event::Dumping { .. }
+            | Event::Dumped { .. }
             | Event::Ended { .. } => {}
             other => (self.events)(other),
         };

@@ -10,6 +10,7 @@
 //!
 //! Of whatever they run qemu has nothing to say, neither in its log nor through quiz.
 
+mod crash;
 mod die;
 mod edits;
 mod exec;

@@ -4,9 +4,11 @@
 use std::process::ExitStatus;
 use std::time::Instant;
 
-use super::{Effect, Phase, Play, Run, Sign};
+use super::{Effect, Phase, Play, Run, Sign, Stream};
+use crate::boot::limits::Limits;
 use crate::boot::outcome::End;
 use crate::boot::qmp::{self, Said};
+use crate::boot::wire::ToGuest;
 use crate::machine::{Level, Start};
 
 impl Play {
@@ -81,7 +83,10 @@ impl Play {
         match said {
             Said::Panicked => {
                 self.seen.sign = Some(Sign::Panic);
-                if !matches!(self.phase, Phase::Ended(..) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_)) {
+                if !matches!(
+                    self.phase,
+                    Phase::Ended(..) | Phase::Dumping(_) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_)
+                ) {
                     self.limits.panicked(now, true);
                 }
                 Vec::new()
@@ -95,8 +100,14 @@ impl Play {
                 Vec::new()
             }
             // Somebody at a debugger may have stopped it.
+            Said::Stopped if self.seen.shutdown.is_some() && self.is_open() => vec![Effect::Drain],
             Said::Stopped => match self.phase {
-                Phase::Restoring | Phase::Saving(..) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_) => Vec::new(),
+                Phase::Restoring
+                | Phase::Saving(..)
+                | Phase::Dumping(_)
+                | Phase::Ending(_)
+                | Phase::Gone(_)
+                | Phase::Over(_) => Vec::new(),
                 _ => {
                     self.limits.stopped(Some(now));
                     vec![Effect::Qemu(qmp::STATUS)]
@@ -116,6 +127,8 @@ impl Play {
                 let end = if self.is_doubtful() { End::NoLife(Some(why)) } else { End::Host { why, program } };
                 self.end(end, now)
             }
+            // Of those the loop makes something.
+            Said::Answered(_) => Vec::new(),
             Said::NotYet => vec![Effect::Qemu(qmp::CONTINUE)],
             Said::Able(able) => self.able(able.map(drop), now),
             Said::Still => self.still(),
@@ -153,5 +166,58 @@ impl Play {
             self.go_on(Level::Base)
         };
         [vec![Effect::Step("restore")], go_on].concat()
+    }
+
+    pub(super) fn gave_up(&mut self, sign: Sign, now: Instant) -> Vec<Effect> {
+        self.seen.sign = self.seen.sign.max(Some(sign));
+        match self.phase {
+            Phase::Running(_) => {
+                self.limits.panicked(now, false);
+                vec![Effect::Send(ToGuest::Ping)]
+            }
+            // Before the program runs the agent does not answer a ping: it mounts, or is not there yet.
+            Phase::Restoring | Phase::Booting | Phase::Saving(..) | Phase::Mounting | Phase::Waking | Phase::Owning => {
+                self.limits.panicked(now, false);
+                Vec::new()
+            }
+            Phase::Ended(..) | Phase::Dumping(_) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_) => Vec::new(),
+        }
+    }
+
+    /// quiz's own fault, whatever the program comes to; what that is, is worth a moment.
+    pub(super) fn unwritten(&mut self, stream: usize, why: String, now: Instant) -> Vec<Effect> {
+        self.streams[stream] = Stream::Closed;
+        let host = |status: u8| End::Host { why: why.clone(), program: Some(status) };
+        match &self.phase {
+            Phase::Running(Run::Free | Run::Signalled(..)) => {
+                self.phase = Phase::Running(Run::Unheard(why));
+                self.limits.rest(now);
+            }
+            Phase::Ended(exit, _) => return self.end(host(exit.status), now),
+            Phase::Ending(End::Exited(status)) => self.phase = Phase::Ending(host(*status)),
+            Phase::Gone(End::Exited(status)) => self.phase = Phase::Over(host(*status)),
+            Phase::Running(Run::Unheard(_))
+            | Phase::Dumping(_)
+            | Phase::Ending(_)
+            | Phase::Gone(_)
+            | Phase::Over(_) => {}
+            // In all earlier phases there is no program yet, whose status could be told.
+            _ => return self.end(End::Host { why, program: None }, now),
+        }
+        Vec::new()
+    }
+
+    pub(super) fn gone(&mut self, status: Option<ExitStatus>, now: Instant) -> Vec<Effect> {
+        self.phase = match &self.phase {
+            Phase::Gone(end) | Phase::Ending(end @ End::Interrupted(_)) => Phase::Over(end.clone()),
+            Phase::Dumping(end) | Phase::Ending(end) => Phase::Gone(end.clone()),
+            _ => Phase::Gone(self.how_it_went(Some(status))),
+        };
+        self.limits = Limits::default();
+        // A program's own output is waited for as long as somebody reads it. After any other end only what comes soon counts.
+        if !matches!(self.phase, Phase::Gone(End::Exited(_))) {
+            self.limits.rest(now);
+        }
+        Vec::new()
     }
 }

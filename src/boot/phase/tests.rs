@@ -5,6 +5,7 @@ use crate::boot::outcome::{GuestState, Saved};
 use crate::boot::qmp::Said;
 use signal_hook::consts::SIGHUP;
 use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -14,6 +15,7 @@ fn plan(start: Start) -> Plan {
         start,
         kvm: None,
         debugged: false,
+        dumps: false,
         alone: true,
         restored_within: 15 * SECOND,
         ready_within: 60 * SECOND,
@@ -309,6 +311,56 @@ fn what_the_guest_says_is_the_result_whatever_it_started_from() {
     assert_eq!(restored(vec![own(), Input::Guest(FromGuest::Failed("hook".into()))]), End::Failed("hook".into()));
     assert!(matches!(restored(vec![own(), shutdown("guest-reset"), gone(0)]), End::Lost(_)));
     assert_eq!(restored(vec![own(), awake(), exit(7, 0), synced()]), End::Exited(7));
+}
+
+/// What is told of a guest that crashed, when its memory is kept.
+#[test]
+fn a_guest_that_crashed_stands_still_until_its_memory_is_written() {
+    let dumps = || running(Plan { dumps: true, timeout: Some(5 * SECOND), ..plan(Start::Cold) });
+    let now = Instant::now();
+    let take = |play: &mut Play, inputs: &[Input]| -> Vec<Effect> {
+        inputs.iter().flat_map(|input| play.take(input.clone(), now)).collect()
+    };
+    let paused = [Input::Qemu(Said::Panicked), shutdown("guest-reset"), Input::Qemu(Said::Stopped)];
+    let dump = |end: End| [Effect::Qemu(qmp::STOP), Effect::Dump(Some(end))];
+    let mut play = dumps();
+    assert_eq!(take(&mut play, &paused), [Effect::Drain]);
+    assert_eq!(take(&mut play, &[Input::Drained]), dump(End::Panicked));
+    // Whatever comes meanwhile is no other end.
+    assert_eq!(take(&mut play, &[Input::Qemu(Said::Stopped), exit(0, 0), Input::Sign(Sign::Halt)]), []);
+    assert_eq!(take(&mut play, &[Input::Dumped]), [Effect::Qemu(qmp::QUIT)]);
+    assert_eq!(end(play), End::Panicked);
+    for then in [vec![Input::Signal(15), Input::Signal(2)], vec![gone(9)], vec![Input::Qemu(Said::Endless)], vec![]] {
+        let mut play = dumps();
+        take(&mut play, &[&paused[..], &[Input::Drained], &then].concat());
+        assert_eq!(end(play), End::Panicked, "{then:?}");
+    }
+    // One that only the console told of is known when that is read.
+    let mut play = dumps();
+    assert_eq!(take(&mut play, &paused[1..]), [Effect::Drain]);
+    assert_eq!(take(&mut play, &[Input::Sign(Sign::Panic), Input::Drained])[1..], dump(End::Panicked));
+    // A guest that only went away has left nothing to look at, and qemu says the rest.
+    let mut play = dumps();
+    take(&mut play, &paused[1..]);
+    assert_eq!(take(&mut play, &[Input::Drained, Input::Drained]), [Effect::Qemu(qmp::QUIT)]);
+    assert_eq!(ends(play, [gone(0)]), End::Lost("the guest reset itself before the program ended".into()));
+    let limit = played(Plan { dumps: true, ..plan(Start::Cold) }, []).0;
+    assert_eq!(end(limit), End::Limit(60 * SECOND, GuestState::Booting));
+    // Where nothing is kept nothing waits.
+    let mut play = running(plan(Start::Cold));
+    take(&mut play, &paused);
+    assert_eq!(take(&mut play, &[Input::Drained]), [Effect::Qemu(qmp::QUIT)]);
+}
+
+#[test]
+fn who_wants_to_see_a_guests_memory_lets_it_go_on() {
+    let mut play = running(plan(Start::Cold));
+    let now = Instant::now();
+    assert_eq!(play.take(Input::Dump, now), [Effect::Qemu(qmp::STOP), Effect::Dump(None)]);
+    assert_eq!(play.take(Input::Dumped, now), [Effect::Qemu(qmp::CONTINUE)]);
+    assert_eq!(ends(play, [exit(7, 0), synced()]), End::Exited(7));
+    let mut boots = played(plan(Start::Cold), []).0;
+    assert_eq!(boots.take(Input::Dump, now), []);
 }
 
 mod model;

@@ -4,7 +4,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use super::Sign;
-use crate::boot::outcome::Saved;
+use crate::boot::outcome::{End, Saved};
 use crate::boot::qmp::Said;
 use crate::boot::wire::{FromGuest, ToGuest};
 use crate::machine::{Level, Start};
@@ -42,6 +42,12 @@ pub(in crate::boot) enum Input {
     Gone(Option<ExitStatus>),
     /// All bytes that came are written.
     Written,
+    /// All that the guest's kernel has said is read.
+    Drained,
+    /// Somebody wants the guest's memory, as it is.
+    Dump,
+    /// The guest's memory is written, or cannot be.
+    Dumped,
 }
 
 /// Something to do.
@@ -71,6 +77,10 @@ pub(in crate::boot) enum Effect {
     Forget,
     /// What the kernel says from now on is what the guest does that is looked at.
     Look,
+    /// Read all that the guest's kernel has said: it says no more.
+    Drain,
+    /// Write the memory of the machine, which stands still or is about to, because of this end; without one it goes on.
+    Dump(Option<End>),
     /// A step is done.
     Step(&'static str),
     /// End qemu at once.
@@ -90,6 +100,8 @@ pub(in crate::boot) struct Plan {
     /// A machine that is restored answers within this time.
     pub(in crate::boot) restored_within: Duration,
     pub(in crate::boot) ready_within: Duration,
+    /// What is left of a guest that crashed is kept.
+    pub(in crate::boot) dumps: bool,
     /// Of the program.
     pub(in crate::boot) timeout: Option<Duration>,
 }

@@ -45,6 +45,11 @@ impl Session<'_> {
             }
             Effect::Forget => self.console.forget_tail(),
             Effect::Look => self.console.look(),
+            Effect::Drain => {
+                self.drain()?;
+                return Ok(Some(Input::Drained));
+            }
+            Effect::Dump(end) => return Ok(self.begin_dump(end)),
             Effect::Step(name) => self.step(name),
             Effect::Kill => self.qemu.kill(),
         }

@@ -20,6 +20,8 @@ pub(super) enum Source {
     Input,
     Output(usize),
     Signals,
+    /// The guest's memory is written.
+    Dump,
 }
 
 impl Session<'_> {
@@ -44,6 +46,9 @@ impl Session<'_> {
             if self.outputs[number].is_waiting() {
                 sources.push((Source::Output(number), to.as_fd(), PollFlags::OUT));
             }
+        }
+        if let Some(done) = self.dump.as_ref().and_then(super::crash::Dump::written) {
+            sources.push((Source::Dump, done.as_fd(), PollFlags::IN));
         }
         let reads = self.is_running() && self.wires.get(Port::Stdin).is_some();
         if reads && self.input.has_room() {

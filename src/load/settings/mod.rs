@@ -165,6 +165,7 @@ pub const SCHEMA: &[SchemaEntry] = &[
     entry("rootfs.packages", Default::List, "Debian packages added to the root"),
     entry("rootfs.suite", Default::Text(""), "Debian suite of the root; empty = the toolchain's, else the host's"),
     entry("runs.keep", Default::Number(20), "finished runs in .quiz/runs that stay, the newest first"),
+    entry("runs.keep-crashes", Default::Number(5), "and crashes of which the guest's memory stays; 0: none is written"),
     entry("runs.keep-results", Default::Number(50), "and of those with something in out/, and of tests"),
     entry(
         "toolchain.suite",

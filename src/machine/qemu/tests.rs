@@ -43,7 +43,7 @@ const TCG: &str = "\
   -smp 2 \\
   -m 2048 \\
   -no-reboot \\
-  -action panic=none \\
+  -action panic=none,shutdown=pause \\
   -chardev socket,id=qmp,fd=3 \\
   -qmp chardev:qmp \\
   -chardev socket,id=monitor,fd=11,server=on,wait=off \\

@@ -31,7 +31,7 @@ fn any_plan(dice: &mut Dice) -> Plan {
     };
     let kvm = dice.flip().then_some(20 * SECOND);
     let (alone, timeout) = (dice.flip(), dice.flip().then_some(5 * SECOND));
-    Plan { kvm, alone, timeout, ..plan(start) }
+    Plan { kvm, alone, timeout, dumps: dice.flip(), ..plan(start) }
 }
 
 /// What would come next if all went well.
@@ -50,6 +50,7 @@ fn natural(play: &Play, dice: &mut Dice) -> Input {
         Phase::Ended(..) if dice.flip() => Input::Came(usize::from(dice.flip()), 3),
         Phase::Ended(_, Shares::Known) => Input::Quiet,
         Phase::Ended(..) => Input::Guest(FromGuest::Synced { shares: dice.flip(), marked: dice.flip() }),
+        Phase::Dumping(_) => Input::Dumped,
         Phase::Ending(_) => gone(0),
         Phase::Gone(_) | Phase::Over(_) => Input::Written,
     }
@@ -62,7 +63,7 @@ fn any_exit(dice: &mut Dice) -> Input {
 
 fn any(dice: &mut Dice) -> Input {
     let stream = usize::from(dice.flip());
-    match dice.roll(33) {
+    match dice.roll(36) {
         0..=3 => Input::Clock { waiting: dice.flip() },
         4 => Input::Spoke,
         5 => Input::Sign(Sign::Panic),
@@ -92,6 +93,9 @@ fn any(dice: &mut Dice) -> Input {
         28 => Input::Signal([2, 15, SIGHUP][usize::try_from(dice.roll(3)).unwrap()]),
         30 => Input::Guest(FromGuest::Synced { shares: dice.flip(), marked: dice.flip() }),
         31 => Input::Quiet,
+        32 => Input::Drained,
+        33 => Input::Dump,
+        34 => Input::Dumped,
         29 => Input::Qemu(if dice.flip() { Said::DiskFailed("disk".into()) } else { Said::Endless }),
         _ => gone([0, 9, 256][usize::try_from(dice.roll(3)).unwrap()]),
     }
@@ -114,7 +118,7 @@ impl Witness {
         let before = play.phase.clone();
         match (&input, &before) {
             // Too late to matter.
-            (_, Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_)) => {}
+            (_, Phase::Dumping(_) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_)) => {}
             (Input::Guest(FromGuest::Exit { status, stdout, stderr }), Phase::Running(_)) => {
                 self.exit = Some(Exit { status: *status, bytes: [*stdout, *stderr] });
             }
@@ -137,7 +141,10 @@ impl Witness {
                 let lost = matches!(was, End::Exited(_)) && matches!(is, End::Host { .. } | End::Interrupted(_));
                 assert!(was == is || lost, "{was:?} became {is:?}");
             }
-            (Phase::Ending(_) | Phase::Gone(_), after) => panic!("{before:?} became {after:?}"),
+            (Phase::Dumping(was), Phase::Dumping(is) | Phase::Ending(is) | Phase::Gone(is) | Phase::Over(is)) => {
+                assert_eq!(was, is);
+            }
+            (Phase::Dumping(_) | Phase::Ending(_) | Phase::Gone(_), after) => panic!("{before:?} became {after:?}"),
             _ => {}
         }
         if let Phase::Over(end) = &play.phase {
@@ -182,6 +189,7 @@ fn play_one(seed: u64) {
             (Phase::Over(_), _) => break,
             (Phase::Gone(End::Exited(_)), _) => witness.step(&mut play, Input::Written, now),
             (Phase::Ending(_), None) => witness.step(&mut play, gone(9), now),
+            (_, None) if play.seen.told_to_go => witness.step(&mut play, gone(9), now),
             (_, Some(at)) => {
                 now = now.max(at);
                 witness.step(&mut play, Input::Clock { waiting: false }, now);

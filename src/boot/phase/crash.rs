@@ -1,0 +1,60 @@
+//! The end of a guest of which something is to be kept: its memory, as long as qemu has it.
+
+use std::time::Instant;
+
+use super::{Effect, Phase, Play, Run};
+use crate::boot::outcome::End;
+use crate::boot::qmp;
+
+impl Play {
+    /// Ends the machine. One whose guest crashed, or hangs, or was too slow, stands still before that until its memory is written.
+    pub(super) fn crash(&mut self, end: End, now: Instant) -> Vec<Effect> {
+        let is_crash = matches!(end, End::Panicked | End::Limit(..));
+        if !self.plan.dumps || !is_crash || !self.is_open() {
+            return self.end(end, now);
+        }
+        self.phase = Phase::Dumping(end.clone());
+        self.limits.dumps(now);
+        vec![Effect::Qemu(qmp::STOP), Effect::Dump(Some(end))]
+    }
+
+    /// No end of it is decided yet.
+    pub(super) fn is_open(&self) -> bool {
+        !matches!(self.phase, Phase::Dumping(_) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_))
+    }
+
+    /// The guest ended by itself, and stands still. What its kernel said of that is known now.
+    pub(super) fn drained(&mut self, now: Instant) -> Vec<Effect> {
+        if !self.is_open() {
+            return Vec::new();
+        }
+        match self.how_it_went(None) {
+            end @ (End::Panicked | End::Limit(..)) => self.crash(end, now),
+            // How qemu ends says the rest.
+            _ if !self.seen.told_to_go => {
+                self.seen.told_to_go = true;
+                self.limits.quits(now);
+                vec![Effect::Qemu(qmp::QUIT)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Somebody wants to see what is in a guest that runs.
+    pub(super) fn dump(&mut self) -> Vec<Effect> {
+        match self.phase {
+            Phase::Running(Run::Free | Run::Signalled(..)) => vec![Effect::Qemu(qmp::STOP), Effect::Dump(None)],
+            _ => Vec::new(),
+        }
+    }
+
+    /// The memory is written, or cannot be.
+    pub(super) fn dumped(&mut self, now: Instant) -> Vec<Effect> {
+        match &self.phase {
+            Phase::Dumping(end) => self.end(end.clone(), now),
+            // It ended meanwhile, by a signal perhaps.
+            Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_) => Vec::new(),
+            _ => vec![Effect::Qemu(qmp::CONTINUE)],
+        }
+    }
+}

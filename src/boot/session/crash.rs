@@ -1,0 +1,161 @@
+//! What the loop does to keep a guest's memory: asks qemu where it lies, and lets a thread write it while the loop goes on.
+//!
+//! Decides nothing (`phase`).
+
+use std::io::ErrorKind;
+use std::os::unix::net::UnixStream;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use super::super::crash::{Cause, Crash, Plan, Told, questions};
+use super::super::folder::{memories, run_of};
+use super::super::outcome::{End, Words, judge};
+use super::super::phase::Input;
+use super::super::qmp;
+use super::super::spawn::Port;
+use super::Session;
+use crate::error::Result;
+use crate::event::Event;
+
+/// A dump that is being made.
+pub(super) struct Dump {
+    /// Why.
+    end: Option<End>,
+    /// What qemu said so far to the questions.
+    answers: Vec<String>,
+    begun: Instant,
+    /// When qemu has answered: who writes it, and the socket whose other end is closed then.
+    writer: Option<(JoinHandle<Result<Crash>>, UnixStream)>,
+}
+
+impl Dump {
+    /// Readable when it is written.
+    pub(super) fn written(&self) -> Option<&UnixStream> {
+        self.writer.as_ref().map(|(_, done)| done)
+    }
+}
+
+impl Session<'_> {
+    /// Begins one, or says at once that there will be none.
+    pub(super) fn begin_dump(&mut self, end: Option<End>) -> Option<Input> {
+        if self.dump.is_some() {
+            // The one that is under way is as good.
+            return None;
+        }
+        let why = end.as_ref().map_or_else(|| "asked for".to_owned(), |end| self.told(end).0);
+        (self.job.events)(Event::Dumping { why });
+        self.dump = Some(Dump { end, answers: Vec::new(), begun: Instant::now(), writer: None });
+        let questions: String = questions(&self.machine).iter().map(|question| qmp::human(question)).collect();
+        self.tell_qemu(questions.as_bytes());
+        None
+    }
+
+    /// qemu answered one of the questions.
+    pub(super) fn answered(&mut self, answer: String) -> Result<()> {
+        let wanted = questions(&self.machine).len();
+        let Some(dump) = self.dump.as_mut().filter(|dump| dump.writer.is_none()) else { return Ok(()) };
+        dump.answers.push(answer);
+        if dump.answers.len() < wanted {
+            return Ok(());
+        }
+        let begun = Plan::new(&self.machine, &dump.answers);
+        let (words, lines) = match &dump.end {
+            Some(end) => {
+                let end = end.clone();
+                self.told(&end)
+            }
+            None => ("asked for".to_owned(), self.console.excerpt()),
+        };
+        let cause = match self.dump.as_ref().and_then(|dump| dump.end.as_ref()) {
+            None => Cause::Asked,
+            Some(End::Limit(..)) => Cause::Limit,
+            Some(_) => Cause::Panic,
+        };
+        let program = &self.job.request.request.program;
+        let told = Told {
+            cause,
+            words,
+            lines,
+            program: program.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+            again: self.job.options.again.clone(),
+        };
+        // Who asks for one wants it.
+        let kept = if cause == Cause::Asked { 0 } else { memories(run_of(self.job.folder.path())).len() };
+        let full = (kept >= self.job.options.memories)
+            .then(|| format!("that of {kept} others of this run is (runs.keep-crashes)"));
+        let (machine, run, qemu) = (self.machine.clone(), self.job.folder.path().to_owned(), self.qemu.id());
+        let started = begun.and_then(|plan| {
+            let failed =
+                |e: std::io::Error| crate::error::Error::boot("cannot begin to write the guest's memory").because(e);
+            let (done, end) = UnixStream::pair().map_err(failed)?;
+            let write = move || {
+                let written = plan.write(qemu, &machine, &run, told, full);
+                drop(end);
+                written
+            };
+            let writer = std::thread::Builder::new().name("dump".to_owned()).spawn(write).map_err(failed)?;
+            Ok((writer, done))
+        });
+        match (started, self.dump.as_mut()) {
+            (Ok(writer), Some(dump)) => {
+                dump.writer = Some(writer);
+                Ok(())
+            }
+            (Err(error), _) => self.dumped(Err(error)),
+            (Ok(_), None) => Ok(()),
+        }
+    }
+
+    /// The memory is written, or as much of it as could be.
+    pub(super) fn finish_dump(&mut self) -> Result<()> {
+        let Some((writer, _)) = self.dump.as_mut().and_then(|dump| dump.writer.take()) else { return Ok(()) };
+        match writer.join() {
+            Ok(written) => self.dumped(written),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
+    fn dumped(&mut self, written: Result<Crash>) -> Result<()> {
+        let took = self.dump.take().map(|dump| dump.begun.elapsed()).unwrap_or_default();
+        (self.job.events)(match written {
+            Ok(Crash { cut: Some(why), .. }) => {
+                Event::Warning { message: format!("the guest's memory is not kept whole: {why}") }
+            }
+            Ok(crash) => {
+                Event::Dumped { run: self.job.place(), title: crash.title, used: crash.used.unwrap_or(0), took }
+            }
+            Err(error) => Event::Warning { message: format!("the guest's memory is not kept: {error}") },
+        });
+        self.feed(Input::Dumped)
+    }
+
+    /// In words, with what the kernel said about it.
+    fn told(&self, end: &End) -> (String, Vec<String>) {
+        let words = Words {
+            panic: self.console.panic().map(str::to_owned),
+            excerpt: self.console.excerpt(),
+            look: self.console.looked(),
+            ..Words::default()
+        };
+        // A title says what was wrong, not that something was.
+        let title = words.panic.clone().filter(|_| *end == End::Panicked);
+        match judge(end.clone(), words) {
+            Ok(outcome) => (title.unwrap_or_else(|| outcome.to_string()), outcome.excerpt().to_vec()),
+            Err(error) => (error.to_string(), Vec::new()),
+        }
+    }
+
+    /// Reads what the console still holds: the machine stands still, so there is an end.
+    pub(super) fn drain(&mut self) -> Result<()> {
+        loop {
+            let Some(mut socket) = self.wires.get(Port::Console) else { return Ok(()) };
+            let mut bytes = [0; 64 << 10];
+            match std::io::Read::read(&mut socket, &mut bytes) {
+                Ok(count @ 1..) => self.take_console(&bytes[..count])?,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // All is read; that its other end is closed is seen where that counts.
+                _ => return Ok(()),
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! `quiz crash` and `quiz dump`: what is left of guests that crashed, and of one that runs.
+
+use super::args::CrashCommand;
+use super::running;
+use crate::boot::crash::{self, Crash, FOLDER, WISH};
+use crate::boot::folder::{all, is_live, parts, run_of};
+use crate::boot::running::{holder, machines};
+use crate::build::{Depth, StageState};
+use crate::engine::Engine;
+use crate::error::{Error, Result, cannot};
+use crate::host;
+use crate::load::PROJECT_FOLDER;
+use crate::report::{self, Crashed, Style};
+use crate::status;
+use rustix::process::{Signal, pidfd_send_signal};
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Between two looks whether it is written.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// The machine itself gives up a little earlier.
+const WRITTEN: Duration = Duration::from_secs(150);
+
+pub(super) fn run(engine: &Engine<'_>, command: &CrashCommand, json: bool, style: &Style) -> Result<u8> {
+    match command {
+        CrashCommand::Drgn { id, words } => return drgn(engine, id.as_deref(), words),
+        CrashCommand::Ls => {
+            let all = crashes(engine)?;
+            report::result(&if json {
+                format!("{}\n", report::crashes_json(&all))
+            } else {
+                report::crashes(&all, style)
+            })?;
+        }
+        CrashCommand::Show { id } => {
+            let all = crashes(engine)?;
+            let crashed = find(&all, id.as_deref())?;
+            let equal = |other: &&Crashed| other.crash.signature == crashed.crash.signature && other.run != crashed.run;
+            let others: Vec<String> = all.iter().filter(equal).map(|other| other.run.clone()).collect();
+            report::result(&if json {
+                format!("{}\n", report::crashes_json(std::slice::from_ref(crashed))[0])
+            } else {
+                report::crash(crashed, &others, style)
+            })?;
+        }
+        CrashCommand::Rm { id, all: everything } => {
+            let all = crashes(engine)?;
+            let chosen = if *everything { all.iter().collect() } else { vec![find(&all, id.as_deref())?] };
+            chosen.into_iter().try_for_each(|crashed| {
+                let folder = crashed.place.join(FOLDER);
+                fs::remove_dir_all(&folder).map_err(|e| cannot("remove", &folder, e))
+            })?;
+        }
+    }
+    Ok(status::FINE)
+}
+
+/// Those of this project, the newest run first.
+fn crashes(engine: &Engine<'_>) -> Result<Vec<Crashed>> {
+    let mut found = Vec::new();
+    for run in all(&engine.project.dir.join(PROJECT_FOLDER))? {
+        let places = [vec![run.clone()], parts(&run)].concat();
+        found.extend(places.into_iter().filter_map(|place| {
+            let crash = Crash::read(&place)?;
+            Some(Crashed { run: running::name(&place), memory: crash::memory_of(&place), crash, place })
+        }));
+    }
+    Ok(found)
+}
+
+/// That of a run, or the newest.
+fn find<'a>(all: &'a [Crashed], id: Option<&str>) -> Result<&'a Crashed> {
+    let found = match id {
+        Some(id) => all.iter().find(|crashed| crashed.run == id),
+        None => all.first(),
+    };
+    found.ok_or_else(|| match id {
+        Some(id) => Error::input(format!("run {id} has left no crash")).hint("`quiz crash ls` shows those that have"),
+        None => Error::input("no run of this project has left a crash"),
+    })
+}
+
+/// The stages with the kernel that runs, and with its debug information.
+const KERNEL: &str = "kernel";
+const DEBUG: &str = "kernel-debug";
+
+/// Starts drgn on the memory of a crash, with the debug information of its kernel.
+fn drgn(engine: &Engine<'_>, id: Option<&str>, words: &[OsString]) -> Result<u8> {
+    let all = crashes(engine)?;
+    let crashed = find(&all, id)?;
+    let run = &crashed.run;
+    let Some((memory, _)) = crashed.memory.as_ref().filter(|_| crashed.crash.cut.is_none()) else {
+        return Err(Error::input(format!("the memory of run {run} is not there, or not whole")).hint("quiz crash show"));
+    };
+    let stages = engine.stages([DEBUG, KERNEL])?;
+    let [kernel, debug] = [KERNEL, DEBUG].map(|name| stages.graph.find(name));
+    let (kernel, debug) = (kernel?, debug?);
+    let planned = engine.plan(&stages)?;
+    let state = planned.into_iter().find(|(id, _)| *id == kernel).map(|(_, state)| state);
+    let is_same = |image: PathBuf| crashed.crash.kernel.starts_with(image);
+    match state {
+        Some(StageState::Known(record)) if is_same(engine.cache.path(&record.outputs["image"])) => {}
+        _ => {
+            return Err(Error::input(format!("the kernel that this project asks for now is not that of run {run}"))
+                .hint("with the same source, config and flags it is; it was run by: ")
+                .hint(crashed.crash.again.clone()));
+        }
+    }
+    let made = engine.build(&stages, &[debug], Depth::Outputs)?;
+    let symbols = engine.cache.path(&made[&debug].outputs["symbols"]);
+    let mut command = host::program("drgn");
+    command.arg("-c").arg(memory).arg("-s").arg(symbols.join("vmlinux"));
+    for module in modules(&symbols) {
+        command.arg("-s").arg(module);
+    }
+    let ended = command.args(words).status().map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => {
+            Error::input("drgn is not installed").hint("pipx install drgn, or your distribution's package of that name")
+        }
+        _ => Error::boot("cannot start drgn").because(e),
+    })?;
+    let by_signal = ended.signal().map_or(status::FAILED, status::signal);
+    Ok(ended.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(by_signal))
+}
+
+/// The kernel modules in a folder, and in those below it.
+fn modules(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) = entries.partition(|path| path.is_dir());
+    let mut found: Vec<PathBuf> = folders.iter().flat_map(|folder| modules(folder)).collect();
+    found.extend(files.into_iter().filter(|file| file.extension().is_some_and(|ending| ending == "ko")));
+    found.sort();
+    found
+}
+
+/// Has the memory of a machine written, which goes on then, and prints where it lies.
+pub(super) fn dump(engine: &Engine<'_>, id: Option<&str>) -> Result<()> {
+    let place = running::living(engine, "dump", id)?;
+    let run = run_of(&place);
+    let about = place.join(FOLDER);
+    let before = identity(&about);
+    let machine = machines(run).into_iter().find(|(other, _)| *other == place);
+    let process = machine.and_then(|(_, machine)| holder(run, machine.quiz));
+    let process = process.ok_or_else(|| {
+        Error::boot(format!("run {} starts just now, or is another user's", running::name(&place)))
+            .hint("once more in a moment")
+    })?;
+    let wish = place.join(WISH);
+    host::write_private(&wish, "").map_err(|e| cannot("write", &wish, e))?;
+    pidfd_send_signal(&process, Signal::URG).map_err(|e| Error::boot("cannot ask the run").because(e))?;
+    let begun = Instant::now();
+    while identity(&about) == before {
+        let why = match is_live(run) {
+            false => "it ended meanwhile",
+            true if begun.elapsed() > WRITTEN => "it does not answer",
+            true => {
+                std::thread::sleep(LOOK_AGAIN);
+                continue;
+            }
+        };
+        let _ = fs::remove_file(&wish);
+        return Err(Error::boot(format!("the memory of run {} was not written: {why}", running::name(&place))));
+    }
+    let (memory, _) = crash::memory_of(&place).unwrap_or((PathBuf::from(FOLDER), 0));
+    if let Some(why) = Crash::read(&place).and_then(|crash| crash.cut) {
+        return Err(Error::boot(format!("{} is not whole: {why}", memory.display())));
+    }
+    report::result(&format!("{}\n", memory.display()))
+}
+
+/// Which folder lies there: each dump makes one anew.
+fn identity(folder: &Path) -> Option<(u64, i64, i64)> {
+    let meta = fs::symlink_metadata(folder).ok()?;
+    Some((meta.ino(), meta.ctime(), meta.ctime_nsec()))
+}

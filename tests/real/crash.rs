@@ -1,0 +1,119 @@
+//! What is left of a guest that crashed: in machines that booted and in those that were restored, and of one that goes on.
+
+use super::Real;
+use super::reach::{Running, eventually};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+
+/// Looks into a dump as a reader of such files does: by what the guest's kernel says of its own layout.
+struct Core {
+    file: std::fs::File,
+    vmcoreinfo: String,
+}
+
+impl Core {
+    fn open(path: &Path) -> Self {
+        let file = std::fs::File::open(path).unwrap();
+        let number = |at: u64, bytes: usize| {
+            let mut number = [0; 8];
+            file.read_exact_at(&mut number[..bytes], at).unwrap();
+            u64::from_le_bytes(number)
+        };
+        // The first program header is that of the notes.
+        let (at, size) = (number(64 + 8, 8), number(64 + 32, 8));
+        let mut notes = vec![0; usize::try_from(size).unwrap()];
+        file.read_exact_at(&mut notes, at).unwrap();
+        let text = String::from_utf8_lossy(&notes);
+        let vmcoreinfo = text.split_once("VMCOREINFO\0\0").unwrap().1.to_owned();
+        Self { file, vmcoreinfo }
+    }
+
+    fn says(&self, name: &str) -> &str {
+        let line = self.vmcoreinfo.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("no {name} in {}", self.vmcoreinfo)).trim_end_matches('\0')
+    }
+
+    /// What the kernel's variable `init_uts_ns` has as the system's name, found by its address.
+    fn system(&self) -> String {
+        let hex = |text: &str| u64::from_str_radix(text, 16).unwrap();
+        let (address, base) = (hex(self.says("SYMBOL(init_uts_ns)=")), self.says("NUMBER(phys_base)="));
+        let base: i64 = base.parse().unwrap();
+        let physical = address.wrapping_sub(0xffff_ffff_8000_0000).wrapping_add_signed(base);
+        let name: u64 = self.says("OFFSET(uts_namespace.name)=").parse().unwrap();
+        let mut bytes = [0; 5];
+        self.file.read_exact_at(&mut bytes, 4096 + physical + name).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+/// The newest crash, whose memory is that of a kernel of this release.
+fn looked_at(real: &Real, run: &str, release: &str, cause: &str) -> serde_json::Value {
+    let ran = real.run(&["--json", "crash", "show"]);
+    let crash: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let said = (&crash["run"], &crash["release"], &crash["cause"], &crash["cut"]);
+    assert_eq!(said, (&run.into(), &release.into(), &cause.into(), &serde_json::Value::Null), "{crash}");
+    let path = Path::new(crash["memory"].as_str().unwrap());
+    let core = Core::open(path);
+    assert_eq!((core.says("OSRELEASE="), core.system().as_str()), (release, "Linux"));
+    let meta = path.metadata().unwrap();
+    let used = crash["used"].as_u64().unwrap();
+    assert!(meta.size() > 1 << 30 && used > 20 << 20 && meta.blocks() * 512 < used + (8 << 20), "{meta:?} {used}");
+    assert_eq!(path.parent().unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    crash
+}
+
+#[test]
+fn the_memory_of_a_guest_that_crashed_is_kept_with_what_was_wrong() {
+    let real = Real::new();
+    let release = real.sh("uname -r").out.trim().to_owned();
+    let mut signatures = Vec::new();
+    for (run, how) in [("2", "--no-snapshot"), ("3", "--no-input")] {
+        let ran = real.run(&["up", how, "--", "sh", "-c", "echo out; sleep 1; echo c >/proc/sysrq-trigger; sleep 60"]);
+        assert_eq!((ran.status, ran.out.as_str()), (Some(123), "out\n"), "{ran:?}");
+        ran.says(&["Dumping the guest's memory: ", "Dumped", "/crash (quiz crash show)"]);
+        let crash = looked_at(&real, run, &release, "panic");
+        assert!(crash["title"].as_str().unwrap().contains("sysrq triggered crash"), "{crash}");
+        assert_eq!(crash["functions"][0], "sysrq_handle_crash", "{crash}");
+        let again = crash["again"].as_str().unwrap();
+        assert!(again.starts_with("cd ") && again.contains(&format!("quiz up {how} -- sh -c ")), "{again}");
+        signatures.push(crash["signature"].clone());
+    }
+    assert_eq!(signatures[0], signatures[1]);
+    let table = real.run(&["crash", "ls"]).out;
+    assert!(table.starts_with("RUN  AGO") && table.lines().count() == 3 && table.contains(&release), "{table}");
+    real.run(&["crash", "show"]).says(&[]);
+    assert!(real.run(&["crash", "show"]).out.contains("also in run 2"));
+    real.run(&["crash", "rm", "2"]);
+    assert_eq!(real.run(&["crash", "show", "2"]).status, Some(2));
+    // A guest that goes away by itself, and one whose user ends it, leave nothing.
+    assert_eq!(real.sh("echo b >/proc/sysrq-trigger; sleep 60").status, Some(122));
+    assert!(!real.run_folder().join("crash").exists());
+    assert_eq!(real.machines(), [0_u32; 0]);
+}
+
+#[test]
+fn a_guest_that_took_too_long_and_one_that_goes_on_are_looked_into() {
+    let real = Real::new();
+    let release = real.sh("uname -r").out.trim().to_owned();
+    let ran = real.run(&["up", "--timeout", "2", "--", "sleep", "60"]);
+    assert_eq!(ran.status, Some(124), "{ran:?}");
+    looked_at(&real, "2", &release, "limit");
+    let up = Running::start(&real, &["up", "--", "sleep", "600"]);
+    let status = || real.run(&["exec", "--", "true"]).status;
+    eventually("machine", || (status() == Some(0)).then_some(()));
+    for _ in 0..2 {
+        let ran = real.run(&["dump"]);
+        assert_eq!(ran.status, Some(0), "{ran:?}");
+        let crash = looked_at(&real, "3", &release, "asked");
+        assert_eq!(crash["memory"], ran.out.trim());
+        assert_eq!(status(), Some(0), "it goes on");
+    }
+    drop(up);
+    let ran = real.run(&["dump"]);
+    assert_eq!(ran.status, Some(2), "{ran:?}");
+    // None is wanted.
+    real.0.write("quiz.toml", "[runs]\nkeep-crashes = 0\n");
+    assert_eq!(real.sh("echo c >/proc/sysrq-trigger; sleep 60").status, Some(123));
+    assert_eq!(real.run(&["crash", "ls"]).out.lines().count(), 3);
+    assert!(real.run(&["crash", "ls"]).out.contains("removed"), "those of before were too many");
+}
