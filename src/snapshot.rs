@@ -180,7 +180,7 @@ fn make_room(cache: &Cache) {
 /// Why a machine cannot be restored into another run, if so.
 pub fn why_not(machine: &Machine) -> Option<String> {
     if !machine.extra.is_empty() {
-        return Some("what --qemu-arg adds may not be saved".to_owned());
+        return Some("what is added by --qemu-arg, or a profile's qemu-args, may not be saved".to_owned());
     }
     let disk = machine.disks.iter().find(|disk| disk.persistent || disk.bus == Bus::Nvme)?;
     Some(match disk.bus {

@@ -167,7 +167,11 @@ fn a_run_that_does_not_come_as_far_as_its_program_is_not_detached() {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
-    assert_eq!(fake.0.run(&["wait"]).status, Some(1), "it was killed, and has left no status");
+    assert_eq!(fake.0.run(&["wait"]).status, Some(125), "it was killed, and has left no status");
+    assert_eq!(fake.0.run(&["wait", "77"]).status, Some(125), "there is none");
+    // As whoever started it wanted it told.
+    let lost = Ran::from(fake.up("reset", &["-p", "ztest", "--detach", "--lost-as", "9"]).output().unwrap());
+    assert_eq!((lost.status, fake.0.run(&["wait"]).status), (Some(0), Some(9)), "{lost:?}");
 }
 
 fn kill(child: &Child, signal: &str) {

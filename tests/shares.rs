@@ -42,6 +42,9 @@ fn a_profile_shares_nothing_but_what_is_in_the_project() {
         project.write(".quiz/profiles/mine/profile.toml", &format!("about = \"x\"\n{device}"));
         refused(&project, &["-p", "mine"]).says(&[says]);
     }
+    let text = "about = \"x\"\n[[devices]]\ntype = \"share\"\npath = \".git/hooks\"\nmode = \"rw\"\n";
+    project.write(".quiz/profiles/mine/profile.toml", text);
+    refused(&project, &["-p", "mine"]).says(&["the profile mine shares \".git/hooks\" for writing", "--share DIR"]);
     let text = "about = \"x\"\n[[devices]]\ntype = \"share\"\npath = \"x\"\nmode = \"sometimes\"\n";
     project.write(".quiz/profiles/mine/profile.toml", text);
     refused(&project, &["-p", "mine"]).says(&["profile.toml:", "sometimes"]);

@@ -1,38 +1,58 @@
-# Compiles the kernel once more, with -g. That changes no instruction and no address (gcc's -g, and kernel.config stays as it is, which the
-# kernel has in its memory), so what is said about one of them is true of the other; and whether it is, is looked at.
+# Compiles the kernel once more, with -g. That changes no instruction and no address (gcc promises it of -g; and the config stays as it is, which
+# the kernel has in its memory), so what is said about one of them is true of the other; and whether it is, is looked at.
 
 build=/quiz/scratch/build
 . /quiz/in/make
 
 take_config
-# Debug information of the compiler's own version, in vmlinux and modules alike; the assembler's sources, too.
+# Debug information of the compiler's own version, in vmlinux and modules alike; of the assembler's sources, too.
 kernel all KCFLAGS=-g KAFLAGS=-g
 check_config
 release="$(cat "$build/include/config/kernel.release")"
 
-# What of a file comes into memory, but for the note with the build's id, which is a sum of all of it.
+# The build's ids are sums over all of a file, debug information included. vmlinux has its own in a note, and those of the vDSOs, whose files are
+# among its data.
+id() { readelf -n "$1" | sed -n 's/^ *Build ID: //p'; }
+# loaded FILE INTO: what of a file comes into memory, but for its own notes.
 loaded() { objcopy -O binary --remove-section=.notes --remove-section='.note*' "$1" "$2"; }
 
-# same OURS KERNEL'S
-same() {
-    loaded "$1" ours
-    loaded "$2" theirs
-    cmp ours theirs && return 0
-    echo "error: ${1#"$build/"} with debug information has other code or data than the kernel's own" >&2
+loaded "$build/vmlinux" ours
+loaded /quiz/in/image/vmlinux theirs
+find "$build/arch" -name 'vdso*.so' | while read -r vdso; do id "$vdso"; done >ids
+perl -e '
+    sub contents { open(my $file, "<:raw", $_[0]) or die "$_[0]: $!"; local $/; <$file> }
+    my ($ours, $theirs) = (contents("ours"), contents("theirs"));
+    for my $id (map { pack("H*", $_) } split(/\n/, contents("ids"))) {
+        for (my $at = 0; ($at = index($ours, $id, $at)) >= 0; $at += length($id)) {
+            substr($_, $at, length($id)) = "\0" x length($id) for $ours, $theirs;
+        }
+    }
+    exit($ours eq $theirs ? 0 : 1);
+' || {
+    echo "error: vmlinux with debug information has other code or data than the kernel's own" >&2
     exit 1
 }
 
+# as_named OURS KERNEL'S SECTION: a debugger finds what belongs to a kernel in memory by the build's id that it has there.
+as_named() {
+    rm -f note
+    objcopy -O binary --only-section="$3" "$2" note
+    [ ! -s note ] || objcopy --update-section "$3=note" "$1"
+}
+
 mkdir -p /quiz/out/symbols
-same "$build/vmlinux" /quiz/in/image/vmlinux
 cp "$build/vmlinux" /quiz/out/symbols/
+as_named /quiz/out/symbols/vmlinux /quiz/in/image/vmlinux .notes
+rm -rf modules
 kernel -s modules_install DEPMOD=true INSTALL_MOD_PATH=/quiz/scratch/modules
 find "modules/lib/modules/$release" -name '*.ko' >list
+sizes() { size -A "$1" | awk '$1 ~ /^\.(text|data|rodata|bss)/ { print $1, $2 }'; }
 while read -r module; do
-    text="$(size -A "$module" | awk '$1 ~ /^\.(text|data|rodata|bss)/ { print $1, $2 }')"
-    [ "$text" = "$(size -A "/quiz/in/$module" | awk '$1 ~ /^\.(text|data|rodata|bss)/ { print $1, $2 }')" ] || {
+    [ "$(sizes "$module")" = "$(sizes "/quiz/in/$module")" ] || {
         echo "error: $module with debug information is another one than the kernel's own" >&2
         exit 1
     }
+    as_named "$module" "/quiz/in/$module" .note.gnu.build-id
 done <list
-mv modules/lib /quiz/out/symbols/
+cp -a modules/lib /quiz/out/symbols/
 find /quiz/out/symbols/lib -type l -delete

@@ -67,9 +67,9 @@ perl /quiz/in/commands "$build" "$build" >/quiz/out/compile-commands
 sh -eu /quiz/recipe/devel.sh list /quiz/src "$build" | grep -v '/Module.symvers$' >devel.files
 sha256sum <"$build/Module.symvers" >devel.sum
 if ! is_current devel || ! keep devel; then
-    rm -rf devel devel.made
+    rm -f devel.made
     : >devel.now
-    sh -eu /quiz/recipe/devel.sh copy /quiz/src "$build" devel
+    # Thousands of files, and to move them from the scratch folder would be to copy them once more: it is another mount.
+    sh -eu /quiz/recipe/devel.sh copy /quiz/src "$build" /quiz/out/devel
     was_made devel
-    mv devel /quiz/out/devel
 fi

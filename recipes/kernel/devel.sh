@@ -1,5 +1,5 @@
 # devel.sh list SOURCE BUILD: names, whole, all files that `make -C DEVEL M=...` needs when source and build folder are gone.
-# devel.sh copy SOURCE BUILD DEVEL: puts them together in the new folder DEVEL.
+# devel.sh copy SOURCE BUILD DEVEL: puts them together in the new folder DEVEL, an absolute path.
 #
 # It is what Debian's linux-headers packages hold, as one folder that is source and build folder at once. Nothing gets in
 # that changes with a .c file alone (objects, .cmd files, vmlinux): a kernel with the same interface has the same devel, and
@@ -29,11 +29,13 @@ of_build() {
     echo include/config/kernel.release
 }
 
-# copy FROM LIST: the files that the list names, as they lie below FROM. One that is not there is an error; a pipe would hide it.
+# copy FROM LIST: the files that the list names, as they lie below FROM. One that is not there is an error, which a pipeline would hide.
 copy() {
-    tar -C "$1" -cf /quiz/scratch/devel.tar -T "$2"
-    tar -C "$devel" -xf /quiz/scratch/devel.tar
-    rm /quiz/scratch/devel.tar
+    rm -f /quiz/scratch/devel.pipe
+    mkfifo /quiz/scratch/devel.pipe
+    tar -C "$1" -cf /quiz/scratch/devel.pipe -T "$2" &
+    tar -C "$devel" -xf /quiz/scratch/devel.pipe
+    wait $!
 }
 
 (of_source) >/quiz/scratch/devel.source
@@ -44,7 +46,7 @@ list)
     sed "s|^|$build/|" /quiz/scratch/devel.build | sort
     ;;
 copy)
-    devel="$PWD/$4"
+    devel="$4"
     mkdir "$devel"
     copy "$source" /quiz/scratch/devel.source
     copy "$build" /quiz/scratch/devel.build

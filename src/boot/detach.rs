@@ -11,7 +11,7 @@ use crate::error::{Error, Result, cannot};
 use crate::host;
 use crate::status;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, getpid, kill_process, set_parent_process_death_signal};
 use signal_hook::consts::SIGWINCH;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -103,7 +103,11 @@ pub fn leave(folder: &RunFolder) -> Result<()> {
     set_parent_process_death_signal(None).map_err(|e| Error::boot("cannot stay").because(e))?;
     let mut stdout = std::io::stdout().lock();
     let told = writeln!(stdout, "{}", folder.id()).and_then(|()| stdout.flush());
-    told.map_err(|e| Error::boot("nobody waits for this run any more").because(e))?;
+    if let Err(error) = told {
+        // Nobody has the number, so nobody would end it.
+        let _ = kill_process(getpid(), Signal::TERM);
+        return Err(Error::boot("nobody waits for this run any more").because(error));
+    }
     let moved = rustix::stdio::dup2_stdout(&log).and_then(|()| rustix::stdio::dup2_stderr(&log));
     moved.map_err(|e| cannot("write", &path, e.into()))
 }

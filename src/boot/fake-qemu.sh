@@ -107,7 +107,12 @@ new_warn() {
     kernel "------------[ cut here ]------------" "WARNING: module/zfs/dbuf.c:12 at dbuf_find+0x1/0x2, CPU#0: txg_sync/12" \
         "---[ end trace 0000000000000000 ]---"
 }
-reset() { event '{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-reset"}}'; }
+# As `-action shutdown=pause` wants it: the machine stands still until quiz has seen what it wants.
+reset() {
+    event '{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-reset"}}'
+    event '{"event": "STOP"}'
+    wait_for quit
+}
 # ended STATUS TEXT: the program wrote this and ended.
 ended() {
     printf '%s\n' "$2" >&"$stdout"
@@ -120,6 +125,8 @@ wait_for() {
     while read -r line <&"$qmp"; do
         case $line in
             *"\"$1\""*) return ;;
+            # Its memory lies nowhere.
+            *'"human-monitor-command"'*) event '{"id": "human", "return": "no"}' ;;
             *'"query-qmp-schema"'*) event "{\"id\": \"schema\", \"return\": $schema}" ;;
         esac
     done
@@ -211,6 +218,10 @@ case $what in
         frame '\004\021\0\0\0'"$number"'\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
         synced
         wait_for quit
+        ;;
+    reset) # goes away
+        hello; ready
+        reset
         ;;
     hook-panics)
         hello

@@ -22,10 +22,10 @@ pub const PARTS: &str = "groups";
 /// What [`RunFolder::nothing`] is called.
 const NOTHING: &str = "nothing";
 
-/// What is left of a guest that crashed, in the folder of its machine; its memory there, whole or not.
+/// What is left of a guest that crashed, in the folder of its machine.
 pub const CRASH: &str = "crash";
-pub(super) const MEMORY: &str = "vmcore";
-pub(super) const CUT: &str = "vmcore.cut";
+/// The guest's memory in that folder.
+pub const MEMORY: &str = "vmcore";
 
 /// How many finished runs stay when a new one is made, the newest first.
 #[derive(Debug, Clone, Copy)]
@@ -214,7 +214,10 @@ pub fn all(base: &Path) -> Result<Vec<PathBuf>> {
 
 /// The folders of the machines of a run of several, by their names; none of a run of one.
 pub fn parts(run: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(run.join(PARTS)).into_iter().flatten();
+    let parts = run.join(PARTS);
+    // Not through a link that a project brought along.
+    let entries = fs::symlink_metadata(&parts).is_ok_and(|meta| meta.is_dir()).then(|| fs::read_dir(&parts));
+    let entries = entries.into_iter().flatten().flatten();
     let mut parts: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     parts.sort();
     parts
@@ -269,8 +272,10 @@ fn has_results(run: &Path) -> bool {
 /// The guests' memories in the folder of a run, and in those of its machines.
 pub(super) fn memories(run: &Path) -> Vec<PathBuf> {
     let places = std::iter::once(run.to_owned()).chain(parts(run));
-    let files = places.flat_map(|place| [MEMORY, CUT].map(|name| place.join(CRASH).join(name)));
-    files.filter(|file| file.exists()).collect()
+    // A project may have brought the folder along, with links to anywhere in it.
+    let is_own = |path: &Path| path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
+    let own = places.filter(|place| [run, place, &place.join(CRASH)].iter().all(|folder| is_own(folder)));
+    own.map(|place| place.join(CRASH).join(MEMORY)).filter(|file| file.exists()).collect()
 }
 
 /// A run that lives is left alone. What cannot be removed (a guest's file of another owner) only takes room.

@@ -75,6 +75,8 @@ pub struct Options {
     pub verdicts: Option<PathBuf>,
     /// What [`crate::machine::accel::choose`] said, for [`crate::event::Event::Booting`].
     pub why_not_kvm: Option<String>,
+    /// The exit status when the guest goes away by itself, in the place of [`crate::status::LOST`].
+    pub lost_as: Option<u8>,
     /// The machine is one of several, which a signal ends at once. Without it the first signal is the program's.
     pub stop: Option<Stop>,
 }
@@ -94,6 +96,7 @@ impl Default for Options {
             again: String::new(),
             verdicts: None,
             why_not_kvm: None,
+            lost_as: None,
             stop: None,
         }
     }

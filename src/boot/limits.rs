@@ -61,6 +61,8 @@ pub(super) enum Action {
     Unanswered,
     /// qemu stopped the machine and does not say why.
     Stopped,
+    /// It stands still for its memory's sake, and for too long.
+    Paused,
     /// What was left stood still too long.
     Rest,
     /// This limit was over, and the look at the guest is done.
@@ -103,6 +105,8 @@ pub(super) struct Limits {
     /// What is left of the look, and when it goes on.
     look: Option<(&'static [(Action, Duration)], Instant)>,
     quit: Option<Instant>,
+    /// The machine stands still by quiz's own doing: since when, and until when that may last. Nothing else counts meanwhile.
+    paused: Option<(Instant, Instant)>,
     /// Somebody at a debugger decides what takes too long.
     debugged: bool,
     /// The limit that was over, and what the guest was doing, while it is looked at.
@@ -144,6 +148,28 @@ impl Limits {
     /// Nothing counts any more but what is left to come, and that has just moved on.
     pub(super) fn rest(&mut self, now: Instant) {
         *self = Self { rest: Some(now + REST), ..Self::default() };
+    }
+
+    /// The machine stands still until its memory is written.
+    pub(super) fn pause(&mut self, now: Instant) {
+        self.paused = Some((now, now + DUMP));
+    }
+
+    /// It goes on: what it has time for begins where it was. Whether it stood still.
+    pub(super) fn resume(&mut self, now: Instant) -> bool {
+        let Some((since, _)) = self.paused.take() else { return false };
+        let stood = now.saturating_duration_since(since);
+        for at in
+            [&mut self.life, &mut self.asked, &mut self.signal, &mut self.stopped, &mut self.rest].into_iter().flatten()
+        {
+            *at += stood;
+        }
+        for (at, _) in [&mut self.ready, &mut self.program].into_iter().flatten() {
+            *at += stood;
+        }
+        self.panic.iter_mut().for_each(|(at, _)| *at += stood);
+        self.look.iter_mut().for_each(|(_, at)| *at += stood);
+        true
     }
 
     /// Nothing counts any more but that the guest's memory is written.
@@ -196,6 +222,9 @@ impl Limits {
 
     /// When `due` has something to do next.
     pub(super) fn next(&self) -> Option<Instant> {
+        if let Some((_, until)) = self.paused {
+            return Some(self.quit.map_or(until, |quit| quit.min(until)));
+        }
         // As in `due`: a kernel that gave up is not slow.
         let slow = |limit: Option<(Instant, Duration)>| limit.filter(|_| self.panic.is_none()).map(|(at, _)| at);
         let (ready, program) = (slow(self.ready), slow(self.program));
@@ -210,6 +239,9 @@ impl Limits {
     pub(super) fn due(&mut self, now: Instant) -> Option<Action> {
         if self.quit.take_if(|at| *at <= now).is_some() {
             return Some(Action::Kill);
+        }
+        if let Some((_, until)) = self.paused {
+            return (until <= now).then_some(Action::Paused);
         }
         if self.life.take_if(|at| *at <= now).is_some() {
             return Some(Action::NoLife);

@@ -7,7 +7,7 @@
 use super::folder::{MONITOR, at_socket, is_live, number, run_of};
 use super::qmp;
 use crate::error::{Error, Result, cannot};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -57,8 +57,7 @@ impl Monitor {
     /// # Errors
     /// The machine ended.
     pub fn human(&mut self, command: &str) -> Result<Answer> {
-        let asked = json!({ "execute": "human-monitor-command", "arguments": { "command-line": command } });
-        self.ask(&asked.to_string(), &mut |_| Ok(()))
+        self.ask(qmp::human(command).trim_end(), &mut |_| Ok(()))
     }
 
     /// Sends a command of the protocol, a JSON object in one line, and gives its answer. `events`: what qemu says before that, as it comes.

@@ -78,6 +78,14 @@ impl Outcome {
         }
     }
 
+    /// The same with another one for a guest that went away by itself.
+    pub fn status_as(&self, lost: Option<u8>) -> u8 {
+        match (self, lost) {
+            (Self::Lost { .. }, Some(other)) => other,
+            _ => self.status(),
+        }
+    }
+
     /// Lines of the kernel log that explain it.
     pub fn excerpt(&self) -> &[String] {
         match self {

@@ -120,6 +120,10 @@ struct Seen {
     shutdown: Option<String>,
     /// qemu was told to end, because the guest did.
     told_to_go: bool,
+    /// The machine stands still, whoever wanted that.
+    still: bool,
+    /// It has to go on when its memory is written.
+    goes_on: bool,
 }
 
 /// One machine while it lives.
@@ -206,7 +210,7 @@ impl Play {
             Input::Leave(signal) => self.interrupt(signal, now),
             Input::Gone(status) => self.gone(status, now),
             Input::Drained => self.drained(now),
-            Input::Dump => self.dump(),
+            Input::Dump => self.dump(now),
             Input::Dumped => self.dumped(now),
             Input::Written => {
                 if let Phase::Gone(end) = &self.phase {
@@ -249,6 +253,7 @@ impl Play {
                     let why = "qemu stopped the machine and does not say why".to_owned();
                     self.end(End::Host { why, program: self.program_status() }, now)
                 }
+                Action::Paused => self.dumped(now),
                 Action::Rest => self.stands_still(waiting, now),
                 Action::Over(limit, state) => self.crash(End::Limit(limit, state), now),
                 Action::Kill => vec![Effect::Kill],

@@ -164,7 +164,7 @@ impl Job<'_> {
             _ => None,
         };
         let complaints: Vec<&String> = heard.complaints.iter().map(|complaint| &complaint.words).collect();
-        let status = judged.as_ref().map_or(status::HOST, Outcome::status);
+        let status = judged.as_ref().map_or(status::HOST, |outcome| outcome.status_as(self.options.lost_as));
         let record = serde_json::json!({ "how": how, "status": status, "program": program, "complaints": complaints });
         let path = self.folder.result();
         if let Err(error) = crate::host::write_private(&path, &format!("{record}\n")) {

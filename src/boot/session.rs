@@ -183,6 +183,7 @@ impl<'a> Session<'a> {
             }
         };
         self.raw = None;
+        self.end_dump();
         self.input.give_back(self.job.streams.stdin.as_fd());
         self.step("end");
         let words = Words {

@@ -67,7 +67,10 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: CrashCommand,
     },
-    /// Wait until a run is over; the exit status is the one that `quiz up` has, or would have
+    /// Wait until a run of `quiz up` is over
+    #[command(
+        after_help = "Exit status: the one that `quiz up` had, or would have had; 125 if there is none: no such run, or quiz was killed."
+    )]
     Wait {
         /// The run's number, as `.quiz/runs` has it [default: the newest of this project]
         id: Option<String>,

@@ -2,7 +2,7 @@
 
 use super::args::CrashCommand;
 use super::running;
-use crate::boot::crash::{self, Crash, FOLDER, WISH};
+use crate::boot::crash::{Crash, FOLDER, MEMORY, REFUSED, WISH, memory_of};
 use crate::boot::folder::{all, is_live, parts, run_of};
 use crate::boot::running::{holder, machines};
 use crate::build::{Depth, StageState};
@@ -66,7 +66,7 @@ fn crashes(engine: &Engine<'_>) -> Result<Vec<Crashed>> {
         let places = [vec![run.clone()], parts(&run)].concat();
         found.extend(places.into_iter().filter_map(|place| {
             let crash = Crash::read(&place)?;
-            Some(Crashed { run: running::name(&place), memory: crash::memory_of(&place), crash, place })
+            Some(Crashed { run: running::name(&place), memory: memory_of(&place), crash, place })
         }));
     }
     Ok(found)
@@ -93,8 +93,8 @@ fn drgn(engine: &Engine<'_>, id: Option<&str>, words: &[OsString]) -> Result<u8>
     let all = crashes(engine)?;
     let crashed = find(&all, id)?;
     let run = &crashed.run;
-    let Some((memory, _)) = crashed.memory.as_ref().filter(|_| crashed.crash.cut.is_none()) else {
-        return Err(Error::input(format!("the memory of run {run} is not there, or not whole")).hint("quiz crash show"));
+    let Some((memory, _)) = &crashed.memory else {
+        return Err(Error::input(format!("the memory of run {run} is not there")).hint("`quiz crash show` says why"));
     };
     let stages = engine.stages([DEBUG, KERNEL])?;
     let [kernel, debug] = [KERNEL, DEBUG].map(|name| stages.graph.find(name));
@@ -141,39 +141,38 @@ fn modules(folder: &Path) -> Vec<PathBuf> {
 pub(super) fn dump(engine: &Engine<'_>, id: Option<&str>) -> Result<()> {
     let place = running::living(engine, "dump", id)?;
     let run = run_of(&place);
-    let about = place.join(FOLDER);
-    let before = identity(&about);
+    let folder = place.join(FOLDER);
+    let before = identity(&folder);
     let machine = machines(run).into_iter().find(|(other, _)| *other == place);
     let process = machine.and_then(|(_, machine)| holder(run, machine.quiz));
+    let name = running::name(&place);
     let process = process.ok_or_else(|| {
-        Error::boot(format!("run {} starts just now, or is another user's", running::name(&place)))
-            .hint("once more in a moment")
+        Error::boot(format!("run {name} starts just now, or is another user's")).hint("once more in a moment")
     })?;
-    let wish = place.join(WISH);
+    let (wish, refused) = (place.join(WISH), place.join(REFUSED));
+    let _ = fs::remove_file(&refused);
     host::write_private(&wish, "").map_err(|e| cannot("write", &wish, e))?;
     pidfd_send_signal(&process, Signal::URG).map_err(|e| Error::boot("cannot ask the run").because(e))?;
     let begun = Instant::now();
-    while identity(&about) == before {
-        let why = match is_live(run) {
-            false => "it ended meanwhile",
-            true if begun.elapsed() > WRITTEN => "it does not answer",
-            true => {
-                std::thread::sleep(LOOK_AGAIN);
-                continue;
-            }
-        };
-        let _ = fs::remove_file(&wish);
-        return Err(Error::boot(format!("the memory of run {} was not written: {why}", running::name(&place))));
+    loop {
+        let is_over = !is_live(run);
+        if identity(&folder) != before && memory_of(&place).is_some() {
+            break;
+        }
+        let why = fs::read_to_string(&refused).ok().filter(|why| !why.is_empty());
+        let why = why.or_else(|| is_over.then(|| "it ended meanwhile".to_owned()));
+        let why = why.or_else(|| (begun.elapsed() > WRITTEN).then(|| "it does not answer".to_owned()));
+        if let Some(why) = why {
+            let _ = fs::remove_file(&wish);
+            return Err(Error::boot(format!("the memory of run {name} was not written: {why}"))
+                .hint(format!("quiz logs {name} shows what its kernel says, quiz monitor {name} what qemu does")));
+        }
+        std::thread::sleep(LOOK_AGAIN);
     }
-    let (memory, _) = crash::memory_of(&place).unwrap_or((PathBuf::from(FOLDER), 0));
-    if let Some(why) = Crash::read(&place).and_then(|crash| crash.cut) {
-        return Err(Error::boot(format!("{} is not whole: {why}", memory.display())));
-    }
-    report::result(&format!("{}\n", memory.display()))
+    report::result(&format!("{}\n", folder.join(MEMORY).display()))
 }
 
 /// Which folder lies there: each dump makes one anew.
-fn identity(folder: &Path) -> Option<(u64, i64, i64)> {
-    let meta = fs::symlink_metadata(folder).ok()?;
-    Some((meta.ino(), meta.ctime(), meta.ctime_nsec()))
+fn identity(folder: &Path) -> Option<u64> {
+    fs::symlink_metadata(folder).ok().map(|meta| meta.ino())
 }

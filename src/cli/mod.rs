@@ -72,7 +72,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     result.unwrap_or_else(|error| {
         reporter.error(&error);
         match (&cli.command, error.kind()) {
-            (Command::Up(_) | Command::Exec(_), _) => status::HOST,
+            (Command::Up(_) | Command::Exec(_) | Command::Wait { .. }, _) => status::HOST,
             (Command::Ssh(_), _) => status::SSH,
             (_, Kind::Input) => status::WRONG,
             (_, Kind::Build | Kind::Boot) => status::FAILED,

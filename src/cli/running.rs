@@ -131,6 +131,7 @@ pub(super) fn wait(engine: &Engine<'_>, id: Option<&str>) -> Result<u8> {
     let result: serde_json::Value = read.ok().and_then(|_| serde_json::from_str(&text).ok()).unwrap_or_default();
     match result["status"].as_u64().and_then(|status| u8::try_from(status).ok()) {
         Some(status) => Ok(status),
+        None if !parts(&place).is_empty() => Err(several(&place, "wait", &parts(&place))),
         // quiz was killed, or could not write it.
         None => Err(Error::boot(format!("run {} has left no status", name(&place)))
             .hint(format!("what there is of it is in {}", place.display()))),

@@ -20,14 +20,7 @@ use std::path::PathBuf;
 
 pub(super) fn run(engine: &Engine<'_>, up: &Up) -> Result<u8> {
     let outcome = boot(engine, up, build(engine, up)?, None)?;
-    Ok(outcome.map_or(status::FINE, |outcome| status_of(&outcome, up)))
-}
-
-fn status_of(outcome: &Outcome, up: &Up) -> u8 {
-    match (outcome, up.lost_as) {
-        (Outcome::Lost { .. }, Some(other)) => other,
-        _ => outcome.status(),
-    }
+    Ok(outcome.map_or(status::FINE, |outcome| outcome.status_as(up.lost_as)))
 }
 
 /// The same on each of several kernels: first all images, then one run after the other, in the end how each went. The status
@@ -48,7 +41,7 @@ pub(super) fn run_each(kernels: &[(String, Cli)], up: &Up, events: Events<'_>, e
         events(Event::Turn { kernel: kernel.clone() });
         let ran = built.and_then(|built| boot(engine, up, built, Some(stop.clone())));
         rows.push(match ran {
-            Ok(Some(outcome)) => (kernel.clone(), status_of(&outcome, up), outcome.to_string()),
+            Ok(Some(outcome)) => (kernel.clone(), outcome.status_as(up.lost_as), outcome.to_string()),
             Ok(None) => (kernel.clone(), status::FINE, "the command was printed".to_owned()),
             Err(why) => {
                 error(&why);
@@ -100,6 +93,7 @@ fn boot(engine: &Engine<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Resul
         stop,
         fail_on_warning: up.fail_on_warning,
         again: super::typed(),
+        lost_as: up.lost_as,
         ..machine::options(engine, up.guest.timeout, why_not_kvm)?
     };
     (engine.events)(Event::Step { name: "quiz", took: engine.begun.elapsed() });

@@ -43,6 +43,11 @@ pub fn wanted(engine: &Engine<'_>, words: &[OsString]) -> Result<Vec<Folder>> {
         for device in &profile.devices {
             let Device::Share { path, mode } = device else { continue };
             let says = format!("the profile {} shares {path:?}", profile.name);
+            // Git runs what lies in `.git/hooks`, quiz what `.quiz` says.
+            if *mode == ShareMode::ReadWrite {
+                return Err(Error::input(format!("{says} for writing"))
+                    .hint("mode = \"ro\" or \"overlay\"; `quiz up --share DIR` lets the guest write"));
+            }
             // A profile comes with a clone; who wrote it does not choose among the other folders of whoever turns it on.
             if Path::new(path).components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
                 return Err(Error::input(format!("{says}, which is not below the project's folder"))

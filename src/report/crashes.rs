@@ -27,8 +27,7 @@ impl Crashed {
         match (&self.memory, &self.crash.cut) {
             (None, None) => "removed".to_owned(),
             (None, Some(_)) => "none".to_owned(),
-            (Some((_, bytes)), None) => size(*bytes),
-            (Some((_, bytes)), Some(_)) => format!("{}, cut", size(*bytes)),
+            (Some((_, bytes)), _) => size(*bytes),
         }
     }
 
@@ -70,8 +69,7 @@ pub fn crash(crashed: &Crashed, others: &[String], style: &Style) -> String {
     let memory = match (memory, &crash.cut) {
         (None, None) => "removed: runs.keep-crashes has how many stay".to_owned(),
         (None, Some(why)) => format!("none: {why}"),
-        (Some((path, _)), Some(why)) => format!("{}, not whole: {why}", path.display()),
-        (Some((path, bytes)), None) => format!("{} ({} on the disk)", path.display(), size(*bytes)),
+        (Some((path, bytes)), _) => format!("{} ({} on the disk)", path.display(), size(*bytes)),
     };
     let rows = [
         ("run", format!("{run}, {} ago: {cause}", duration(crashed.age()))),

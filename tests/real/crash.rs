@@ -8,6 +8,8 @@ use std::path::Path;
 /// Looks into a dump as a reader of such files does: by what the guest's kernel says of its own layout.
 struct Core {
     file: std::fs::File,
+    /// Where the guest's first byte lies in it.
+    begin: u64,
     vmcoreinfo: String,
 }
 
@@ -23,9 +25,11 @@ impl Core {
         let (at, size) = (number(64 + 8, 8), number(64 + 32, 8));
         let mut notes = vec![0; usize::try_from(size).unwrap()];
         file.read_exact_at(&mut notes, at).unwrap();
+        let begin = number(64 + 56 + 8, 8);
+        assert!(at + size <= begin, "the notes are a part of the head");
         let text = String::from_utf8_lossy(&notes);
         let vmcoreinfo = text.split_once("VMCOREINFO\0\0").unwrap().1.to_owned();
-        Self { file, vmcoreinfo }
+        Self { file, begin, vmcoreinfo }
     }
 
     fn says(&self, name: &str) -> &str {
@@ -41,7 +45,7 @@ impl Core {
         let physical = address.wrapping_sub(0xffff_ffff_8000_0000).wrapping_add_signed(base);
         let name: u64 = self.says("OFFSET(uts_namespace.name)=").parse().unwrap();
         let mut bytes = [0; 5];
-        self.file.read_exact_at(&mut bytes, 4096 + physical + name).unwrap();
+        self.file.read_exact_at(&mut bytes, self.begin + physical + name).unwrap();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }

@@ -265,3 +265,36 @@ fn exec_attach_and_a_share_work_in_a_machine_of_each_shipped_profile() {
         assert_eq!(real.run(&["wait"]).status, Some(143), "{name}");
     }
 }
+
+#[test]
+#[ignore = "compiles a kernel once more: tests/run --full"]
+fn a_kernels_debug_information_is_of_that_kernel_and_has_its_id() {
+    let real = Real::new();
+    let ran = real.run(&["build", "kernel", "kernel-debug"]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let output = |name: &str| {
+        let line = ran.out.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
+        Path::new(line.split_once(' ').unwrap().1).to_owned()
+    };
+    let read = |words: &[&str], file: &Path| {
+        let output = Command::new("readelf").args(words).arg(file).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let id = |file: &Path| {
+        let notes = read(&["-n"], file);
+        notes.split_once("Build ID: ").unwrap().1.lines().next().unwrap().to_owned()
+    };
+    let (image, symbols) = (output("kernel/image").join("vmlinux"), output("kernel-debug/symbols"));
+    let debug = symbols.join("vmlinux");
+    assert!(read(&["-SW"], &debug).contains(".debug_info") && !read(&["-SW"], &image).contains(".debug_info"));
+    assert_eq!(id(&debug), id(&image));
+    let lines = Command::new("addr2line").arg("-fe").arg(&debug).arg(entry(&read(&["-sW"], &debug))).output().unwrap();
+    let lines = String::from_utf8(lines.stdout).unwrap();
+    assert!(lines.starts_with("sysrq_handle_crash\n") && lines.contains("/drivers/tty/sysrq.c:"), "{lines}");
+}
+
+/// The address of a function that each kernel of quiz has.
+fn entry(symbols: &str) -> String {
+    let line = symbols.lines().find(|line| line.ends_with(" sysrq_handle_crash")).unwrap();
+    line.split_whitespace().nth(1).unwrap().to_owned()
+}

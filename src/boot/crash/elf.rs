@@ -7,11 +7,15 @@
 use super::registers::{Registers, Segment};
 use std::ops::Range;
 
-/// Where the memory begins: behind the head, in which there is room for 71 ranges. A whole page, so that holes are.
-pub(super) const BEGIN: u64 = 4096;
-
-/// Bytes of an ELF header.
+/// Bytes of an ELF header, and of a program header.
 const HEADER: u64 = 64;
+const PROGRAM: u64 = 56;
+/// The memory begins at a whole page, so that holes in it are holes of the file.
+const PAGE: u64 = 4096;
+/// Linux has its note VMCOREINFO on one page (`vmcoreinfo_note`).
+const VMCOREINFO: u64 = 2 * PAGE;
+/// No processor has such an address: by virtual addresses nothing is said, which readers find by the guest's own page tables. 0 would be one.
+const NOWHERE: u64 = 1 << 62;
 /// `PT_LOAD`, `PT_NOTE`.
 const LOAD: u32 = 1;
 const NOTE: u32 = 4;
@@ -21,15 +25,25 @@ const PRSTATUS: u32 = 1;
 const STATUS: usize = 336;
 const STATUS_REGISTERS: usize = 112;
 
-/// Where each range of the guest's memory lies in the file.
-pub(super) fn offsets(memory: &[Range<u64>]) -> Vec<u64> {
-    let mut at = BEGIN;
-    let place = |range: &Range<u64>| {
-        let here = at;
-        at += range.end - range.start;
-        here
-    };
-    memory.iter().map(place).collect()
+/// The guest's memory, neighbours together, and where it begins in the file: behind the head and the notes of so many processors. Readers take the
+/// notes for a part of the head.
+pub(super) fn places(ram: &[Range<u64>], processors: usize) -> (Vec<Range<u64>>, u64) {
+    let mut ranges: Vec<Range<u64>> = Vec::new();
+    for range in ram {
+        match ranges.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => ranges.push(range.clone()),
+        }
+    }
+    let notes = notes(&vec![Registers::default(); processors], None).len() as u64;
+    let head = HEADER + PROGRAM * (ranges.len() as u64 + 1) + notes + VMCOREINFO;
+    (ranges, head.next_multiple_of(PAGE))
+}
+
+/// Where the guest's memory of that address lies in a file whose memory begins there.
+pub(super) fn offset(ranges: &[Range<u64>], begin: u64, guest: u64) -> u64 {
+    let before = ranges.iter().map(|range| range.end.min(guest).saturating_sub(range.start));
+    begin + before.sum::<u64>()
 }
 
 /// The notes: registers, and what the guest's kernel says of itself, if that was found: the text of its note VMCOREINFO.
@@ -47,10 +61,9 @@ pub(super) fn notes(processors: &[Registers], vmcoreinfo: Option<&[u8]>) -> Vec<
     notes
 }
 
-/// The first bytes of the file, when so many bytes of notes lie behind the memory.
-pub(super) fn head(memory: &[Range<u64>], notes: u64) -> Vec<u8> {
-    let offsets = offsets(memory);
-    let count = u16::try_from(memory.len() + 1).unwrap_or(u16::MAX);
+/// The first bytes of the file: head and notes.
+pub(super) fn head(ranges: &[Range<u64>], begin: u64, notes: &[u8]) -> Vec<u8> {
+    let count = u16::try_from(ranges.len() + 1).unwrap_or(u16::MAX);
     // 64 bit, little-endian, version 1, a core file, x86_64.
     let mut head = vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     head.extend([4_u16, 62].iter().flat_map(|n| n.to_le_bytes()));
@@ -59,18 +72,17 @@ pub(super) fn head(memory: &[Range<u64>], notes: u64) -> Vec<u8> {
     head.extend([0_u64, HEADER, 0].iter().flat_map(|n| n.to_le_bytes()));
     head.extend(0_u32.to_le_bytes());
     head.extend([64_u16, 56, count, 0, 0, 0].iter().flat_map(|n| n.to_le_bytes()));
-    let mut program = |kind: u32, offset: u64, physical: u64, size: u64| {
+    let mut program = |kind: u32, offset: u64, [virt, physical]: [u64; 2], size: u64| {
         head.extend(kind.to_le_bytes());
         head.extend(0_u32.to_le_bytes());
-        // By virtual addresses nothing is said: the reader finds them by the guest's own page tables.
-        head.extend([offset, 0, physical, size, size, 0].iter().flat_map(|n| n.to_le_bytes()));
+        head.extend([offset, virt, physical, size, size, 0].iter().flat_map(|n| n.to_le_bytes()));
     };
-    let end =
-        memory.iter().zip(&offsets).map(|(range, offset)| offset + range.end - range.start).max().unwrap_or(BEGIN);
-    program(NOTE, end, 0, notes);
-    for (range, offset) in memory.iter().zip(&offsets) {
-        program(LOAD, *offset, range.start, range.end - range.start);
+    program(NOTE, HEADER + PROGRAM * u64::from(count), [0, 0], notes.len() as u64);
+    for range in ranges {
+        let places = [NOWHERE | range.start, range.start];
+        program(LOAD, offset(ranges, begin, range.start), places, range.end - range.start);
     }
+    head.extend(notes);
     head
 }
 
@@ -139,11 +151,14 @@ mod tests {
 
     #[test]
     fn a_head_says_where_memory_and_notes_lie() {
-        let memory = [0..0x8000, 0x1_0000_0000..0x1_0000_4000];
-        assert_eq!(offsets(&memory), [0x1000, 0x9000]);
-        let head = head(&memory, 1000);
-        assert!(head.len() <= usize::try_from(BEGIN).unwrap());
-        assert_eq!(head.len(), 64 + 3 * 56);
+        // Two nodes, the second one beyond the hole for devices, too.
+        let (ranges, begin) = places(&[0..0x8000, 0x8000..0x1_0000, 0x1_0000_0000..0x1_0000_4000], 2);
+        assert_eq!((&ranges[..], begin), (&[0..0x1_0000, 0x1_0000_0000..0x1_0000_4000][..], 0x3000));
+        let offsets = [0, 0x8000, 0x1_0000_0000].map(|guest| offset(&ranges, begin, guest));
+        assert_eq!(offsets, [0x3000, 0xb000, 0x1_3000]);
+        let notes = notes(&vec![Registers::default(); 2], Some(&[b'x'; 4096]));
+        let head = head(&ranges, begin, &notes);
+        assert!(head.len() as u64 <= begin && head.ends_with(&notes), "{}", head.len());
         assert_eq!(u16::from_le_bytes([head[56], head[57]]), 3);
         // Kind, offset, physical address, size in the file, size in the guest.
         let program = |n: usize| {
@@ -151,9 +166,16 @@ mod tests {
             let kind = u32::from_le_bytes(head[at..at + 4].try_into().unwrap());
             (kind, number(&head, at + 8), number(&head, at + 24), number(&head, at + 32), number(&head, at + 40))
         };
-        assert_eq!(program(0), (4, 0xd000, 0, 1000, 1000));
-        assert_eq!(program(1), (1, 0x1000, 0, 0x8000, 0x8000));
-        assert_eq!(program(2), (1, 0x9000, 0x1_0000_0000, 0x4000, 0x4000));
+        let size = notes.len() as u64;
+        assert_eq!(program(0), (4, 64 + 3 * 56, 0, size, size));
+        assert_eq!(program(1), (1, 0x3000, 0, 0x1_0000, 0x1_0000));
+        assert_eq!(program(2), (1, 0x1_3000, 0x1_0000_0000, 0x4000, 0x4000));
+        assert_eq!(number(&head, 64 + 56 + 16), 1 << 62, "and no virtual address that anything has");
+        let many: Vec<_> = (0..200).map(|n: u64| (2 * n) << 20..(2 * n + 1) << 20).collect();
+        let (ranges, begin) = places(&many, 255);
+        assert!(
+            super::head(&ranges, begin, &super::notes(&vec![Registers::default(); 255], None)).len() as u64 <= begin
+        );
     }
 
     #[test]

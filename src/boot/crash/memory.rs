@@ -44,7 +44,11 @@ pub(super) struct Copied {
 
 /// Copies what of `pieces` holds something from the process `qemu` to `to`, and leaves holes where it holds nothing.
 pub(super) fn copy(qemu: u32, pieces: &[Piece], to: &File) -> Result<Copied> {
-    let open = |name: &str| File::open(format!("/proc/{qemu}/{name}"));
+    let open = |name: &str| {
+        let path = format!("/proc/{qemu}/{name}");
+        File::open(&path)
+            .map_err(|e| Error::other(format!("cannot read {path}: {e} (kernel.yama.ptrace_scope, a container?)")))
+    };
     let (memory, pages) = (open("mem")?, open("pagemap")?);
     let maps = fs::read_to_string(format!("/proc/{qemu}/maps"))?;
     let mut chunks = Vec::new();
@@ -136,8 +140,10 @@ fn backed(qemu: u32, maps: &str, piece: &Piece) -> Result<Vec<Range<u64>>> {
     // By a descriptor of qemu's: the file need not have a name any more.
     for fd in fs::read_dir(format!("/proc/{qemu}/fd"))? {
         let path = fd?.path();
-        if fs::metadata(&path).is_ok_and(|meta| meta.ino() == inode && meta.is_file()) {
-            let begin = offset + (piece.host - start);
+        let begin = offset + (piece.host - start);
+        // A file of another file system may have that number, too; it is not as large as a machine's memory.
+        let is_it = |meta: fs::Metadata| meta.ino() == inode && meta.is_file() && meta.len() >= begin + piece.length;
+        if fs::metadata(&path).is_ok_and(is_it) {
             let parts = parts(&File::open(&path)?)?.into_iter();
             let within =
                 parts.filter(|part| part.end > begin).map(|part| part.start.saturating_sub(begin)..part.end - begin);

@@ -3,7 +3,6 @@
 //! | file | what |
 //! |---|---|
 //! | `vmcore` | the guest's memory and the registers of its processors: an ELF core, for drgn and crash |
-//! | `vmcore.cut` | the same, but not all of it: the disk was full, or qemu went away |
 //! | `crash.json` | [`Crash`] |
 //!
 //! Decides nothing: `phase` says when. Knows nothing of stages.
@@ -15,22 +14,25 @@ mod trace;
 
 use std::fs::{self, DirBuilder, File};
 use std::io::Read;
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::ops::Range;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::folder::{CUT, MEMORY};
 use crate::error::{Error, Result, cannot};
 use crate::host;
 use crate::machine::Machine;
 use memory::{Copied, Piece};
+use registers::Registers;
 
-pub use super::folder::CRASH as FOLDER;
+pub use super::folder::{CRASH as FOLDER, MEMORY};
 /// A file of this name in a machine's folder, and then the signal SIGURG to its quiz, are the wish to see its memory. The signal is one that by
 /// itself does nothing.
 pub const WISH: &str = "dump";
+/// A file there: why there is no dump, for whoever had that wish.
+pub const REFUSED: &str = "dump.refused";
 const ABOUT: &str = "crash.json";
 /// Bytes of that at most.
 const MOST: u64 = 4 << 20;
@@ -89,35 +91,48 @@ pub(super) struct Told {
 }
 
 /// The guest's memory in pieces: from the answers of qemu to [`questions`].
-pub(super) struct Plan {
+pub(super) struct Layout {
     pieces: Vec<Piece>,
-    registers: String,
+    /// The same, neighbours together.
+    ranges: Vec<Range<u64>>,
+    /// Where the memory begins in the file.
+    begin: u64,
+    processors: Vec<Registers>,
 }
 
-/// What qemu has to be asked, commands for people: registers, and where each piece of the guest's memory lies.
+/// What qemu has to be asked, commands for people: registers, how much memory there is, and where each piece of it lies.
 pub(super) fn questions(machine: &Machine) -> Vec<String> {
     let places = machine.ram().into_iter().map(|range| format!("gpa2hva {:#x}", range.start));
-    std::iter::once("info registers -a".to_owned()).chain(places).collect()
+    ["info registers -a", "info memory_size_summary"].map(str::to_owned).into_iter().chain(places).collect()
 }
 
-impl Plan {
+impl Layout {
     /// # Errors
-    /// An answer is none.
+    /// An answer is none, or it is another machine.
     pub(super) fn new(machine: &Machine, answers: &[String]) -> Result<Self> {
         let ram = machine.ram();
-        let offsets = elf::offsets(&ram);
-        let (registers, places) = answers.split_first().ok_or_else(|| Error::boot("qemu did not answer"))?;
+        let [registers, size, places @ ..] = answers else { return Err(Error::boot("qemu did not answer")) };
+        let strange = |answer: &str| Error::boot(format!("qemu said `{}`", answer.trim()));
+        // base memory: 1073741824
+        let size = size.lines().find_map(|line| line.strip_prefix("base memory: ")?.trim().parse::<u64>().ok());
+        let size = size.ok_or_else(|| strange(&answers[1]))?;
+        if size != u64::from(machine.memory) << 20 || places.len() != ram.len() {
+            return Err(Error::boot(format!(
+                "qemu has {size} bytes of memory, by an argument that was added to its command"
+            )));
+        }
         // Host virtual address for 0x0 (memory) is 0x7f00effff000
         let host = |answer: &String| {
             let address = answer.trim().rsplit_once(" is 0x").map(|(_, address)| u64::from_str_radix(address, 16));
-            address
-                .and_then(std::result::Result::ok)
-                .ok_or_else(|| Error::boot(format!("qemu said `{}`", answer.trim())))
+            address.and_then(std::result::Result::ok).ok_or_else(|| strange(answer))
         };
-        let pieces = ram.iter().zip(offsets).zip(places).map(|((range, offset), answer)| {
+        let processors = registers::read(registers);
+        let (ranges, begin) = elf::places(&ram, processors.len());
+        let pieces = ram.iter().zip(places).map(|(range, answer)| {
+            let offset = elf::offset(&ranges, begin, range.start);
             Ok(Piece { guest: range.start, host: host(answer)?, length: range.end - range.start, offset })
         });
-        Ok(Self { pieces: pieces.collect::<Result<_>>()?, registers: registers.clone() })
+        Ok(Self { pieces: pieces.collect::<Result<_>>()?, ranges, begin, processors })
     }
 
     /// Writes the memory of that qemu, which stands still, into a folder beside the run's files, and what is known of the crash. What goes wrong
@@ -141,8 +156,8 @@ impl Plan {
             || {
                 let file = host::private_file().create_new(true).open(&path);
                 file.and_then(|file| self.copy(qemu, &file)).map_err(|error| {
-                    // That it is not whole shall be seen by whoever finds it.
-                    let _ = fs::rename(&path, new.join(CUT));
+                    // A part of it is of no use to anybody, and the disk may be full.
+                    let _ = fs::remove_file(&path);
                     error.to_string()
                 })
             },
@@ -169,20 +184,20 @@ impl Plan {
         let about = new.join(ABOUT);
         host::write_private(&about, &format!("{}\n", serde_json::json!(crash)))
             .map_err(|e| cannot("write", &about, e))?;
-        // That of an earlier `quiz dump`.
-        let _ = fs::remove_dir_all(&folder);
-        fs::rename(&new, &folder).map_err(|e| cannot("rename", &new, e))?;
-        Ok(crash)
+        // That of an earlier `quiz dump`, away at once, since to remove it takes a while.
+        let old = run.join("crash.old");
+        let _ = fs::rename(&folder, &old);
+        let renamed = fs::rename(&new, &folder).map_err(|e| cannot("rename", &new, e));
+        let _ = fs::remove_dir_all(&old);
+        renamed.map(|()| crash)
     }
 
     fn copy(&self, qemu: u32, file: &File) -> std::io::Result<Copied> {
-        let ranges: Vec<_> = self.pieces.iter().map(|piece| piece.guest..piece.guest + piece.length).collect();
-        let end = self.pieces.iter().map(|piece| piece.offset + piece.length).max().unwrap_or(elf::BEGIN);
+        let end = self.pieces.iter().map(|piece| piece.offset + piece.length).max().unwrap_or(self.begin);
         file.set_len(end)?;
         let copied = memory::copy(qemu, &self.pieces, file)?;
-        let notes = elf::notes(&registers::read(&self.registers), copied.vmcoreinfo.as_deref());
-        file.write_all_at(&notes, end)?;
-        file.write_all_at(&elf::head(&ranges, notes.len() as u64), 0)?;
+        let notes = elf::notes(&self.processors, copied.vmcoreinfo.as_deref());
+        file.write_all_at(&elf::head(&self.ranges, self.begin, &notes), 0)?;
         Ok(copied)
     }
 }
@@ -203,13 +218,12 @@ impl Crash {
     }
 }
 
-/// The guest's memory in the folder of a machine, and how many bytes it takes on the disk; nothing when it was removed.
+/// The guest's memory in the folder of a machine, and how many bytes it takes on the disk; nothing when there is none, or it was removed.
 #[must_use]
 pub fn memory_of(place: &Path) -> Option<(PathBuf, u64)> {
-    use std::os::unix::fs::MetadataExt;
-    let found = [MEMORY, CUT].map(|name| place.join(FOLDER).join(name)).into_iter().find(|path| path.exists())?;
-    let size = fs::symlink_metadata(&found).ok()?.blocks() * 512;
-    Some((found, size))
+    let path = place.join(FOLDER).join(MEMORY);
+    let meta = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
+    Some((path, meta.blocks() * 512))
 }
 
 /// For the fuzz target.
@@ -233,8 +247,9 @@ mod tests {
     /// What this process has as memory, for which it passes as a qemu.
     fn dump(answer: &str, run: &Path, not: Option<String>) -> Crash {
         let machine = Machine { memory: 8, ..machine(Accel::Tcg) };
-        assert_eq!(questions(&machine), ["info registers -a", "gpa2hva 0x0"]);
-        let plan = Plan::new(&machine, &["CPU#0\nRIP=01\n".to_owned(), answer.to_owned()]).unwrap();
+        assert_eq!(questions(&machine), ["info registers -a", "info memory_size_summary", "gpa2hva 0x0"]);
+        let answers = ["CPU#0\nRIP=01\n", "base memory: 8388608\r\n", answer].map(str::to_owned);
+        let layout = Layout::new(&machine, &answers).unwrap();
         let told = Told {
             cause: Cause::Panic,
             words: "BUG: x at 0xffff888003a1c000".to_owned(),
@@ -242,7 +257,7 @@ mod tests {
             program: vec!["true".to_owned()],
             again: "quiz up".to_owned(),
         };
-        plan.write(std::process::id(), &machine, run, told, not).unwrap()
+        layout.write(std::process::id(), &machine, run, told, not).unwrap()
     }
 
     #[test]
@@ -256,7 +271,7 @@ mod tests {
             (whole.title.as_str(), &whole.functions[..], &whole.cut),
             ("BUG: x at …", &["f".to_owned()][..], &None)
         );
-        assert!(whole.used.unwrap() >= 8 << 20 >> 1, "{whole:?}");
+        assert_eq!(whole.used, Some(8 << 20));
         assert_eq!(Crash::read(run.path()), Some(whole));
         let (path, bytes) = memory_of(run.path()).unwrap();
         assert!(path.ends_with("crash/vmcore") && bytes >= 7 << 20, "{bytes}");
@@ -264,17 +279,28 @@ mod tests {
         // Nothing lies there.
         let cut = dump(&at(4096), run.path(), None);
         assert_eq!((cut.used, cut.cut.as_deref()), (None, Some("qemu has nothing at 0x1000")));
-        assert!(memory_of(run.path()).unwrap().0.ends_with("crash/vmcore.cut"));
-        assert_eq!(Crash::read(run.path()), Some(cut));
-        assert!(!run.path().join("crash.new").exists());
+        assert_eq!((Crash::read(run.path()), memory_of(run.path())), (Some(cut), None));
         // There are enough.
         let words = dump(&at(4096), run.path(), Some("enough".to_owned()));
         assert_eq!((words.cut.as_deref(), memory_of(run.path())), (Some("enough"), None));
+        assert_eq!(fs::read_dir(run.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn what_qemu_does_not_say_as_it_should_is_no_layout() {
         let machine = Machine { memory: 8, ..machine(Accel::Tcg) };
-        for answers in [&[][..], &[""], &["", "no such command"], &["", "… is 0x"]] {
-            let answers: Vec<String> = answers.iter().map(|&answer| answer.to_owned()).collect();
-            // One answer too few is never asked for.
-            assert!(answers.len() == 1 || Plan::new(&machine, &answers).is_err(), "{answers:?}");
+        let (size, place) =
+            ("base memory: 8388608\nplugged memory: 0\n", "Host virtual address for 0x0 (memory) is 0x10");
+        let new = |answers: &[&str]| {
+            Layout::new(&machine, &answers.iter().map(|&answer| answer.to_owned()).collect::<Vec<_>>()).map(drop)
+        };
+        new(&["", size, place]).unwrap();
+        let all: [&[&str]; 6] =
+            [&[], &[""], &["", size], &["", "x", place], &["", size, "no such command"], &["", size, "… is 0x"]];
+        for answers in all {
+            assert!(new(answers).is_err(), "{answers:?}");
         }
+        let error = new(&["", "base memory: 16777216\n", place]).unwrap_err().to_string();
+        assert_eq!(error, "qemu has 16777216 bytes of memory, by an argument that was added to its command");
     }
 }

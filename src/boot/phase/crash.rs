@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Effect, Phase, Play, Run};
+use super::{Effect, Phase, Play};
 use crate::boot::outcome::End;
 use crate::boot::qmp;
 
@@ -40,11 +40,20 @@ impl Play {
         }
     }
 
-    /// Somebody wants to see what is in a guest that runs.
-    pub(super) fn dump(&mut self) -> Vec<Effect> {
+    /// Somebody wants to see what is in a guest that goes on.
+    pub(super) fn dump(&mut self, now: Instant) -> Vec<Effect> {
         match self.phase {
-            Phase::Running(Run::Free | Run::Signalled(..)) => vec![Effect::Qemu(qmp::STOP), Effect::Dump(None)],
-            _ => Vec::new(),
+            _ if self.plan.debugged => vec![Effect::NoDump("somebody looks at it with a debugger")],
+            Phase::Booting | Phase::Mounting | Phase::Waking | Phase::Owning | Phase::Running(_) => {
+                self.limits.pause(now);
+                // Who let it stand still lets it go on.
+                self.seen.goes_on = !self.seen.still;
+                vec![Effect::Qemu(qmp::STOP), Effect::Dump(None)]
+            }
+            Phase::Restoring | Phase::Saving(..) => vec![Effect::NoDump("it is being restored or saved")],
+            Phase::Ended(..) | Phase::Dumping(_) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_) => {
+                vec![Effect::NoDump("its program has ended")]
+            }
         }
     }
 
@@ -52,9 +61,9 @@ impl Play {
     pub(super) fn dumped(&mut self, now: Instant) -> Vec<Effect> {
         match &self.phase {
             Phase::Dumping(end) => self.end(end.clone(), now),
-            // It ended meanwhile, by a signal perhaps.
-            Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_) => Vec::new(),
-            _ => vec![Effect::Qemu(qmp::CONTINUE)],
+            _ if self.limits.resume(now) && self.seen.goes_on => vec![Effect::Qemu(qmp::CONTINUE)],
+            // It ended meanwhile, by a signal perhaps; or somebody else wants it to stand still.
+            _ => Vec::new(),
         }
     }
 }

@@ -80,6 +80,7 @@ impl Play {
     }
 
     pub(super) fn qemu(&mut self, said: Said, now: Instant) -> Vec<Effect> {
+        self.seen.still = matches!(said, Said::Stopped) || (self.seen.still && !matches!(said, Said::Resumed));
         match said {
             Said::Panicked => {
                 self.seen.sign = Some(Sign::Panic);
@@ -93,7 +94,12 @@ impl Play {
             }
             Said::Shutdown(reason) => {
                 self.seen.shutdown.get_or_insert(reason);
-                Vec::new()
+                if !self.is_open() || self.seen.told_to_go {
+                    return Vec::new();
+                }
+                // qemu says that it stopped the machine only if that ran.
+                self.limits.stopped(Some(now));
+                vec![Effect::Qemu(qmp::STATUS)]
             }
             Said::DiskFailed(why) => {
                 self.seen.disk.get_or_insert(why);
@@ -113,6 +119,10 @@ impl Play {
                     vec![Effect::Qemu(qmp::STATUS)]
                 }
             },
+            Said::Status(_) if self.seen.shutdown.is_some() && self.is_open() => {
+                self.limits.stopped(None);
+                vec![Effect::Drain]
+            }
             Said::Status(status) => {
                 self.limits.stopped(None);
                 self.paused(&status, now)

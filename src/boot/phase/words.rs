@@ -81,6 +81,8 @@ pub(in crate::boot) enum Effect {
     Drain,
     /// Write the memory of the machine, which stands still or is about to, because of this end; without one it goes on.
     Dump(Option<End>),
+    /// Say that there is no dump, and why.
+    NoDump(&'static str),
     /// A step is done.
     Step(&'static str),
     /// End qemu at once.

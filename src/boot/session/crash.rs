@@ -5,9 +5,9 @@
 use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::super::crash::{Cause, Crash, Plan, Told, questions};
+use super::super::crash::{Cause, Crash, Layout, REFUSED, Told, questions};
 use super::super::folder::{memories, run_of};
 use super::super::outcome::{End, Words, judge};
 use super::super::phase::Input;
@@ -16,6 +16,9 @@ use super::super::spawn::Port;
 use super::Session;
 use crate::error::Result;
 use crate::event::Event;
+
+/// Why a guest is dumped that does not end.
+const ASKED: &str = "asked for";
 
 /// A dump that is being made.
 pub(super) struct Dump {
@@ -36,18 +39,28 @@ impl Dump {
 }
 
 impl Session<'_> {
-    /// Begins one, or says at once that there will be none.
-    pub(super) fn begin_dump(&mut self, end: Option<End>) -> Option<Input> {
-        if self.dump.is_some() {
-            // The one that is under way is as good.
-            return None;
+    /// Begins one.
+    pub(super) fn begin_dump(&mut self, end: Option<End>) {
+        if let Some(dump) = &mut self.dump {
+            // One that was asked for is under way, and as good.
+            dump.end = dump.end.take().or(end);
+            return;
         }
-        let why = end.as_ref().map_or_else(|| "asked for".to_owned(), |end| self.told(end).0);
+        let why = end.as_ref().map_or_else(|| ASKED.to_owned(), |end| self.told(end).0);
+        if end.is_some() {
+            // Whoever sits at the terminal may not want to wait: their keys are signals again.
+            self.raw = None;
+        }
         (self.job.events)(Event::Dumping { why });
         self.dump = Some(Dump { end, answers: Vec::new(), begun: Instant::now(), writer: None });
         let questions: String = questions(&self.machine).iter().map(|question| qmp::human(question)).collect();
         self.tell_qemu(questions.as_bytes());
-        None
+    }
+
+    /// Whoever asked for one hears that there is none.
+    pub(super) fn no_dump(&self, why: &str) {
+        // Without it they wait for their own limit.
+        let _ = crate::host::write_private(&self.job.folder.path().join(REFUSED), why);
     }
 
     /// qemu answered one of the questions.
@@ -58,13 +71,13 @@ impl Session<'_> {
         if dump.answers.len() < wanted {
             return Ok(());
         }
-        let begun = Plan::new(&self.machine, &dump.answers);
+        let begun = Layout::new(&self.machine, &dump.answers);
         let (words, lines) = match &dump.end {
             Some(end) => {
                 let end = end.clone();
                 self.told(&end)
             }
-            None => ("asked for".to_owned(), self.console.excerpt()),
+            None => (ASKED.to_owned(), self.console.excerpt()),
         };
         let cause = match self.dump.as_ref().and_then(|dump| dump.end.as_ref()) {
             None => Cause::Asked,
@@ -80,16 +93,18 @@ impl Session<'_> {
             again: self.job.options.again.clone(),
         };
         // Who asks for one wants it.
-        let kept = if cause == Cause::Asked { 0 } else { memories(run_of(self.job.folder.path())).len() };
+        let own = self.job.folder.path();
+        let others = memories(run_of(own)).into_iter().filter(|memory| !memory.starts_with(own)).count();
+        let kept = if cause == Cause::Asked { 0 } else { others };
         let full = (kept >= self.job.options.memories)
             .then(|| format!("that of {kept} others of this run is (runs.keep-crashes)"));
         let (machine, run, qemu) = (self.machine.clone(), self.job.folder.path().to_owned(), self.qemu.id());
-        let started = begun.and_then(|plan| {
+        let started = begun.and_then(|layout| {
             let failed =
                 |e: std::io::Error| crate::error::Error::boot("cannot begin to write the guest's memory").because(e);
             let (done, end) = UnixStream::pair().map_err(failed)?;
             let write = move || {
-                let written = plan.write(qemu, &machine, &run, told, full);
+                let written = layout.write(qemu, &machine, &run, told, full);
                 drop(end);
                 written
             };
@@ -115,18 +130,35 @@ impl Session<'_> {
         }
     }
 
+    /// The machine is gone: who still writes its memory has nothing to read any more.
+    pub(super) fn end_dump(&mut self) {
+        let Some((writer, _)) = self.dump.take().and_then(|dump| dump.writer) else { return };
+        match writer.join() {
+            Ok(written) => self.tell_dumped(written, Duration::ZERO),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
     fn dumped(&mut self, written: Result<Crash>) -> Result<()> {
         let took = self.dump.take().map(|dump| dump.begun.elapsed()).unwrap_or_default();
-        (self.job.events)(match written {
-            Ok(Crash { cut: Some(why), .. }) => {
-                Event::Warning { message: format!("the guest's memory is not kept whole: {why}") }
-            }
-            Ok(crash) => {
-                Event::Dumped { run: self.job.place(), title: crash.title, used: crash.used.unwrap_or(0), took }
-            }
-            Err(error) => Event::Warning { message: format!("the guest's memory is not kept: {error}") },
-        });
+        self.tell_dumped(written, took);
         self.feed(Input::Dumped)
+    }
+
+    fn tell_dumped(&self, written: Result<Crash>, took: Duration) {
+        let why = match written {
+            Ok(Crash { cut: Some(why), .. }) => why,
+            Ok(crash) => {
+                let used = crash.used.unwrap_or(0);
+                return (self.job.events)(Event::Dumped { run: self.job.place(), title: crash.title, used, took });
+            }
+            Err(error) => format!(
+                "{error}{}",
+                std::error::Error::source(&error).map_or(String::new(), |source| format!(": {source}"))
+            ),
+        };
+        self.no_dump(&why);
+        (self.job.events)(Event::Warning { message: format!("the guest's memory is not kept: {why}") });
     }
 
     /// In words, with what the kernel said about it.

@@ -39,8 +39,7 @@ impl Session<'_> {
                 (self.job.saved)(level, saved);
             }
             Effect::Unsynced => {
-                let message =
-                    "not all that was written to /out and /shared may be there: the guest could not sync it in time";
+                let message = "not all that was written to /out, /shared and other shares may be there: the guest could not sync it in time";
                 (self.job.events)(Event::Warning { message: message.to_owned() });
             }
             Effect::Forget => self.console.forget_tail(),
@@ -49,7 +48,8 @@ impl Session<'_> {
                 self.drain()?;
                 return Ok(Some(Input::Drained));
             }
-            Effect::Dump(end) => return Ok(self.begin_dump(end)),
+            Effect::Dump(end) => self.begin_dump(end),
+            Effect::NoDump(why) => self.no_dump(why),
             Effect::Step(name) => self.step(name),
             Effect::Kill => self.qemu.kill(),
         }
