@@ -8,13 +8,13 @@ use super::folder::{MONITOR, at_socket, is_live, number, run_of};
 use super::qmp;
 use crate::error::{Error, Result, cannot};
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
 /// qemu greets whoever comes within this time, or somebody else is there: it listens to one at a time.
-pub const GREETING: Duration = Duration::from_secs(5);
+pub const GREETING: Duration = Duration::from_secs(10);
 
 /// What qemu says to a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum Answer {
     Returned(Value),
     /// It was not, and why.
     Refused(String),
+    /// The machine ended meanwhile.
+    Ended,
 }
 
 /// A connection to it. What it asks for has the time that it takes.
@@ -55,7 +57,7 @@ impl Monitor {
     /// What qemu says to one of its commands for people.
     ///
     /// # Errors
-    /// The machine ended.
+    /// The socket cannot be used.
     pub fn human(&mut self, command: &str) -> Result<Answer> {
         self.ask(qmp::human(command).trim_end(), &mut |_| Ok(()))
     }
@@ -63,11 +65,16 @@ impl Monitor {
     /// Sends a command of the protocol, a JSON object in one line, and gives its answer. `events`: what qemu says before that, as it comes.
     ///
     /// # Errors
-    /// The machine ended; `events` fails.
+    /// The socket cannot be used; `events` fails.
     pub fn ask(&mut self, command: &str, events: &mut dyn FnMut(&str) -> Result<()>) -> Result<Answer> {
-        self.send(command.as_bytes()).and_then(|()| self.send(b"\n")).map_err(ended)?;
+        if let Err(error) = self.send(command.as_bytes()).and_then(|()| self.send(b"\n")) {
+            return over(error);
+        }
         loop {
-            let line = self.line().map_err(ended)?;
+            let line = match self.line() {
+                Ok(line) => line,
+                Err(error) => return over(error),
+            };
             // Of one that cannot be read whoever sees it decides what it is.
             let said: Value = serde_json::from_str(&line).unwrap_or_default();
             if let Some(why) = said["error"]["desc"].as_str() {
@@ -88,14 +95,18 @@ impl Monitor {
     fn line(&mut self) -> std::io::Result<String> {
         let mut line = String::new();
         match self.0.read_line(&mut line)? {
-            0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
+            0 => Err(ErrorKind::UnexpectedEof.into()),
             _ => Ok(line.trim_end().to_owned()),
         }
     }
 }
 
-fn ended(why: std::io::Error) -> Error {
-    Error::boot("the machine ended").because(why)
+/// A qemu that is gone leaves nobody at the other end.
+fn over(error: std::io::Error) -> Result<Answer> {
+    match error.kind() {
+        ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => Ok(Answer::Ended),
+        _ => Err(Error::boot("cannot talk to qemu").because(error)),
+    }
 }
 
 #[cfg(test)]
@@ -137,7 +148,7 @@ mod tests {
             let answer = monitor.ask("{\"execute\":\"stop\"}", event).unwrap();
             assert_eq!((answer, &events[..]), (Answer::Returned(5.into()), &["{\"event\": \"STOP\"}".to_owned()][..]));
             assert_eq!(monitor.human("info x").unwrap(), Answer::Refused("no".to_owned()));
-            assert_eq!(monitor.human("info x").unwrap_err().to_string(), "the machine ended");
+            assert_eq!(monitor.human("info x").unwrap(), Answer::Ended);
         });
     }
 

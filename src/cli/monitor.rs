@@ -47,6 +47,9 @@ fn one(monitor: &mut Monitor, command: &str, qmp: bool) -> Result<Option<String>
     };
     match answer {
         Answer::Refused(why) => return Ok(Some(why)),
+        // It may be gone before it has answered.
+        Answer::Ended if command.contains("quit") => {}
+        Answer::Ended => return Err(Error::boot("the machine ended").hint("quiz wait, quiz logs")),
         Answer::Returned(value) if qmp => report::result(&format!("{value}\n"))?,
         Answer::Returned(text) => report::result(&text.as_str().unwrap_or_default().replace('\r', ""))?,
     }
