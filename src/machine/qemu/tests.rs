@@ -68,9 +68,9 @@ const TCG: &str = "\
   -blockdev driver=raw,node-name=layer1,read-only=on,file.driver=file,file.filename=/c/a,,b \\
   -device virtio-blk-pci,drive=layer1,rerror=stop \\
   -fsdev local,id=share0,path=/w/.quiz/shared,security_model=none,multidevs=remap \\
-  -device virtio-9p-pci,fsdev=share0,mount_tag=shared \\
+  -device virtio-9p-pci,fsdev=share0,mount_tag=shared,disable-legacy=on,vectors=0 \\
   -fsdev local,id=share1,path=/w,security_model=none,multidevs=remap,readonly=on \\
-  -device virtio-9p-pci,fsdev=share1,mount_tag=src \\
+  -device virtio-9p-pci,fsdev=share1,mount_tag=src,disable-legacy=on,vectors=0 \\
   -kernel /c/kernel/vmlinux \\
   -append 'root=/dev/vda ro init=/.quiz/agent console=ttyS0 no_timer_check unknown_nmi_panic norandmaps oops=panic \
 panic=-1 loglevel=8' \\
