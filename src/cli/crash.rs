@@ -113,10 +113,8 @@ fn drgn(engine: &Engine<'_>, id: Option<&str>, words: &[OsString]) -> Result<u8>
     let made = engine.build(&stages, &[debug], Depth::Outputs)?;
     let symbols = engine.cache.path(&made[&debug].outputs["symbols"]);
     let mut command = host::program("drgn");
-    command.arg("-c").arg(memory).arg("-s").arg(symbols.join("vmlinux"));
-    for module in modules(&symbols) {
-        command.arg("-s").arg(module);
-    }
+    // Of modules it takes those that were loaded.
+    command.arg("-c").arg(memory).arg("--kernel-directory").arg(&symbols);
     let ended = command.args(words).status().map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => {
             Error::input("drgn is not installed").hint("pipx install drgn, or your distribution's package of that name")
@@ -125,16 +123,6 @@ fn drgn(engine: &Engine<'_>, id: Option<&str>, words: &[OsString]) -> Result<u8>
     })?;
     let by_signal = ended.signal().map_or(status::FAILED, status::signal);
     Ok(ended.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(by_signal))
-}
-
-/// The kernel modules in a folder, and in those below it.
-fn modules(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-    let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) = entries.partition(|path| path.is_dir());
-    let mut found: Vec<PathBuf> = folders.iter().flat_map(|folder| modules(folder)).collect();
-    found.extend(files.into_iter().filter(|file| file.extension().is_some_and(|ending| ending == "ko")));
-    found.sort();
-    found
 }
 
 /// Has the memory of a machine written, which goes on then, and prints where it lies.
