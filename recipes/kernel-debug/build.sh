@@ -22,7 +22,7 @@ find "$build/arch" -name 'vdso*.so' | while read -r vdso; do id "$vdso"; done >i
 perl -e '
     sub contents { open(my $file, "<:raw", $_[0]) or die "$_[0]: $!"; local $/; <$file> }
     my ($ours, $theirs) = (contents("ours"), contents("theirs"));
-    for my $id (map { pack("H*", $_) } split(/\n/, contents("ids"))) {
+    for my $id (map { pack("H*", $_) } grep { length } split(/\n/, contents("ids"))) {
         for (my $at = 0; ($at = index($ours, $id, $at)) >= 0; $at += length($id)) {
             substr($_, $at, length($id)) = "\0" x length($id) for $ours, $theirs;
         }

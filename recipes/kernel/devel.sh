@@ -29,13 +29,11 @@ of_build() {
     echo include/config/kernel.release
 }
 
-# copy FROM LIST: the files that the list names, as they lie below FROM. One that is not there is an error, which a pipeline would hide.
+# copy FROM LIST: the files that the list names, as they lie below FROM. One that is not there is an error, which a pipeline alone would hide.
 copy() {
-    rm -f /quiz/scratch/devel.pipe
-    mkfifo /quiz/scratch/devel.pipe
-    tar -C "$1" -cf /quiz/scratch/devel.pipe -T "$2" &
-    tar -C "$devel" -xf /quiz/scratch/devel.pipe
-    wait $!
+    rm -f /quiz/scratch/devel.failed
+    { tar -C "$1" -cf - -T "$2" || : >/quiz/scratch/devel.failed; } | tar -C "$devel" -xf -
+    [ ! -e /quiz/scratch/devel.failed ]
 }
 
 (of_source) >/quiz/scratch/devel.source

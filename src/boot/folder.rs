@@ -87,8 +87,11 @@ impl RunFolder {
         let (rich, plain): (Vec<_>, Vec<_>) = old.partition(|run| has_results(run));
         let old = rich.iter().skip(kept.with_results).chain(plain.iter().skip(kept.plain));
         old.for_each(|run| remove_finished(run));
-        let over = numbers.iter().rev().map(|number| runs.join(number.to_string())).filter(|run| !is_live(run));
-        let memories = over.flat_map(|run| memories(&run));
+        let memories = numbers.iter().rev().flat_map(|number| {
+            let run = runs.join(number.to_string());
+            let found = memories(&run);
+            if found.is_empty() || is_live(&run) { Vec::new() } else { found }
+        });
         // The words of a crash take no room. What cannot be removed only takes some.
         memories.skip(kept.memories).for_each(|memory| drop(fs::remove_file(memory)));
         let door = listen(&path, DOOR);

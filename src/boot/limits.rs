@@ -145,14 +145,19 @@ impl Limits {
         self.program = limit.map(|limit| (after(now, limit), limit));
     }
 
-    /// Nothing counts any more but what is left to come, and that has just moved on.
+    /// Nothing counts any more but what is left to come, and that has just moved on. A machine that stands still goes on doing so.
     pub(super) fn rest(&mut self, now: Instant) {
-        *self = Self { rest: Some(now + REST), ..Self::default() };
+        *self = Self { rest: Some(now + REST), paused: self.paused, ..Self::default() };
     }
 
     /// The machine stands still until its memory is written.
     pub(super) fn pause(&mut self, now: Instant) {
         self.paused = Some((now, now + DUMP));
+    }
+
+    /// It does so.
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused.is_some()
     }
 
     /// It goes on: what it has time for begins where it was. Whether it stood still.
@@ -179,7 +184,7 @@ impl Limits {
 
     /// Nothing is left to come but what the kernel has to say.
     pub(super) fn hush(&mut self, now: Instant) {
-        *self = Self { rest: Some(now + HUSH), ..Self::default() };
+        *self = Self { rest: Some(now + HUSH), paused: self.paused, ..Self::default() };
     }
 
     /// There is a sign that the kernel gave up. A program can write such a line too: then it is not sure, and the agent is asked.

@@ -253,7 +253,7 @@ impl Play {
                     let why = "qemu stopped the machine and does not say why".to_owned();
                     self.end(End::Host { why, program: self.program_status() }, now)
                 }
-                Action::Paused => self.dumped(now),
+                Action::Paused => [vec![Effect::NoDump("it takes longer than two minutes")], self.dumped(now)].concat(),
                 Action::Rest => self.stands_still(waiting, now),
                 Action::Over(limit, state) => self.crash(End::Limit(limit, state), now),
                 Action::Kill => vec![Effect::Kill],

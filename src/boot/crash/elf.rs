@@ -1,4 +1,4 @@
-//! The head of a memory dump: an ELF core file, as Linux's /proc/vmcore and qemu's `dump-guest-memory` have it, so that drgn, crash and gdb read
+//! The head of a memory dump: an ELF core file, as Linux's /proc/vmcore and qemu's `dump-guest-memory` have it, so that drgn and crash read
 //! it. The memory lies at the same distances as in the guest, with holes in the file where it has none.
 //!
 //! Pure. <https://refspecs.linuxfoundation.org/elf/elf.pdf>; the notes: `struct elf_prstatus` in linux/elfcore.h of x86_64, `QEMUCPUState` in

@@ -17,6 +17,8 @@ use std::io::Read;
 use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -88,6 +90,8 @@ pub(super) struct Told {
     pub(super) lines: Vec<String>,
     pub(super) program: Vec<String>,
     pub(super) again: String,
+    /// The machine goes on: what is read from now on is of another moment.
+    pub(super) goes_on: Arc<AtomicBool>,
 }
 
 /// The guest's memory in pieces: from the answers of qemu to [`questions`].
@@ -155,7 +159,13 @@ impl Layout {
         let copied = not.map_or_else(
             || {
                 let file = host::private_file().create_new(true).open(&path);
-                file.and_then(|file| self.copy(qemu, &file)).map_err(|error| {
+                let copied = file.and_then(|file| self.copy(qemu, &file));
+                let is_torn = told.goes_on.load(Ordering::SeqCst);
+                let copied = copied.and_then(|copied| match is_torn {
+                    true => Err(std::io::Error::other("the machine went on before it was written")),
+                    false => Ok(copied),
+                });
+                copied.map_err(|error| {
                     // A part of it is of no use to anybody, and the disk may be full.
                     let _ = fs::remove_file(&path);
                     error.to_string()
@@ -245,7 +255,7 @@ mod tests {
     use crate::machine::{Accel, Machine};
 
     /// What this process has as memory, for which it passes as a qemu.
-    fn dump(answer: &str, run: &Path, not: Option<String>) -> Crash {
+    fn dump(answer: &str, run: &Path, not: Option<String>, goes_on: bool) -> Crash {
         let machine = Machine { memory: 8, ..machine(Accel::Tcg) };
         assert_eq!(questions(&machine), ["info registers -a", "info memory_size_summary", "gpa2hva 0x0"]);
         let answers = ["CPU#0\nRIP=01\n", "base memory: 8388608\r\n", answer].map(str::to_owned);
@@ -256,6 +266,7 @@ mod tests {
             lines: vec!["Call Trace:".to_owned(), " f+0x1/0x2".to_owned()],
             program: vec!["true".to_owned()],
             again: "quiz up".to_owned(),
+            goes_on: Arc::new(AtomicBool::new(goes_on)),
         };
         layout.write(std::process::id(), &machine, run, told, not).unwrap()
     }
@@ -266,7 +277,7 @@ mod tests {
         let memory = vec![7_u8; (8 << 20) + 8192];
         let at = |address: usize| format!("Host virtual address for 0x0 (memory) is {address:#x}\r\n");
         // Of whole pages.
-        let whole = dump(&at(memory.as_ptr().addr().next_multiple_of(4096)), run.path(), None);
+        let whole = dump(&at(memory.as_ptr().addr().next_multiple_of(4096)), run.path(), None, false);
         assert_eq!(
             (whole.title.as_str(), &whole.functions[..], &whole.cut),
             ("BUG: x at …", &["f".to_owned()][..], &None)
@@ -277,12 +288,16 @@ mod tests {
         assert!(path.ends_with("crash/vmcore") && bytes >= 7 << 20, "{bytes}");
         assert!(fs::read(&path).unwrap().starts_with(b"\x7fELF"));
         // Nothing lies there.
-        let cut = dump(&at(4096), run.path(), None);
+        let cut = dump(&at(4096), run.path(), None, false);
         assert_eq!((cut.used, cut.cut.as_deref()), (None, Some("qemu has nothing at 0x1000")));
         assert_eq!((Crash::read(run.path()), memory_of(run.path())), (Some(cut), None));
         // There are enough.
-        let words = dump(&at(4096), run.path(), Some("enough".to_owned()));
+        let words = dump(&at(4096), run.path(), Some("enough".to_owned()), false);
         assert_eq!((words.cut.as_deref(), memory_of(run.path())), (Some("enough"), None));
+        // Half of it is of another moment.
+        let torn = dump(&at(memory.as_ptr().addr().next_multiple_of(4096)), run.path(), None, true);
+        assert_eq!(torn.cut.as_deref(), Some("the machine went on before it was written"));
+        assert_eq!(memory_of(run.path()), None);
         assert_eq!(fs::read_dir(run.path()).unwrap().count(), 1, "nothing is left beside it");
     }
 

@@ -43,6 +43,9 @@ impl Play {
     /// Somebody wants to see what is in a guest that goes on.
     pub(super) fn dump(&mut self, now: Instant) -> Vec<Effect> {
         match self.phase {
+            // The dump that is under way is as good.
+            Phase::Dumping(_) => Vec::new(),
+            _ if self.limits.is_paused() => Vec::new(),
             _ if self.plan.debugged => vec![Effect::NoDump("somebody looks at it with a debugger")],
             Phase::Booting | Phase::Mounting | Phase::Waking | Phase::Owning | Phase::Running(_) => {
                 self.limits.pause(now);
@@ -51,7 +54,7 @@ impl Play {
                 vec![Effect::Qemu(qmp::STOP), Effect::Dump(None)]
             }
             Phase::Restoring | Phase::Saving(..) => vec![Effect::NoDump("it is being restored or saved")],
-            Phase::Ended(..) | Phase::Dumping(_) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_) => {
+            Phase::Ended(..) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_) => {
                 vec![Effect::NoDump("its program has ended")]
             }
         }

@@ -4,6 +4,8 @@
 
 use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -27,6 +29,8 @@ pub(super) struct Dump {
     /// What qemu said so far to the questions.
     answers: Vec<String>,
     begun: Instant,
+    /// The machine goes on, whether it is written or not.
+    goes_on: Arc<AtomicBool>,
     /// When qemu has answered: who writes it, and the socket whose other end is closed then.
     writer: Option<(JoinHandle<Result<Crash>>, UnixStream)>,
 }
@@ -52,13 +56,17 @@ impl Session<'_> {
             self.raw = None;
         }
         (self.job.events)(Event::Dumping { why });
-        self.dump = Some(Dump { end, answers: Vec::new(), begun: Instant::now(), writer: None });
+        self.dump =
+            Some(Dump { end, answers: Vec::new(), begun: Instant::now(), goes_on: Arc::default(), writer: None });
         let questions: String = questions(&self.machine).iter().map(|question| qmp::human(question)).collect();
         self.tell_qemu(questions.as_bytes());
     }
 
     /// Whoever asked for one hears that there is none.
     pub(super) fn no_dump(&self, why: &str) {
+        if let Some(dump) = &self.dump {
+            dump.goes_on.store(true, Ordering::SeqCst);
+        }
         // Without it they wait for their own limit.
         let _ = crate::host::write_private(&self.job.folder.path().join(REFUSED), why);
     }
@@ -72,6 +80,7 @@ impl Session<'_> {
             return Ok(());
         }
         let begun = Layout::new(&self.machine, &dump.answers);
+        let goes_on = Arc::clone(&dump.goes_on);
         let (words, lines) = match &dump.end {
             Some(end) => {
                 let end = end.clone();
@@ -91,6 +100,7 @@ impl Session<'_> {
             lines,
             program: program.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
             again: self.job.options.again.clone(),
+            goes_on,
         };
         // Who asks for one wants it.
         let own = self.job.folder.path();
