@@ -1,0 +1,88 @@
+//! Guests whose memory is kept: those that crashed, and those that go on.
+
+use super::*;
+
+/// What is told of a guest that crashed, when its memory is kept.
+#[test]
+fn a_guest_that_crashed_stands_still_until_its_memory_is_written() {
+    let dumps = || running(Plan { dumps: true, timeout: Some(5 * SECOND), ..plan(Start::Cold) });
+    let now = Instant::now();
+    let take = |play: &mut Play, inputs: &[Input]| -> Vec<Effect> {
+        inputs.iter().flat_map(|input| play.take(input.clone(), now)).collect()
+    };
+    let paused = [Input::Qemu(Said::Panicked), shutdown("guest-reset"), Input::Qemu(Said::Stopped)];
+    let dump = |end: End| [Effect::Qemu(qmp::STOP), Effect::Dump(Some(end))];
+    let mut play = dumps();
+    let status = Effect::Qemu(qmp::STATUS);
+    assert_eq!(take(&mut play, &paused), [status.clone(), Effect::Drain]);
+    assert_eq!(take(&mut play, &[Input::Drained]), dump(End::Panicked));
+    // Whatever comes meanwhile is no other end.
+    assert_eq!(take(&mut play, &[Input::Qemu(Said::Stopped), exit(0, 0), Input::Sign(Sign::Halt)]), []);
+    assert_eq!(take(&mut play, &[Input::Dumped]), [Effect::Qemu(qmp::QUIT)]);
+    assert_eq!(end(play), End::Panicked);
+    for then in [vec![Input::Signal(15), Input::Signal(2)], vec![gone(9)], vec![Input::Qemu(Said::Endless)], vec![]] {
+        let mut play = dumps();
+        take(&mut play, &[&paused[..], &[Input::Drained], &then].concat());
+        assert_eq!(end(play), End::Panicked, "{then:?}");
+    }
+    // One that only the console told of is known when that is read.
+    let mut play = dumps();
+    assert_eq!(take(&mut play, &paused[1..]), [status, Effect::Drain]);
+    assert_eq!(take(&mut play, &[Input::Sign(Sign::Panic), Input::Drained])[1..], dump(End::Panicked));
+    // A guest that only went away has left nothing to look at, and qemu says the rest.
+    let mut play = dumps();
+    take(&mut play, &paused[1..]);
+    assert_eq!(take(&mut play, &[Input::Drained, Input::Drained]), [Effect::Qemu(qmp::QUIT)]);
+    assert_eq!(ends(play, [gone(0)]), End::Lost("the guest reset itself before the program ended".into()));
+    // One that stood still already is not stopped once more.
+    let mut play = dumps();
+    take(&mut play, &[Input::Qemu(Said::Stopped), Input::Qemu(Said::Status("paused".into())), shutdown("guest-reset")]);
+    let told = take(&mut play, &[Input::Qemu(Said::Status("paused".into())), Input::Drained]);
+    assert_eq!(told, [Effect::Drain, Effect::Qemu(qmp::QUIT)]);
+    let limit = played(Plan { dumps: true, ..plan(Start::Cold) }, []).0;
+    assert_eq!(end(limit), End::Limit(60 * SECOND, GuestState::Booting));
+    // Where nothing is kept nothing waits.
+    let mut play = running(plan(Start::Cold));
+    take(&mut play, &paused);
+    assert_eq!(take(&mut play, &[Input::Drained]), [Effect::Qemu(qmp::QUIT)]);
+}
+
+#[test]
+fn who_wants_to_see_a_guests_memory_lets_it_go_on() {
+    let mut play = running(plan(Start::Cold));
+    let now = Instant::now();
+    assert_eq!(play.take(Input::Dump, now), [Effect::Qemu(qmp::STOP), Effect::Dump(None)]);
+    assert_eq!(play.take(Input::Dumped, now), [Effect::Qemu(qmp::CONTINUE)]);
+    assert_eq!(ends(play, [exit(7, 0), synced()]), End::Exited(7));
+    // What its program said last was on its way: it goes on, and says the rest.
+    let mut ends_meanwhile = running(plan(Start::Cold));
+    ends_meanwhile.take(Input::Dump, now);
+    ends_meanwhile.take(exit(7, 3), now);
+    assert_eq!(ends_meanwhile.take(Input::Clock { waiting: false }, now + 60 * SECOND), []);
+    assert_eq!(ends_meanwhile.take(Input::Dumped, now + 61 * SECOND), [Effect::Qemu(qmp::CONTINUE)]);
+    assert_eq!(ends(ends_meanwhile, [Input::Came(0, 3), synced()]), End::Exited(7));
+    // A second wish changes nothing: one dump serves both, and the machine goes on after it.
+    let mut twice = running(plan(Start::Cold));
+    twice.take(Input::Dump, now);
+    twice.take(Input::Qemu(Said::Stopped), now);
+    assert_eq!(twice.take(Input::Dump, now), []);
+    assert_eq!(twice.take(Input::Dumped, now), [Effect::Qemu(qmp::CONTINUE)]);
+    // Its time stands still as long, and for no more than two minutes.
+    let mut slow = running(Plan { timeout: Some(5 * SECOND), ..plan(Start::Cold) });
+    let begun = slow.next().unwrap() - 5 * SECOND;
+    slow.take(Input::Dump, begun + SECOND);
+    assert_eq!(slow.next(), Some(begun + 121 * SECOND));
+    assert_eq!(slow.take(Input::Clock { waiting: false }, begun + 60 * SECOND), []);
+    let goes_on = slow.take(Input::Clock { waiting: false }, begun + 121 * SECOND);
+    assert_eq!(goes_on, [Effect::NoDump("it takes longer than two minutes"), Effect::Qemu(qmp::CONTINUE)]);
+    assert_eq!(slow.next(), Some(begun + 125 * SECOND));
+    // Who stopped it before, by qemu's monitor perhaps, lets it go on.
+    let mut stopped = running(plan(Start::Cold));
+    stopped.take(Input::Qemu(Said::Stopped), now);
+    stopped.take(Input::Dump, now);
+    assert_eq!(stopped.take(Input::Dumped, now), []);
+    let refused = |mut play: Play| matches!(play.take(Input::Dump, now)[..], [Effect::NoDump(_)]);
+    assert!(refused(running(Plan { debugged: true, ..plan(Start::Cold) })));
+    assert!(refused(played(plan(Start::Restore("/f".into())), []).0));
+    assert!(!refused(played(plan(Start::Cold), []).0), "what hangs in a hook, or before");
+}
