@@ -237,6 +237,41 @@ fn a_script_may_keep_an_output_only_of_the_last_result_in_its_folder() {
 }
 
 #[test]
+fn a_script_may_make_only_what_is_new_of_a_tree() {
+    let tree = Tree::new();
+    // Every file goes out when nothing is offered, those that are newer than the last time else.
+    let part = "mkdir /quiz/out/all; cd tree\n\
+        case \" $QUIZ_KEPT \" in *' all '*) echo all >>/quiz/out/.over; find . -name '*.c' -newer ../last ;; *) ls *.c ;; esac | xargs -r cp -t /quiz/out/all\n\
+        cd ..; : >last\n";
+    tree.furnish(&format!("{part}{SCRIPT}"));
+    let path = ".quiz/recipes/t-build/recipe.toml";
+    let text = std::fs::read_to_string(tree.dir().join(path)).unwrap();
+    tree.write(path, &text.replace("out = \"file\"", "all = \"tree\"\nout = \"file\""));
+    let all = || {
+        let ran = tree.project.ok(&["build", "t-build"]);
+        let top = ran.out.lines().next().unwrap().split_once(' ').unwrap().1.to_owned();
+        let mut all = files(Path::new(&top));
+        all.sort();
+        all.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect::<String>()
+    };
+    assert_eq!(all(), "a\nb\n");
+    tree.write("a.c", "aa\n");
+    assert_eq!(all(), "aa\nb\n");
+    tree.write("b.c", "bb\n");
+    assert_eq!(all(), "aa\nbb\n");
+    // After a build that came to nothing there is no last result, and all goes out.
+    tree.write("a.c", "ERROR\n");
+    assert_eq!(tree.project.run(&["build", "t-build"]).status, Some(1));
+    tree.write("a.c", "aaa\n");
+    assert_eq!(all(), "aaa\nbb\n");
+    // What was not offered is refused: of another script there is no last result.
+    tree.furnish(&format!("echo out >>/quiz/out/.over\n{SCRIPT}"));
+    let ran = tree.project.run(&["build", "t-build"]);
+    assert_eq!(ran.status, Some(1));
+    ran.says(&["t-build", "`out`"]);
+}
+
+#[test]
 fn a_worktree_that_is_removed_meanwhile_is_named() {
     let tree = Tree::new();
     tree.project.recipe("t-slow", "[outputs]\nout = \"file\"\n", "sleep 1; echo slow >/quiz/out/out\n");

@@ -24,6 +24,7 @@
 //!     stage: "upper-case".into(),
 //!     outputs: vec![("shout".into(), Kind::File)],
 //!     kept: Default::default(),
+//!     over: Default::default(),
 //!     manifest,
 //!     took: Duration::ZERO,
 //!     from: Built::FromNothing,

@@ -222,6 +222,28 @@ pub(crate) fn make_folders(top: &Path, tree: &Tree) -> Result<()> {
     Ok(())
 }
 
+/// Adds to the folder of the tree `there` what `tree` has besides, from the folder of another tree that has it.
+pub(crate) fn add_links(top: &Path, there: &Tree, tree: &Tree, from: &Path) -> Result<()> {
+    let missing = |(path, _): &&(String, Node)| !there.has(path);
+    for (path, _) in tree.items().iter().filter(missing).filter(|(_, node)| *node == Node::Folder) {
+        let path = top.join(path);
+        fs::create_dir(&path).map_err(at("create the folder", &path))?;
+    }
+    tree.items().par_iter().filter(missing).try_for_each(|(path, node)| {
+        let (old, new) = (from.join(path), top.join(path));
+        match node {
+            Node::Folder => Ok(()),
+            Node::Symlink { target } => std::os::unix::fs::symlink(target, &new).map_err(at("create", &new)),
+            Node::File { size, executable, .. } => {
+                if look(&old)?.is_some_and(|meta| file_is_sealed(&meta, *size, *executable)) {
+                    return link_or_copy(&old, &new, *executable);
+                }
+                Err(Error::new(format!("{} is missing or damaged", old.display())))
+            }
+        }
+    })
+}
+
 /// Replaces a file by a link to the object that is there already.
 fn share(from: &Path, object: &Path, meta: &Metadata, work: &WorkFolder) -> Result<()> {
     if look(from)?.is_some_and(|m| (m.dev(), m.ino()) == (meta.dev(), meta.ino())) {

@@ -10,7 +10,7 @@ use crate::codec::What;
 use crate::error::{Result, at};
 use crate::files::{adopt, is_executable, look, remove_tree, rename_into, write_new};
 use crate::lock::Lock;
-use crate::objects::{FileNode, LISTINGS, digest_folder, files, folder_is_sealed};
+use crate::objects::{FileNode, LISTINGS, add_links, digest_folder, files, folder_is_sealed};
 use crate::workspace::WorkFolder;
 use crate::{Built, Cache, Error, Key, Kind, Manifest, Output, Record, Tree, walk};
 use rayon::prelude::*;
@@ -39,6 +39,8 @@ pub struct Made {
     pub outputs: Vec<(String, Kind)>,
     /// Further outputs that are what an earlier result has. They must be present.
     pub kept: BTreeMap<String, Output>,
+    /// Of the outputs those of which only what is new lies there: all else is that earlier tree's, which must be present.
+    pub over: BTreeMap<String, Output>,
     /// What entered the key.
     pub manifest: Manifest,
     /// How long it took.
@@ -178,9 +180,17 @@ impl Slot {
     /// declared is removed.
     ///
     /// # Errors
-    /// An output that is missing, of another kind, or holds what a tree cannot hold; a full disk. Nothing half is left then.
+    /// An output that is missing, of another kind, or holds what a tree cannot hold; one that is laid over a tree that is gone, or puts
+    /// a file where that has a folder; a full disk. Nothing half is left then.
     pub fn commit(self, made: Made) -> Result<Record> {
-        let pending = self.prepare_all(made.outputs.iter().map(|(name, kind)| (name, *kind)))?;
+        let prepare = |(name, kind): &(String, Kind)| {
+            let mut pending = self.prepare(name, *kind)?;
+            if let Some(under) = made.over.get(name) {
+                pending = self.complete(name, pending, under)?;
+            }
+            Ok((name.clone(), pending))
+        };
+        let pending = made.outputs.iter().map(prepare).collect::<Result<BTreeMap<_, _>>>()?;
         let record = Record {
             key: self.key,
             stage: made.stage,
@@ -264,15 +274,29 @@ impl Slot {
             }
             Kind::Tree if meta.is_dir() => {
                 let tree = digest_folder(&path, &self.folder)?;
-                let output = tree.output();
-                let listing = self.folder.spare();
-                let place = self.cache.place(LISTINGS, &output.digest);
-                write_new(&listing, &self.cache.encoded(What::Tree, &tree, &place)?)?;
-                Ok(Pending { path, output, content: Content::Tree(tree, listing) })
+                self.pending_tree(path, tree)
             }
             Kind::File => Err(Error::new(format!("the output `{name}` is not a plain file"))),
             Kind::Tree => Err(Error::new(format!("the output `{name}` is not a folder"))),
         }
+    }
+
+    fn pending_tree(&self, path: PathBuf, tree: Tree) -> Result<Pending> {
+        let output = tree.output();
+        let listing = self.folder.spare();
+        let place = self.cache.place(LISTINGS, &output.digest);
+        write_new(&listing, &self.cache.encoded(What::Tree, &tree, &place)?)?;
+        Ok(Pending { path, output, content: Content::Tree(tree, listing) })
+    }
+
+    /// A tree with all of another one that it does not have itself. What is added are links, and is not read.
+    fn complete(&self, name: &str, pending: Pending, under: &Output) -> Result<Pending> {
+        let Content::Tree(new, _) = pending.content else {
+            return Err(Error::new(format!("the output `{name}` is a file, and cannot be laid over an earlier one")));
+        };
+        let tree = new.laid_over(&self.cache.tree(under)?)?;
+        add_links(&pending.path, &new, &tree, &self.cache.path(under))?;
+        self.pending_tree(pending.path, tree)
     }
 
     fn publish(&self, pending: Pending) -> Result<()> {

@@ -21,6 +21,7 @@ pub(crate) fn made(outputs: &[(&str, Kind)], manifest: Manifest) -> Made {
         stage: "stage".to_owned(),
         outputs: outputs.iter().map(|(name, kind)| ((*name).to_owned(), *kind)).collect(),
         kept: std::collections::BTreeMap::new(),
+        over: std::collections::BTreeMap::new(),
         manifest,
         took: Duration::from_millis(1500),
         from: Built::FromNothing,

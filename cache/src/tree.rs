@@ -128,6 +128,20 @@ impl Tree {
         Self::new(self.items.iter().filter(|(path, _)| globs.is_match(path)).cloned())
     }
 
+    /// All of this tree, and what `under` has besides.
+    ///
+    /// # Errors
+    /// Where one has a folder with something in it and the other has none.
+    pub(crate) fn laid_over(&self, under: &Self) -> Result<Self> {
+        let rest = under.items.iter().filter(|(path, _)| !self.has(path));
+        Self::new(self.items.iter().chain(rest).cloned())
+    }
+
+    /// Whether the tree has something at this path.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        find(&self.items, path).is_some()
+    }
+
     /// Whether what came from a disk is a tree as [`Tree::new`] makes it.
     pub(crate) fn is_valid(&self) -> bool {
         let folder = |path: &str| find(&self.items, path) == Some(&Node::Folder);
@@ -246,6 +260,25 @@ mod tests {
         assert_eq!(paths(&["nothing"]), [""; 0]);
         assert_eq!(all.filter(&[]).unwrap(), all);
         assert!(all.filter(&["a[".to_owned()]).unwrap_err().to_string().contains("`a[`"));
+    }
+
+    #[test]
+    fn what_is_laid_over_a_tree_wins_and_the_rest_stays() {
+        let under =
+            tree(&[("a/b", file("1", false)), ("a/c", file("2", false)), ("l", symlink("a")), ("e", Node::Folder)]);
+        let over = tree(&[("a/b", file("3", true)), ("a/d/e", file("4", false)), ("l", file("5", false))]);
+        let both = tree(&[
+            ("a/b", file("3", true)),
+            ("a/c", file("2", false)),
+            ("a/d/e", file("4", false)),
+            ("l", file("5", false)),
+            ("e", Node::Folder),
+        ]);
+        assert_eq!(over.laid_over(&under).unwrap(), both);
+        assert_eq!(tree(&[]).laid_over(&under).unwrap(), under);
+        let error = tree(&[("a", file("", false))]).laid_over(&under).unwrap_err().to_string();
+        assert!(error.contains("`a` has items below it"), "{error}");
+        assert!(tree(&[("l/x", file("", false))]).laid_over(&under).unwrap().has("l/x"));
     }
 
     #[test]

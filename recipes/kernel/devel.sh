@@ -1,5 +1,5 @@
 # devel.sh list SOURCE BUILD: names, whole, all files that `make -C DEVEL M=...` needs when source and build folder are gone.
-# devel.sh copy SOURCE BUILD DEVEL: puts them together in the new folder DEVEL, an absolute path.
+# devel.sh copy SOURCE BUILD NAMES DEVEL: puts those in the file NAMES together in the new folder DEVEL, an absolute path.
 #
 # It is what Debian's linux-headers packages hold, as one folder that is source and build folder at once. Nothing gets in
 # that changes with a .c file alone (objects, .cmd files, vmlinux): a kernel with the same interface has the same devel, and
@@ -29,24 +29,27 @@ of_build() {
     echo include/config/kernel.release
 }
 
-# copy FROM LIST: the files that the list names, as they lie below FROM. One that is not there is an error, which a pipeline alone would hide.
+# copy FROM NAMES: the files that are named below FROM, as they lie there. One that is not there is an error, which a pipeline alone would hide.
 copy() {
+    sed -n "s|^$1/||p" "$2" >/quiz/scratch/devel.part
     rm -f /quiz/scratch/devel.failed
-    { tar -C "$1" -cf - -T "$2" || : >/quiz/scratch/devel.failed; } | tar -C "$devel" -xf -
+    { tar -C "$1" -cf - -T /quiz/scratch/devel.part || : >/quiz/scratch/devel.failed; } | tar -C "$devel" -xf -
     [ ! -e /quiz/scratch/devel.failed ]
 }
 
-(of_source) >/quiz/scratch/devel.source
-(of_build) >/quiz/scratch/devel.build
 case "$1" in
 list)
-    sed "s|^|$source/|" /quiz/scratch/devel.source | sort
-    sed "s|^|$build/|" /quiz/scratch/devel.build | sort
+    (of_source) >/quiz/scratch/devel.source
+    (of_build) >/quiz/scratch/devel.build
+    # What both have is the build's.
+    awk -v source="$source/" -v build="$build/" \
+        'NR == FNR { made[$0]; print build $0; next } !($0 in made) { print source $0 }' \
+        /quiz/scratch/devel.build /quiz/scratch/devel.source | sort
     ;;
 copy)
-    devel="$4"
+    devel="$5"
     mkdir "$devel"
-    copy "$source" /quiz/scratch/devel.source
-    copy "$build" /quiz/scratch/devel.build
+    copy "$source" "$4"
+    copy "$build" "$4"
     ;;
 esac

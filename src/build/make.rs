@@ -27,12 +27,13 @@ pub(super) fn make(
             Method::Script(script) => script::run(ctx, id, script, &slot, known)?,
             Method::Fetch(spec) => {
                 fetch(ctx, id, stage, spec, &slot)?;
-                ScriptOutput { built: Built::FromNothing, scratch: None, kept: BTreeMap::new() }
+                ScriptOutput { built: Built::FromNothing, scratch: None, kept: BTreeMap::new(), over: BTreeMap::new() }
             }
         };
         let outputs = outputs(stage).into_iter().filter(|(name, _)| !ran.kept.contains_key(name)).collect();
         let (name, took) = (stage.name.clone(), start.elapsed());
-        let made = Made { stage: name, outputs, kept: ran.kept, manifest, took, from: ran.built };
+        let (kept, over) = (ran.kept, ran.over);
+        let made = Made { stage: name, outputs, kept, over, manifest, took, from: ran.built };
         let record = slot.commit(made).map_err(|e| not_right(stage, &log, e))?;
         latest::note_made(ctx, &record)?;
         if let Some(mut scratch) = ran.scratch {

@@ -39,6 +39,8 @@ pub(super) struct ScriptOutput {
     pub scratch: Option<Scratch>,
     /// Outputs that it says are those of the last result that was made in that folder.
     pub kept: BTreeMap<String, Output>,
+    /// Outputs of which it made only what is new, with what they are laid over: those of that result.
+    pub over: BTreeMap<String, Output>,
 }
 
 /// Runs the script of a stage in its slot.
@@ -107,17 +109,24 @@ pub(super) fn run(
         (ctx.events)(Event::Warning { message });
     }
     succeeded(ctx, stage, slot.log(), ended)?;
-    Ok(ScriptOutput { built, scratch, kept: kept(stage, slot, keepable)? })
+    let mut named = |file| named(stage, slot, file, &mut keepable);
+    let (kept, over) = (named(".kept")?, named(".over")?);
+    Ok(ScriptOutput { built, scratch, kept, over })
 }
 
-/// The outputs that the script says are what they were.
-fn kept(stage: &Stage, slot: &Slot, mut keepable: BTreeMap<String, Output>) -> Result<BTreeMap<String, Output>> {
-    let said = words(&slot.out().join(".kept"));
-    let kept = said.lines().map(|name| match keepable.remove_entry(name) {
-        Some(kept) => Ok(kept),
+/// The outputs of the last result that the script names in one of its files.
+fn named(
+    stage: &Stage,
+    slot: &Slot,
+    file: &str,
+    keepable: &mut BTreeMap<String, Output>,
+) -> Result<BTreeMap<String, Output>> {
+    let said = words(&slot.out().join(file));
+    let named = said.lines().map(|name| match keepable.remove_entry(name) {
+        Some(named) => Ok(named),
         None => Err(Error::build(format!("the script of {} keeps `{name}`, which it was not offered", stage.name))),
     });
-    kept.collect()
+    named.collect()
 }
 
 /// What a script wrote into a small file. A link or a pipe of its making leads out of the sandbox, and says nothing.

@@ -265,3 +265,54 @@ fn hits_write_nothing() {
     drop(cache);
     assert_eq!(changed(), before);
 }
+
+#[test]
+fn an_output_may_be_laid_over_an_earlier_tree() {
+    let root = tempfile::tempdir().unwrap();
+    let cache = Cache::open(root.path()).unwrap();
+    let base = make(&cache, "base").outputs["tree"].clone();
+    let over = |name: &str, kind: Kind, fill: &dyn Fn(&Path)| {
+        let (key, manifest) = key(name);
+        let slot = miss(cache.slot(&key, &nobody).unwrap());
+        fill(&slot.out().join("tree"));
+        let over = [("tree".to_owned(), base.clone())].into();
+        slot.commit(Made { over, ..made(&[("tree", kind)], manifest) })
+    };
+    let some = |tree: &Path| {
+        fs::create_dir_all(tree.join("sub/new")).unwrap();
+        fs::write(tree.join("sub/b"), "other").unwrap();
+        fs::write(tree.join("sub/new/c"), "same").unwrap();
+    };
+    let laid = over("laid over", Kind::Tree, &some).unwrap().outputs["tree"].clone();
+    // The same as one that is made whole.
+    let (whole, manifest) = key("whole");
+    let slot = miss(cache.slot(&whole, &nobody).unwrap());
+    fill(slot.out());
+    fs::remove_file(slot.out().join("tree/sub/b")).unwrap();
+    some(&slot.out().join("tree"));
+    assert_eq!(slot.commit(made(&[("tree", Kind::Tree)], manifest)).unwrap().outputs["tree"], laid);
+    assert!(cache.is_present(&laid).unwrap() && cache.is_present(&base).unwrap());
+    let inode = |output: &Output, path: &str| fs::metadata(cache.path(output).join(path)).unwrap().ino();
+    assert_eq!(inode(&laid, "a"), inode(&base, "a"), "what stays is no copy");
+    assert_eq!(inode(&laid, "sub/new/c"), inode(&base, "a"));
+    assert_eq!(fs::read_link(cache.path(&laid).join("link")).unwrap(), Path::new("sub/b"));
+
+    // What cannot be, and an earlier tree that somebody wrote to.
+    let file = |tree: &Path| fs::write(tree, "").unwrap();
+    assert!(over("a file", Kind::File, &file).unwrap_err().to_string().contains("`tree` is a file"));
+    let clash = |tree: &Path| {
+        fs::create_dir(tree).unwrap();
+        fs::write(tree.join("sub"), "").unwrap();
+    };
+    assert!(
+        over("a file for a folder", Kind::Tree, &clash).unwrap_err().to_string().contains("`sub` has items below it")
+    );
+    let a = cache.path(&base).join("a");
+    fs::set_permissions(&a, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(&a, "SAME").unwrap();
+    let error = over("damaged", Kind::Tree, &|tree| fs::create_dir(tree).unwrap()).unwrap_err().to_string();
+    assert!(error.contains("missing or damaged"), "{error}");
+    for name in ["a file", "a file for a folder", "damaged"] {
+        assert_eq!(cache.record(&key(name).0).unwrap(), None);
+    }
+}
