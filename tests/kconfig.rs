@@ -161,20 +161,49 @@ olddefconfig:
 \t@plugin=$$(gcc -print-file-name=plugin); for file in $$plugin/*; do [ ! -e $$file ] || echo CONFIG_PLUGIN=y; done >>$(O)/.config
 ";
 
+/// A tree that looks like Linux: what quiz's own lines name, and this Makefile.
+fn furnish(project: &Project, makefile: &str, more: &str) {
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/kernel-config");
+    let lines = ["base.config", "x86_64.config"].map(|name| fs::read_to_string(base.join(name)).unwrap()).concat();
+    let symbols = lines.split_whitespace().filter_map(|word| word.strip_prefix("CONFIG_")?.split('=').next());
+    let kconfig: String = symbols.map(|name| format!("config {name}\n\tbool \"x\"\n\n")).collect();
+    for (name, text) in [
+        ("Kbuild", ""),
+        ("MAINTAINERS", ""),
+        ("init/main.c", ""),
+        ("init/Kconfig", more),
+        ("Kconfig", &kconfig),
+        ("Makefile", makefile),
+    ] {
+        project.write(&format!("linux/{name}"), text);
+    }
+}
+
+/// The kernel says why it does not take a Rust only when it is asked.
+#[test]
+fn a_rust_that_the_kernel_does_not_take_is_told_in_its_words() {
+    let project = Project::new();
+    let rust = "rustavailable:\n\t@printf '***\\n*** Rust compiler is too old.\\n***   Your version: 1.63.0\\n***\\n' >&2; false\n";
+    let kconfig =
+        "config RUST_IS_AVAILABLE\n\tdef_bool n\n\nconfig RUST\n\tbool \"x\"\n\tdepends on RUST_IS_AVAILABLE\n";
+    furnish(&project, &format!("{PROBES}{rust}"), kconfig);
+    // Without the tools that the real one asks for, which this machine need not have.
+    project.write(".quiz/profiles/rust/profile.toml", "about = \"x\"\n");
+    project.write("quiz.toml", "[kernel]\nsource = \"./linux\"\nconfig = [\"RUST=y\"]\n");
+    let ran = project.run(&["build", "kernel-config"]);
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    let words = ["Rust compiler is too old.", "  error: Your version: 1.63.0\n", "QUIZ_TOOLCHAIN_SUITE=trixie"];
+    ran.says(&words);
+    assert!(!ran.err.contains("***"), "{ran:?}");
+}
+
 /// With rustc, pahole or headers for gcc's plugins on the host, and without, the config is the same; or a profile asks for them,
 /// and then they are in the key.
 #[test]
 fn what_kconfig_looks_for_by_itself_is_in_the_key_or_not_seen() {
     let project = Project::new();
     let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/kernel-config");
-    let lines = ["base.config", "x86_64.config"].map(|name| fs::read_to_string(base.join(name)).unwrap()).concat();
-    let symbols = lines.split_whitespace().filter_map(|word| word.strip_prefix("CONFIG_")?.split('=').next());
-    let kconfig: String = symbols.map(|name| format!("config {name}\n\tbool \"x\"\n\n")).collect();
-    for (name, text) in
-        [("Kbuild", ""), ("MAINTAINERS", ""), ("init/main.c", ""), ("Kconfig", &kconfig), ("Makefile", PROBES)]
-    {
-        project.write(&format!("linux/{name}"), text);
-    }
+    furnish(&project, PROBES, "");
     let settings = "[kernel]\nsource = \"./linux\"\n";
     project.write("quiz.toml", settings);
     let config = fs::read_to_string(project.built("kernel-config")).unwrap();

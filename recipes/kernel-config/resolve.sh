@@ -86,6 +86,16 @@ fi
 plain $lines >>build/.config
 kconfig olddefconfig
 
+# Whether Rust can be had is a test in Kconfig, whose words it does not show.
+if plain $lines | grep '^CONFIG_RUST=' | tail -n 1 | grep -q '=y$' && grep -qs '^config RUST_IS_AVAILABLE' /quiz/src/init/Kconfig &&
+    ! grep -q '^CONFIG_RUST_IS_AVAILABLE=y' build/.config; then
+    echo 'error: CONFIG_RUST=y: this kernel does not take the Rust that is there:' >&2
+    # shellcheck disable=SC2086 # One word, or none.
+    make -s -C /quiz/src O=/quiz/scratch/build $QUIZ_KBUILD rustavailable 2>&1 | sed -n 's/^\*\*\* *\(.*[^ ]\) *$/error: \1/p' | grep -v '^error: \**$' >&2
+    echo 'error: another suite has another one: QUIZ_TOOLCHAIN_SUITE=trixie' >&2
+    exit 1
+fi
+
 kind=lines
 ! is_whole || kind=whole
 perl /quiz/recipe/check.pl /quiz/src build/.config "$kind" "${file:--}" left-out $lines $base

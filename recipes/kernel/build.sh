@@ -64,6 +64,11 @@ cp -a modules/symbols/. /quiz/out/symbols/
 
 # For editors.
 perl /quiz/in/commands "$build" "$build" >/quiz/out/compile-commands
+: >/quiz/out/rust-project
+if grep -q '^CONFIG_RUST=y' "$build/.config"; then
+    kernel -s rust-analyzer
+    cp "$build/rust-project.json" /quiz/out/rust-project
+fi
 
 sh -eu /quiz/recipe/devel.sh list /quiz/src "$build" | grep -v '/Module.symvers$' >devel.files
 sha256sum <"$build/Module.symvers" >devel.sum

@@ -2,7 +2,9 @@
 //!
 //! A stage that builds from a folder which people edit may have an output `compile-commands`, a list as
 //! <https://clang.llvm.org/docs/JSONCompilationDatabase.html> says. Those of all stages lie together in
-//! `.quiz/compile_commands.json`. Does not know which compilers there are.
+//! `.quiz/compile_commands.json`. An output `rust-project` of such a stage, as
+//! <https://rust-analyzer.github.io/book/non_cargo_based_projects.html> says, becomes `.quiz/rust-project.json`. Does not know which
+//! compilers there are.
 
 use super::{Context, Records, scratch, script};
 use crate::error::{Error, Result};
@@ -14,8 +16,9 @@ use serde_json::Value;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// The name of the output.
+/// The names of the outputs.
 const OUTPUT: &str = "compile-commands";
+const RUST: &str = "rust-project";
 
 /// Folders inside and outside, the first that fits counts.
 pub(super) type Places = Vec<(String, PathBuf)>;
@@ -33,6 +36,11 @@ pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Re
     let (part, digest) = (folder.join(format!("{name}.json")), folder.join(format!("{name}.digest")));
     let toolchain = stage.toolchain().map(|input| script::body(ctx, input, known)).transpose()?;
     let root = toolchain.map(|root| script::link_toolchain(ctx, id, &root));
+    if let Some(output) = record.outputs.get(RUST).filter(|output| output.size > 0) {
+        let mut places = places(ctx, stage, known, scratch)?;
+        places.extend(root.as_ref().map(|root| ("/usr".to_owned(), root.join("usr"))));
+        note_rust(&ctx.cache.path(output), &places, &own)?;
+    }
     let shown = root.as_deref().map_or_else(String::new, |root| format!(" {}", root.display()));
     let told = format!("{}{shown} {LAYOUT}", output.digest);
     // Unchanged since it was last written; to look for each of its thousands of files takes time.
@@ -52,11 +60,7 @@ pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Re
             with_root(entry, root);
         }
     }
-    let put = |path: &Path, content: &[u8]| -> io::Result<()> {
-        let mut new = tempfile::NamedTempFile::new_in(&own)?;
-        new.write_all(content)?;
-        new.persist(path).map(drop).map_err(|e| e.error)
-    };
+    let put = |path: &Path, content: &[u8]| put(&own, path, content);
     let write = || -> io::Result<()> {
         host::folder(&folder)?;
         // Stages that end at the same time each want all lists.
@@ -74,6 +78,24 @@ pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Re
         put(&digest, told.as_bytes())
     };
     write().map_err(|e| failed(&folder, e))
+}
+
+/// Writes a file of the project's folder `own` as a whole.
+fn put(own: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut new = tempfile::NamedTempFile::new_in(own)?;
+    new.write_all(content)?;
+    new.persist(path).map(drop).map_err(|e| e.error)
+}
+
+/// What rust-analyzer is to know of a kernel: its crates, and the standard library's source, which lies in the root.
+fn note_rust(output: &Path, places: &Places, own: &Path) -> Result<()> {
+    let path = own.join("rust-project.json");
+    let write = || -> io::Result<()> {
+        let mut project: Value = serde_json::from_slice(&std::fs::read(output)?)?;
+        outside(&mut project, places);
+        put(own, &path, &serde_json::to_vec_pretty(&project)?)
+    };
+    write().map_err(|e| Error::build(format!("cannot write {}", path.display())).because(e))
 }
 
 /// Raised when the same list comes out otherwise: lists that were written before are written again.
@@ -139,8 +161,14 @@ fn outside(value: &mut Value, places: &Places) {
     }
 }
 
-/// Every path below `/quiz/` in a text: an argument, or a whole command line.
+/// Every path below `/quiz/` in a text: an argument, or a whole command line; and a text that is a path elsewhere, if there is a place for it.
 fn translated(text: &str, places: &Places) -> String {
+    let whole = places.iter().filter(|(inside, _)| !inside.starts_with("/quiz/"));
+    for (inside, outside) in whole {
+        if let Ok(below) = Path::new(text).strip_prefix(inside) {
+            return outside.join(below).display().to_string();
+        }
+    }
     let mut out = String::new();
     let mut rest = text;
     while let Some(at) = rest.find("/quiz/") {
@@ -196,6 +224,32 @@ mod tests {
                 "directory": tree.to_string(), "file": format!("{tree}/arc.c"),
                 "arguments": ["gcc", "-I/cache/devel/include", "-include", format!("{scratch}/tree/zfs_config.h"), "/quiz/other"],
             })
+        );
+    }
+
+    #[test]
+    fn the_standard_librarys_source_lies_in_the_root() {
+        let dir = tempfile::tempdir().unwrap();
+        let project = serde_json::json!({
+            "sysroot_src": "/usr/lib/rustlib/src/rust/library",
+            "crates": [{ "root_module": "/quiz/src/rust/kernel/lib.rs", "env": { "OBJTREE": "/quiz/scratch/build" }, "cfg": ["CONFIG_X=\"/usr/x y\""] }],
+        });
+        let output = dir.path().join("output");
+        std::fs::write(&output, project.to_string()).unwrap();
+        let places = vec![
+            ("/quiz/src".to_owned(), PathBuf::from("/home/me/linux")),
+            ("/quiz/scratch".to_owned(), PathBuf::from("/cache/scratch")),
+            ("/usr".to_owned(), PathBuf::from("/p/.quiz/toolchain/kernel/usr")),
+        ];
+        note_rust(&output, &places, dir.path()).unwrap();
+        let text = std::fs::read_to_string(dir.path().join("rust-project.json")).unwrap();
+        let after: Value = serde_json::from_str(&text).unwrap();
+        let one = &after["crates"][0];
+        assert_eq!(after["sysroot_src"], "/p/.quiz/toolchain/kernel/usr/lib/rustlib/src/rust/library");
+        assert_eq!(one["root_module"], "/home/me/linux/rust/kernel/lib.rs");
+        assert_eq!(
+            (&one["env"]["OBJTREE"], &one["cfg"][0]),
+            (&"/cache/scratch/build".into(), &"CONFIG_X=\"/usr/x y\"".into())
         );
     }
 

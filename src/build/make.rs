@@ -40,7 +40,7 @@ pub(super) fn make(
             scratch.set_made(&record.key).map_err(cache_error)?;
             // A list for editors is no reason to fail.
             if let Err(error) = editor::note(ctx, id, &record, known, &scratch.path().join(scratch::SCRATCH)) {
-                (ctx.events)(Event::Warning { message: format!("no compile_commands.json: {error}") });
+                (ctx.events)(Event::Warning { message: format!("editors are told nothing new: {error}") });
             }
         }
         Ok(record)

@@ -249,7 +249,8 @@ fn environment(ctx: &Context<'_>, stage: &Stage, known: &Records) -> Result<Vec<
     }
     let mut make = Command::new("make");
     ctx.jobserver.configure_make(&mut make);
-    for (name, value) in make.get_envs() {
+    // Cargo's own variable stays out: rustc in a rule of make's looks for the pipe that it names, which make keeps from such rules.
+    for (name, value) in make.get_envs().filter(|(name, _)| *name != "CARGO_MAKEFLAGS") {
         if let (Some(name), Some(value)) = (name.to_str(), value) {
             env.push((name.to_owned(), value.to_owned()));
         }

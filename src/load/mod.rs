@@ -81,7 +81,8 @@ impl Project {
             let source = recipes.get(stage).and_then(|recipe| recipe.source());
             source.and_then(|spec| spec.dir.as_ref()).is_some_and(|dir| worktree::find(start, &dir.marks).is_some())
         };
-        let profiles = profile::load_active(&own.join("profiles"), settings.list("profiles"), &is_inside)?;
+        let around = profile::Surroundings { is_inside: &is_inside, kernel_config: settings.list("kernel.config") };
+        let profiles = profile::load_active(&own.join("profiles"), settings.list("profiles"), &around)?;
         Ok(Self { dir, config_dir, cache_dir, settings, recipes, compiler, profiles })
     }
 

@@ -41,6 +41,8 @@ pub struct Profile {
     pub tools: BTreeMap<String, String>,
     /// Stages' outputs, "stage/output", that hold kernel modules for the work directory.
     pub modules: Vec<String>,
+    /// Stages with an output `symbols`: the debug information of these modules, made when it is asked for.
+    pub symbols: Vec<String>,
     /// Stages' outputs that are laid over the root, the topmost first.
     pub layers: Vec<String>,
     /// Words for the guest's kernel command line: the profile's own and its options.
@@ -82,6 +84,8 @@ struct ProfileFile {
     #[serde(default)]
     modules: Vec<String>,
     #[serde(default)]
+    symbols: Vec<String>,
+    #[serde(default)]
     layers: Vec<String>,
     #[serde(default)]
     append: Vec<String>,
@@ -97,6 +101,8 @@ struct ProfileFile {
     qemu_args: Vec<String>,
     /// On by itself where quiz runs in a worktree that this source stage takes.
     on_in: Option<String>,
+    /// On by itself where the user's kernel.config has this line.
+    on_with: Option<String>,
     #[serde(default)]
     needs: Vec<String>,
     #[serde(default)]
@@ -119,14 +125,39 @@ impl Profile {
     }
 }
 
-/// The base profile, those that `is_inside` turns on, those named (`name:option=value,…`, several with commas between), and what
+/// What turns profiles on that nobody names.
+pub(super) struct Surroundings<'a> {
+    /// Whether quiz runs in a worktree that this source stage takes.
+    pub is_inside: &'a dyn Fn(&str) -> bool,
+    /// The user's lines of kernel config.
+    pub kernel_config: &'a [String],
+}
+
+impl Surroundings<'_> {
+    fn turn_on(&self, file: &ProfileFile) -> bool {
+        file.on_in.as_deref().is_some_and(self.is_inside) || file.on_with.as_deref().is_some_and(|line| self.has(line))
+    }
+
+    /// Whether this is what the lines say of its symbol; the last one counts.
+    fn has(&self, line: &str) -> bool {
+        fn plain(line: &str) -> &str {
+            let line = line.trim();
+            line.strip_prefix("CONFIG_").unwrap_or(line).split_whitespace().next().unwrap_or_default()
+        }
+        let symbol = |line: &str| line.split('=').next().unwrap_or_default().to_owned();
+        let wanted = plain(line);
+        let mut last_first = self.kernel_config.iter().rev().map(|line| plain(line));
+        last_first.find(|line| symbol(line) == symbol(wanted)) == Some(wanted)
+    }
+}
+
+/// The base profile, those that are on by themselves, those named (`name:option=value,…`, several with commas between), and what
 /// these need, in the order in which they come into the guest; a profile under `own` takes the place of a built-in one.
-/// `is_inside` says whether quiz runs in a worktree that a source stage takes.
-pub(super) fn load_active(own: &Path, names: &[String], is_inside: &dyn Fn(&str) -> bool) -> Result<Vec<Profile>> {
+pub(super) fn load_active(own: &Path, names: &[String], around: &Surroundings<'_>) -> Result<Vec<Profile>> {
     let all = read_all(own)?;
-    let by_place = all.iter().filter(|(_, (file, _))| file.on_in.as_deref().is_some_and(is_inside));
+    let by_itself = all.iter().filter(|(_, (file, _))| around.turn_on(file));
     let mut asked = vec![BASE];
-    asked.extend(by_place.map(|(name, _)| name.as_str()));
+    asked.extend(by_itself.map(|(name, _)| name.as_str()));
     let options = all.iter().map(|(name, (file, _))| (name.as_str(), &file.options)).collect();
     for text in names {
         asked.extend(options::several(text, &options)?);
@@ -188,6 +219,7 @@ fn profile((file, folder): &(ProfileFile, LoadedFolder), given: &[(&str, Option<
         kernel: file.kernel.clone(),
         tools: tools::read(&path, text, &file.tools)?,
         modules: file.modules.clone(),
+        symbols: file.symbols.clone(),
         layers: file.layers.clone(),
         append,
         append_batch: file.append_batch.clone(),
@@ -220,6 +252,8 @@ pub(in crate::load) fn fuzz(folder: LoadedFolder, words: &str) {
 mod tests {
     use super::*;
 
+    const NOWHERE: Surroundings<'_> = Surroundings { is_inside: &|_| false, kernel_config: &[] };
+
     #[test]
     fn the_base_profile_is_always_on_and_own_profiles_are_found() {
         let dir = tempfile::tempdir().unwrap();
@@ -227,7 +261,7 @@ mod tests {
         std::fs::create_dir_all(own.join("files/etc")).unwrap();
         std::fs::write(own.join("profile.toml"), "about = \"x\"\npackages = [\"gdb\"]\n").unwrap();
         std::fs::write(own.join("files/etc/motd"), "hello\n").unwrap();
-        let active = load_active(dir.path(), &["mine".to_owned(), "mine".to_owned()], &|_| false).unwrap();
+        let active = load_active(dir.path(), &["mine".to_owned(), "mine".to_owned()], &NOWHERE).unwrap();
         let names: Vec<&str> = active.iter().map(|p| p.name.as_str()).collect();
         assert_eq!(names, ["base", "mine"]);
         assert_eq!(active[1].adds_to("rootfs.packages"), ["gdb"]);
@@ -242,7 +276,8 @@ mod tests {
                     n = { type = \"int\", default = 1, about = \"x\" }\n";
         std::fs::write(dir.path().join("mine/profile.toml"), text).unwrap();
         let active = |names: &[String], inside: bool| {
-            let active = load_active(dir.path(), names, &|recipe| inside && recipe == "my-source").unwrap();
+            let is_inside = |recipe: &str| inside && recipe == "my-source";
+            let active = load_active(dir.path(), names, &Surroundings { is_inside: &is_inside, ..NOWHERE }).unwrap();
             active.into_iter().skip(1).map(|p| (p.name, p.append)).collect::<Vec<_>>()
         };
         let mine = |n: u32| [("mine".to_owned(), vec!["a=1".to_owned(), format!("quiz.mine.n={n}")])];
@@ -250,6 +285,22 @@ mod tests {
         assert_eq!(active(&[], true), mine(1));
         assert_eq!(active(&["mine:n=2".to_owned()], true), mine(2));
         assert_eq!(active(&["base,mine:n=2".to_owned()], true), mine(2));
+    }
+
+    #[test]
+    fn a_line_of_kernel_config_turns_on_what_it_needs() {
+        let dir = tempfile::tempdir().unwrap();
+        let with_rust = |lines: &[&str]| {
+            let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+            let active = load_active(dir.path(), &[], &Surroundings { kernel_config: &lines, ..NOWHERE }).unwrap();
+            active.iter().any(|profile| profile.name == "rust" && profile.tools.contains_key("bindgen"))
+        };
+        for lines in [&["CONFIG_RUST=y"][..], &["RUST=n", " RUST=y # if present"], &["RUST=y", "CONFIG_RUSTY=n"]] {
+            assert!(with_rust(lines), "{lines:?}");
+        }
+        for lines in [&[][..], &["CONFIG_RUST=y", "RUST=n"], &["TRUST=y", "RUST_DEBUG=y", "RUST=m"]] {
+            assert!(!with_rust(lines), "{lines:?}");
+        }
     }
 
     #[test]
@@ -265,7 +316,7 @@ mod tests {
         };
         let file = dir.path().join("mine/profile.toml");
         let devices = |name: &str| {
-            load_active(dir.path(), &[name.to_owned()], &|_| false).map(|mut active| active.remove(1).devices)
+            load_active(dir.path(), &[name.to_owned()], &NOWHERE).map(|mut active| active.remove(1).devices)
         };
         std::fs::write(&file, text("1048576")).unwrap();
         let disks = Device::Disk {
@@ -299,7 +350,7 @@ mod tests {
         assert!(stand.len() >= 6 && make.len() >= 5, "{stand:?} {make:?}");
         let active = |names: &[&String]| {
             let names: Vec<String> = names.iter().map(|name| (*name).clone()).collect();
-            let active = load_active(dir.path(), &names, &|_| false);
+            let active = load_active(dir.path(), &names, &NOWHERE);
             active.map(|active| active.into_iter().map(|p| p.name).filter(|name| name != "zfs").collect::<Vec<_>>())
         };
         let pool = "pool".to_owned();
@@ -320,7 +371,7 @@ mod tests {
         std::fs::create_dir_all(dir.path().join("mine/files/bin")).unwrap();
         std::fs::write(dir.path().join("mine/profile.toml"), "about = \"x\"\n").unwrap();
         std::fs::write(dir.path().join("mine/files/bin/tool"), "").unwrap();
-        let error = load_active(dir.path(), &["mine".to_owned()], &|_| false).unwrap_err();
+        let error = load_active(dir.path(), &["mine".to_owned()], &NOWHERE).unwrap_err();
         assert_eq!(error.hints(), ["put it under files/usr/bin/tool"]);
     }
 
@@ -331,7 +382,7 @@ mod tests {
         std::fs::create_dir_all(&own).unwrap();
         std::fs::write(own.join("profile.toml"), "about = \"x\"\n").unwrap();
         std::fs::write(own.join("init.sh"), "true\n").unwrap();
-        let error = load_active(dir.path(), &["mine".to_owned()], &|_| false).unwrap_err();
+        let error = load_active(dir.path(), &["mine".to_owned()], &NOWHERE).unwrap_err();
         assert!(error.to_string().ends_with("mine/init.sh is not used"), "{error}");
     }
 }
