@@ -3,6 +3,7 @@
 use crate::project::Ran;
 use crate::suite::Fake;
 use serde_json::Value;
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -137,6 +138,31 @@ fn a_run_that_is_detached_gives_its_number_and_leaves_what_it_said_and_its_statu
     let ran = up("panic");
     assert_eq!(fake.0.run(&["wait"]).status, Some(123), "{ran:?}");
     assert!(file("3/quiz.log").contains("Kernel panic"), "{}", file("3/quiz.log"));
+}
+
+#[test]
+fn a_guest_that_crashed_stands_still_for_a_debugger_until_it_is_stopped() {
+    let fake = Fake::new();
+    let mut up = fake.up("panic-and-stays", &["-p", "ztest", "--gdb=panic"]);
+    let mut child = up.env("QUIZ_RUNS_KEEP_CRASHES", "0").stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(said.any(|line| line.contains("Standing still for a debugger: quiz gdb 1; quiz stop 1 ends it")));
+    assert_eq!(ps(&fake).len(), 1);
+    assert!(child.try_wait().unwrap().is_none());
+    fake.0.ok(&["stop"]);
+    // What it was stopped for is its end.
+    assert_eq!(child.wait().unwrap().code(), Some(123));
+    assert!(said.any(|line| line.contains("Ended")));
+    let ran = fake.0.run(&["-k", "6.1,6.12", "up", "--gdb"]);
+    assert_eq!(ran.status, Some(125), "{ran:?}");
+    ran.says(&["`quiz up --gdb` takes one kernel"]);
+    // Without a machine and without a crash there is nothing to look at; and of a run that is over its crash is meant.
+    let ran = fake.0.run(&["gdb", "7"]);
+    assert_eq!(ran.status, Some(2), "{ran:?}");
+    ran.says(&["there is no run 7"]);
+    let ran = fake.0.run(&["drgn", "1"]);
+    assert_eq!(ran.status, Some(2), "{ran:?}");
+    ran.says(&["run 1 has left no crash"]);
 }
 
 #[test]

@@ -56,3 +56,12 @@ while read -r module; do
 done <list
 cp -a modules/lib /quiz/out/symbols/
 find /quiz/out/symbols/lib -type l -delete
+
+# gdb's commands of the kernel (lx-ps, lx-symbols …), where it has them: Python, with the numbers of this build in one file.
+if grep -q '^scripts_gdb:' /quiz/src/Makefile; then
+    kernel -s scripts_gdb
+    mkdir -p /quiz/out/symbols/scripts
+    cp -RL "$build/scripts/gdb" /quiz/out/symbols/scripts/
+    find /quiz/out/symbols/scripts \( -name '.*.cmd' -o -name '__pycache__' -o -name Makefile \) -prune -exec rm -r {} +
+    cp -L /quiz/src/scripts/gdb/vmlinux-gdb.py /quiz/out/symbols/
+fi

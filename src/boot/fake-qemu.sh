@@ -341,6 +341,9 @@ $report unexpected:" ;;
             lost) printf '%s\n' "$first" >&"$stdout"; reset ;;
         esac
         ;;
+    panic-and-stays)
+        hello; ready; panic; reset
+        ;;
     panic)
         hello; ready
         printf before >&"$stdout"

@@ -180,8 +180,11 @@ impl RunFolder {
 pub(super) const DOOR: &str = "exec";
 /// The socket at which its qemu listens for commands.
 pub(super) const MONITOR: &str = "monitor";
+/// The socket of its gdb stub, once somebody wanted one.
+pub(super) const GDB: &str = "gdb";
 
-fn listen(run: &Path, name: &str) -> std::io::Result<UnixListener> {
+/// A socket in a run's folder, in the place of an earlier one.
+pub(super) fn listen(run: &Path, name: &str) -> std::io::Result<UnixListener> {
     at_socket(run, name, |path| {
         // That of a machine which was started before this one.
         let _ = fs::remove_file(path);

@@ -69,6 +69,10 @@ pub struct Options {
     pub whole_log: bool,
     /// Of so many guests of a run that crash the memory is kept; 0: nothing is kept of any. See [`super::crash`].
     pub memories: usize,
+    /// A guest that crashed, hangs or is too slow stands still until somebody at a debugger has looked at it: see [`super::gdb`].
+    pub shows: bool,
+    /// The settings that were given as flags, as words of a command line, for whoever looks at it with a debugger.
+    pub flags: Vec<String>,
     /// The line that runs it again, for whoever finds that.
     pub again: String,
     /// The file in which [`crate::machine::accel`] remembers whether KVM works.
@@ -93,6 +97,8 @@ impl Default for Options {
             fail_on_warning: false,
             whole_log: false,
             memories: 0,
+            shows: false,
+            flags: Vec::new(),
             again: String::new(),
             verdicts: None,
             why_not_kvm: None,

@@ -105,8 +105,8 @@ pub(super) struct Limits {
     /// What is left of the look, and when it goes on.
     look: Option<(&'static [(Action, Duration)], Instant)>,
     quit: Option<Instant>,
-    /// The machine stands still by quiz's own doing: since when, and until when that may last. Nothing else counts meanwhile.
-    paused: Option<(Instant, Instant)>,
+    /// The machine stands still: since when, and by quiz's own doing until when that may last. Nothing else counts meanwhile.
+    paused: Option<(Instant, Option<Instant>)>,
     /// Somebody at a debugger decides what takes too long.
     debugged: bool,
     /// The limit that was over, and what the guest was doing, while it is looked at.
@@ -152,12 +152,23 @@ impl Limits {
 
     /// The machine stands still until its memory is written.
     pub(super) fn pause(&mut self, now: Instant) {
-        self.paused = Some((now, now + DUMP));
+        let since = self.paused.map_or(now, |(since, _)| since);
+        self.paused = Some((since, Some(now + DUMP)));
     }
 
     /// It does so.
     pub(super) fn is_paused(&self) -> bool {
-        self.paused.is_some()
+        matches!(self.paused, Some((_, Some(_))))
+    }
+
+    /// Somebody else, at a debugger or qemu's monitor, lets it stand still for as long as they want.
+    pub(super) fn hold(&mut self, now: Instant) {
+        self.paused.get_or_insert((now, None));
+    }
+
+    /// Nobody in it can answer.
+    pub(super) fn is_held(&self) -> bool {
+        matches!(self.paused, Some((_, None)))
     }
 
     /// It goes on: what it has time for begins where it was. Whether it stood still.
@@ -228,7 +239,7 @@ impl Limits {
     /// When `due` has something to do next.
     pub(super) fn next(&self) -> Option<Instant> {
         if let Some((_, until)) = self.paused {
-            return Some(self.quit.map_or(until, |quit| quit.min(until)));
+            return [until, self.quit].into_iter().flatten().min();
         }
         // As in `due`: a kernel that gave up is not slow.
         let slow = |limit: Option<(Instant, Duration)>| limit.filter(|_| self.panic.is_none()).map(|(at, _)| at);
@@ -246,7 +257,7 @@ impl Limits {
             return Some(Action::Kill);
         }
         if let Some((_, until)) = self.paused {
-            return (until <= now).then_some(Action::Paused);
+            return until.filter(|until| *until <= now).map(|_| Action::Paused);
         }
         if self.life.take_if(|at| *at <= now).is_some() {
             return Some(Action::NoLife);

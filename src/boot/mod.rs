@@ -38,6 +38,7 @@ mod flow;
 pub mod folder;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
+pub mod gdb;
 mod job;
 mod limits;
 mod marks;

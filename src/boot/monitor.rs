@@ -7,8 +7,10 @@
 use super::folder::{MONITOR, at_socket, is_live, number, run_of};
 use super::qmp;
 use crate::error::{Error, Result, cannot};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::Value;
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{BufRead, BufReader, ErrorKind, IoSlice, Write};
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -70,6 +72,27 @@ impl Monitor {
         if let Err(error) = self.send(command.as_bytes()).and_then(|()| self.send(b"\n")) {
             return over(error);
         }
+        self.answer(events)
+    }
+
+    /// The same, and an open file comes along, for a command that takes one.
+    ///
+    /// # Errors
+    /// The socket cannot be used.
+    pub(super) fn ask_with(&mut self, command: &str, file: BorrowedFd<'_>) -> Result<Answer> {
+        let files = [file];
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&files));
+        let line = format!("{command}\n");
+        let sent = sendmsg(self.0.get_ref(), &[IoSlice::new(line.as_bytes())], &mut control, SendFlags::NOSIGNAL);
+        match sent {
+            Ok(_) => self.answer(&mut |_| Ok(())),
+            Err(error) => over(error.into()),
+        }
+    }
+
+    fn answer(&mut self, events: &mut dyn FnMut(&str) -> Result<()>) -> Result<Answer> {
         loop {
             let line = match self.line() {
                 Ok(line) => line,

@@ -38,8 +38,8 @@ pub(super) enum Phase {
     Running(Run),
     /// The program ended, and what it wrote is on its way, also to the shares.
     Ended(Exit, Shares),
-    /// It is over, and its memory is being written.
-    Dumping(End),
+    /// It is over, and stands still: its memory is being written, or somebody looks at it.
+    Still(End),
     /// It was told to end.
     Ending(End),
     /// It is gone, and its last bytes are being written.
@@ -124,6 +124,8 @@ struct Seen {
     still: bool,
     /// It has to go on when its memory is written.
     goes_on: bool,
+    /// It is over, and stands still for somebody at a debugger.
+    shown: bool,
 }
 
 /// One machine while it lives.
@@ -227,7 +229,7 @@ impl Play {
             return Vec::new();
         }
         // What it was dumped for has happened, whatever ends that.
-        let end = if let Phase::Dumping(first) = &self.phase { first.clone() } else { end };
+        let end = if let Phase::Still(first) = &self.phase { first.clone() } else { end };
         self.phase = Phase::Ending(end);
         self.limits.quits(now);
         if self.seen.told_to_go { Vec::new() } else { vec![Effect::Qemu(qmp::QUIT)] }
@@ -276,7 +278,7 @@ impl Play {
                 [vec![Effect::Unsynced], self.end(End::Exited(exit.status), now)].concat()
             }
             Phase::Running(Run::Unheard(_)) | Phase::Ended(..) => self.end(self.how_it_went(None), now),
-            Phase::Dumping(end) => self.end(end.clone(), now),
+            Phase::Still(end) => self.end(end.clone(), now),
             Phase::Gone(end) => {
                 self.phase = Phase::Over(end.clone());
                 Vec::new()

@@ -111,7 +111,10 @@ impl Job<'_> {
         let started = Instant::now();
         let spawned = spawn(&timed(machine), self.folder)?;
         let program = &self.request.request.program;
-        Running::now(machine, spawned.0.id(), program, &self.options.profiles).write(self.folder)?;
+        Running::now(machine, spawned.0.id(), program, self.options).write(self.folder)?;
+        if machine.waits_at_its_start() {
+            (self.events)(Event::Stands { run: self.place() });
+        }
         let mut ended = Session::new(self, machine, started, console, spawned)?.play()?;
         ended.words.qemu = fs::read_to_string(self.folder.qemu_log()).unwrap_or_default();
         Ok(ended)

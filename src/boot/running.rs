@@ -3,6 +3,7 @@
 //! Knows nothing of other runs.
 
 use super::folder::{RunFolder, is_live, parts};
+use super::job::Options;
 use crate::error::{Result, cannot};
 use crate::host;
 use crate::machine::Machine;
@@ -36,19 +37,31 @@ pub struct Running {
     pub accelerator: String,
     /// It did not boot: it went on from a snapshot.
     pub restored: bool,
+    /// The kernel that was started, in the cache.
+    pub kernel: PathBuf,
+    /// The layers of the root, in the cache, the topmost first.
+    pub layers: Vec<PathBuf>,
+    /// The settings that were given as flags, as words of a command line.
+    pub flags: Vec<String>,
+    /// The line that runs it again.
+    pub again: String,
 }
 
 impl Running {
     /// A machine that was started just now.
-    pub(super) fn now(machine: &Machine, qemu: u32, program: &[std::ffi::OsString], profiles: &[String]) -> Self {
+    pub(super) fn now(machine: &Machine, qemu: u32, program: &[std::ffi::OsString], options: &Options) -> Self {
         Self {
             quiz: std::process::id().cast_signed(),
             qemu: qemu.cast_signed(),
             since: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             program: program.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
-            profiles: profiles.to_vec(),
+            profiles: options.profiles.clone(),
             accelerator: machine.accel.name().to_owned(),
             restored: machine.start.from().is_some(),
+            kernel: machine.kernel.clone(),
+            layers: machine.layers.clone(),
+            flags: options.flags.clone(),
+            again: options.again.clone(),
         }
     }
 

@@ -112,6 +112,7 @@ impl<'a> Session<'a> {
             kvm: kvm.then_some(job.options.life_within),
             debugged: machine.is_debugged(),
             dumps: job.options.memories > 0 && !machine.is_debugged(),
+            shows: job.options.shows,
             alone: job.options.stop.is_none(),
             restored_within: if let Start::Grow { .. } = machine.start { ready_within } else { RESTORED * patience },
             ready_within,

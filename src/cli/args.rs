@@ -7,7 +7,7 @@ mod invocation;
 use crate::status;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use global::{Global, everywhere};
-pub(super) use guest::{Exec, Guest, Monitor, Ssh, Test, Up};
+pub(super) use guest::{Debugger, Exec, Gdb, Guest, Monitor, Ssh, Test, Up};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -62,6 +62,14 @@ pub(super) enum Command {
         /// The run's number, as `.quiz/runs` has it [default: the newest of this project that runs]
         id: Option<String>,
     },
+    /// Debug a machine that runs, or look into the memory of one that crashed, with gdb (which has to be installed): with the kernel's and OpenZFS's debug
+    /// information, made first if need be. A machine stands still while gdb holds it, and no time limit counts
+    #[command(after_help = "Exit status: gdb's own; 1 or 2 quiz could not do its part.")]
+    Gdb(Debugger),
+    /// Look into a machine that runs, or into the memory of one that crashed, with drgn (which has to be installed). One that runs stands still while its memory
+    /// is written, and goes on: drgn sees that moment
+    #[command(after_help = "Exit status: drgn's own; 1 or 2 quiz could not do its part.")]
+    Drgn(Debugger),
     /// What is left of guests that crashed, hung, or were too slow: words, stack, memory
     Crash {
         #[command(subcommand)]
@@ -199,13 +207,10 @@ pub(super) enum CrashCommand {
     /// Look into the memory of one with drgn (which has to be installed), with the kernel's types, functions and lines: makes its debug information
     /// first, if that is missing
     #[command(after_help = "Exit status: drgn's own; 1 or 2 quiz could not do its part.")]
-    Drgn {
-        /// The run's number, as for `show` [default: the newest]
-        id: Option<String>,
-        /// More words for drgn: a script and its arguments, or -e CODE [default: it asks]
-        #[arg(last = true)]
-        words: Vec<OsString>,
-    },
+    Drgn(Debugger),
+    /// The same with gdb (which has to be installed)
+    #[command(after_help = "Exit status: gdb's own; 1 or 2 quiz could not do its part.")]
+    Gdb(Debugger),
     /// Remove one, the memory with it
     Rm {
         /// The run's number, as for `show`

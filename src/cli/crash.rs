@@ -5,7 +5,6 @@ use super::running;
 use crate::boot::crash::{Crash, FOLDER, MEMORY, REFUSED, WISH, memory_of};
 use crate::boot::folder::{all, is_live, parts, run_of};
 use crate::boot::running::{holder, machines};
-use crate::build::{Depth, StageState};
 use crate::engine::Engine;
 use crate::error::{Error, Result, cannot};
 use crate::host;
@@ -13,10 +12,8 @@ use crate::load::PROJECT_FOLDER;
 use crate::report::{self, Crashed, Style};
 use crate::status;
 use rustix::process::{Signal, pidfd_send_signal};
-use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -27,7 +24,8 @@ const WRITTEN: Duration = Duration::from_secs(150);
 
 pub(super) fn run(engine: &Engine<'_>, command: &CrashCommand, json: bool, style: &Style) -> Result<u8> {
     match command {
-        CrashCommand::Drgn { id, words } => return drgn(engine, id.as_deref(), words),
+        // `debugger` has these.
+        CrashCommand::Drgn(_) | CrashCommand::Gdb(_) => {}
         CrashCommand::Ls => {
             let all = crashes(engine)?;
             report::result(&if json {
@@ -84,49 +82,19 @@ fn find<'a>(all: &'a [Crashed], id: Option<&str>) -> Result<&'a Crashed> {
     })
 }
 
-/// The stages with the kernel that runs, and with its debug information.
-const KERNEL: &str = "kernel";
-const DEBUG: &str = "kernel-debug";
-
-/// Starts drgn on the memory of a crash, with the debug information of its kernel.
-fn drgn(engine: &Engine<'_>, id: Option<&str>, words: &[OsString]) -> Result<u8> {
+/// That of a run, or the newest, for somebody who looks into it.
+pub(super) fn take(engine: &Engine<'_>, id: Option<&str>) -> Result<Crashed> {
     let all = crashes(engine)?;
-    let crashed = find(&all, id)?;
-    let run = &crashed.run;
-    let Some((memory, _)) = &crashed.memory else {
-        return Err(Error::input(format!("the memory of run {run} is not there")).hint("`quiz crash show` says why"));
-    };
-    let stages = engine.stages([DEBUG, KERNEL])?;
-    let [kernel, debug] = [KERNEL, DEBUG].map(|name| stages.graph.find(name));
-    let (kernel, debug) = (kernel?, debug?);
-    let planned = engine.plan(&stages)?;
-    let state = planned.into_iter().find(|(id, _)| *id == kernel).map(|(_, state)| state);
-    let is_same = |image: PathBuf| crashed.crash.kernel.starts_with(image);
-    match state {
-        Some(StageState::Known(record)) if is_same(engine.cache.path(&record.outputs["image"])) => {}
-        _ => {
-            return Err(Error::input(format!("the kernel that this project asks for now is not that of run {run}"))
-                .hint("with the same source, config and flags it is; it was run by: ")
-                .hint(crashed.crash.again.clone()));
-        }
-    }
-    let made = engine.build(&stages, &[debug], Depth::Outputs)?;
-    let symbols = engine.cache.path(&made[&debug].outputs["symbols"]);
-    let mut command = host::program("drgn");
-    // Of modules it takes those that were loaded.
-    command.arg("-c").arg(memory).arg("--kernel-directory").arg(&symbols);
-    let ended = command.args(words).status().map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => {
-            Error::input("drgn is not installed").hint("pipx install drgn, or your distribution's package of that name")
-        }
-        _ => Error::boot("cannot start drgn").because(e),
-    })?;
-    let by_signal = ended.signal().map_or(status::FAILED, status::signal);
-    Ok(ended.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(by_signal))
+    find(&all, id).cloned()
 }
 
-/// Has the memory of a machine written, which goes on then, and prints where it lies.
-pub(super) fn dump(engine: &Engine<'_>, id: Option<&str>) -> Result<()> {
+/// Has the memory of a machine written, and prints where it lies.
+pub(super) fn print_dump(engine: &Engine<'_>, id: Option<&str>) -> Result<()> {
+    report::result(&format!("{}\n", dump(engine, id)?.display()))
+}
+
+/// Has the memory of a machine written, which goes on then. Where it lies.
+pub(super) fn dump(engine: &Engine<'_>, id: Option<&str>) -> Result<PathBuf> {
     let place = running::living(engine, "dump", id)?;
     let run = run_of(&place);
     let folder = place.join(FOLDER);
@@ -157,7 +125,7 @@ pub(super) fn dump(engine: &Engine<'_>, id: Option<&str>) -> Result<()> {
         }
         std::thread::sleep(LOOK_AGAIN);
     }
-    report::result(&format!("{}\n", folder.join(MEMORY).display()))
+    Ok(folder.join(MEMORY))
 }
 
 /// Which folder lies there: each dump makes one anew.

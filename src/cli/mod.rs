@@ -4,6 +4,7 @@ mod args;
 mod cache;
 mod cp;
 mod crash;
+mod debugger;
 mod doctor;
 mod exec;
 mod kvm;
@@ -102,28 +103,34 @@ fn typed() -> String {
     format!("cd {} && {line}", host::quoted(here))
 }
 
+fn takes_one_kernel(command: &Command) -> &'static str {
+    match command {
+        Command::Test(_) => "`quiz test` takes one kernel",
+        Command::Up(up) if up.detach => "`quiz up --detach` takes one kernel",
+        Command::Up(_) => "`quiz up --gdb` takes one kernel",
+        _ => "only `quiz up` takes several kernels",
+    }
+}
+
 fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
     let kernels = cli.kernels();
     if let (Command::Up(up), [_, ..]) = (&cli.command, &kernels[..])
         && !up.detach
+        && up.gdb.is_none()
     {
         return up::run_each(&kernels, up, events, &|error| reporter.error(error));
     }
     if !kernels.is_empty() {
-        let what = if matches!(cli.command, Command::Test(_)) {
-            "`quiz test` takes one kernel"
-        } else if let Command::Up(_) = cli.command {
-            "`quiz up --detach` takes one kernel"
-        } else {
-            "only `quiz up` takes several kernels"
-        };
-        return Err(Error::input(what).hint("run it once for each"));
+        return Err(Error::input(takes_one_kernel(&cli.command)).hint("run it once for each"));
     }
     if let Command::Trust { folders } = &cli.command {
         trust::run(cli, folders)?;
         return Ok(status::FINE);
     }
     let engine = Engine::open(&cli.invocation(), events)?;
+    if let Some(ended) = debugger::run(&engine, &cli.command) {
+        return ended;
+    }
     let style = Style::new(cli.global.color.unwrap_or_default(), std::io::stdout().is_terminal());
     match &cli.command {
         Command::Up(up) => return up::run(&engine, up),
@@ -131,7 +138,7 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
         Command::Exec(asked) => return exec::run(&engine, asked),
         Command::Cp { from, to } => cp::run(&engine, from, to)?,
         Command::Ps => running::ps(&engine, cli.global.json, &style)?,
-        Command::Dump { id } => crash::dump(&engine, id.as_deref())?,
+        Command::Dump { id } => crash::print_dump(&engine, id.as_deref())?,
         Command::Crash { command } => return crash::run(&engine, command, cli.global.json, &style),
         Command::Monitor(asked) => monitor::run(&engine, asked)?,
         Command::Wait { id } => return running::wait(&engine, id.as_deref()),
@@ -165,7 +172,8 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
             cache::export(&engine, file, stages, cli.global.json)?;
         }
         Command::Cache { command: CacheCommand::Import { file } } => cache::import(&engine, file, cli.global.json)?,
-        Command::Trust { .. } => {}
+        // Done above.
+        Command::Trust { .. } | Command::Gdb(_) | Command::Drgn(_) => {}
         Command::Config => report::result(&report::config(&engine.project.settings, cli.global.verbose))?,
     }
     Ok(status::FINE)

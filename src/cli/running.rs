@@ -221,6 +221,11 @@ fn newest(engine: &Engine<'_>) -> Result<PathBuf> {
     })
 }
 
+/// Whether that run, which there is, is not over.
+pub(super) fn lives(engine: &Engine<'_>, id: &str) -> Result<bool> {
+    Ok(is_live(run_of(&named(engine, id)?)))
+}
+
 /// The folder of a machine that runs: of that run, or the newest of this project.
 pub(super) fn living(engine: &Engine<'_>, command: &str, id: Option<&str>) -> Result<PathBuf> {
     let place = id.map_or_else(|| newest(engine), |id| named(engine, id))?;

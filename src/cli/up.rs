@@ -1,6 +1,6 @@
 //! `quiz up`: runs a program in the project's machine and gives its exit status.
 
-use super::args::{Cli, Up};
+use super::args::{Cli, Gdb, Up};
 use super::terminal;
 use crate::boot::{self, Options, Outcome, Request, Run, Stop, Streams, detach};
 use crate::engine::Engine;
@@ -17,6 +17,7 @@ use crate::status;
 use signal_hook::consts::SIGINT;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(super) fn run(engine: &Engine<'_>, up: &Up) -> Result<u8> {
     let outcome = boot(engine, up, build(engine, up)?, None)?;
@@ -86,6 +87,9 @@ fn boot(engine: &Engine<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Resul
     machine.disks = machine::disks(&engine.project, folder.path())?;
     let _disks = disk::take(&machine.disks, &folder.id())?;
     let request = request(engine, up, &folders, dir);
+    if up.gdb == Some(Gdb::Start) {
+        machine.extra.push("-S".into());
+    }
     let options = Options {
         // On a terminal the kernel's words come among the program's: print debugging is why people use this. What stands
         // around the program may have the whole screen to itself.
@@ -93,13 +97,16 @@ fn boot(engine: &Engine<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Resul
         stop,
         fail_on_warning: up.fail_on_warning,
         again: super::typed(),
+        shows: up.gdb.is_some(),
         lost_as: up.lost_as,
         ..machine::options(engine, up.guest.timeout, why_not_kvm)?
     };
     (engine.events)(Event::Step { name: "quiz", took: engine.begun.elapsed() });
     let streams = if up.detach { detach::streams(folder)? } else { Streams::inherit(up.no_input)? };
+    let stays = AtomicBool::new(up.detach);
     let events = &|event: Event| {
-        if let (Event::Ready { .. }, true) = (&event, up.detach)
+        if let Event::Ready { .. } | Event::Stands { .. } = &event
+            && stays.swap(false, Ordering::Relaxed)
             && let Err(error) = detach::leave(folder)
         {
             (engine.events)(Event::Warning { message: error.to_string() });

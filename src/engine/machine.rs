@@ -173,6 +173,7 @@ pub fn options(engine: &Engine<'_>, timeout: Option<u64>, why_not_kvm: Option<St
         ready_within: Duration::from_secs(engine.project.settings.number("machine.boot-timeout")),
         memories: kept(engine).memories,
         verdicts: Some(engine.kvm_verdicts()),
+        flags: engine.project.settings.flags().collect(),
         why_not_kvm,
         ..Options::default()
     })

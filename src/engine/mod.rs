@@ -21,6 +21,7 @@ pub mod running;
 pub mod shares;
 pub mod snapshots;
 pub mod ssh;
+pub mod symbols;
 mod update;
 mod wishes;
 

@@ -213,6 +213,11 @@ impl Machine {
     pub(crate) fn is_debugged(&self) -> bool {
         self.extra.iter().any(|word| ["-s", "-S", "-gdb", "--gdb"].iter().any(|gdb| word == gdb))
     }
+
+    /// It does not begin before somebody with a debugger lets it.
+    pub(crate) fn waits_at_its_start(&self) -> bool {
+        self.extra.iter().any(|word| word == "-S")
+    }
 }
 
 #[cfg(test)]

@@ -57,6 +57,16 @@ pub(super) fn line(event: &Event, verbosity: Verbosity, style: &Style) -> Option
             Normal,
             verb("Dumped", &format!("{} in {} to {run}/crash (quiz crash show)", size(*used), duration(*took))),
         ),
+        Event::Stands { run } => {
+            let number = run.rsplit_once("runs/").map_or(run.as_str(), |(_, number)| number).replace("groups/", "");
+            (
+                Quiet,
+                verb(
+                    "Standing",
+                    &format!("still for a debugger: quiz gdb {number}; quiz stop {number} ends it ({run})"),
+                ),
+            )
+        }
         Event::Ended { how, run } => {
             (Quiet, Some(format!("{} {how} ({run})", style.warn(&format!("{:>12}", "Ended")))))
         }

@@ -52,10 +52,23 @@ pub fn running(machines: &[Shown], style: &Style) -> String {
 #[must_use]
 pub fn running_json(machines: &[Shown]) -> serde_json::Value {
     let one = |machine: &Shown| {
-        let Running { quiz, qemu, since, program, profiles, accelerator, restored } = &machine.running;
+        let Running {
+            quiz,
+            qemu,
+            since,
+            program,
+            profiles,
+            accelerator,
+            restored,
+            layers,
+            flags,
+            again,
+            kernel: image,
+        } = &machine.running;
         json!({
             "run": machine.run, "project": machine.project, "kernel": machine.kernel, "memory": machine.memory, "quiz": quiz,
             "qemu": qemu, "since": since, "program": program, "profiles": profiles, "accelerator": accelerator, "restored": restored,
+            "image": image, "layers": layers, "flags": flags, "again": again,
         })
     };
     machines.iter().map(one).collect()

@@ -8,7 +8,8 @@ use super::registers::{Registers, Segment};
 use std::ops::Range;
 
 /// Bytes of an ELF header, and of a program header.
-const HEADER: u64 = 64;
+pub(super) const LENGTH: usize = 64;
+const HEADER: u64 = LENGTH as u64;
 const PROGRAM: u64 = 56;
 /// The memory begins at a whole page, so that holes in it are holes of the file.
 const PAGE: u64 = 4096;
@@ -21,6 +22,12 @@ const LOAD: u32 = 1;
 const NOTE: u32 = 4;
 /// `NT_PRSTATUS`.
 const PRSTATUS: u32 = 1;
+/// Whose note has a processor's whole state, and the registers in its order.
+pub(super) const SIGNATURE: &str = "QEMU";
+pub(super) const ORDER: [&str; 18] = [
+    "RAX", "RBX", "RCX", "RDX", "RSI", "RDI", "RSP", "RBP", "R8", "R9", "R10", "R11", "R12", "R13", "R14", "R15",
+    "RIP", "RFL",
+];
 /// Bytes of a `struct elf_prstatus`, and where its registers begin.
 const STATUS: usize = 336;
 const STATUS_REGISTERS: usize = 112;
@@ -53,7 +60,7 @@ pub(super) fn notes(processors: &[Registers], vmcoreinfo: Option<&[u8]>) -> Vec<
         note(&mut notes, b"CORE\0", PRSTATUS, &status(number, processor));
     }
     for processor in processors {
-        note(&mut notes, b"QEMU\0", 0, &state(processor));
+        note(&mut notes, format!("{SIGNATURE}\0").as_bytes(), 0, &state(processor));
     }
     if let Some(text) = vmcoreinfo {
         note(&mut notes, b"VMCOREINFO\0", 0, text);
@@ -123,11 +130,7 @@ fn status(number: usize, processor: &Registers) -> Vec<u8> {
 }
 
 fn state(processor: &Registers) -> Vec<u8> {
-    let order = [
-        "RAX", "RBX", "RCX", "RDX", "RSI", "RDI", "RSP", "RBP", "R8", "R9", "R10", "R11", "R12", "R13", "R14", "R15",
-        "RIP", "RFL",
-    ];
-    let mut body: Vec<u8> = order.iter().flat_map(|name| processor.number(name).to_le_bytes()).collect();
+    let mut body: Vec<u8> = ORDER.iter().flat_map(|name| processor.number(name).to_le_bytes()).collect();
     for name in ["CS", "DS", "ES", "FS", "GS", "SS", "LDT", "TR", "GDT", "IDT"] {
         let Segment { selector, base, limit, flags } = processor.segment(name);
         body.extend([selector, limit, flags, 0].iter().flat_map(|n| n.to_le_bytes()));

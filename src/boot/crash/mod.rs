@@ -10,6 +10,7 @@
 mod elf;
 mod memory;
 mod registers;
+mod stub;
 mod trace;
 
 use std::fs::{self, DirBuilder, File};
@@ -30,6 +31,7 @@ use memory::{Copied, Piece};
 use registers::Registers;
 
 pub use super::folder::{CRASH as FOLDER, MEMORY};
+pub use stub::Core;
 /// A file of this name in a machine's folder, and then the signal SIGURG to its quiz, are the wish to see its memory. The signal is one that by
 /// itself does nothing.
 pub const WISH: &str = "dump";
@@ -78,6 +80,9 @@ pub struct Crash {
     pub kernel: PathBuf,
     /// The layers of the root, in the cache, the topmost first.
     pub layers: Vec<PathBuf>,
+    /// The settings that were given as flags, as words of a command line.
+    #[serde(default)]
+    pub flags: Vec<String>,
     /// The line that runs it again.
     pub again: String,
 }
@@ -89,6 +94,7 @@ pub(super) struct Told {
     pub(super) words: String,
     pub(super) lines: Vec<String>,
     pub(super) program: Vec<String>,
+    pub(super) flags: Vec<String>,
     pub(super) again: String,
     /// The machine goes on: what is read from now on is of another moment.
     pub(super) goes_on: Arc<AtomicBool>,
@@ -189,6 +195,7 @@ impl Layout {
             program: told.program,
             kernel: machine.kernel.clone(),
             layers: machine.layers.clone(),
+            flags: told.flags,
             again: told.again,
         };
         let about = new.join(ABOUT);
@@ -245,6 +252,7 @@ pub(super) fn fuzz(text: &str) {
     let processors = registers::read(text);
     assert_eq!(elf::notes(&processors, Some(text.as_bytes())).len() % 4, 0);
     let _ = release(text.as_bytes());
+    stub::fuzz(text.as_bytes());
     let _ = serde_json::from_str::<Crash>(text);
 }
 
@@ -265,6 +273,7 @@ mod tests {
             words: "BUG: x at 0xffff888003a1c000".to_owned(),
             lines: vec!["Call Trace:".to_owned(), " f+0x1/0x2".to_owned()],
             program: vec!["true".to_owned()],
+            flags: Vec::new(),
             again: "quiz up".to_owned(),
             goes_on: Arc::new(AtomicBool::new(goes_on)),
         };

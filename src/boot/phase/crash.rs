@@ -3,24 +3,38 @@
 use std::time::Instant;
 
 use super::{Effect, Phase, Play};
+use crate::boot::limits::Limits;
 use crate::boot::outcome::End;
 use crate::boot::qmp;
 
 impl Play {
     /// Ends the machine. One whose guest crashed, or hangs, or was too slow, stands still before that until its memory is written.
     pub(super) fn crash(&mut self, end: End, now: Instant) -> Vec<Effect> {
-        let is_crash = matches!(end, End::Panicked | End::Limit(..));
-        if !self.plan.dumps || !is_crash || !self.is_open() {
-            return self.end(end, now);
+        let is_crash = matches!(end, End::Panicked | End::Limit(..)) && self.is_open();
+        match (self.plan.dumps, self.plan.shows) {
+            (true, _) if is_crash => {
+                self.phase = Phase::Still(end.clone());
+                self.limits.dumps(now);
+                vec![Effect::Qemu(qmp::STOP), Effect::Dump(Some(end))]
+            }
+            (false, true) if is_crash => {
+                self.phase = Phase::Still(end);
+                [vec![Effect::Qemu(qmp::STOP)], self.show()].concat()
+            }
+            _ => self.end(end, now),
         }
-        self.phase = Phase::Dumping(end.clone());
-        self.limits.dumps(now);
-        vec![Effect::Qemu(qmp::STOP), Effect::Dump(Some(end))]
+    }
+
+    /// A machine that is over stands still until somebody ends it.
+    fn show(&mut self) -> Vec<Effect> {
+        self.limits = Limits::default();
+        self.seen.shown = true;
+        vec![Effect::Shown]
     }
 
     /// No end of it is decided yet.
     pub(super) fn is_open(&self) -> bool {
-        !matches!(self.phase, Phase::Dumping(_) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_))
+        !matches!(self.phase, Phase::Still(_) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_))
     }
 
     /// The guest ended by itself, and stands still. What its kernel said of that is known now.
@@ -44,7 +58,7 @@ impl Play {
     pub(super) fn dump(&mut self, now: Instant) -> Vec<Effect> {
         match self.phase {
             // The dump that is under way is as good.
-            Phase::Dumping(_) => Vec::new(),
+            Phase::Still(_) => Vec::new(),
             _ if self.limits.is_paused() => Vec::new(),
             _ if self.plan.debugged => vec![Effect::NoDump("somebody looks at it with a debugger")],
             Phase::Booting | Phase::Mounting | Phase::Waking | Phase::Owning | Phase::Running(_) => {
@@ -63,10 +77,17 @@ impl Play {
     /// The memory is written, or cannot be.
     pub(super) fn dumped(&mut self, now: Instant) -> Vec<Effect> {
         match &self.phase {
-            Phase::Dumping(end) => self.end(end.clone(), now),
+            Phase::Still(_) if self.seen.shown => Vec::new(),
+            Phase::Still(_) if self.plan.shows => self.show(),
+            Phase::Still(end) => self.end(end.clone(), now),
             _ if self.limits.resume(now) && self.seen.goes_on => vec![Effect::Qemu(qmp::CONTINUE)],
-            // It ended meanwhile, by a signal perhaps; or somebody else wants it to stand still.
-            _ => Vec::new(),
+            _ => {
+                // It ended meanwhile, by a signal perhaps; or somebody else wants it to stand still.
+                if self.is_open() && self.seen.still {
+                    self.limits.hold(now);
+                }
+                Vec::new()
+            }
         }
     }
 }

@@ -86,7 +86,7 @@ impl Play {
                 self.seen.sign = Some(Sign::Panic);
                 if !matches!(
                     self.phase,
-                    Phase::Ended(..) | Phase::Dumping(_) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_)
+                    Phase::Ended(..) | Phase::Still(_) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_)
                 ) {
                     self.limits.panicked(now, true);
                 }
@@ -110,7 +110,7 @@ impl Play {
             Said::Stopped => match self.phase {
                 Phase::Restoring
                 | Phase::Saving(..)
-                | Phase::Dumping(_)
+                | Phase::Still(_)
                 | Phase::Ending(_)
                 | Phase::Gone(_)
                 | Phase::Over(_) => Vec::new(),
@@ -129,6 +129,9 @@ impl Play {
             }
             Said::Resumed => {
                 self.limits.stopped(None);
+                if self.limits.is_held() {
+                    self.limits.resume(now);
+                }
                 self.resumed(now)
             }
             Said::Endless => {
@@ -146,7 +149,7 @@ impl Play {
         }
     }
 
-    /// qemu stopped the machine, and nothing would ever let it go on.
+    /// The machine stands still: qemu stopped it, and nothing would ever let it go on; or somebody did.
     fn paused(&mut self, status: &str, now: Instant) -> Vec<Effect> {
         let program = self.program_status();
         let end = match status {
@@ -159,14 +162,21 @@ impl Play {
                 End::NoLife(Some("KVM stopped with an internal error".to_owned()))
             }
             "internal-error" => End::Host { why: "KVM stopped with an internal error".to_owned(), program },
+            "paused" | "debug" => {
+                self.limits.hold(now);
+                return Vec::new();
+            }
             _ => return Vec::new(),
         };
         self.end(end, now)
     }
 
     fn resumed(&mut self, now: Instant) -> Vec<Effect> {
-        if self.phase != Phase::Restoring {
-            return Vec::new();
+        match &self.phase {
+            Phase::Restoring => {}
+            // A debugger that leaves lets it go on; the next one shall see the same.
+            Phase::Still(_) if self.seen.shown => return vec![Effect::Qemu(qmp::STOP)],
+            _ => return Vec::new(),
         }
         let go_on = if let Start::Restore(_) = self.plan.start {
             self.go_on(Level::Full)
@@ -190,7 +200,7 @@ impl Play {
                 self.limits.panicked(now, false);
                 Vec::new()
             }
-            Phase::Ended(..) | Phase::Dumping(_) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_) => Vec::new(),
+            Phase::Ended(..) | Phase::Still(_) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_) => Vec::new(),
         }
     }
 
@@ -206,11 +216,7 @@ impl Play {
             Phase::Ended(exit, _) => return self.end(host(exit.status), now),
             Phase::Ending(End::Exited(status)) => self.phase = Phase::Ending(host(*status)),
             Phase::Gone(End::Exited(status)) => self.phase = Phase::Over(host(*status)),
-            Phase::Running(Run::Unheard(_))
-            | Phase::Dumping(_)
-            | Phase::Ending(_)
-            | Phase::Gone(_)
-            | Phase::Over(_) => {}
+            Phase::Running(Run::Unheard(_)) | Phase::Still(_) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_) => {}
             // In all earlier phases there is no program yet, whose status could be told.
             _ => return self.end(End::Host { why, program: None }, now),
         }
@@ -220,7 +226,7 @@ impl Play {
     pub(super) fn gone(&mut self, status: Option<ExitStatus>, now: Instant) -> Vec<Effect> {
         self.phase = match &self.phase {
             Phase::Gone(end) | Phase::Ending(end @ End::Interrupted(_)) => Phase::Over(end.clone()),
-            Phase::Dumping(end) | Phase::Ending(end) => Phase::Gone(end.clone()),
+            Phase::Still(end) | Phase::Ending(end) => Phase::Gone(end.clone()),
             _ => Phase::Gone(self.how_it_went(Some(status))),
         };
         self.limits = Limits::default();

@@ -20,7 +20,8 @@ impl Play {
         {
             return Vec::new();
         }
-        if self.phase != Phase::Running(Run::Free) || !self.plan.alone || signal == SIGHUP {
+        // A machine that stands still at a debugger passes nothing on.
+        if self.phase != Phase::Running(Run::Free) || !self.plan.alone || signal == SIGHUP || self.limits.is_held() {
             return self.interrupt(signal, now);
         }
         self.phase = Phase::Running(Run::Signalled(signal, now));

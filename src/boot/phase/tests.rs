@@ -15,6 +15,7 @@ fn plan(start: Start) -> Plan {
         start,
         kvm: None,
         debugged: false,
+        shows: false,
         dumps: false,
         alone: true,
         restored_within: 15 * SECOND,

@@ -83,6 +83,8 @@ pub(in crate::boot) enum Effect {
     Dump(Option<End>),
     /// Say that there is no dump, and why.
     NoDump(&'static str),
+    /// Say that the machine is over and stands still, for somebody at a debugger.
+    Shown,
     /// A step is done.
     Step(&'static str),
     /// End qemu at once.
@@ -104,6 +106,8 @@ pub(in crate::boot) struct Plan {
     pub(in crate::boot) ready_within: Duration,
     /// What is left of a guest that crashed is kept.
     pub(in crate::boot) dumps: bool,
+    /// One that crashed stands still until somebody has looked at it.
+    pub(in crate::boot) shows: bool,
     /// Of the program.
     pub(in crate::boot) timeout: Option<Duration>,
 }

@@ -99,6 +99,7 @@ impl Session<'_> {
             words,
             lines,
             program: program.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+            flags: self.job.options.flags.clone(),
             again: self.job.options.again.clone(),
             goes_on,
         };

@@ -50,6 +50,11 @@ impl Session<'_> {
             }
             Effect::Dump(end) => self.begin_dump(end),
             Effect::NoDump(why) => self.no_dump(why),
+            Effect::Shown => {
+                // Whoever sits at the terminal ends it by a key.
+                self.raw = None;
+                (self.job.events)(Event::Stands { run: self.job.place() });
+            }
             Effect::Step(name) => self.step(name),
             Effect::Kill => self.qemu.kill(),
         }

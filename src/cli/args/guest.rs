@@ -1,7 +1,7 @@
 //! The commands that have to do with a machine: what can be typed behind each. Knows no other command.
 
 use crate::load::size;
-use clap::{ArgAction, Args};
+use clap::{ArgAction, Args, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -63,6 +63,9 @@ pub(in crate::cli) struct Up {
     /// in the run's folder, what quiz says to quiz.log; without a program the machine stays until `quiz stop`
     #[arg(long, conflicts_with_all = ["shell", "dry_run", "install", "timings"])]
     pub detach: bool,
+    /// Stand still for `quiz gdb`: before the guest's first instruction, or only when its kernel gives up, hangs or is too slow; where it does is told
+    #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "start", conflicts_with = "dry_run")]
+    pub gdb: Option<Gdb>,
     /// Show how long each step takes
     #[arg(long)]
     pub timings: bool,
@@ -72,6 +75,24 @@ pub(in crate::cli) struct Up {
     /// The program and its arguments [default: a shell]
     #[arg(last = true, action = ArgAction::Append)]
     pub program: Vec<OsString>,
+}
+
+/// When a machine stands still for a debugger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum Gdb {
+    /// Before the first instruction, and at the end as `panic`
+    Start,
+    /// When its kernel gives up, hangs or is too slow
+    Panic,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(in crate::cli) struct Debugger {
+    /// The run's number, with the group behind it for one of `quiz test` [default: the newest machine of this project that runs, else the newest crash]
+    pub id: Option<String>,
+    /// More words for the debugger
+    #[arg(last = true)]
+    pub words: Vec<OsString>,
 }
 
 #[derive(Debug, Clone, Args)]

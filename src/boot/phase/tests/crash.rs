@@ -86,3 +86,74 @@ fn who_wants_to_see_a_guests_memory_lets_it_go_on() {
     assert!(refused(played(plan(Start::Restore("/f".into())), []).0));
     assert!(!refused(played(plan(Start::Cold), []).0), "what hangs in a hook, or before");
 }
+
+#[test]
+fn a_machine_that_somebody_holds_has_all_the_time() {
+    let begin = || {
+        let play = running(Plan { timeout: Some(5 * SECOND), ..plan(Start::Cold) });
+        let begun = play.next().unwrap() - 5 * SECOND;
+        (play, begun)
+    };
+    for word in ["paused", "debug"] {
+        let (mut held, begun) = begin();
+        for input in stopped(word) {
+            held.take(input, begun + SECOND);
+        }
+        assert_eq!(held.next(), None, "{word}: nothing is due");
+        assert_eq!(held.take(Input::Clock { waiting: false }, begun + 3600 * SECOND), []);
+        assert_eq!(held.take(Input::Qemu(Said::Resumed), begun + 3601 * SECOND), []);
+        assert_eq!(held.next(), Some(begun + 3605 * SECOND), "{word}: what was left is left");
+        assert_eq!(ends(held, [exit(7, 0), synced()]), End::Exited(7));
+    }
+    // Nobody in it hears a signal, so the first one ends it.
+    let (mut held, begun) = begin();
+    for input in stopped("debug") {
+        held.take(input, begun);
+    }
+    assert_eq!(held.take(Input::Signal(2), begun), [Effect::Qemu(qmp::QUIT)]);
+    assert_eq!(end(held), End::Interrupted(2));
+    // Its memory can be seen, and it is held afterwards as before.
+    let (mut held, begun) = begin();
+    for input in stopped("debug") {
+        held.take(input, begun);
+    }
+    assert_eq!(held.take(Input::Dump, begun + SECOND), [Effect::Qemu(qmp::STOP), Effect::Dump(None)]);
+    assert_eq!(held.take(Input::Dumped, begun + 2 * SECOND), []);
+    assert_eq!(held.next(), None);
+    held.take(Input::Qemu(Said::Resumed), begun + 10 * SECOND);
+    assert_eq!(held.next().map(|at| at > begun + 10 * SECOND), Some(true));
+}
+
+#[test]
+fn a_guest_that_crashed_stands_still_for_a_debugger_and_keeps_its_end() {
+    let now = Instant::now();
+    let shown = |dumps: bool| {
+        let mut play = running(Plan { dumps, shows: true, timeout: Some(5 * SECOND), ..plan(Start::Cold) });
+        for input in [Input::Qemu(Said::Panicked), shutdown("guest-reset"), Input::Qemu(Said::Stopped)] {
+            play.take(input, now);
+        }
+        let mut effects = play.take(Input::Drained, now);
+        if dumps {
+            effects = play.take(Input::Dumped, now);
+        }
+        assert_eq!(effects.last(), Some(&Effect::Shown));
+        assert_eq!(play.next(), None, "for as long as they want");
+        assert_eq!(play.take(Input::Clock { waiting: false }, now + 3600 * SECOND), []);
+        play
+    };
+    for dumps in [false, true] {
+        // It ends when somebody wants it to, or when qemu is gone: always as what it was.
+        for then in [Input::Signal(2), Input::Leave(15), gone(0)] {
+            assert_eq!(ends(shown(dumps), [then.clone()]), End::Panicked, "{then:?}");
+        }
+        // What is asked of it meanwhile is no end.
+        let mut play = shown(dumps);
+        assert_eq!(play.take(Input::Qemu(Said::Stopped), now), []);
+        assert_eq!(play.take(Input::Dumped, now), []);
+        assert_eq!(play.take(Input::Qemu(Said::Resumed), now), [Effect::Qemu(qmp::STOP)]);
+        assert_eq!(*play.phase(), Phase::Still(End::Panicked));
+    }
+    // A program that ends well needs nobody to look.
+    let play = running(Plan { shows: true, ..plan(Start::Cold) });
+    assert_eq!(ends(play, [exit(0, 0), synced()]), End::Exited(0));
+}

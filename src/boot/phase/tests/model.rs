@@ -31,7 +31,7 @@ fn any_plan(dice: &mut Dice) -> Plan {
     };
     let kvm = dice.flip().then_some(20 * SECOND);
     let (alone, timeout) = (dice.flip(), dice.flip().then_some(5 * SECOND));
-    Plan { kvm, alone, timeout, dumps: dice.flip(), ..plan(start) }
+    Plan { kvm, alone, timeout, dumps: dice.flip(), shows: dice.flip(), ..plan(start) }
 }
 
 /// What would come next if all went well.
@@ -50,7 +50,8 @@ fn natural(play: &Play, dice: &mut Dice) -> Input {
         Phase::Ended(..) if dice.flip() => Input::Came(usize::from(dice.flip()), 3),
         Phase::Ended(_, Shares::Known) => Input::Quiet,
         Phase::Ended(..) => Input::Guest(FromGuest::Synced { shares: dice.flip(), marked: dice.flip() }),
-        Phase::Dumping(_) => Input::Dumped,
+        Phase::Still(_) if play.seen.shown => Input::Signal(15),
+        Phase::Still(_) => Input::Dumped,
         Phase::Ending(_) => gone(0),
         Phase::Gone(_) | Phase::Over(_) => Input::Written,
     }
@@ -79,7 +80,7 @@ fn any(dice: &mut Dice) -> Input {
         16 => shutdown(["guest-reset", "guest-shutdown", "host-signal"][usize::try_from(dice.roll(3)).unwrap()]),
         17 => Input::Qemu(Said::Stopped),
         18 => Input::Qemu(Said::Status(
-            ["io-error", "internal-error", "debug"][usize::try_from(dice.roll(3)).unwrap()].into(),
+            ["io-error", "internal-error", "debug", "paused"][usize::try_from(dice.roll(4)).unwrap()].into(),
         )),
         19 => Input::Qemu(Said::Moved(if dice.flip() { Ok(()) } else { Err("device".into()) })),
         20 => Input::Qemu(Said::Able(if dice.flip() { Ok(qmp::Transport::Fd) } else { Err("able".into()) })),
@@ -118,7 +119,7 @@ impl Witness {
         let before = play.phase.clone();
         match (&input, &before) {
             // Too late to matter.
-            (_, Phase::Dumping(_) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_)) => {}
+            (_, Phase::Still(_) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_)) => {}
             (Input::Guest(FromGuest::Exit { status, stdout, stderr }), Phase::Running(_)) => {
                 self.exit = Some(Exit { status: *status, bytes: [*stdout, *stderr] });
             }
@@ -141,10 +142,10 @@ impl Witness {
                 let lost = matches!(was, End::Exited(_)) && matches!(is, End::Host { .. } | End::Interrupted(_));
                 assert!(was == is || lost, "{was:?} became {is:?}");
             }
-            (Phase::Dumping(was), Phase::Dumping(is) | Phase::Ending(is) | Phase::Gone(is) | Phase::Over(is)) => {
+            (Phase::Still(was), Phase::Still(is) | Phase::Ending(is) | Phase::Gone(is) | Phase::Over(is)) => {
                 assert_eq!(was, is);
             }
-            (Phase::Dumping(_) | Phase::Ending(_) | Phase::Gone(_), after) => panic!("{before:?} became {after:?}"),
+            (Phase::Still(_) | Phase::Ending(_) | Phase::Gone(_), after) => panic!("{before:?} became {after:?}"),
             _ => {}
         }
         if let Phase::Over(end) = &play.phase {
@@ -194,7 +195,9 @@ fn play_one(seed: u64) {
                 now = now.max(at);
                 witness.step(&mut play, Input::Clock { waiting: false }, now);
             }
+            // Nor one that somebody lets stand still.
             (Phase::Running(_), None) => witness.step(&mut play, Input::Signal(15), now),
+            (_, None) if play.limits.is_held() || play.seen.shown => witness.step(&mut play, Input::Signal(15), now),
             (phase, None) => panic!("order {seed}: {phase:?} waits for ever"),
         }
     }

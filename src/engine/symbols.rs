@@ -1,0 +1,120 @@
+//! The debug information of a guest that runs, or ran: of exactly its kernel and modules, and where their sources lie. Made when it is first asked
+//! for, by the stages that compile the same once more with `-g`.
+//!
+//! Starts no debugger.
+
+use super::{Engine, IMAGE, Stages};
+use crate::build::{Depth, Records, StageState};
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::graph::{Bound, NodeIndex, Role};
+use quiz_cache::Record;
+use std::path::{Path, PathBuf};
+
+/// The stages with the kernel that runs, with its debug information, and with the modules that others brought.
+const KERNEL: &str = "kernel";
+const DEBUG: &str = "kernel-debug";
+const WORK: &str = "layer:work/tree";
+/// The output that has it.
+const SYMBOLS: &str = "symbols";
+
+/// What a guest was booted of.
+#[derive(Debug, Clone, Copy)]
+pub struct Booted<'a> {
+    /// The kernel's file, in the cache.
+    pub kernel: &'a Path,
+    /// The layers of its root, in the cache.
+    pub layers: &'a [PathBuf],
+    /// What its run is called.
+    pub run: &'a str,
+    /// The line that runs it again.
+    pub again: &'a str,
+}
+
+/// Debug information, and what it speaks of.
+#[derive(Debug, Clone)]
+pub struct Symbols {
+    /// A folder with `vmlinux`, and the kernel's modules below `lib/modules`.
+    pub kernel: PathBuf,
+    /// Folders with modules that others brought.
+    pub modules: Vec<PathBuf>,
+    /// Folders as the debug information names them, and where they lie.
+    pub sources: Vec<(String, PathBuf)>,
+}
+
+impl Symbols {
+    /// The file of the kernel.
+    #[must_use]
+    pub fn vmlinux(&self) -> PathBuf {
+        self.kernel.join("vmlinux")
+    }
+
+    /// Makes what is missing of it.
+    ///
+    /// # Errors
+    /// The project asks for another kernel now; there is no such information of this one; a stage failed.
+    pub fn of(engine: &Engine<'_>, booted: &Booted<'_>) -> Result<Self> {
+        let all: Vec<&String> = engine.project.profiles.iter().flat_map(|profile| &profile.symbols).collect();
+        let names: Vec<&str> = all.iter().map(|name| name.as_str()).collect();
+        let stages = engine.stages([IMAGE, KERNEL, DEBUG].into_iter().chain(names.iter().copied())).map_err(|error| {
+            // It is a stage of kernels that are compiled here.
+            match engine.stages([DEBUG]) {
+                Ok(_) => error,
+                Err(_) => Error::input(format!("the kernel of run {} was compiled by the distribution: there is no debug information of it here", booted.run))
+                    .hint("a kernel of quiz's own has some: without `-k package`"),
+            }
+        })?;
+        let planned = engine.plan(&stages)?;
+        let known = |name: &str| -> Option<&Record> {
+            let id = stages.graph.find(name).ok()?;
+            planned.iter().find(|(other, _)| *other == id).and_then(|(_, state)| match state {
+                StageState::Known(record) => Some(record),
+                _ => None,
+            })
+        };
+        let is_same = |record: &Record| booted.kernel.starts_with(engine.cache.path(&record.outputs["image"]));
+        if !known(KERNEL).is_some_and(is_same) {
+            return Err(Error::input(format!(
+                "the kernel that this project asks for now is not that of run {}",
+                booted.run
+            ))
+            .hint("with the same source, config and flags it is; it was run by: ")
+            .hint(booted.again));
+        }
+        let are_same = known(WORK).is_some_and(|record| {
+            record.outputs.values().any(|output| booted.layers.contains(&engine.cache.path(output)))
+        });
+        if !are_same && !names.is_empty() {
+            let message =
+                format!("other modules would be built now than run {} has: there are no symbols of them", booted.run);
+            (engine.events)(Event::Warning { message });
+        }
+        let wanted = std::iter::once(DEBUG).chain(names.into_iter().filter(|_| are_same));
+        let wanted: Vec<NodeIndex> = wanted.map(|name| stages.graph.find(name)).collect::<Result<_>>()?;
+        let made = engine.build(&stages, &wanted, Depth::Outputs)?;
+        let mut folders = wanted.iter().map(|id| engine.cache.path(&made[id].outputs[SYMBOLS]));
+        Ok(Self {
+            kernel: folders.next().unwrap_or_default(),
+            modules: folders.collect(),
+            sources: wanted.iter().flat_map(|id| sources(engine, &stages, &made, *id)).collect(),
+        })
+    }
+}
+
+/// Where the user has what the script of a stage compiled.
+fn sources(engine: &Engine<'_>, stages: &Stages, made: &Records, id: NodeIndex) -> Vec<(String, PathBuf)> {
+    let stage = stages.graph.stage(id);
+    let into = stage.recipe.incremental.as_ref().and_then(|incremental| incremental.into.as_deref());
+    let place = |name: &str| match (name, into) {
+        ("source", Some(into)) => format!("/quiz/scratch/{into}"),
+        ("source", None) => "/quiz/src".to_owned(),
+        _ => format!("/quiz/in/{name}"),
+    };
+    let input = |input: &crate::graph::BoundInput| {
+        let Bound::Output { stage: from, output } = &input.from else { return None };
+        let folder = stages.folder(*from);
+        let stored = || Some(engine.cache.path(made.get(from)?.outputs.get(output)?));
+        Some((place(&input.name), folder.or_else(stored)?))
+    };
+    stage.inputs.iter().filter(|input| input.role == Role::Files).filter_map(input).collect()
+}

@@ -1,0 +1,71 @@
+//! gdb in machines that boot, were restored, crashed and stand still, or have not begun; and in the memory of one that is gone.
+
+use super::super::Real;
+use super::super::reach::eventually;
+use crate::project::Ran;
+
+const PROFILES: [&str; 2] = ["-p", "zfs,memdev"];
+
+/// gdb with these commands; the profiles are those of the run.
+fn gdb(real: &Real, commands: &[&str]) -> Ran {
+    let commands = commands.iter().flat_map(|command| ["-ex", command]);
+    let words: Vec<&str> = ["gdb", "--", "-batch"].into_iter().chain(commands).collect();
+    let ran = real.run(&words);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    ran
+}
+
+fn start(real: &Real, words: &[&str], script: &str) {
+    let ran = real.run(&[&PROFILES, &["up", "--detach"], words, &["--", "sh", "-c", script]].concat());
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+}
+
+/// What stands there of kernel and modules, by name, file and type.
+const LOOK: [&str; 3] = ["info line sysrq_handle_crash", "info line spa_sync", "print sizeof(struct spa)"];
+
+fn sees_kernel_and_modules(ran: &Ran) {
+    assert!(ran.out.contains("/drivers/tty/sysrq.c\"") && ran.out.contains("/module/zfs/spa.c\""), "{ran:?}");
+    assert!(ran.out.contains("\n$1 = "), "{ran:?}");
+}
+
+#[test]
+#[ignore = "compiles kernel and modules once more: tests/run --full"]
+fn gdb_sees_lines_and_types_of_kernel_and_modules_wherever_a_machine_is() {
+    let real = Real::new();
+    for words in [&["--no-snapshot"][..], &[], &[]] {
+        start(&real, words, "sleep infinity");
+        // Once more than once.
+        for _ in 0..2 {
+            sees_kernel_and_modules(&gdb(&real, &LOOK));
+            assert_eq!(real.run(&["exec", "--", "true"]).status, Some(0), "it goes on");
+        }
+        real.run(&["stop"]);
+    }
+    // A crash stands still; afterwards its memory is the same to look at.
+    start(&real, &["--gdb=panic"], "zpool create t quizm0; echo c >/proc/sysrq-trigger; sleep 60");
+    let log = || std::fs::read_to_string(real.run_folder().join("quiz.log")).unwrap_or_default();
+    eventually("crash that stands still", || log().contains("Standing still").then_some(()));
+    let stack = [&LOOK[..], &["thread apply all backtrace"]].concat();
+    for is_live in [true, false] {
+        let ran = gdb(&real, &stack);
+        sees_kernel_and_modules(&ran);
+        assert!(ran.out.contains("sysrq_handle_crash (key=") && ran.out.contains("/drivers/tty/sysrq.c:"), "{ran:?}");
+        if is_live {
+            sees_kernel_and_modules(&gdb(&real, &LOOK));
+            real.run(&["stop"]);
+            assert_eq!(real.run(&["wait"]).status, Some(123));
+        }
+    }
+}
+
+#[test]
+#[ignore = "compiles a kernel once more: tests/run --full"]
+fn a_machine_waits_for_gdb_before_its_first_instruction() {
+    let real = Real::new();
+    let ran = real.run(&["up", "--detach", "--gdb", "--", "sh", "-c", "exit 7"]);
+    assert_eq!((ran.status, ran.out.as_str()), (Some(0), "1\n"), "{ran:?}");
+    let ran = gdb(&real, &["hbreak start_kernel", "continue", "backtrace", "delete"]);
+    assert!(ran.out.contains("start_kernel () at ") && ran.out.contains("/init/main.c:"), "{ran:?}");
+    // Left alone it boots.
+    assert_eq!(real.run(&["wait"]).status, Some(7));
+}
