@@ -31,7 +31,3 @@ for module in $(sed 's/\.o$/.ko/' module/modules.order); do
     cp "$module" "/quiz/out/symbols/$extra/"
     objcopy --update-section .note.gnu.build-id=/quiz/scratch/note "/quiz/out/symbols/$extra/$name"
 done
-
-# drgn's commands for OpenZFS.
-mkdir -p /quiz/out/symbols/python
-cp /quiz/recipe/quiz_zfs.py /quiz/out/symbols/python/

@@ -14,6 +14,7 @@ use crate::host;
 use crate::load::PROJECT_FOLDER;
 use crate::report::Crashed;
 use crate::status;
+use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGQUIT};
 use std::ffi::OsString;
 use std::os::unix::net::UnixListener;
@@ -96,6 +97,18 @@ pub(super) fn run(engine: &Engine<'_>, command: &Command) -> Option<Result<u8>> 
 
 type Start = fn(&Engine<'_>, Option<&str>, &[OsString], bool) -> Result<u8>;
 
+/// What runs on the host as the user does is quiz's own: a stage's output may have been made by what a project brought along.
+const GDB: (&str, &str) = ("quiz_gdb.py", include_str!("debugger/quiz_gdb.py"));
+const DRGN: (&str, &str) = ("quiz_zfs.py", include_str!("debugger/quiz_zfs.py"));
+
+/// The folder with a script.
+fn script(engine: &Engine<'_>, (name, text): (&str, &str)) -> Result<PathBuf> {
+    let file = (name.to_owned(), text.as_bytes(), false);
+    let output =
+        engine.cache.put_tree_from_memory(&[file]).map_err(|e| Error::build("the cache cannot be used").because(e))?;
+    Ok(engine.cache.path(&output))
+}
+
 /// Starts gdb; `only_crashes`: not in a machine that runs.
 fn gdb(engine: &Engine<'_>, id: Option<&str>, words: &[OsString], only_crashes: bool) -> Result<u8> {
     let target = if only_crashes { Target::crash(engine, id)? } else { Target::find(engine, "gdb", id)? };
@@ -103,31 +116,29 @@ fn gdb(engine: &Engine<'_>, id: Option<&str>, words: &[OsString], only_crashes: 
         memory(crashed)?;
     }
     let symbols = target.symbols(engine)?;
-    let mut command = host::program("gdb");
-    command.arg("-q").arg("-iex").arg(with_path("add-auto-load-safe-path ", &symbols.kernel));
-    for (inside, folder) in &symbols.sources {
-        command.arg("-iex").arg(with_path(&format!("set substitute-path {inside} "), folder));
-    }
-    command.arg(symbols.vmlinux());
-    match target {
+    let script = script(engine, GDB)?.join(GDB.0);
+    let gdb = |socket: &Path, begun: bool| {
+        let modules: Vec<&PathBuf> = symbols.modules.iter().chain([&symbols.kernel]).collect();
+        let told = json!({"socket": socket, "begun": begun, "kernel": symbols.kernel, "modules": modules, "sources": symbols.sources});
+        let mut command = host::program("gdb");
+        // Whatever gdb may load by itself elsewhere: scripts beside or in these files may be a project's.
+        command.env("QUIZ_GDB", told.to_string()).args(["-q", "-iex", "set auto-load off"]);
+        command.arg(symbols.vmlinux()).arg("-x").arg(&script);
+        wait(command.args(words))
+    };
+    match &target {
         Target::Crashed(crashed) => {
-            let core = Core::open(memory(&crashed)?)?;
+            let core = Core::open(memory(crashed)?)?;
             let failed = |e| Error::boot("cannot make a socket for gdb").because(e);
             let folder = tempfile::tempdir().map_err(failed)?;
             let socket = folder.path().join("gdb");
             let listener = UnixListener::bind(&socket).map_err(failed)?;
             std::thread::spawn(move || listener.accept().map(|(gdb, _)| core.serve(gdb)));
-            command.arg("-ex").arg(with_path("target remote ", &socket));
-            load_modules(&mut command, &symbols);
-            wait(command.args(words))
+            gdb(&socket, true)
         }
         Target::Live(place, _) => {
-            let stub = Stub::listen(&place)?;
-            command.arg("-ex").arg(with_path("target remote ", &stub.socket()));
-            if !stub.is_before_the_first_instruction() {
-                load_modules(&mut command, &symbols);
-            }
-            let status = wait(command.args(words))?;
+            let stub = Stub::listen(place)?;
+            let status = gdb(&stub.socket(), !stub.is_before_the_first_instruction())?;
             if stub.leave()? {
                 let message = "gdb left the machine standing still: it goes on".to_owned();
                 (engine.events)(Event::Warning { message });
@@ -135,21 +146,6 @@ fn gdb(engine: &Engine<'_>, id: Option<&str>, words: &[OsString], only_crashes: 
             Ok(status)
         }
     }
-}
-
-/// Has the kernel's own command look for the modules that are loaded. It looks through the current folder, too, which would be the user's.
-fn load_modules(command: &mut Process, symbols: &Symbols) {
-    if !symbols.kernel.join("vmlinux-gdb.py").exists() {
-        return;
-    }
-    let mut load = OsString::from("lx-symbols");
-    for folder in symbols.modules.iter().chain([&symbols.kernel]) {
-        load.push(" ");
-        load.push(folder);
-    }
-    let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-    command.arg("-ex").arg(with_path("cd ", &symbols.kernel.join("lib"))).arg("-ex").arg(load);
-    command.arg("-ex").arg(with_path("cd ", &here));
 }
 
 /// Starts drgn on a dump; that of a machine that runs is made now.
@@ -169,10 +165,9 @@ fn drgn(engine: &Engine<'_>, id: Option<&str>, words: &[OsString], only_crashes:
     for folder in std::iter::once(&symbols.kernel).chain(&symbols.modules) {
         command.arg("--kernel-directory").arg(folder);
     }
-    let own = symbols.modules.iter().map(|folder| folder.join("python"));
     let theirs = std::env::var_os("PYTHONPATH").unwrap_or_default();
     let theirs = std::env::split_paths(&theirs).filter(|path| !path.as_os_str().is_empty());
-    if let Ok(path) = std::env::join_paths(own.chain(theirs)) {
+    if let Ok(path) = std::env::join_paths(std::iter::once(script(engine, DRGN)?).chain(theirs)) {
         command.env("PYTHONPATH", path);
     }
     Err(not_started("drgn", &command.args(words).exec()))
@@ -182,13 +177,6 @@ fn memory(crashed: &Crashed) -> Result<&Path> {
     crashed.memory.as_ref().map(|(memory, _)| memory.as_path()).ok_or_else(|| {
         Error::input(format!("the memory of run {} is not there", crashed.run)).hint("`quiz crash show` says why")
     })
-}
-
-/// One of gdb's commands with a path as its last word: it takes the rest of the line as it is.
-fn with_path(command: &str, path: &Path) -> OsString {
-    let mut line = OsString::from(command);
-    line.push(path);
-    line
 }
 
 /// Waits for a program that has the terminal: Ctrl-C is its own.

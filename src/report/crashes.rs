@@ -66,6 +66,7 @@ pub fn crash(crashed: &Crashed, others: &[String], style: &Style) -> String {
         [] => "(a shell)".to_owned(),
         words => words.iter().map(crate::host::quoted).collect::<Vec<_>>().join(" "),
     };
+    let look = memory.as_ref().map_or(String::new(), |_| format!("quiz gdb {run}, quiz drgn {run}"));
     let memory = match (memory, &crash.cut) {
         (None, None) => "removed: runs.keep-crashes has how many stay".to_owned(),
         (None, Some(why)) => format!("none: {why}"),
@@ -79,6 +80,7 @@ pub fn crash(crashed: &Crashed, others: &[String], style: &Style) -> String {
         ("program", program),
         ("again", crash.again.clone()),
         ("memory", memory),
+        ("look", look),
         ("stack", crash.functions.join(" < ")),
     ];
     let mut text = format!("{}\n", style.bad(&crash.title));

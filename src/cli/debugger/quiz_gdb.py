@@ -1,0 +1,110 @@
+"""What quiz tells gdb: where the sources lie, at which machine or memory to look, and where in it modules lie.
+
+    quiz-modules    look for modules that were loaded meanwhile
+    quiz-lx         the kernel's own commands (lx-ps, lx-dmesg, $lx_current() …): Python of its source, which runs as you do
+"""
+
+import json
+import os
+
+import gdb
+
+told = json.loads(os.environ["QUIZ_GDB"])
+# Without these gdb takes what lies in one for a part of the first.
+SECTIONS = (".data", ".data..read_mostly", ".rodata", ".bss", ".text.hot", ".text.unlikely", ".init.text", ".exit.text")
+
+
+def quoted(path):
+    return '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def each_in_list(head, type_name, member):
+    """The structures of that type in a struct list_head."""
+    kind = gdb.lookup_type(type_name)
+    offset = next(field.bitpos // 8 for field in kind.fields() if field.name == member)
+    node = head["next"]
+    while int(node) != int(head.address):
+        yield gdb.Value(int(node) - offset).cast(kind.pointer()).dereference()
+        node = node["next"]
+
+
+def sections(module):
+    """Where the sections of a module lie, by their names, as its folder `sections` in /sys has them."""
+    attributes = module["sect_attrs"]
+    if not int(attributes):
+        return {}
+    names = [field.name for field in attributes.dereference().type.fields()]
+    found = {}
+    if "nsections" in names:
+        for number in range(int(attributes["nsections"])):
+            one = attributes["attrs"][number]
+            name = one["battr"]["attr"]["name"] if "battr" in [field.name for field in one.type.fields()] else one["name"]
+            found[name.string()] = int(one["address"])
+        return found
+    # From Linux 6.14 on they are the files alone, a list that ends with 0.
+    number = 0
+    while int(attributes["grp"]["bin_attrs"][number]):
+        one = attributes["grp"]["bin_attrs"][number].dereference()
+        found[one["attr"]["name"].string()] = int(one["private"])
+        number += 1
+    return found
+
+
+class Modules(gdb.Command):
+    """Loads the symbols of the guest's modules, at the addresses where they lie."""
+
+    def __init__(self):
+        super().__init__("quiz-modules", gdb.COMMAND_FILES)
+        self.loaded = {}
+        self.files = {}
+        for folder in reversed(told["modules"]):
+            for root, _, names in os.walk(folder):
+                for name in names:
+                    if name.endswith(".ko"):
+                        self.files[name[:-3].replace("-", "_")] = os.path.join(root, name)
+
+    def invoke(self, argument, from_tty):
+        without = []
+        for module in each_in_list(gdb.parse_and_eval("modules"), "struct module", "list"):
+            name, lie = module["name"].string(), sections(module)
+            file, text = self.files.get(name), lie.get(".text")
+            if not file or not text:
+                without.append(name)
+                continue
+            if self.loaded.get(name) == text:
+                continue
+            if name in self.loaded:
+                # It was unloaded, and came back elsewhere.
+                gdb.execute(f"remove-symbol-file -a {self.loaded[name]:#x}", to_string=True)
+            more = "".join(f" -s {section} {lie[section]:#x}" for section in SECTIONS if section in lie)
+            gdb.execute(f"add-symbol-file {quoted(file)} {text:#x}{more}", to_string=True)
+            self.loaded[name] = text
+            gdb.write(f"{name} at {text:#x}\n")
+        if without:
+            gdb.write(f"without symbols: {', '.join(without)}\n")
+
+
+class Lx(gdb.Command):
+    """Loads the kernel's own commands for gdb: Python of its source, which runs as you do."""
+
+    def __init__(self):
+        super().__init__("quiz-lx", gdb.COMMAND_FILES)
+
+    def invoke(self, argument, from_tty):
+        script = os.path.join(told["kernel"], "vmlinux-gdb.py")
+        if not os.path.exists(script):
+            raise gdb.GdbError("this kernel has no commands for gdb")
+        gdb.execute(f"source {script}")
+
+
+modules = Modules()
+Lx()
+for inside, folder in told["sources"]:
+    gdb.execute(f"set substitute-path {inside} {quoted(folder)}")
+gdb.execute(f"target remote {told['socket']}")
+# Before the first instruction the kernel has no addresses.
+if told["begun"]:
+    try:
+        modules.invoke("", False)
+    except gdb.error as error:
+        gdb.write(f"modules have no symbols: {error}\n")
