@@ -91,8 +91,12 @@ if plain $lines | grep '^CONFIG_RUST=' | tail -n 1 | grep -q '=y$' && grep -qs '
     ! grep -q '^CONFIG_RUST_IS_AVAILABLE=y' build/.config; then
     echo 'error: CONFIG_RUST=y: this kernel does not take the Rust that is there:' >&2
     # shellcheck disable=SC2086 # One word, or none.
-    make -s -C /quiz/src O=/quiz/scratch/build $QUIZ_KBUILD rustavailable 2>&1 | sed -n 's/^\*\*\* *\(.*[^ ]\) *$/error: \1/p' | grep -v '^error: \**$' >&2
-    echo 'error: another suite has another one: QUIZ_TOOLCHAIN_SUITE=trixie' >&2
+    make -s -C /quiz/src O=/quiz/scratch/build $QUIZ_KBUILD rustavailable 2>&1 | sed -n -e '/^\*\** *$/d' -e 's/^\*\*\* *\(.*[^ ]\) *$/error: \1/p' >&2
+    if command -v rustc >/dev/null; then
+        echo 'error: another suite of Debian has another one, such as QUIZ_TOOLCHAIN_SUITE=trixie' >&2
+    else
+        echo 'error: turn on the profile rust, which brings it' >&2
+    fi
     exit 1
 fi
 

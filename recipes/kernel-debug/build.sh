@@ -59,6 +59,8 @@ find /quiz/out/symbols/lib -type l -delete
 
 # gdb's commands of the kernel (lx-ps, lx-symbols …), where it has them: Python, with the numbers of this build in one file.
 if grep -q '^scripts_gdb:' /quiz/src/Makefile; then
+    # Links of an earlier build may lead nowhere.
+    rm -rf "$build/scripts/gdb"
     kernel -s scripts_gdb
     mkdir -p /quiz/out/symbols/scripts
     cp -RL "$build/scripts/gdb" /quiz/out/symbols/scripts/

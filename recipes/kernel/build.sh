@@ -66,8 +66,11 @@ cp -a modules/symbols/. /quiz/out/symbols/
 perl /quiz/in/commands "$build" "$build" >/quiz/out/compile-commands
 : >/quiz/out/rust-project
 if grep -q '^CONFIG_RUST=y' "$build/.config"; then
-    kernel -s rust-analyzer
-    cp "$build/rust-project.json" /quiz/out/rust-project
+    if kernel -s rust-analyzer; then
+        cp "$build/rust-project.json" /quiz/out/rust-project
+    else
+        echo "warning: editors are told nothing of this kernel's Rust"
+    fi
 fi
 
 sh -eu /quiz/recipe/devel.sh list /quiz/src "$build" | grep -v '/Module.symvers$' >devel.files

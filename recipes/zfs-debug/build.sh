@@ -29,5 +29,6 @@ for module in $(sed 's/\.o$/.ko/' module/modules.order); do
     rm -f /quiz/scratch/note
     objcopy -O binary --only-section=.note.gnu.build-id "$kernels" /quiz/scratch/note
     cp "$module" "/quiz/out/symbols/$extra/"
-    objcopy --update-section .note.gnu.build-id=/quiz/scratch/note "/quiz/out/symbols/$extra/$name"
+    [ ! -s /quiz/scratch/note ] ||
+        objcopy --update-section .note.gnu.build-id=/quiz/scratch/note "/quiz/out/symbols/$extra/$name"
 done

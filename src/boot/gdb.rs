@@ -3,16 +3,25 @@
 //! Any machine can have one, restored ones too, since qemu is asked for it by its monitor. While a debugger holds the machine, it stands
 //! still, and none of its time limits counts (`limits`). Starts no debugger. <https://qemu.readthedocs.io/en/v7.2.0/system/gdb.html>
 
-use super::folder::{GDB, listen, number};
+use super::folder::{GDB, at_socket, is_live, listen, number, run_of};
 use super::monitor::{Answer, GREETING, Monitor};
 use crate::error::{Error, Result, cannot};
 use serde_json::{Value, json};
 use std::fs::File;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-/// What qemu calls the stub's end of the socket.
-const NAME: &str = "gdb";
+/// What qemu calls the stub's end of the socket; `gdb` is its own name for that of an argument `-gdb`.
+const NAME: &str = "quiz-gdb";
+/// Two packets of gdb's: what is there, at which qemu forgets all breakpoints, and that nobody looks any more, so that the machine goes on. A debugger
+/// that was killed has sent neither.
+const FORGET: &[u8] = b"$?#3f";
+const DETACH: &[u8] = b"$D#44";
+/// The stub answers within this time.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// A machine to which a debugger can connect.
 #[derive(Debug)]
@@ -59,21 +68,38 @@ impl Stub {
         self.state == "prelaunch"
     }
 
-    /// The debugger is gone. A machine that it was taken from, and left standing still, goes on; whether that was so.
+    /// The debugger is gone: nothing of it stays in the machine, which goes on. Whether it had been left standing still.
     ///
     /// # Errors
-    /// The monitor does not answer.
+    /// The machine does not answer.
     pub fn leave(self) -> Result<bool> {
-        if self.state != "running" {
-            return Ok(false);
+        let mut monitor = match Monitor::open(&self.place, GREETING) {
+            Ok(monitor) => monitor,
+            // It ended meanwhile.
+            Err(_) if !is_live(run_of(&self.place)) => return Ok(false),
+            Err(error) => return Err(error.hint("it may stand still: quiz monitor, and in it: cont")),
+        };
+        let is_left = self.state == "running" && ["paused", "debug"].contains(&state(&mut monitor)?.as_str());
+        match self.forget() {
+            Err(_) if !is_live(run_of(&self.place)) => Ok(false),
+            done => done.map(|()| is_left).map_err(|e| cannot("talk to qemu at", &self.place.join(GDB), e)),
         }
-        // It may have ended meanwhile.
-        let Ok(mut monitor) = Monitor::open(&self.place, GREETING) else { return Ok(false) };
-        let is_left = ["paused", "debug"].contains(&state(&mut monitor)?.as_str());
-        if is_left {
-            must(monitor.ask(r#"{"execute":"cont"}"#, &mut |_| Ok(()))?)?;
+    }
+
+    fn forget(&self) -> std::io::Result<()> {
+        let mut stub = at_socket(&self.place, GDB, |path| UnixStream::connect(path))?;
+        stub.set_read_timeout(Some(ANSWER))?;
+        for packet in [FORGET, DETACH] {
+            stub.write_all(packet)?;
+            // `+`, and a packet: `$`, what it says, `#` and two digits.
+            let (mut answer, mut byte) = (Vec::new(), [0]);
+            while answer.iter().rev().nth(2) != Some(&b'#') {
+                stub.read_exact(&mut byte)?;
+                answer.push(byte[0]);
+            }
+            stub.write_all(b"+")?;
         }
-        Ok(is_left)
+        Ok(())
     }
 }
 
@@ -94,7 +120,11 @@ fn start(monitor: &mut Monitor, place: &Path) -> Result<()> {
     // Says that it waits, or in words of its own that it cannot.
     let said = must(monitor.human(&format!("gdbserver chardev:{NAME}"))?)?;
     match said.as_str() {
-        Some(said) if said.contains("Could not") => Err(Error::boot(format!("qemu's gdb stub: {}", said.trim()))),
+        Some(said) if said.contains("Could not") => {
+            let remove = json!({"execute": "chardev-remove", "arguments": {"id": NAME}}).to_string();
+            let _ = monitor.ask(&remove, &mut |_| Ok(()));
+            Err(Error::boot(format!("qemu's gdb stub: {}", said.trim())))
+        }
         _ => Ok(()),
     }
 }
@@ -111,7 +141,7 @@ fn must(answer: Answer) -> Result<Value> {
 mod tests {
     use super::super::folder::MONITOR;
     use super::*;
-    use std::io::{BufRead, BufReader, Write};
+    use std::io::{BufRead, BufReader};
     use std::os::unix::net::UnixListener;
     use std::thread::JoinHandle;
 
@@ -147,34 +177,47 @@ mod tests {
     #[test]
     fn qemu_is_asked_for_a_stub_once_and_a_machine_that_was_left_goes_on() {
         let held = r#"{"return": {"status": "debug"}}"#;
-        let waits = r#"{"return": "Waiting for gdb connection on device 'chardev:gdb'\r\n"}"#;
-        let (run, _lock, qemu) = run(vec![vec![RUNS, NONE, DONE, DONE, waits], vec![held, DONE]]);
+        let waits = r#"{"return": "Waiting for gdb connection on device 'chardev:quiz-gdb'\r\n"}"#;
+        let (run, _lock, qemu) = run(vec![vec![RUNS, NONE, DONE, DONE, waits], vec![held]]);
         let stub = Stub::listen(run.path()).unwrap();
         assert!(stub.socket().exists() && !stub.is_before_the_first_instruction());
+        // The stub, as qemu has it.
+        std::fs::remove_file(run.path().join(GDB)).unwrap();
+        let listener = UnixListener::bind(run.path().join(GDB)).unwrap();
+        let asked = std::thread::spawn(move || {
+            let (mut gdb, mut asked) = (listener.accept().unwrap().0, Vec::new());
+            for answer in [&b"+$T05thread:01;#07"[..], b"+$OK#9a"] {
+                let mut packet = vec![0; 5];
+                gdb.read_exact(&mut packet).unwrap();
+                gdb.write_all(answer).unwrap();
+                gdb.read_exact(&mut [0]).unwrap();
+                asked.push(String::from_utf8(packet).unwrap());
+            }
+            asked
+        });
         assert!(stub.leave().unwrap());
+        assert_eq!(asked.join().unwrap(), ["$?#3f", "$D#44"]);
         let asked = qemu.join().unwrap();
         for (line, word) in asked.iter().zip([
             "query-status",
             "query-chardev",
             "getfd",
             "\"server\":true",
-            "gdbserver chardev:gdb",
+            "gdbserver chardev:quiz-gdb",
             "query-status",
-            "\"cont\"",
         ]) {
             assert!(line.contains(word), "{word} in {line}");
         }
     }
 
     #[test]
-    fn one_debugger_at_a_time_and_one_that_stood_still_before_stays_so() {
-        let free = r#"{"return": [{"label": "gdb", "filename": "disconnected:fd:gdb,server=on"}]}"#;
-        let taken = r#"{"return": [{"label": "gdb", "filename": "unix:/run/gdb,server=on"}]}"#;
+    fn one_debugger_at_a_time() {
+        let free = r#"{"return": [{"label": "quiz-gdb", "filename": "disconnected:fd:gdb,server=on"}]}"#;
+        let taken = r#"{"return": [{"label": "quiz-gdb", "filename": "unix:/run/gdb,server=on"}]}"#;
         let before = r#"{"return": {"status": "prelaunch"}}"#;
         let (run, _lock, qemu) = run(vec![vec![before, free], vec![RUNS, taken]]);
         let stub = Stub::listen(run.path()).unwrap();
         assert!(stub.is_before_the_first_instruction());
-        assert!(!stub.leave().unwrap());
         let error = Stub::listen(run.path()).unwrap_err();
         assert!(error.to_string().contains("with a debugger already"), "{error}");
         qemu.join().unwrap();
@@ -182,10 +225,10 @@ mod tests {
 
     #[test]
     fn what_qemu_refuses_is_told_in_its_words() {
-        let no = r#"{"error": {"desc": "File descriptor named 'gdb' not found"}}"#;
+        let no = r#"{"error": {"desc": "File descriptor named 'quiz-gdb' not found"}}"#;
         let (run, _lock, qemu) = run(vec![vec![RUNS, NONE, DONE, no]]);
         let error = Stub::listen(run.path()).unwrap_err().to_string();
-        assert!(error.ends_with("File descriptor named 'gdb' not found"), "{error}");
+        assert!(error.ends_with("File descriptor named 'quiz-gdb' not found"), "{error}");
         qemu.join().unwrap();
     }
 }

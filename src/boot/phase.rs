@@ -126,6 +126,8 @@ struct Seen {
     goes_on: bool,
     /// It is over, and stands still for somebody at a debugger.
     shown: bool,
+    /// Somebody held it, and may have changed it: breakpoints are in its memory under KVM.
+    held: bool,
 }
 
 /// One machine while it lives.

@@ -38,12 +38,16 @@ pub struct Running {
     /// It did not boot: it went on from a snapshot.
     pub restored: bool,
     /// The kernel that was started, in the cache.
-    pub kernel: PathBuf,
+    #[serde(default)]
+    pub kernel: String,
     /// The layers of the root, in the cache, the topmost first.
-    pub layers: Vec<PathBuf>,
+    #[serde(default)]
+    pub layers: Vec<String>,
     /// The settings that were given as flags, as words of a command line.
+    #[serde(default)]
     pub flags: Vec<String>,
     /// The line that runs it again.
+    #[serde(default)]
     pub again: String,
 }
 
@@ -58,8 +62,8 @@ impl Running {
             profiles: options.profiles.clone(),
             accelerator: machine.accel.name().to_owned(),
             restored: machine.start.from().is_some(),
-            kernel: machine.kernel.clone(),
-            layers: machine.layers.clone(),
+            kernel: machine.kernel.display().to_string(),
+            layers: machine.layers.iter().map(|layer| layer.display().to_string()).collect(),
             flags: options.flags.clone(),
             again: options.again.clone(),
         }

@@ -36,7 +36,7 @@ pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Re
     let (part, digest) = (folder.join(format!("{name}.json")), folder.join(format!("{name}.digest")));
     let toolchain = stage.toolchain().map(|input| script::body(ctx, input, known)).transpose()?;
     let root = toolchain.map(|root| script::link_toolchain(ctx, id, &root));
-    if let Some(output) = record.outputs.get(RUST).filter(|output| output.size > 0) {
+    if let Some(output) = record.outputs.get(RUST) {
         let mut places = places(ctx, stage, known, scratch)?;
         places.extend(root.as_ref().map(|root| ("/usr".to_owned(), root.join("usr"))));
         note_rust(&ctx.cache.path(output), &places, &own)?;
@@ -91,9 +91,18 @@ fn put(own: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
 fn note_rust(output: &Path, places: &Places, own: &Path) -> Result<()> {
     let path = own.join("rust-project.json");
     let write = || -> io::Result<()> {
-        let mut project: Value = serde_json::from_slice(&std::fs::read(output)?)?;
+        let text = std::fs::read(output)?;
+        if text.is_empty() {
+            return match std::fs::remove_file(&path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+                _ => Ok(()),
+            };
+        }
+        let mut project: Value = serde_json::from_slice(&text)?;
         outside(&mut project, places);
-        put(own, &path, &serde_json::to_vec_pretty(&project)?)
+        let new = serde_json::to_vec_pretty(&project)?;
+        // An editor reads all of a kernel again when the file is another one.
+        if std::fs::read(&path).is_ok_and(|old| old == new) { Ok(()) } else { put(own, &path, &new) }
     };
     write().map_err(|e| Error::build(format!("cannot write {}", path.display())).because(e))
 }

@@ -14,14 +14,20 @@ use crate::host;
 use crate::load::PROJECT_FOLDER;
 use crate::report::Crashed;
 use crate::status;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGQUIT};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use std::ffi::OsString;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Between two looks whether quiz was told to end.
+const LOOK_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// What is looked at.
 enum Target {
@@ -63,16 +69,18 @@ impl Target {
                 (&crash.kernel, &crash.layers, &crash.flags, &crash.again)
             }
         };
-        let booted = Booted { kernel, layers, run: &name, again };
-        // What is typed now wins.
-        if flags.is_empty() || engine.project.settings.flags().next().is_some() {
-            return Symbols::of(engine, &booted);
+        let booted = Booted { kernel: Path::new(kernel), layers, run: &name, again };
+        // What is typed now and says what is built wins.
+        let typed = engine.project.settings.flags().any(|flag| !flag.starts_with("--jobs"));
+        if flags.is_empty() || typed {
+            let hint = |error: Error| {
+                if typed { error.hint("the flags that were typed stand in the place of the run's") } else { error }
+            };
+            return Symbols::of(engine, &booted).map_err(hint);
         }
         let words = ["quiz", "up"].into_iter().chain(flags.iter().map(String::as_str));
-        let mut asked =
-            Cli::read(words).map_err(|e| Error::input(format!("the flags of run {name}: {e}")))?.invocation();
-        asked.dir = Some(engine.project.dir.clone());
-        Symbols::of(&Engine::open(&asked, engine.events)?, &booted)
+        let asked = Cli::read(words).map_err(|e| Error::input(format!("the flags of run {name}: {e}")))?.invocation();
+        Symbols::of(&engine.with_flags(asked.flags)?, &booted)
     }
 
     fn name(&self) -> String {
@@ -111,6 +119,7 @@ fn script(engine: &Engine<'_>, (name, text): (&str, &str)) -> Result<PathBuf> {
 
 /// Starts gdb; `only_crashes`: not in a machine that runs.
 fn gdb(engine: &Engine<'_>, id: Option<&str>, words: &[OsString], only_crashes: bool) -> Result<u8> {
+    require("gdb")?;
     let target = if only_crashes { Target::crash(engine, id)? } else { Target::find(engine, "gdb", id)? };
     if let Target::Crashed(crashed) = &target {
         memory(crashed)?;
@@ -119,8 +128,12 @@ fn gdb(engine: &Engine<'_>, id: Option<&str>, words: &[OsString], only_crashes: 
     let script = script(engine, GDB)?.join(GDB.0);
     let gdb = |socket: &Path, begun: bool| {
         let modules: Vec<&PathBuf> = symbols.modules.iter().chain([&symbols.kernel]).collect();
-        let told = json!({"socket": socket, "begun": begun, "kernel": symbols.kernel, "modules": modules, "sources": symbols.sources});
-        let mut command = host::program("gdb");
+        let modules: Vec<_> = modules.into_iter().map(|folder| folder.to_string_lossy()).collect();
+        let sources: Vec<_> =
+            symbols.sources.iter().map(|(inside, folder)| (inside, folder.to_string_lossy())).collect();
+        let kernel = symbols.kernel.to_string_lossy();
+        let told = json!({"socket": socket.to_string_lossy(), "begun": begun, "kernel": kernel, "modules": modules, "sources": sources});
+        let mut command = debugger("gdb");
         // Whatever gdb may load by itself elsewhere: scripts beside or in these files may be a project's.
         command.env("QUIZ_GDB", told.to_string()).args(["-q", "-iex", "set auto-load off"]);
         command.arg(symbols.vmlinux()).arg("-x").arg(&script);
@@ -128,12 +141,13 @@ fn gdb(engine: &Engine<'_>, id: Option<&str>, words: &[OsString], only_crashes: 
     };
     match &target {
         Target::Crashed(crashed) => {
-            let core = Core::open(memory(crashed)?)?;
+            let mut core = Core::open(memory(crashed)?)?;
             let failed = |e| Error::boot("cannot make a socket for gdb").because(e);
             let folder = tempfile::tempdir().map_err(failed)?;
             let socket = folder.path().join("gdb");
             let listener = UnixListener::bind(&socket).map_err(failed)?;
-            std::thread::spawn(move || listener.accept().map(|(gdb, _)| core.serve(gdb)));
+            // As often as gdb comes; it ends with this process.
+            std::thread::spawn(move || listener.incoming().flatten().try_for_each(|gdb| core.serve(gdb)));
             gdb(&socket, true)
         }
         Target::Live(place, _) => {
@@ -150,6 +164,7 @@ fn gdb(engine: &Engine<'_>, id: Option<&str>, words: &[OsString], only_crashes: 
 
 /// Starts drgn on a dump; that of a machine that runs is made now.
 fn drgn(engine: &Engine<'_>, id: Option<&str>, words: &[OsString], only_crashes: bool) -> Result<u8> {
+    require("drgn")?;
     let target = if only_crashes { Target::crash(engine, id)? } else { Target::find(engine, "drgn", id)? };
     if let Target::Crashed(crashed) = &target {
         memory(crashed)?;
@@ -159,7 +174,7 @@ fn drgn(engine: &Engine<'_>, id: Option<&str>, words: &[OsString], only_crashes:
         Target::Crashed(crashed) => memory(crashed)?.to_owned(),
         Target::Live(place, _) => crash::dump(engine, Some(&running::name(place)))?,
     };
-    let mut command = host::program("drgn");
+    let mut command = debugger("drgn");
     command.arg("-c").arg(core);
     // Of modules it takes those that were loaded.
     for folder in std::iter::once(&symbols.kernel).chain(&symbols.modules) {
@@ -170,7 +185,7 @@ fn drgn(engine: &Engine<'_>, id: Option<&str>, words: &[OsString], only_crashes:
     if let Ok(path) = std::env::join_paths(std::iter::once(script(engine, DRGN)?).chain(theirs)) {
         command.env("PYTHONPATH", path);
     }
-    Err(not_started("drgn", &command.args(words).exec()))
+    Err(Error::boot("cannot start drgn").because(command.args(words).exec()))
 }
 
 fn memory(crashed: &Crashed) -> Result<&Path> {
@@ -179,25 +194,46 @@ fn memory(crashed: &Crashed) -> Result<&Path> {
     })
 }
 
-/// Waits for a program that has the terminal: Ctrl-C is its own.
-fn wait(command: &mut Process) -> Result<u8> {
-    for signal in [SIGINT, SIGQUIT] {
-        // The program has the default again: what is caught does not outlive exec.
-        signal_hook::flag::register(signal, Arc::default())
-            .map_err(|e| Error::boot("cannot catch signals").because(e))?;
-    }
-    let ended = command.status().map_err(|e| not_started("gdb", &e))?;
-    let by_signal = ended.signal().map_or(status::FAILED, status::signal);
-    Ok(ended.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(by_signal))
+/// The command that starts one. Python would write what it has compiled beside a script, into the cache, where nothing may change.
+fn debugger(program: &str) -> Process {
+    let mut command = host::program(program);
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    command
 }
 
-fn not_started(program: &str, error: &std::io::Error) -> Error {
-    if error.kind() != std::io::ErrorKind::NotFound {
-        return Error::boot(format!("cannot start {program}: {error}"));
-    }
+/// Before anything is compiled for it.
+fn require(program: &str) -> Result<()> {
+    let is_there = std::env::split_paths(&host::path()).any(|folder| folder.join(program).is_file());
     let error = Error::input(format!("{program} is not installed"));
     match program {
-        "drgn" => error.hint("pipx install drgn, or your distribution's package of that name"),
-        _ => error.hint("apt-get install gdb, or your distribution's package of that name"),
+        _ if is_there => Ok(()),
+        "drgn" => Err(error.hint("pipx install drgn, or your distribution's package of that name")),
+        _ => Err(error.hint("apt-get install gdb, or your distribution's package of that name; one with Python")),
     }
+}
+
+/// Waits for a program that has the terminal: Ctrl-C is its own. What ends quiz ends it.
+fn wait(command: &mut Process) -> Result<u8> {
+    let (ignored, told) = (Arc::default(), Arc::new(AtomicBool::new(false)));
+    // The program has the default again: what is caught does not outlive exec.
+    for (signal, flag) in [(SIGINT, &ignored), (SIGQUIT, &ignored), (SIGHUP, &told), (SIGTERM, &told)] {
+        signal_hook::flag::register(signal, Arc::clone(flag))
+            .map_err(|e| Error::boot("cannot catch signals").because(e))?;
+    }
+    let failed = |e| Error::boot("cannot start gdb").because(e);
+    let mut gdb = command.spawn().map_err(failed)?;
+    let process = pidfd_open(Pid::from_child(&gdb), PidfdFlags::empty()).map_err(|e| failed(e.into()))?;
+    let ended = loop {
+        if let Some(ended) = gdb.try_wait().map_err(failed)? {
+            break ended;
+        }
+        if told.swap(false, Ordering::Relaxed) {
+            // It may have ended just now.
+            let _ = pidfd_send_signal(&process, Signal::TERM);
+        }
+        // A signal or its end is seen at once; the flag may have been set just before.
+        let _ = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&LOOK_AGAIN));
+    };
+    let by_signal = ended.signal().map_or(status::FAILED, status::signal);
+    Ok(ended.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(by_signal))
 }

@@ -118,6 +118,15 @@ impl<'a> Engine<'a> {
         Ok(Self { project, cache, events, begun, source })
     }
 
+    /// The same project with other flags, opened where this one was.
+    ///
+    /// # Errors
+    /// As of [`Self::open`].
+    pub fn with_flags(&self, flags: Vec<FlagValue>) -> Result<Self> {
+        let dir = Some(self.source.start.clone());
+        Self::open(&Invocation { dir, flags, offline: self.source.offline }, self.events)
+    }
+
     /// The stages of these names, and all that they read.
     ///
     /// # Errors
@@ -168,12 +177,15 @@ impl<'a> Engine<'a> {
     pub fn needed(&self, stages: &Stages) -> Vec<Needed> {
         let Stages { graph, wishes } = stages;
         let stages = graph.order().into_iter().map(|id| graph.stage(id));
-        let (in_roots, on_host): (Vec<_>, Vec<_>) = stages.partition(|stage| stage.toolchain().is_some());
+        let on_host: Vec<_> = stages.filter(|stage| stage.toolchain().is_none()).collect();
         let needed = build::needed(on_host.iter().map(|stage| &stage.recipe));
         let tools: BTreeSet<_> = wishes.iter().flat_map(|w| w.wish.tools()).copied().collect();
         let new: Vec<_> = tools.into_iter().filter(|(name, _)| !needed.iter().any(|n| n.name == *name)).collect();
-        // What a stage's root has nobody needs here.
-        let in_root = |tool: &str| in_roots.iter().any(|stage| stage.recipe.tools_on_demand.contains_key(tool));
+        // What a recipe takes only when a profile asks for it nobody needs but its stage, here or in a root.
+        let in_root = |tool: &str| {
+            let demands = |recipe: &Recipe| recipe.tools_on_demand.contains_key(tool);
+            self.project.recipes.values().any(demands) && !on_host.iter().any(|stage| demands(&stage.recipe))
+        };
         let by_profiles = self.project.profiles.iter().flat_map(|profile| {
             let by = format!("the profile {}", profile.name);
             profile

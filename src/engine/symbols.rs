@@ -24,7 +24,7 @@ pub struct Booted<'a> {
     /// The kernel's file, in the cache.
     pub kernel: &'a Path,
     /// The layers of its root, in the cache.
-    pub layers: &'a [PathBuf],
+    pub layers: &'a [String],
     /// What its run is called.
     pub run: &'a str,
     /// The line that runs it again.
@@ -54,16 +54,17 @@ impl Symbols {
     /// # Errors
     /// The project asks for another kernel now; there is no such information of this one; a stage failed.
     pub fn of(engine: &Engine<'_>, booted: &Booted<'_>) -> Result<Self> {
-        let all: Vec<&String> = engine.project.profiles.iter().flat_map(|profile| &profile.symbols).collect();
-        let names: Vec<&str> = all.iter().map(|name| name.as_str()).collect();
-        let stages = engine.stages([IMAGE, KERNEL, DEBUG].into_iter().chain(names.iter().copied())).map_err(|error| {
-            // It is a stage of kernels that are compiled here.
-            match engine.stages([DEBUG]) {
-                Ok(_) => error,
-                Err(_) => Error::input(format!("the kernel of run {} was compiled by the distribution: there is no debug information of it here", booted.run))
-                    .hint("a kernel of quiz's own has some: without `-k package`"),
-            }
-        })?;
+        let project = &engine.project;
+        if !project.recipes.get(DEBUG).is_some_and(|recipe| recipe.is_there(&project.settings)) {
+            return Err(Error::input(format!(
+                "the kernel of run {} was compiled by the distribution: of it there is no debug information here",
+                booted.run
+            ))
+            .hint("a kernel of quiz's own has some: without `-k package`"));
+        }
+        let names: Vec<&str> =
+            project.profiles.iter().flat_map(|profile| &profile.symbols).map(String::as_str).collect();
+        let stages = engine.stages([IMAGE, KERNEL, DEBUG].into_iter().chain(names.iter().copied()))?;
         let planned = engine.plan(&stages)?;
         let known = |name: &str| -> Option<&Record> {
             let id = stages.graph.find(name).ok()?;
@@ -73,16 +74,18 @@ impl Symbols {
             })
         };
         let is_same = |record: &Record| booted.kernel.starts_with(engine.cache.path(&record.outputs["image"]));
+        let other = || {
+            Error::input(format!("the kernel that this project asks for now is not that of run {}", booted.run))
+                .hint(format!("with the same source, config and flags it is; it was run by: {}", booted.again))
+        };
         if !known(KERNEL).is_some_and(is_same) {
-            return Err(Error::input(format!(
-                "the kernel that this project asks for now is not that of run {}",
-                booted.run
-            ))
-            .hint("with the same source, config and flags it is; it was run by: ")
-            .hint(booted.again));
+            return Err(other());
         }
         let are_same = known(WORK).is_some_and(|record| {
-            record.outputs.values().any(|output| booted.layers.contains(&engine.cache.path(output)))
+            record
+                .outputs
+                .values()
+                .any(|output| booted.layers.contains(&engine.cache.path(output).display().to_string()))
         });
         if !are_same && !names.is_empty() {
             let message =
@@ -92,6 +95,14 @@ impl Symbols {
         let wanted = std::iter::once(DEBUG).chain(names.into_iter().filter(|_| are_same));
         let wanted: Vec<NodeIndex> = wanted.map(|name| stages.graph.find(name)).collect::<Result<_>>()?;
         let made = engine.build(&stages, &wanted, Depth::Outputs)?;
+        // The sources were looked at once more; somebody may have edited one meanwhile.
+        for (id, state) in &planned {
+            if let (StageState::Known(before), Some(now)) = (state, made.get(id))
+                && before.outputs != now.outputs
+            {
+                return Err(other().detail(format!("{} was edited meanwhile", stages.graph.stage(*id).name)));
+            }
+        }
         let mut folders = wanted.iter().map(|id| engine.cache.path(&made[id].outputs[SYMBOLS]));
         Ok(Self {
             kernel: folders.next().unwrap_or_default(),

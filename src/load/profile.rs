@@ -140,14 +140,16 @@ impl Surroundings<'_> {
 
     /// Whether this is what the lines say of its symbol; the last one counts.
     fn has(&self, line: &str) -> bool {
-        fn plain(line: &str) -> &str {
+        fn plain(line: &str) -> (&str, &str) {
             let line = line.trim();
-            line.strip_prefix("CONFIG_").unwrap_or(line).split_whitespace().next().unwrap_or_default()
+            let unset = line.strip_prefix('#').and_then(|rest| rest.trim().strip_suffix(" is not set"));
+            let (symbol, rest) =
+                unset.map_or_else(|| line.split_once('=').unwrap_or((line, "")), |symbol| (symbol, "n"));
+            (symbol.strip_prefix("CONFIG_").unwrap_or(symbol), rest.split_whitespace().next().unwrap_or_default())
         }
-        let symbol = |line: &str| line.split('=').next().unwrap_or_default().to_owned();
         let wanted = plain(line);
         let mut last_first = self.kernel_config.iter().rev().map(|line| plain(line));
-        last_first.find(|line| symbol(line) == symbol(wanted)) == Some(wanted)
+        last_first.find(|(symbol, _)| *symbol == wanted.0) == Some(wanted)
     }
 }
 
@@ -298,7 +300,12 @@ mod tests {
         for lines in [&["CONFIG_RUST=y"][..], &["RUST=n", " RUST=y # if present"], &["RUST=y", "CONFIG_RUSTY=n"]] {
             assert!(with_rust(lines), "{lines:?}");
         }
-        for lines in [&[][..], &["CONFIG_RUST=y", "RUST=n"], &["TRUST=y", "RUST_DEBUG=y", "RUST=m"]] {
+        for lines in [
+            &[][..],
+            &["CONFIG_RUST=y", "RUST=n"],
+            &["TRUST=y", "RUST_DEBUG=y", "RUST=m"],
+            &["RUST=y", "# CONFIG_RUST is not set"],
+        ] {
             assert!(!with_rust(lines), "{lines:?}");
         }
     }

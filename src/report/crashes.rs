@@ -75,8 +75,8 @@ pub fn crash(crashed: &Crashed, others: &[String], style: &Style) -> String {
     let rows = [
         ("run", format!("{run}, {} ago: {cause}", duration(crashed.age()))),
         ("signature", [&[crash.signature.clone()][..], others].concat().join(", also in run ")),
-        ("kernel", format!("{} {}", crash.release.as_deref().unwrap_or("unknown"), crash.kernel.display())),
-        ("layers", crash.layers.iter().map(|layer| layer.display().to_string()).collect::<Vec<_>>().join(" ")),
+        ("kernel", format!("{} {}", crash.release.as_deref().unwrap_or("unknown"), crash.kernel)),
+        ("layers", crash.layers.join(" ")),
         ("program", program),
         ("again", crash.again.clone()),
         ("memory", memory),

@@ -77,9 +77,9 @@ pub struct Crash {
     /// The program, and its arguments; empty for a shell.
     pub program: Vec<String>,
     /// The kernel that was started, in the cache.
-    pub kernel: PathBuf,
+    pub kernel: String,
     /// The layers of the root, in the cache, the topmost first.
-    pub layers: Vec<PathBuf>,
+    pub layers: Vec<String>,
     /// The settings that were given as flags, as words of a command line.
     #[serde(default)]
     pub flags: Vec<String>,
@@ -193,8 +193,8 @@ impl Layout {
             used: copied.map(|copied| copied.used),
             cut,
             program: told.program,
-            kernel: machine.kernel.clone(),
-            layers: machine.layers.clone(),
+            kernel: machine.kernel.display().to_string(),
+            layers: machine.layers.iter().map(|layer| layer.display().to_string()).collect(),
             flags: told.flags,
             again: told.again,
         };

@@ -5,12 +5,12 @@
 
 use super::elf::{LENGTH, ORDER, SIGNATURE};
 use crate::error::{Error, Result, cannot};
-use gdbstub::common::Tid;
+use gdbstub::common::{Signal, Tid};
 use gdbstub::conn::ConnectionExt;
-use gdbstub::stub::GdbStub;
 use gdbstub::stub::state_machine::GdbStubStateMachine;
+use gdbstub::stub::{GdbStub, GdbStubError, MultiThreadStopReason};
 use gdbstub::target::ext::base::BaseOps;
-use gdbstub::target::ext::base::multithread::MultiThreadBase;
+use gdbstub::target::ext::base::multithread::{MultiThreadBase, MultiThreadResume, MultiThreadResumeOps};
 use gdbstub::target::{Target, TargetError, TargetResult};
 use gdbstub_arch::x86::X86_64_SSE;
 use gdbstub_arch::x86::reg::X86_64CoreRegs;
@@ -31,6 +31,8 @@ const PAGE: u64 = 4096;
 const PRESENT: u64 = 1;
 const LARGE: u64 = 1 << 7;
 const PLACE: u64 = 0x000f_ffff_ffff_f000;
+/// CR3: the tables of a program, without the kernel. Linux: `PTI_USER_PGTABLE_BIT` in arch/x86/entry/calling.h.
+const ISOLATED: u64 = 1 << 12;
 /// CR4: page tables have five levels.
 const FIVE_LEVELS: u64 = 1 << 12;
 
@@ -75,19 +77,23 @@ impl Core {
     ///
     /// # Errors
     /// The connection breaks.
-    pub fn serve(mut self, gdb: UnixStream) -> Result<()> {
-        let failed = |e: String| Error::boot("cannot talk to gdb").because(io::Error::other(e));
-        let mut state = GdbStub::new(gdb).run_state_machine(&mut self).map_err(|e| failed(e.to_string()))?;
+    pub fn serve(&mut self, gdb: UnixStream) -> Result<()> {
+        let failed = |e: GdbStubError<io::Error, io::Error>| Error::boot(format!("cannot talk to gdb: {e}"));
+        let mut state = GdbStub::new(gdb).run_state_machine(self).map_err(failed)?;
+        // Nothing goes on here: whoever wants that is told at once that it stands where it stood.
+        let stop = MultiThreadStopReason::Signal(Signal::SIGTRAP);
         loop {
             state = match state {
                 GdbStubStateMachine::Idle(mut stub) => match stub.borrow_conn().read() {
-                    Ok(byte) => stub.incoming_data(&mut self, byte).map_err(|e| failed(e.to_string()))?,
+                    Ok(byte) => stub.incoming_data(self, byte).map_err(failed)?,
                     // Gone without a word.
                     Err(_) => return Ok(()),
                 },
                 GdbStubStateMachine::Disconnected(_) => return Ok(()),
-                // Nothing goes on here.
-                GdbStubStateMachine::CtrlCInterrupt(_) | GdbStubStateMachine::Running(_) => return Ok(()),
+                GdbStubStateMachine::CtrlCInterrupt(stub) => {
+                    stub.interrupt_handled(self, Some(stop)).map_err(failed)?
+                }
+                GdbStubStateMachine::Running(stub) => stub.report_stop(self, stop).map_err(failed)?,
             };
         }
     }
@@ -96,7 +102,8 @@ impl Core {
     fn physical(&self, at: u64, bytes: &mut [u8]) -> io::Result<usize> {
         let Some((range, offset)) = self.memory.iter().find(|(range, _)| range.contains(&at)) else { return Ok(0) };
         let length = bytes.len().min(usize::try_from(range.end - at).unwrap_or(usize::MAX));
-        self.file.read_exact_at(&mut bytes[..length], offset + (at - range.start))?;
+        let place = offset.checked_add(at - range.start).ok_or(io::ErrorKind::UnexpectedEof)?;
+        self.file.read_exact_at(&mut bytes[..length], place)?;
         Ok(length)
     }
 
@@ -108,10 +115,24 @@ impl Core {
 
     /// Where a virtual address of a processor lies.
     fn place(&self, processor: &Processor, address: u64) -> Option<u64> {
-        // One that was never started has no page tables: what the others have is the same for the kernel.
-        let own = if processor.cr3 == 0 { self.processors.iter().find(|one| one.cr3 != 0)? } else { processor };
-        let levels = if own.cr4 & FIVE_LEVELS == 0 { 4 } else { 5 };
-        let mut table = own.cr3;
+        let is_kernels = address >> 63 == 1;
+        // A processor in a program may have tables without the kernel (page table isolation: they lie behind the kernel's own, which differ in this
+        // bit); one that was never started has none. What the others have is the same for the kernel.
+        let both = |one: &Processor| [one.cr3, one.cr3 & !ISOLATED];
+        let own = both(processor).into_iter().take(if is_kernels { 2 } else { 1 });
+        let others = self.processors.iter().flat_map(both).filter(|_| is_kernels || processor.cr3 == 0);
+        let five = self.processors.iter().any(|one| one.cr4 & FIVE_LEVELS != 0);
+        own.chain(others).filter(|tables| *tables != 0).find_map(|tables| self.look_up(tables, address, five))
+    }
+
+    fn look_up(&self, tables: u64, address: u64, five: bool) -> Option<u64> {
+        let levels = if five { 5 } else { 4 };
+        // The rest of an address is its uppermost bit that counts.
+        let unused = 64 - (12 + 9 * levels);
+        if (address << unused).cast_signed() >> unused != address.cast_signed() {
+            return None;
+        }
+        let mut table = tables;
         for level in (0..levels).rev() {
             let shift = 12 + 9 * level;
             let entry = self.entry(table, address >> shift & 511)?;
@@ -227,131 +248,43 @@ impl MultiThreadBase for Core {
         (1..=self.processors.len()).filter_map(NonZero::new).for_each(report);
         Ok(())
     }
+
+    fn support_resume(&mut self) -> Option<MultiThreadResumeOps<'_, Self>> {
+        Some(self)
+    }
+}
+
+/// So that gdb is answered that wants it to go on: see [`Core::serve`].
+impl MultiThreadResume for Core {
+    fn resume(&mut self) -> std::result::Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn clear_resume_actions(&mut self) -> std::result::Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn set_resume_action_continue(&mut self, _: Tid, _: Option<Signal>) -> std::result::Result<(), Self::Error> {
+        Ok(())
+    }
 }
 
 /// For the fuzz target.
 #[cfg(any(test, feature = "fuzz"))]
 pub(super) fn fuzz(head: &[u8]) {
+    /// Every word of it leads to its second page.
+    static PAGES: std::sync::OnceLock<File> = std::sync::OnceLock::new();
     let Some((memory, processors)) = read(head) else { return };
-    let file = File::open("/dev/null").expect("it is always there");
-    let core = Core { file, memory, processors };
-    for address in [0, 0xffff_ffff_8100_0000] {
-        let _ = core.place(&core.processors[0], address);
+    let pages = PAGES.get_or_init(|| {
+        let file = tempfile::tempfile().expect("there is room for a file");
+        file.write_all_at(&(PAGE | PRESENT).to_le_bytes().repeat(1 << 15), 0).expect("and for its pages");
+        file
+    });
+    let mut core = Core { file: pages.try_clone().expect("it is open"), memory, processors };
+    for address in [0, 0xffff_ffff_8100_0000, 1 << 60] {
+        let _ = core.read_addrs(address, &mut [0; 8192], NonZero::<usize>::MIN);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::{elf, registers};
-    use super::*;
-    use std::io::{Read, Write};
-
-    /// The kernel's first page, one of a module's, and a large one, in a guest of 4 MiB.
-    const KERNEL: u64 = 0xffff_ffff_8100_0000;
-    const MODULE: u64 = 0xffff_ffff_a000_0000;
-    const DIRECT: u64 = 0xffff_8880_0020_0000;
-
-    fn core() -> Core {
-        let mut memory = vec![0_u8; 4 << 20];
-        let mut put = |at: u64, bytes: &[u8]| {
-            let at = usize::try_from(at).unwrap();
-            memory[at..at + bytes.len()].copy_from_slice(bytes);
-        };
-        let entry = |table: u64, address: u64, level: u64| table + 8 * (address >> (12 + 9 * level) & 511);
-        let mut link = |at: u64, to: u64| put(at, &(to | PRESENT).to_le_bytes());
-        link(entry(0x1000, KERNEL, 3), 0x3000);
-        link(entry(0x3000, KERNEL, 2), 0x4000);
-        link(entry(0x4000, KERNEL, 1), 0x5000);
-        link(entry(0x5000, KERNEL, 0), 0x10_0000);
-        link(entry(0x4000, MODULE, 1), 0x8000);
-        link(entry(0x8000, MODULE, 0), 0x10_1000);
-        link(entry(0x1000, DIRECT, 3), 0x6000);
-        link(entry(0x6000, DIRECT, 2), 0x7000);
-        link(entry(0x7000, DIRECT, 1), 0x20_0000 | LARGE);
-        put(0x10_0ffc, b"kernel's");
-        put(0x10_1000, b"module's");
-        put(0x20_1234, b"direct");
-        let said = "CPU#0\nRAX=0a RSP=05 RBP=06 RIP=ffffffff81000042 RFL=82\nCS =0010 00 00 00\nSS =0018 00 00 00\nCR0=1 CR2=2 CR3=1000 CR4=20\nCPU#1\n";
-        let processors = registers::read(said);
-        let (ranges, begin) = elf::places(std::slice::from_ref(&(0..4 << 20)), processors.len());
-        let head = elf::head(&ranges, begin, &elf::notes(&processors, None));
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(&head).unwrap();
-        file.as_file().write_all_at(&memory, begin).unwrap();
-        Core::open(file.path()).unwrap()
-    }
-
-    fn bytes(core: &mut Core, address: u64, length: usize, processor: usize) -> Option<String> {
-        let mut bytes = vec![0; length];
-        let read = core.read_addrs(address, &mut bytes, NonZero::new(processor).unwrap()).ok()?;
-        Some(String::from_utf8_lossy(&bytes[..read]).into_owned())
-    }
-
-    #[test]
-    fn addresses_are_looked_up_in_the_guests_page_tables() {
-        let mut core = core();
-        let all: [(u64, usize, Option<&str>); 6] = [
-            (MODULE, 8, Some("module's")),
-            (DIRECT + 0x1234, 6, Some("direct")),
-            (KERNEL + 0xffc, 4, Some("kern")),
-            // Where the next page is not there, what was read before it counts.
-            (KERNEL + 0xffc, 8, Some("kern")),
-            (KERNEL + PAGE, 1, None),
-            (0, 1, None),
-        ];
-        for (address, length, wanted) in all {
-            assert_eq!(bytes(&mut core, address, length, 1).as_deref(), wanted, "{address:#x}");
-            // The second processor was never started.
-            assert_eq!(bytes(&mut core, address, length, 2).as_deref(), wanted, "{address:#x}");
-        }
-        assert_eq!(bytes(&mut core, KERNEL + 0xff8, 4, 1).as_deref(), Some("\0\0\0\0"));
-    }
-
-    #[test]
-    fn gdb_is_answered_and_can_change_nothing() {
-        let (mut gdb, other) = UnixStream::pair().unwrap();
-        let served = std::thread::spawn(move || core().serve(other));
-        let mut ask = |packet: &str| {
-            let sum: u8 = packet.bytes().fold(0, u8::wrapping_add);
-            gdb.write_all(format!("${packet}#{sum:02x}").as_bytes()).unwrap();
-            let (mut answer, mut byte) = (Vec::new(), [0]);
-            while answer.iter().rev().nth(2) != Some(&b'#') {
-                gdb.read_exact(&mut byte).unwrap();
-                answer.push(byte[0]);
-            }
-            gdb.write_all(b"+").unwrap();
-            let answer = String::from_utf8_lossy(&answer).trim_start_matches('+').to_owned();
-            // `0*"` is a run: the character once more for each that the last one is above 29.
-            let mut runs = answer.split('*');
-            let mut whole = runs.next().unwrap().to_owned();
-            for run in runs {
-                let last = whole.chars().last().unwrap();
-                whole.extend(std::iter::repeat_n(last, usize::from(run.as_bytes()[0]) - 29));
-                whole += &run[1..];
-            }
-            whole
-        };
-        let registers = ask("g");
-        let number = |n: usize| registers[1 + 16 * n..17 + 16 * n].to_owned();
-        assert_eq!([number(0), number(6), number(7)], ["0a", "06", "05"].map(|low| format!("{low}{}", "0".repeat(14))));
-        assert_eq!(number(16), "42000081ffffffff", "where it stands");
-        assert_eq!(&registers[1 + 16 * 17..1 + 16 * 17 + 24], "820000001000000018000000", "flags, CS, SS");
-        assert!(ask(&format!("m{MODULE:x},6")).starts_with("$6d6f64756c65#"));
-        assert!(ask("m0,1").starts_with("$E"));
-        assert!(ask(&format!("M{MODULE:x},1:00")).starts_with("$E"));
-        assert!(ask("qfThreadInfo").contains("01"));
-        drop(gdb);
-        served.join().unwrap().unwrap();
-    }
-
-    #[test]
-    fn what_is_no_dump_is_refused() {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        for content in [&b""[..], b"\x7fELF", &[0x7f; 4096], &std::fs::read("/proc/self/exe").unwrap()] {
-            file.as_file_mut().set_len(0).unwrap();
-            file.as_file().write_all_at(content, 0).unwrap();
-            let error = Core::open(file.path()).unwrap_err().to_string();
-            assert!(error.ends_with("is not a memory dump of quiz's"), "{error}");
-        }
-    }
-}
+mod tests;

@@ -57,6 +57,11 @@ impl Play {
     /// Somebody wants to see what is in a guest that goes on.
     pub(super) fn dump(&mut self, now: Instant) -> Vec<Effect> {
         match self.phase {
+            Phase::Still(_) if self.seen.shown => {
+                vec![Effect::NoDump(
+                    "it has crashed, and stands still: quiz gdb; its memory, if it was kept: quiz crash drgn",
+                )]
+            }
             // The dump that is under way is as good.
             Phase::Still(_) => Vec::new(),
             _ if self.limits.is_paused() => Vec::new(),

@@ -11,6 +11,9 @@ use crate::boot::qmp::{self, Said};
 use crate::boot::wire::ToGuest;
 use crate::machine::{Level, Start};
 
+/// Somebody at a debugger let a machine go on while its memory was written.
+const TORN: &str = "somebody let the machine go on meanwhile";
+
 impl Play {
     /// The machine is gone, as qemu's status says, or goes on no more. What the guest's kernel said of itself comes first, whatever the
     /// machine started from; but the look at a guest that hangs ends in a panic, too.
@@ -164,6 +167,7 @@ impl Play {
             "internal-error" => End::Host { why: "KVM stopped with an internal error".to_owned(), program },
             "paused" | "debug" => {
                 self.limits.hold(now);
+                self.seen.held = true;
                 return Vec::new();
             }
             _ => return Vec::new(),
@@ -176,6 +180,8 @@ impl Play {
             Phase::Restoring => {}
             // A debugger that leaves lets it go on; the next one shall see the same.
             Phase::Still(_) if self.seen.shown => return vec![Effect::Qemu(qmp::STOP)],
+            Phase::Still(_) => return vec![Effect::Qemu(qmp::STOP), Effect::NoDump(TORN)],
+            _ if self.limits.is_paused() => return vec![Effect::NoDump(TORN)],
             _ => return Vec::new(),
         }
         let go_on = if let Start::Restore(_) = self.plan.start {

@@ -10,6 +10,9 @@ use crate::boot::outcome::{End, Saved};
 use crate::boot::qmp;
 use crate::machine::Level;
 
+/// What a debugger did to it nobody else shall start from.
+const HELD: &str = "somebody held the machine, at a debugger or by qemu's monitor";
+
 impl Play {
     /// The guest has come to this level: saves it, if that is wanted and no `reason` speaks against it.
     pub(super) fn reached(&mut self, level: Level, reason: Option<String>) -> Vec<Effect> {
@@ -18,6 +21,9 @@ impl Play {
         }
         if let Some(reason) = reason.or_else(|| self.seen.wrote.clone()) {
             return self.unsaved(level, Saved::Never(reason));
+        }
+        if self.seen.held {
+            return self.unsaved(level, Saved::Failed(HELD.to_owned()));
         }
         match &self.seen.able {
             None => {
@@ -101,6 +107,7 @@ impl Play {
     }
 
     fn saved(&mut self, level: Level, result: Result<(), String>, stood: bool) -> Vec<Effect> {
+        let result = if self.seen.held { Err(HELD.to_owned()) } else { result };
         let saved = result.map_or_else(Saved::Failed, |()| Saved::Done);
         let go_on = if stood { vec![Effect::Qemu(qmp::CONTINUE)] } else { Vec::new() };
         let rest = vec![Effect::Settle(level, saved)];

@@ -11,7 +11,7 @@ import gdb
 
 told = json.loads(os.environ["QUIZ_GDB"])
 # Without these gdb takes what lies in one for a part of the first.
-SECTIONS = (".data", ".data..read_mostly", ".rodata", ".bss", ".text.hot", ".text.unlikely", ".init.text", ".exit.text")
+SECTIONS = (".data", ".data..read_mostly", ".rodata", ".bss", ".text.hot", ".text.unlikely")
 
 
 def quoted(path):
@@ -64,20 +64,24 @@ class Modules(gdb.Command):
                         self.files[name[:-3].replace("-", "_")] = os.path.join(root, name)
 
     def invoke(self, argument, from_tty):
-        without = []
+        there, without = {}, []
         for module in each_in_list(gdb.parse_and_eval("modules"), "struct module", "list"):
             name, lie = module["name"].string(), sections(module)
-            file, text = self.files.get(name), lie.get(".text")
-            if not file or not text:
+            if name in self.files and ".text" in lie:
+                there[name] = lie
+            else:
                 without.append(name)
-                continue
-            if self.loaded.get(name) == text:
-                continue
+        # What was unloaded first: another one may lie there now.
+        for name, text in list(self.loaded.items()):
+            if there.get(name, {}).get(".text") != text:
+                gdb.execute(f"remove-symbol-file -a {text:#x}", to_string=True)
+                del self.loaded[name]
+        for name, lie in there.items():
+            text = lie[".text"]
             if name in self.loaded:
-                # It was unloaded, and came back elsewhere.
-                gdb.execute(f"remove-symbol-file -a {self.loaded[name]:#x}", to_string=True)
+                continue
             more = "".join(f" -s {section} {lie[section]:#x}" for section in SECTIONS if section in lie)
-            gdb.execute(f"add-symbol-file {quoted(file)} {text:#x}{more}", to_string=True)
+            gdb.execute(f"add-symbol-file {quoted(self.files[name])} {text:#x}{more}", to_string=True)
             self.loaded[name] = text
             gdb.write(f"{name} at {text:#x}\n")
         if without:
@@ -102,8 +106,20 @@ Lx()
 for inside, folder in told["sources"]:
     gdb.execute(f"set substitute-path {inside} {quoted(folder)}")
 gdb.execute(f"target remote {told['socket']}")
+
+
+def is_where_it_was_linked():
+    """Whether the kernel lies at the addresses of its file: one that decompresses itself may choose others (KASLR)."""
+    try:
+        return gdb.parse_and_eval("(char *) linux_banner").string(length=13) == "Linux version"
+    except gdb.error:
+        return False
+
+
 # Before the first instruction the kernel has no addresses.
-if told["begun"]:
+if told["begun"] and not is_where_it_was_linked():
+    gdb.write("the kernel does not lie at its own addresses, or has none yet: no name is right. Against KASLR: --append nokaslr\n")
+elif told["begun"]:
     try:
         modules.invoke("", False)
     except gdb.error as error:

@@ -136,7 +136,7 @@ def each_stuck():
 
 
 # What a thread is in that waits for work, and whatever it waits by.
-IDLE = ("taskq_thread", "txg_thread_wait", "zthr_", "spl_")
+IDLE = ("taskq_thread", "txg_thread_wait")
 WAITS = ("schedule", "io_schedule", "cv_", "__cv_", "mutex_", "__mutex")
 
 

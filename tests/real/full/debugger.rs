@@ -9,7 +9,7 @@ const PROFILES: [&str; 2] = ["-p", "zfs,memdev"];
 /// gdb with these commands; the profiles are those of the run.
 fn gdb(real: &Real, commands: &[&str]) -> Ran {
     let commands = commands.iter().flat_map(|command| ["-ex", command]);
-    let words: Vec<&str> = ["gdb", "--", "-batch"].into_iter().chain(commands).collect();
+    let words: Vec<&str> = ["gdb", "--", "-nx", "-batch"].into_iter().chain(commands).collect();
     let ran = real.run(&words);
     assert_eq!(ran.status, Some(0), "{ran:?}");
     ran

@@ -120,8 +120,11 @@ fn a_machine_that_somebody_holds_has_all_the_time() {
     assert_eq!(held.take(Input::Dump, begun + SECOND), [Effect::Qemu(qmp::STOP), Effect::Dump(None)]);
     assert_eq!(held.take(Input::Dumped, begun + 2 * SECOND), []);
     assert_eq!(held.next(), None);
-    held.take(Input::Qemu(Said::Resumed), begun + 10 * SECOND);
-    assert_eq!(held.next().map(|at| at > begun + 10 * SECOND), Some(true));
+    // One who lets it go on while it is written has torn it.
+    held.take(Input::Dump, begun + 3 * SECOND);
+    assert!(matches!(held.take(Input::Qemu(Said::Resumed), begun + 4 * SECOND)[..], [Effect::NoDump(_)]));
+    held.take(Input::Dumped, begun + 5 * SECOND);
+    assert_eq!(held.next(), Some(begun + 10 * SECOND), "its time goes on from there");
 }
 
 #[test]
@@ -151,9 +154,31 @@ fn a_guest_that_crashed_stands_still_for_a_debugger_and_keeps_its_end() {
         assert_eq!(play.take(Input::Qemu(Said::Stopped), now), []);
         assert_eq!(play.take(Input::Dumped, now), []);
         assert_eq!(play.take(Input::Qemu(Said::Resumed), now), [Effect::Qemu(qmp::STOP)]);
+        assert!(matches!(play.take(Input::Dump, now)[..], [Effect::NoDump(_)]));
         assert_eq!(*play.phase(), Phase::Still(End::Panicked));
     }
+    // One that is let go on while it is written is stopped again, and what was written is of two moments.
+    let mut torn = running(Plan { dumps: true, shows: true, ..plan(Start::Cold) });
+    for input in [Input::Qemu(Said::Panicked), shutdown("guest-reset"), Input::Qemu(Said::Stopped), Input::Drained] {
+        torn.take(input, now);
+    }
+    assert!(matches!(torn.take(Input::Qemu(Said::Resumed), now)[..], [Effect::Qemu(qmp::STOP), Effect::NoDump(_)]));
     // A program that ends well needs nobody to look.
     let play = running(Plan { shows: true, ..plan(Start::Cold) });
     assert_eq!(ends(play, [exit(0, 0), synced()]), End::Exited(0));
+}
+
+#[test]
+fn nobody_starts_from_a_machine_that_somebody_held() {
+    let now = Instant::now();
+    let mut play = played(plan(save()), []).0;
+    for input in stopped("debug").into_iter().chain([Input::Qemu(Said::Resumed)]) {
+        play.take(input, now);
+    }
+    let effects = play.take(hello(), now);
+    let is_refused = |effect: &Effect| matches!(effect, Effect::Settle(Level::Base, Saved::Failed(_)));
+    assert!(
+        effects.iter().any(is_refused) && !effects.iter().any(|effect| matches!(effect, Effect::Save(_))),
+        "{effects:?}"
+    );
 }
