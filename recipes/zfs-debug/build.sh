@@ -2,8 +2,13 @@
 # whether it is, is looked at.
 
 cd tree
+# As zfs-modules does it.
+flags=
+if grep -q '^CONFIG_KASAN=y' /quiz/in/devel/.config && [ -e module/zstd/lib/common/portability_macros.h ]; then
+    flags=-DZSTD_ADDRESS_SANITIZER=0
+fi
 # shellcheck disable=SC2016 # The variable is make's, and the kernel's Makefile knows it.
-make -w --output-sync -C module KCFLAGS=-g KAFLAGS=-g 'PAHOLE_VERSION=$(CONFIG_PAHOLE_VERSION)'
+make -w --output-sync -C module KCFLAGS="-g${flags:+ $flags}" KAFLAGS=-g 'PAHOLE_VERSION=$(CONFIG_PAHOLE_VERSION)'
 
 # plain FILE INTO: without what debug information adds, and without the build's id, which is a sum over all of the file.
 plain() { objcopy --strip-debug --remove-section=.note.gnu.build-id "$1" "$2"; }
