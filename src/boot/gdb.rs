@@ -17,9 +17,9 @@ use std::time::Duration;
 /// What qemu calls the stub's end of the socket; `gdb` is its own name for that of an argument `-gdb`.
 const NAME: &str = "quiz-gdb";
 /// Two packets of gdb's: what is there, at which qemu forgets all breakpoints, and that nobody looks any more, so that the machine goes on. A debugger
-/// that was killed has sent neither.
+/// that was killed has sent neither. The machine is the process 1; without that number a stub that has spoken of processes before refuses.
 const FORGET: &[u8] = b"$?#3f";
-const DETACH: &[u8] = b"$D#44";
+const DETACH: &[u8] = b"$D;1#b0";
 /// The stub answers within this time.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -89,17 +89,28 @@ impl Stub {
     fn forget(&self) -> std::io::Result<()> {
         let mut stub = at_socket(&self.place, GDB, |path| UnixStream::connect(path))?;
         stub.set_read_timeout(Some(ANSWER))?;
-        for packet in [FORGET, DETACH] {
+        // That the machine stopped because somebody came may be told as well, before or between what was asked for.
+        for (packet, is_answer) in [(FORGET, b"$T"), (DETACH, b"$O")] {
             stub.write_all(packet)?;
-            // `+`, and a packet: `$`, what it says, `#` and two digits.
-            let (mut answer, mut byte) = (Vec::new(), [0]);
-            while answer.iter().rev().nth(2) != Some(&b'#') {
-                stub.read_exact(&mut byte)?;
-                answer.push(byte[0]);
-            }
-            stub.write_all(b"+")?;
+            while !answer(&mut stub)?.starts_with(is_answer) {}
         }
         Ok(())
+    }
+}
+
+/// The stub's next packet: `$`, what it says, `#` and two digits. It is not acknowledged: a machine that goes on is stopped by any byte that it does not wait
+/// for, and the next packet does as well.
+fn answer(stub: &mut UnixStream) -> std::io::Result<Vec<u8>> {
+    let (mut answer, mut byte) = (Vec::new(), [0]);
+    while answer.iter().rev().nth(2) != Some(&b'#') {
+        stub.read_exact(&mut byte)?;
+        if byte != *b"+" || !answer.is_empty() {
+            answer.push(byte[0]);
+        }
+    }
+    match answer.starts_with(b"$E") {
+        true => Err(std::io::Error::other(format!("it answers {}", String::from_utf8_lossy(&answer)))),
+        false => Ok(answer),
     }
 }
 
@@ -186,17 +197,18 @@ mod tests {
         let listener = UnixListener::bind(run.path().join(GDB)).unwrap();
         let asked = std::thread::spawn(move || {
             let (mut gdb, mut asked) = (listener.accept().unwrap().0, Vec::new());
-            for answer in [&b"+$T05thread:01;#07"[..], b"+$OK#9a"] {
-                let mut packet = vec![0; 5];
+            for (length, answers) in [(5, &[&b"+$T05thread:01;#07"[..]][..]), (7, &[b"$T05thread:01;#07", b"+$OK#9a"])]
+            {
+                let mut packet = vec![0; length];
                 gdb.read_exact(&mut packet).unwrap();
-                gdb.write_all(answer).unwrap();
-                gdb.read_exact(&mut [0]).unwrap();
+                answers.iter().for_each(|answer| gdb.write_all(answer).unwrap());
                 asked.push(String::from_utf8(packet).unwrap());
             }
+            assert_eq!(gdb.read(&mut [0]).unwrap(), 0, "a byte more would stop it");
             asked
         });
         assert!(stub.leave().unwrap());
-        assert_eq!(asked.join().unwrap(), ["$?#3f", "$D#44"]);
+        assert_eq!(asked.join().unwrap(), ["$?#3f", "$D;1#b0"]);
         let asked = qemu.join().unwrap();
         for (line, word) in asked.iter().zip([
             "query-status",
