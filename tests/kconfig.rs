@@ -192,8 +192,9 @@ fn a_rust_that_the_kernel_does_not_take_is_told_in_its_words() {
     project.write("quiz.toml", "[kernel]\nsource = \"./linux\"\nconfig = [\"RUST=y\"]\n");
     let ran = project.run(&["build", "kernel-config"]);
     assert_eq!(ran.status, Some(1), "{ran:?}");
-    let words = ["error: Rust compiler is too old.", "  error: Your version: 1.63.0\n", "error: "];
-    ran.says(&words);
+    ran.says(&["error: Rust compiler is too old.", "  error: Your version: 1.63.0\n"]);
+    // What to type depends on whether this machine has a rustc.
+    assert!(["turn on the profile rust", "QUIZ_TOOLCHAIN_SUITE="].iter().any(|hint| ran.err.contains(hint)), "{ran:?}");
     assert!(!ran.err.contains("***"), "{ran:?}");
 }
 

@@ -35,7 +35,7 @@ cat >Makefile <<'END'
 "
     );
     project.recipe("t-devel", "[outputs]\ndevel = \"tree\"\n", &kernel);
-    let tables = "[inputs]\ndevel = \"t-devel/devel\"\ncommands = \"compile-commands/script\"\n[outputs]\nmodules = \"tree\"\n\
+    let tables = "[inputs]\ndevel = \"t-devel/devel\"\ncommands = \"compile-commands/script\"\nmake = \"zfs-make/script\"\n[outputs]\nmodules = \"tree\"\n\
          [needs]\ncompiler = true\n";
     project.recipe("t-modules", tables, script);
     project.write(".quiz/recipes/t-modules/quiz-spl-seed.c", "");

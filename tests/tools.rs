@@ -51,3 +51,18 @@ fn only_what_compiles_is_made_from_the_hosts_headers() {
     assert!(why("t-one").contains("\n  headers = ") && why("t-one").contains("\n  tool/gcc = "), "{}", why("t-one"));
     assert!(!why("t-two").contains("headers") && why("t-two").contains("\n  tool/make = "), "{}", why("t-two"));
 }
+
+/// Where no stage takes it on demand nobody needs it: `RUST=y` in quiz.toml is no reason to have rustc for a root.
+#[test]
+fn a_tool_that_only_some_recipe_takes_on_demand_is_missed_by_its_stage_alone() {
+    let project = Project::new();
+    let demand = "[tools-on-demand]\nno-such-tool = \"x\"\n";
+    project.recipe("t-takes", &format!("{OUT}{demand}"), "echo takes >/quiz/out/out\n");
+    project.recipe("t-other", OUT, "echo other >/quiz/out/out\n");
+    project.write(".quiz/profiles/mine/profile.toml", "about = \"x\"\n[tools]\nno-such-tool = \"x\"\n");
+    project.write("quiz.toml", "profiles = [\"mine\"]\n");
+    project.ok(&["build", "t-other"]);
+    let ran = project.run(&["build", "t-takes"]);
+    assert_ne!(ran.status, Some(0));
+    ran.says(&["no-such-tool (package x)"]);
+}

@@ -61,9 +61,12 @@ find /quiz/out/symbols/lib -type l -delete
 if grep -q '^scripts_gdb:' /quiz/src/Makefile; then
     # Links of an earlier build may lead nowhere.
     rm -rf "$build/scripts/gdb"
-    kernel -s scripts_gdb
-    mkdir -p /quiz/out/symbols/scripts
-    cp -RL "$build/scripts/gdb" /quiz/out/symbols/scripts/
-    find /quiz/out/symbols/scripts \( -name '.*.cmd' -o -name '__pycache__' -o -name Makefile \) -prune -exec rm -r {} +
-    cp -L /quiz/src/scripts/gdb/vmlinux-gdb.py /quiz/out/symbols/
+    if kernel -s scripts_gdb; then
+        mkdir -p /quiz/out/symbols/scripts
+        cp -RL "$build/scripts/gdb" /quiz/out/symbols/scripts/
+        find /quiz/out/symbols/scripts \( -name '.*.cmd' -o -name '__pycache__' -o -name Makefile \) -prune -exec rm -r {} +
+        cp -L /quiz/src/scripts/gdb/vmlinux-gdb.py /quiz/out/symbols/
+    else
+        echo "warning: gdb gets no commands of this kernel's own"
+    fi
 fi

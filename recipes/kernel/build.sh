@@ -19,14 +19,16 @@ strip -s -o /quiz/out/image/vmlinux "$build/vmlinux"
 cp "$build/$(cat image_name)" /quiz/out/image/
 cp "$build/vmlinux" "$build/System.map" /quiz/out/symbols/
 
-# has_same_files RESULT: whether RESULT was made of files with exactly the names in RESULT.files; RESULT.newer are those that are newer.
-has_same_files() {
-    [ -e "$1.made" ] && cmp -s "$1.files" "$1.files.made" || return 1
-    xargs -r -d '\n' -a "$1.files" sh -c 'made="$1"; shift; exec find "$@" -prune -newer "$made" -print' sh "$1.made" >"$1.newer"
-}
 # is_current RESULT: whether RESULT was made of exactly the files that RESULT.files names, none of them is newer, and RESULT.sum,
-# of the contents of files that each build writes anew, is the same.
-is_current() { has_same_files "$1" && cmp -s "$1.sum" "$1.sum.made" && [ ! -s "$1.newer" ]; }
+# of the contents of files that each build writes anew, is the same. RESULT.newer are the files that are newer; it is not there where RESULT was
+# made of others.
+is_current() {
+    rm -f "$1.newer"
+    [ -e "$1.made" ] && cmp -s "$1.files" "$1.files.made" || return 1
+    xargs -r -d '\n' -a "$1.files" sh -c 'made="$1"; shift; exec find "$@" -prune -newer "$made" -print' sh "$1.made" >"$1.found" || return 1
+    mv "$1.found" "$1.newer"
+    cmp -s "$1.sum" "$1.sum.made" && [ ! -s "$1.newer" ]
+}
 # keep OUTPUT [FILE]: says that it is what it was in the last result, if quiz offers that. Otherwise it has to be copied out. With FILE
 # `.over`, that it is so but for what is copied out.
 keep() {
@@ -77,7 +79,7 @@ sh -eu /quiz/recipe/devel.sh list /quiz/src "$build" | grep -v '/Module.symvers$
 sha256sum <"$build/Module.symvers" >devel.sum
 if ! is_current devel || ! keep devel; then
     # Thousands of files: only those that are other, if the last result has the rest.
-    if ! has_same_files devel || ! keep devel .over; then cp devel.files devel.newer; fi
+    if [ ! -e devel.newer ] || ! keep devel .over; then cp devel.files devel.newer; fi
     echo "$build/Module.symvers" >>devel.newer
     rm -f devel.made
     : >devel.now

@@ -2,13 +2,8 @@
 # whether it is, is looked at.
 
 cd tree
-# As zfs-modules does it.
-flags=
-if grep -q '^CONFIG_KASAN=y' /quiz/in/devel/.config && [ -e module/zstd/lib/common/portability_macros.h ]; then
-    flags=-DZSTD_ADDRESS_SANITIZER=0
-fi
-# shellcheck disable=SC2016 # The variable is make's, and the kernel's Makefile knows it.
-make -w --output-sync -C module KCFLAGS="-g${flags:+ $flags}" KAFLAGS=-g 'PAHOLE_VERSION=$(CONFIG_PAHOLE_VERSION)'
+. /quiz/in/make
+make_modules -g
 
 # plain FILE INTO: without what debug information adds, and without the build's id, which is a sum over all of the file.
 plain() { objcopy --strip-debug --remove-section=.note.gnu.build-id "$1" "$2"; }
@@ -16,23 +11,18 @@ plain() { objcopy --strip-debug --remove-section=.note.gnu.build-id "$1" "$2"; }
 release="$(cat /quiz/in/devel/include/config/kernel.release)"
 extra="lib/modules/$release/extra"
 mkdir -p "/quiz/out/symbols/$extra"
-# As kbuild lists them. Newer kernels name the objects.
-for module in $(sed 's/\.o$/.ko/' module/modules.order); do
-    case "$module" in
-    /*) ;;
-    *) module="module/$module" ;;
-    esac
+for module in $(list_modules); do
     name="${module##*/}"
-    kernels="/quiz/in/modules/$extra/$name"
+    guests="/quiz/in/modules/$extra/$name"
     plain "$module" /quiz/scratch/ours
-    plain "$kernels" /quiz/scratch/theirs
+    plain "$guests" /quiz/scratch/theirs
     cmp -s /quiz/scratch/ours /quiz/scratch/theirs || {
         echo "error: $name with debug information is another one than that which the guest has" >&2
         exit 1
     }
     # A debugger finds what belongs to a module in memory by the build's id that it has there.
     rm -f /quiz/scratch/note
-    objcopy -O binary --only-section=.note.gnu.build-id "$kernels" /quiz/scratch/note
+    objcopy -O binary --only-section=.note.gnu.build-id "$guests" /quiz/scratch/note
     cp "$module" "/quiz/out/symbols/$extra/"
     [ ! -s /quiz/scratch/note ] ||
         objcopy --update-section .note.gnu.build-id=/quiz/scratch/note "/quiz/out/symbols/$extra/$name"

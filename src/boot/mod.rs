@@ -45,6 +45,7 @@ mod marks;
 pub mod monitor;
 mod net;
 pub mod outcome;
+mod passed;
 mod phase;
 mod qmp;
 pub mod request;

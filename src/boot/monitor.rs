@@ -5,11 +5,11 @@
 //! <https://qemu.readthedocs.io/en/v7.2.0/interop/qemu-qmp-ref.html>
 
 use super::folder::{MONITOR, at_socket, is_live, number, run_of};
+use super::passed::send_with;
 use super::qmp;
 use crate::error::{Error, Result, cannot};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::Value;
-use std::io::{BufRead, BufReader, ErrorKind, IoSlice, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -80,15 +80,9 @@ impl Monitor {
     /// # Errors
     /// The socket cannot be used.
     pub(super) fn ask_with(&mut self, command: &str, file: BorrowedFd<'_>) -> Result<Answer> {
-        let files = [file];
-        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        control.push(SendAncillaryMessage::ScmRights(&files));
-        let line = format!("{command}\n");
-        let sent = sendmsg(self.0.get_ref(), &[IoSlice::new(line.as_bytes())], &mut control, SendFlags::NOSIGNAL);
-        match sent {
-            Ok(_) => self.answer(&mut |_| Ok(())),
-            Err(error) => over(error.into()),
+        match send_with(self.0.get_ref(), format!("{command}\n").as_bytes(), file) {
+            Ok(()) => self.answer(&mut |_| Ok(())),
+            Err(error) => over(error),
         }
     }
 

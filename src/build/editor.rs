@@ -37,9 +37,12 @@ pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Re
     let toolchain = stage.toolchain().map(|input| script::body(ctx, input, known)).transpose()?;
     let root = toolchain.map(|root| script::link_toolchain(ctx, id, &root));
     if let Some(output) = record.outputs.get(RUST) {
-        let mut places = places(ctx, stage, known, scratch)?;
-        places.extend(root.as_ref().map(|root| ("/usr".to_owned(), root.join("usr"))));
-        note_rust(&ctx.cache.path(output), &places, &own)?;
+        let rust = (output.size > 0).then(|| ctx.cache.path(output));
+        note_rust(rust.as_deref(), &own, &|| {
+            let mut places = places(ctx, stage, known, scratch)?;
+            places.extend(root.as_ref().map(|root| ("/usr".to_owned(), root.join("usr"))));
+            Ok(places)
+        })?;
     }
     let shown = root.as_deref().map_or_else(String::new, |root| format!(" {}", root.display()));
     let told = format!("{}{shown} {LAYOUT}", output.digest);
@@ -87,24 +90,25 @@ fn put(own: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
     new.persist(path).map(drop).map_err(|e| e.error)
 }
 
-/// What rust-analyzer is to know of a kernel: its crates, and the standard library's source, which lies in the root.
-fn note_rust(output: &Path, places: &Places, own: &Path) -> Result<()> {
+/// What rust-analyzer is to know of a kernel: its crates, and the standard library's source, which lies in the root. Of a kernel without Rust nothing.
+fn note_rust(output: Option<&Path>, own: &Path, places: &dyn Fn() -> Result<Places>) -> Result<()> {
     let path = own.join("rust-project.json");
+    let failed = |e: io::Error| Error::build(format!("cannot write {}", path.display())).because(e);
+    let Some(output) = output else {
+        return match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed(e)),
+            _ => Ok(()),
+        };
+    };
+    let places = places()?;
     let write = || -> io::Result<()> {
-        let text = std::fs::read(output)?;
-        if text.is_empty() {
-            return match std::fs::remove_file(&path) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-                _ => Ok(()),
-            };
-        }
-        let mut project: Value = serde_json::from_slice(&text)?;
-        outside(&mut project, places);
+        let mut project: Value = serde_json::from_slice(&std::fs::read(output)?)?;
+        outside(&mut project, &places);
         let new = serde_json::to_vec_pretty(&project)?;
         // An editor reads all of a kernel again when the file is another one.
         if std::fs::read(&path).is_ok_and(|old| old == new) { Ok(()) } else { put(own, &path, &new) }
     };
-    write().map_err(|e| Error::build(format!("cannot write {}", path.display())).because(e))
+    write().map_err(failed)
 }
 
 /// Raised when the same list comes out otherwise: lists that were written before are written again.
@@ -250,7 +254,7 @@ mod tests {
             ("/quiz/scratch".to_owned(), PathBuf::from("/cache/scratch")),
             ("/usr".to_owned(), PathBuf::from("/p/.quiz/toolchain/kernel/usr")),
         ];
-        note_rust(&output, &places, dir.path()).unwrap();
+        note_rust(Some(&output), dir.path(), &|| Ok(places.clone())).unwrap();
         let text = std::fs::read_to_string(dir.path().join("rust-project.json")).unwrap();
         let after: Value = serde_json::from_str(&text).unwrap();
         let one = &after["crates"][0];

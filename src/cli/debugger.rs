@@ -1,6 +1,6 @@
 //! `quiz gdb` and `quiz drgn`: a debugger in a machine that runs, or in the memory of one that crashed, with the debug information of exactly that.
 
-use super::args::{Cli, Command, CrashCommand};
+use super::args::{Cli, Command, CrashCommand, Debugger as Asked};
 use super::{crash, running};
 use crate::boot::crash::Core;
 use crate::boot::folder::{live, run_of};
@@ -33,8 +33,8 @@ const LOOK_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 enum Target {
     /// The machine in that folder.
     Live(PathBuf, Box<Running>),
-    /// What is left of one.
-    Crashed(Box<Crashed>),
+    /// What is left of one, and its memory.
+    Crashed(Box<Crashed>, PathBuf),
 }
 
 impl Target {
@@ -56,7 +56,13 @@ impl Target {
     }
 
     fn crash(engine: &Engine<'_>, id: Option<&str>) -> Result<Self> {
-        Ok(Self::Crashed(Box::new(crash::take(engine, id)?)))
+        let crashed = crash::take(engine, id)?;
+        let Some((memory, _)) = &crashed.memory else {
+            return Err(Error::input(format!("the memory of run {} is not there", crashed.run))
+                .hint("`quiz crash show` says why"));
+        };
+        let memory = memory.clone();
+        Ok(Self::Crashed(Box::new(crashed), memory))
     }
 
     /// The debug information of it; the project is opened as it was for that run.
@@ -64,7 +70,7 @@ impl Target {
         let name = self.name();
         let (kernel, layers, flags, again) = match self {
             Self::Live(_, machine) => (&machine.kernel, &machine.layers, &machine.flags, &machine.again),
-            Self::Crashed(crashed) => {
+            Self::Crashed(crashed, _) => {
                 let crash = &crashed.crash;
                 (&crash.kernel, &crash.layers, &crash.flags, &crash.again)
             }
@@ -86,28 +92,40 @@ impl Target {
     fn name(&self) -> String {
         match self {
             Self::Live(place, _) => running::name(place),
-            Self::Crashed(crashed) => crashed.run.clone(),
+            Self::Crashed(crashed, _) => crashed.run.clone(),
         }
     }
 }
 
 /// Starts the debugger that a command asks for, if it does.
 pub(super) fn run(engine: &Engine<'_>, command: &Command) -> Option<Result<u8>> {
-    let (start, asked, only_crashes): (Start, _, _) = match command {
-        Command::Gdb(asked) => (gdb, asked, false),
-        Command::Drgn(asked) => (drgn, asked, false),
-        Command::Crash { command: CrashCommand::Gdb(asked) } => (gdb, asked, true),
-        Command::Crash { command: CrashCommand::Drgn(asked) } => (drgn, asked, true),
+    let (program, asked, only_crashes) = match command {
+        Command::Gdb(asked) => (GDB, asked, false),
+        Command::Drgn(asked) => (DRGN, asked, false),
+        Command::Crash { command: CrashCommand::Gdb(asked) } => (GDB, asked, true),
+        Command::Crash { command: CrashCommand::Drgn(asked) } => (DRGN, asked, true),
         _ => return None,
     };
-    Some(start(engine, asked.id.as_deref(), &asked.words, only_crashes))
+    Some(start(engine, program, asked, only_crashes))
 }
 
-type Start = fn(&Engine<'_>, Option<&str>, &[OsString], bool) -> Result<u8>;
+/// `only_crashes`: not in a machine that runs.
+fn start(engine: &Engine<'_>, program: &str, asked: &Asked, only_crashes: bool) -> Result<u8> {
+    // Before anything is compiled for it.
+    require(program)?;
+    let id = asked.id.as_deref();
+    let target = if only_crashes { Target::crash(engine, id)? } else { Target::find(engine, program, id)? };
+    let symbols = target.symbols(engine)?;
+    let start = if program == GDB { gdb } else { drgn };
+    start(engine, &target, &symbols, &asked.words)
+}
+
+const GDB: &str = "gdb";
+const DRGN: &str = "drgn";
 
 /// What runs on the host as the user does is quiz's own: a stage's output may have been made by what a project brought along.
-const GDB: (&str, &str) = ("quiz_gdb.py", include_str!("debugger/quiz_gdb.py"));
-const DRGN: (&str, &str) = ("quiz_zfs.py", include_str!("debugger/quiz_zfs.py"));
+const IN_GDB: (&str, &str) = ("quiz_gdb.py", include_str!("debugger/quiz_gdb.py"));
+const IN_DRGN: (&str, &str) = ("quiz_zfs.py", include_str!("debugger/quiz_zfs.py"));
 
 /// The folder with a script.
 fn script(engine: &Engine<'_>, (name, text): (&str, &str)) -> Result<PathBuf> {
@@ -117,31 +135,24 @@ fn script(engine: &Engine<'_>, (name, text): (&str, &str)) -> Result<PathBuf> {
     Ok(engine.cache.path(&output))
 }
 
-/// Starts gdb; `only_crashes`: not in a machine that runs.
-fn gdb(engine: &Engine<'_>, id: Option<&str>, words: &[OsString], only_crashes: bool) -> Result<u8> {
-    require("gdb")?;
-    let target = if only_crashes { Target::crash(engine, id)? } else { Target::find(engine, "gdb", id)? };
-    if let Target::Crashed(crashed) = &target {
-        memory(crashed)?;
-    }
-    let symbols = target.symbols(engine)?;
-    let script = script(engine, GDB)?.join(GDB.0);
+fn gdb(engine: &Engine<'_>, target: &Target, symbols: &Symbols, words: &[OsString]) -> Result<u8> {
+    let script = script(engine, IN_GDB)?.join(IN_GDB.0);
     let gdb = |socket: &Path, begun: bool| {
-        let modules: Vec<&PathBuf> = symbols.modules.iter().chain([&symbols.kernel]).collect();
-        let modules: Vec<_> = modules.into_iter().map(|folder| folder.to_string_lossy()).collect();
+        let modules = symbols.modules.iter().chain([&symbols.kernel]);
+        let modules: Vec<_> = modules.map(|folder| folder.to_string_lossy()).collect();
         let sources: Vec<_> =
             symbols.sources.iter().map(|(inside, folder)| (inside, folder.to_string_lossy())).collect();
         let kernel = symbols.kernel.to_string_lossy();
         let told = json!({"socket": socket.to_string_lossy(), "begun": begun, "kernel": kernel, "modules": modules, "sources": sources});
-        let mut command = debugger("gdb");
+        let mut command = debugger(GDB);
         // Whatever gdb may load by itself elsewhere: scripts beside or in these files may be a project's.
         command.env("QUIZ_GDB", told.to_string()).args(["-q", "-iex", "set auto-load off"]);
         command.arg(symbols.vmlinux()).arg("-x").arg(&script);
         wait(command.args(words))
     };
-    match &target {
-        Target::Crashed(crashed) => {
-            let mut core = Core::open(memory(crashed)?)?;
+    match target {
+        Target::Crashed(_, memory) => {
+            let mut core = Core::open(memory)?;
             let failed = |e| Error::boot("cannot make a socket for gdb").because(e);
             let folder = tempfile::tempdir().map_err(failed)?;
             let socket = folder.path().join("gdb");
@@ -162,19 +173,13 @@ fn gdb(engine: &Engine<'_>, id: Option<&str>, words: &[OsString], only_crashes: 
     }
 }
 
-/// Starts drgn on a dump; that of a machine that runs is made now.
-fn drgn(engine: &Engine<'_>, id: Option<&str>, words: &[OsString], only_crashes: bool) -> Result<u8> {
-    require("drgn")?;
-    let target = if only_crashes { Target::crash(engine, id)? } else { Target::find(engine, "drgn", id)? };
-    if let Target::Crashed(crashed) = &target {
-        memory(crashed)?;
-    }
-    let symbols = target.symbols(engine)?;
-    let core = match &target {
-        Target::Crashed(crashed) => memory(crashed)?.to_owned(),
+/// On a dump; that of a machine that runs is made now.
+fn drgn(engine: &Engine<'_>, target: &Target, symbols: &Symbols, words: &[OsString]) -> Result<u8> {
+    let core = match target {
+        Target::Crashed(_, memory) => memory.clone(),
         Target::Live(place, _) => crash::dump(engine, Some(&running::name(place)))?,
     };
-    let mut command = debugger("drgn");
+    let mut command = debugger(DRGN);
     command.arg("-c").arg(core);
     // Of modules it takes those that were loaded.
     for folder in std::iter::once(&symbols.kernel).chain(&symbols.modules) {
@@ -182,16 +187,10 @@ fn drgn(engine: &Engine<'_>, id: Option<&str>, words: &[OsString], only_crashes:
     }
     let theirs = std::env::var_os("PYTHONPATH").unwrap_or_default();
     let theirs = std::env::split_paths(&theirs).filter(|path| !path.as_os_str().is_empty());
-    if let Ok(path) = std::env::join_paths(std::iter::once(script(engine, DRGN)?).chain(theirs)) {
+    if let Ok(path) = std::env::join_paths(std::iter::once(script(engine, IN_DRGN)?).chain(theirs)) {
         command.env("PYTHONPATH", path);
     }
     Err(Error::boot("cannot start drgn").because(command.args(words).exec()))
-}
-
-fn memory(crashed: &Crashed) -> Result<&Path> {
-    crashed.memory.as_ref().map(|(memory, _)| memory.as_path()).ok_or_else(|| {
-        Error::input(format!("the memory of run {} is not there", crashed.run)).hint("`quiz crash show` says why")
-    })
 }
 
 /// The command that starts one. Python would write what it has compiled beside a script, into the cache, where nothing may change.
@@ -201,13 +200,12 @@ fn debugger(program: &str) -> Process {
     command
 }
 
-/// Before anything is compiled for it.
 fn require(program: &str) -> Result<()> {
     let is_there = std::env::split_paths(&host::path()).any(|folder| folder.join(program).is_file());
     let error = Error::input(format!("{program} is not installed"));
     match program {
         _ if is_there => Ok(()),
-        "drgn" => Err(error.hint("pipx install drgn, or your distribution's package of that name")),
+        DRGN => Err(error.hint("pipx install drgn, or your distribution's package of that name")),
         _ => Err(error.hint("apt-get install gdb, or your distribution's package of that name; one with Python")),
     }
 }

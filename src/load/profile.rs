@@ -37,7 +37,7 @@ pub struct Profile {
     pub packages: Vec<String>,
     /// Lines of the kernel config.
     pub kernel: Vec<String>,
-    /// Programs that the host must have for it, beside those of recipes: name and the Debian package that has it.
+    /// Programs that it needs, and the Debian package that has each: those that a recipe has on demand, for its root; others the host must have.
     pub tools: BTreeMap<String, String>,
     /// Stages' outputs, "stage/output", that hold kernel modules for the work directory.
     pub modules: Vec<String>,

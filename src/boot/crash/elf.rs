@@ -8,8 +8,7 @@ use super::registers::{Registers, Segment};
 use std::ops::Range;
 
 /// Bytes of an ELF header, and of a program header.
-pub(super) const LENGTH: usize = 64;
-const HEADER: u64 = LENGTH as u64;
+const HEADER: u64 = 64;
 const PROGRAM: u64 = 56;
 /// The memory begins at a whole page, so that holes in it are holes of the file.
 const PAGE: u64 = 4096;

@@ -3,7 +3,7 @@
 //!
 //! Reads what [`super::elf`] writes. Page tables: Intel's manual, volume 3, chapter 4.
 
-use super::elf::{LENGTH, ORDER, SIGNATURE};
+use super::elf::{ORDER, SIGNATURE};
 use crate::error::{Error, Result, cannot};
 use gdbstub::common::{Signal, Tid};
 use gdbstub::conn::ConnectionExt;
@@ -24,8 +24,8 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-/// Bytes of a head at most: 255 processors have 250 KiB of notes.
-const MOST: u64 = 16 << 20;
+/// Bytes in which a head lies: 255 processors have 250 KiB of notes.
+const MOST: u64 = 1 << 20;
 /// A page, and an entry of a page table: it is there, it stands for a large page; where it leads.
 const PAGE: u64 = 4096;
 const PRESENT: u64 = 1;
@@ -63,12 +63,8 @@ impl Core {
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(|e| cannot("open", path, e))?;
         let strange = || Error::input(format!("{} is not a memory dump of quiz's", path.display()));
-        let mut head = vec![0; LENGTH];
-        file.read_exact_at(&mut head, 0).map_err(|_| strange())?;
-        // The memory begins behind the head: the first bytes alone tell where.
-        let begin = first_load(&head, &file).filter(|begin| *begin <= MOST).ok_or_else(strange)?;
-        let mut head = vec![0; usize::try_from(begin).unwrap_or(0)];
-        file.read_exact_at(&mut head, 0).map_err(|e| cannot("read", path, e))?;
+        let mut head = Vec::new();
+        io::Read::read_to_end(&mut io::Read::take(&file, MOST), &mut head).map_err(|e| cannot("read", path, e))?;
         let (memory, processors) = read(&head).ok_or_else(strange)?;
         Ok(Self { file, memory, processors })
     }
@@ -150,18 +146,7 @@ impl Core {
     }
 }
 
-/// Where the memory begins: the first `PT_LOAD`.
-fn first_load(start: &[u8], file: &File) -> Option<u64> {
-    let header = Elf::parse_header(start).ok()?;
-    let length = u64::from(header.e_phentsize) * u64::from(header.e_phnum);
-    let mut table = vec![0; usize::try_from(length).ok()?];
-    file.read_exact_at(&mut table, header.e_phoff).ok()?;
-    let context = goblin::container::Ctx::new(goblin::container::Container::Big, goblin::container::Endian::Little);
-    let headers = goblin::elf::ProgramHeader::parse(&table, 0, usize::from(header.e_phnum), context).ok()?;
-    headers.iter().find(|header| header.p_type == PT_LOAD).map(|header| header.p_offset)
-}
-
-/// What a head says.
+/// What the first bytes of a dump say, of which the head is a part.
 fn read(head: &[u8]) -> Option<(Memory, Vec<Processor>)> {
     let elf = Elf::parse(head).ok()?;
     let loads = elf.program_headers.iter().filter(|header| header.p_type == PT_LOAD);

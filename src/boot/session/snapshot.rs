@@ -3,13 +3,11 @@
 //! Decides nothing (`phase`). Does not know where snapshots are kept.
 
 use std::fs::{self, File};
-use std::io::IoSlice;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::SystemTime;
 
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-
+use super::super::passed::send_with;
 use super::super::phase::Input;
 use super::super::qmp::{self, Said};
 use super::super::sparse::copy_sparse;
@@ -71,12 +69,8 @@ impl Session<'_> {
     /// The file comes along.
     fn tell_qemu_with(&self, file: &File, command: &str) {
         let Some(socket) = self.wires.get(Port::Qmp) else { return };
-        let files = [file.as_fd()];
-        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        control.push(SendAncillaryMessage::ScmRights(&files));
-        // Few bytes, into a socket that is nearly empty. A machine that is gone needs none.
-        let _ = sendmsg(socket, &[IoSlice::new(command.as_bytes())], &mut control, SendFlags::empty());
+        // A machine that is gone needs none.
+        let _ = send_with(socket, command.as_bytes(), file.as_fd());
     }
 
     /// The machine stands still.
