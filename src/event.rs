@@ -56,6 +56,8 @@ pub enum Event {
     Dumping { why: String },
     /// That is done: where it lies, what was wrong, and how many bytes hold something.
     Dumped { run: String, title: String, used: u64, took: Duration },
+    /// The machine was saved under that name, in so many bytes.
+    Kept { name: String, bytes: u64 },
     /// The machine stands still for a debugger: before it begins, or when it is over; where its files lie.
     Stands { run: String },
     /// The machine is gone before its program ended: how, and where its files lie.

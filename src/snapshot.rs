@@ -12,10 +12,10 @@ use crate::machine::qemu::{Fds, command};
 use crate::machine::{Bus, Level, Machine, Net, Start};
 use quiz_cache::{Cache, Key, KeyEncoder, Manifest, Passing, PassingSlot};
 use rustix::process::setpriority_process;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The name under which it is remembered that a guest is in no state to be restored, and why.
 const NEVER: &str = "no snapshot";
@@ -81,6 +81,38 @@ pub fn run(cache: &Cache, machine: &Machine, run: &Run<'_>) -> Result<Outcome> {
         }
     }
     boot(machine, run)
+}
+
+/// Runs the program in a machine that is saved in `to`, an empty folder, when it has ended with 0, and says what came of that. It need not boot when
+/// an equal one did.
+///
+/// # Errors
+/// As [`boot::run`]; and such a machine cannot be saved.
+pub fn keep(cache: &Cache, machine: &Machine, run: &Run<'_>, to: &Path) -> Result<(Outcome, Saved)> {
+    if let Some(why) = why_not(machine) {
+        return Err(Error::input(format!("the machine cannot be saved: {why}")));
+    }
+    let kept = RefCell::new(Saved::Failed("it did not come so far".to_owned()));
+    let saved = |_, what| drop(kept.replace(what));
+    let start = |from| Machine { start: Start::Keep { from, to: to.to_owned() }, ..machine.clone() };
+    if let Some(key) = run.key(cache, machine, Level::Full)
+        && let Ok(Passing::Hit(place)) = cache.passing(&key, &|pid| run.waiting(pid))
+    {
+        match boot::run(&start(Some(place)), run, &saved)? {
+            Ran::Ended(outcome) => return Ok((outcome, kept.into_inner())),
+            Ran::NotRestored(why) => run.drop(cache, &key, &why),
+        }
+    }
+    let outcome = outcome(boot::run(&start(None), run, &saved)?)?;
+    Ok((outcome, kept.into_inner()))
+}
+
+/// Runs the program in a machine that goes on from where it was kept.
+///
+/// # Errors
+/// As [`boot::run`]; and it cannot go on from there.
+pub fn go_on(machine: &Machine, run: &Run<'_>) -> Result<Outcome> {
+    outcome(boot::run(machine, run, &|_, _| {})?)
 }
 
 impl Run<'_> {

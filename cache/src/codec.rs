@@ -43,6 +43,7 @@ pub(crate) enum What {
     Glance = 10,
     Passing = 11,
     Whole = 12,
+    Named = 13,
 }
 
 /// Header and payload. The error says why it cannot be done.

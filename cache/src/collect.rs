@@ -198,7 +198,10 @@ impl Sweep<'_> {
     /// The records that stay, and what they need; the others go.
     fn results(&mut self) -> Result<Live> {
         let mut live = Live::default();
-        let kept = self.behind_links()?;
+        let mut kept = self.behind_links()?;
+        for place in self.cache.named_places() {
+            kept.extend(self.cache.named_needs(&place)?);
+        }
         let is_kept = |record: &Record| record.outputs.values().any(|output| kept.contains(&output.digest));
         for path in self.entries("records") {
             match self.cache.peek::<Record>(What::Record, &path)? {

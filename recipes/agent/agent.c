@@ -6,16 +6,18 @@
 // port. Nothing here knows of kernels, ZFS or recipes.
 //
 // Each file calls only those before it: wire.c (frames and ports), initrd.c (drivers that are modules), relay.c (bytes on their way), hooks.c, prepared.c (what a program
-// may need), root.c, serve.c (channels), wake.c (what a snapshot must not share), request.c (what is to be run), exec.c (programs that are started later), and this one.
+// may need), root.c, shares.c, serve.c (channels), wake.c (what a snapshot must not share), layout.c (which root it gets), request.c (what is to be run), exec.c (programs that are started later), and this one.
 
 #define _GNU_SOURCE
 #include "exec.h"
 #include "hooks.h"
 #include "initrd.h"
+#include "layout.h"
 #include "prepared.h"
 #include "relay.h"
 #include "request.h"
 #include "root.h"
+#include "shares.h"
 #include "wake.h"
 #include "wire.h"
 
@@ -32,8 +34,6 @@
 #include <termios.h>
 #include <unistd.h>
 
-// The layers are others than those that the kernel found; the machine will be saved; it has disks that stay when it is gone.
-enum { FLAG_OTHERS = 1, FLAG_SAVED = 2, FLAG_DISKS = 4 };
 enum { PAGE = 4096 };
 
 // ---------------------------------------------------------------------------------------------- the program
@@ -166,10 +166,10 @@ static void take_request(uint8_t *payload, uint32_t length)
 	allow_exec();
 }
 
-// Some of the machine's disks stay when it is gone.
-static bool disks;
+// What the host said of this machine.
+static struct layout layout;
 
-static void __attribute__((noreturn)) finish(void)
+static void tell_end(void)
 {
 	uint8_t payload[17];
 	payload[0] = program.status;
@@ -178,13 +178,51 @@ static void __attribute__((noreturn)) finish(void)
 	send_frame(EXIT, payload, sizeof payload);
 	// The status went first: a file system of the guest may be stuck.
 	bool marked = mark_log();
-	bool synced = disks ? sync_all() : sync_shares();
+	bool synced = layout.disks ? sync_all() : sync_shares();
 	uint8_t left = synced | marked << 1;
 	send_frame(SYNCED, &left, 1);
+}
+
+static void __attribute__((noreturn)) finish(void)
+{
+	tell_end();
 	// The host ends the machine when it has all bytes, however slowly they are read. Powering off now could lose some.
 	struct pollfd wait = { .fd = control };
 	poll(&wait, 1, -1);
 	power_off();
+}
+
+static pid_t exec_pid;
+
+// What was started later has lost who reads it. The next machine starts such programs by a process of its own.
+static void replace_exec(void)
+{
+	pid_t old = exec_pid;
+	exec_pid = 0;
+	if (old > 0 && kill(old, SIGKILL) == 0)
+		waitpid(old, NULL, 0);
+	exec_pid = prepare_exec();
+}
+
+// Instead of the end: as before its first program, so that the host may save the machine and ask for another one.
+static void rest(void)
+{
+	uint8_t unread[4096];
+	char why[512] = "";
+	tell_end();
+	while (read(in.from, unread, sizeof unread) > 0)
+		; // which no program took
+	unmount_shares(why, sizeof why);
+	free(request);
+	request = NULL;
+	program.asked = (struct request){ 0 };
+	program.first_done = false;
+	stdin_bytes = UINT64_MAX;
+	in.total = told = 0;
+	out[0].total = out[1].total = 0;
+	prepare_program();
+	replace_exec();
+	send_ready_again(why);
 }
 
 static void program_ended(int status)
@@ -198,14 +236,14 @@ static void program_ended(int status)
 	program.pid = 0;
 	if (!program.first_done)
 		program.status = decode_status(status);
+	if (program.asked.kept)
+		return rest();
 	if (program.first_done || !program.asked.shell_after)
 		finish();
 	program.first_done = true;
 	prepare_program();
 	start_program();
 }
-
-static pid_t exec_pid;
 
 // As init it also gets every orphan.
 static void reap(int signals)
@@ -222,15 +260,6 @@ static void reap(int signals)
 }
 
 // ---------------------------------------------------------------------------------------------- the host's frames
-
-static void sysrq(const uint8_t *letters, uint32_t length)
-{
-	int fd = open("/proc/sysrq-trigger", O_WRONLY | O_CLOEXEC);
-	for (uint32_t i = 0; fd >= 0 && i < length; i++)
-		if (write(fd, letters + i, 1) < 0)
-			break;
-	close_fd(&fd);
-}
 
 static void take_frame(uint8_t type, uint8_t *payload, uint32_t length)
 {
@@ -276,38 +305,6 @@ static void read_control(void)
 		have -= 5 + length;
 		memmove(buffer, buffer + 5 + length, have);
 	}
-}
-
-// The first frame of all. MOUNT: see OWN, u8 flags, u8 layers, the places of the shares that each run has, `/<tag>`, each with its NUL. True when the machine will be
-// saved.
-static bool make_root_as_told(void)
-{
-	uint8_t head[5];
-	static uint8_t payload[1024];
-	read_all(control, head, sizeof head);
-	uint32_t length = get32(head + 1);
-	if (head[0] != MOUNT || length < OWN + 2 || length > sizeof payload)
-		fail("the host sent a damaged frame");
-	read_all(control, payload, length);
-	be_oneself(payload);
-	uint8_t flags = payload[OWN], layers = payload[OWN + 1];
-	if (flags & FLAG_OTHERS)
-		probe_layers(layers);
-	bool saved = flags & FLAG_SAVED;
-	disks = flags & FLAG_DISKS;
-	mount_layers(layers);
-	begin_beside(layers, saved || has_processors());
-	stack_layers(layers);
-	show_boot_id();
-	for (uint8_t *at = payload + OWN + 2, *end = payload + length; at < end;) {
-		uint8_t *stop = memchr(at, 0, end - at);
-		if (stop == NULL)
-			fail("the host sent a damaged frame");
-		// A path is its tag behind a slash, and outlives the frame.
-		add_share(SHARE_WRITE, (char *)at + 1, (char *)at);
-		at = stop + 1;
-	}
-	return saved;
 }
 
 static void move_stdin(void)
@@ -374,7 +371,7 @@ int main(void)
 	put(version, PROTOCOL, 4);
 	send_frame(HELLO, version, sizeof version);
 	hurry(true);
-	bool saved = make_root_as_told();
+	lay_out_root(&layout);
 	end_beside();
 	if (has_hooks(INIT_HOOKS))
 		run_hooks(INIT_HOOKS);
@@ -388,7 +385,7 @@ int main(void)
 	hurry(false);
 	prepare_program();
 	exec_pid = prepare_exec();
-	if (saved)
+	if (layout.saved)
 		end_warm_up();
 	send_ready();
 	serve(signals);

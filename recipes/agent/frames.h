@@ -3,7 +3,7 @@
 #ifndef QUIZ_FRAMES_H
 #define QUIZ_FRAMES_H
 
-enum { PROTOCOL = 8, FRAME_LIMIT = 1 << 20 };
+enum { PROTOCOL = 9, FRAME_LIMIT = 1 << 20 };
 
 // What the kernel's log has behind all that the program made the kernel say.
 #define PROGRAM_OVER "quiz: the program is over"
@@ -14,7 +14,7 @@ enum { WINDOW = 64 << 10 };
 // Frames. Guest to host below 64, host to guest from 64 on.
 enum frame {
 	HELLO = 1,   // u32 protocol: the kernel and this process live, and nothing is mounted. MOUNT may come
-	READY = 2,   // text: why this machine may not be saved; empty when it may. WAKE may come
+	READY = 2,   // text: why this machine may not be saved; empty when it may. WAKE may come; again after SYNCED of a program that is kept
 	ERROR = 3,   // text: the guest could not get as far as the program; it powers off
 	EXIT = 4,    // u8 status, u64 bytes of stdout, u64 bytes of stderr
 	PONG = 5,    // nothing

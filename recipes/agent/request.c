@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { FLAG_TTY = 1, FLAG_SHELL = 2, FLAG_BOUNDED = 4 };
+enum { FLAG_TTY = 1, FLAG_SHELL = 2, FLAG_BOUNDED = 4, FLAG_KEPT = 8 };
 
 // A string with its NUL, which stays where it lies; NULL when there is none.
 static char *take_string(uint8_t **at, uint8_t *end)
@@ -53,6 +53,7 @@ bool read_request(struct request *request, uint8_t *payload, uint32_t length)
 		.tty = payload[0] & FLAG_TTY,
 		.shell_after = payload[0] & FLAG_SHELL,
 		.bounded = payload[0] & FLAG_BOUNDED,
+		.kept = payload[0] & FLAG_KEPT,
 		.size = { .ws_row = get16(payload + 1), .ws_col = get16(payload + 3) },
 	};
 	request->dir = take_string(&at, end);

@@ -14,6 +14,8 @@ struct request {
 	char **shares;
 	struct winsize size;
 	bool tty, shell_after, bounded;
+	// Behind it the machine takes another request.
+	bool kept;
 };
 
 // Its strings stay where they lie. False when it is damaged, or there is no memory.

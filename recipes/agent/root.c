@@ -1,4 +1,4 @@
-// The guest's root: layers under a tmpfs, the mounts that every program expects, and the host's shares.
+// The guest's root: layers under a tmpfs, and the mounts that every program expects.
 //
 // The layers are the virtio disks from vda on.
 
@@ -9,9 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <net/if.h>
-#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +19,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { LAYER_PATH = 32 };
@@ -204,131 +201,6 @@ void end_warm_up(void)
 	waitpid(beside, NULL, 0);
 }
 
-static struct share {
-	const char *tag, *where;
-	char mode;
-	int held;
-} shares[16];
-static size_t share_count;
-
-// A folder, and those above it that are missing.
-static void make_place(const char *path)
-{
-	char folder[PATH_MAX];
-	if (strlen(path) >= sizeof folder)
-		fail("the path of a share is too long: %s", path);
-	strcpy(folder, path);
-	for (char *at = folder + 1;; at++) {
-		char here = *at;
-		if (here != '/' && here != 0)
-			continue;
-		*at = 0;
-		if (mkdir(folder, 0755) != 0 && errno != EEXIST)
-			fail("cannot make %s for a share: %s", folder, strerror(errno));
-		*at = here;
-		if (here == 0)
-			return;
-	}
-}
-
-void add_share(char mode, const char *tag, const char *where)
-{
-	if (share_count == sizeof shares / sizeof *shares)
-		fail("there are more than %zu shares", share_count);
-	make_place(where);
-	shares[share_count++] = (struct share){ .tag = tag, .where = where, .mode = mode, .held = -1 };
-}
-
-static void mount_9p(const char *tag, const char *where, unsigned long flags, const char *cache)
-{
-	char options[96];
-	snprintf(options, sizeof options, "trans=virtio,version=9p2000.L,msize=512000,cache=%s", cache);
-	if (mount(tag, where, "9p", flags, options) != 0)
-		fail("cannot mount the share %s: %s (CONFIG_9P_FS, CONFIG_NET_9P_VIRTIO)", where, strerror(errno));
-}
-
-// What is written goes into the guest's memory. What lies below must not change (Documentation/filesystems/overlayfs.rst), so the guest
-// may as well keep what it has seen of it, which makes reading many times as fast.
-static void mount_overlay(const struct share *share)
-{
-	static const char *const parts[] = { "lower", "upper", "work" };
-	char paths[3][64], options[256];
-	for (size_t i = 0; i < 3; i++) {
-		snprintf(paths[i], sizeof paths[i], "/run/quiz/%s/%s", share->tag, parts[i]);
-		make_place(paths[i]);
-	}
-	mount_9p(share->tag, paths[0], MS_RDONLY, "loose");
-	snprintf(options, sizeof options, "lowerdir=%s,upperdir=%s,workdir=%s", paths[0], paths[1], paths[2]);
-	must_mount("overlay", share->where, "overlay", 0, options);
-}
-
-void mount_shares(void)
-{
-	for (const struct share *share = shares; share < shares + share_count; share++)
-		if (share->mode == SHARE_OVERLAY)
-			mount_overlay(share);
-		else
-			mount_9p(share->tag, share->where, share->mode == SHARE_READ ? MS_RDONLY : 0, "mmap");
-}
-
-enum { SYNC_LIMIT = 5 }; // seconds
-
-static int64_t milliseconds(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
-}
-
-void hold_shares(void)
-{
-	for (struct share *share = shares; share < shares + share_count; share++)
-		if (share->mode == SHARE_WRITE)
-			share->held = open(share->where, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-}
-
-bool sync_shares(void)
-{
-	bool synced = true;
-	for (const struct share *share = shares; share < shares + share_count; share++)
-		if (share->mode == SHARE_WRITE)
-			synced &= share->held >= 0 && syncfs(share->held) == 0;
-	return synced;
-}
-
-static void __attribute__((noreturn)) sync_beside(int said)
-{
-	if (!sync_shares() || write(said, "", 1) != 1)
-		_exit(1);
-	sync(); // disks that stay need not be unmounted, which takes time
-	_exit(0);
-}
-
-bool sync_all(void)
-{
-	int ends[2];
-	if (pipe2(ends, O_CLOEXEC) != 0)
-		return false;
-	pid_t pid = fork();
-	if (pid == 0)
-		sync_beside(ends[1]);
-	close_fd(&ends[1]);
-	// A byte when the shares are, the end when all is.
-	bool synced = false;
-	int64_t until = milliseconds() + SYNC_LIMIT * 1000;
-	for (int64_t left; pid > 0 && (left = until - milliseconds()) > 0;) {
-		struct pollfd wait = { .fd = ends[0], .events = POLLIN };
-		char byte;
-		if (poll(&wait, 1, left) <= 0)
-			continue;
-		if (read(ends[0], &byte, 1) != 1)
-			break;
-		synced = true;
-	}
-	close_fd(&ends[0]);
-	return synced;
-}
-
 // The kernel's console may be far behind its log. The host waits until this line stands there, and so all that the program made
 // the kernel say. Level 0 is printed whatever a program made of the console's level.
 bool mark_log(void)
@@ -340,4 +212,13 @@ bool mark_log(void)
 	bool marked = write(kmsg, mark, sizeof mark - 1) > 0;
 	close(kmsg);
 	return marked;
+}
+
+void sysrq(const uint8_t *letters, uint32_t length)
+{
+	int fd = open("/proc/sysrq-trigger", O_WRONLY | O_CLOEXEC);
+	for (uint32_t i = 0; fd >= 0 && i < length; i++)
+		if (write(fd, letters + i, 1) < 0)
+			break;
+	close_fd(&fd);
 }

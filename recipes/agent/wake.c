@@ -130,12 +130,14 @@ void be_oneself(const uint8_t own[OWN])
 
 // -1 when the root brings an id of its own, which it keeps.
 static int machine_id_file = -1;
+// The one that is there was made here, and is not the next machine's.
+static bool made_machine_id;
 
 // Now, so that the file need not be copied up from its layer in every machine that is restored.
 static void prepare_machine_id(void)
 {
 	int fd = open(machine_id, O_RDWR | O_CREAT | O_CLOEXEC, 0444);
-	if (fd >= 0 && lseek(fd, 0, SEEK_END) == 0)
+	if (fd >= 0 && (made_machine_id || lseek(fd, 0, SEEK_END) == 0))
 		machine_id_file = fd;
 	else
 		close_fd(&fd);
@@ -173,20 +175,35 @@ static void make_machine_id(void)
 	for (size_t i = 0; i < sizeof random; i++)
 		at = put_hex(at, random[i]);
 	*at = '\n';
-	if (write(machine_id_file, text, sizeof text) != sizeof text)
+	if (pwrite(machine_id_file, text, sizeof text, 0) != sizeof text)
 		fail("cannot write %s: %s", machine_id, strerror(errno));
 	close_fd(&machine_id_file);
+	made_machine_id = true;
 }
 
 static bool wake_hooks;
 
-void send_ready(void)
+// What is written when the machine becomes one of its own.
+static void open_own(void)
 {
 	prepare_machine_id();
 	hosts_file = open(hosts, O_WRONLY | O_APPEND | O_CLOEXEC);
 	open_seeds();
-	find_channels();
 	wake_hooks = has_hooks(WAKE_HOOKS);
+}
+
+void send_ready_again(const char *reason)
+{
+	open_random();
+	seed_count = 0;
+	open_own();
+	send_frame(READY, reason, strlen(reason));
+}
+
+void send_ready(void)
+{
+	open_own();
+	find_channels();
 	char reason[512];
 	int fd = open(reason_file, O_RDONLY | O_CLOEXEC);
 	ssize_t length = fd < 0 ? 0 : read(fd, reason, sizeof reason);
@@ -213,7 +230,10 @@ void wake(const uint8_t *payload, uint32_t length)
 		send_awake(1);
 		run_hooks(WAKE_HOOKS);
 	}
-	// Not before: a client of that time would be in the snapshot.
-	serve_channels();
+	// Not before: a client of that time would be in the snapshot. Of one that is saved later they are served already.
+	static bool served;
+	if (!served)
+		serve_channels();
+	served = true;
 	send_awake(0);
 }

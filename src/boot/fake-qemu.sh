@@ -34,7 +34,7 @@ hello() {
         wait_for migrate-incoming
         event '{"event": "RESUME"}'
     else
-        frame '\001\004\0\0\0\010\0\0\0'
+        frame '\001\004\0\0\0\011\0\0\0'
     fi
     until read -t 0 <&"$control"; do obey; done
     take

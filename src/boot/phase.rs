@@ -9,7 +9,7 @@ use super::limits::{Action, Limits};
 use super::outcome::End;
 use super::qmp;
 use super::wire::{FromGuest, ToGuest};
-use crate::machine::{Level, Start};
+use crate::machine::Level;
 
 mod crash;
 mod ends;
@@ -128,6 +128,8 @@ struct Seen {
     shown: bool,
     /// Somebody held it, and may have changed it: breakpoints are in its memory under KVM.
     held: bool,
+    /// It takes another program, and why it may not be saved as it is, if so.
+    again: Option<Option<String>>,
 }
 
 /// One machine while it lives.
@@ -142,7 +144,7 @@ pub(super) struct Play {
 
 impl Play {
     pub(super) fn new(plan: Plan, now: Instant) -> Self {
-        let restored = matches!(plan.start, Start::Grow { .. } | Start::Restore(_));
+        let restored = plan.start.from().is_some();
         let (phase, limits) = if plan.debugged {
             (Phase::Booting, Limits::debugged())
         } else if restored {
@@ -197,7 +199,7 @@ impl Play {
             }
             Input::Guest(message) => self.guest(message, now),
             Input::Qemu(said) => self.qemu(said, now),
-            Input::Copied(result) => self.copied(result),
+            Input::Copied(result) => self.copied(result, now),
             Input::Came(stream, total) => {
                 if let Stream::Read(bytes) = &mut self.streams[stream] {
                     *bytes = total.max(*bytes);
@@ -275,10 +277,11 @@ impl Play {
                 Vec::new()
             }
             // Its console is another one, or it was told to say nothing.
-            Phase::Ended(exit, Shares::Known) if self.came(*exit) => self.end(End::Exited(exit.status), now),
+            Phase::Ended(exit, Shares::Known) if self.came(*exit) => self.program_over(*exit, true, now),
             Phase::Ended(exit, Shares::Unknown) if self.came(*exit) => {
-                [vec![Effect::Unsynced], self.end(End::Exited(exit.status), now)].concat()
+                [vec![Effect::Unsynced], self.program_over(*exit, true, now)].concat()
             }
+            Phase::Saving(Level::Kept, _) => self.never_saved(now),
             Phase::Running(Run::Unheard(_)) | Phase::Ended(..) => self.end(self.how_it_went(None), now),
             Phase::Still(end) => self.end(end.clone(), now),
             Phase::Gone(end) => {
@@ -294,10 +297,14 @@ impl Play {
             (FromGuest::Hello(_), Phase::Booting) => {
                 self.seen.lived = true;
                 self.limits.lives();
-                [vec![Effect::Step("kernel"), Effect::Forget], self.reached(Level::Base, None)].concat()
+                [vec![Effect::Step("kernel"), Effect::Forget], self.reached(Level::Base, None, now)].concat()
             }
             (FromGuest::Ready(reason), Phase::Mounting) => {
-                [vec![Effect::Step("hooks")], self.reached(Level::Full, reason)].concat()
+                [vec![Effect::Step("hooks")], self.reached(Level::Full, reason, now)].concat()
+            }
+            (FromGuest::Ready(reason), Phase::Ended(..)) if self.plan.start.to(Level::Kept).is_some() => {
+                self.seen.again = Some(reason);
+                self.moved_on(now)
             }
             (FromGuest::Awake { hooks: true }, Phase::Waking) => {
                 self.phase = Phase::Owning;
@@ -313,7 +320,7 @@ impl Play {
             (
                 FromGuest::Failed(why),
                 Phase::Booting
-                | Phase::Saving(..)
+                | Phase::Saving(Level::Base | Level::Full, _)
                 | Phase::Mounting
                 | Phase::Waking
                 | Phase::Owning
@@ -346,7 +353,7 @@ impl Play {
     fn moved_on(&mut self, now: Instant) -> Vec<Effect> {
         if let Phase::Ended(exit, shares) = self.phase {
             match shares == Shares::Known && self.came(exit) {
-                true if self.seen.quiet => return self.end(End::Exited(exit.status), now),
+                true if self.seen.quiet => return self.program_over(exit, false, now),
                 true => self.limits.hush(now),
                 false => self.limits.rest(now),
             }

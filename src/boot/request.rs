@@ -58,8 +58,9 @@ impl Request {
     ///
     /// # Errors
     /// A string has a NUL byte.
-    pub(super) fn encode(&self, bounded: bool) -> Result<Vec<u8>> {
-        let mut bytes = vec![u8::from(self.tty.is_some()) | u8::from(self.shell_after) << 1 | u8::from(bounded) << 2];
+    pub(super) fn encode(&self, bounded: bool, kept: bool) -> Result<Vec<u8>> {
+        let flags = [self.tty.is_some(), self.shell_after, bounded, kept].into_iter().enumerate();
+        let mut bytes = vec![flags.fold(0, |all, (bit, on)| all | u8::from(on) << bit)];
         bytes.extend(self.tty.unwrap_or(Size { rows: 0, columns: 0 }).encode());
         for count in [self.program.len(), self.env.len(), self.shares.len()] {
             // A count too large for u32 has more bytes than a frame may have.

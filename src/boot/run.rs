@@ -62,7 +62,8 @@ pub fn run(machine: &Machine, run: &Run<'_>, saved: &dyn Fn(Level, Saved)) -> Re
     net::check(machine.net.as_ref())?;
     let Run { request, folder, options, streams, events } = *run;
     let bounded = !takes_back(streams.stdin.as_fd());
-    let bytes = ToGuest::Request { request: request.clone(), bounded }.encode()?;
+    let kept = machine.start.to(Level::Kept).is_some();
+    let bytes = ToGuest::Request { request: request.clone(), bounded, kept }.encode()?;
     let request = Asked { request, bytes, bounded };
     let job = Job { request: &request, folder, options, streams, events, awake: Cell::new(false), saved };
     let first = job.once(machine, options.why_not_kvm.clone());

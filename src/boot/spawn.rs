@@ -99,10 +99,10 @@ fn open(machine: &Machine) -> Result<Option<SnapshotFiles>> {
     };
     let nodes = machine.node_sizes().into_iter().enumerate();
     let of_node = |(node, size): (usize, u32)| match &machine.start {
-        Start::Cold | Start::Save { .. } => new_memory(size),
-        Start::Grow { base, full: Some(_) } => {
+        Start::Cold | Start::Save { .. } | Start::Keep { from: None, .. } => new_memory(size),
+        Start::Grow { base: from, full: Some(_) } | Start::Keep { from: Some(from), .. } => {
             let memory = new_memory(size)?;
-            let path = base.join(memory_name(node));
+            let path = from.join(memory_name(node));
             copy_sparse(&read(&path)?, &memory).map_err(|e| cannot("copy", &path, e))?;
             Ok(memory)
         }

@@ -7,7 +7,7 @@ use super::request::{Request, Size};
 use crate::error::{Error, Result};
 
 /// The version of this protocol. The agent says its own in `Hello`.
-pub const PROTOCOL: u32 = 8;
+pub const PROTOCOL: u32 = 9;
 
 /// What the kernel's log has behind all that the program made the kernel say.
 pub(super) const PROGRAM_OVER: &str = "quiz: the program is over";
@@ -25,7 +25,7 @@ const HEAD: usize = 5;
 pub enum FromGuest {
     /// The kernel and the agent live. Nothing is mounted but the agent's own layer.
     Hello(u32),
-    /// The hooks are done, and nothing of this run is in the guest yet. Why it may not be saved now, if so.
+    /// The hooks are done, and nothing of this run is in the guest yet; or the program that is kept has ended. Why it may not be saved now, if so.
     Ready(Option<String>),
     /// The guest could not get as far as the program, and powers off.
     Failed(String),
@@ -94,13 +94,15 @@ pub struct Mount {
 /// A message to the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToGuest {
-    /// Run this. Once per machine.
+    /// Run this. Once per machine, unless it is kept.
     Request {
         /// This.
         request: Request,
         /// What the program does not read of its stdin would be lost: no more than [`AHEAD`] bytes are sent ahead of it, and the agent
         /// says how far it has come.
         bounded: bool,
+        /// The machine is to be saved behind it: after `Synced` comes `Ready` again, and then another `Wake` and `Request` may.
+        kept: bool,
     },
     /// The program's stdin ends after so many bytes.
     StdinEnd(u64),
@@ -127,7 +129,7 @@ impl ToGuest {
     /// When a request has a NUL byte in a string, or is longer than [`LIMIT`].
     pub fn encode(&self) -> Result<Vec<u8>> {
         let (kind, payload) = match self {
-            Self::Request { request, bounded } => (64, request.encode(*bounded)?),
+            Self::Request { request, bounded, kept } => (64, request.encode(*bounded, *kept)?),
             Self::StdinEnd(bytes) => (65, bytes.to_le_bytes().to_vec()),
             Self::Resize(size) => (66, size.encode().to_vec()),
             Self::Signal(number) => (67, number.to_le_bytes().to_vec()),
@@ -230,8 +232,8 @@ mod tests {
 
     #[test]
     fn a_request_has_the_bytes_that_the_agent_reads() {
-        let bytes = ToGuest::Request { request: request(), bounded: true }.encode().unwrap();
-        let mut wanted = vec![64, 42, 0, 0, 0, 7, 24, 0, 80, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0];
+        let bytes = ToGuest::Request { request: request(), bounded: true, kept: true }.encode().unwrap();
+        let mut wanted = vec![64, 42, 0, 0, 0, 15, 24, 0, 80, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0];
         wanted.extend(b"/root\0uname\0-a\0TERM=xterm\0o\0share0\0/src\0");
         wanted[1] = u8::try_from(wanted.len() - HEAD).unwrap();
         assert_eq!(bytes, wanted);
@@ -272,7 +274,7 @@ mod tests {
         let mount = Mount { others: false, saved: false, disks: false, layers: 0, shares: vec![] };
         let size = Size { rows: 0, columns: 0 };
         for (name, message) in [
-            ("REQUEST", ToGuest::Request { request: request(), bounded: true }),
+            ("REQUEST", ToGuest::Request { request: request(), bounded: true, kept: true }),
             ("STDIN_END", ToGuest::StdinEnd(0)),
             ("RESIZE", ToGuest::Resize(size)),
             ("SIGNAL", ToGuest::Signal(0)),
@@ -304,11 +306,21 @@ mod tests {
     fn a_request_that_cannot_be_passed_on_is_refused() {
         let mut nul = request();
         nul.program = vec![OsString::from_vec(b"a\0b".to_vec())];
-        assert!(ToGuest::Request { request: nul, bounded: true }.encode().unwrap_err().to_string().contains("NUL"));
+        assert!(
+            ToGuest::Request { request: nul, bounded: true, kept: true }
+                .encode()
+                .unwrap_err()
+                .to_string()
+                .contains("NUL")
+        );
         let mut long = request();
         long.program = vec!["x".repeat(LIMIT).into()];
         assert!(
-            ToGuest::Request { request: long, bounded: true }.encode().unwrap_err().to_string().contains("bytes long")
+            ToGuest::Request { request: long, bounded: true, kept: true }
+                .encode()
+                .unwrap_err()
+                .to_string()
+                .contains("bytes long")
         );
     }
 

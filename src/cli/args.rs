@@ -7,7 +7,7 @@ mod invocation;
 use crate::status;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use global::{Global, everywhere};
-pub(super) use guest::{Debugger, Exec, Gdb, Guest, Monitor, Ssh, Test, Up};
+pub(super) use guest::{Debugger, Exec, Gdb, Guest, Monitor, Snap, Ssh, Test, Up};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -29,6 +29,12 @@ pub(super) enum Command {
     /// Build what changed, boot it, run a program in it, bring its exit status back
     #[command(after_help = status::help())]
     Up(Up),
+    /// Save the machine when a program has run in it: `quiz up --from NAME` goes on from there, any number at once, in the time of a restore. Without
+    /// a name: show those of this project
+    #[command(
+        after_help = "Exit status: the program's own; saved is only what ended with 0. 125 quiz could not do its part, or the machine cannot be saved."
+    )]
+    Snap(Snap),
     /// Open an ssh session in a machine that runs with the profile ssh; for scp and rsync see `.quiz/ssh_config`
     #[command(after_help = "Exit status: the program's own; 255 quiz or ssh could not get that far.")]
     Ssh(Ssh),

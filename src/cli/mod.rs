@@ -11,6 +11,7 @@ mod kvm;
 mod monitor;
 mod profiles;
 mod running;
+mod snap;
 mod ssh;
 mod terminal;
 mod test;
@@ -42,7 +43,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Err(error) => {
             // Nothing better can be done with a stderr that is closed.
             let _ = error.print();
-            let runs = |arg: &OsString| ["up", "exec", "attach"].iter().any(|name| arg == name);
+            let runs = |arg: &OsString| ["up", "snap", "exec", "attach"].iter().any(|name| arg == name);
             let is_up = args.iter().skip(1).take_while(|arg| *arg != "--").any(runs);
             return match (error.use_stderr(), is_up) {
                 (false, _) => status::FINE,
@@ -73,7 +74,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     result.unwrap_or_else(|error| {
         reporter.error(&error);
         match (&cli.command, error.kind()) {
-            (Command::Up(_) | Command::Exec(_) | Command::Wait { .. }, _) => status::HOST,
+            (Command::Up(_) | Command::Snap(_) | Command::Exec(_) | Command::Wait { .. }, _) => status::HOST,
             (Command::Ssh(_), _) => status::SSH,
             (_, Kind::Input) => status::WRONG,
             (_, Kind::Build | Kind::Boot) => status::FAILED,
@@ -134,6 +135,7 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
     let style = Style::new(cli.global.color.unwrap_or_default(), std::io::stdout().is_terminal());
     match &cli.command {
         Command::Up(up) => return up::run(&engine, up),
+        Command::Snap(asked) => return snap::run(&engine, asked, cli.global.json, &style),
         Command::Ssh(ssh) => return ssh::run(&engine, ssh),
         Command::Exec(asked) => return exec::run(&engine, asked),
         Command::Cp { from, to } => cp::run(&engine, from, to)?,

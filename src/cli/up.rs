@@ -2,15 +2,16 @@
 
 use super::args::{Cli, Gdb, Up};
 use super::terminal;
-use crate::boot::{self, Options, Outcome, Request, Run, Stop, Streams, detach};
+use crate::boot::{self, Options, Outcome, Request, Run, Saved, Stop, Streams, detach};
 use crate::engine::Engine;
 use crate::engine::machine::{self, Prepared};
+use crate::engine::named::{self, OwnSnapshot};
 use crate::engine::running;
 use crate::engine::shares::{self, Folder};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::load::PROJECT_FOLDER;
-use crate::machine::{disk, qemu};
+use crate::machine::{Machine, disk, qemu};
 use crate::report;
 use crate::snapshot;
 use crate::status;
@@ -22,6 +23,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(super) fn run(engine: &Engine<'_>, up: &Up) -> Result<u8> {
     let outcome = boot(engine, up, build(engine, up)?, None)?;
     Ok(outcome.map_or(status::FINE, |outcome| outcome.status_as(up.lost_as)))
+}
+
+/// The same in a machine that gets that name when its program has ended with 0.
+pub(super) fn keep(engine: &Engine<'_>, up: &Up, name: &str, replace: bool) -> Result<Option<Outcome>> {
+    let built = build(engine, up)?;
+    boot(engine, up, Built { way: Way::Keep { name: name.to_owned(), replace }, ..built }, None)
 }
 
 /// The same on each of several kernels: first all images, then one run after the other, in the end how each went. The status
@@ -57,22 +64,53 @@ pub(super) fn run_each(kernels: &[(String, Cli)], up: &Up, events: Events<'_>, e
 
 /// A machine that can be booted, and what it gets of the host.
 struct Built {
-    prepared: Prepared,
+    machine: Machine,
+    why_not_kvm: Option<String>,
+    way: Way,
     folders: Vec<Folder>,
     /// In which the program starts.
     dir: PathBuf,
+}
+
+/// How it starts, and what becomes of it.
+enum Way {
+    /// From a snapshot of an equal one, if there is one.
+    Usual,
+    /// It boots, and nothing is saved.
+    Cold,
+    /// It goes on from there.
+    From(Box<OwnSnapshot>),
+    /// It is saved under that name when its program has ended.
+    Keep { name: String, replace: bool },
 }
 
 fn build(engine: &Engine<'_>, up: &Up) -> Result<Built> {
     // Before anything that takes long.
     let folders = shares::wanted(engine, &up.share)?;
     let dir = shares::dir(&up.cwd, Some(&folders))?;
-    Ok(Built { prepared: super::machine(engine, up.guest.install, terminal(up).is_some())?, folders, dir })
+    if let Some(name) = &up.from {
+        let own = saved(engine, name)?;
+        let machine = own.machine(engine, &engine.project.dir)?;
+        return Ok(Built { machine, why_not_kvm: None, way: Way::From(Box::new(own)), folders, dir });
+    }
+    let Prepared { machine, why_not_kvm } = super::machine(engine, up.guest.install, terminal(up).is_some())?;
+    let way = if up.guest.no_snapshot { Way::Cold } else { Way::Usual };
+    Ok(Built { machine, why_not_kvm, way, folders, dir })
+}
+
+/// The snapshot of that name. Nothing that was typed beside it can change what is in it.
+fn saved(engine: &Engine<'_>, name: &str) -> Result<OwnSnapshot> {
+    let own = named::find(engine, name)?;
+    if let Some(flag) = engine.project.settings.flags().find(|flag| !flag.starts_with("--jobs")) {
+        return Err(Error::input(format!("--from {name} goes on as it was saved: {flag} would change nothing"))
+            .hint(format!("leave it out; or, to make the snapshot with it: {}", own.saved.again)));
+    }
+    Ok(own)
 }
 
 /// Runs the program, or prints the command instead.
 fn boot(engine: &Engine<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Result<Option<Outcome>> {
-    let Built { prepared: Prepared { mut machine, why_not_kvm }, folders, dir } = built;
+    let Built { mut machine, why_not_kvm, way, folders, dir } = built;
     let own = engine.project.dir.join(PROJECT_FOLDER);
     if up.dry_run {
         let places = ["shared", "runs/N/out", "runs/N/nothing"].map(|name| own.join(name));
@@ -83,14 +121,17 @@ fn boot(engine: &Engine<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Resul
     }
     let announced = running::announce(engine)?;
     let folder = &announced.folder;
+    if let Way::From(own) = &way {
+        machine = own.machine(engine, folder.path())?;
+    } else {
+        machine.disks = machine::disks(&engine.project, folder.path())?;
+    }
     machine.shares = shares::devices(folder, &folders, true);
-    machine.disks = machine::disks(&engine.project, folder.path())?;
-    let _disks = disk::take(&machine.disks, &folder.id())?;
     let request = request(engine, up, &folders, dir);
     if up.gdb == Some(Gdb::Start) {
         machine.extra.push("-S".into());
     }
-    let options = Options {
+    let mut options = Options {
         // On a terminal the kernel's words come among the program's: print debugging is why people use this. What stands
         // around the program may have the whole screen to itself.
         kmsg: up.kmsg || (request.tty.is_some() && wraps(engine).next().is_none()),
@@ -101,6 +142,9 @@ fn boot(engine: &Engine<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Resul
         lost_as: up.lost_as,
         ..machine::options(engine, up.guest.timeout, why_not_kvm)?
     };
+    if let Way::From(own) = &way {
+        (options.profiles, options.flags) = (own.saved.profiles.clone(), own.saved.flags.clone());
+    }
     (engine.events)(Event::Step { name: "quiz", took: engine.begun.elapsed() });
     let streams = if up.detach { detach::streams(folder)? } else { Streams::inherit(up.no_input)? };
     let stays = AtomicBool::new(up.detach);
@@ -114,15 +158,58 @@ fn boot(engine: &Engine<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Resul
         (engine.events)(event);
     };
     let run = Run { request: &request, folder, options: &options, streams: &streams, events };
-    let outcome = if up.guest.no_snapshot {
-        snapshot::boot(&machine, &run)?
-    } else {
-        snapshot::run(&engine.cache, &machine, &run)?
-    };
+    let outcome = play(engine, &mut machine, &run, &way)?;
     if let Outcome::TimeLimit { excerpt, .. } = &outcome {
         excerpt.iter().for_each(|line| (engine.events)(Event::Kernel { line: line.clone() }));
     }
     Ok(Some(outcome))
+}
+
+/// Runs the machine on its way.
+fn play(engine: &Engine<'_>, machine: &mut Machine, run: &Run<'_>, way: &Way) -> Result<Outcome> {
+    if let Way::Keep { name, replace } = way {
+        return play_and_keep(engine, machine, run, name, *replace);
+    }
+    let _disks = disk::take(&machine.disks, &run.folder.id())?;
+    match way {
+        Way::From(own) => snapshot::go_on(machine, run)
+            .map_err(|error| error.hint(format!("to make the snapshot {} again: {}", own.named.name, own.saved.again))),
+        Way::Cold => snapshot::boot(machine, run),
+        Way::Usual | Way::Keep { .. } => snapshot::run(&engine.cache, machine, run),
+    }
+}
+
+/// Its disks lie beside the rest of its state from the start.
+fn play_and_keep(
+    engine: &Engine<'_>,
+    machine: &mut Machine,
+    run: &Run<'_>,
+    name: &str,
+    replace: bool,
+) -> Result<Outcome> {
+    let failed = |e| Error::boot("there is no place for a snapshot").because(e);
+    let slot = engine.cache.named_slot().map_err(failed)?;
+    for disk in &mut machine.disks {
+        let file = disk.path.file_name().unwrap_or_default().to_owned();
+        disk.path = slot.path().join(file);
+    }
+    let disks = disk::take(&machine.disks, &run.folder.id())?;
+    let (outcome, saved) = snapshot::keep(&engine.cache, machine, run, slot.path())?;
+    match (&outcome, saved) {
+        (Outcome::Exited(0), Saved::Done) => {
+            disks.keep();
+            let own = named::store(engine, slot, name, replace, machine, (&run.request.program, run.options))?;
+            (engine.events)(Event::Kept { name: own.named.name, bytes: own.named.size });
+        }
+        (Outcome::Exited(0), Saved::Failed(why) | Saved::Never(why)) => {
+            return Err(Error::boot(format!("the program ended well, but the machine was not saved: {why}")));
+        }
+        _ => {
+            let message = format!("no snapshot {name}: only what ends with 0 is saved");
+            (engine.events)(Event::Warning { message });
+        }
+    }
+    Ok(outcome)
 }
 
 /// The programs of the guest that start its program on a terminal: what a later profile brings stands around what an earlier

@@ -194,10 +194,6 @@ pub fn disks(project: &Project, run: &Path) -> Result<Vec<Disk>> {
                 return Err(Error::input(format!("the profile {} asks for {count} disks", profile.name))
                     .hint(format!("a machine has {MOST_DISKS} at most")));
             }
-            let ending = match format {
-                DiskFormat::Raw => "raw",
-                DiskFormat::Qcow2 => "qcow2",
-            };
             let (bus, format) = (*bus, *format);
             // A disk consists of whole sectors of 512 bytes; qemu would leave out the rest.
             let Some(size) = size.checked_next_multiple_of(512) else {
@@ -206,8 +202,8 @@ pub fn disks(project: &Project, run: &Path) -> Result<Vec<Disk>> {
             let folder = if *persistent { kept.clone() } else { run.join("disks") };
             disks.extend((0..count).map(|n| {
                 let serial = format!("{name}{n}");
-                let path = folder.join(format!("{serial}.{ending}"));
-                Disk { serial, bus, path, format, size, persistent: *persistent }
+                let path = folder.join(format!("{serial}.{}", format.name()));
+                Disk { serial, bus, path, format, size, persistent: *persistent, over: None }
             }));
         }
     }

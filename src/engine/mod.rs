@@ -15,6 +15,7 @@
 //! ```
 
 pub mod machine;
+pub mod named;
 mod packs;
 pub mod qemu;
 pub mod running;

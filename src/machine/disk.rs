@@ -30,6 +30,13 @@ impl Drop for Disks {
     }
 }
 
+impl Disks {
+    /// They stay where they are.
+    pub fn keep(mut self) {
+        self.passing.clear();
+    }
+}
+
 /// Makes the files of `disks` that are not there, and takes hold of them for the run of that name.
 ///
 /// # Errors
@@ -76,6 +83,13 @@ fn make(disk: &Disk) -> Result<()> {
         (Err(e), _) => return Err(cannot("look at", &disk.path, e)),
     };
     let wanted = disk.size.to_string();
+    if let Some((below, format)) = &disk.over {
+        let below = below
+            .to_str()
+            .ok_or_else(|| Error::input(format!("qemu-img takes no path that is not UTF-8: {}", below.display())))?;
+        let before = ["create", "-q", "-f", "qcow2", "-F", format.name(), "-b", below];
+        return qemu_img(&before, &disk.path, &[&wanted]).map(drop);
+    }
     match (size, disk.format) {
         (Some(size), _) if size >= disk.size => Ok(()),
         (_, DiskFormat::Raw) => {
@@ -114,7 +128,7 @@ mod tests {
     use super::*;
 
     fn disk(path: PathBuf, size: u64, persistent: bool) -> Disk {
-        Disk { serial: "q0".into(), bus: Bus::Virtio, path, format: DiskFormat::Raw, size, persistent }
+        Disk { serial: "q0".into(), bus: Bus::Virtio, path, format: DiskFormat::Raw, size, persistent, over: None }
     }
 
     #[test]

@@ -6,14 +6,14 @@ use std::ffi::OsString;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::program::Qemu;
 
 pub use crate::load::{Bus, DiskFormat, ShareMode};
 
 /// The processor of a guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Arch {
     /// 64 bit x86.
@@ -31,7 +31,8 @@ impl Arch {
 }
 
 /// How the guest's instructions are run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Accel {
     /// By the processor, with the host kernel's KVM.
     Kvm,
@@ -63,7 +64,7 @@ pub struct Share {
 }
 
 /// A disk that the guest may write.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disk {
     /// Its serial number in the guest, which finds it there whatever its bus calls it.
     pub serial: String,
@@ -77,10 +78,13 @@ pub struct Disk {
     pub size: u64,
     /// The file stays when the machine is gone.
     pub persistent: bool,
+    /// What the guest has not written it reads of this file, which stays as it is: its path, and how it lies there.
+    #[serde(skip)]
+    pub over: Option<(PathBuf, DiskFormat)>,
 }
 
 /// The guest's network: qemu's user-mode NAT.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Net {
     /// TCP ports of the host's loopback that lead into the guest: host's, guest's.
     pub forward: Vec<(u16, u16)>,
@@ -107,6 +111,13 @@ pub enum Start {
     },
     /// It goes on as it was saved in this folder when it was ready.
     Restore(PathBuf),
+    /// It is saved when its program has ended, and then it is over.
+    Keep {
+        /// The folder in which one was saved that was ready; without it, its kernel boots.
+        from: Option<PathBuf>,
+        /// The folder to save it in.
+        to: PathBuf,
+    },
 }
 
 /// When a machine is saved.
@@ -116,6 +127,8 @@ pub enum Level {
     Base,
     /// The root is laid out and the profiles' hooks have run.
     Full,
+    /// A program has run.
+    Kept,
 }
 
 impl Start {
@@ -125,6 +138,7 @@ impl Start {
             Self::Cold | Self::Save { .. } => None,
             Self::Grow { base, .. } => Some(base),
             Self::Restore(full) => Some(full),
+            Self::Keep { from, .. } => from.as_ref(),
         }
     }
 
@@ -133,6 +147,7 @@ impl Start {
         match (self, level) {
             (Self::Save { base, .. }, Level::Base) => base.as_ref(),
             (Self::Save { full, .. } | Self::Grow { full, .. }, Level::Full) => full.as_ref(),
+            (Self::Keep { to, .. }, Level::Kept) => Some(to),
             _ => None,
         }
     }

@@ -171,7 +171,7 @@ fn memory(machine: &Machine, fds: &Fds, add: &mut impl FnMut(&[&str])) {
                 continue;
             }
             Start::Cold => return,
-            Start::Save { .. } | Start::Grow { full: Some(_), .. } => "on",
+            Start::Save { .. } | Start::Grow { full: Some(_), .. } | Start::Keep { .. } => "on",
             Start::Grow { full: None, .. } | Start::Restore(_) => "off",
         };
         let fd = fds.memory.get(node).copied().unwrap_or(-1);
@@ -202,7 +202,7 @@ fn disks(machine: &Machine, command: &mut Vec<OsString>) {
         command.extend(["-device".into(), "virtio-scsi-pci,id=scsi".into()]);
     }
     for (number, disk) in machine.disks.iter().enumerate() {
-        let Disk { serial, bus, path, format, size: _, persistent } = disk;
+        let Disk { serial, bus, path, format, size: _, persistent, over: _ } = disk;
         let format = match format {
             DiskFormat::Raw => "raw",
             DiskFormat::Qcow2 => "qcow2",

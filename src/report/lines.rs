@@ -57,6 +57,9 @@ pub(super) fn line(event: &Event, verbosity: Verbosity, style: &Style) -> Option
             Normal,
             verb("Dumped", &format!("{} in {} to {run}/crash (quiz crash show)", size(*used), duration(*took))),
         ),
+        Event::Kept { name, bytes } => {
+            (Normal, verb("Saved", &format!("{name}, {}: quiz up --from {name} goes on from there", size(*bytes))))
+        }
         Event::Stands { run } => {
             let number = run.rsplit_once("runs/").map_or(run.as_str(), |(_, number)| number).replace("groups/", "");
             (

@@ -1,11 +1,13 @@
 //! Snapshots of machines as rows of the graph, as JSON, and with what they are made of.
 
-use super::lines::size;
-use super::row::{Row, shown};
+use super::lines::{duration, size};
+use super::row::{Row, aligned, shown};
 use super::style::Style;
+use crate::engine::named::OwnSnapshot;
 use crate::engine::snapshots::{SnapshotState, SnapshotStates};
 use crate::graph::Graph;
 use serde_json::{Value as Json, json};
+use std::time::UNIX_EPOCH;
 
 impl SnapshotStates {
     pub(super) fn json(&self, graph: &Graph) -> [Json; 2] {
@@ -70,4 +72,52 @@ pub fn why_snapshot_json(snapshot: &SnapshotState, graph: &Graph) -> Json {
     let entries = snapshot.manifest.entries.iter().map(|(name, value)| (name.clone(), json!(value)));
     value["made-from"] = Json::Object(entries.collect());
     value
+}
+
+/// The project's own, a line for each below a head; nothing where there is none.
+#[must_use]
+pub fn own_snapshots(all: &[OwnSnapshot], style: &Style) -> String {
+    let head = ["NAME", "SIZE", "AGE", "MEMORY", "PROFILES", "PROGRAM"].map(str::to_owned);
+    let row = |own: &OwnSnapshot| {
+        let program = match &own.saved.program[..] {
+            [] => "(a shell)".to_owned(),
+            words => words.iter().map(crate::host::quoted).collect::<Vec<_>>().join(" "),
+        };
+        let damaged = own.named.damaged.as_ref().map(|file| format!(" ({file} is not what it was)"));
+        let profiles = own.saved.profiles.join(",");
+        [
+            own.named.name.clone() + &damaged.unwrap_or_default(),
+            size(own.named.size),
+            duration(own.named.made.elapsed().unwrap_or_default()),
+            format!("{} MiB", own.saved.memory),
+            if profiles.is_empty() { "-".to_owned() } else { profiles },
+            program,
+        ]
+    };
+    if all.is_empty() {
+        return String::new();
+    }
+    aligned(std::iter::once(head).chain(all.iter().map(row)).collect(), style)
+}
+
+/// The same for programs.
+#[must_use]
+pub fn own_snapshots_json(all: &[OwnSnapshot]) -> Json {
+    let one = |own: &OwnSnapshot| {
+        let made = own.named.made.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        json!({
+            "name": own.named.name,
+            "folder": own.named.path,
+            "bytes": own.named.size,
+            "made": made,
+            "damaged": own.named.damaged,
+            "memory": own.saved.memory,
+            "cpus": own.saved.cpus,
+            "profiles": own.saved.profiles,
+            "flags": own.saved.flags,
+            "program": own.saved.program,
+            "again": own.saved.again,
+        })
+    };
+    all.iter().map(one).collect()
 }

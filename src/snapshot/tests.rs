@@ -31,7 +31,7 @@ fn machine(qemu: PathBuf) -> Machine {
 
 fn disk(path: &str, size: u64) -> Disk {
     let (serial, path) = ("q0".into(), path.into());
-    Disk { serial, bus: Bus::Virtio, path, format: DiskFormat::Raw, size, persistent: false }
+    Disk { serial, bus: Bus::Virtio, path, format: DiskFormat::Raw, size, persistent: false, over: None }
 }
 
 /// A cache, and a qemu of this version.

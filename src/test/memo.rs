@@ -74,7 +74,7 @@ mod tests {
 
     fn disk(persistent: bool) -> Disk {
         let (bus, format) = (Bus::Virtio, DiskFormat::Raw);
-        Disk { serial: "d".into(), bus, path: "p".into(), format, size: 1 << 30, persistent }
+        Disk { serial: "d".into(), bus, path: "p".into(), format, size: 1 << 30, persistent, over: None }
     }
 
     fn machine() -> Machine {

@@ -25,6 +25,7 @@ mod profiles;
 mod qemu;
 mod reach;
 mod shares;
+mod snap;
 mod snapshot;
 mod suite;
 mod zfs;

@@ -129,6 +129,23 @@ fn scratch_folders_passing_results_and_what_was_remembered_go_too() {
 }
 
 #[test]
+fn what_a_named_result_needs_stays_as_long_as_that() {
+    let host = Host::new();
+    let needed = host.make("needed");
+    let slot = host.cache.named_slot().unwrap();
+    fs::write(slot.path().join("state"), "x").unwrap();
+    let (owner, tree) = (Path::new("/project"), needed.outputs["tree"].digest);
+    slot.commit(owner, "mine", Vec::new(), vec![tree], false).unwrap();
+    host.pass(MONTH + DAY + DAY);
+    host.collect();
+    assert!(host.is_present(&needed));
+    assert!(host.cache.named(owner, "mine").unwrap().is_some());
+    host.cache.remove_named(owner, "mine").unwrap();
+    host.collect();
+    assert!(!host.is_present(&needed));
+}
+
+#[test]
 fn what_is_held_is_waited_for_and_keeps_what_comes_waiting() {
     let host = Host::new();
     let held = host.cache.hold(&|| panic!("nothing is collected")).unwrap();

@@ -79,7 +79,7 @@ pub fn exec(run: &Path, request: Request, streams: &Streams) -> Result<Ended> {
         passed_on: 0,
     };
     client.socket.set_nonblocking(true).map_err(|e| cannot("use", &run.join(DOOR), e))?;
-    let bytes = ToGuest::Request { request, bounded: false }.encode()?;
+    let bytes = ToGuest::Request { request, bounded: false, kept: false }.encode()?;
     client.send(kind::START, &bytes[BEFORE..]);
     loop {
         if let Some(ended) = client.turn()? {

@@ -4,6 +4,7 @@
 use std::process::ExitStatus;
 use std::time::Instant;
 
+use super::saves::KEPT;
 use super::{Effect, Phase, Play, Run, Sign, Stream};
 use crate::boot::limits::Limits;
 use crate::boot::outcome::End;
@@ -23,6 +24,9 @@ impl Play {
             && self.came(exit)
         {
             return End::Exited(exit.status);
+        }
+        if let Phase::Saving(Level::Kept, _) = self.phase {
+            return KEPT;
         }
         if let Phase::Running(Run::Unheard(why)) = &self.phase {
             return End::Host { why: why.clone(), program };
@@ -57,6 +61,7 @@ impl Play {
     pub(super) fn program_status(&self) -> Option<u8> {
         match &self.phase {
             Phase::Ended(exit, _) => Some(exit.status),
+            Phase::Saving(Level::Kept, _) => Some(0),
             _ => None,
         }
     }
@@ -75,9 +80,8 @@ impl Play {
         match self.phase {
             Phase::Restoring => true,
             Phase::Booting => self.plan.kvm.is_some() && !self.seen.spoke,
-            Phase::Saving(..) | Phase::Mounting | Phase::Waking => {
-                matches!(self.plan.start, Start::Grow { .. } | Start::Restore(_))
-            }
+            Phase::Saving(Level::Kept, _) => false,
+            Phase::Saving(..) | Phase::Mounting | Phase::Waking => self.plan.start.from().is_some(),
             _ => false,
         }
     }
@@ -184,12 +188,12 @@ impl Play {
             _ if self.limits.is_paused() => return vec![Effect::NoDump(TORN)],
             _ => return Vec::new(),
         }
-        let go_on = if let Start::Restore(_) = self.plan.start {
-            self.go_on(Level::Full)
+        let go_on = if let Start::Restore(_) | Start::Keep { .. } = self.plan.start {
+            self.go_on(Level::Full, now)
         } else {
             // It still has to mount and to run hooks.
             self.limits.must_be_ready(now, self.plan.ready_within);
-            self.go_on(Level::Base)
+            self.go_on(Level::Base, now)
         };
         [vec![Effect::Step("restore")], go_on].concat()
     }
@@ -220,6 +224,7 @@ impl Play {
                 self.limits.rest(now);
             }
             Phase::Ended(exit, _) => return self.end(host(exit.status), now),
+            Phase::Saving(Level::Kept, _) => return self.end(host(0), now),
             Phase::Ending(End::Exited(status)) => self.phase = Phase::Ending(host(*status)),
             Phase::Gone(End::Exited(status)) => self.phase = Phase::Over(host(*status)),
             Phase::Running(Run::Unheard(_)) | Phase::Still(_) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_) => {}

@@ -1,11 +1,11 @@
-//! How a machine is saved on its way to the program.
+//! How a machine is saved: on its way to the program, and when that has ended.
 //!
-//! It stands still for that: qemu writes the state of the devices, the memory is copied at the same time, and it goes on.
+//! It stands still for that: qemu writes the state of the devices, the memory is copied at the same time, and it goes on, or is over.
 
 use std::mem;
 use std::time::Instant;
 
-use super::{Effect, Phase, Play, Save};
+use super::{Effect, Exit, Phase, Play, Save};
 use crate::boot::outcome::{End, Saved};
 use crate::boot::qmp;
 use crate::machine::Level;
@@ -13,17 +13,48 @@ use crate::machine::Level;
 /// What a debugger did to it nobody else shall start from.
 const HELD: &str = "somebody held the machine, at a debugger or by qemu's monitor";
 
+/// A machine is kept only behind a program that has done what it should, and of which all came.
+pub(super) const KEPT: End = End::Exited(0);
+
 impl Play {
-    /// The guest has come to this level: saves it, if that is wanted and no `reason` speaks against it.
-    pub(super) fn reached(&mut self, level: Level, reason: Option<String>) -> Vec<Effect> {
-        if self.plan.start.to(level).is_none() {
-            return self.go_on(level);
+    /// The program has ended, and all of it came: the end, unless the machine is kept as it is now. For the guest to say that it is at rest it has
+    /// a moment; `waited`: that is over.
+    pub(super) fn program_over(&mut self, exit: Exit, waited: bool, now: Instant) -> Vec<Effect> {
+        if self.plan.start.to(Level::Kept).is_none() || exit.status != 0 {
+            return self.end(End::Exited(exit.status), now);
         }
-        if let Some(reason) = reason.or_else(|| self.seen.wrote.clone()) {
-            return self.unsaved(level, Saved::Never(reason));
+        match self.seen.again.take() {
+            Some(reason) => self.reached(Level::Kept, reason, now),
+            None if waited => {
+                self.unsaved(Level::Kept, Saved::Failed("the guest did not say that it is at rest".to_owned()), now)
+            }
+            None => {
+                self.limits.rest(now);
+                Vec::new()
+            }
+        }
+    }
+
+    /// What it takes to save it does not come.
+    pub(super) fn never_saved(&mut self, now: Instant) -> Vec<Effect> {
+        self.unsaved(Level::Kept, Saved::Failed("it takes longer than two minutes".to_owned()), now)
+    }
+
+    /// The guest has come to this level: saves it, if that is wanted and no `reason` speaks against it.
+    pub(super) fn reached(&mut self, level: Level, reason: Option<String>, now: Instant) -> Vec<Effect> {
+        if self.plan.start.to(level).is_none() {
+            return self.go_on(level, now);
+        }
+        // A machine that is kept has its disks with it.
+        let wrote = self.seen.wrote.as_ref().filter(|_| level != Level::Kept);
+        if let Some(reason) = reason.or_else(|| wrote.cloned()) {
+            return self.unsaved(level, Saved::Never(reason), now);
         }
         if self.seen.held {
-            return self.unsaved(level, Saved::Failed(HELD.to_owned()));
+            return self.unsaved(level, Saved::Failed(HELD.to_owned()), now);
+        }
+        if level == Level::Kept {
+            self.limits.dumps(now);
         }
         match &self.seen.able {
             None => {
@@ -35,21 +66,22 @@ impl Play {
                 vec![Effect::Save(level)]
             }
             // A qemu that does not know what to do would save the wrong thing.
-            Some(Err(why)) => self.unsaved(level, Saved::Failed(why.clone())),
+            Some(Err(why)) => self.unsaved(level, Saved::Failed(why.clone()), now),
         }
     }
 
-    pub(super) fn go_on(&mut self, level: Level) -> Vec<Effect> {
+    pub(super) fn go_on(&mut self, level: Level, now: Instant) -> Vec<Effect> {
         let (phase, effect) = match level {
             Level::Base => (Phase::Mounting, Effect::Mount),
             Level::Full => (Phase::Waking, Effect::Wake),
+            Level::Kept => return self.end(KEPT, now),
         };
         self.phase = phase;
         vec![effect]
     }
 
-    fn unsaved(&mut self, level: Level, why: Saved) -> Vec<Effect> {
-        [self.go_on(level), vec![Effect::Settle(level, why)]].concat()
+    fn unsaved(&mut self, level: Level, why: Saved, now: Instant) -> Vec<Effect> {
+        [self.go_on(level, now), vec![Effect::Settle(level, why)]].concat()
     }
 
     /// qemu said whether it can.
@@ -60,7 +92,7 @@ impl Play {
         }
         match (&self.phase, &self.seen.able) {
             (Phase::Restoring, Some(Err(why))) => self.end(End::NoLife(Some(why.clone())), now),
-            (Phase::Saving(level, Save::Wanted), _) => self.reached(*level, None),
+            (Phase::Saving(level, Save::Wanted), _) => self.reached(*level, None, now),
             _ => Vec::new(),
         }
     }
@@ -71,13 +103,13 @@ impl Play {
         vec![Effect::Copy(*level)]
     }
 
-    pub(super) fn copied(&mut self, result: Result<(), String>) -> Vec<Effect> {
+    pub(super) fn copied(&mut self, result: Result<(), String>, now: Instant) -> Vec<Effect> {
         let Phase::Saving(level, step) = &mut self.phase else { return Vec::new() };
         match step {
             Save::Copying => *step = Save::Copied(result),
             Save::Moved => {
                 let level = *level;
-                return self.saved(level, result, true);
+                return self.saved(level, result, true, now);
             }
             Save::Wanted | Save::Moving | Save::Copied(_) => {}
         }
@@ -99,18 +131,18 @@ impl Play {
                 Vec::new()
             }
             // When saving fails the machine was not stopped for it, so it need not be told to go on.
-            (Err(why), _) => self.saved(level, Err(why), false),
-            (Ok(()), Save::Copied(result)) => self.saved(level, result, true),
+            (Err(why), _) => self.saved(level, Err(why), false, now),
+            (Ok(()), Save::Copied(result)) => self.saved(level, result, true, now),
             (Ok(()), Save::Moving) => vec![Effect::Copy(level)],
             (Ok(()), Save::Copying | Save::Moved) => Vec::new(),
         }
     }
 
-    fn saved(&mut self, level: Level, result: Result<(), String>, stood: bool) -> Vec<Effect> {
+    fn saved(&mut self, level: Level, result: Result<(), String>, stood: bool, now: Instant) -> Vec<Effect> {
         let result = if self.seen.held { Err(HELD.to_owned()) } else { result };
         let saved = result.map_or_else(Saved::Failed, |()| Saved::Done);
-        let go_on = if stood { vec![Effect::Qemu(qmp::CONTINUE)] } else { Vec::new() };
+        let go_on = if stood && level != Level::Kept { vec![Effect::Qemu(qmp::CONTINUE)] } else { Vec::new() };
         let rest = vec![Effect::Settle(level, saved)];
-        [go_on, vec![Effect::Step("save")], self.go_on(level), rest].concat()
+        [go_on, vec![Effect::Step("save")], self.go_on(level, now), rest].concat()
     }
 }

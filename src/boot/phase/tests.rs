@@ -3,6 +3,7 @@
 use super::*;
 use crate::boot::outcome::{GuestState, Saved};
 use crate::boot::qmp::Said;
+use crate::machine::Start;
 use signal_hook::consts::SIGHUP;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -147,6 +148,55 @@ fn a_machine_is_saved_on_its_way() {
     assert!(effects.contains(&Effect::Settle(Level::Base, Saved::Failed("a device".into()))));
     assert!(effects.contains(&Effect::Settle(Level::Full, Saved::Never("hook".into()))));
     assert!(!effects.contains(&Effect::Qemu(qmp::CONTINUE)) && play.phase == Phase::Waking);
+}
+
+/// One that is kept, whose program has ended and wrote nothing.
+fn kept(status: u8) -> Play {
+    let start = Start::Keep { from: Some("/f".into()), to: "/k".into() };
+    let (mut play, _) = played(
+        plan(start),
+        [Input::Qemu(Said::Able(Ok(qmp::Transport::Fd))), Input::Qemu(Said::Resumed), awake(), exit(status, 0)],
+    );
+    play.take(Input::Quiet, Instant::now());
+    play
+}
+
+#[test]
+fn a_machine_is_kept_when_its_program_ended_well_and_it_is_at_rest() {
+    let now = Instant::now();
+    let mut play = kept(0);
+    assert!(play.take(synced(), now).is_empty(), "it may not be at rest yet");
+    assert_eq!(play.take(ready(), now), [Effect::Save(Level::Kept)]);
+    play.take(Input::Qemu(Said::Still), now);
+    play.take(Input::Qemu(Said::Moved(Ok(()))), now);
+    let done = play.take(Input::Copied(Ok(())), now);
+    assert_eq!(
+        done,
+        [Effect::Step("save"), Effect::Qemu(qmp::QUIT), Effect::Settle(Level::Kept, Saved::Done)],
+        "it does not go on"
+    );
+    assert_eq!(end(play), End::Exited(0));
+    // What holds a share is told, and so is a guest that says nothing, or a qemu that cannot.
+    let busy = Input::Guest(FromGuest::Ready(Some("process 7".into())));
+    let settled = |mut play: Play, inputs: Vec<Input>| {
+        let effects: Vec<Effect> = inputs.into_iter().flat_map(|input| play.take(input, now)).collect();
+        let next = play.next();
+        let late = next.map_or(Vec::new(), |at| play.take(Input::Clock { waiting: false }, at));
+        let told = [effects, late].concat().into_iter().find(|effect| matches!(effect, Effect::Settle(..)));
+        (told, end(play))
+    };
+    let failed = |why: &str| Some(Effect::Settle(Level::Kept, Saved::Failed(why.to_owned())));
+    let never = Some(Effect::Settle(Level::Kept, Saved::Never("process 7".into())));
+    assert_eq!(settled(kept(0), vec![synced(), busy]), (never, End::Exited(0)));
+    let silent = failed("the guest did not say that it is at rest");
+    assert_eq!(settled(kept(0), vec![synced()]), (silent, End::Exited(0)));
+    let unable = Input::Qemu(Said::Moved(Err("a device".into())));
+    assert_eq!(settled(kept(0), vec![synced(), ready(), unable]), (failed("a device"), End::Exited(0)));
+    assert_eq!(settled(kept(0), vec![synced(), ready()]), (failed("it takes longer than two minutes"), End::Exited(0)));
+    // Of what failed nothing is kept.
+    let mut failing = kept(7);
+    assert_eq!(failing.take(synced(), now), [Effect::Qemu(qmp::QUIT)]);
+    assert_eq!(end(failing), End::Exited(7));
 }
 
 #[test]

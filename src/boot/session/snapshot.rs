@@ -22,6 +22,7 @@ fn to(level: Level) -> u8 {
     match level {
         Level::Base => FROM + 1,
         Level::Full => FROM + 2,
+        Level::Kept => FROM + 3,
     }
 }
 

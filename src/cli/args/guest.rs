@@ -66,6 +66,9 @@ pub(in crate::cli) struct Up {
     /// Stand still for `quiz gdb`: before the guest's first instruction, or only when its kernel gives up, hangs or is too slow; where it does is told
     #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "start", conflicts_with = "dry_run")]
     pub gdb: Option<Gdb>,
+    /// Go on from this snapshot of `quiz snap`, and build nothing: kernel, root, memory, disks and profiles are as they were saved
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["no_snapshot", "install", "dry_run"])]
+    pub from: Option<String>,
     /// Show how long each step takes
     #[arg(long)]
     pub timings: bool,
@@ -75,6 +78,57 @@ pub(in crate::cli) struct Up {
     /// The program and its arguments [default: a shell]
     #[arg(last = true, action = ArgAction::Append)]
     pub program: Vec<OsString>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(in crate::cli) struct Snap {
+    #[command(flatten)]
+    pub guest: Guest,
+    /// Its name; it stays until it is removed
+    pub name: Option<String>,
+    /// Make it anew if there is one of that name, which stays until then
+    #[arg(long, requires = "name")]
+    pub replace: bool,
+    /// Remove the one of that name; machines that were started from it go on
+    #[arg(long, requires = "name", conflicts_with_all = ["replace", "program"])]
+    pub rm: bool,
+    /// As `quiz up` has it; the guest lets go of it before it is saved
+    #[arg(long, value_name = "DIR[:ro|:overlay]")]
+    pub share: Vec<OsString>,
+    /// The folder of the guest in which the program starts; a relative one is meant from the current folder on, and has to be in a share
+    #[arg(long, value_name = "DIR", default_value = "/root")]
+    pub cwd: OsString,
+    /// Read nothing: the program's stdin is empty
+    #[arg(short = 'n', long)]
+    pub no_input: bool,
+    /// Show kernel messages among the program's output even when it does not go to a terminal
+    #[arg(long)]
+    pub kmsg: bool,
+    /// The program and its arguments [default: a shell, whose end with 0 saves it]
+    #[arg(last = true, action = ArgAction::Append, requires = "name")]
+    pub program: Vec<OsString>,
+}
+
+impl Snap {
+    /// The run by which it comes to be.
+    pub(in crate::cli) fn up(&self) -> Up {
+        Up {
+            guest: self.guest.clone(),
+            shell: false,
+            no_input: self.no_input,
+            share: self.share.clone(),
+            cwd: self.cwd.clone(),
+            kmsg: self.kmsg,
+            lost_as: None,
+            fail_on_warning: false,
+            detach: false,
+            gdb: None,
+            from: None,
+            timings: false,
+            dry_run: false,
+            program: self.program.clone(),
+        }
+    }
 }
 
 /// When a machine stands still for a debugger.

@@ -51,6 +51,7 @@ impl Cli {
     fn guest(&self) -> Option<&Guest> {
         match &self.command {
             Command::Up(up) => Some(&up.guest),
+            Command::Snap(snap) => Some(&snap.guest),
             Command::Test(test) => Some(&test.guest),
             _ => None,
         }

@@ -4,7 +4,7 @@
 
 use super::options::ProfileOption;
 use crate::error::{Error, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A device that a profile adds to the machine.
@@ -47,7 +47,7 @@ pub enum Device {
 }
 
 /// How a guest sees a disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Bus {
     /// virtio-blk.
@@ -59,13 +59,23 @@ pub enum Bus {
 }
 
 /// How a disk lies in its file on the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DiskFormat {
     /// Byte for byte, sparse.
     Raw,
     /// qemu's own.
     Qcow2,
+}
+
+impl DiskFormat {
+    /// As qemu calls it, and the end of its files' names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+        }
+    }
 }
 
 /// What a guest may do with a folder of the host.

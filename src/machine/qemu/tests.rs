@@ -98,7 +98,7 @@ fn devices_can_be_left_out() {
 fn disks_a_network_and_channels_are_added_to_the_rest() {
     let disk = |n: usize, bus, format, persistent| {
         let (serial, path) = (format!("q{n}"), PathBuf::from(format!("/d/{n}")));
-        Disk { serial, bus, path, format, size: 1 << 30, persistent }
+        Disk { serial, bus, path, format, size: 1 << 30, persistent, over: None }
     };
     let mut disks = vec![disk(0, Bus::Virtio, DiskFormat::Raw, true), disk(1, Bus::Nvme, DiskFormat::Qcow2, false)];
     disks.push(disk(2, Bus::Scsi, DiskFormat::Raw, false));

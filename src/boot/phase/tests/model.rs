@@ -23,10 +23,11 @@ impl Dice {
 }
 
 fn any_plan(dice: &mut Dice) -> Plan {
-    let start = match dice.roll(4) {
+    let start = match dice.roll(5) {
         0 => Start::Cold,
         1 => save(),
         2 => Start::Grow { base: "/b".into(), full: dice.flip().then(|| "/f".into()) },
+        3 => Start::Keep { from: dice.flip().then(|| "/f".into()), to: "/k".into() },
         _ => Start::Restore("/f".into()),
     };
     let kvm = dice.flip().then_some(20 * SECOND);
@@ -48,6 +49,7 @@ fn natural(play: &Play, dice: &mut Dice) -> Input {
         Phase::Owning => awake(),
         Phase::Running(_) => any_exit(dice),
         Phase::Ended(..) if dice.flip() => Input::Came(usize::from(dice.flip()), 3),
+        Phase::Ended(_, Shares::Known) if dice.flip() => ready(),
         Phase::Ended(_, Shares::Known) => Input::Quiet,
         Phase::Ended(..) => Input::Guest(FromGuest::Synced { shares: dice.flip(), marked: dice.flip() }),
         Phase::Still(_) if play.seen.shown => Input::Signal(15),
@@ -110,7 +112,7 @@ struct Witness {
     unread: [bool; 2],
     quits: usize,
     starts: usize,
-    settled: [usize; 2],
+    settled: [usize; 3],
     end: Option<End>,
 }
 

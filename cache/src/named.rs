@@ -1,0 +1,302 @@
+//! Named results: folders of files to which somebody gave a name, and which stay until they are removed by it.
+//!
+//! For what cannot be made again by a key: it depends on when it was made. A name belongs to an owner, the path of a folder. What is named is
+//! synced, so that it is there when the machine has been started anew; it counts as undamaged while its files are as long and as old as at the
+//! commit, and those that are small have the same content. It names objects and trees that stay as long as it does.
+//!
+//! Does not know what is in the files.
+
+use crate::codec::What;
+use crate::error::{Result, at};
+use crate::files::{look, remove_tree};
+use crate::workspace::WorkFolder;
+use crate::{Cache, Digest, Error};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fs::{self, File, Metadata};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// Files up to this size are digested at the commit and at each use.
+const SMALL: u64 = 4 << 20;
+
+pub(crate) const FOLDER: &str = "named";
+const INDEX: &str = "index";
+
+/// A place in which a named result is made. Dropped without [`NamedSlot::commit`], nothing is left.
+#[derive(Debug)]
+pub struct NamedSlot {
+    cache: Cache,
+    folder: WorkFolder,
+}
+
+/// A named result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// Its name, of those of its owner.
+    pub name: String,
+    /// What whoever made it says of it.
+    pub about: Vec<u8>,
+    /// The folder with its files.
+    pub path: PathBuf,
+    /// Its bytes on the disk.
+    pub size: u64,
+    /// When it was made.
+    pub made: SystemTime,
+    /// Which of its files is not what it was.
+    pub damaged: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Index {
+    owner: Vec<u8>,
+    name: String,
+    about: Vec<u8>,
+    needs: Vec<Digest>,
+    files: Vec<(String, Look, Option<Digest>)>,
+}
+
+/// Length, and time of the last write in seconds and nanoseconds. An inode may be another one when the host has been started anew.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Look(u64, i64, i64);
+
+impl Look {
+    fn of(meta: &Metadata) -> Self {
+        Self(meta.len(), meta.mtime(), meta.mtime_nsec())
+    }
+}
+
+impl Cache {
+    /// An empty place for a named result.
+    ///
+    /// # Errors
+    /// When the cache cannot be written.
+    pub fn named_slot(&self) -> Result<NamedSlot> {
+        Ok(NamedSlot { cache: self.clone(), folder: self.workspace()?.folder()? })
+    }
+
+    /// What the owner gave that name.
+    ///
+    /// # Errors
+    /// When the cache cannot be read.
+    pub fn named(&self, owner: &Path, name: &str) -> Result<Option<Named>> {
+        self.named_at(&self.place(FOLDER, &identity(owner, name)), owner)
+    }
+
+    /// All to which the owner gave a name, by that.
+    ///
+    /// # Errors
+    /// When the cache cannot be read.
+    pub fn all_named(&self, owner: &Path) -> Result<Vec<Named>> {
+        let mut all = Vec::new();
+        for place in self.named_places() {
+            all.extend(self.named_at(&place, owner)?);
+        }
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
+    }
+
+    /// Removes what the owner gave that name. Who has its files open keeps them. Whether there was one.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn remove_named(&self, owner: &Path, name: &str) -> Result<bool> {
+        let place = self.place(FOLDER, &identity(owner, name));
+        let gone = self.workspace()?.fresh();
+        match fs::rename(&place, &gone) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            other => other.map_err(at("remove", &place))?,
+        }
+        remove_tree(&gone).map_err(at("remove", &gone))?;
+        Ok(true)
+    }
+
+    pub(crate) fn named_places(&self) -> Vec<PathBuf> {
+        let list = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+        list(&self.root().join(FOLDER)).flat_map(|dd| list(&dd).collect::<Vec<_>>()).collect()
+    }
+
+    /// The objects and trees that this one cannot do without.
+    pub(crate) fn named_needs(&self, place: &Path) -> Result<BTreeSet<Digest>> {
+        let index = self.peek::<Index>(What::Named, &place.join(INDEX))?;
+        Ok(index.into_iter().flat_map(|index| index.needs).collect())
+    }
+
+    fn named_at(&self, place: &Path, owner: &Path) -> Result<Option<Named>> {
+        let path = place.join(INDEX);
+        let Some(index) = self.peek::<Index>(What::Named, &path)? else { return Ok(None) };
+        if index.owner != owner.as_os_str().as_bytes() {
+            return Ok(None);
+        }
+        let Some(made) = look(&path)?.and_then(|meta| meta.modified().ok()) else { return Ok(None) };
+        let (mut size, mut damaged) = (0, None);
+        for (name, was, digest) in &index.files {
+            let path = place.join(name);
+            let meta = look(&path)?;
+            size += meta.as_ref().map_or(0, |meta| meta.blocks() * 512);
+            let is = meta.as_ref().map(Look::of);
+            let content = || fs::read(&path).map(|content| Digest::of(&content)).ok();
+            if is != Some(*was) || digest.is_some_and(|digest| content() != Some(digest)) {
+                damaged.get_or_insert_with(|| name.clone());
+            }
+        }
+        Ok(Some(Named { name: index.name, about: index.about, path: place.to_owned(), size, made, damaged }))
+    }
+}
+
+/// A path has no NUL byte.
+fn identity(owner: &Path, name: &str) -> Digest {
+    Digest::of(&[owner.as_os_str().as_bytes(), &[0], name.as_bytes()].concat())
+}
+
+impl NamedSlot {
+    /// An empty folder: the files go here. It may not have others than plain files.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Gives it that name of the owner's; with `replace`, whoever had it is gone then, and not before. It `needs` these objects and trees. Gives its
+    /// place.
+    ///
+    /// # Errors
+    /// When it cannot be read, synced or moved, or the name is taken. Nothing is left then, and what had the name keeps it.
+    pub fn commit(
+        self,
+        owner: &Path,
+        name: &str,
+        about: Vec<u8>,
+        needs: Vec<Digest>,
+        replace: bool,
+    ) -> Result<PathBuf> {
+        let mut files = Vec::new();
+        let from = self.folder.path();
+        for entry in fs::read_dir(from).map_err(at("read the folder", from))? {
+            let path = entry.map_err(at("read the folder", from))?.path();
+            let meta = look(&path)?.filter(Metadata::is_file);
+            meta.ok_or_else(|| Error::new(format!("{} is not a plain file", path.display())))?;
+            // Only what lies on the disk is of the time that it will have.
+            let file = File::open(&path).map_err(at("open", &path))?;
+            file.sync_all().map_err(at("sync", &path))?;
+            let meta = file.metadata().map_err(at("look at", &path))?;
+            let small = meta.len() <= SMALL;
+            let digest = small.then(|| fs::read(&path).map(|content| Digest::of(&content))).transpose();
+            let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            files.push((file_name, Look::of(&meta), digest.map_err(at("read", &path))?));
+        }
+        let to = self.cache.place(FOLDER, &identity(owner, name));
+        let owner = owner.as_os_str().as_bytes().to_vec();
+        let index = Index { owner, name: name.to_owned(), about, needs, files };
+        let index = self.cache.encoded(What::Named, &index, &to)?;
+        let path = from.join(INDEX);
+        fs::write(&path, index).and_then(|()| File::open(&path)?.sync_all()).map_err(at("write", &path))?;
+        let parent = to.parent().unwrap_or(&to);
+        fs::create_dir_all(parent).map_err(at("create the folder", parent))?;
+        put(from, &to, replace)?;
+        let sync = |path: &Path| File::open(path).and_then(|folder| folder.sync_all()).map_err(at("sync", path));
+        sync(&to)?;
+        sync(parent)?;
+        Ok(to)
+    }
+}
+
+/// Moves the folder there. What was there lies in its place then, which is removed with the slot.
+fn put(from: &Path, to: &Path, replace: bool) -> Result<()> {
+    let moved = |flags| renameat_with(CWD, from, CWD, to, flags);
+    match moved(RenameFlags::NOREPLACE) {
+        Err(Errno::EXIST) if replace => match moved(RenameFlags::EXCHANGE) {
+            // A file system that cannot: for a moment none has the name, but none is lost.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                let aside = from.with_extension("old");
+                fs::rename(to, &aside).and_then(|()| fs::rename(from, to)).map_err(at("store", to))?;
+                remove_tree(&aside).map_err(at("remove", &aside))
+            }
+            other => other.map_err(std::io::Error::from).map_err(at("store", to)),
+        },
+        // It replaces no folder with anything in it, either.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => fs::rename(from, to).map_err(at("store", to)),
+        other => other.map_err(std::io::Error::from).map_err(at("store", to)),
+    }
+}
+
+/// What is remembered here, for [`crate::fuzz`].
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    crate::codec::fuzz::<Index>(What::Named, bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn cache() -> (tempfile::TempDir, Cache) {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&folder.path().join("cache")).unwrap();
+        (folder, cache)
+    }
+
+    fn slot(cache: &Cache, text: &str) -> NamedSlot {
+        let slot = cache.named_slot().unwrap();
+        File::create(slot.path().join("large")).unwrap().set_len(SMALL + 1).unwrap();
+        fs::write(slot.path().join("small"), text).unwrap();
+        slot
+    }
+
+    fn give(cache: &Cache, owner: &str, name: &str, text: &str) -> PathBuf {
+        slot(cache, text).commit(Path::new(owner), name, b"about".to_vec(), Vec::new(), false).unwrap()
+    }
+
+    #[test]
+    fn a_name_is_its_owners_and_stays_until_it_is_removed() {
+        let (_folder, cache) = cache();
+        let place = give(&cache, "/a", "x", "one");
+        give(&cache, "/b", "x", "two");
+        give(&cache, "/a", "w", "three");
+        cache.prune_passing();
+        cache.collect(Duration::ZERO, false, &|| {}).unwrap();
+        let found = cache.named(Path::new("/a"), "x").unwrap().unwrap();
+        assert_eq!((&found.path, &found.about[..], found.damaged), (&place, &b"about"[..], None));
+        assert_eq!(fs::read(place.join("small")).unwrap(), b"one");
+        let names = |owner: &str| -> Vec<String> {
+            cache.all_named(Path::new(owner)).unwrap().into_iter().map(|named| named.name).collect()
+        };
+        assert_eq!((names("/a"), names("/b"), names("/c")), (vec!["w".into(), "x".into()], vec!["x".into()], vec![]));
+        assert!(cache.remove_named(Path::new("/a"), "x").unwrap());
+        assert!(!cache.remove_named(Path::new("/a"), "x").unwrap());
+        assert_eq!((names("/a"), names("/b")), (vec!["w".to_owned()], vec!["x".to_owned()]));
+        assert!(!place.exists());
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_only_replaced_when_that_is_wanted() {
+        let (_folder, cache) = cache();
+        let place = give(&cache, "/a", "x", "one");
+        slot(&cache, "two").commit(Path::new("/a"), "x", Vec::new(), Vec::new(), false).unwrap_err();
+        assert_eq!(fs::read(place.join("small")).unwrap(), b"one");
+        slot(&cache, "two").commit(Path::new("/a"), "x", Vec::new(), Vec::new(), true).unwrap();
+        assert_eq!(fs::read(place.join("small")).unwrap(), b"two");
+        let left = fs::read_dir(cache.root().join("tmp")).unwrap().flatten().map(|entry| entry.path());
+        let left: Vec<_> = left.filter(|path| path.is_dir()).flat_map(|path| fs::read_dir(path).unwrap()).collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+
+    #[test]
+    fn what_was_done_to_a_file_is_noticed() {
+        let (_folder, cache) = cache();
+        let damages: [&dyn Fn(&Path); 3] = [
+            &|path| fs::write(path.join("small"), "smell").unwrap(),
+            &|path| fs::remove_file(path.join("large")).unwrap(),
+            &|path| fs::write(path.join("large"), vec![0; 4 << 20 | 1]).unwrap(),
+        ];
+        for (n, (damage, file)) in damages.iter().zip(["small", "large", "large"]).enumerate() {
+            let name = n.to_string();
+            damage(&give(&cache, "/a", &name, "small"));
+            let found = cache.named(Path::new("/a"), &name).unwrap().unwrap();
+            assert_eq!(found.damaged.as_deref(), Some(file), "damage {n}");
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Snapshots of a project's own: machines that were saved when a program had run in them, under a name, until they are removed.
+//!
+//! They lie in the cache, where nothing that comes along with a project can be. Such a machine is as it was, whatever the project has become: its
+//! kernel and its layers stay as long as it does. Runs nothing.
+
+use super::{Engine, shares};
+use crate::boot::Options;
+use crate::error::{Error, Result};
+use crate::machine::{Accel, Arch, Disk, DiskFormat, Level, Machine, Net, Start, accel};
+use crate::snapshot;
+use quiz_cache::{Digest, Manifest, Named, NamedSlot};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// A machine that was saved.
+#[derive(Debug, Clone)]
+pub struct OwnSnapshot {
+    /// Where it lies, and under which name.
+    pub named: Named,
+    /// What it is.
+    pub saved: SavedMachine,
+}
+
+/// What is known of one: the machine, and how it came to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedMachine {
+    arch: Arch,
+    accel: Accel,
+    /// Memory in MiB.
+    pub memory: u32,
+    /// Processors.
+    pub cpus: u32,
+    nodes: u32,
+    kernel: PathBuf,
+    initrd: Option<PathBuf>,
+    hz: Option<u32>,
+    layers: Vec<PathBuf>,
+    append: Vec<String>,
+    disks: Vec<Disk>,
+    net: Option<Net>,
+    channels: Vec<String>,
+    pvpanic: bool,
+    rng: bool,
+    /// All that has to be the same where it goes on.
+    manifest: Manifest,
+    /// The program that ran, and its arguments; empty for a shell.
+    pub program: Vec<String>,
+    /// The profiles that were on.
+    pub profiles: Vec<String>,
+    /// The settings that were given as flags, as words of a command line.
+    pub flags: Vec<String>,
+    /// The line that makes it again.
+    pub again: String,
+}
+
+/// Whether that can be the name of one: small and large letters, digits, dots, dashes and underscores, the first a letter or digit.
+///
+/// # Errors
+/// It cannot.
+pub fn check(name: &str) -> Result<()> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+    if name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.len() <= 64 && name.chars().all(fits) {
+        return Ok(());
+    }
+    Err(Error::input(format!("{name:?} is no name for a snapshot"))
+        .hint("letters, digits and any of . - _ behind the first, at most 64"))
+}
+
+/// All of the project, by name.
+///
+/// # Errors
+/// The cache cannot be read.
+pub fn all(engine: &Engine<'_>) -> Result<Vec<OwnSnapshot>> {
+    let found = engine.cache.all_named(&owner(engine)).map_err(unreadable)?;
+    // What another release has written says nothing to this one, but its name.
+    Ok(found.into_iter().filter_map(|named| read(named).ok()).collect())
+}
+
+/// The one of that name.
+///
+/// # Errors
+/// There is none, or it cannot be read.
+pub fn find(engine: &Engine<'_>, name: &str) -> Result<OwnSnapshot> {
+    check(name)?;
+    match engine.cache.named(&owner(engine), name).map_err(unreadable)? {
+        Some(named) => read(named),
+        None => Err(missing(engine, name)),
+    }
+}
+
+/// Whether there is one of that name.
+///
+/// # Errors
+/// The cache cannot be read.
+pub fn exists(engine: &Engine<'_>, name: &str) -> Result<bool> {
+    engine.cache.named(&owner(engine), name).map(|named| named.is_some()).map_err(unreadable)
+}
+
+/// Removes it. Machines that were started from it go on.
+///
+/// # Errors
+/// There is none, or it cannot be removed.
+pub fn remove(engine: &Engine<'_>, name: &str) -> Result<()> {
+    check(name)?;
+    let removed = engine.cache.remove_named(&owner(engine), name);
+    match removed.map_err(|e| Error::build(format!("the snapshot {name} cannot be removed")).because(e))? {
+        true => Ok(()),
+        false => Err(missing(engine, name)),
+    }
+}
+
+fn missing(engine: &Engine<'_>, name: &str) -> Error {
+    let names: Vec<String> = all(engine).unwrap_or_default().into_iter().map(|found| found.named.name).collect();
+    let error = Error::input(format!("this project has no snapshot {name}"));
+    match names.is_empty() {
+        true => error.hint(format!("quiz snap {name} -- PROGRAM makes one")),
+        false => error.hint(format!("it has {}", names.join(", "))),
+    }
+}
+
+/// The project's folder, whichever way leads there.
+fn owner(engine: &Engine<'_>) -> PathBuf {
+    engine.project.dir.canonicalize().unwrap_or_else(|_| engine.project.dir.clone())
+}
+
+fn unreadable(error: quiz_cache::Error) -> Error {
+    Error::build("the cache cannot be read").because(error)
+}
+
+fn read(named: Named) -> Result<OwnSnapshot> {
+    let saved = serde_json::from_slice(&named.about).map_err(|e| {
+        Error::input(format!("the snapshot {} was made by another release of quiz", named.name))
+            .because(e)
+            .hint(format!("quiz snap {} --rm removes it", named.name))
+    })?;
+    Ok(OwnSnapshot { named, saved })
+}
+
+/// Gives the machine that was saved in `slot` its name. As it was before it was started: with its disks, and without a state.
+///
+/// # Errors
+/// It cannot be stored, or the name is taken, unless that is to be replaced.
+pub fn store(
+    engine: &Engine<'_>,
+    slot: NamedSlot,
+    name: &str,
+    replace: bool,
+    machine: &Machine,
+    (program, options): (&[std::ffi::OsString], &Options),
+) -> Result<OwnSnapshot> {
+    let machine = Machine { start: Start::Cold, ..machine.clone() };
+    let (_, manifest) = snapshot::key(&engine.cache, &machine, Level::Full)?;
+    let saved = SavedMachine {
+        manifest,
+        program: program.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+        profiles: options.profiles.clone(),
+        flags: options.flags.clone(),
+        again: options.again.clone(),
+        arch: machine.arch,
+        accel: machine.accel,
+        memory: machine.memory,
+        cpus: machine.cpus,
+        nodes: machine.nodes,
+        kernel: machine.kernel,
+        initrd: machine.initrd,
+        hz: machine.hz,
+        layers: machine.layers,
+        append: machine.append,
+        disks: machine.disks,
+        net: machine.net,
+        channels: machine.channels,
+        pvpanic: machine.pvpanic,
+        rng: machine.rng,
+    };
+    let about = serde_json::to_vec(&saved)
+        .map_err(|e| Error::build("what the machine is made of has a path that is not UTF-8").because(e))?;
+    let parts = saved.layers.iter().chain([&saved.kernel]).map(PathBuf::as_path).chain([machine.qemu.path()]);
+    let needs = parts.filter_map(digest).collect();
+    slot.commit(&owner(engine), name, about, needs, replace)
+        .map_err(|e| Error::boot(format!("the snapshot {name} cannot be stored")).because(e))?;
+    find(engine, name)
+}
+
+/// The object or tree of the cache that the path leads to, or into.
+fn digest(path: &Path) -> Option<Digest> {
+    path.iter().find_map(|part| part.to_str()?.parse().ok())
+}
+
+impl OwnSnapshot {
+    /// The machine as it was saved, without what belongs to one run. Its disks lie in `run`, over those that were saved.
+    ///
+    /// # Errors
+    /// It cannot go on here, or not any more.
+    pub fn machine(&self, engine: &Engine<'_>, run: &Path) -> Result<Machine> {
+        let name = &self.named.name;
+        let cannot = |why: String| {
+            let again = self.saved.again.replacen("quiz snap", "quiz snap --replace", 1);
+            Error::boot(format!("the snapshot {name} cannot go on: {why}")).hint(format!("to make it again: {again}"))
+        };
+        if let Some(file) = &self.named.damaged {
+            return Err(cannot(format!("{} is not what it was", self.named.path.join(file).display())));
+        }
+        let saved = self.saved.clone();
+        if let Some(gone) = saved.layers.iter().chain([&saved.kernel]).find(|path| !path.exists()) {
+            return Err(cannot(format!("{} is gone", gone.display())));
+        }
+        let qemu = super::qemu::made(engine)?;
+        let choice = accel::choose(qemu.path(), Some(&engine.kvm_verdicts()));
+        if choice.accel != saved.accel {
+            let why = choice.why_not_kvm.map(|why| format!(": {why}")).unwrap_or_default();
+            let (was, is) = (saved.accel.name(), choice.accel.name());
+            return Err(cannot(format!("it was saved under {was}, and machines run under {is} here{why}")));
+        }
+        let nowhere = Path::new("");
+        let mut machine = Machine {
+            arch: saved.arch,
+            accel: saved.accel,
+            start: Start::Cold,
+            qemu,
+            memory: saved.memory,
+            cpus: saved.cpus,
+            nodes: saved.nodes,
+            kernel: saved.kernel,
+            initrd: saved.initrd,
+            hz: saved.hz,
+            layers: saved.layers,
+            append: saved.append,
+            disks: saved.disks,
+            net: saved.net,
+            channels: saved.channels,
+            shares: shares::at([nowhere; 3], &[], true),
+            pvpanic: saved.pvpanic,
+            rng: saved.rng,
+            extra: Vec::new(),
+        };
+        let (_, manifest) = snapshot::key(&engine.cache, &machine, Level::Full)?;
+        let changes = manifest.diff(&saved.manifest);
+        if !changes.is_empty() {
+            let changed: Vec<&str> = changes.iter().map(|change| change.name.as_str()).collect();
+            return Err(cannot(format!("changed since: {}", changed.join(", "))));
+        }
+        for disk in &mut machine.disks {
+            let below = self.named.path.join(disk.path.file_name().unwrap_or_default());
+            disk.over = Some((below, disk.format));
+            disk.path = run.join("disks").join(&disk.serial).with_extension("qcow2");
+            disk.format = DiskFormat::Qcow2;
+        }
+        machine.start = Start::Restore(self.named.path.clone());
+        Ok(machine)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_a_word_that_is_no_flag_and_no_path() {
+        for good in ["a", "pool-10G", "v2.2_x"] {
+            check(good).unwrap();
+        }
+        for wrong in ["", "-a", ".", "..", ".a", "a/b", "a b", "ä", &"x".repeat(65)] {
+            check(wrong).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn what_lies_in_the_cache_is_known_by_its_digest() {
+        let of = Digest::of(b"x");
+        assert_eq!(digest(Path::new(&format!("/c/trees/{}/{of}/vmlinux", &of.to_string()[..2]))), Some(of));
+        assert_eq!(digest(Path::new("/usr/bin/qemu-system-x86_64")), None);
+    }
+}
