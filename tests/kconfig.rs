@@ -194,7 +194,10 @@ fn a_rust_that_the_kernel_does_not_take_is_told_in_its_words() {
     assert_eq!(ran.status, Some(1), "{ran:?}");
     ran.says(&["error: Rust compiler is too old.", "  error: Your version: 1.63.0\n"]);
     // What to type depends on whether this machine has a rustc.
-    assert!(["turn on the profile rust", "QUIZ_TOOLCHAIN_SUITE="].iter().any(|hint| ran.err.contains(hint)), "{ran:?}");
+    assert!(
+        ["turn on the profile rust", "QUIZ_KERNEL_TOOLCHAIN="].iter().any(|hint| ran.err.contains(hint)),
+        "{ran:?}"
+    );
     assert!(!ran.err.contains("***"), "{ran:?}");
 }
 

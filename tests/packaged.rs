@@ -206,7 +206,7 @@ fn headers_of_another_compiler_or_with_programs_that_do_not_run_here_are_refused
     ] {
         let ran = project.run(&["build", "kernel-package-devel"]);
         assert_eq!(ran.status, Some(1), "{ran:?}");
-        ran.says(&[says, "toolchain.suite = \"trixie\""]);
+        ran.says(&[says, "kernel.toolchain = \"trixie\""]);
     }
 }
 

@@ -93,7 +93,7 @@ if plain $lines | grep '^CONFIG_RUST=' | tail -n 1 | grep -q '=y$' && grep -qs '
     # shellcheck disable=SC2086 # One word, or none.
     make -s -C /quiz/src O=/quiz/scratch/build $QUIZ_KBUILD rustavailable 2>&1 | sed -n -e '/^\*\** *$/d' -e 's/^\*\*\* *\(.*[^ ]\) *$/error: \1/p' >&2
     if command -v rustc >/dev/null; then
-        echo 'error: another suite of Debian has another one, such as QUIZ_TOOLCHAIN_SUITE=trixie' >&2
+        echo 'error: another suite of Debian has another one, such as QUIZ_KERNEL_TOOLCHAIN=trixie' >&2
     else
         echo 'error: turn on the profile rust, which brings it' >&2
     fi

@@ -41,7 +41,7 @@ chmod -R u+w "$devel"
 [ ! -d "$own/scripts" ] || [ -L "$own/scripts" ] || cp -R "$own/scripts/." "$devel/scripts/"
 
 # The programs of kbuild and the flags in the config are of the compiler that the kernel was made with.
-suite_of_it='name its suite, such as toolchain.suite = "trixie", or take another kernel'
+suite_of_it='name its suite, such as kernel.toolchain = "trixie", or take another kernel'
 own="$(gcc -dumpversion | cut -d . -f 1)"
 theirs="$(($(sed -n 's/^CONFIG_GCC_VERSION=//p' "$devel/.config") / 10000))"
 [ "$own" = "$theirs" ] || {

@@ -35,9 +35,14 @@ pub(super) fn of(project: &Project, graph: &Graph, source: &source::Context) -> 
             keys.push("toolchain.suite".to_owned());
         }
         // Modules for what a distribution compiled are compiled by the same suite's compiler, if that has it.
-        if suite != "host" && spec.binary.is_some() {
-            options.insert("own".to_owned(), vec![suite.to_owned()]);
-            keys.push("toolchain.suite".to_owned());
+        let setting = project.suite_setting(true);
+        let compilers = project.settings.text(setting);
+        if compilers != "host" && spec.binary.is_some() {
+            options.insert("own".to_owned(), vec![compilers.to_owned()]);
+            keys.push(setting.to_owned());
+        }
+        if stage.suite() == Some(compilers) {
+            keys.push(setting.to_owned());
         }
         let wish = Wish::new(spec, &options, source);
         let wish = wish.map_err(|error| keys.iter().fold(error, |error, key| asked_by(project, error, key)))?;
@@ -63,5 +68,53 @@ fn asked_by(project: &Project, error: Error, key: &str) -> Error {
             error.hint(format!("asked for by {key} = {} ({})", set.value, set.origin))
         }
         _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::FlagValue;
+    use crate::source::{Context, Mirrors};
+
+    /// What each source stage of the kernel's asks for, and whether it is pinned beside the project's quiz.toml.
+    fn asked(toml: &str, source: &str) -> BTreeMap<String, (String, bool)> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("quiz.toml"), toml).unwrap();
+        let flag = |key, value: &str| FlagValue { key, value: Value::Text(value.into()), flag: "--x" };
+        let flags = [flag("toolchain.suite", "bookworm"), flag("kernel.source", source)];
+        let project = Project::load(dir.path(), &flags).unwrap();
+        let graph = Graph::bind(&project, ["image", "zfs"]).unwrap();
+        let place = || dir.path().to_owned();
+        let context = Context {
+            cache: place(),
+            arch: "x86_64".into(),
+            mirrors: Mirrors::default(),
+            offline: true,
+            start: place(),
+            base: place(),
+        };
+        let wishes = of(&project, &graph, &context).unwrap();
+        let own = dir.path().join("quiz.lock");
+        wishes.into_iter().map(|w| (graph.stage(w.id).name.clone(), (w.wish.to_string(), w.lock == own))).collect()
+    }
+
+    #[test]
+    fn a_suite_of_the_kernels_is_pinned_where_it_is_named_and_moves_no_other_root() {
+        let plain = asked("", "");
+        let mut with = asked("[kernel]\ntoolchain = \"bullseye\"\n", "");
+        let (root, is_own) = with.remove("toolchain:kernel@bullseye").unwrap();
+        assert!(is_own && root.starts_with("bullseye amd64: bc binutils "), "{root}");
+        // The agent's.
+        assert!(with["toolchain:kernel"].0.starts_with("bookworm amd64: bc binutils "), "{with:?}");
+        assert_eq!(with, plain);
+    }
+
+    #[test]
+    fn a_distributions_kernel_is_looked_for_where_its_modules_compiler_is_from() {
+        assert_eq!(asked("", "package")["linux-image"].0, "package default near bookworm");
+        let with = asked("[kernel]\ntoolchain = \"trixie\"\n", "package");
+        assert_eq!(with["linux-image"], ("package default near trixie".to_owned(), true));
+        assert_eq!(with["linux-headers"], with["linux-image"]);
     }
 }

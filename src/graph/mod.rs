@@ -2,10 +2,10 @@
 //! computes no keys.
 
 mod elsewhere;
+mod roots;
 
 use crate::error::{Error, Result};
 use crate::load::{Input, InputFrom, Profile, Project, Recipe, TOOLCHAIN, Value, nearest};
-use crate::source::is_package;
 use petgraph::Direction;
 use petgraph::algo::{astar, toposort};
 use petgraph::graph::DiGraph;
@@ -30,6 +30,11 @@ impl Stage {
     /// The root that its script runs in; none where that is the host's own.
     pub fn toolchain(&self) -> Option<&BoundInput> {
         self.inputs.iter().find(|input| input.role == Role::Root)
+    }
+
+    /// The suite that the name of a root says, `toolchain:kernel@bullseye`; none where it is that of `toolchain.suite`.
+    pub fn suite(&self) -> Option<&str> {
+        roots::suite_in(&self.name)
     }
 }
 
@@ -56,9 +61,6 @@ pub enum Role {
     /// It is the root that the script runs in.
     Root,
 }
-
-/// The set of packages of a recipe that names none: with it a project's own module is compiled as the kernel is.
-const SET: &str = "kernel";
 
 /// Where an input of a stage comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,12 +214,7 @@ impl Binder<'_> {
         let value = |option: &String| Ok((option.clone(), self.project.option(recipe, option)?));
         let mut options: BTreeMap<String, Value> = recipe.options.keys().map(value).collect::<Result<_>>()?;
         if let (false, Some(parameter)) = (recipe.sets.is_empty(), parameter) {
-            if !self.has_suite()? {
-                return Err(Error::input(format!("{name}: scripts run with this machine's own programs")).hint(
-                    "name the suite of the packages: toolchain.suite = \"bookworm\", or QUIZ_TOOLCHAIN_SUITE=bookworm",
-                ));
-            }
-            options.insert("packages".to_owned(), Value::List(packages(recipe, parameter)?));
+            options.extend(roots::options(self.project, recipe, parameter)?);
         }
         let stage = Stage { name: name.to_owned(), recipe: recipe.clone(), options, inputs: Vec::new() };
         // Known before its inputs are bound: a circle then closes, and is found as one afterwards.
@@ -232,7 +229,7 @@ impl Binder<'_> {
                 self.dag[id].inputs.push(BoundInput { name, from, paths: input.paths.clone(), role });
             }
         }
-        if let Some(root) = self.toolchain(recipe)? {
+        if let Some(root) = roots::of(self.project, recipe)? {
             let from = self.output(&root, None, &recipe.path)?;
             if let Bound::Output { stage, .. } = &from {
                 self.dag.update_edge(*stage, id, ());
@@ -241,44 +238,6 @@ impl Binder<'_> {
             self.dag[id].inputs.push(BoundInput { name, from, paths: Vec::new(), role: Role::Root });
         }
         Ok(id)
-    }
-
-    /// The stage that makes the root in which the recipe's script runs; none where that is the host's own.
-    fn toolchain(&self, recipe: &Recipe) -> Result<Option<String>> {
-        if recipe.script().is_none() {
-            return Ok(None);
-        }
-        let setting = recipe.more_packages.as_deref().unwrap_or_default();
-        let asked = self.project.settings.list(setting);
-        if !self.has_suite()? {
-            return match asked {
-                [] => Ok(None),
-                asked => Err(Error::input(format!(
-                    "{setting} is for roots of packages, and scripts run with this machine's own"
-                ))
-                .hint(format!("install them: {}", asked.join(" ")))
-                .hint("or name a suite of Debian's: toolchain.suite = \"bookworm\"")),
-            };
-        }
-        if let Some(wrong) = asked.iter().find(|package| !is_package(package)) {
-            return Err(Error::input(format!("{setting}: `{wrong}` is no name of a package")));
-        }
-        let set = recipe.toolchain.as_deref().unwrap_or(SET);
-        let known = self.project.recipes.get(TOOLCHAIN).and_then(|toolchain| toolchain.sets.get(set));
-        let is_asked_for = |tool: &str| self.project.profiles.iter().any(|profile| profile.tools.contains_key(tool));
-        let on_demand = recipe.tools_on_demand.iter().filter(|(tool, _)| is_asked_for(tool));
-        let packages: BTreeSet<&String> =
-            recipe.tools.iter().chain(on_demand).map(|(_, package)| package).chain(asked).collect();
-        let more = packages.into_iter().filter(|package| known.is_none_or(|known| !known.contains(package)));
-        Ok(Some(more.fold(format!("{TOOLCHAIN}:{set}"), |name, package| format!("{name},{package}"))))
-    }
-
-    /// Whether roots are made of the packages of a suite.
-    fn has_suite(&self) -> Result<bool> {
-        match self.project.settings.text("toolchain.suite") {
-            "" => Err(Error::input("toolchain.suite is empty: name a suite of Debian's, such as bookworm, or host")),
-            suite => Ok(suite != "host"),
-        }
     }
 
     /// What an input stands for; a list gives `name/NN-stage` for each of its items.
@@ -353,18 +312,6 @@ impl Binder<'_> {
         };
         Ok(Bound::Output { stage: id, output })
     }
-}
-
-/// The packages that the parameter of a recipe with sets names: those of a set, and further ones, with commas between.
-fn packages(recipe: &Recipe, parameter: &str) -> Result<Vec<String>> {
-    let mut parts = parameter.split(',');
-    let set = parts.next().unwrap_or_default();
-    let Some(packages) = recipe.sets.get(set) else {
-        let error = Error::input(format!("{}: there is no set `{set}`", recipe.path.display()));
-        let known = recipe.sets.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-        return Err(error.hint(format!("there is: {known}")));
-    };
-    Ok(packages.iter().cloned().chain(parts.map(str::to_owned)).collect())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What binding promises: shared stages are one, mistakes are named with the recipe that makes them.
 
+use super::roots::SET;
 use super::*;
 use crate::load::FlagValue;
 use std::path::Path;
@@ -218,6 +219,61 @@ fn another_compiler_is_in_the_roots_of_those_who_compile_for_the_kernel_alone() 
     assert!(error.to_string().starts_with("kernel.compiler: `icc` is no compiler of kernels (--x)"), "{error}");
     let error = load("clang", &[flag("kernel.source", "package")]).unwrap_err();
     assert!(error.to_string().contains("modules of the distribution's compiler"), "{error}");
+}
+
+/// A kernel by the compiler of its own suite, in a guest with the root and the programs of another.
+#[test]
+fn what_compiles_for_the_kernel_may_be_of_another_suite_than_all_else() {
+    let dir = tempfile::tempdir().unwrap();
+    project(dir.path(), &[]);
+    let flag = |key, value: &str| FlagValue { key, value: Value::Text(value.into()), flag: "--x" };
+    let graph = |suite: &str, kernels: &str, more: &[FlagValue]| {
+        let flags = [&[flag("toolchain.suite", suite), flag("kernel.toolchain", kernels)], more].concat();
+        Graph::bind(&Project::load(dir.path(), &flags)?, ["image", "zfs", "spl-seed"])
+    };
+    let kernels = ["kernel", "kernel-config", "zfs-configure-kernel", "zfs-modules", "spl-seed"];
+    let plain = roots(&graph("bookworm", "", &[]).unwrap());
+    let clang = [flag("kernel.compiler", "clang")];
+    for (more, root) in
+        [(&[][..], "toolchain:kernel@bullseye"), (&clang[..], "toolchain:kernel@bullseye,clang,lld,llvm")]
+    {
+        let graph = graph("bookworm", "bullseye", more).unwrap();
+        let mut with = roots(&graph);
+        for stage in kernels {
+            assert_eq!(with.insert(stage.to_owned(), plain[stage].clone()).unwrap(), root, "{stage}");
+        }
+        assert_eq!(with, plain);
+        let options = |stage: &str| graph.stage(graph.find(stage).unwrap()).options.clone();
+        assert_eq!(options(root)["suite"], Value::Text("bullseye".into()));
+        assert_eq!(options("toolchain:kernel")["suite"], Value::Text("bookworm".into()));
+        let Value::List(own) = &options(root)["packages"] else { panic!() };
+        let Value::List(all) = &options("toolchain:kernel")["packages"] else { panic!() };
+        assert!(own.starts_with(all), "{own:?}");
+    }
+    assert_eq!(roots(&graph("bookworm", "bookworm", &[]).unwrap()), plain, "the same suite is the same root");
+    let alone = roots(&graph("host", "bullseye", &[]).unwrap());
+    assert_eq!(alone, kernels.map(|stage| (stage.to_owned(), "toolchain:kernel@bullseye".to_owned())).into());
+    let mut rest = roots(&graph("bookworm", "host", &[]).unwrap());
+    rest.extend(kernels.map(|stage| (stage.to_owned(), plain[stage].clone())));
+    assert_eq!(rest, plain);
+    let error = graph("bookworm", "../x", &[]).unwrap_err().to_string();
+    assert_eq!(error, "kernel.toolchain: `../x` is not the name of a suite (--x)");
+}
+
+/// A root may also be asked for by name.
+#[test]
+fn a_root_of_a_suite_that_no_setting_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let project = project(dir.path(), &[]);
+    let graph = Graph::bind(&project, ["toolchain:root@trixie,python3"]).unwrap();
+    let root = graph.stage(graph.find("toolchain:root@trixie,python3").unwrap());
+    assert_eq!((root.suite(), &root.options["suite"]), (Some("trixie"), &Value::Text("trixie".into())));
+    let Value::List(packages) = &root.options["packages"] else { panic!() };
+    assert!(packages.contains(&"mmdebstrap".to_owned()) && packages.contains(&"python3".to_owned()), "{packages:?}");
+    for (name, says) in [("root@", "``"), ("root@../x", "`../x`"), ("root@a@b", "`a@b`")] {
+        let error = Graph::bind(&project, [format!("toolchain:{name}").as_str()]).unwrap_err().to_string();
+        assert!(error.ends_with(&format!("{says} is not the name of a suite")), "{error}");
+    }
 }
 
 #[test]

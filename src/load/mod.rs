@@ -35,6 +35,10 @@ pub const PROJECT_FOLDER: &str = ".quiz";
 /// Bytes. A whole .config of a distribution has 300 KiB.
 const MOST_OF_A_FILE: u64 = 16 << 20;
 
+/// The settings that [`Project::suite_setting`] knows.
+const SUITE: &str = "toolchain.suite";
+const KERNELS_SUITE: &str = "kernel.toolchain";
+
 /// Everything that was asked for.
 #[derive(Debug)]
 pub struct Project {
@@ -136,6 +140,15 @@ impl Project {
         all.retain(|item| seen.insert(item.clone()));
         all.reverse();
         Ok(Value::List(all))
+    }
+
+    /// The setting that says of which suite the programs are that a script runs with; what compiles for the kernel may have its own.
+    pub fn suite_setting(&self, compiles_for_kernel: bool) -> &'static str {
+        match self.settings.text(KERNELS_SUITE) {
+            "" => SUITE,
+            _ if compiles_for_kernel => KERNELS_SUITE,
+            _ => SUITE,
+        }
     }
 
     /// The file that the setting of that name names, and what is in it; a relative path starts at the project's folder.

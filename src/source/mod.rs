@@ -35,7 +35,7 @@ pub mod worktree;
 
 pub use archive::Mirrors;
 pub use lock::{Lock, add, replace};
-pub use name::is_package;
+pub use name::{is_package, is_suite};
 pub use origin::place;
 pub use pin::{DscFile, DscPin, GitPin, Package, PackagePin, PackagesPin, Pin, UrlPin};
 pub use release::{Release, ReleaseKind};

@@ -11,6 +11,11 @@ pub fn is_package(name: &str) -> bool {
         && !name.ends_with('-')
 }
 
+/// Whether it can be the name of a suite. Such a name is no path and has no blank, comma or `@`.
+pub fn is_suite(name: &str) -> bool {
+    super::apt::suites::is_name(name)
+}
+
 /// Whether all of a package's words are what they are said to be.
 pub(super) fn is_plain(package: &Package) -> bool {
     let is_arch = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');

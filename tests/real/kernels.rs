@@ -90,7 +90,7 @@ fn the_distributions_own_kernels_boot_and_one_has_a_pool() {
     // Of another suite than the compilers'.
     let other = real.run(&["-k", "7.3@package", "build", "kernel-package-devel"]);
     assert_eq!(other.status, Some(1), "{other:?}");
-    other.says(&["this kernel was compiled by gcc 14, and scripts here have gcc 12", "toolchain.suite"]);
+    other.says(&["this kernel was compiled by gcc 14, and scripts here have gcc 12", "kernel.toolchain"]);
 }
 
 #[test]

@@ -132,6 +132,11 @@ pub const SCHEMA: &[SchemaEntry] = &[
         "Debian suites that have the kernel, such as trixie-backports; empty = the host's, then others",
     ),
     entry(
+        "kernel.toolchain",
+        Default::Text(""),
+        "Debian suite of what compiles the kernel and modules for it, such as bullseye; host; empty = toolchain.suite",
+    ),
+    entry(
         "kernel.version",
         Default::Text("default"),
         "series (6.1), release (6.1.170), tag, branch, commit, URL, or default; package or 6.12@package = the distribution's",
