@@ -12,6 +12,7 @@ mod monitor;
 mod profiles;
 mod running;
 mod ssh;
+mod symbols;
 mod terminal;
 mod test;
 mod trust;
