@@ -45,6 +45,10 @@ pub(super) fn look(engine: &Engine<'_>, crashed: &Crashed, make: bool) -> Result
     let mut looked = Looked { frames: frames(&crashed.crash.lines), ..Looked::default() };
     let folder = crashed.place.join(FOLDER);
     looked.log = dbgmsg::kept(&folder);
+    let is_all_known = looked.frames.is_empty() && (looked.log.is_some() || crashed.memory.is_none());
+    if is_all_known && !make {
+        return Ok(looked);
+    }
     let (booted, flags) = (booted(crashed), &crashed.crash.flags);
     let symbols = if make {
         Some(open(engine, &booted, flags, Symbols::of)?)

@@ -60,8 +60,13 @@ fn look_up(path: &Path, frames: &[&Frame], roots: &[&str]) -> Result<Lines> {
     let file = File::open(path)?;
     let Ok(context) = Context::from_dwarf(file.dwarf()) else { return Ok(Lines::new()) };
     let places = |frame: &&Frame| {
-        let places = places(&context, address(&file, frame)?, roots);
-        (!places.is_empty()).then_some((frame.line, places))
+        let mut places = places(&context, address(&file, frame)?, roots);
+        // What was written in assembler has lines, and no functions.
+        let function = places.last_mut().map(|own| &mut own.function)?;
+        if function.is_empty() {
+            function.clone_from(&frame.function);
+        }
+        Some((frame.line, places))
     };
     Ok(frames.iter().filter_map(places).collect())
 }
