@@ -205,10 +205,16 @@ pub(super) enum CacheCommand {
 pub(super) enum CrashCommand {
     /// Show those of this project; equal ones have one signature
     Ls,
-    /// Show what is known of one
+    /// Show what is known of one; if its debug information is in the cache, the trace with the source's lines and with what was inlined there
     Show {
         /// The run's number, with the group behind it for one of `quiz test`: 7, 7/functional.atime [default: the newest]
         id: Option<String>,
+        /// Make that debug information first, if it is missing: it takes minutes, once for each kernel
+        #[arg(long)]
+        lines: bool,
+        /// Show all of zfs_dbgmsg, which is read out of the memory: otherwise the last 50 lines
+        #[arg(long)]
+        all: bool,
     },
     /// Look into the memory of one with drgn (which has to be installed), with the kernel's types, functions and lines: makes its debug information
     /// first, if that is missing

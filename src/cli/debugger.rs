@@ -1,7 +1,7 @@
 //! `quiz gdb` and `quiz drgn`: a debugger in a machine that runs, or in the memory of one that crashed, with the debug information of exactly that.
 
-use super::args::{Cli, Command, CrashCommand, Debugger as Asked};
-use super::{crash, running};
+use super::args::{Command, CrashCommand, Debugger as Asked};
+use super::{crash, running, symbols};
 use crate::boot::crash::Core;
 use crate::boot::folder::{live, run_of};
 use crate::boot::gdb::Stub;
@@ -65,28 +65,17 @@ impl Target {
         Ok(Self::Crashed(Box::new(crashed), memory))
     }
 
-    /// The debug information of it; the project is opened as it was for that run.
+    /// The debug information of it.
     fn symbols(&self, engine: &Engine<'_>) -> Result<Symbols> {
         let name = self.name();
-        let (kernel, layers, flags, again) = match self {
-            Self::Live(_, machine) => (&machine.kernel, &machine.layers, &machine.flags, &machine.again),
-            Self::Crashed(crashed, _) => {
-                let crash = &crashed.crash;
-                (&crash.kernel, &crash.layers, &crash.flags, &crash.again)
+        let (booted, flags) = match self {
+            Self::Live(_, machine) => {
+                let (kernel, layers) = (Path::new(&machine.kernel), &machine.layers);
+                (Booted { kernel, layers, run: &name, again: &machine.again }, &machine.flags)
             }
+            Self::Crashed(crashed, _) => (symbols::booted(crashed), &crashed.crash.flags),
         };
-        let booted = Booted { kernel: Path::new(kernel), layers, run: &name, again };
-        // What is typed now and says what is built wins.
-        let typed = engine.project.settings.flags().any(|flag| !flag.starts_with("--jobs"));
-        if flags.is_empty() || typed {
-            let hint = |error: Error| {
-                if typed { error.hint("the flags that were typed stand in the place of the run's") } else { error }
-            };
-            return Symbols::of(engine, &booted).map_err(hint);
-        }
-        let words = ["quiz", "up"].into_iter().chain(flags.iter().map(String::as_str));
-        let asked = Cli::read(words).map_err(|e| Error::input(format!("the flags of run {name}: {e}")))?.invocation();
-        Symbols::of(&engine.with_flags(asked.flags)?, &booted)
+        symbols::open(engine, &booted, flags, Symbols::of)
     }
 
     fn name(&self) -> String {

@@ -13,6 +13,7 @@ mod profiles;
 mod running;
 mod snap;
 mod ssh;
+mod symbols;
 mod terminal;
 mod test;
 mod trust;

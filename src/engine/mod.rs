@@ -14,6 +14,7 @@
 //! # Ok::<(), quiz::error::Error>(())
 //! ```
 
+pub mod debug;
 pub mod machine;
 pub mod named;
 mod packs;

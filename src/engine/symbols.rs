@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::graph::{Bound, NodeIndex, Role};
 use quiz_cache::Record;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The stages with the kernel that runs, with its debug information, and with the modules that others brought.
@@ -49,11 +50,82 @@ impl Symbols {
         self.kernel.join("vmlinux")
     }
 
+    /// By their names the files of the modules. Of two with one name that counts which comes first: what others brought before the kernel's own.
+    #[must_use]
+    pub fn module_files(&self) -> BTreeMap<String, PathBuf> {
+        let mut files = BTreeMap::new();
+        let mut folders: Vec<PathBuf> =
+            std::iter::once(&self.kernel).chain(self.modules.iter().rev()).cloned().collect();
+        folders.reverse();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+                let (path, is_folder) = (entry.path(), entry.file_type().is_ok_and(|kind| kind.is_dir()));
+                if is_folder {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|ext| ext == "ko")
+                    && let Some(name) = path.file_stem().and_then(|name| name.to_str())
+                {
+                    files.insert(name.replace('-', "_"), path);
+                }
+            }
+        }
+        files
+    }
+
     /// Makes what is missing of it.
     ///
     /// # Errors
     /// The project asks for another kernel now; there is no such information of this one; a stage failed.
     pub fn of(engine: &Engine<'_>, booted: &Booted<'_>) -> Result<Self> {
+        let Asked { stages, planned, wanted } = Asked::of(engine, booted)?;
+        let made = engine.build(&stages, &wanted, Depth::Outputs)?;
+        // The sources were looked at once more; somebody may have edited one meanwhile.
+        for (id, state) in &planned {
+            if let (StageState::Known(before), Some(now)) = (state, made.get(id))
+                && before.outputs != now.outputs
+            {
+                return Err(other(booted).detail(format!("{} was edited meanwhile", stages.graph.stage(*id).name)));
+            }
+        }
+        Ok(Self::new(engine, &stages, &made, &wanted))
+    }
+
+    /// What lies in the cache; nothing if a part of it would have to be made.
+    ///
+    /// # Errors
+    /// As of [`Self::of`], but that nothing is made.
+    pub fn cached(engine: &Engine<'_>, booted: &Booted<'_>) -> Result<Option<Self>> {
+        let Asked { stages, planned, wanted } = Asked::of(engine, booted)?;
+        let known = planned.into_iter().filter_map(|(id, state)| match state {
+            StageState::Known(record) => Some((id, record)),
+            _ => None,
+        });
+        let known: Records = known.collect();
+        let is_there = |id| {
+            known.get(id).and_then(|record| record.outputs.get(SYMBOLS)).is_some_and(|o| engine.cache.path(o).is_dir())
+        };
+        Ok(wanted.iter().all(is_there).then(|| Self::new(engine, &stages, &known, &wanted)))
+    }
+
+    fn new(engine: &Engine<'_>, stages: &Stages, made: &Records, wanted: &[NodeIndex]) -> Self {
+        let mut folders = wanted.iter().map(|id| engine.cache.path(&made[id].outputs[SYMBOLS]));
+        Self {
+            kernel: folders.next().unwrap_or_default(),
+            modules: folders.collect(),
+            sources: wanted.iter().flat_map(|id| sources(engine, stages, made, *id)).collect(),
+        }
+    }
+}
+
+/// The stages that have the debug information of a guest, that of the kernel first.
+struct Asked {
+    stages: Stages,
+    planned: Vec<(NodeIndex, StageState)>,
+    wanted: Vec<NodeIndex>,
+}
+
+impl Asked {
+    fn of(engine: &Engine<'_>, booted: &Booted<'_>) -> Result<Self> {
         let project = &engine.project;
         if !project.recipes.get(DEBUG).is_some_and(|recipe| recipe.is_there(&project.settings)) {
             return Err(Error::input(format!(
@@ -74,12 +146,8 @@ impl Symbols {
             })
         };
         let is_same = |record: &Record| booted.kernel.starts_with(engine.cache.path(&record.outputs["image"]));
-        let other = || {
-            Error::input(format!("the kernel that this project asks for now is not that of run {}", booted.run))
-                .hint(format!("with the same source, config and flags it is; it was run by: {}", booted.again))
-        };
         if !known(KERNEL).is_some_and(is_same) {
-            return Err(other());
+            return Err(other(booted));
         }
         let are_same = known(WORK).is_some_and(|record| {
             record
@@ -94,22 +162,14 @@ impl Symbols {
         }
         let wanted = std::iter::once(DEBUG).chain(names.into_iter().filter(|_| are_same));
         let wanted: Vec<NodeIndex> = wanted.map(|name| stages.graph.find(name)).collect::<Result<_>>()?;
-        let made = engine.build(&stages, &wanted, Depth::Outputs)?;
-        // The sources were looked at once more; somebody may have edited one meanwhile.
-        for (id, state) in &planned {
-            if let (StageState::Known(before), Some(now)) = (state, made.get(id))
-                && before.outputs != now.outputs
-            {
-                return Err(other().detail(format!("{} was edited meanwhile", stages.graph.stage(*id).name)));
-            }
-        }
-        let mut folders = wanted.iter().map(|id| engine.cache.path(&made[id].outputs[SYMBOLS]));
-        Ok(Self {
-            kernel: folders.next().unwrap_or_default(),
-            modules: folders.collect(),
-            sources: wanted.iter().flat_map(|id| sources(engine, &stages, &made, *id)).collect(),
-        })
+        Ok(Self { stages, planned, wanted })
     }
+}
+
+/// The project is another one than that of the run.
+fn other(booted: &Booted<'_>) -> Error {
+    Error::input(format!("the kernel that this project asks for now is not that of run {}", booted.run))
+        .hint(format!("with the same source, config and flags it is; it was run by: {}", booted.again))
 }
 
 /// Where the user has what the script of a stage compiled.

@@ -3,10 +3,18 @@
 use super::lines::{duration, size};
 use super::row::aligned;
 use super::style::Style;
-use crate::boot::crash::{Cause, Crash};
+use crate::boot::crash::{Cause, Crash, Frame};
+use crate::engine::debug::dbgmsg::{FILE, Message};
+use crate::engine::debug::lines::{Lines, Place};
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// How many lines of OpenZFS's are shown where not all of them are asked for.
+pub const LOG: usize = 50;
+
+/// Characters of a line behind which places stand below each other; behind longer ones they stand as they come.
+const WIDE: usize = 100;
 
 /// A crash, and where it lies.
 #[derive(Debug, Clone)]
@@ -19,6 +27,19 @@ pub struct Crashed {
     pub crash: Crash,
     /// The file of the guest's memory, and how many bytes it takes on the disk; nothing when it was removed.
     pub memory: Option<(PathBuf, u64)>,
+}
+
+/// What debug information says of a crash.
+#[derive(Debug, Clone, Default)]
+pub struct Looked {
+    /// The places that the kernel's lines name.
+    pub frames: Vec<Frame>,
+    /// Where those are in the source; nothing if there is no debug information.
+    pub lines: Option<Lines>,
+    /// Why not.
+    pub missing: Option<String>,
+    /// What OpenZFS noted, the oldest first; nothing if that could not be read.
+    pub log: Option<Vec<Message>>,
 }
 
 impl Crashed {
@@ -53,9 +74,9 @@ pub fn crashes(all: &[Crashed], style: &Style) -> String {
     aligned(std::iter::once(head).chain(all.iter().map(row)).collect(), style)
 }
 
-/// All that is known of one. `others`: the runs with the same signature.
+/// All that is known of one, with so many lines of OpenZFS's at `most`. `others`: the runs with the same signature.
 #[must_use]
-pub fn crash(crashed: &Crashed, others: &[String], style: &Style) -> String {
+pub fn crash(crashed: &Crashed, looked: &Looked, most: usize, others: &[String], style: &Style) -> String {
     let Crashed { run, crash, memory, .. } = crashed;
     let cause = match crash.cause {
         Cause::Panic => "the guest's kernel gave up",
@@ -82,17 +103,90 @@ pub fn crash(crashed: &Crashed, others: &[String], style: &Style) -> String {
         ("memory", memory),
         ("look", look),
         ("stack", crash.functions.join(" < ")),
+        ("lines", looked.missing.clone().filter(|_| !looked.frames.is_empty()).unwrap_or_default()),
     ];
     let mut text = format!("{}\n", style.bad(&crash.title));
     for (name, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {
         text += &format!("{} {}\n", style.dim(&format!("{name:<9}")), value.replace(char::is_control, " "));
     }
     text.push('\n');
-    crash.lines.iter().for_each(|line| text += &format!("{line}\n"));
+    text += &trace(&crash.lines, looked.lines.as_ref().unwrap_or(&Lines::new()), style);
+    text + &log(looked.log.as_deref().unwrap_or_default(), most, style)
+}
+
+/// The last of what OpenZFS noted.
+fn log(all: &[Message], most: usize, style: &Style) -> String {
+    let shown = newest(all, most);
+    if shown.is_empty() {
+        return String::new();
+    }
+    let part = if shown.len() < all.len() {
+        format!("the last {} of {} lines (--all)", shown.len(), all.len())
+    } else {
+        format!("{} lines", all.len())
+    };
+    let line = |Message { when, text }: &Message| {
+        let day = when % (24 * 60 * 60);
+        format!("{:02}:{:02}:{:02}  {text}\n", day / 3600, day / 60 % 60, day % 60)
+    };
+    let head = style.dim(&format!("{FILE}, {part}, times in UTC:"));
+    format!("\n{head}\n{}", shown.iter().map(line).collect::<String>())
+}
+
+fn newest(all: &[Message], most: usize) -> &[Message] {
+    &all[all.len().saturating_sub(most)..]
+}
+
+/// The kernel's lines, and behind those that name a place in the code where that is in the source. Above it what was inlined there, since the
+/// innermost function comes first.
+fn trace(said: &[String], lines: &Lines, style: &Style) -> String {
+    let name = |place: &Place| format!("{} (inlined)", place.function);
+    let known = |number: usize| lines.get(&number).and_then(|places| places.split_last());
+    let length = |line: &str| line.chars().count();
+    let widths = said.iter().enumerate().filter_map(|(number, line)| {
+        let (_, inlined) = known(number)?;
+        let lead = length(lead(line));
+        Some(inlined.iter().map(|place| lead + length(&name(place))).fold(length(line), usize::max))
+    });
+    let width = widths.filter(|width| *width <= WIDE).max().unwrap_or(0);
+    let row = |words: &str, place: &Place| {
+        format!("{words:<width$}  {}\n", style.hint(&format!("{}:{}", place.file, place.line)))
+    };
+    let mut text = String::new();
+    for (number, line) in said.iter().enumerate() {
+        let Some((own, inlined)) = known(number) else {
+            text += &format!("{line}\n");
+            continue;
+        };
+        let lead = " ".repeat(length(lead(line)));
+        inlined.iter().for_each(|place| text += &row(&format!("{lead}{}", name(place)), place));
+        text += &row(line, own);
+    }
     text
 }
 
-/// The same for programs.
+/// The time before a kernel's words, and blanks.
+fn lead(line: &str) -> &str {
+    let words = line.split_once("] ").filter(|_| line.starts_with('[')).map_or(line, |(_, words)| words).trim_start();
+    &line[..line.len() - words.len()]
+}
+
+/// All that is known of one, for programs. `frames`: the places that `lines` name, each with the number of its line, and where they are in the source.
+#[must_use]
+pub fn crash_json(crashed: &Crashed, looked: &Looked, most: usize) -> serde_json::Value {
+    let mut value = crashes_json(std::slice::from_ref(crashed))[0].take();
+    let frame = |frame: &Frame| {
+        let Frame { line, function, offset, size, module, .. } = frame;
+        let places = looked.lines.as_ref().map(|lines| lines.get(line).cloned().unwrap_or_default());
+        json!({"line": line, "function": function, "offset": offset, "size": size, "module": module, "places": places})
+    };
+    value["frames"] = looked.frames.iter().map(frame).collect();
+    value["no_places"] = json!(looked.missing);
+    value[FILE] = json!(looked.log.as_ref().map(|log| newest(log, most)));
+    value
+}
+
+/// The same of several, but for the places.
 #[must_use]
 pub fn crashes_json(all: &[Crashed]) -> serde_json::Value {
     let one = |crashed: &Crashed| {
@@ -103,4 +197,47 @@ pub fn crashes_json(all: &[Crashed]) -> serde_json::Value {
         value
     };
     all.iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Color;
+    use super::*;
+
+    fn place(function: &str, file: &str, line: u32) -> Place {
+        Place { function: function.to_owned(), file: file.to_owned(), line }
+    }
+
+    #[test]
+    fn places_stand_behind_the_kernels_lines_and_what_was_inlined_above_them() {
+        let said =
+            ["[    3.1]  vfs_write+0xad/0x360", "[    3.1]  ? f+0x1/0x2", "[    3.1] RIP: 0010:g+0x0/0x10 [zfs]"];
+        let lines: Lines = [
+            (0, vec![place("new_sync_write", "fs/read_write.c", 491), place("vfs_write", "fs/read_write.c", 584)]),
+            (2, vec![place("g", "module/zfs/arc.c", 99)]),
+        ]
+        .into();
+        let plain = Style::new(Color::Never, false);
+        let wanted = [
+            "           new_sync_write (inlined)   fs/read_write.c:491",
+            "[    3.1]  vfs_write+0xad/0x360       fs/read_write.c:584",
+            "[    3.1]  ? f+0x1/0x2",
+            "[    3.1] RIP: 0010:g+0x0/0x10 [zfs]  module/zfs/arc.c:99",
+            "",
+        ];
+        let said = said.map(str::to_owned);
+        assert_eq!(trace(&said, &lines, &plain), wanted.join("\n"));
+        assert_eq!(super::trace(&said, &Lines::new(), &plain), format!("{}\n", said.join("\n")));
+    }
+
+    #[test]
+    fn of_openzfs_notes_the_last_are_shown_and_it_is_said_how_many_there_are() {
+        let all: Vec<_> = (0..3).map(|n| Message { when: 86_399 + n, text: format!("line {n}") }).collect();
+        let plain = Style::new(Color::Never, false);
+        let last = "\nzfs_dbgmsg, the last 2 of 3 lines (--all), times in UTC:\n00:00:00  line 1\n00:00:01  line 2\n";
+        assert_eq!(log(&all, 2, &plain), last);
+        let whole = log(&all, usize::MAX, &plain);
+        assert!(whole.starts_with("\nzfs_dbgmsg, 3 lines, times in UTC:\n23:59:59  line 0\n"), "{whole}");
+        assert_eq!(log(&[], LOG, &plain), "");
+    }
 }

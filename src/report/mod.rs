@@ -16,7 +16,7 @@ mod tables;
 mod tests;
 mod verified;
 
-pub use crashes::{Crashed, crash, crashes, crashes_json};
+pub use crashes::{Crashed, LOG, Looked, crash, crash_json, crashes, crashes_json};
 pub use lines::size;
 pub use packs::{exported, imported};
 pub use profiles::{Cost, Listed, profiles, profiles_json};

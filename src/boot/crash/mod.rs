@@ -32,6 +32,7 @@ use registers::Registers;
 
 pub use super::folder::{CRASH as FOLDER, MEMORY};
 pub use stub::Core;
+pub use trace::{Frame, frames};
 /// A file of this name in a machine's folder, and then the signal SIGURG to its quiz, are the wish to see its memory. The signal is one that by
 /// itself does nothing.
 pub const WISH: &str = "dump";
@@ -249,6 +250,7 @@ pub(super) fn fuzz(text: &str) {
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let trace = trace::read(lines.first().map_or("", String::as_str), &lines);
     assert!(trace.functions.iter().all(|function| !function.contains('\n')));
+    assert!(frames(&lines).iter().all(|frame| frame.line < lines.len()));
     let processors = registers::read(text);
     assert_eq!(elf::notes(&processors, Some(text.as_bytes())).len() % 4, 0);
     let _ = release(text.as_bytes());

@@ -141,6 +141,27 @@ impl Core {
         None
     }
 
+    /// Bytes at a virtual address of a processor. How many there are, up to what is not there.
+    fn at(&self, processor: &Processor, start: u64, bytes: &mut [u8]) -> io::Result<usize> {
+        let mut done = 0;
+        while done < bytes.len() {
+            let address = start.wrapping_add(done as u64);
+            let in_page = usize::try_from(PAGE - address % PAGE).unwrap_or(1).min(bytes.len() - done);
+            let Some(place) = self.place(processor, address) else { break };
+            match self.physical(place, &mut bytes[done..done + in_page])? {
+                0 => break,
+                count => done += count,
+            }
+        }
+        Ok(done)
+    }
+
+    /// Fills `bytes` with what lies at an address of the kernel; `false` if not all of it is there.
+    #[must_use]
+    pub fn kernel(&self, address: u64, bytes: &mut [u8]) -> bool {
+        address >> 63 == 1 && self.at(&self.processors[0], address, bytes).is_ok_and(|done| done == bytes.len())
+    }
+
     fn processor(&self, tid: Tid) -> &Processor {
         &self.processors[(tid.get() - 1).min(self.processors.len() - 1)]
     }
@@ -211,17 +232,7 @@ impl MultiThreadBase for Core {
     }
 
     fn read_addrs(&mut self, start: u64, bytes: &mut [u8], tid: Tid) -> TargetResult<usize, Self> {
-        let processor = self.processor(tid);
-        let mut done = 0;
-        while done < bytes.len() {
-            let address = start.wrapping_add(done as u64);
-            let in_page = usize::try_from(PAGE - address % PAGE).unwrap_or(1).min(bytes.len() - done);
-            let Some(place) = self.place(processor, address) else { break };
-            match self.physical(place, &mut bytes[done..done + in_page]).map_err(TargetError::Io)? {
-                0 => break,
-                count => done += count,
-            }
-        }
+        let done = self.at(self.processor(tid), start, bytes).map_err(TargetError::Io)?;
         if done == 0 && !bytes.is_empty() { Err(TargetError::NonFatal) } else { Ok(done) }
     }
 

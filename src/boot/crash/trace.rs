@@ -61,6 +61,57 @@ pub(super) struct Trace {
     pub(super) signature: String,
 }
 
+/// A place in the code that a trace names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// Which of the kernel's lines names it, from 0 on.
+    pub line: usize,
+    /// The function.
+    pub function: String,
+    /// Bytes behind its beginning.
+    pub offset: u64,
+    /// Bytes up to the next function.
+    pub size: u64,
+    /// The module that has it.
+    pub module: Option<String>,
+    /// It is the instruction itself. Otherwise it is where a call returns to, behind it.
+    pub is_exact: bool,
+}
+
+/// Bytes of a name at most: `KSYM_NAME_LEN` of Linux.
+const NAME: usize = 512;
+/// Places that are looked at.
+const FRAMES: usize = 4096;
+
+/// The places that the kernel's lines name, all stacks together: `RIP: 0010:f+0x1/0x2 [m]`, ` g+0x3/0x4`, ` ? h+0x5/0x6 [m]`. The lines are the
+/// guest's, and may be anything.
+#[must_use]
+pub fn frames(lines: &[String]) -> Vec<Frame> {
+    lines.iter().enumerate().filter_map(|(number, line)| frame(number, line)).take(FRAMES).collect()
+}
+
+fn frame(line: usize, text: &str) -> Option<Frame> {
+    let text = without_time(text).trim();
+    let exact = text.strip_prefix("RIP: ").map(|place| place.split_once(':').map_or(place, |(_, place)| place));
+    let place = exact.unwrap_or_else(|| text.strip_prefix("? ").unwrap_or(text));
+    let (place, module) = match place.split_once(" [") {
+        // Behind its name there may be the id of its build.
+        Some((place, rest)) => (place, Some(rest.split([']', ' ']).next()?)),
+        None => (place, None),
+    };
+    let (function, numbers) = place.split_once("+0x")?;
+    let (offset, size) = numbers.split_once("/0x")?;
+    let is_name = |name: &str| {
+        (1..NAME).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.$".contains(c))
+    };
+    if !is_name(function) || !module.is_none_or(|module| is_name(module)) {
+        return None;
+    }
+    let number = |digits: &str| u64::from_str_radix(digits, 16).ok().filter(|_| !digits.starts_with('+'));
+    let (function, module) = (function.to_owned(), module.map(str::to_owned));
+    Some(Frame { line, function, offset: number(offset)?, size: number(size)?, module, is_exact: exact.is_some() })
+}
+
 /// Reads the last words: `words` is how the run ended, `lines` what the kernel said about it.
 pub(super) fn read(words: &str, lines: &[String]) -> Trace {
     let functions = functions(lines);
@@ -198,6 +249,30 @@ mod tests {
         assert_ne!(signature("VERIFY3(0 == y) failed (0 == 5)", "f"), one);
         let at = |address: &str| signature(&format!("BUG: unable to handle page fault for address: {address}"), "f");
         assert_eq!(at("ffffc90000123000"), at("ffffc900004f6000"));
+    }
+
+    #[test]
+    fn each_place_that_a_trace_names_is_read_and_which_of_them_is_no_return_address() {
+        let text = "[ 1.0] RIP: 0010:f.part.0+0x5b/0x77 [mine]\n[ 1.0] Code: 00\n[    1.0][  T52]  ? g+0x1/0x20\n RIP: 0033:0x7ffff7ed6350\n\
+            h+0x2/0x30 [zfs 0123abcd]\nBUG: KASAN: x in f+0x1/0x2";
+        let found = frames(&lines(text));
+        let all: Vec<_> = found.iter().map(|f| (f.line, f.function.as_str(), f.offset, f.size, f.is_exact)).collect();
+        assert_eq!(all, [(0, "f.part.0", 0x5b, 0x77, true), (2, "g", 1, 0x20, false), (4, "h", 2, 0x30, false)]);
+        let modules: Vec<_> = found.iter().map(|frame| frame.module.as_deref()).collect();
+        assert_eq!(modules, [Some("mine"), None, Some("zfs")]);
+    }
+
+    #[test]
+    fn what_is_no_place_is_none() {
+        let long = format!("{}+0x1/0x2", "x".repeat(NAME));
+        let all =
+            ["", "f", "f+0x", "f+0x1", "f+0x1/0x", "+0x1/0x2", "f g+0x1/0x2", "f\u{1b}[2J+0x1/0x2", "f+0x1/0x2 []"];
+        let more =
+            ["f+0x1/0x10000000000000000", "f+0x+1/0x2", "f+0x1/0x2 [../m]", "f+0x1/0x2 x", "RIP: ", long.as_str()];
+        for text in all.into_iter().chain(more) {
+            assert_eq!(frames(&lines(text)), [], "{text}");
+        }
+        assert_eq!(frames(&vec![" f+0x1/0x2".to_owned(); 2 * FRAMES]).len(), FRAMES);
     }
 
     #[test]

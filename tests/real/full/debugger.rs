@@ -62,6 +62,13 @@ fn gdb_sees_lines_and_types_of_kernel_and_modules_wherever_a_machine_is() {
             assert_eq!(ended(&real), Some(123));
         }
     }
+    // Now that the debug information is there, the words of the crash have lines, too; and OpenZFS's notes are read out of the memory.
+    let shown = real.run(&["crash", "show"]).out;
+    let line = |function: &str| shown.lines().find(|line| line.contains(&format!(" {function}+0x")));
+    assert!(line("sysrq_handle_crash").is_some_and(|line| line.contains("  drivers/tty/sysrq.c:")), "{shown}");
+    assert!(line("vfs_write").is_some_and(|line| line.contains("  fs/read_write.c:")), "{shown}");
+    assert!(shown.contains("command: zpool create t quizm0\n"), "{shown}");
+    assert!(real.run_folder().join("crash/zfs_dbgmsg").exists());
 }
 
 #[test]

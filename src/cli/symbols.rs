@@ -1,0 +1,86 @@
+//! The debug information of a run, with the project opened as it was for that run.
+
+use super::args::Cli;
+use crate::boot::crash::{FOLDER, frames};
+use crate::engine::Engine;
+use crate::engine::debug::{dbgmsg, lines};
+use crate::engine::symbols::{Booted, Symbols};
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::report::{Crashed, Looked};
+use std::path::Path;
+
+/// What a crashed machine was booted of.
+pub(super) fn booted(crashed: &Crashed) -> Booted<'_> {
+    let crash = &crashed.crash;
+    Booted { kernel: Path::new(&crash.kernel), layers: &crash.layers, run: &crashed.run, again: &crash.again }
+}
+
+/// What `take` finds in the project as that run had it, whose `flags` were these.
+pub(super) fn open<T>(
+    engine: &Engine<'_>,
+    booted: &Booted<'_>,
+    flags: &[String],
+    take: impl Fn(&Engine<'_>, &Booted<'_>) -> Result<T>,
+) -> Result<T> {
+    // What is typed now and says what is built wins.
+    let typed = engine.project.settings.flags().any(|flag| !flag.starts_with("--jobs"));
+    if flags.is_empty() || typed {
+        let hint = |error: Error| {
+            if typed { error.hint("the flags that were typed stand in the place of the run's") } else { error }
+        };
+        return take(engine, booted).map_err(hint);
+    }
+    let words = ["quiz", "up"].into_iter().chain(flags.iter().map(String::as_str));
+    let asked =
+        Cli::read(words).map_err(|e| Error::input(format!("the flags of run {}: {e}", booted.run)))?.invocation();
+    take(&engine.with_flags(asked.flags)?, booted)
+}
+
+/// What debug information says of a crash. What is missing of it is made if `make` says so; else it is said why nothing is known.
+///
+/// # Errors
+/// If it shall be made: there is none, or it cannot be made or read.
+pub(super) fn look(engine: &Engine<'_>, crashed: &Crashed, make: bool) -> Result<Looked> {
+    let mut looked = Looked { frames: frames(&crashed.crash.lines), ..Looked::default() };
+    let folder = crashed.place.join(FOLDER);
+    looked.log = dbgmsg::kept(&folder);
+    let is_all_known = looked.frames.is_empty() && (looked.log.is_some() || crashed.memory.is_none());
+    if is_all_known && !make {
+        return Ok(looked);
+    }
+    let (booted, flags) = (booted(crashed), &crashed.crash.flags);
+    let symbols = if make {
+        Some(open(engine, &booted, flags, Symbols::of)?)
+    } else {
+        let again = format!("quiz crash show --lines {}", crashed.run);
+        open(engine, &booted, flags, Symbols::cached)
+            .unwrap_or_else(|error| {
+                looked.missing = Some(format!("none: {error}"));
+                None
+            })
+            .or_else(|| {
+                looked.missing.get_or_insert_with(|| {
+                    format!("`{again}` has them: it makes the debug information first, minutes")
+                });
+                None
+            })
+    };
+    let Some(symbols) = symbols else { return Ok(looked) };
+    match lines::of(&symbols, &looked.frames) {
+        Ok(lines) => looked.lines = Some(lines),
+        Err(error) if make => return Err(error),
+        Err(error) => looked.missing = Some(format!("none: {error}")),
+    }
+    if let (None, Some((memory, _))) = (&looked.log, &crashed.memory) {
+        let read = dbgmsg::read(&symbols, memory).and_then(|log| {
+            log.as_ref().map_or(Ok(()), |log| dbgmsg::keep(&folder, log))?;
+            Ok(log)
+        });
+        looked.log = read.unwrap_or_else(|error| {
+            (engine.events)(Event::Warning { message: error.to_string() });
+            None
+        });
+    }
+    Ok(looked)
+}

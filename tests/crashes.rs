@@ -1,0 +1,94 @@
+//! What `quiz crash show` knows of a crash that lies in a run's folder, with a kernel that is compiled in a moment.
+
+use crate::project::{Project, Ran};
+use serde_json::{Value, json};
+
+const SOURCE: &str = r"mkdir -p /quiz/out/tree/fs
+cat >/quiz/out/tree/fs/x.c <<C
+volatile int count;
+__attribute__((aligned(64))) void fault(void) { count = 1; }
+__attribute__((aligned(64))) void next(void) { count = 2; }
+C
+";
+const DEBUG: &str = r"mkdir -p /quiz/out/symbols
+gcc -g -O2 -fno-pic -no-pie -nostdlib -Wl,-efault -o /quiz/out/symbols/vmlinux /quiz/src/fs/x.c
+";
+
+/// A project whose run 1 has crashed.
+fn crashed() -> Project {
+    let project = Project::new();
+    let tree = |output: &str| format!("[outputs]\n{output} = \"tree\"\n");
+    project.recipe("t-source", &tree("tree"), SOURCE);
+    project.recipe("kernel", &tree("image"), "mkdir /quiz/out/image\ntouch /quiz/out/image/vmlinux\n");
+    let debug =
+        format!("[inputs]\nsource = \"t-source/tree\"\n{}[tools]\ngcc = \"gcc\"\nld = \"binutils\"\n", tree("symbols"));
+    project.recipe("kernel-debug", &debug, DEBUG);
+    let image = "[inputs]\nkernel = \"kernel/image\"\n[outputs]\nmanifest = \"file\"\n";
+    project.recipe("image", image, "echo >/quiz/out/manifest\n");
+    let kernel = project.built("kernel").join("vmlinux");
+    let lines = ["[    1.0] Oops", "[    1.0] RIP: 0010:fault+0x0/0x40", "[    1.0]  fault+0x0/0x40 [mine]"];
+    let crash = json!({
+        "cause": "panic", "title": "Oops", "signature": "0123", "functions": ["fault"], "lines": lines, "when": 1, "release": "6.1",
+        "used": null, "cut": "enough", "program": ["true"], "kernel": kernel, "layers": [], "flags": [], "again": "quiz up",
+    });
+    project.write(".quiz/runs/1/crash/crash.json", &crash.to_string());
+    project
+}
+
+fn json(ran: &Ran) -> Value {
+    serde_json::from_str(&ran.out).unwrap()
+}
+
+#[test]
+fn a_crash_is_shown_with_lines_as_soon_as_its_debug_information_is_there() {
+    let project = crashed();
+    let before = project.ok(&["crash", "show"]);
+    assert!(before.out.contains("\nlines     `quiz crash show --lines 1` "), "{before:?}");
+    assert!(before.out.ends_with("fault+0x0/0x40\n[    1.0]  fault+0x0/0x40 [mine]\n"), "{before:?}");
+    assert_eq!(before.count("kernel-debug"), 0, "nothing is made for a look");
+    let known = json(&project.ok(&["--json", "crash", "show"]));
+    assert_eq!((&known["frames"][0]["places"], &known["zfs_dbgmsg"]), (&Value::Null, &Value::Null), "{known}");
+    let made = project.ok(&["crash", "show", "--lines", "1"]);
+    assert_eq!(made.count("Made kernel-debug"), 1, "{made:?}");
+    let after = project.ok(&["crash", "show"]);
+    assert_eq!((&after.out, after.err.as_str()), (&made.out, ""));
+    assert!(after.out.contains("RIP: 0010:fault+0x0/0x40  fs/x.c:2\n[    1.0]  fault+0x0/0x40 [mine]\n"), "{after:?}");
+    assert!(!after.out.contains("\nlines "), "{after:?}");
+    let known = json(&project.ok(&["--json", "crash", "show"]));
+    let frame = json!({"line": 1, "function": "fault", "offset": 0, "size": 64, "module": null,
+        "places": [{"function": "fault", "file": "fs/x.c", "line": 2}]});
+    assert_eq!((&known["frames"][0], &known["no_places"]), (&frame, &Value::Null));
+    assert_eq!(known["frames"][1]["places"], json!([]), "of that module nothing is known");
+}
+
+#[test]
+fn of_another_kernel_than_that_which_crashed_no_line_is_said() {
+    let project = crashed();
+    project.ok(&["crash", "show", "--lines"]);
+    project.recipe(
+        "kernel",
+        "[outputs]\nimage = \"tree\"\n",
+        "mkdir /quiz/out/image\necho 2 >/quiz/out/image/vmlinux\n",
+    );
+    project.built("kernel");
+    let other = "the kernel that this project asks for now is not that of run 1";
+    let ran = project.ok(&["crash", "show"]);
+    assert!(ran.out.contains(&format!("\nlines     none: {other}\n")) && !ran.out.contains("x.c"), "{ran:?}");
+    let ran = project.run(&["crash", "show", "--lines"]);
+    assert_eq!(ran.status, Some(2));
+    ran.says(&[other, "it was run by: quiz up"]);
+}
+
+#[test]
+fn openzfs_notes_that_were_kept_are_shown_without_the_memory() {
+    let project = crashed();
+    let lines: String = (0..60).map(|n| format!("{n:<12} line {n}\n")).collect();
+    project.write(".quiz/runs/1/crash/zfs_dbgmsg", &format!("timestamp    message\n{lines}"));
+    let ran = project.ok(&["crash", "show"]);
+    assert!(ran.out.contains("zfs_dbgmsg, the last 50 of 60 lines (--all)"), "{ran:?}");
+    assert!(ran.out.contains("00:00:10  line 10\n") && !ran.out.contains("line 9\n"), "{ran:?}");
+    assert!(project.ok(&["crash", "show", "--all"]).out.contains("00:00:00  line 0\n"));
+    let known = json(&project.ok(&["--json", "crash", "show"]));
+    assert_eq!(known["zfs_dbgmsg"].as_array().map(Vec::len), Some(50));
+    assert_eq!(known["zfs_dbgmsg"][49], json!({"when": 59, "text": "line 59"}));
+}
