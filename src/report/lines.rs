@@ -60,16 +60,7 @@ pub(super) fn line(event: &Event, verbosity: Verbosity, style: &Style) -> Option
         Event::Kept { name, bytes } => {
             (Normal, verb("Saved", &format!("{name}, {}: quiz up --from {name} goes on from there", size(*bytes))))
         }
-        Event::Stands { run } => {
-            let number = run.rsplit_once("runs/").map_or(run.as_str(), |(_, number)| number).replace("groups/", "");
-            (
-                Quiet,
-                verb(
-                    "Standing",
-                    &format!("still for a debugger: quiz gdb {number}; quiz stop {number} ends it ({run})"),
-                ),
-            )
-        }
+        Event::Stands { run } => (Quiet, verb("Standing", &standing(run))),
         Event::Ended { how, run } => {
             (Quiet, Some(format!("{} {how} ({run})", style.warn(&format!("{:>12}", "Ended")))))
         }
@@ -77,6 +68,12 @@ pub(super) fn line(event: &Event, verbosity: Verbosity, style: &Style) -> Option
         Event::Note { message } => (Verbose, verb("Note", message)),
     };
     text.filter(|_| verbosity >= least)
+}
+
+/// Of a machine that stands still: what to type.
+fn standing(run: &str) -> String {
+    let number = run.rsplit_once("runs/").map_or(run, |(_, number)| number).replace("groups/", "");
+    format!("still for a debugger: quiz gdb {number}; quiz stop {number} ends it ({run})")
 }
 
 /// "1 test", "7 tests".
