@@ -72,9 +72,11 @@ fn all_that_a_script_opens_is_its_own_roots_by_device_and_inode() {
         return;
     }
     let (project, root) = project(&[]);
-    // It lives long enough to be looked at.
-    let script =
-        "ls /usr/bin >/quiz/out/out\ncat /etc/motd || :\nfor n in 1 2 3 4 5 6 7 8 9; do ls / >/dev/null; done\n";
+    // It lives long enough to be looked at, also by a host that is busy.
+    let numbers = "1 2 3 4 5 6 7 8 9";
+    let script = &format!(
+        "ls /usr/bin >/quiz/out/out\ncat /etc/motd || :\nfor m in {numbers}; do for n in {numbers}; do ls / >/dev/null; done; done\n"
+    );
     project.recipe("t", "[outputs]\nout = \"file\"\n", script);
     let build = |suite| {
         let mut command = project.command(&["build", "--fresh", "t"]);
