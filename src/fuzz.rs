@@ -5,7 +5,7 @@
 //!
 //! Not here: kernel configs, which Kconfig itself reads.
 
-use crate::{boot, build, load, machine, source, test};
+use crate::{boot, build, engine, load, machine, source, test};
 
 /// A reader.
 pub type Target = fn(&[u8]);
@@ -21,6 +21,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("crash", |bytes| boot::fuzz::crash(&text(bytes))),
     ("deb", source::fuzz::deb),
     ("debian", |bytes| source::fuzz::debian(&text(bytes))),
+    ("debug", engine::debug::fuzz),
     ("exec", boot::fuzz::exec),
     ("image", |bytes| machine::image::fuzz(&text(bytes))),
     ("lock", |bytes| source::fuzz::lock(&text(bytes))),

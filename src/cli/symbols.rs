@@ -61,7 +61,7 @@ pub(super) fn look(engine: &Engine<'_>, crashed: &Crashed, make: bool) -> Result
             })
             .or_else(|| {
                 looked.missing.get_or_insert_with(|| {
-                    format!("`{again}` has them: it makes the debug information first, minutes")
+                    format!("`{again}` has them: it makes the debug information first, which takes minutes")
                 });
                 None
             })

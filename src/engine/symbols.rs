@@ -189,3 +189,27 @@ fn sources(engine: &Engine<'_>, stages: &Stages, made: &Records, id: NodeIndex) 
     };
     stage.inputs.iter().filter(|input| input.role == Role::Files).filter_map(input).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_are_found_by_the_names_that_a_kernel_has_and_those_of_others_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |path: &str| {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, "").unwrap();
+        };
+        let own = ["kernel/lib/modules/6.1/drivers/brd.ko", "kernel/lib/modules/6.1/zfs.ko", "kernel/vmlinux"];
+        own.into_iter().chain(["one/extra/zfs.ko", "one/quiz-spl-seed.ko", "two/zfs.ko", "two/a.txt"]).for_each(write);
+        std::os::unix::fs::symlink(folder.path(), folder.path().join("two/circle")).unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let symbols =
+            Symbols { kernel: at("kernel"), modules: vec![at("one"), at("two"), at("none")], sources: vec![] };
+        let found: Vec<_> = symbols.module_files().into_iter().collect();
+        let wanted = [("brd", own[0]), ("quiz_spl_seed", "one/quiz-spl-seed.ko"), ("zfs", "one/extra/zfs.ko")];
+        assert_eq!(found, wanted.map(|(name, path)| (name.to_owned(), at(path))));
+    }
+}

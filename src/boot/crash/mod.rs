@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `vmcore` | the guest's memory and the registers of its processors: an ELF core, for drgn and crash |
 //! | `crash.json` | [`Crash`] |
+//! | `zfs_dbgmsg` | what OpenZFS noted; who looks at a crash reads it out of the memory |
 //!
 //! Decides nothing: `phase` says when. Knows nothing of stages.
 

@@ -65,7 +65,7 @@ impl File {
         Self::read(bytes).ok_or_else(|| Error::build(format!("{} is no file with debug information", path.display())))
     }
 
-    fn read(mut bytes: Vec<u8>) -> Option<Self> {
+    pub(super) fn read(mut bytes: Vec<u8>) -> Option<Self> {
         let elf = Elf::parse(&bytes).ok().filter(|elf| elf.is_64 && elf.little_endian)?;
         let is_module = elf.header.e_type == ET_REL;
         let mut this = Self {

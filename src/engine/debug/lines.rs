@@ -127,5 +127,17 @@ fn short(name: &str) -> String {
     name.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LENGTH).collect()
 }
 
+/// For the fuzz target: whatever a file of debug information says.
+#[cfg(any(test, feature = "fuzz"))]
+pub(super) fn fuzz(file: &File) {
+    let Ok(context) = Context::from_dwarf(file.dwarf()) else { return };
+    for section in file.sections.values() {
+        let (start, end) = (section.place.start, section.place.end);
+        for address in [start, start.wrapping_add(9), end.wrapping_sub(1), end] {
+            assert!(places(&context, address, &["/quiz/src"]).len() <= DEPTH);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;
