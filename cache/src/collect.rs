@@ -6,6 +6,8 @@
 //!
 //! Does not know what results are.
 
+mod named;
+
 use crate::codec::What;
 use crate::error::{Result, at};
 use crate::files::{look, remove_tree, rename_into};
@@ -199,8 +201,11 @@ impl Sweep<'_> {
     fn results(&mut self) -> Result<Live> {
         let mut live = Live::default();
         let mut kept = self.behind_links()?;
-        for place in self.cache.named_places() {
-            kept.extend(self.cache.named_needs(&place)?);
+        for digest in self.named()? {
+            kept.insert(digest);
+            // Also without a record: what was made again under its key may be another one.
+            live.objects.insert(digest);
+            live.add(self.cache, &Output { kind: Kind::Tree, digest, size: 0, files: 0 })?;
         }
         let is_kept = |record: &Record| record.outputs.values().any(|output| kept.contains(&output.digest));
         for path in self.entries("records") {

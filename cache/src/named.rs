@@ -8,24 +8,23 @@
 
 use crate::codec::What;
 use crate::error::{Result, at};
-use crate::files::{look, remove_tree};
+use crate::files::{look, remove_tree, rename_into};
 use crate::workspace::WorkFolder;
 use crate::{Cache, Digest, Error};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
-use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Files up to this size are digested at the commit and at each use.
 const SMALL: u64 = 4 << 20;
 
+/// What has a name says where its files lie. So a name passes from one to the next at once, and who has read the one never finds files of the other.
 pub(crate) const FOLDER: &str = "named";
-const INDEX: &str = "index";
+pub(crate) const FILES: &str = "named-files";
 
 /// A place in which a named result is made. Dropped without [`NamedSlot::commit`], nothing is left.
 #[derive(Debug)]
@@ -57,7 +56,15 @@ struct Index {
     name: String,
     about: Vec<u8>,
     needs: Vec<Digest>,
+    place: Digest,
     files: Vec<(String, Look, Option<Digest>)>,
+}
+
+/// What a collection has to know of one.
+pub(crate) struct Known {
+    pub(crate) owner: PathBuf,
+    pub(crate) needs: Vec<Digest>,
+    pub(crate) files: PathBuf,
 }
 
 /// Length, and time of the last write in seconds and nanoseconds. An inode may be another one when the host has been started anew.
@@ -92,8 +99,9 @@ impl Cache {
     /// # Errors
     /// When the cache cannot be read.
     pub fn all_named(&self, owner: &Path) -> Result<Vec<Named>> {
+        let list = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
         let mut all = Vec::new();
-        for place in self.named_places() {
+        for place in list(&self.root().join(FOLDER)).flat_map(|dd| list(&dd).collect::<Vec<_>>()) {
             all.extend(self.named_at(&place, owner)?);
         }
         all.sort_by(|a, b| a.name.cmp(&b.name));
@@ -106,36 +114,33 @@ impl Cache {
     /// When it cannot be removed.
     pub fn remove_named(&self, owner: &Path, name: &str) -> Result<bool> {
         let place = self.place(FOLDER, &identity(owner, name));
-        let gone = self.workspace()?.fresh();
-        match fs::rename(&place, &gone) {
+        let known = self.named_known(&place)?;
+        match fs::remove_file(&place) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
             other => other.map_err(at("remove", &place))?,
         }
-        remove_tree(&gone).map_err(at("remove", &gone))?;
+        known.map_or(Ok(()), |known| remove_tree(&known.files).map_err(at("remove", &known.files)))?;
         Ok(true)
     }
 
-    pub(crate) fn named_places(&self) -> Vec<PathBuf> {
-        let list = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-        list(&self.root().join(FOLDER)).flat_map(|dd| list(&dd).collect::<Vec<_>>()).collect()
-    }
-
-    /// The objects and trees that this one cannot do without.
-    pub(crate) fn named_needs(&self, place: &Path) -> Result<BTreeSet<Digest>> {
-        let index = self.peek::<Index>(What::Named, &place.join(INDEX))?;
-        Ok(index.into_iter().flat_map(|index| index.needs).collect())
+    pub(crate) fn named_known(&self, place: &Path) -> Result<Option<Known>> {
+        Ok(self.peek::<Index>(What::Named, place)?.map(|index| Known {
+            owner: PathBuf::from(OsString::from_vec(index.owner)),
+            needs: index.needs,
+            files: self.place(FILES, &index.place),
+        }))
     }
 
     fn named_at(&self, place: &Path, owner: &Path) -> Result<Option<Named>> {
-        let path = place.join(INDEX);
-        let Some(index) = self.peek::<Index>(What::Named, &path)? else { return Ok(None) };
+        let Some(index) = self.peek::<Index>(What::Named, place)? else { return Ok(None) };
         if index.owner != owner.as_os_str().as_bytes() {
             return Ok(None);
         }
-        let Some(made) = look(&path)?.and_then(|meta| meta.modified().ok()) else { return Ok(None) };
+        let Some(made) = look(place)?.and_then(|meta| meta.modified().ok()) else { return Ok(None) };
+        let folder = self.place(FILES, &index.place);
         let (mut size, mut damaged) = (0, None);
         for (name, was, digest) in &index.files {
-            let path = place.join(name);
+            let path = folder.join(name);
             let meta = look(&path)?;
             size += meta.as_ref().map_or(0, |meta| meta.blocks() * 512);
             let is = meta.as_ref().map(Look::of);
@@ -144,7 +149,7 @@ impl Cache {
                 damaged.get_or_insert_with(|| name.clone());
             }
         }
-        Ok(Some(Named { name: index.name, about: index.about, path: place.to_owned(), size, made, damaged }))
+        Ok(Some(Named { name: index.name, about: index.about, path: folder, size, made, damaged }))
     }
 }
 
@@ -159,8 +164,8 @@ impl NamedSlot {
         self.folder.path()
     }
 
-    /// Gives it that name of the owner's; with `replace`, whoever had it is gone then, and not before. It `needs` these objects and trees. Gives its
-    /// place.
+    /// Gives it that name of the owner's; with `replace`, whoever had it is gone then, and not before. It `needs` these objects and trees. Gives the
+    /// folder of its files.
     ///
     /// # Errors
     /// When it cannot be read, synced or moved, or the name is taken. Nothing is left then, and what had the name keeps it.
@@ -188,37 +193,38 @@ impl NamedSlot {
             files.push((file_name, Look::of(&meta), digest.map_err(at("read", &path))?));
         }
         let to = self.cache.place(FOLDER, &identity(owner, name));
+        // Another one each time: no folder of this process has that name, and no other process was there then.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let place = Digest::of(&[from.as_os_str().as_bytes(), &now.to_le_bytes()].concat());
+        let files_go = self.cache.place(FILES, &place);
         let owner = owner.as_os_str().as_bytes().to_vec();
-        let index = Index { owner, name: name.to_owned(), about, needs, files };
+        let index = Index { owner, name: name.to_owned(), about, needs, place, files };
         let index = self.cache.encoded(What::Named, &index, &to)?;
-        let path = from.join(INDEX);
-        fs::write(&path, index).and_then(|()| File::open(&path)?.sync_all()).map_err(at("write", &path))?;
-        let parent = to.parent().unwrap_or(&to);
-        fs::create_dir_all(parent).map_err(at("create the folder", parent))?;
-        put(from, &to, replace)?;
-        let sync = |path: &Path| File::open(path).and_then(|folder| folder.sync_all()).map_err(at("sync", path));
-        sync(&to)?;
-        sync(parent)?;
-        Ok(to)
-    }
-}
-
-/// Moves the folder there. What was there lies in its place then, which is removed with the slot.
-fn put(from: &Path, to: &Path, replace: bool) -> Result<()> {
-    let moved = |flags| renameat_with(CWD, from, CWD, to, flags);
-    match moved(RenameFlags::NOREPLACE) {
-        Err(Errno::EXIST) if replace => match moved(RenameFlags::EXCHANGE) {
-            // A file system that cannot: for a moment none has the name, but none is lost.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                let aside = from.with_extension("old");
-                fs::rename(to, &aside).and_then(|()| fs::rename(from, to)).map_err(at("store", to))?;
-                remove_tree(&aside).map_err(at("remove", &aside))
+        let new = self.cache.workspace()?.fresh();
+        fs::write(&new, index).and_then(|()| File::open(&new)?.sync_all()).map_err(at("write", &new))?;
+        let sync = |path: &Path| {
+            let parent = path.parent().unwrap_or(path);
+            File::open(parent).and_then(|folder| folder.sync_all()).map_err(at("sync", parent))
+        };
+        rename_into(from, &files_go).map_err(at("store", &files_go))?;
+        let put = || {
+            sync(&files_go.join("all"))?;
+            sync(&files_go)?;
+            fs::create_dir_all(to.parent().unwrap_or(&to)).map_err(at("create the folder", &to))?;
+            let old = self.cache.named_known(&to)?;
+            match replace {
+                true => fs::rename(&new, &to),
+                // Unlike a rename it takes no name that somebody has.
+                false => fs::hard_link(&new, &to),
             }
-            other => other.map_err(std::io::Error::from).map_err(at("store", to)),
-        },
-        // It replaces no folder with anything in it, either.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => fs::rename(from, to).map_err(at("store", to)),
-        other => other.map_err(std::io::Error::from).map_err(at("store", to)),
+            .map_err(at("store", &to))?;
+            sync(&to)?;
+            Ok(old)
+        };
+        let old = put().inspect_err(|_: &Error| drop(remove_tree(&files_go)))?;
+        // What is left of it, a collection removes.
+        old.into_iter().for_each(|old| drop(remove_tree(&old.files)));
+        Ok(files_go)
     }
 }
 
@@ -277,8 +283,12 @@ mod tests {
         let place = give(&cache, "/a", "x", "one");
         slot(&cache, "two").commit(Path::new("/a"), "x", Vec::new(), Vec::new(), false).unwrap_err();
         assert_eq!(fs::read(place.join("small")).unwrap(), b"one");
-        slot(&cache, "two").commit(Path::new("/a"), "x", Vec::new(), Vec::new(), true).unwrap();
-        assert_eq!(fs::read(place.join("small")).unwrap(), b"two");
+        let second = slot(&cache, "two").commit(Path::new("/a"), "x", Vec::new(), Vec::new(), true).unwrap();
+        assert_eq!(fs::read(second.join("small")).unwrap(), b"two");
+        assert!(
+            !place.exists() && second != place,
+            "who has read where the first lies finds nothing of the second there"
+        );
         let left = fs::read_dir(cache.root().join("tmp")).unwrap().flatten().map(|entry| entry.path());
         let left: Vec<_> = left.filter(|path| path.is_dir()).flat_map(|path| fs::read_dir(path).unwrap()).collect();
         assert!(left.is_empty(), "{left:?}");

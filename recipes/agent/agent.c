@@ -207,22 +207,27 @@ static void replace_exec(void)
 // Instead of the end: as before its first program, so that the host may save the machine and ask for another one.
 static void rest(void)
 {
-	uint8_t unread[4096];
 	char why[512] = "";
 	tell_end();
-	while (read(in.from, unread, sizeof unread) > 0)
-		; // which no program took
 	unmount_shares(why, sizeof why);
 	free(request);
 	request = NULL;
 	program.asked = (struct request){ 0 };
 	program.first_done = false;
-	stdin_bytes = UINT64_MAX;
-	in.total = told = 0;
 	out[0].total = out[1].total = 0;
 	prepare_program();
 	replace_exec();
 	send_ready_again(why);
+}
+
+// What came for another program, however late, is not that of the next.
+static void begin_anew(void)
+{
+	uint8_t unread[4096];
+	while (read(in.from, unread, sizeof unread) > 0)
+		;
+	stdin_bytes = UINT64_MAX;
+	in.total = told = 0;
 }
 
 static void program_ended(int status)
@@ -256,7 +261,7 @@ static void reap(int signals)
 		if (pid == program.pid)
 			program_ended(status);
 		else if (pid == exec_pid)
-			send_frame(DESERTED, "", 0);
+			exec_pid = 0, send_frame(DESERTED, "", 0);
 }
 
 // ---------------------------------------------------------------------------------------------- the host's frames
@@ -264,6 +269,7 @@ static void reap(int signals)
 static void take_frame(uint8_t type, uint8_t *payload, uint32_t length)
 {
 	if (type == WAKE) {
+		begin_anew();
 		wake(payload, length);
 	} else if (type == REQUEST) {
 		take_request(payload, length);
@@ -275,7 +281,8 @@ static void take_frame(uint8_t type, uint8_t *payload, uint32_t length)
 			ioctl(in.to, TIOCSWINSZ, &program.asked.size);
 	} else if (type == SIGNAL && length == 4) {
 		// It has no group of its own before it has called setsid.
-		if (program.pid > 0 && kill(-program.pid, get32(payload)) != 0)
+		// The one that waits for a request is nobody's yet.
+		if (program.pid > 0 && request != NULL && kill(-program.pid, get32(payload)) != 0)
 			kill(program.pid, get32(payload));
 	} else if (type == PING) {
 		send_frame(PONG, "", 0);

@@ -73,8 +73,14 @@ static void mount_overlay(const struct share *share)
 {
 	static const char *const parts[] = { "lower", "upper", "work" };
 	char paths[3][64], options[256];
+	char base[48];
+	snprintf(base, sizeof base, "/run/quiz/%u/%s", rounds, share->tag);
+	make_place(base);
+	// Of its own, so that nothing of it stays when it is unmounted.
+	if (mount("tmpfs", base, "tmpfs", 0, "mode=0755") != 0)
+		fail("cannot mount a tmpfs on %s: %s", base, strerror(errno));
 	for (size_t i = 0; i < 3; i++) {
-		snprintf(paths[i], sizeof paths[i], "/run/quiz/%u/%s/%s", rounds, share->tag, parts[i]);
+		snprintf(paths[i], sizeof paths[i], "%s/%s", base, parts[i]);
 		make_place(paths[i]);
 	}
 	mount_9p(share->tag, paths[0], MS_RDONLY, "loose");
@@ -226,9 +232,10 @@ bool unmount_shares(char *why, size_t size)
 			return false;
 		}
 		if (share->mode == SHARE_OVERLAY) {
-			char lower[64];
-			snprintf(lower, sizeof lower, "/run/quiz/%u/%s/lower", rounds, share->tag);
-			if (umount2(lower, 0) != 0) {
+			char base[48], lower[64];
+			snprintf(base, sizeof base, "/run/quiz/%u/%s", rounds, share->tag);
+			snprintf(lower, sizeof lower, "%s/lower", base);
+			if (umount2(lower, 0) != 0 || umount2(base, 0) != 0) {
 				name_holder(share->where, why, size);
 				return false;
 			}

@@ -20,8 +20,8 @@
 
 // Names of files, one a line, of kernel modules that have random numbers of their own: `1` written there seeds them again.
 static const char reseed_file[] = "/run/quiz/reseed";
-// A hook that cannot stand a snapshot writes the reason here.
-static const char reason_file[] = "/run/quiz/no-snapshot";
+// A hook that cannot stand a snapshot writes the reason to the first; to the other, when only somebody who asks for one shall have it.
+static const char *const reason_files[] = { "/run/quiz/no-snapshot", "/run/quiz/no-automatic-snapshot" };
 static const char machine_id[] = "/etc/machine-id";
 static const char hosts[] = "/etc/hosts";
 
@@ -192,12 +192,25 @@ static void open_own(void)
 	wake_hooks = has_hooks(WAKE_HOOKS);
 }
 
-void send_ready_again(const char *reason)
+static ssize_t read_reason(const char *file, char *reason, size_t size)
 {
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
+	ssize_t length = fd < 0 ? 0 : read(fd, reason, size);
+	close_fd(&fd);
+	return length < 0 ? 0 : length;
+}
+
+void send_ready_again(const char *why)
+{
+	char reason[512];
 	open_random();
 	seed_count = 0;
 	open_own();
-	send_frame(READY, reason, strlen(reason));
+	ssize_t length = read_reason(reason_files[0], reason, sizeof reason);
+	if (why[0] != 0)
+		send_frame(READY, why, strlen(why));
+	else
+		send_frame(READY, reason, length);
 }
 
 void send_ready(void)
@@ -205,10 +218,10 @@ void send_ready(void)
 	open_own();
 	find_channels();
 	char reason[512];
-	int fd = open(reason_file, O_RDONLY | O_CLOEXEC);
-	ssize_t length = fd < 0 ? 0 : read(fd, reason, sizeof reason);
-	close_fd(&fd);
-	send_frame(READY, reason, length < 0 ? 0 : length);
+	ssize_t length = read_reason(reason_files[0], reason, sizeof reason);
+	if (length == 0)
+		length = read_reason(reason_files[1], reason, sizeof reason);
+	send_frame(READY, reason, length);
 }
 
 static void send_awake(uint8_t hooks)

@@ -15,8 +15,8 @@ void be_oneself(const uint8_t own[OWN]);
 void show_boot_id(void);
 // Tells the host that the guest is ready, and whether it may be saved.
 void send_ready(void);
-// The same of one whose program has ended, and which takes another request. `reason` is empty when it may be saved.
-void send_ready_again(const char *reason);
+// The same of one whose program has ended, and which takes another request. `why` is empty unless it may not be saved.
+void send_ready_again(const char *why);
 // Makes this machine one of its own, after READY or after a snapshot of that moment was restored.
 void wake(const uint8_t *payload, uint32_t length);
 

@@ -150,6 +150,12 @@ impl Limits {
         *self = Self { rest: Some(now + REST), paused: self.paused, ..Self::default() };
     }
 
+    /// The same for so long.
+    pub(super) fn rest_for(&mut self, now: Instant, wait: Duration) {
+        self.rest(now);
+        self.rest = Some(after(now, wait));
+    }
+
     /// The machine stands still until its memory is written.
     pub(super) fn pause(&mut self, now: Instant) {
         let since = self.paused.map_or(now, |(since, _)| since);

@@ -130,6 +130,8 @@ struct Seen {
     held: bool,
     /// It takes another program, and why it may not be saved as it is, if so.
     again: Option<Option<String>>,
+    /// That is all that is waited for.
+    nearly: bool,
 }
 
 /// One machine while it lives.
@@ -302,10 +304,7 @@ impl Play {
             (FromGuest::Ready(reason), Phase::Mounting) => {
                 [vec![Effect::Step("hooks")], self.reached(Level::Full, reason, now)].concat()
             }
-            (FromGuest::Ready(reason), Phase::Ended(..)) if self.plan.start.to(Level::Kept).is_some() => {
-                self.seen.again = Some(reason);
-                self.moved_on(now)
-            }
+            (message @ (FromGuest::Ready(_) | FromGuest::Failed(_)), Phase::Ended(..)) => self.at_rest(message, now),
             (FromGuest::Awake { hooks: true }, Phase::Waking) => {
                 self.phase = Phase::Owning;
                 self.limits.must_be_ready(now, self.plan.ready_within);

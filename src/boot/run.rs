@@ -87,8 +87,12 @@ pub fn run(machine: &Machine, run: &Run<'_>, saved: &dyn Fn(Level, Saved)) -> Re
     if is_lifeless(&ended) {
         let why = format!("KVM does not work: {}", why_no_life(&ended));
         events(Event::Warning { message: why.clone() });
-        // The snapshot's place belongs to a machine under KVM.
-        let tcg = Machine { accel: Accel::Tcg, start: Start::Cold, ..machine.clone() };
+        let start = match &machine.start {
+            Start::Keep { to, .. } => Start::Keep { from: None, to: to.clone() },
+            // The snapshot's place belongs to a machine under KVM.
+            _ => Start::Cold,
+        };
+        let tcg = Machine { accel: Accel::Tcg, start, ..machine.clone() };
         ended = job.once(&tcg, Some(why.clone()))?;
         broken = Some(why);
     }

@@ -114,7 +114,11 @@ impl<'a> Session<'a> {
             dumps: job.options.memories > 0 && !machine.is_debugged(),
             shows: job.options.shows,
             alone: job.options.stop.is_none(),
-            restored_within: if let Start::Grow { .. } = machine.start { ready_within } else { RESTORED * patience },
+            restored_within: match machine.start {
+                // Its memory may not be in the host's, and it does not boot instead.
+                Start::Grow { .. } | Start::GoOn(_) => ready_within,
+                _ => RESTORED * patience,
+            },
             ready_within,
             timeout: job.options.timeout,
         };

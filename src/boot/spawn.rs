@@ -106,7 +106,7 @@ fn open(machine: &Machine) -> Result<Option<SnapshotFiles>> {
             copy_sparse(&read(&path)?, &memory).map_err(|e| cannot("copy", &path, e))?;
             Ok(memory)
         }
-        Start::Grow { base: from, full: None } | Start::Restore(from) => {
+        Start::Grow { base: from, full: None } | Start::Restore(from) | Start::GoOn(from) => {
             let path = from.join(memory_name(node));
             // qemu opens it for writing although it writes nothing there.
             File::options().read(true).write(true).open(&path).map_err(|e| cannot("open", &path, e))

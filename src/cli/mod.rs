@@ -99,7 +99,13 @@ fn detached(args: &[OsString]) -> Result<u8> {
 fn typed() -> String {
     let variables = std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"QUIZ_"));
     let variables = variables.map(|(name, value)| format!("{}={} ", name.display(), host::quoted(value)));
-    let words = std::env::args_os().skip(1).filter(|word| word != "--detached").map(host::quoted);
+    let mut words: Vec<OsString> = std::env::args_os().skip(1).filter(|word| word != "--detached").collect();
+    let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
+    // What is made again then has the place of what is there.
+    if words[..end].iter().any(|word| word == "snap") && !words[..end].iter().any(|word| word == "--replace") {
+        words.insert(end, "--replace".into());
+    }
+    let words = words.into_iter().map(host::quoted);
     let here = std::env::current_dir().unwrap_or_default();
     let line = format!("{}quiz {}", variables.collect::<String>(), words.collect::<Vec<_>>().join(" "));
     format!("cd {} && {line}", host::quoted(here))

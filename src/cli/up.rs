@@ -11,7 +11,7 @@ use crate::engine::shares::{self, Folder};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::load::PROJECT_FOLDER;
-use crate::machine::{Machine, disk, qemu};
+use crate::machine::{Accel, Machine, disk, qemu};
 use crate::report;
 use crate::snapshot;
 use crate::status;
@@ -89,6 +89,10 @@ fn build(engine: &Engine<'_>, up: &Up) -> Result<Built> {
     let folders = shares::wanted(engine, &up.share)?;
     let dir = shares::dir(&up.cwd, Some(&folders))?;
     if let Some(name) = &up.from {
+        if up.gdb == Some(Gdb::Start) {
+            return Err(Error::input("a machine that goes on has no first instruction")
+                .hint("--gdb=panic; or quiz gdb, while it runs"));
+        }
         let own = saved(engine, name)?;
         let machine = own.machine(engine, &engine.project.dir)?;
         return Ok(Built { machine, why_not_kvm: None, way: Way::From(Box::new(own)), folders, dir });
@@ -103,7 +107,7 @@ fn saved(engine: &Engine<'_>, name: &str) -> Result<OwnSnapshot> {
     let own = named::find(engine, name)?;
     if let Some(flag) = engine.project.settings.flags().find(|flag| !flag.starts_with("--jobs")) {
         return Err(Error::input(format!("--from {name} goes on as it was saved: {flag} would change nothing"))
-            .hint(format!("leave it out; or, to make the snapshot with it: {}", own.saved.again)));
+            .hint("leave it out, or make the snapshot with it: quiz snap NAME --replace"));
     }
     Ok(own)
 }
@@ -127,14 +131,18 @@ fn boot(engine: &Engine<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Resul
         machine.disks = machine::disks(&engine.project, folder.path())?;
     }
     machine.shares = shares::devices(folder, &folders, true);
-    let request = request(engine, up, &folders, dir);
+    let wraps = match &way {
+        Way::From(own) => own.saved.wraps.clone(),
+        _ => named::wraps(engine).cloned().collect(),
+    };
+    let request = request(up, &wraps, &folders, dir);
     if up.gdb == Some(Gdb::Start) {
         machine.extra.push("-S".into());
     }
     let mut options = Options {
         // On a terminal the kernel's words come among the program's: print debugging is why people use this. What stands
         // around the program may have the whole screen to itself.
-        kmsg: up.kmsg || (request.tty.is_some() && wraps(engine).next().is_none()),
+        kmsg: up.kmsg || (request.tty.is_some() && wraps.is_empty()),
         stop,
         fail_on_warning: up.fail_on_warning,
         again: super::typed(),
@@ -172,8 +180,7 @@ fn play(engine: &Engine<'_>, machine: &mut Machine, run: &Run<'_>, way: &Way) ->
     }
     let _disks = disk::take(&machine.disks, &run.folder.id())?;
     match way {
-        Way::From(own) => snapshot::go_on(machine, run)
-            .map_err(|error| error.hint(format!("to make the snapshot {} again: {}", own.named.name, own.saved.again))),
+        Way::From(own) => snapshot::go_on(machine, run).map_err(|error| error.hint(own.again())),
         Way::Cold => snapshot::boot(machine, run),
         Way::Usual | Way::Keep { .. } => snapshot::run(&engine.cache, machine, run),
     }
@@ -194,7 +201,18 @@ fn play_and_keep(
         disk.path = slot.path().join(file);
     }
     let disks = disk::take(&machine.disks, &run.folder.id())?;
-    let (outcome, saved) = snapshot::keep(&engine.cache, machine, run, slot.path())?;
+    // KVM may turn out not to work.
+    let emulated = AtomicBool::new(machine.accel == Accel::Tcg);
+    let events = &|event: Event| {
+        if let Event::Booting { accelerator, .. } = &event {
+            emulated.store(accelerator == Accel::Tcg.name(), Ordering::Relaxed);
+        }
+        (run.events)(event);
+    };
+    let (outcome, saved) = snapshot::keep(&engine.cache, machine, &Run { events, ..*run }, slot.path())?;
+    if emulated.into_inner() {
+        machine.accel = Accel::Tcg;
+    }
     match (&outcome, saved) {
         (Outcome::Exited(0), Saved::Done) => {
             disks.keep();
@@ -212,20 +230,14 @@ fn play_and_keep(
     Ok(outcome)
 }
 
-/// The programs of the guest that start its program on a terminal: what a later profile brings stands around what an earlier
-/// one brought.
-fn wraps<'a>(engine: &'a Engine<'_>) -> impl Iterator<Item = &'a String> {
-    engine.project.profiles.iter().rev().filter_map(|profile| profile.wrap.as_ref())
-}
-
 /// That which the program gets as its own.
 fn terminal(up: &Up) -> Option<boot::Size> {
     boot::terminal_size().filter(|_| !up.no_input && !up.detach)
 }
 
-fn request(engine: &Engine<'_>, up: &Up, folders: &[Folder], dir: PathBuf) -> Request {
+fn request(up: &Up, wraps: &[String], folders: &[Folder], dir: PathBuf) -> Request {
     let tty = terminal(up);
-    let wraps = wraps(engine).filter(|_| tty.is_some());
+    let wraps = wraps.iter().filter(|_| tty.is_some());
     // A shell that nobody types to would end at once.
     let stay = ["sleep", "infinity"].into_iter().filter(|_| up.detach && up.program.is_empty());
     Request {

@@ -6,10 +6,12 @@
 use super::{Engine, shares};
 use crate::boot::Options;
 use crate::error::{Error, Result};
+use crate::event::Event;
 use crate::machine::{Accel, Arch, Disk, DiskFormat, Level, Machine, Net, Start, accel};
 use crate::snapshot;
 use quiz_cache::{Digest, Manifest, Named, NamedSlot};
 use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// A machine that was saved.
@@ -49,7 +51,9 @@ pub struct SavedMachine {
     pub profiles: Vec<String>,
     /// The settings that were given as flags, as words of a command line.
     pub flags: Vec<String>,
-    /// The line that makes it again.
+    /// The programs of the guest that start its program on a terminal.
+    pub wraps: Vec<String>,
+    /// The line that makes it again, in its own place.
     pub again: String,
 }
 
@@ -72,8 +76,15 @@ pub fn check(name: &str) -> Result<()> {
 /// The cache cannot be read.
 pub fn all(engine: &Engine<'_>) -> Result<Vec<OwnSnapshot>> {
     let found = engine.cache.all_named(&owner(engine)).map_err(unreadable)?;
-    // What another release has written says nothing to this one, but its name.
-    Ok(found.into_iter().filter_map(|named| read(named).ok()).collect())
+    let readable = |named| match read(named) {
+        Ok(own) => Some(own),
+        Err(error) => {
+            let message = std::iter::once(error.to_string()).chain(error.hints().iter().map(ToString::to_string));
+            (engine.events)(Event::Warning { message: message.collect::<Vec<_>>().join("; ") });
+            None
+        }
+    };
+    Ok(found.into_iter().filter_map(readable).collect())
 }
 
 /// The one of that name.
@@ -146,7 +157,7 @@ pub fn store(
     name: &str,
     replace: bool,
     machine: &Machine,
-    (program, options): (&[std::ffi::OsString], &Options),
+    (program, options): (&[OsString], &Options),
 ) -> Result<OwnSnapshot> {
     let machine = Machine { start: Start::Cold, ..machine.clone() };
     let (_, manifest) = snapshot::key(&engine.cache, &machine, Level::Full)?;
@@ -155,6 +166,7 @@ pub fn store(
         program: program.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
         profiles: options.profiles.clone(),
         flags: options.flags.clone(),
+        wraps: wraps(engine).cloned().collect(),
         again: options.again.clone(),
         arch: machine.arch,
         accel: machine.accel,
@@ -181,22 +193,30 @@ pub fn store(
     find(engine, name)
 }
 
+/// The programs of the guest that start its program on a terminal: what a later profile brings stands around what an earlier
+/// one brought.
+pub fn wraps<'a>(engine: &'a Engine<'_>) -> impl Iterator<Item = &'a String> {
+    engine.project.profiles.iter().rev().filter_map(|profile| profile.wrap.as_ref())
+}
+
 /// The object or tree of the cache that the path leads to, or into.
 fn digest(path: &Path) -> Option<Digest> {
     path.iter().find_map(|part| part.to_str()?.parse().ok())
 }
 
 impl OwnSnapshot {
+    /// What to type where it cannot be used.
+    pub fn again(&self) -> String {
+        format!("to make it again: {}", self.saved.again)
+    }
+
     /// The machine as it was saved, without what belongs to one run. Its disks lie in `run`, over those that were saved.
     ///
     /// # Errors
     /// It cannot go on here, or not any more.
     pub fn machine(&self, engine: &Engine<'_>, run: &Path) -> Result<Machine> {
         let name = &self.named.name;
-        let cannot = |why: String| {
-            let again = self.saved.again.replacen("quiz snap", "quiz snap --replace", 1);
-            Error::boot(format!("the snapshot {name} cannot go on: {why}")).hint(format!("to make it again: {again}"))
-        };
+        let cannot = |why: String| Error::boot(format!("the snapshot {name} cannot go on: {why}")).hint(self.again());
         if let Some(file) = &self.named.damaged {
             return Err(cannot(format!("{} is not what it was", self.named.path.join(file).display())));
         }
@@ -245,7 +265,7 @@ impl OwnSnapshot {
             disk.path = run.join("disks").join(&disk.serial).with_extension("qcow2");
             disk.format = DiskFormat::Qcow2;
         }
-        machine.start = Start::Restore(self.named.path.clone());
+        machine.start = Start::GoOn(self.named.path.clone());
         Ok(machine)
     }
 }

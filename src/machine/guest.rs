@@ -111,6 +111,8 @@ pub enum Start {
     },
     /// It goes on as it was saved in this folder when it was ready.
     Restore(PathBuf),
+    /// The same, as it was saved when a program had run in it; there is no other way to have it.
+    GoOn(PathBuf),
     /// It is saved when its program has ended, and then it is over.
     Keep {
         /// The folder in which one was saved that was ready; without it, its kernel boots.
@@ -137,7 +139,7 @@ impl Start {
         match self {
             Self::Cold | Self::Save { .. } => None,
             Self::Grow { base, .. } => Some(base),
-            Self::Restore(full) => Some(full),
+            Self::Restore(full) | Self::GoOn(full) => Some(full),
             Self::Keep { from, .. } => from.as_ref(),
         }
     }

@@ -172,7 +172,7 @@ fn memory(machine: &Machine, fds: &Fds, add: &mut impl FnMut(&[&str])) {
             }
             Start::Cold => return,
             Start::Save { .. } | Start::Grow { full: Some(_), .. } | Start::Keep { .. } => "on",
-            Start::Grow { full: None, .. } | Start::Restore(_) => "off",
+            Start::Grow { full: None, .. } | Start::Restore(_) | Start::GoOn(_) => "off",
         };
         let fd = fds.memory.get(node).copied().unwrap_or(-1);
         let file = format!("memory-backend-file,id={id},size={size}M,mem-path=/proc/self/fd/{fd},share={share}");

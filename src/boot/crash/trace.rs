@@ -104,7 +104,7 @@ fn frame(line: usize, text: &str) -> Option<Frame> {
     let is_name = |name: &str| {
         (1..NAME).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.$".contains(c))
     };
-    if !is_name(function) || !module.is_none_or(|module| is_name(module)) {
+    if !is_name(function) || !module.is_none_or(is_name) {
         return None;
     }
     let number = |digits: &str| u64::from_str_radix(digits, 16).ok().filter(|_| !digits.starts_with('+'));

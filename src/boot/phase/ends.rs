@@ -188,12 +188,12 @@ impl Play {
             _ if self.limits.is_paused() => return vec![Effect::NoDump(TORN)],
             _ => return Vec::new(),
         }
-        let go_on = if let Start::Restore(_) | Start::Keep { .. } = self.plan.start {
-            self.go_on(Level::Full, now)
-        } else {
+        let go_on = if let Start::Grow { .. } = self.plan.start {
             // It still has to mount and to run hooks.
             self.limits.must_be_ready(now, self.plan.ready_within);
             self.go_on(Level::Base, now)
+        } else {
+            self.go_on(Level::Full, now)
         };
         [vec![Effect::Step("restore")], go_on].concat()
     }

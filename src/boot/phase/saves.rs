@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::{Effect, Exit, Phase, Play, Save};
 use crate::boot::outcome::{End, Saved};
 use crate::boot::qmp;
+use crate::boot::wire::FromGuest;
 use crate::machine::Level;
 
 /// What a debugger did to it nobody else shall start from.
@@ -25,14 +26,35 @@ impl Play {
         }
         match self.seen.again.take() {
             Some(reason) => self.reached(Level::Kept, reason, now),
-            None if waited => {
+            None if waited && self.seen.nearly => {
                 self.unsaved(Level::Kept, Saved::Failed("the guest did not say that it is at rest".to_owned()), now)
             }
             None => {
-                self.limits.rest(now);
+                self.seen.nearly = true;
+                self.limits.rest_for(now, self.plan.ready_within);
                 Vec::new()
             }
         }
+    }
+
+    /// The guest says that it is at rest, or why it cannot be. Of one that is not kept that means nothing.
+    pub(super) fn at_rest(&mut self, message: FromGuest, now: Instant) -> Vec<Effect> {
+        if self.plan.start.to(Level::Kept).is_none() {
+            return Vec::new();
+        }
+        self.seen.again = Some(match message {
+            FromGuest::Ready(reason) => reason,
+            FromGuest::Failed(why) => Some(why),
+            _ => return Vec::new(),
+        });
+        self.moved_on(now)
+    }
+
+    /// What happened to a machine while it was saved, after which nobody can go on from there.
+    fn spoiled(&self) -> Option<String> {
+        let sign = self.seen.sign.map(|_| "the guest's kernel gave up meanwhile".to_owned());
+        let shutdown = self.seen.shutdown.as_ref().map(|reason| format!("the guest ended meanwhile ({reason})"));
+        sign.or(shutdown).or_else(|| self.seen.disk.clone())
     }
 
     /// What it takes to save it does not come.
@@ -139,7 +161,9 @@ impl Play {
     }
 
     fn saved(&mut self, level: Level, result: Result<(), String>, stood: bool, now: Instant) -> Vec<Effect> {
-        let result = if self.seen.held { Err(HELD.to_owned()) } else { result };
+        let spoiled = self.spoiled().filter(|_| level == Level::Kept);
+        let spoiled = spoiled.or_else(|| self.seen.held.then(|| HELD.to_owned()));
+        let result = spoiled.map_or(result, Err);
         let saved = result.map_or_else(Saved::Failed, |()| Saved::Done);
         let go_on = if stood && level != Level::Kept { vec![Effect::Qemu(qmp::CONTINUE)] } else { Vec::new() };
         let rest = vec![Effect::Settle(level, saved)];
