@@ -50,37 +50,33 @@ pub(super) fn look(engine: &Engine<'_>, crashed: &Crashed, make: bool) -> Result
         return Ok(looked);
     }
     let (booted, flags) = (booted(crashed), &crashed.crash.flags);
-    let symbols = if make {
-        Some(open(engine, &booted, flags, Symbols::of)?)
+    let found = if make {
+        open(engine, &booted, flags, Symbols::of).map(Some)?
     } else {
-        let again = format!("quiz crash show --lines {}", crashed.run);
-        open(engine, &booted, flags, Symbols::cached)
-            .unwrap_or_else(|error| {
-                looked.missing = Some(format!("none: {error}"));
-                None
-            })
-            .or_else(|| {
-                looked.missing.get_or_insert_with(|| {
-                    format!("`{again}` has them: it makes the debug information first, which takes minutes")
-                });
-                None
-            })
+        open(engine, &booted, flags, Symbols::cached).unwrap_or_else(|error| {
+            looked.missing = Some(format!("none: {error}"));
+            None
+        })
     };
-    let Some(symbols) = symbols else { return Ok(looked) };
+    let Some(symbols) = found else {
+        let again = format!("`quiz crash show --lines {}` makes the debug information first", crashed.run);
+        looked.missing.get_or_insert_with(|| format!("{again}, which takes minutes"));
+        return Ok(looked);
+    };
     match lines::of(&symbols, &looked.frames) {
         Ok(lines) => looked.lines = Some(lines),
         Err(error) if make => return Err(error),
         Err(error) => looked.missing = Some(format!("none: {error}")),
     }
     if let (None, Some((memory, _))) = (&looked.log, &crashed.memory) {
-        let read = dbgmsg::read(&symbols, memory).and_then(|log| {
-            log.as_ref().map_or(Ok(()), |log| dbgmsg::keep(&folder, log))?;
-            Ok(log)
-        });
-        looked.log = read.unwrap_or_else(|error| {
-            (engine.events)(Event::Warning { message: error.to_string() });
+        let warn = |error: Error| (engine.events)(Event::Warning { message: error.to_string() });
+        looked.log = dbgmsg::read(&symbols, memory).unwrap_or_else(|error| {
+            warn(error);
             None
         });
+        if let Some(log) = &looked.log {
+            dbgmsg::keep(&folder, log).unwrap_or_else(warn);
+        }
     }
     Ok(looked)
 }

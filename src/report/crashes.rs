@@ -103,7 +103,7 @@ pub fn crash(crashed: &Crashed, looked: &Looked, most: usize, others: &[String],
         ("memory", memory),
         ("look", look),
         ("stack", crash.functions.join(" < ")),
-        ("lines", looked.missing.clone().filter(|_| !looked.frames.is_empty()).unwrap_or_default()),
+        ("lines", looked.missing.clone().unwrap_or_default()),
     ];
     let mut text = format!("{}\n", style.bad(&crash.title));
     for (name, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {

@@ -12,7 +12,7 @@ use crate::error::{Error, Result, cannot};
 use crate::host;
 use serde::Serialize;
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 
 /// The file of that beside the memory.
@@ -106,7 +106,9 @@ pub fn keep(folder: &Path, messages: &[Message]) -> Result<()> {
     let text = std::iter::once(format!("{HEAD}\n")).chain(lines).collect::<String>();
     let path = folder.join(FILE);
     // What lies there is replaced, never followed: it may be a link that a project brought along.
-    let written = tempfile::NamedTempFile::new_in(folder).and_then(|mut file| {
+    let is_folder = std::fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_dir());
+    let place = if is_folder { Ok(folder) } else { Err(ErrorKind::NotADirectory.into()) };
+    let written = place.and_then(tempfile::NamedTempFile::new_in).and_then(|mut file| {
         file.write_all(text.as_bytes())?;
         file.persist(&path).map_err(|e| e.error)
     });

@@ -133,7 +133,8 @@ pub(super) fn fuzz(file: &File) {
     let Ok(context) = Context::from_dwarf(file.dwarf()) else { return };
     for section in file.sections.values() {
         let (start, end) = (section.place.start, section.place.end);
-        for address in [start, start.wrapping_add(9), end.wrapping_sub(1), end] {
+        let all = [start, start.saturating_add(9), end.saturating_sub(1)];
+        for address in all.into_iter().filter(|address| section.place.contains(address)) {
             assert!(places(&context, address, &["/quiz/src"]).len() <= DEPTH);
         }
     }

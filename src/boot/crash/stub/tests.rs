@@ -65,6 +65,10 @@ fn addresses_are_looked_up_in_the_guests_page_tables() {
         assert_eq!(bytes(&mut core, address, length, 2).as_deref(), wanted, "{address:#x}");
     }
     assert_eq!(bytes(&mut core, KERNEL + 0xff8, 4, 1).as_deref(), Some("\0\0\0\0"));
+    // Who asks for the kernel's memory gets all of it, or nothing.
+    let mut whole = [0; 8];
+    assert!(core.kernel(MODULE, &mut whole) && whole == *b"module's");
+    assert!(!core.kernel(KERNEL + 0xffc, &mut whole) && !core.kernel(0x1000, &mut whole));
 }
 
 #[test]

@@ -169,6 +169,9 @@ fn notes_stay_beside_the_memory_as_openzfs_shows_them() {
     keep(folder.path(), &all).unwrap();
     assert_eq!(fs::read_to_string(&victim).unwrap(), "whole");
     assert_eq!(kept(folder.path()).as_deref(), Some(&all[..]));
+    let link = victim.with_file_name("link");
+    std::os::unix::fs::symlink(tempfile::tempdir_in(folder.path()).unwrap().keep(), &link).unwrap();
+    keep(&link, &all).unwrap_err();
     let text = fs::read_to_string(&file).unwrap();
     assert_eq!(text, "timestamp    message\n1795763908   spa.c:1:f(): a  b\n5            \n");
     fs::write(&file, "timestamp    message\nno number\n7 a\u{1b}[2J\n\n").unwrap();
