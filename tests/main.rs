@@ -8,6 +8,7 @@ mod ends;
 mod engine;
 mod fresh;
 mod hurt;
+mod init;
 mod kconfig;
 mod kill;
 mod listing;

@@ -21,7 +21,7 @@ pub use recipe::{
     Condition, Incremental, Input, InputFrom, Instead, Method, OptionSpec, OutputKind, Recipe, TOOLCHAIN,
 };
 pub use settings::{FlagValue, Origin, SCHEMA, Setting, Settings, Value};
-pub use trust::{trust, trusted};
+pub use trust::{check_owner, trust, trusted};
 
 use crate::error::{Error, Result};
 use crate::host;
@@ -60,7 +60,7 @@ impl Project {
     /// # Errors
     /// Input errors that name file, line and column, the variable, or the flag; a project of another user's that nobody trusts.
     pub fn load(start: &Path, flags: &[settings::FlagValue]) -> Result<Self> {
-        let dir = find_dir(start);
+        let dir = project_dir(start);
         host::distrust(&dir);
         let config_dir = config_dir()?;
         let cache_dir = match absolute_var("QUIZ_CACHE_DIR")? {
@@ -174,6 +174,15 @@ impl Project {
     }
 }
 
+/// The trees around `start` that people edit and that quiz's own source stages take: each stage's name with the tree's root.
+///
+/// # Errors
+/// None, unless quiz itself is broken: its own recipes are read.
+pub fn worktrees(start: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let around = |recipe: &Recipe| worktree::find(start, &recipe.source()?.dir.as_ref()?.marks);
+    Ok(recipe::built_in()?.values().filter_map(|recipe| Some((recipe.name.clone(), around(recipe)?))).collect())
+}
+
 /// The user's own quiz folder.
 ///
 /// # Errors
@@ -182,7 +191,8 @@ pub fn config_dir() -> Result<PathBuf> {
     user_folder("XDG_CONFIG_HOME", ".config")
 }
 
-fn find_dir(start: &Path) -> PathBuf {
+/// The folder of the project that `start` is in: where quiz.toml lies, else the root of the git worktree, else `start` itself.
+pub fn project_dir(start: &Path) -> PathBuf {
     let up = |name: &str| start.ancestors().find(|dir| dir.join(name).exists());
     up("quiz.toml").or_else(|| up(".git")).unwrap_or(start).to_owned()
 }

@@ -230,6 +230,12 @@ impl Settings {
         Ok(Self { values, flags: flags.to_vec() })
     }
 
+    /// Those of one file, over the defaults.
+    #[cfg(test)]
+    pub(crate) fn of_file(path: &Path) -> Result<Self> {
+        Self::load(path, Path::new("/none/quiz.toml"), Vec::new(), &[], BTreeMap::new())
+    }
+
     /// The setting of that name.
     pub fn get(&self, name: &str) -> Option<&Setting> {
         self.values.get(name)
