@@ -52,6 +52,19 @@ fn each_kind_of_folder_gets_its_own_file_which_changes_nothing_and_whose_profile
 }
 
 #[test]
+fn in_a_folder_of_modules_these_are_what_the_file_sets() {
+    let project = tree(&[]);
+    project.write("Kbuild", "obj-m := x.o\n");
+    let told = init(&project, &[]);
+    assert_eq!((&told["sets"], &told["next"]), (&serde_json::json!(["modules"]), &"quiz up --install -- lsmod".into()));
+    let before = project.ok(&["-C", "/", "config"]).out;
+    let set: Vec<String> = config(&project).lines().filter(|line| !before.contains(*line)).map(str::to_owned).collect();
+    assert!(matches!(&set[..], [line] if line.starts_with("modules = [\".\"]")), "{set:?}");
+    let graph = project.ok(&["graph"]).out;
+    assert!(graph.contains("module-project-source"), "{graph}");
+}
+
+#[test]
 fn in_a_folder_of_a_tree_the_file_is_the_trees_and_the_next_command_names_it_only_elsewhere() {
     let project = tree(&ZFS);
     let dir = project.dir();

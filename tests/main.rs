@@ -12,6 +12,7 @@ mod init;
 mod kconfig;
 mod kill;
 mod listing;
+mod modules;
 mod opened;
 mod openzfs;
 mod packaged;

@@ -1,4 +1,5 @@
-//! `quiz init`: a quiz.toml to start from, of what is worth setting in such a folder, all of it behind comment marks. Reads nothing
+//! `quiz init`: a quiz.toml to start from, of what is worth setting in such a folder, all but what such a folder must
+//! have behind comment marks. Reads nothing
 //! of a project but what tells which kind it is.
 
 use super::args::Cli;
@@ -19,6 +20,8 @@ struct Kind {
     /// "settings for …".
     name: &'static str,
     parts: &'static [&'static str],
+    /// The settings that count without anybody's doing.
+    sets: &'static [&'static str],
     /// What to type next, behind `quiz`.
     next: &'static str,
 }
@@ -35,6 +38,7 @@ const TREES: [(&str, Kind); 2] = [
                 include_str!("start/settings/kernel.toml"),
                 include_str!("start/settings/machine.toml"),
             ],
+            sets: &[],
             next: "up --install -- zfs version",
         },
     ),
@@ -48,10 +52,24 @@ const TREES: [(&str, Kind); 2] = [
                 include_str!("start/settings/zfs.toml"),
                 include_str!("start/settings/machine.toml"),
             ],
+            sets: &[],
             next: "up --install -- uname -a",
         },
     ),
 ];
+
+/// Has the one line that counts: without it nothing would be compiled.
+const MODULE: Kind = Kind {
+    name: "this folder of kernel modules",
+    parts: &[
+        include_str!("start/settings/module.toml"),
+        include_str!("start/settings/profiles.toml"),
+        include_str!("start/settings/kernel.toml"),
+        include_str!("start/settings/machine.toml"),
+    ],
+    sets: &["modules"],
+    next: "up --install -- lsmod",
+};
 
 const ANY: Kind = Kind {
     name: "this folder",
@@ -61,6 +79,7 @@ const ANY: Kind = Kind {
         include_str!("start/settings/zfs.toml"),
         include_str!("start/settings/machine.toml"),
     ],
+    sets: &[],
     next: "-k package up --install -- uname -a",
 };
 
@@ -72,6 +91,7 @@ const USER: Kind = Kind {
         include_str!("start/settings/zfs.toml"),
         include_str!("start/settings/machines.toml"),
     ],
+    sets: &[],
     next: "config",
 };
 
@@ -91,10 +111,11 @@ pub(super) fn run(cli: &Cli, user: bool) -> Result<()> {
     let is_here = user || std::env::current_dir().is_ok_and(|here| here.starts_with(&dir));
     let there = if is_here { String::new() } else { format!("-C {} ", host::quoted(&dir)) };
     let next = format!("quiz {there}{}", kind.next);
-    report::result(&report::begun(&path, kind.name, &next, cli.global.json))
+    report::result(&report::begun(&path, kind.name, kind.sets, &next, cli.global.json))
 }
 
-/// What the folder is, and where its file belongs: at the root of a tree, else where quiz sees the project today, so that its `.quiz` stays where it is.
+/// What the folder is, and where its file belongs: at the root of a tree, in a module's
+/// folder, else where quiz sees the project today, so that its `.quiz` stays where it is.
 fn place(start: &Path, config_dir: &Path) -> Result<(&'static Kind, PathBuf)> {
     let project = load::project_dir(start);
     let there = project.join(FILE);
@@ -108,10 +129,13 @@ fn place(start: &Path, config_dir: &Path) -> Result<(&'static Kind, PathBuf)> {
         });
     }
     let trees = load::worktrees(start)?;
-    let (kind, dir) = TREES
-        .iter()
-        .find_map(|(stage, kind)| Some((kind, trees.iter().find(|(name, _)| name == stage)?.1.clone())))
-        .unwrap_or((&ANY, project));
+    let around =
+        TREES.iter().find_map(|(stage, kind)| Some((kind, trees.iter().find(|(name, _)| name == stage)?.1.clone())));
+    let (kind, dir) = match around {
+        Some(tree) => tree,
+        None if load::makes_modules(start) => (&MODULE, start.to_owned()),
+        None => (&ANY, project),
+    };
     load::check_owner(&dir, config_dir)?;
     Ok((kind, dir))
 }
@@ -142,7 +166,7 @@ mod tests {
     use crate::load::{Origin, Settings};
 
     fn kinds() -> impl Iterator<Item = &'static Kind> {
-        TREES.iter().map(|(_, kind)| kind).chain([&ANY, &USER])
+        TREES.iter().map(|(_, kind)| kind).chain([&MODULE, &ANY, &USER])
     }
 
     /// What a file of this text sets: names and lines.
@@ -164,10 +188,12 @@ mod tests {
     }
 
     #[test]
-    fn a_file_sets_nothing_and_each_of_its_settings_works_when_its_mark_is_taken_away() {
+    fn a_file_sets_nothing_but_what_it_must_and_each_of_its_settings_works_when_its_mark_is_taken_away() {
         for kind in kinds() {
             let text = text(kind);
-            assert_eq!(set_by(&text), [], "{}", kind.name);
+            let first = set_by(&text);
+            let names: Vec<&str> = first.iter().map(|(name, _)| name.as_str()).collect();
+            assert_eq!(names, kind.sets, "{}", kind.name);
             assert!(!text.contains("KIND"));
             let lines: Vec<&str> = text.lines().collect();
             let mut found = 0;
@@ -176,14 +202,15 @@ mod tests {
                 found += 1;
                 let mut lines = lines.clone();
                 lines[n] = bare;
-                let set = set_by(&lines.join("\n"));
+                let mut set = set_by(&lines.join("\n"));
+                set.retain(|one| !first.contains(one));
                 assert!(
                     matches!(&set[..], [(name, line)] if *line == n + 1 && name.ends_with(bare.split(' ').next().unwrap())),
                     "{bare}: {set:?}"
                 );
             }
             let all: Vec<&str> = lines.iter().map(|line| setting(line).unwrap_or(line)).collect();
-            assert_eq!(set_by(&all.join("\n")).len(), found, "{}", kind.name);
+            assert_eq!(set_by(&all.join("\n")).len(), found + kind.sets.len(), "{}", kind.name);
             assert!(found > 5);
         }
     }
@@ -191,7 +218,7 @@ mod tests {
     #[test]
     fn each_line_is_a_comment_a_setting_a_table_or_empty() {
         for line in kinds().flat_map(|kind| kind.parts).chain([&HEAD]).flat_map(|part| part.lines()) {
-            assert!(line.is_empty() || line.starts_with(['#', '[']), "{line}");
+            assert!(line.is_empty() || line.starts_with(['#', '[']) || line == "modules = [\".\"]", "{line}");
             assert!(line.len() < 131, "{line}");
         }
     }

@@ -8,6 +8,7 @@ mod embedded;
 mod folder;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
+mod module;
 mod profile;
 mod recipe;
 mod settings;
@@ -16,6 +17,7 @@ mod trust;
 
 pub use compiler::Compiler;
 pub use document::nearest;
+pub use module::makes_modules;
 pub use profile::{Bus, Device, DiskFormat, Profile, ProfileOption, ShareMode, size};
 pub use recipe::{
     Condition, Incremental, Input, InputFrom, Instead, Method, OptionSpec, OutputKind, Recipe, TOOLCHAIN,
@@ -70,9 +72,11 @@ impl Project {
         trust::check(&dir, start, &config_dir)?;
         let own = dir.join(PROJECT_FOLDER);
         let mut recipes = recipe::load_all(&own.join("recipes"))?;
+        let templates = module::Templates::take(&mut recipes);
         let variables = std::env::vars_os().collect();
         let (user, own_file) = (config_dir.join("quiz.toml"), dir.join("quiz.toml"));
         let settings = Settings::load(&user, &own_file, variables, flags, recipe::own_settings(&recipes))?;
+        let modules = templates.add(&settings, &dir, &mut recipes)?;
         let compiler = Compiler::of(&settings)?;
         for recipe in recipes.values_mut().filter(|recipe| recipe.compiler) {
             recipe.tools.extend(compiler.tools());
@@ -82,7 +86,9 @@ impl Project {
             source.and_then(|spec| spec.dir.as_ref()).is_some_and(|dir| worktree::find(start, &dir.marks).is_some())
         };
         let around = profile::Surroundings { is_inside: &is_inside, kernel_config: settings.list("kernel.config") };
-        let profiles = profile::load_active(&own.join("profiles"), settings.list("profiles"), &around)?;
+        let names: Vec<String> = settings.list("profiles").iter().cloned().chain(module::wanted(&modules)).collect();
+        let mut profiles = profile::load_active(&own.join("profiles"), &names, &around)?;
+        module::bring(&modules, &mut profiles);
         Ok(Self { dir, config_dir, cache_dir, settings, recipes, compiler, profiles })
     }
 

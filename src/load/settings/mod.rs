@@ -152,6 +152,11 @@ pub const SCHEMA: &[SchemaEntry] = &[
     ),
     entry("machine.qemu-args", Default::List, "arguments added to the qemu command"),
     entry(
+        "modules",
+        Default::List,
+        "folders of kernel modules, each with a Kbuild or Makefile, that are compiled and loaded before the program, in this order",
+    ),
+    entry(
         "packages.mirror",
         Default::Text(""),
         "Debian mirror, the folder above dists; …-security beside it; empty = this machine's sources, else deb.debian.org",
