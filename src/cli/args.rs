@@ -167,6 +167,13 @@ pub(super) enum Command {
     },
     /// Show every setting, its value, and where that comes from
     Config,
+    /// Write a quiz.toml to start from: what is worth setting in a tree of OpenZFS or Linux, or elsewhere. Nothing is set until you take
+    /// a line out of its comment; a file that is there stays as it is
+    Init {
+        /// Into your own folder of settings (~/.config/quiz), for all projects, instead of this one
+        #[arg(long)]
+        user: bool,
+    },
     /// Trust the project in a folder although its files are another user's; without a folder: show what is trusted
     #[command(
         after_help = "The list is the file `trusted` in your own folder of settings (~/.config/quiz), a folder a line. QUIZ_TRUST=DIR in the \

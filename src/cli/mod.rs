@@ -7,6 +7,7 @@ mod crash;
 mod debugger;
 mod doctor;
 mod exec;
+mod init;
 mod kvm;
 mod monitor;
 mod profiles;
@@ -135,6 +136,10 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
         trust::run(cli, folders)?;
         return Ok(status::FINE);
     }
+    if let Command::Init { user } = &cli.command {
+        init::run(cli, *user)?;
+        return Ok(status::FINE);
+    }
     let engine = Engine::open(&cli.invocation(), events)?;
     if let Some(ended) = debugger::run(&engine, &cli.command) {
         return ended;
@@ -182,7 +187,7 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
         }
         Command::Cache { command: CacheCommand::Import { file } } => cache::import(&engine, file, cli.global.json)?,
         // Done above.
-        Command::Trust { .. } | Command::Gdb(_) | Command::Drgn(_) => {}
+        Command::Init { .. } | Command::Trust { .. } | Command::Gdb(_) | Command::Drgn(_) => {}
         Command::Config => report::result(&report::config(&engine.project.settings, cli.global.verbose))?,
     }
     Ok(status::FINE)

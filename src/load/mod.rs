@@ -8,6 +8,7 @@ mod embedded;
 mod folder;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
+mod module;
 mod profile;
 mod recipe;
 mod settings;
@@ -16,12 +17,13 @@ mod trust;
 
 pub use compiler::Compiler;
 pub use document::nearest;
+pub use module::makes_modules;
 pub use profile::{Bus, Device, DiskFormat, Profile, ProfileOption, ShareMode, size};
 pub use recipe::{
     Condition, Incremental, Input, InputFrom, Instead, Method, OptionSpec, OutputKind, Recipe, TOOLCHAIN,
 };
 pub use settings::{FlagValue, Origin, SCHEMA, Setting, Settings, Value};
-pub use trust::{trust, trusted};
+pub use trust::{check_owner, trust, trusted};
 
 use crate::error::{Error, Result};
 use crate::host;
@@ -64,7 +66,7 @@ impl Project {
     /// # Errors
     /// Input errors that name file, line and column, the variable, or the flag; a project of another user's that nobody trusts.
     pub fn load(start: &Path, flags: &[settings::FlagValue]) -> Result<Self> {
-        let dir = find_dir(start);
+        let dir = project_dir(start);
         host::distrust(&dir);
         let config_dir = config_dir()?;
         let cache_dir = match absolute_var("QUIZ_CACHE_DIR")? {
@@ -74,9 +76,11 @@ impl Project {
         trust::check(&dir, start, &config_dir)?;
         let own = dir.join(PROJECT_FOLDER);
         let mut recipes = recipe::load_all(&own.join("recipes"))?;
+        let templates = module::Templates::take(&mut recipes);
         let variables = std::env::vars_os().collect();
         let (user, own_file) = (config_dir.join("quiz.toml"), dir.join("quiz.toml"));
         let settings = Settings::load(&user, &own_file, variables, flags, recipe::own_settings(&recipes))?;
+        let modules = templates.add(&settings, &dir, &mut recipes)?;
         let compiler = Compiler::of(&settings)?;
         for recipe in recipes.values_mut().filter(|recipe| recipe.compiler) {
             recipe.tools.extend(compiler.tools());
@@ -86,7 +90,9 @@ impl Project {
             source.and_then(|spec| spec.dir.as_ref()).is_some_and(|dir| worktree::find(start, &dir.marks).is_some())
         };
         let around = profile::Surroundings { is_inside: &is_inside, kernel_config: settings.list("kernel.config") };
-        let profiles = profile::load_active(&own.join("profiles"), settings.list("profiles"), &around)?;
+        let names: Vec<String> = settings.list("profiles").iter().cloned().chain(module::wanted(&modules)).collect();
+        let mut profiles = profile::load_active(&own.join("profiles"), &names, &around)?;
+        module::bring(&modules, &mut profiles);
         Ok(Self { dir, config_dir, cache_dir, settings, recipes, compiler, profiles })
     }
 
@@ -187,6 +193,15 @@ impl Project {
     }
 }
 
+/// The trees around `start` that people edit and that quiz's own source stages take: each stage's name with the tree's root.
+///
+/// # Errors
+/// None, unless quiz itself is broken: its own recipes are read.
+pub fn worktrees(start: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let around = |recipe: &Recipe| worktree::find(start, &recipe.source()?.dir.as_ref()?.marks);
+    Ok(recipe::built_in()?.values().filter_map(|recipe| Some((recipe.name.clone(), around(recipe)?))).collect())
+}
+
 /// The user's own quiz folder.
 ///
 /// # Errors
@@ -195,7 +210,8 @@ pub fn config_dir() -> Result<PathBuf> {
     user_folder("XDG_CONFIG_HOME", ".config")
 }
 
-fn find_dir(start: &Path) -> PathBuf {
+/// The folder of the project that `start` is in: where quiz.toml lies, else the root of the git worktree, else `start` itself.
+pub fn project_dir(start: &Path) -> PathBuf {
     let up = |name: &str| start.ancestors().find(|dir| dir.join(name).exists());
     up("quiz.toml").or_else(|| up(".git")).unwrap_or(start).to_owned()
 }

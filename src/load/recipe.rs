@@ -146,15 +146,17 @@ struct NeedsField {
 
 /// The built-in recipes, with those under `own` added or in their place.
 pub(super) fn load_all(own: &Path) -> Result<BTreeMap<String, Recipe>> {
-    let mut recipes = BTreeMap::new();
-    for folder in embedded::recipes() {
-        recipes.insert(folder.name.clone(), load(folder)?);
-    }
+    let mut recipes = built_in()?;
     for folder in folder::on_disk(own)? {
         let own = Some(digest(&folder));
         recipes.insert(folder.name.clone(), Recipe { own, ..load(folder)? });
     }
     Ok(recipes)
+}
+
+/// Those inside the program.
+pub(super) fn built_in() -> Result<BTreeMap<String, Recipe>> {
+    embedded::recipes().into_iter().map(|folder| Ok((folder.name.clone(), load(folder)?))).collect()
 }
 
 /// The settings that recipes add to the schema, each with its default: the options that no other setting fills.

@@ -71,6 +71,17 @@ pub(super) fn check(dir: &Path, start: &Path, config_dir: &Path) -> Result<()> {
     }
 }
 
+/// Whether files of a project's own in this folder would count: it is the user's, or trusted.
+///
+/// # Errors
+/// It is another user's, with the lines to type that trust it.
+pub fn check_owner(dir: &Path, config_dir: &Path) -> Result<()> {
+    match of_another(dir, Me::new())? {
+        Some(doubt) if !is_trusted(dir, config_dir)? => Err(refusal(&doubt, dir, dir, Me::new())),
+        _ => Ok(()),
+    }
+}
+
 /// Whether quiz may write below this path of the project.
 ///
 /// # Errors

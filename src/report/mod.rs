@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the room that prints")]
 
+mod begun;
 mod crashes;
 mod lines;
 mod packs;
@@ -16,6 +17,7 @@ mod tables;
 mod tests;
 mod verified;
 
+pub use begun::begun;
 pub use crashes::{Crashed, LOG, Looked, crash, crash_json, crashes, crashes_json};
 pub use lines::size;
 pub use packs::{exported, imported};

@@ -19,6 +19,7 @@ mod hosts;
 mod kernels;
 mod linux;
 mod live;
+mod modules;
 mod opened;
 mod packaged;
 mod profiles;

@@ -24,6 +24,9 @@ pub(in crate::cli) struct Global {
     /// Add a Debian package to the root (repeatable)
     #[arg(long, value_name = "NAME")]
     pub package: Vec<String>,
+    /// Compile the kernel modules of a folder that has a Kbuild or Makefile, and load them before the program (repeatable; in this order)
+    #[arg(long, value_name = "DIR")]
+    pub module: Vec<String>,
     /// Turn a profile on, with options if it has some: memdev, memdev:count=2,size=1G (repeatable, or with commas between:
     /// zfs,memdev:count=2,net; a word that is an option of the profile before it is that option)
     #[arg(short, long, value_name = "NAME[:OPTION=VALUE,…]")]
@@ -56,10 +59,10 @@ pub(super) fn everywhere(command: clap::Command) -> clap::Command {
 impl Global {
     /// Lists grow; of what there can be only one of, the last word counts.
     pub(super) fn add(&mut self, behind: Self) {
-        let lists = [&mut self.kernel, &mut self.config, &mut self.package, &mut self.profile];
+        let lists = [&mut self.kernel, &mut self.config, &mut self.package, &mut self.module, &mut self.profile];
         lists
             .into_iter()
-            .zip([behind.kernel, behind.config, behind.package, behind.profile])
+            .zip([behind.kernel, behind.config, behind.package, behind.module, behind.profile])
             .for_each(|(to, more)| to.extend(more));
         self.directory = behind.directory.or(self.directory.take());
         self.config_file = behind.config_file.or(self.config_file.take());

@@ -3,6 +3,7 @@
 use super::{Cli, Command, Guest};
 use crate::engine::Invocation;
 use crate::load::{FlagValue, Value};
+use std::path::Path;
 
 /// What the ZFS Test Suite runs in.
 const SUITE_PROFILES: &[&str] = &["zfs", "blockdev:count=3,size=4G", "ztest"];
@@ -33,6 +34,7 @@ impl Cli {
         };
         list("kernel.config", &self.global.config, "--config");
         list("rootfs.packages", &self.global.package, "--package");
+        list("modules", &self.modules(), "--module");
         list("profiles", &self.profiles(), "--profile");
         if let Some(guest) = guest {
             list("machine.append", &guest.append, "--append");
@@ -46,6 +48,13 @@ impl Cli {
             number("machine.cpus", guest.cpus, "--cpus");
         }
         flags
+    }
+
+    /// Whole paths: the folders of a command line are meant from where quiz works, those of a quiz.toml from the project on.
+    fn modules(&self) -> Vec<String> {
+        let start = self.global.directory.as_deref().unwrap_or(Path::new(""));
+        let whole = |folder: &String| std::path::absolute(start.join(folder)).ok()?.into_os_string().into_string().ok();
+        self.global.module.iter().map(|folder| whole(folder).unwrap_or_else(|| folder.clone())).collect()
     }
 
     fn guest(&self) -> Option<&Guest> {

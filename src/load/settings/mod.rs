@@ -157,6 +157,11 @@ pub const SCHEMA: &[SchemaEntry] = &[
     ),
     entry("machine.qemu-args", Default::List, "arguments added to the qemu command"),
     entry(
+        "modules",
+        Default::List,
+        "folders of kernel modules, each with a Kbuild or Makefile, that are compiled and loaded before the program, in this order",
+    ),
+    entry(
         "packages.mirror",
         Default::Text(""),
         "Debian mirror, the folder above dists; …-security beside it; empty = this machine's sources, else deb.debian.org",
@@ -233,6 +238,12 @@ impl Settings {
         }
         name_source(&mut values);
         Ok(Self { values, flags: flags.to_vec() })
+    }
+
+    /// Those of one file, over the defaults.
+    #[cfg(test)]
+    pub(crate) fn of_file(path: &Path) -> Result<Self> {
+        Self::load(path, Path::new("/none/quiz.toml"), Vec::new(), &[], BTreeMap::new())
     }
 
     /// The setting of that name.

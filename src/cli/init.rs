@@ -1,0 +1,225 @@
+//! `quiz init`: a quiz.toml to start from, of what is worth setting in such a folder, all but what such a folder must
+//! have behind comment marks. Reads nothing
+//! of a project but what tells which kind it is.
+
+use super::args::Cli;
+use crate::error::{Error, Result};
+use crate::{host, load, report};
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+/// The file's name.
+const FILE: &str = "quiz.toml";
+
+/// What is said first, with KIND for whom.
+const HEAD: &str = include_str!("start/settings/head.toml");
+
+/// A kind of folder, and what its file consists of.
+struct Kind {
+    /// "settings for …".
+    name: &'static str,
+    parts: &'static [&'static str],
+    /// The settings that count without anybody's doing.
+    sets: &'static [&'static str],
+    /// What to type next, behind `quiz`.
+    next: &'static str,
+}
+
+/// The trees that quiz runs in, by the source stages that take them.
+const TREES: [(&str, Kind); 2] = [
+    (
+        "zfs-source",
+        Kind {
+            name: "this tree of OpenZFS",
+            parts: &[
+                include_str!("start/settings/profiles-zfs.toml"),
+                include_str!("start/settings/zfs-tree.toml"),
+                include_str!("start/settings/kernel.toml"),
+                include_str!("start/settings/machine.toml"),
+            ],
+            sets: &[],
+            next: "up --install -- zfs version",
+        },
+    ),
+    (
+        "kernel-source",
+        Kind {
+            name: "this tree of Linux",
+            parts: &[
+                include_str!("start/settings/profiles.toml"),
+                include_str!("start/settings/kernel-tree.toml"),
+                include_str!("start/settings/zfs.toml"),
+                include_str!("start/settings/machine.toml"),
+            ],
+            sets: &[],
+            next: "up --install -- uname -a",
+        },
+    ),
+];
+
+/// Has the one line that counts: without it nothing would be compiled.
+const MODULE: Kind = Kind {
+    name: "this folder of kernel modules",
+    parts: &[
+        include_str!("start/settings/module.toml"),
+        include_str!("start/settings/profiles.toml"),
+        include_str!("start/settings/kernel.toml"),
+        include_str!("start/settings/machine.toml"),
+    ],
+    sets: &["modules"],
+    next: "up --install -- lsmod",
+};
+
+const ANY: Kind = Kind {
+    name: "this folder",
+    parts: &[
+        include_str!("start/settings/profiles.toml"),
+        include_str!("start/settings/kernel.toml"),
+        include_str!("start/settings/zfs.toml"),
+        include_str!("start/settings/machine.toml"),
+    ],
+    sets: &[],
+    next: "-k package up --install -- uname -a",
+};
+
+const USER: Kind = Kind {
+    name: "all projects of yours; a project's own quiz.toml wins over it",
+    parts: &[
+        include_str!("start/settings/profiles.toml"),
+        include_str!("start/settings/kernel.toml"),
+        include_str!("start/settings/zfs.toml"),
+        include_str!("start/settings/machines.toml"),
+    ],
+    sets: &[],
+    next: "config",
+};
+
+/// Writes the file, and says what and where, and what to type next.
+///
+/// # Errors
+/// There is one already; the folder is another user's; it cannot be written.
+pub(super) fn run(cli: &Cli, user: bool) -> Result<()> {
+    let named = cli.global.directory.as_deref().unwrap_or(Path::new("."));
+    let start = fs::canonicalize(named)
+        .map_err(|e| Error::input(format!("there is no folder {}", named.display())).because(e))?;
+    let config_dir = load::config_dir()?;
+    let (kind, dir) = if user { (&USER, config_dir) } else { place(&start, &config_dir)? };
+    let path = dir.join(FILE);
+    write(&path, &text(kind))?;
+    // Without -C only where this leads to the very project.
+    let is_here = user || std::env::current_dir().is_ok_and(|here| here.starts_with(&dir));
+    let there = if is_here { String::new() } else { format!("-C {} ", host::quoted(&dir)) };
+    let next = format!("quiz {there}{}", kind.next);
+    report::result(&report::begun(&path, kind.name, kind.sets, &next, cli.global.json))
+}
+
+/// What the folder is, and where its file belongs: at the root of a tree, in a module's
+/// folder, else where quiz sees the project today, so that its `.quiz` stays where it is.
+fn place(start: &Path, config_dir: &Path) -> Result<(&'static Kind, PathBuf)> {
+    let project = load::project_dir(start);
+    let there = project.join(FILE);
+    if there.symlink_metadata().is_ok() {
+        let error =
+            Error::input(format!("there is {} already", there.display())).hint("`quiz config` shows what it sets");
+        return Err(if project == start {
+            error
+        } else {
+            error.hint(format!("to have a project of its own here: touch {}", host::quoted(start.join(FILE))))
+        });
+    }
+    let trees = load::worktrees(start)?;
+    let around =
+        TREES.iter().find_map(|(stage, kind)| Some((kind, trees.iter().find(|(name, _)| name == stage)?.1.clone())));
+    let (kind, dir) = match around {
+        Some(tree) => tree,
+        None if load::makes_modules(start) => (&MODULE, start.to_owned()),
+        None => (&ANY, project),
+    };
+    load::check_owner(&dir, config_dir)?;
+    Ok((kind, dir))
+}
+
+fn text(kind: &Kind) -> String {
+    HEAD.replace("KIND", kind.name) + &kind.parts.concat()
+}
+
+/// A file that is there stays as it is, a link as well.
+fn write(path: &Path, text: &str) -> Result<()> {
+    let failed = |e: std::io::Error| match e.kind() {
+        ErrorKind::AlreadyExists => {
+            Error::input(format!("there is {} already", path.display())).hint("`quiz config` shows what it sets")
+        }
+        _ => Error::input(format!("cannot write {}", path.display())).because(e),
+    };
+    if let Some(folder) = path.parent() {
+        host::folder(folder).map_err(failed)?;
+    }
+    let mut file = fs::File::options().write(true).create_new(true).open(path).map_err(failed)?;
+    // Half a file would say something else, and stand in the way of the next one.
+    file.write_all(text.as_bytes()).inspect_err(|_| drop(fs::remove_file(path))).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::{Origin, Settings};
+
+    fn kinds() -> impl Iterator<Item = &'static Kind> {
+        TREES.iter().map(|(_, kind)| kind).chain([&MODULE, &ANY, &USER])
+    }
+
+    /// What a file of this text sets: names and lines.
+    fn set_by(text: &str) -> Vec<(String, usize)> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        fs::write(&path, text).unwrap();
+        let settings = Settings::of_file(&path).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        let set = settings.iter().filter_map(|(name, setting)| match setting.origin {
+            Origin::File { line, .. } => Some((name.to_owned(), line)),
+            _ => None,
+        });
+        set.collect()
+    }
+
+    /// A setting behind its mark.
+    fn setting(line: &str) -> Option<&str> {
+        line.strip_prefix('#').filter(|rest| !rest.is_empty() && !rest.starts_with(' '))
+    }
+
+    #[test]
+    fn a_file_sets_nothing_but_what_it_must_and_each_of_its_settings_works_when_its_mark_is_taken_away() {
+        for kind in kinds() {
+            let text = text(kind);
+            let first = set_by(&text);
+            let names: Vec<&str> = first.iter().map(|(name, _)| name.as_str()).collect();
+            assert_eq!(names, kind.sets, "{}", kind.name);
+            assert!(!text.contains("KIND"));
+            let lines: Vec<&str> = text.lines().collect();
+            let mut found = 0;
+            for (n, line) in lines.iter().enumerate() {
+                let Some(bare) = setting(line) else { continue };
+                found += 1;
+                let mut lines = lines.clone();
+                lines[n] = bare;
+                let mut set = set_by(&lines.join("\n"));
+                set.retain(|one| !first.contains(one));
+                assert!(
+                    matches!(&set[..], [(name, line)] if *line == n + 1 && name.ends_with(bare.split(' ').next().unwrap())),
+                    "{bare}: {set:?}"
+                );
+            }
+            let all: Vec<&str> = lines.iter().map(|line| setting(line).unwrap_or(line)).collect();
+            assert_eq!(set_by(&all.join("\n")).len(), found + kind.sets.len(), "{}", kind.name);
+            assert!(found > 5);
+        }
+    }
+
+    #[test]
+    fn each_line_is_a_comment_a_setting_a_table_or_empty() {
+        for line in kinds().flat_map(|kind| kind.parts).chain([&HEAD]).flat_map(|part| part.lines()) {
+            assert!(line.is_empty() || line.starts_with(['#', '[']) || line == "modules = [\".\"]", "{line}");
+            assert!(line.len() < 131, "{line}");
+        }
+    }
+}
