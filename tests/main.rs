@@ -2,6 +2,7 @@
 
 mod collect;
 mod complaints;
+mod complete;
 mod crashes;
 mod devices;
 mod edits;

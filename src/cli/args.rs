@@ -5,7 +5,7 @@ mod guest;
 mod invocation;
 
 use crate::status;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use global::{Global, everywhere};
 pub(super) use guest::{Debugger, Exec, Gdb, Guest, Monitor, Snap, Ssh, Test, Up};
 use std::ffi::OsString;
@@ -167,12 +167,25 @@ pub(super) enum Command {
     },
     /// Show every setting, its value, and where that comes from
     Config,
-    /// Write a quiz.toml to start from: what is worth setting in a tree of OpenZFS or Linux, or elsewhere. Nothing is set until you take
-    /// a line out of its comment; a file that is there stays as it is
+    /// Write a quiz.toml to start from: what is worth setting in a tree of OpenZFS or Linux, a module's folder, or elsewhere. Before you take a
+    /// line out of its comment only a module's folder counts; a file that is there stays as it is
     Init {
         /// Into your own folder of settings (~/.config/quiz), for all projects, instead of this one
         #[arg(long)]
         user: bool,
+    },
+    /// Print what makes a shell complete quiz's command lines, with the stages, profiles and runs of the project you are in
+    #[command(after_help = "bash: quiz completions bash >~/.local/share/bash-completion/completions/quiz\n\
+        zsh:  echo 'source <(quiz completions zsh)' >>~/.zshrc, behind compinit\n\
+        fish: quiz completions fish >~/.config/fish/completions/quiz.fish")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write manual pages, one for quiz and one for each command: `quiz man ~/.local/share/man/man1`, then `man quiz-up`
+    Man {
+        /// Where to; it is made if it is not there
+        folder: PathBuf,
     },
     /// Trust the project in a folder although its files are another user's; without a folder: show what is trusted
     #[command(
@@ -188,6 +201,14 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: Option<ProfilesCommand>,
     },
+}
+
+/// A shell that can complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -251,12 +272,17 @@ pub(super) enum ProfilesCommand {
 }
 
 impl Cli {
+    /// All that can be typed, with the flags of all commands behind each.
+    pub fn definition() -> clap::Command {
+        everywhere(Self::command())
+    }
+
     /// Reads a command line.
     ///
     /// # Errors
     /// What clap says of it, or its help.
     pub fn read(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
-        let matches = everywhere(Self::command()).try_get_matches_from(words)?;
+        let matches = Self::definition().try_get_matches_from(words)?;
         let mut cli = Self::from_arg_matches(&matches)?;
         let mut inner = &matches;
         while let Some((_, behind)) = inner.subcommand() {
@@ -299,7 +325,7 @@ mod tests {
 
     #[test]
     fn the_definition_is_consistent() {
-        everywhere(Cli::command()).debug_assert();
+        Cli::definition().debug_assert();
     }
 
     #[test]

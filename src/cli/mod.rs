@@ -2,6 +2,7 @@
 
 mod args;
 mod cache;
+mod complete;
 mod cp;
 mod crash;
 mod debugger;
@@ -9,6 +10,7 @@ mod doctor;
 mod exec;
 mod init;
 mod kvm;
+mod man;
 mod monitor;
 mod profiles;
 mod running;
@@ -30,7 +32,7 @@ use crate::event::{Event, Events};
 use crate::host;
 use crate::report::{self, Reporter, Style, Verbosity};
 use crate::status;
-use args::{CacheCommand, Cli, Command, ProfilesCommand};
+use args::{Cli, Command, ProfilesCommand};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -40,6 +42,9 @@ use std::time::Duration;
 /// Runs the program and gives its exit status.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(status) = complete::answer(&args) {
+        return status;
+    }
     let cli = match Cli::read(&args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -132,13 +137,8 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
     if !kernels.is_empty() {
         return Err(Error::input(takes_one_kernel(&cli.command)).hint("run it once for each"));
     }
-    if let Command::Trust { folders } = &cli.command {
-        trust::run(cli, folders)?;
-        return Ok(status::FINE);
-    }
-    if let Command::Init { user } = &cli.command {
-        init::run(cli, *user)?;
-        return Ok(status::FINE);
+    if let Some(done) = without_project(cli) {
+        return done.map(|()| status::FINE);
     }
     let engine = Engine::open(&cli.invocation(), events)?;
     if let Some(ended) = debugger::run(&engine, &cli.command) {
@@ -182,15 +182,24 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
         Command::Config if cli.global.json => {
             report::result(&format!("{}\n", report::config_json(&engine.project.settings)))?;
         }
-        Command::Cache { command: CacheCommand::Export { file, stages } } => {
-            cache::export(&engine, file, stages, cli.global.json)?;
-        }
-        Command::Cache { command: CacheCommand::Import { file } } => cache::import(&engine, file, cli.global.json)?,
+        Command::Cache { command } => cache::run(&engine, command, cli.global.json)?,
         // Done above.
-        Command::Init { .. } | Command::Trust { .. } | Command::Gdb(_) | Command::Drgn(_) => {}
+        Command::Init { .. } | Command::Trust { .. } | Command::Completions { .. } | Command::Man { .. } => {}
+        Command::Gdb(_) | Command::Drgn(_) => {}
         Command::Config => report::result(&report::config(&engine.project.settings, cli.global.verbose))?,
     }
     Ok(status::FINE)
+}
+
+/// Does what needs no project that can be read.
+fn without_project(cli: &Cli) -> Option<Result<()>> {
+    Some(match &cli.command {
+        Command::Trust { folders } => trust::run(cli, folders),
+        Command::Init { user } => init::run(cli, *user),
+        Command::Completions { shell } => complete::print(*shell),
+        Command::Man { folder } => man::run(cli, folder),
+        _ => return None,
+    })
 }
 
 fn graph(engine: &Engine<'_>, cli: &Cli, style: &Style) -> Result<()> {

@@ -1,4 +1,4 @@
-//! What `quiz init` wrote, as text or as JSON.
+//! What `quiz init` and `quiz man` wrote, as text or as JSON.
 
 use serde_json::json;
 use std::path::Path;
@@ -13,4 +13,9 @@ pub fn begun(path: &Path, what: &str, sets: &[&str], next: &str, as_json: bool) 
         "{}: settings for {what}\n{counts} is set yet: take the `#` of a line away, and it counts.\nNext: {next}\n",
         path.display()
     )
+}
+
+/// A folder, and what there is in it now.
+pub fn written(folder: &Path, what: &str, as_json: bool) -> String {
+    if as_json { format!("{}\n", json!({ "folder": folder })) } else { format!("{}: {what}\n", folder.display()) }
 }

@@ -17,7 +17,7 @@ mod tables;
 mod tests;
 mod verified;
 
-pub use begun::begun;
+pub use begun::{begun, written};
 pub use crashes::{Crashed, LOG, Looked, crash, crash_json, crashes, crashes_json};
 pub use lines::size;
 pub use packs::{exported, imported};

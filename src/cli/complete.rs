@@ -1,0 +1,146 @@
+//! Completions: `quiz completions` prints what makes a shell ask quiz, and quiz answers with what can stand there. Of the project that
+//! the user is in it reads the names of stages, profiles and runs; it makes and starts nothing, and says nothing where there is no
+//! project, or one that nobody trusts.
+
+use super::args::{Cli, Shell};
+use crate::boot::folder;
+use crate::error::{Error, Result};
+use crate::load::{PROJECT_FOLDER, Project};
+use crate::{report, status};
+use clap::{Arg, Command, ValueHint};
+use clap_complete::env::{Bash, CompleteEnv, EnvCompleter, Fish, Zsh};
+use clap_complete::{ArgValueCandidates, CompletionCandidate};
+use std::ffi::OsString;
+
+/// By which a shell's script says that it asks. None of `QUIZ_…`, which are settings.
+const VARIABLE: &str = "_QUIZ_COMPLETE";
+
+/// What the scripts call quiz, whichever program wrote them: the one in PATH.
+const NAME: &str = "quiz";
+
+/// Prints what the shell has to be told once.
+///
+/// # Errors
+/// stdout cannot be written.
+pub(super) fn print(shell: Shell) -> Result<()> {
+    let shell: &dyn EnvCompleter = match shell {
+        Shell::Bash => &Bash,
+        Shell::Zsh => &Zsh,
+        Shell::Fish => &Fish,
+    };
+    let mut script = Vec::new();
+    shell
+        .write_registration(VARIABLE, NAME, NAME, NAME, &mut script)
+        .map_err(|e| Error::build("the completions cannot be written").because(e))?;
+    report::result(&String::from_utf8_lossy(&script))
+}
+
+/// Answers a shell that asks, and gives the exit status; `None` when none does.
+pub(super) fn answer(args: &[OsString]) -> Option<u8> {
+    let here = std::env::current_dir().ok();
+    let asked = CompleteEnv::with_factory(definition).var(VARIABLE).try_complete(args.iter().cloned(), here.as_deref());
+    match asked {
+        Ok(true) => Some(status::FINE),
+        Ok(false) => None,
+        // A shell that is not known. Words of ours would come among what somebody types.
+        Err(_) => Some(status::WRONG),
+    }
+}
+
+/// The command line, with candidates where they depend on the project.
+fn definition() -> Command {
+    with_candidates(Cli::definition())
+}
+
+fn with_candidates(command: Command) -> Command {
+    command.mut_args(with_candidate).mut_subcommands(with_candidates)
+}
+
+/// By what an argument is called, which means the same in all commands.
+fn with_candidate(arg: Arg) -> Arg {
+    match arg.get_id().as_str() {
+        "stages" | "stage" => arg.add(ArgValueCandidates::new(stages)),
+        "profile" => arg.add(ArgValueCandidates::new(profiles)),
+        "id" => arg.add(ArgValueCandidates::new(runs)),
+        "directory" | "module" | "share" | "cwd" => arg.value_hint(ValueHint::DirPath),
+        "config_file" | "from" | "to" => arg.value_hint(ValueHint::AnyPath),
+        _ => arg,
+    }
+}
+
+/// The project that the user is in, if it can be read.
+fn project() -> Option<Project> {
+    Project::load(&std::env::current_dir().ok()?, &[]).ok()
+}
+
+fn stages() -> Vec<CompletionCandidate> {
+    let Some(project) = project() else { return Vec::new() };
+    let there =
+        project.recipes.values().filter(|recipe| !recipe.takes_parameter() && recipe.is_there(&project.settings));
+    there.filter_map(|recipe| candidate(&recipe.name, &recipe.about)).collect()
+}
+
+fn profiles() -> Vec<CompletionCandidate> {
+    let all = project().and_then(|project| project.all_profiles().ok()).unwrap_or_default();
+    all.iter().filter_map(|profile| candidate(&profile.name, &profile.about)).collect()
+}
+
+/// The newest first.
+fn runs() -> Vec<CompletionCandidate> {
+    let Some(project) = project() else { return Vec::new() };
+    let all = folder::all(&project.dir.join(PROJECT_FOLDER)).unwrap_or_default();
+    all.iter().map(|run| CompletionCandidate::new(folder::number(run))).collect()
+}
+
+/// A name goes into the user's command line as it is, and may come from a project of others: one that a shell would take for more than a word is none. Of
+/// what it is for only the plain text is shown.
+fn candidate(name: &str, about: &str) -> Option<CompletionCandidate> {
+    let is_plain = !name.starts_with('-') && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    let about: String = about.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    is_plain.then(|| CompletionCandidate::new(name).help(Some(about.into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The arguments of all commands, with the names of the commands they stand behind.
+    fn arguments(command: &Command) -> Vec<(String, Arg)> {
+        let own = command.get_arguments().map(|arg| (command.get_name().to_owned(), arg.clone()));
+        own.chain(command.get_subcommands().flat_map(arguments)).collect()
+    }
+
+    #[test]
+    fn what_is_a_stage_a_run_or_a_profile_has_candidates() {
+        let all = arguments(&definition());
+        let has = |name: &str, id: &str| {
+            let arg = all.iter().find(|(command, arg)| command == name && arg.get_id() == id).unwrap();
+            arg.1.get::<ArgValueCandidates>().is_some()
+        };
+        for (name, id) in [
+            ("build", "stages"),
+            ("verify", "stage"),
+            ("why", "stage"),
+            ("export", "stages"),
+            ("exec", "id"),
+            ("stop", "id"),
+            ("gdb", "id"),
+            ("monitor", "id"),
+            ("up", "profile"),
+        ] {
+            assert!(has(name, id), "{name} {id}");
+        }
+        assert!(!has("up", "memory"));
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn a_name_that_a_shell_would_take_for_more_is_no_candidate() {
+        assert!(candidate("zfs-modules", "x").is_some());
+        for name in ["$(reboot)", "a b", "a;b", "`x`", "-rf", "a\nb", "a'b"] {
+            assert!(candidate(name, "x").is_none(), "{name}");
+        }
+        let shown = candidate("a", "one\n\u{1b}[2Jtwo").unwrap();
+        assert_eq!(shown.get_help().unwrap().to_string(), "one  [2Jtwo");
+    }
+}
