@@ -5,7 +5,7 @@ mod guest;
 mod invocation;
 
 use crate::status;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use global::{Global, everywhere};
 pub(super) use guest::{Debugger, Exec, Gdb, Guest, Monitor, Ssh, Test, Up};
 use std::ffi::OsString;
@@ -22,6 +22,21 @@ pub(super) struct Cli {
     pub detached: bool,
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// What `quiz graph` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum GraphFormat {
+    /// From the ends down, a line for each stage
+    Tree,
+    /// An object for each stage, as with --json
+    Json,
+    /// For Graphviz: `quiz graph --format dot | dot -Tpng`
+    Dot,
+    /// For pages of forges that draw it
+    Mermaid,
+    /// A picture, light or dark as its reader has it
+    Svg,
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -121,7 +136,11 @@ pub(super) enum Command {
     },
     /// Show the stages of the image and of the project's own recipes: cached, stale, missing, and why; with -v all there are,
     /// and which were built incrementally
-    Graph,
+    Graph {
+        /// How: a tree to read, data, or a picture [default: tree; with --json: json]
+        #[arg(long, value_enum, value_name = "FORMAT")]
+        format: Option<GraphFormat>,
+    },
     /// Show what a stage is made of, or what changed since it was last made
     Why {
         /// The stage, as `quiz graph` names it

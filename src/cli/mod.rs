@@ -27,7 +27,7 @@ use crate::event::{Event, Events};
 use crate::host;
 use crate::report::{self, Reporter, Style, Verbosity};
 use crate::status;
-use args::{CacheCommand, Cli, Command, ProfilesCommand};
+use args::{CacheCommand, Cli, Command, GraphFormat, ProfilesCommand};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -152,7 +152,7 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
             build_stages(&engine, stages, *fresh, *install, cli.global.json)?;
         }
         Command::Verify { stage } => return verify(&engine, stage, cli.global.json, &style),
-        Command::Graph => graph(&engine, cli, &style)?,
+        Command::Graph { format } => graph(&engine, *format, cli, &style)?,
         Command::Why { stage } => report::result(&why(&engine, stage, cli.global.json, &style)?)?,
         Command::Update { entries } => update(&engine, entries)?,
         Command::Gc { older_than, max_size, dry_run } => {
@@ -179,14 +179,25 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
     Ok(status::FINE)
 }
 
-fn graph(engine: &Engine<'_>, cli: &Cli, style: &Style) -> Result<()> {
+fn graph(engine: &Engine<'_>, format: Option<GraphFormat>, cli: &Cli, style: &Style) -> Result<()> {
+    let format = match (format, cli.global.json) {
+        (None | Some(GraphFormat::Json), true) => GraphFormat::Json,
+        (Some(_), true) => {
+            let error = Error::input("`quiz graph` writes one format: --json is --format json");
+            return Err(error.hint("leave out --json or --format"));
+        }
+        (format, false) => format.unwrap_or(GraphFormat::Tree),
+    };
     let stages = if cli.global.verbose { engine.all_stages()? } else { engine.project_stages()? };
     let states = engine.plan(&stages)?;
     let snapshots = snapshots::states(engine, &stages, &states)?;
-    report::result(&if cli.global.json {
-        format!("{}\n", report::graph_json(&stages.graph, &states, &snapshots))
-    } else {
-        report::graph(&stages.graph, &states, &snapshots, cli.global.verbose, style)
+    let graph = &stages.graph;
+    report::result(&match format {
+        GraphFormat::Tree => report::graph(graph, &states, &snapshots, cli.global.verbose, style),
+        GraphFormat::Json => format!("{}\n", report::graph_json(graph, &states, &snapshots)),
+        GraphFormat::Dot => report::graph_dot(graph, &states, &snapshots),
+        GraphFormat::Mermaid => report::graph_mermaid(graph, &states, &snapshots),
+        GraphFormat::Svg => report::graph_svg(graph, &states, &snapshots),
     })
 }
 

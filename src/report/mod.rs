@@ -5,6 +5,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the room that prints")]
 
 mod crashes;
+mod drawing;
+mod layout;
 mod lines;
 mod packs;
 mod profiles;
@@ -12,17 +14,20 @@ mod row;
 mod running;
 mod snapshots;
 mod style;
+mod svg;
 mod tables;
 mod tests;
 mod verified;
 
 pub use crashes::{Crashed, crash, crashes, crashes_json};
+pub use drawing::{graph_dot, graph_mermaid};
 pub use lines::size;
 pub use packs::{exported, imported};
 pub use profiles::{Cost, Listed, profiles, profiles_json};
 pub use running::{Shown, running, running_json};
 pub use snapshots::{why_snapshot, why_snapshot_json};
 pub use style::{Color, Style};
+pub use svg::graph_svg;
 pub use tables::{config, config_json, doctor, doctor_json, gc, gc_json, graph, graph_json, why, why_json};
 pub use tests::{groups, tests, tests_json};
 pub use verified::{verified, verified_json};
