@@ -1,4 +1,4 @@
-//! `quiz profiles`: what it says of each profile, and what `quiz profiles new` writes. No boot.
+//! `quiz profiles`: what it says of each profile, and what `quiz profiles new` writes; the formats of `quiz graph`. No boot.
 
 use crate::project::Project;
 use serde_json::{Value, json};
@@ -137,4 +137,36 @@ fn what_quiz_ssh_cannot_reach_is_said() {
     lock.lock().unwrap();
     says(&["ssh", "7"], &["run 7 was started without the profile ssh"]);
     says(&["ssh", "8"], &["there is no run 8", "these run: 7"]);
+}
+
+#[test]
+fn the_graph_is_written_in_each_format_with_all_stages() {
+    let project = project();
+    let tables = "[inputs]\nimage = \"image\"\n[outputs]\nout = \"file\"\n";
+    project.recipe("above", tables, "echo x >/quiz/out/out\n");
+    project.ok(&["build"]);
+    let written = |format: &str| project.ok(&["graph", "--format", format]).out;
+    assert_eq!(written("tree"), project.ok(&["graph"]).out);
+    assert_eq!(written("json"), project.ok(&["graph", "--json"]).out);
+    let stages: Vec<Value> = serde_json::from_str(&written("json")).unwrap();
+    let state = |name: &str| stages.iter().find(|stage| stage["stage"] == name).unwrap()["state"].as_str().unwrap();
+    assert_eq!((state("image"), state("above")), ("cached", "missing"));
+    for (format, above) in [("dot", "\"above\\nmissing\""), ("mermaid", "[\"above<br/>missing\"]:::missing")] {
+        let text = written(format);
+        let node = |words: &str| {
+            let lines: Vec<&str> = text.lines().filter(|line| line.contains(words)).collect();
+            assert_eq!(lines.len(), 1, "{words} once in {text}");
+            lines[0].trim_start().split([' ', '[']).next().unwrap().to_owned()
+        };
+        let arrow = if format == "dot" { "->" } else { "-->" };
+        let edge = format!("  {} {arrow} {}", node("\"image"), node(above));
+        assert!(text.lines().any(|line| line.trim_end_matches(';') == edge), "{edge} in {text}");
+    }
+    let picture = written("svg");
+    let read = roxmltree::Document::parse(&picture).unwrap();
+    let group = |state: &str| read.descendants().filter(|node| node.attribute("class") == Some(state)).count();
+    assert!(group("cached") >= 1 && group("missing") >= 1, "{picture}");
+    let ran = project.run(&["--json", "graph", "--format", "svg"]);
+    assert_eq!(ran.status, Some(2));
+    ran.says(&["writes one format", "leave out --json or --format"]);
 }

@@ -2,12 +2,14 @@
 
 mod global;
 mod guest;
+mod inner;
 mod invocation;
 
 use crate::status;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use global::{Global, everywhere};
 pub(super) use guest::{Debugger, Exec, Gdb, Guest, Monitor, Snap, Ssh, Test, Up};
+pub(super) use inner::{CacheCommand, CrashCommand, ProfilesCommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -22,6 +24,23 @@ pub(super) struct Cli {
     pub detached: bool,
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// What `quiz graph` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum GraphFormat {
+    /// From the ends down, a line for each stage
+    Tree,
+    /// An object for each stage, as with --json
+    Json,
+    /// For Graphviz: `quiz graph --format dot | dot -Tpng`
+    Dot,
+    /// For pages of forges that draw it
+    Mermaid,
+    /// A picture, light or dark as its reader has it
+    Svg,
+    /// A page of that picture and of what each stage is made of, which needs no other file
+    Html,
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -127,7 +146,11 @@ pub(super) enum Command {
     },
     /// Show the stages of the image and of the project's own recipes: cached, stale, missing, and why; with -v all there are,
     /// and which were built incrementally
-    Graph,
+    Graph {
+        /// How: a tree to read, data, or a picture [default: tree; with --json: json]
+        #[arg(long, value_enum, value_name = "FORMAT")]
+        format: Option<GraphFormat>,
+    },
     /// Show what a stage is made of, or what changed since it was last made
     Why {
         /// The stage, as `quiz graph` names it
@@ -209,66 +232,6 @@ pub(super) enum Shell {
     Bash,
     Zsh,
     Fish,
-}
-
-#[derive(Debug, Clone, Subcommand)]
-pub(super) enum CacheCommand {
-    /// Write what these stages made to a new file; what is missing is made first. What was built incrementally stays here
-    Export {
-        /// The file: a tar in zstd
-        file: PathBuf,
-        /// Stages, as `quiz graph` names them
-        #[arg(required = true)]
-        stages: Vec<String>,
-    },
-    /// Take in what a file of results has and the cache has not. Each content is checked; that it belongs to its key is the word of who made the
-    /// file
-    Import {
-        /// The file
-        file: PathBuf,
-    },
-}
-
-#[derive(Debug, Clone, Subcommand)]
-pub(super) enum CrashCommand {
-    /// Show those of this project; equal ones have one signature
-    Ls,
-    /// Show what is known of one; if its debug information is in the cache, the trace with the source's lines and with what was inlined there
-    Show {
-        /// The run's number, with the group behind it for one of `quiz test`: 7, 7/functional.atime [default: the newest]
-        id: Option<String>,
-        /// Make that debug information first, if it is missing: it takes minutes, once for each kernel
-        #[arg(long)]
-        lines: bool,
-        /// Show all of zfs_dbgmsg, which is read out of the memory: otherwise the last 50 lines
-        #[arg(long)]
-        all: bool,
-    },
-    /// Look into the memory of one with drgn (which has to be installed), with the kernel's types, functions and lines: makes its debug information
-    /// first, if that is missing
-    #[command(after_help = "Exit status: drgn's own; 1 or 2 quiz could not do its part.")]
-    Drgn(Debugger),
-    /// The same with gdb (which has to be installed)
-    #[command(after_help = "Exit status: gdb's own; 1 or 2 quiz could not do its part.")]
-    Gdb(Debugger),
-    /// Remove one, the memory with it
-    Rm {
-        /// The run's number, as for `show`
-        #[arg(required_unless_present = "all")]
-        id: Option<String>,
-        /// All of this project
-        #[arg(long, conflicts_with = "id")]
-        all: bool,
-    },
-}
-
-#[derive(Debug, Clone, Subcommand)]
-pub(super) enum ProfilesCommand {
-    /// Write a start for a profile of your own into .quiz/profiles
-    New {
-        /// Its name: small letters, digits and dashes
-        name: String,
-    },
 }
 
 impl Cli {

@@ -8,6 +8,7 @@ mod crash;
 mod debugger;
 mod doctor;
 mod exec;
+mod graph;
 mod init;
 mod kvm;
 mod man;
@@ -25,7 +26,6 @@ mod up;
 use crate::boot::detach::{self, Started};
 use crate::build;
 use crate::engine::machine::{self, Prepared};
-use crate::engine::snapshots::{self, SnapshotStates};
 use crate::engine::{Engine, IMAGE};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events};
@@ -166,8 +166,8 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
             build_stages(&engine, stages, *fresh, *install, cli.global.json)?;
         }
         Command::Verify { stage } => return verify(&engine, stage, cli.global.json, &style),
-        Command::Graph => graph(&engine, cli, &style)?,
-        Command::Why { stage } => report::result(&why(&engine, stage, cli.global.json, &style)?)?,
+        Command::Graph { format } => graph::show(&engine, *format, cli, &style)?,
+        Command::Why { stage } => graph::why(&engine, stage, cli.global.json, &style)?,
         Command::Update { entries } => update(&engine, entries)?,
         Command::Gc { older_than, max_size, dry_run } => {
             gc(&engine, *older_than, *max_size, *dry_run, cli.global.json)?;
@@ -199,38 +199,6 @@ fn without_project(cli: &Cli) -> Option<Result<()>> {
         Command::Completions { shell } => complete::print(*shell),
         Command::Man { folder } => man::run(cli, folder),
         _ => return None,
-    })
-}
-
-fn graph(engine: &Engine<'_>, cli: &Cli, style: &Style) -> Result<()> {
-    let stages = if cli.global.verbose { engine.all_stages()? } else { engine.project_stages()? };
-    let states = engine.plan(&stages)?;
-    let snapshots = snapshots::states(engine, &stages, &states)?;
-    report::result(&if cli.global.json {
-        format!("{}\n", report::graph_json(&stages.graph, &states, &snapshots))
-    } else {
-        report::graph(&stages.graph, &states, &snapshots, cli.global.verbose, style)
-    })
-}
-
-fn why(engine: &Engine<'_>, stage: &str, json: bool, style: &Style) -> Result<String> {
-    if [SnapshotStates::FULL, SnapshotStates::BASE].contains(&stage) {
-        let stages = engine.project_stages()?;
-        let snapshots = snapshots::states(engine, &stages, &engine.plan(&stages)?)?;
-        let snapshot = if stage == SnapshotStates::FULL { &snapshots.full } else { &snapshots.base };
-        return Ok(if json {
-            format!("{}\n", report::why_snapshot_json(snapshot, &stages.graph))
-        } else {
-            report::why_snapshot(snapshot, style)
-        });
-    }
-    let stages = engine.stages_with(stage)?;
-    let states = engine.plan(&stages)?;
-    let id = stages.graph.find(stage)?;
-    Ok(if json {
-        format!("{}\n", report::why_json(&stages.graph, id, &states))
-    } else {
-        report::why(&stages.graph, id, &states, style)
     })
 }
 

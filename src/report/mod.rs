@@ -6,25 +6,32 @@
 
 mod begun;
 mod crashes;
+mod drawing;
+mod layout;
 mod lines;
 mod packs;
+mod page;
 mod profiles;
 mod row;
 mod running;
 mod snapshots;
 mod style;
+mod svg;
 mod tables;
 mod tests;
 mod verified;
 
 pub use begun::{begun, written};
 pub use crashes::{Crashed, LOG, Looked, crash, crash_json, crashes, crashes_json};
+pub use drawing::{graph_dot, graph_mermaid};
 pub use lines::size;
 pub use packs::{exported, imported};
+pub use page::graph_html;
 pub use profiles::{Cost, Listed, profiles, profiles_json};
 pub use running::{Shown, running, running_json};
 pub use snapshots::{own_snapshots, own_snapshots_json, why_snapshot, why_snapshot_json};
 pub use style::{Color, Style};
+pub use svg::graph_svg;
 pub use tables::{config, config_json, doctor, doctor_json, gc, gc_json, graph, graph_json, why, why_json};
 pub use tests::{groups, tests, tests_json};
 pub use verified::{verified, verified_json};

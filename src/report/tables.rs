@@ -94,7 +94,7 @@ fn unfold(
     }
 }
 
-fn row(graph: &Graph, state: &StageState) -> Row {
+pub(super) fn row(graph: &Graph, state: &StageState) -> Row {
     let empty = |state, why: String| Row {
         name: String::new(),
         state,

@@ -1,0 +1,69 @@
+//! The graph of stages as one page for a browser: the picture, a table, and on each stage what it is made of and what changed. It needs no other
+//! file and no network.
+//!
+//! What stands in it comes from projects of others: it goes in as data, of which the page's script makes text and never markup.
+
+use super::snapshots::why_snapshot_json;
+use super::svg::graph_svg;
+use super::tables::why_json;
+use crate::build::StageState;
+use crate::engine::snapshots::SnapshotStates;
+use crate::graph::{Graph, NodeIndex};
+use serde_json::{Value as Json, json};
+
+const PAGE: &str = include_str!("page.html");
+
+/// As a page.
+pub fn graph_html(graph: &Graph, states: &[(NodeIndex, StageState)], snapshots: &SnapshotStates) -> String {
+    page(&graph_svg(graph, states, snapshots), data(graph, states, snapshots))
+}
+
+/// An object for each stage, in the order in which the picture has numbered them.
+fn data(graph: &Graph, states: &[(NodeIndex, StageState)], snapshots: &SnapshotStates) -> Json {
+    let stages = states.iter().map(|(id, _)| {
+        let mut stage = why_json(graph, *id, states);
+        stage["about"] = json!(graph.stage(*id).recipe.about);
+        stage
+    });
+    let [mut lower, mut upper] = [&snapshots.base, &snapshots.full].map(|one| why_snapshot_json(one, graph));
+    lower["about"] = json!("kernel and agent, saved when they lived");
+    upper["about"] = json!("the machine, saved when it was ready");
+    if let Json::Array(inputs) = &mut upper["inputs"] {
+        inputs.push(json!(SnapshotStates::BASE));
+    }
+    stages.chain([lower, upper]).collect()
+}
+
+/// Only what `<` begins could end the script element that the data stands in.
+fn page(picture: &str, data: Json) -> String {
+    let data = data.to_string().replace('<', "\\u003c");
+    let (head, rest) = PAGE.split_once("<!--PICTURE-->").unwrap_or((PAGE, ""));
+    let (middle, foot) = rest.split_once("\"DATA\"").unwrap_or((rest, ""));
+    [head, picture, middle, &data, foot].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_the_data_ends_the_element_that_it_stands_in() {
+        let hostile = json!([{ "stage": "</script><!--<script>alert(1)</script>", "state": "cached", "inputs": ["\"DATA\"", "<!--PICTURE-->"] }]);
+        let text = page("<svg></svg>", hostile.clone());
+        let (_, rest) = text.split_once("<script type=\"application/json\" id=\"data\">").unwrap();
+        let (inside, after) = rest.split_once("</script>").unwrap();
+        assert_eq!(serde_json::from_str::<Json>(inside).unwrap(), hostile);
+        assert!(!inside.contains('<') && after.matches("</script>").count() == 1, "{after}");
+    }
+
+    #[test]
+    fn the_page_loads_nothing_and_makes_no_markup_of_what_it_is_given() {
+        assert!(PAGE.contains("<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'\">"));
+        for way in
+            ["http:", "https:", "src=", "url(", "@import", "innerHTML", "insertAdjacent", "document.write", "eval("]
+        {
+            assert!(!PAGE.contains(way), "{way}");
+        }
+        assert_eq!((PAGE.matches("<!--PICTURE-->").count(), PAGE.matches("\"DATA\"").count()), (1, 1));
+    }
+}
