@@ -1,5 +1,4 @@
-//! Other machines as hosts, each a root of its own that is entered as a container is: the README's first command from nothing, and what hosts
-//! have in common.
+//! Another Debian as the host: the README's first command from nothing, in a root of its own that is entered as a container is.
 
 use super::{Real, cache};
 use crate::project::Ran;
@@ -33,7 +32,7 @@ fn a_host_without_apt_dpkg_perl_or_compilers_shares_all_results_and_makes_the_sa
 /// Each takes all processors and asks the same mirror.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// A new root of Debian, on which only what Rust and a clone need was ever installed.
+/// A new root of Debian 13, on which only what Rust and a clone need was ever installed.
 struct Host {
     root: PathBuf,
     /// The tests' cache is seen there, too.
@@ -41,26 +40,11 @@ struct Host {
 }
 
 impl Host {
-    fn new(suite: &str, name: &str) -> Self {
-        let root = cache().join("tests/hosts").join(format!("{suite}-{name}"));
-        let status = script().args(["new", suite]).arg(&root).status().unwrap();
-        assert!(status.success(), "there is no root of {suite}: {status}");
+    fn new(name: &str) -> Self {
+        let root = cache().join("tests/hosts").join(name);
+        let status = script().args(["new", "trixie"]).arg(&root).status().unwrap();
+        assert!(status.success(), "there is no root of Debian 13: {status}");
         Self { root, shares: false }
-    }
-
-    /// One with the quiz of this machine, what that needs to make stages, and an empty cache.
-    fn with_quiz(suite: &str) -> Self {
-        let host = Self::new(suite, "twin");
-        std::fs::copy(env!("CARGO_BIN_EXE_quiz"), host.root.join("usr/local/bin/quiz")).unwrap();
-        host.done("apt-get update -q && apt-get install -q -y --no-install-recommends bubblewrap");
-        host
-    }
-
-    /// Runs as root, and demands success.
-    fn done(&self, command: &str) -> Ran {
-        let ran = self.run("root", command);
-        assert_eq!(ran.status, Some(0), "{command}: {ran:?}");
-        ran
     }
 
     /// A root with a sandbox, qemu and quiz.
@@ -116,7 +100,7 @@ fn first_command(host: &Host, user: &str, (suite, install): (&str, &str), gcc: &
 #[ignore = "compiles quiz and a kernel in a root of Debian 13: tests/run --full hosts"]
 fn on_debian_13_the_readmes_first_command_works_from_nothing_for_root() {
     let _turn = ONE_AT_A_TIME.lock();
-    let host = Host::new("trixie", "root");
+    let host = Host::new("trixie-root");
     first_command(&host, "root", ("bookworm", " --install"), "12");
     // And with the host's own compilers.
     first_command(&host, "root", ("host", " --install"), "14");
@@ -127,7 +111,7 @@ fn on_debian_13_the_readmes_first_command_works_from_nothing_for_root() {
 #[ignore = "compiles quiz and a kernel in a root of Debian 13: tests/run --full hosts"]
 fn on_debian_13_the_readmes_first_command_works_from_nothing_for_an_ordinary_user() {
     let _turn = ONE_AT_A_TIME.lock();
-    let host = Host::new("trixie", "dev");
+    let host = Host::new("trixie-dev");
     let refused = host.run("dev", "cargo run --release -- -k package up -- uname -a");
     assert_eq!(refused.status, Some(125), "{refused:?}");
     // No compiler, no library, nothing that makes packages.
@@ -137,67 +121,4 @@ fn on_debian_13_the_readmes_first_command_works_from_nothing_for_an_ordinary_use
     let installed = host.run("root", &format!("apt-get update -q && apt-get install -y {line}"));
     assert_eq!(installed.status, Some(0), "{installed:?}");
     first_command(&host, "dev", ("bookworm", ""), "12");
-}
-
-/// The smallest kernel, as the stage `kernel` calls make.
-const TINY: (&str, &str) = (
-    "version = 1\nabout = \"a test\"\nscript = \"build.sh\"\n[needs]\ncompiler = true\n\
-     [inputs]\nsource = \"kernel-source/tree\"\nmake = \"kernel-make/script\"\n[outputs]\nvmlinux = \"file\"\n",
-    ". /quiz/in/make\nkernel tinyconfig\nkernel vmlinux\ncp \"$build/vmlinux\" /quiz/out/vmlinux\n",
-);
-
-/// Projects by the folder in the home, what is in their quiz.toml, and the stages that are made of them. The first has the whole image but its
-/// kernel, which is the distribution's; of the other one the kernel itself is not made, as that takes an hour, but its key is looked at.
-const PROJECTS: [(&str, &str, &str); 2] = [
-    ("package", "profiles = [\"zfs\"]\n[kernel]\nversion = \"6.1@package\"\n", "image zfs agent"),
-    ("own", "[kernel]\nversion = \"6.1\"\n", "tiny kernel-config compile-commands"),
-];
-
-/// Builds all, and says of each stage its name, key and outputs.
-fn made(host: &Host, set: &str) -> (usize, Vec<String>) {
-    let mut making = 0;
-    let mut stages = Vec::new();
-    for (folder, toml, wanted) in PROJECTS {
-        let project = host.root.join("root").join(folder);
-        std::fs::create_dir_all(&project).unwrap();
-        std::fs::write(project.join("quiz.toml"), toml).unwrap();
-        if folder == "own" {
-            let recipe = project.join(".quiz/recipes/tiny");
-            std::fs::create_dir_all(&recipe).unwrap();
-            std::fs::write(recipe.join("recipe.toml"), TINY.0).unwrap();
-            std::fs::write(recipe.join("build.sh"), TINY.1).unwrap();
-        }
-        let quiz = format!("cd ~/{folder} && {set} quiz");
-        making += host.done(&format!("{quiz} build {wanted}")).count("Making");
-        let graph: serde_json::Value =
-            serde_json::from_str(&host.done(&format!("{quiz} -v --json graph")).out).unwrap();
-        let line = |stage: &serde_json::Value| {
-            let facts = ["stage", "key", "outputs"].map(|name| stage[name].to_string());
-            (!stage["key"].is_null()).then(|| facts.join(" "))
-        };
-        stages.extend(graph.as_array().unwrap().iter().filter_map(line));
-    }
-    (making, stages)
-}
-
-/// What is pinned is all that they share.
-#[test]
-#[ignore = "compiles OpenZFS and a small kernel in roots of Debian 12 and 13: tests/run --full hosts"]
-fn hosts_with_other_compilers_make_the_same_bytes_under_the_same_keys_and_take_each_others_cache() {
-    let _turn = ONE_AT_A_TIME.lock();
-    let (one, other) = (Host::with_quiz("bookworm"), Host::with_quiz("trixie"));
-    assert_ne!(one.done("gcc -dumpversion").out, other.done("gcc -dumpversion").out);
-    let (making, first) = made(&one, "");
-    let known = |stage: &str| first.iter().any(|line| line.starts_with(&format!("\"{stage}\" ")));
-    for stage in ["agent", "image", "kernel", "kernel-package", "rootfs", "tiny", "zfs-modules", "zfs-user"] {
-        assert!(known(stage), "{stage}: {first:#?}");
-    }
-    let config = "root/.config/quiz";
-    std::fs::create_dir_all(other.root.join(config)).unwrap();
-    let lock = format!("{config}/quiz.lock");
-    std::fs::copy(one.root.join(&lock), other.root.join(&lock)).unwrap();
-    let (from, to) = (one.root.join("root/.cache/quiz"), other.root.join("root/copied"));
-    assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
-    assert_eq!(made(&other, ""), (making, first.clone()));
-    assert_eq!(made(&other, "QUIZ_CACHE_DIR=~/copied"), (0, first));
 }
