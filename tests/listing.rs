@@ -166,6 +166,18 @@ fn the_graph_is_written_in_each_format_with_all_stages() {
     let read = roxmltree::Document::parse(&picture).unwrap();
     let group = |state: &str| read.descendants().filter(|node| node.attribute("class") == Some(state)).count();
     assert!(group("cached") >= 1 && group("missing") >= 1, "{picture}");
+    let page = written("html");
+    let (_, data) = page.split_once("<script type=\"application/json\" id=\"data\">").unwrap();
+    let data: Vec<Value> = serde_json::from_str(data.split_once("</script>").unwrap().0).unwrap();
+    let of = |name: &str| data.iter().find(|stage| stage["stage"] == name).unwrap();
+    assert_eq!((&of("image")["state"], &of("above")["inputs"]), (&json!("cached"), &json!(["image"])));
+    assert!(of("image")["made-from"].is_object() && page.contains("<svg "), "{page}");
+    // The numbers of the boxes are those of the data, behind which stand the snapshots of a machine that is no end of this graph.
+    assert_eq!((data.len(), of("snapshot")["inputs"].as_array().map(Vec::len)), (4, Some(2)));
+    for (number, stage) in data.iter().take(2).enumerate() {
+        let title = format!("data-stage=\"{number}\"><title>{}: ", stage["stage"].as_str().unwrap());
+        assert!(page.contains(&title), "{title} in {page}");
+    }
     let ran = project.run(&["--json", "graph", "--format", "svg"]);
     assert_eq!(ran.status, Some(2));
     ran.says(&["writes one format", "leave out --json or --format"]);
