@@ -101,15 +101,14 @@ fn detached(args: &[OsString]) -> Result<u8> {
     })
 }
 
-/// What was typed, as a line for a shell that does the same in any folder.
-fn typed() -> String {
+/// What was typed, as a line for a shell that does the same in any folder; `more` is a flag of it that has to be there then.
+fn typed(more: Option<&str>) -> String {
     let variables = std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"QUIZ_"));
     let variables = variables.map(|(name, value)| format!("{}={} ", name.display(), host::quoted(value)));
     let mut words: Vec<OsString> = std::env::args_os().skip(1).filter(|word| word != "--detached").collect();
     let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
-    // What is made again then has the place of what is there.
-    if words[..end].iter().any(|word| word == "snap") && !words[..end].iter().any(|word| word == "--replace") {
-        words.insert(end, "--replace".into());
+    if let Some(flag) = more.filter(|flag| !words[..end].iter().any(|word| word == flag)) {
+        words.insert(end, flag.into());
     }
     let words = words.into_iter().map(host::quoted);
     let here = std::env::current_dir().unwrap_or_default();

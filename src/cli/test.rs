@@ -54,7 +54,10 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Test, shown: &Shown<'_>) -> Resul
         machine: &built.machine,
         shares: &|folder| shares::devices(folder, &folders, false),
         mounts: shares::mounts(&folders, false),
-        options: Options { again: super::typed(), ..machine::options(engine, asked.guest.timeout, built.why_not_kvm)? },
+        options: Options {
+            again: super::typed(None),
+            ..machine::options(engine, asked.guest.timeout, built.why_not_kvm)?
+        },
         shared: if folders.is_empty() { Some(digest(engine, folder.shared())?) } else { None },
         cache: &engine.cache,
         no_snapshot: asked.guest.no_snapshot,

@@ -145,7 +145,7 @@ fn boot(engine: &Engine<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Resul
         kmsg: up.kmsg || (request.tty.is_some() && wraps.is_empty()),
         stop,
         fail_on_warning: up.fail_on_warning,
-        again: super::typed(),
+        again: super::typed(matches!(way, Way::Keep { .. }).then_some("--replace")),
         shows: up.gdb.is_some(),
         lost_as: up.lost_as,
         ..machine::options(engine, up.guest.timeout, why_not_kvm)?

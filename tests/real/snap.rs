@@ -62,6 +62,8 @@ fn a_machine_goes_on_from_what_its_program_has_left_and_each_for_itself() {
     assert_eq!((ran.status, ran.out.as_str()), (Some(0), "in memory\n"), "{ran:?}");
     assert_eq!(real.run(&["stop", &number]).status, Some(0));
 
+    let again = list[0]["again"].as_str().unwrap();
+    assert!(again.contains("snap kept") && again.contains(" --replace -- sh -euc "), "{again}");
     let ran = real.from("kept", &["-m", "2G"], "true");
     assert_eq!(ran.status, Some(125), "{ran:?}");
     ran.says(&["--from kept goes on as it was saved: --memory=2G would change nothing", "quiz"]);
