@@ -33,7 +33,7 @@ pub struct Looked {
     pub why_not: Option<String>,
 }
 
-/// Runs the program in a machine that boots, and saves nothing.
+/// Runs the program in the machine as it is given, which boots or goes on from where it was kept, and saves nothing.
 ///
 /// # Errors
 /// As [`boot::run`].
@@ -41,7 +41,7 @@ pub fn boot(machine: &Machine, run: &Run<'_>) -> Result<Outcome> {
     outcome(boot::run(machine, run, &|_, _| {})?)
 }
 
-/// Of a machine that boots: there is nothing that it could fail to be restored from.
+/// Where there is no other way to have the machine.
 fn outcome(ran: Ran) -> Result<Outcome> {
     match ran {
         Ran::Ended(outcome) => Ok(outcome),
@@ -105,14 +105,6 @@ pub fn keep(cache: &Cache, machine: &Machine, run: &Run<'_>, to: &Path) -> Resul
     }
     let outcome = outcome(boot::run(&start(None), run, &saved)?)?;
     Ok((outcome, kept.into_inner()))
-}
-
-/// Runs the program in a machine that goes on from where it was kept.
-///
-/// # Errors
-/// As [`boot::run`]; and it cannot go on from there.
-pub fn go_on(machine: &Machine, run: &Run<'_>) -> Result<Outcome> {
-    outcome(boot::run(machine, run, &|_, _| {})?)
 }
 
 impl Run<'_> {

@@ -101,3 +101,14 @@ fn a_folder_that_makes_no_module_is_an_error_and_never_the_programs_status() {
     assert_eq!(ran.status, Some(1));
     ran.says(&["error: Kbuild made no module"]);
 }
+
+/// A project had such a recipe before quiz had one.
+#[test]
+fn a_recipe_of_the_projects_own_that_is_called_module_stays_a_stage() {
+    let project = project();
+    project.recipe("module", "[outputs]\nout = \"file\"\n", "echo mine >/quiz/out/out\n");
+    let ran = project.ok(&["build", "module"]);
+    let (_, path) = ran.out.trim().split_once(' ').unwrap();
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "mine\n");
+    assert!(modules(&build(&project, &["--module", "hello"])).join("one.ko").exists());
+}

@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT};
 use std::fs::{self, File, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The modification time of everything that is sealed, in seconds: 2001-09-09, also the SOURCE_DATE_EPOCH of builds.
 const SEALED_AT: i64 = 1_000_000_000;
@@ -156,6 +156,33 @@ pub(crate) fn look(path: &Path) -> Result<Option<Metadata>> {
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
         Err(e) => Err(at("look at", path)(e)),
     }
+}
+
+/// Content up to this size is cheap enough to be read at each use.
+pub(crate) const SMALL: u64 = 4 << 20;
+
+/// The names and paths of the files of a folder that may have no others than plain ones.
+pub(crate) fn plain_files(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(at("read the folder", folder))? {
+        let path = entry.map_err(at("read the folder", folder))?.path();
+        if !look(&path)?.is_some_and(|meta| meta.is_file()) {
+            return Err(Error::new(format!("{} is not a plain file", path.display())));
+        }
+        files.push((path.file_name().unwrap_or_default().to_string_lossy().into_owned(), path));
+    }
+    Ok(files)
+}
+
+/// The plain digest of a file's content, if that is small.
+pub(crate) fn small_digest(path: &Path, size: u64) -> Result<Option<Digest>> {
+    let read = || fs::read(path).map(|content| Digest::of(&content));
+    (size <= SMALL).then(read).transpose().map_err(at("read", path))
+}
+
+/// Whether the content still has that digest, where it has one.
+pub(crate) fn has_content(path: &Path, digest: Option<&Digest>) -> bool {
+    digest.is_none_or(|digest| fs::read(path).is_ok_and(|content| Digest::of(&content) == *digest))
 }
 
 /// Removes a folder and all in it, also folders that a build made unreadable or read-only.

@@ -8,7 +8,7 @@
 
 use crate::codec::What;
 use crate::error::{Result, at};
-use crate::files::{look, remove_tree, rename_into};
+use crate::files::{has_content, look, plain_files, remove_tree, rename_into, small_digest};
 use crate::workspace::WorkFolder;
 use crate::{Cache, Digest, Error};
 use serde::{Deserialize, Serialize};
@@ -18,9 +18,6 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
-
-/// Files up to this size are digested at the commit and at each use.
-const SMALL: u64 = 4 << 20;
 
 /// What has a name says where its files lie. So a name passes from one to the next at once, and who has read the one never finds files of the other.
 pub(crate) const FOLDER: &str = "named";
@@ -36,6 +33,8 @@ pub struct NamedSlot {
 /// A named result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
+    /// Whose it is.
+    pub owner: PathBuf,
     /// Its name, of those of its owner.
     pub name: String,
     /// What whoever made it says of it.
@@ -62,7 +61,6 @@ struct Index {
 
 /// What a collection has to know of one.
 pub(crate) struct Known {
-    pub(crate) owner: PathBuf,
     pub(crate) needs: Vec<Digest>,
     pub(crate) files: PathBuf,
 }
@@ -91,20 +89,20 @@ impl Cache {
     /// # Errors
     /// When the cache cannot be read.
     pub fn named(&self, owner: &Path, name: &str) -> Result<Option<Named>> {
-        self.named_at(&self.place(FOLDER, &identity(owner, name)), owner)
+        self.named_at(&self.place(FOLDER, &identity(owner, name)))
     }
 
-    /// All to which the owner gave a name, by that.
+    /// All that have a name, by their owners and names.
     ///
     /// # Errors
     /// When the cache cannot be read.
-    pub fn all_named(&self, owner: &Path) -> Result<Vec<Named>> {
+    pub fn all_named(&self) -> Result<Vec<Named>> {
         let list = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
         let mut all = Vec::new();
         for place in list(&self.root().join(FOLDER)).flat_map(|dd| list(&dd).collect::<Vec<_>>()) {
-            all.extend(self.named_at(&place, owner)?);
+            all.extend(self.named_at(&place)?);
         }
-        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all.sort_by(|a, b| (&a.owner, &a.name).cmp(&(&b.owner, &b.name)));
         Ok(all)
     }
 
@@ -124,18 +122,13 @@ impl Cache {
     }
 
     pub(crate) fn named_known(&self, place: &Path) -> Result<Option<Known>> {
-        Ok(self.peek::<Index>(What::Named, place)?.map(|index| Known {
-            owner: PathBuf::from(OsString::from_vec(index.owner)),
-            needs: index.needs,
-            files: self.place(FILES, &index.place),
-        }))
+        Ok(self
+            .peek::<Index>(What::Named, place)?
+            .map(|index| Known { needs: index.needs, files: self.place(FILES, &index.place) }))
     }
 
-    fn named_at(&self, place: &Path, owner: &Path) -> Result<Option<Named>> {
+    fn named_at(&self, place: &Path) -> Result<Option<Named>> {
         let Some(index) = self.peek::<Index>(What::Named, place)? else { return Ok(None) };
-        if index.owner != owner.as_os_str().as_bytes() {
-            return Ok(None);
-        }
         let Some(made) = look(place)?.and_then(|meta| meta.modified().ok()) else { return Ok(None) };
         let folder = self.place(FILES, &index.place);
         let (mut size, mut damaged) = (0, None);
@@ -144,12 +137,12 @@ impl Cache {
             let meta = look(&path)?;
             size += meta.as_ref().map_or(0, |meta| meta.blocks() * 512);
             let is = meta.as_ref().map(Look::of);
-            let content = || fs::read(&path).map(|content| Digest::of(&content)).ok();
-            if is != Some(*was) || digest.is_some_and(|digest| content() != Some(digest)) {
+            if is != Some(*was) || !has_content(&path, digest.as_ref()) {
                 damaged.get_or_insert_with(|| name.clone());
             }
         }
-        Ok(Some(Named { name: index.name, about: index.about, path: folder, size, made, damaged }))
+        let owner = PathBuf::from(OsString::from_vec(index.owner));
+        Ok(Some(Named { owner, name: index.name, about: index.about, path: folder, size, made, damaged }))
     }
 }
 
@@ -179,18 +172,12 @@ impl NamedSlot {
     ) -> Result<PathBuf> {
         let mut files = Vec::new();
         let from = self.folder.path();
-        for entry in fs::read_dir(from).map_err(at("read the folder", from))? {
-            let path = entry.map_err(at("read the folder", from))?.path();
-            let meta = look(&path)?.filter(Metadata::is_file);
-            meta.ok_or_else(|| Error::new(format!("{} is not a plain file", path.display())))?;
+        for (file_name, path) in plain_files(from)? {
             // Only what lies on the disk is of the time that it will have.
             let file = File::open(&path).map_err(at("open", &path))?;
             file.sync_all().map_err(at("sync", &path))?;
             let meta = file.metadata().map_err(at("look at", &path))?;
-            let small = meta.len() <= SMALL;
-            let digest = small.then(|| fs::read(&path).map(|content| Digest::of(&content))).transpose();
-            let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            files.push((file_name, Look::of(&meta), digest.map_err(at("read", &path))?));
+            files.push((file_name, Look::of(&meta), small_digest(&path, meta.len())?));
         }
         let to = self.cache.place(FOLDER, &identity(owner, name));
         // Another one each time: no folder of this process has that name, and no other process was there then.
@@ -239,6 +226,7 @@ pub(crate) fn fuzz(bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::SMALL;
     use std::time::Duration;
 
     fn cache() -> (tempfile::TempDir, Cache) {
@@ -270,7 +258,8 @@ mod tests {
         assert_eq!((&found.path, &found.about[..], found.damaged), (&place, &b"about"[..], None));
         assert_eq!(fs::read(place.join("small")).unwrap(), b"one");
         let names = |owner: &str| -> Vec<String> {
-            cache.all_named(Path::new(owner)).unwrap().into_iter().map(|named| named.name).collect()
+            let all = cache.all_named().unwrap().into_iter();
+            all.filter(|named| named.owner == Path::new(owner)).map(|named| named.name).collect()
         };
         assert_eq!((names("/a"), names("/b"), names("/c")), (vec!["w".into(), "x".into()], vec!["x".into()], vec![]));
         assert!(cache.remove_named(Path::new("/a"), "x").unwrap());

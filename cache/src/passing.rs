@@ -9,19 +9,16 @@
 
 use crate::codec::What;
 use crate::error::{Result, at};
-use crate::files::{look, remove_tree};
+use crate::files::{has_content, look, plain_files, remove_tree, small_digest};
 use crate::lock::Lock;
 use crate::scratch::{Stat, boot};
 use crate::workspace::WorkFolder;
-use crate::{Cache, Digest, Error, Key};
+use crate::{Cache, Digest, Key};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-
-/// Files up to this size are digested at the commit and at each use.
-const SMALL: u64 = 4 << 20;
 
 /// So many results are kept: those that were used last.
 const KEPT: usize = 16;
@@ -161,12 +158,7 @@ impl Index {
         for (name, stat, digest) in &self.files {
             let path = folder.join(name);
             let Some(meta) = look(&path)? else { return Ok(false) };
-            if Stat::of(&meta) != *stat {
-                return Ok(false);
-            }
-            if let Some(digest) = digest
-                && fs::read(&path).map(|content| Digest::of(&content)).ok().as_ref() != Some(digest)
-            {
+            if Stat::of(&meta) != *stat || !has_content(&path, digest.as_ref()) {
                 return Ok(false);
             }
         }
@@ -187,14 +179,9 @@ impl PassingSlot {
     pub fn commit(self) -> Result<PathBuf> {
         let mut files = Vec::new();
         let from = self.folder.path();
-        for entry in fs::read_dir(from).map_err(at("read the folder", from))? {
-            let path = entry.map_err(at("read the folder", from))?.path();
-            let meta = look(&path)?.filter(fs::Metadata::is_file);
-            let meta = meta.ok_or_else(|| Error::new(format!("{} is not a plain file", path.display())))?;
-            let small = meta.len() <= SMALL;
-            let digest = small.then(|| fs::read(&path).map(|content| Digest::of(&content))).transpose();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            files.push((name, Stat::of(&meta), digest.map_err(at("read", &path))?));
+        for (name, path) in plain_files(from)? {
+            let meta = fs::symlink_metadata(&path).map_err(at("look at", &path))?;
+            files.push((name, Stat::of(&meta), small_digest(&path, meta.len())?));
         }
         let to = self.cache.place("passing", self.key.digest());
         let index = self.cache.encoded(What::Passing, &Index { key: self.key, boot: boot(), files }, &to)?;
@@ -218,6 +205,7 @@ pub(crate) fn fuzz(bytes: &[u8]) {
 mod tests {
     use super::*;
     use crate::KeyEncoder;
+    use crate::files::SMALL;
 
     fn cache() -> (tempfile::TempDir, Cache) {
         let folder = tempfile::tempdir().unwrap();

@@ -197,7 +197,7 @@ pub(super) enum Command {
         #[arg(long)]
         user: bool,
     },
-    /// Print what makes a shell complete quiz's command lines, with the stages, profiles and runs of the project you are in
+    /// Print what makes a shell complete quiz's command lines, with the stages, profiles, runs and snapshots of the project you are in
     #[command(after_help = "bash: quiz completions bash >~/.local/share/bash-completion/completions/quiz\n\
         zsh:  echo 'source <(quiz completions zsh)' >>~/.zshrc, behind compinit\n\
         fish: quiz completions fish >~/.config/fish/completions/quiz.fish")]

@@ -1,15 +1,17 @@
 //! Completions: `quiz completions` prints what makes a shell ask quiz, and quiz answers with what can stand there. Of the project that
-//! the user is in it reads the names of stages, profiles and runs; it makes and starts nothing, and says nothing where there is no
+//! the user is in it reads the names of stages, profiles, runs and snapshots; it makes and starts nothing, and says nothing where there is no
 //! project, or one that nobody trusts.
 
 use super::args::{Cli, Shell};
 use crate::boot::folder;
+use crate::engine::named;
 use crate::error::{Error, Result};
 use crate::load::{PROJECT_FOLDER, Project};
 use crate::{report, status};
 use clap::{Arg, Command, ValueHint};
 use clap_complete::env::{Bash, CompleteEnv, EnvCompleter, Fish, Zsh};
 use clap_complete::{ArgValueCandidates, CompletionCandidate};
+use quiz_cache::Cache;
 use std::ffi::OsString;
 
 /// By which a shell's script says that it asks. None of `QUIZ_…`, which are settings.
@@ -61,6 +63,7 @@ fn with_candidate(arg: Arg) -> Arg {
     match arg.get_id().as_str() {
         "stages" | "stage" => arg.add(ArgValueCandidates::new(stages)),
         "profile" => arg.add(ArgValueCandidates::new(profiles)),
+        "snapshot" => arg.add(ArgValueCandidates::new(snapshots)),
         "id" => arg.add(ArgValueCandidates::new(runs)),
         "directory" | "module" | "share" | "cwd" => arg.value_hint(ValueHint::DirPath),
         "config_file" | "from" | "to" => arg.value_hint(ValueHint::AnyPath),
@@ -90,6 +93,13 @@ fn runs() -> Vec<CompletionCandidate> {
     let Some(project) = project() else { return Vec::new() };
     let all = folder::all(&project.dir.join(PROJECT_FOLDER)).unwrap_or_default();
     all.iter().map(|run| CompletionCandidate::new(folder::number(run))).collect()
+}
+
+/// Those of `quiz snap`.
+fn snapshots() -> Vec<CompletionCandidate> {
+    let cache = project().filter(|project| project.cache_dir.is_dir());
+    let own = cache.and_then(|project| named::of(&Cache::open(&project.cache_dir).ok()?, &project.dir).ok());
+    own.unwrap_or_default().iter().filter_map(|named| candidate(&named.name, &report::size(named.size))).collect()
 }
 
 /// A name goes into the user's command line as it is, and may come from a project of others: one that a shell would take for more than a word is none. Of
@@ -127,6 +137,8 @@ mod tests {
             ("gdb", "id"),
             ("monitor", "id"),
             ("up", "profile"),
+            ("up", "snapshot"),
+            ("snap", "snapshot"),
         ] {
             assert!(has(name, id), "{name} {id}");
         }

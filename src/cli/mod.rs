@@ -26,7 +26,7 @@ mod up;
 use crate::boot::detach::{self, Started};
 use crate::build;
 use crate::engine::machine::{self, Prepared};
-use crate::engine::{Engine, IMAGE};
+use crate::engine::{Engine, IMAGE, named};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events};
 use crate::host;
@@ -266,6 +266,14 @@ fn gc(engine: &Engine<'_>, days: u32, most: Option<u64>, dry_run: bool, json: bo
             fitted.collected
         }
     };
+    for named in named::deserted(&engine.cache)? {
+        let (size, dir) = (report::size(named.size), host::quoted(&named.owner));
+        let message = format!(
+            "the snapshot {} of {dir}, which is not there, takes {size}: mkdir -p {dir} && quiz -C {dir} snap {} --rm",
+            named.name, named.name
+        );
+        (engine.events)(Event::Warning { message });
+    }
     let text = if json { format!("{}\n", report::gc_json(&collected)) } else { report::gc(&collected, dry_run) };
     report::result(&text)
 }

@@ -24,7 +24,7 @@ pub(super) fn open<T>(
     take: impl Fn(&Engine<'_>, &Booted<'_>) -> Result<T>,
 ) -> Result<T> {
     // What is typed now and says what is built wins.
-    let typed = engine.project.settings.flags().any(|flag| !flag.starts_with("--jobs"));
+    let typed = engine.project.settings.shaping_flags().next().is_some();
     if flags.is_empty() || typed {
         let hint = |error: Error| {
             if typed { error.hint("the flags that were typed stand in the place of the run's") } else { error }

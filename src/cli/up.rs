@@ -86,15 +86,15 @@ enum Way {
 
 fn build(engine: &Engine<'_>, up: &Up) -> Result<Built> {
     // Before anything that takes long.
-    let folders = shares::wanted(engine, &up.share)?;
-    let dir = shares::dir(&up.cwd, Some(&folders))?;
+    let folders = shares::wanted(engine, &up.around.share)?;
+    let dir = shares::dir(&up.around.cwd, Some(&folders))?;
     if let Some(name) = &up.from {
         if up.gdb == Some(Gdb::Start) {
             return Err(Error::input("a machine that goes on has no first instruction")
                 .hint("--gdb=panic; or quiz gdb, while it runs"));
         }
         let own = saved(engine, name)?;
-        let machine = own.machine(engine, &engine.project.dir)?;
+        let machine = own.machine(engine)?;
         return Ok(Built { machine, why_not_kvm: None, way: Way::From(Box::new(own)), folders, dir });
     }
     let Prepared { machine, why_not_kvm } = super::machine(engine, up.guest.install, terminal(up).is_some())?;
@@ -105,7 +105,7 @@ fn build(engine: &Engine<'_>, up: &Up) -> Result<Built> {
 /// The snapshot of that name. Nothing that was typed beside it can change what is in it.
 fn saved(engine: &Engine<'_>, name: &str) -> Result<OwnSnapshot> {
     let own = named::find(engine, name)?;
-    if let Some(flag) = engine.project.settings.flags().find(|flag| !flag.starts_with("--jobs")) {
+    if let Some(flag) = engine.project.settings.shaping_flags().next() {
         return Err(Error::input(format!("--from {name} goes on as it was saved: {flag} would change nothing"))
             .hint("leave it out, or make the snapshot with it: quiz snap NAME --replace"));
     }
@@ -125,11 +125,10 @@ fn boot(engine: &Engine<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Resul
     }
     let announced = running::announce(engine)?;
     let folder = &announced.folder;
-    if let Way::From(own) = &way {
-        machine = own.machine(engine, folder.path())?;
-    } else {
-        machine.disks = machine::disks(&engine.project, folder.path())?;
-    }
+    machine.disks = match &way {
+        Way::From(own) => own.disks(folder.path()),
+        _ => machine::disks(&engine.project, folder.path())?,
+    };
     machine.shares = shares::devices(folder, &folders, true);
     let wraps = match &way {
         Way::From(own) => own.saved.wraps.clone(),
@@ -142,7 +141,7 @@ fn boot(engine: &Engine<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Resul
     let mut options = Options {
         // On a terminal the kernel's words come among the program's: print debugging is why people use this. What stands
         // around the program may have the whole screen to itself.
-        kmsg: up.kmsg || (request.tty.is_some() && wraps.is_empty()),
+        kmsg: up.around.kmsg || (request.tty.is_some() && wraps.is_empty()),
         stop,
         fail_on_warning: up.fail_on_warning,
         again: super::typed(matches!(way, Way::Keep { .. }).then_some("--replace")),
@@ -154,7 +153,7 @@ fn boot(engine: &Engine<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Resul
         (options.profiles, options.flags) = (own.saved.profiles.clone(), own.saved.flags.clone());
     }
     (engine.events)(Event::Step { name: "quiz", took: engine.begun.elapsed() });
-    let streams = if up.detach { detach::streams(folder)? } else { Streams::inherit(up.no_input)? };
+    let streams = if up.detach { detach::streams(folder)? } else { Streams::inherit(up.around.no_input)? };
     let stays = AtomicBool::new(up.detach);
     let events = &|event: Event| {
         if let Event::Ready { .. } | Event::Stands { .. } = &event
@@ -175,14 +174,14 @@ fn boot(engine: &Engine<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Resul
 
 /// Runs the machine on its way.
 fn play(engine: &Engine<'_>, machine: &mut Machine, run: &Run<'_>, way: &Way) -> Result<Outcome> {
-    if let Way::Keep { name, replace } = way {
-        return play_and_keep(engine, machine, run, name, *replace);
-    }
-    let _disks = disk::take(&machine.disks, &run.folder.id())?;
+    let take = |machine: &Machine| disk::take(&machine.disks, &run.folder.id());
     match way {
-        Way::From(own) => snapshot::go_on(machine, run).map_err(|error| error.hint(own.again())),
-        Way::Cold => snapshot::boot(machine, run),
-        Way::Usual | Way::Keep { .. } => snapshot::run(&engine.cache, machine, run),
+        Way::Keep { name, replace } => play_and_keep(engine, machine, run, name, *replace),
+        Way::Usual => take(machine).and_then(|_disks| snapshot::run(&engine.cache, machine, run)),
+        Way::Cold => take(machine).and_then(|_disks| snapshot::boot(machine, run)),
+        Way::From(own) => {
+            take(machine).and_then(|_disks| snapshot::boot(machine, run)).map_err(|error| error.hint(own.again()))
+        }
     }
 }
 
@@ -232,7 +231,7 @@ fn play_and_keep(
 
 /// That which the program gets as its own.
 fn terminal(up: &Up) -> Option<boot::Size> {
-    boot::terminal_size().filter(|_| !up.no_input && !up.detach)
+    boot::terminal_size().filter(|_| !up.around.no_input && !up.detach)
 }
 
 fn request(up: &Up, wraps: &[String], folders: &[Folder], dir: PathBuf) -> Request {

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::machine::{Accel, Arch, Disk, DiskFormat, Level, Machine, Net, Start, accel};
 use crate::snapshot;
-use quiz_cache::{Digest, Manifest, Named, NamedSlot};
+use quiz_cache::{Cache, Digest, Manifest, Named, NamedSlot};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -75,7 +75,7 @@ pub fn check(name: &str) -> Result<()> {
 /// # Errors
 /// The cache cannot be read.
 pub fn all(engine: &Engine<'_>) -> Result<Vec<OwnSnapshot>> {
-    let found = engine.cache.all_named(&owner(engine)).map_err(unreadable)?;
+    let found = of(&engine.cache, &engine.project.dir)?;
     let readable = |named| match read(named) {
         Ok(own) => Some(own),
         Err(error) => {
@@ -87,13 +87,31 @@ pub fn all(engine: &Engine<'_>) -> Result<Vec<OwnSnapshot>> {
     Ok(found.into_iter().filter_map(readable).collect())
 }
 
+/// The same, of the project in `dir`, also those that another release has made.
+///
+/// # Errors
+/// The cache cannot be read.
+pub fn of(cache: &Cache, dir: &Path) -> Result<Vec<Named>> {
+    let (all, own) = (cache.all_named().map_err(unreadable)?, owner(dir));
+    Ok(all.into_iter().filter(|named| named.owner == own).collect())
+}
+
+/// Those whose project's folder is not there, whoever's it was.
+///
+/// # Errors
+/// The cache cannot be read.
+pub fn deserted(cache: &Cache) -> Result<Vec<Named>> {
+    let all = cache.all_named().map_err(unreadable)?;
+    Ok(all.into_iter().filter(|named| !named.owner.exists()).collect())
+}
+
 /// The one of that name.
 ///
 /// # Errors
 /// There is none, or it cannot be read.
 pub fn find(engine: &Engine<'_>, name: &str) -> Result<OwnSnapshot> {
     check(name)?;
-    match engine.cache.named(&owner(engine), name).map_err(unreadable)? {
+    match engine.cache.named(&owner(&engine.project.dir), name).map_err(unreadable)? {
         Some(named) => read(named),
         None => Err(missing(engine, name)),
     }
@@ -104,7 +122,7 @@ pub fn find(engine: &Engine<'_>, name: &str) -> Result<OwnSnapshot> {
 /// # Errors
 /// The cache cannot be read.
 pub fn exists(engine: &Engine<'_>, name: &str) -> Result<bool> {
-    engine.cache.named(&owner(engine), name).map(|named| named.is_some()).map_err(unreadable)
+    engine.cache.named(&owner(&engine.project.dir), name).map(|named| named.is_some()).map_err(unreadable)
 }
 
 /// Removes it. Machines that were started from it go on.
@@ -113,7 +131,7 @@ pub fn exists(engine: &Engine<'_>, name: &str) -> Result<bool> {
 /// There is none, or it cannot be removed.
 pub fn remove(engine: &Engine<'_>, name: &str) -> Result<()> {
     check(name)?;
-    let removed = engine.cache.remove_named(&owner(engine), name);
+    let removed = engine.cache.remove_named(&owner(&engine.project.dir), name);
     match removed.map_err(|e| Error::build(format!("the snapshot {name} cannot be removed")).because(e))? {
         true => Ok(()),
         false => Err(missing(engine, name)),
@@ -130,8 +148,8 @@ fn missing(engine: &Engine<'_>, name: &str) -> Error {
 }
 
 /// The project's folder, whichever way leads there.
-fn owner(engine: &Engine<'_>) -> PathBuf {
-    engine.project.dir.canonicalize().unwrap_or_else(|_| engine.project.dir.clone())
+fn owner(dir: &Path) -> PathBuf {
+    dir.canonicalize().unwrap_or_else(|_| dir.to_owned())
 }
 
 fn unreadable(error: quiz_cache::Error) -> Error {
@@ -188,7 +206,7 @@ pub fn store(
         .map_err(|e| Error::build("what the machine is made of has a path that is not UTF-8").because(e))?;
     let parts = saved.layers.iter().chain([&saved.kernel]).map(PathBuf::as_path).chain([machine.qemu.path()]);
     let needs = parts.filter_map(digest).collect();
-    slot.commit(&owner(engine), name, about, needs, replace)
+    slot.commit(&owner(&engine.project.dir), name, about, needs, replace)
         .map_err(|e| Error::boot(format!("the snapshot {name} cannot be stored")).because(e))?;
     find(engine, name)
 }
@@ -210,11 +228,11 @@ impl OwnSnapshot {
         format!("to make it again: {}", self.saved.again)
     }
 
-    /// The machine as it was saved, without what belongs to one run. Its disks lie in `run`, over those that were saved.
+    /// The machine as it was saved, without what belongs to one run.
     ///
     /// # Errors
     /// It cannot go on here, or not any more.
-    pub fn machine(&self, engine: &Engine<'_>, run: &Path) -> Result<Machine> {
+    pub fn machine(&self, engine: &Engine<'_>) -> Result<Machine> {
         let name = &self.named.name;
         let cannot = |why: String| Error::boot(format!("the snapshot {name} cannot go on: {why}")).hint(self.again());
         if let Some(file) = &self.named.damaged {
@@ -259,14 +277,19 @@ impl OwnSnapshot {
             let changed: Vec<&str> = changes.iter().map(|change| change.name.as_str()).collect();
             return Err(cannot(format!("changed since: {}", changed.join(", "))));
         }
-        for disk in &mut machine.disks {
-            let below = self.named.path.join(disk.path.file_name().unwrap_or_default());
-            disk.over = Some((below, disk.format));
-            disk.path = run.join("disks").join(&disk.serial).with_extension("qcow2");
-            disk.format = DiskFormat::Qcow2;
-        }
         machine.start = Start::GoOn(self.named.path.clone());
         Ok(machine)
+    }
+
+    /// Its disks in a run's folder, over those that were saved.
+    pub fn disks(&self, run: &Path) -> Vec<Disk> {
+        let over = |disk: &Disk| Disk {
+            over: Some((self.named.path.join(disk.path.file_name().unwrap_or_default()), disk.format)),
+            path: run.join("disks").join(&disk.serial).with_extension("qcow2"),
+            format: DiskFormat::Qcow2,
+            ..disk.clone()
+        };
+        self.saved.disks.iter().map(over).collect()
     }
 }
 

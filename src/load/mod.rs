@@ -75,8 +75,9 @@ impl Project {
         };
         trust::check(&dir, start, &config_dir)?;
         let own = dir.join(PROJECT_FOLDER);
-        let mut recipes = recipe::load_all(&own.join("recipes"))?;
+        let mut recipes = recipe::built_in()?;
         let templates = module::Templates::take(&mut recipes);
+        recipe::add_own(&own.join("recipes"), &mut recipes)?;
         let variables = std::env::vars_os().collect();
         let (user, own_file) = (config_dir.join("quiz.toml"), dir.join("quiz.toml"));
         let settings = Settings::load(&user, &own_file, variables, flags, recipe::own_settings(&recipes))?;

@@ -1,7 +1,8 @@
 //! Folders of kernel modules that the setting `modules` names: each becomes two stages, its source and what Kbuild makes of it, and
 //! the profile `module`, which loads them, is on. Compiles nothing.
 //!
-//! The recipes `module-source` and `module` say how such stages are made, and are none themselves.
+//! quiz's own recipes `module-source` and `module` say how such stages are made, and are none themselves; one of the project's of that name is a stage
+//! as any other.
 
 use super::profile::Profile;
 use super::recipe::{InputFrom, Recipe};

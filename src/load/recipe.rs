@@ -144,14 +144,13 @@ struct NeedsField {
     packages: Option<String>,
 }
 
-/// The built-in recipes, with those under `own` added or in their place.
-pub(super) fn load_all(own: &Path) -> Result<BTreeMap<String, Recipe>> {
-    let mut recipes = built_in()?;
+/// Adds those under `own`, or puts them in the place of others.
+pub(super) fn add_own(own: &Path, recipes: &mut BTreeMap<String, Recipe>) -> Result<()> {
     for folder in folder::on_disk(own)? {
         let own = Some(digest(&folder));
         recipes.insert(folder.name.clone(), Recipe { own, ..load(folder)? });
     }
-    Ok(recipes)
+    Ok(())
 }
 
 /// Those inside the program.

@@ -7,17 +7,13 @@ use crate::named::{FILES, FOLDER};
 use std::collections::{BTreeSet, HashSet};
 
 impl Sweep<'_> {
-    /// What named results need. Those whose owner is gone go in the end, and files that belong to none.
+    /// What named results need; all of them stay. Files that belong to none go in the end: who made them did not come to give them a name.
     pub(super) fn named(&mut self) -> Result<BTreeSet<Digest>> {
         let (mut needs, mut files) = (BTreeSet::new(), HashSet::new());
         for path in self.entries(FOLDER) {
             let Some(known) = self.cache.named_known(&path)? else { continue };
-            if self.is_old(&path)? && !known.owner.exists() {
-                self.remove(FOLDER, &path)?;
-            } else {
-                needs.extend(known.needs);
-                files.insert(known.files);
-            }
+            needs.extend(known.needs);
+            files.insert(known.files);
         }
         for path in self.entries(FILES) {
             if !files.contains(&path) && self.is_old(&path)? {

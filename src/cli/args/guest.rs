@@ -31,13 +31,9 @@ pub(in crate::cli) struct Guest {
     pub install: bool,
 }
 
+/// What is around the program of a machine that is started for it.
 #[derive(Debug, Clone, Args)]
-pub(in crate::cli) struct Up {
-    #[command(flatten)]
-    pub guest: Guest,
-    /// Give a shell after the program
-    #[arg(short = 'S', long)]
-    pub shell: bool,
+pub(in crate::cli) struct Around {
     /// Read nothing: the program's stdin is empty. In `while read x; do quiz up ...; done` behind a pipe the first run would take up to 64 KiB
     /// that its program does not read; of a file (`done <list`) what was not read is given back
     #[arg(short = 'n', long)]
@@ -52,6 +48,17 @@ pub(in crate::cli) struct Up {
     /// Show kernel messages among the program's output even when it does not go to a terminal
     #[arg(long)]
     pub kmsg: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(in crate::cli) struct Up {
+    #[command(flatten)]
+    pub guest: Guest,
+    /// Give a shell after the program
+    #[arg(short = 'S', long)]
+    pub shell: bool,
+    #[command(flatten)]
+    pub around: Around,
     /// The exit status when the guest goes away by itself, instead of 122
     #[arg(long, value_name = "N")]
     pub lost_as: Option<u8>,
@@ -67,7 +74,7 @@ pub(in crate::cli) struct Up {
     #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "start", conflicts_with = "dry_run")]
     pub gdb: Option<Gdb>,
     /// Go on from this snapshot of `quiz snap`, and build nothing: kernel, root, memory, disks and profiles are as they were saved
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["no_snapshot", "install", "dry_run"])]
+    #[arg(id = "snapshot", long = "from", value_name = "NAME", conflicts_with_all = ["no_snapshot", "install", "dry_run"])]
     pub from: Option<String>,
     /// Show how long each step takes
     #[arg(long)]
@@ -85,27 +92,18 @@ pub(in crate::cli) struct Snap {
     #[command(flatten)]
     pub guest: Guest,
     /// Its name; it stays until it is removed
+    #[arg(id = "snapshot", value_name = "NAME")]
     pub name: Option<String>,
     /// Make it anew if there is one of that name, which stays until then
-    #[arg(long, requires = "name")]
+    #[arg(long, requires = "snapshot")]
     pub replace: bool,
     /// Remove the one of that name; machines that were started from it go on
-    #[arg(long, requires = "name", conflicts_with_all = ["replace", "program"])]
+    #[arg(long, requires = "snapshot", conflicts_with_all = ["replace", "program"])]
     pub rm: bool,
-    /// As `quiz up` has it; the guest lets go of it before it is saved
-    #[arg(long, value_name = "DIR[:ro|:overlay]")]
-    pub share: Vec<OsString>,
-    /// The folder of the guest in which the program starts; a relative one is meant from the current folder on, and has to be in a share
-    #[arg(long, value_name = "DIR", default_value = "/root")]
-    pub cwd: OsString,
-    /// Read nothing: the program's stdin is empty
-    #[arg(short = 'n', long)]
-    pub no_input: bool,
-    /// Show kernel messages among the program's output even when it does not go to a terminal
-    #[arg(long)]
-    pub kmsg: bool,
+    #[command(flatten)]
+    pub around: Around,
     /// The program and its arguments [default: a shell, whose end with 0 saves it]
-    #[arg(last = true, action = ArgAction::Append, requires = "name")]
+    #[arg(last = true, action = ArgAction::Append, requires = "snapshot")]
     pub program: Vec<OsString>,
 }
 
@@ -115,10 +113,7 @@ impl Snap {
         Up {
             guest: self.guest.clone(),
             shell: false,
-            no_input: self.no_input,
-            share: self.share.clone(),
-            cwd: self.cwd.clone(),
-            kmsg: self.kmsg,
+            around: self.around.clone(),
             lost_as: None,
             fail_on_warning: false,
             detach: false,

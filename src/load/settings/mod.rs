@@ -266,6 +266,11 @@ impl Settings {
         })
     }
 
+    /// Those of them that say what is built and run, and not only how.
+    pub fn shaping_flags(&self) -> impl Iterator<Item = String> {
+        self.flags().filter(|flag| !flag.starts_with("--jobs"))
+    }
+
     /// A text setting; "" if there is none of that name and type.
     pub fn text(&self, name: &str) -> &str {
         match self.get(name).map(|s| &s.value) {
