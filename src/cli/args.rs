@@ -4,6 +4,8 @@ mod global;
 mod guest;
 mod inner;
 mod invocation;
+#[cfg(test)]
+mod shown;
 
 use crate::status;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
