@@ -132,11 +132,13 @@ fn gdb(engine: &Engine<'_>, target: &Target, symbols: &Symbols, words: &[OsStrin
         let sources: Vec<_> =
             symbols.sources.iter().map(|(inside, folder)| (inside, folder.to_string_lossy())).collect();
         let kernel = symbols.kernel.to_string_lossy();
-        let told = json!({"socket": socket.to_string_lossy(), "begun": begun, "kernel": kernel, "modules": modules, "sources": sources});
+        let vmlinux = symbols.vmlinux();
+        let told = json!({"socket": socket.to_string_lossy(), "begun": begun, "kernel": kernel, "vmlinux": vmlinux, "modules": modules,
+            "sources": sources});
         let mut command = debugger(GDB);
         // Whatever gdb may load by itself elsewhere: scripts beside or in these files may be a project's.
         command.env("QUIZ_GDB", told.to_string()).args(["-q", "-iex", "set auto-load off"]);
-        command.arg(symbols.vmlinux()).arg("-x").arg(&script);
+        command.arg(&vmlinux).arg("-x").arg(&script);
         wait(command.args(words))
     };
     match target {

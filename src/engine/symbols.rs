@@ -8,6 +8,7 @@ use crate::build::{Depth, Records, StageState};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::graph::{Bound, NodeIndex, Role};
+use crate::load::Project;
 use quiz_cache::Record;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -127,16 +128,10 @@ struct Asked {
 impl Asked {
     fn of(engine: &Engine<'_>, booted: &Booted<'_>) -> Result<Self> {
         let project = &engine.project;
-        if !project.recipes.get(DEBUG).is_some_and(|recipe| recipe.is_there(&project.settings)) {
-            return Err(Error::input(format!(
-                "the kernel of run {} was compiled by the distribution: of it there is no debug information here",
-                booted.run
-            ))
-            .hint("a kernel of quiz's own has some: without `-k package`"));
-        }
+        let (kernel, debug) = (place(project, KERNEL, "image")?, place(project, DEBUG, SYMBOLS)?);
         let names: Vec<&str> =
             project.profiles.iter().flat_map(|profile| &profile.symbols).map(String::as_str).collect();
-        let stages = engine.stages([IMAGE, KERNEL, DEBUG].into_iter().chain(names.iter().copied()))?;
+        let stages = engine.stages([IMAGE, kernel, debug].into_iter().chain(names.iter().copied()))?;
         let planned = engine.plan(&stages)?;
         let known = |name: &str| -> Option<&Record> {
             let id = stages.graph.find(name).ok()?;
@@ -146,7 +141,7 @@ impl Asked {
             })
         };
         let is_same = |record: &Record| booted.kernel.starts_with(engine.cache.path(&record.outputs["image"]));
-        if !known(KERNEL).is_some_and(is_same) {
+        if !known(kernel).is_some_and(is_same) {
             return Err(other(booted));
         }
         let are_same = known(WORK).is_some_and(|record| {
@@ -160,10 +155,19 @@ impl Asked {
                 format!("other modules would be built now than run {} has: there are no symbols of them", booted.run);
             (engine.events)(Event::Warning { message });
         }
-        let wanted = std::iter::once(DEBUG).chain(names.into_iter().filter(|_| are_same));
+        let wanted = std::iter::once(debug).chain(names.into_iter().filter(|_| are_same));
         let wanted: Vec<NodeIndex> = wanted.map(|name| stages.graph.find(name)).collect::<Result<_>>()?;
         Ok(Self { stages, planned, wanted })
     }
+}
+
+/// The stage that makes an output of `stage`, or of what is there in its place.
+fn place<'p>(project: &'p Project, stage: &'p str, output: &str) -> Result<&'p str> {
+    let none = || Error::input(format!("there is no stage with {stage}/{output}"));
+    let recipe = project.recipes.get(stage).ok_or_else(none)?;
+    let Some(instead) = recipe.instead(&project.settings) else { return Ok(stage) };
+    let target = instead.outputs.get(output).ok_or_else(none)?;
+    Ok(target.split_once('/').map_or(target.as_str(), |(stage, _)| stage))
 }
 
 /// The project is another one than that of the run.

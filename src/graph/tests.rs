@@ -292,7 +292,7 @@ fn a_set_has_all_that_its_built_in_recipes_name() {
 fn a_set_that_is_none_is_said_with_those_that_are() {
     let error = with_toolchain("toolchain = \"krenel\"").unwrap_err();
     assert!(error.to_string().contains("there is no set `krenel`"), "{error}");
-    assert_eq!(error.hints(), ["there is: kernel, qemu, root, zfs"]);
+    assert_eq!(error.hints(), ["there is: debug, kernel, qemu, root, zfs"]);
     let error = with_toolchain("toolchain = \"../../evil\"").unwrap_err();
     assert!(error.to_string().contains("`../../evil` is no name"), "{error}");
     let dir = tempfile::tempdir().unwrap();

@@ -74,6 +74,11 @@ pub(super) fn fetch(spec: &Spec, pin: &PackagesPin, dest: &Path, ctx: &Context, 
 fn fetch_on(host: &Host, spec: &Spec, pin: &PackagesPin, dest: &Path, ctx: &Context, events: Events) -> Result<()> {
     let binary = table(spec)?;
     let pin = binary.part(pin);
+    if pin.packages.is_empty() && binary.debug {
+        let message = format!("{}: no package of debug information was pinned with this kernel", spec.entry);
+        let hint = "if the suite has one (linux-image-…-dbg), `quiz update kernel` pins it, with the kernel of today";
+        return Err(Error::input(message).hint(hint));
+    }
     if pin.packages.is_empty() {
         return Err(Error::input(format!("{}: {} has no {}…", spec.entry, pin.suite, binary.take.join("…, ")))
             .hint("take another kernel, or one that is compiled here: kernel.source = \"\""));

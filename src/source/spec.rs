@@ -149,6 +149,9 @@ pub struct BinarySpec {
     pub with: Vec<String>,
     /// The packages that this source brings, by beginnings of their names. Sources that differ in this and in `root` share a pin.
     pub take: Vec<String>,
+    /// Those of them with debug information, and no others; else never those. Debian's names of such packages end with `-dbg`.
+    #[serde(default)]
+    pub debug: bool,
     /// What becomes of their files.
     pub root: RootSpec,
 }
@@ -183,7 +186,8 @@ impl Spec {
 impl BinarySpec {
     /// Those of the packages whose files this source brings.
     pub(super) fn part(&self, pin: &PackagesPin) -> PackagesPin {
-        let is_taken = |package: &&Package| begins(&self.take, &package.name);
+        let is_taken =
+            |package: &&Package| begins(&self.take, &package.name) && package.name.ends_with("-dbg") == self.debug;
         PackagesPin { suite: pin.suite.clone(), packages: pin.packages.iter().filter(is_taken).cloned().collect() }
     }
 }

@@ -101,24 +101,45 @@ class Lx(gdb.Command):
         gdb.execute(f"source {script}")
 
 
+def shift_of(start, text):
+    """How far from the addresses of its file the kernel lies: one that decompresses itself may choose others (KASLR), in steps of 2 MiB and within 1 GiB
+    (Linux: PHYSICAL_ALIGN in arch/x86/Kconfig, KERNEL_IMAGE_SIZE in page_64_types.h). A processor that runs a program may not see the kernel."""
+    for thread in gdb.selected_inferior().threads():
+        thread.switch()
+        for shift in range(0, 1 << 30, 2 << 20):
+            try:
+                if gdb.selected_inferior().read_memory(start + shift, len(text)).tobytes() == text:
+                    return shift
+            except gdb.error:
+                pass
+    return None
+
+
 modules = Modules()
 Lx()
 for inside, folder in told["sources"]:
     gdb.execute(f"set substitute-path {inside} {quoted(folder)}")
+# As the file has it, before there is another memory to read.
+start = int(gdb.parse_and_eval("(unsigned long) &linux_banner"))
+text = gdb.parse_and_eval("(char *) linux_banner").string().encode()
 gdb.execute(f"target remote {told['socket']}")
 
 
-def is_where_it_was_linked():
-    """Whether the kernel lies at the addresses of its file: one that decompresses itself may choose others (KASLR)."""
-    try:
-        return gdb.parse_and_eval("(char *) linux_banner").string(length=13) == "Linux version"
-    except gdb.error:
-        return False
+def find_kernel():
+    """Whether it lies somewhere; names have its addresses then."""
+    selected = gdb.selected_thread()
+    shift = shift_of(start, text)
+    if selected:
+        selected.switch()
+    if shift:
+        gdb.execute(f"symbol-file -o {shift:#x} {quoted(told['vmlinux'])}", to_string=True)
+        gdb.write(f"the kernel lies {shift:#x} above the addresses of its file (KASLR)\n")
+    return shift is not None
 
 
 # Before the first instruction the kernel has no addresses.
-if told["begun"] and not is_where_it_was_linked():
-    gdb.write("the kernel does not lie at its own addresses, or has none yet: no name is right. Against KASLR: --append nokaslr\n")
+if told["begun"] and not find_kernel():
+    gdb.write("the kernel is not found in memory, or has not begun: no name is right\n")
 elif told["begun"]:
     try:
         modules.invoke("", False)

@@ -11,6 +11,10 @@ const MODULES: usize = 4096;
 const SECTIONS: u64 = 4096;
 const NAME: usize = 256;
 const PAGE: u64 = 4096;
+/// Between two addresses that a kernel may choose for itself, and how far the last is from its own: Linux, `PHYSICAL_ALIGN` (at least) in
+/// arch/x86/Kconfig, and `KERNEL_IMAGE_SIZE` in arch/x86/include/asm/page_64_types.h.
+const STEP: usize = 2 << 20;
+const FARTHEST: u64 = 1 << 30;
 
 /// The guest's memory, by the kernel's addresses: fills all of the bytes, or says that they are not there.
 pub(super) struct Guest<'a>(pub(super) &'a dyn Fn(u64, &mut [u8]) -> bool);
@@ -40,10 +44,11 @@ impl Guest<'_> {
         Some(text)
     }
 
-    /// Whether the kernel lies where its file says: one that decompresses itself may choose other addresses (KASLR).
-    fn is_at_its_addresses(&self, kernel: &File) -> bool {
-        let banner = kernel.variable("linux_banner").and_then(|at| self.text(at.address, 13));
-        banner.as_deref() == Some(b"Linux version")
+    /// How far from the addresses of its file the kernel lies: one that decompresses itself may choose others (KASLR).
+    fn shift(&self, kernel: &File) -> Option<u64> {
+        let banner = kernel.variable("linux_banner")?.address;
+        let is_it = |shift: &u64| self.text(banner.wrapping_add(*shift), 13).as_deref() == Some(b"Linux version");
+        (0..FARTHEST).step_by(STEP).find(is_it)
     }
 
     /// By their names the places of a module's sections; nothing if it is not loaded.
@@ -51,15 +56,13 @@ impl Guest<'_> {
     /// # Errors
     /// In words, why they cannot be found.
     pub(super) fn sections(&self, kernel: &File, module: &str) -> Result<Option<BTreeMap<String, u64>>, &'static str> {
-        if !self.is_at_its_addresses(kernel) {
-            return Err("the kernel does not lie at its own addresses");
-        }
+        let shift = self.shift(kernel).ok_or("the kernel is not found in it")?;
         let dwarf = kernel.dwarf();
         let types = Types::new(&dwarf, &["/kernel/module/sysfs.c", "/kernel/module.c"]);
         let strange = "the kernel's structures are not as they are known here";
         let of_module = |member: &str| types.offset("module", &[member]).ok_or(strange);
         let (list, name, attributes) = (of_module("list")?, of_module("name")?, of_module("sect_attrs")?);
-        let head = kernel.variable("modules").ok_or(strange)?.address;
+        let head = kernel.variable("modules").ok_or(strange)?.address.wrapping_add(shift);
         let damaged = "the guest's list of modules is damaged";
         let mut node = self.word(head).ok_or(damaged)?;
         for _ in 0..MODULES {

@@ -18,6 +18,10 @@ const DEPTH: usize = 64;
 /// Bytes of a name of a function or a file, at most.
 const LENGTH: usize = 1024;
 
+/// Before a folder of its own what a file of Debian's kernels is called by (dpkg-buildflags(1), `fixdebugpath`): where it was compiled, from the source on, and
+/// where the source was.
+const DEBIANS: [&str; 2] = ["debian/build/", "/build/reproducible-path/"];
+
 /// A place in the source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Place {
@@ -106,6 +110,10 @@ fn places(context: &Context<EndianSlice<'_, LittleEndian>>, address: u64, roots:
 
 /// A file as its source tree names it.
 fn relative(file: &str, roots: &[&str]) -> String {
+    let in_debians = |start: &&str| file.strip_prefix(*start)?.split_once('/').map(|(_, inside)| inside.to_owned());
+    if let Some(inside) = DEBIANS.iter().find_map(in_debians) {
+        return inside;
+    }
     let mut parts: Vec<&str> = Vec::new();
     for part in file.split('/').skip(1).filter(|part| !["", "."].contains(part)) {
         if part == ".." {

@@ -6,7 +6,7 @@ use crate::source::Package;
 use crate::source::shelf::Shelf;
 
 const SPEC: &str = "entry = \"kernel\"\n[binary]\npackage = \"linux-image-{release}\"\ndefault = \"linux-image-{flavour}\"\n\
-    suites = [\"old\", \"new\"]\nalong = [\"linux-headers-{release}\"]\n\
+    suites = [\"old\", \"new\"]\nalong = [\"linux-headers-{release}\", \"linux-image-{release}-dbg\"]\n\
     with = [\"linux-headers-\", \"linux-image-\", \"linux-kbuild-\", \"linux-modules-\"]\ntake = [\"linux-image-\", \"linux-modules-\"]\n\
     root = { keep = [\"boot/**\", \"usr/lib/modules/**\"] }\n";
 
@@ -26,7 +26,10 @@ fn shelf() -> Shelf {
                 &[("./boot/vmlinuz-6.1.0-9-amd64", b"k")],
             ),
             ("Package: linux-image-6.1.0-9-rt-amd64\nVersion: 6.1.9-1", &[]),
-            ("Package: linux-image-6.1.0-9-amd64-dbg\nVersion: 6.1.9-1", &[]),
+            (
+                "Package: linux-image-6.1.0-9-amd64-dbg\nVersion: 6.1.9-1",
+                &[("./usr/lib/debug/boot/vmlinux-6.1.0-9-amd64", b"d")],
+            ),
             (
                 "Package: linux-headers-6.1.0-9-amd64\nVersion: 6.1.9-1\nDepends: linux-headers-6.1.0-9-common (= 6.1.9-1), \
               linux-kbuild-6.1 (>= 6.1.9-1), linux-image-6.1.0-9-amd64 | linux-image-6.1.0-9-amd64-unsigned, gcc-12",
@@ -74,6 +77,7 @@ fn a_kernel_is_pinned_with_its_parts_and_headers_whatever_form_its_version_has()
         "linux-headers-6.1.0-9-amd64",
         "linux-headers-6.1.0-9-common",
         "linux-image-6.1.0-9-amd64",
+        "linux-image-6.1.0-9-amd64-dbg",
         "linux-kbuild-6.1",
     ];
     for version in ["default", "6.1", "6.1.9", "6.1.9-1", "6.1.0-9-amd64"] {
@@ -125,4 +129,26 @@ fn a_source_brings_its_part_of_the_pin_and_only_that_is_an_ingredient() {
     let of_rt = found("6.1", "rt-amd64").unwrap();
     let error = fetch_on(&shelf.host(), &headers, &of_rt, &shelf.path("none"), &shelf.context(), &|_| {}).unwrap_err();
     assert_eq!(error.to_string(), "kernel: old has no linux-headers-…");
+}
+
+#[test]
+fn debug_information_is_pinned_with_a_kernel_and_comes_only_to_the_source_that_asks_for_it() {
+    let shelf = shelf();
+    let debug = SPEC
+        .replace("\"linux-modules-\"]\nroot", "\"linux-modules-\"]\ndebug = true\nroot")
+        .replace("boot/**", "usr/lib/debug/**");
+    let debug: Spec = toml::from_str(&debug).unwrap();
+    let pin = found("6.1", "").unwrap();
+    let fetch = |spec: &Spec, pin: &PackagesPin, dest: &str| {
+        fetch_on(&shelf.host(), spec, pin, &shelf.path(dest), &shelf.context(), &|_| {})
+    };
+    fetch(&debug, &pin, "debug").unwrap();
+    fetch(&spec(), &pin, "plain").unwrap();
+    let vmlinux = "usr/lib/debug/boot/vmlinux-6.1.0-9-amd64";
+    assert_eq!(fs::read(shelf.path("debug").join(vmlinux)).unwrap(), b"d");
+    assert!(!shelf.path("debug/boot").exists() && !shelf.path("plain").join(vmlinux).exists());
+
+    let error = fetch(&debug, &found("6.1", "rt-amd64").unwrap(), "none").unwrap_err();
+    assert!(error.to_string().contains("no package of debug information was pinned"), "{error}");
+    assert!(error.hints()[0].contains("quiz update kernel"), "{error:?}");
 }

@@ -83,3 +83,26 @@ fn a_machine_waits_for_gdb_before_its_first_instruction() {
     // Left alone it boots.
     assert_eq!(ended(&real), Some(7));
 }
+
+#[test]
+#[ignore = "fetches a gigabyte: tests/run --full"]
+fn a_kernel_of_the_distributions_has_lines_and_types_wherever_it_chose_to_lie() {
+    let real = Real::new();
+    // A lock that an older quiz wrote names no debug information.
+    assert_eq!(real.run(&["-k", "package", "update", "kernel"]).status, Some(0));
+    for how in [&["--no-snapshot"][..], &[], &[]] {
+        let ran = real.run(&[&["-k", "package", "up", "--detach"], how, &["--", "sleep", "infinity"]].concat());
+        assert_eq!(ran.status, Some(0), "{ran:?}");
+        let ran = gdb(&real, &["info line panic", "info line virtqueue_add_split", "print sizeof(struct page)"]);
+        assert!(ran.out.contains("\"kernel/panic.c\"") && ran.out.contains("virtio_ring.c\""), "{ran:?}");
+        assert!(ran.out.contains("(KASLR)\n") && ran.out.contains("$1 = 64"), "{ran:?}");
+        real.run(&["stop"]);
+    }
+    let crash = real.run(&["-k", "package", "up", "--", "sh", "-c", "echo c >/proc/sysrq-trigger; sleep 60"]);
+    assert_eq!(crash.status, Some(123), "{crash:?}");
+    let shown = real.run(&["crash", "show", "--lines"]).out;
+    let line = shown.lines().find(|line| line.contains(" sysrq_handle_crash+0x"));
+    assert!(line.is_some_and(|line| line.contains("  drivers/tty/sysrq.c:")), "{shown}");
+    let stack = gdb(&real, &["thread apply all backtrace"]);
+    assert!(stack.out.contains("sysrq_handle_crash (key=") && stack.out.contains("kernel/panic.c:"), "{stack:?}");
+}

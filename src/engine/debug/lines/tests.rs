@@ -186,6 +186,9 @@ fn files_are_named_as_their_source_tree_names_them() {
         ("/usr/include/a.h", "/usr/include/a.h"),
         ("/../../a.c", "/a.c"),
         ("a.c", "a.c"),
+        ("debian/build/build_amd64_none_amd64/kernel/panic.c", "kernel/panic.c"),
+        ("/build/reproducible-path/linux-6.1.192/arch/x86/entry/entry_64.S", "arch/x86/entry/entry_64.S"),
+        ("debian/build", "debian/build"),
     ] {
         assert_eq!(relative(file, &roots), named);
     }
