@@ -249,7 +249,8 @@ impl<'a> Engine<'a> {
         let mut pins = pinned_before(stages)?;
         for w in stages.wishes.iter().filter(|w| w.wish.dir().is_none()) {
             if let Entry::Vacant(place) = pins.entry(w.id) {
-                place.insert(source::pinned(&w.spec, &w.wish, &w.lock, &self.source, self.events)?);
+                let pin = source::pinned(&w.spec, &w.wish, &w.lock, &self.source, self.events);
+                place.insert(pin.map_err(|error| w.failed(error))?);
             }
         }
         for _ in 0..LOOKS {

@@ -38,7 +38,7 @@ impl Engine<'_> {
                 continue;
             }
             let before = source::Lock::read(&w.lock)?.get(&w.wish).cloned();
-            let pin = source::resolve(&w.spec, &w.wish, &self.source, self.events)?;
+            let pin = source::resolve(&w.spec, &w.wish, &self.source, self.events).map_err(|e| w.failed(e))?;
             // An older quiz did not write where it was found: the bytes count.
             let moved = before.map(|before| before.facts()) != Some(pin.facts());
             let (entry, wanted) = (w.wish.entry().to_owned(), w.wish.to_string());

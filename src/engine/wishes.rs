@@ -14,6 +14,18 @@ pub(super) struct SourceWish {
     pub lock: PathBuf,
     /// Its recipe's `[source]`.
     pub spec: Spec,
+    /// Of packages whose suite somebody chose for all that is compiled: what else there is, for when that suite does not have them.
+    suite: Option<String>,
+}
+
+impl SourceWish {
+    /// The error of what could not be had, with what to type.
+    pub fn failed(&self, error: Error) -> Error {
+        match &self.suite {
+            Some(hint) => error.hint(hint.clone()),
+            None => error,
+        }
+    }
 }
 
 /// What each source stage of the graph asks for.
@@ -30,9 +42,14 @@ pub(super) fn of(project: &Project, graph: &Graph, source: &source::Context) -> 
         let mut options: BTreeMap<String, Vec<String>> = options.collect();
         // What is compiled runs in a root of the same suite.
         let suite = project.settings.text("toolchain.suite");
+        let mut chosen = None;
         if suite != "host" && spec.packages.is_some() && options.get("suite").is_some_and(|words| words == &[""]) {
             options.insert("suite".to_owned(), vec![suite.to_owned()]);
             keys.push("toolchain.suite".to_owned());
+            chosen = project.settings.get("toolchain.suite").filter(|set| set.origin != Origin::Default).map(|set| {
+                let by = format!("toolchain.suite = {suite} ({}) is the suite of everything", set.origin);
+                format!("{by}; of kernel and modules alone it would be kernel.toolchain = \"{suite}\"")
+            });
         }
         // Modules for what a distribution compiled are compiled by the same suite's compiler, if that has it.
         let setting = project.suite_setting(true);
@@ -46,7 +63,7 @@ pub(super) fn of(project: &Project, graph: &Graph, source: &source::Context) -> 
         }
         let wish = Wish::new(spec, &options, source);
         let wish = wish.map_err(|error| keys.iter().fold(error, |error, key| asked_by(project, error, key)))?;
-        wishes.push(SourceWish { id, wish, lock: project.lock_path(keys), spec: spec.clone() });
+        wishes.push(SourceWish { id, wish, lock: project.lock_path(keys), spec: spec.clone(), suite: chosen });
     }
     Ok(wishes)
 }
@@ -77,15 +94,14 @@ mod tests {
     use crate::load::FlagValue;
     use crate::source::{Context, Mirrors};
 
-    /// What each source stage of the kernel's asks for, and whether it is pinned beside the project's quiz.toml.
-    fn asked(toml: &str, source: &str) -> BTreeMap<String, (String, bool)> {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("quiz.toml"), toml).unwrap();
+    /// What each source stage asks for, by its name, in a project with these settings.
+    fn wishes(dir: &std::path::Path, toml: &str, source: &str) -> BTreeMap<String, SourceWish> {
+        std::fs::write(dir.join("quiz.toml"), toml).unwrap();
         let flag = |key, value: &str| FlagValue { key, value: Value::Text(value.into()), flag: "--x" };
         let flags = [flag("toolchain.suite", "bookworm"), flag("kernel.source", source)];
-        let project = Project::load(dir.path(), &flags).unwrap();
+        let project = Project::load(dir, &flags).unwrap();
         let graph = Graph::bind(&project, ["image", "zfs"]).unwrap();
-        let place = || dir.path().to_owned();
+        let place = || dir.to_owned();
         let context = Context {
             cache: place(),
             arch: "x86_64".into(),
@@ -95,8 +111,26 @@ mod tests {
             base: place(),
         };
         let wishes = of(&project, &graph, &context).unwrap();
+        wishes.into_iter().map(|w| (graph.stage(w.id).name.clone(), w)).collect()
+    }
+
+    /// What each source stage asks for, and whether it is pinned beside the project's quiz.toml.
+    fn asked(toml: &str, source: &str) -> BTreeMap<String, (String, bool)> {
+        let dir = tempfile::tempdir().unwrap();
         let own = dir.path().join("quiz.lock");
-        wishes.into_iter().map(|w| (graph.stage(w.id).name.clone(), (w.wish.to_string(), w.lock == own))).collect()
+        let wishes = wishes(dir.path(), toml, source);
+        wishes.into_iter().map(|(name, w)| (name, (w.wish.to_string(), w.lock == own))).collect()
+    }
+
+    #[test]
+    fn what_a_chosen_suite_lacks_is_said_with_the_setting_that_is_for_kernels_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let wishes = wishes(dir.path(), "", "");
+        let lacks = |stage: &str| wishes[stage].failed(Error::input("x has no package libssl3")).hints().to_vec();
+        let hint = "toolchain.suite = bookworm (--x) is the suite of everything; of kernel and modules alone it would be \
+            kernel.toolchain = \"bookworm\"";
+        assert_eq!(lacks("rootfs-packages"), [hint]);
+        assert!(lacks("kernel-source").is_empty(), "the suite is not its own");
     }
 
     #[test]
