@@ -24,6 +24,10 @@ const LONG: [(Kind, usize); COMMANDS] = [
     (Kind::Update, 50),
 ];
 
+/// The same for the file system that TMPDIR lies on: a hundred times.
+const ELSEWHERE: [(Kind, usize); 5] =
+    [(Kind::First, 25), (Kind::Edit, 30), (Kind::Fresh, 10), (Kind::Collect, 25), (Kind::Update, 10)];
+
 /// Past the capture of the test harness: it takes long.
 fn say(line: &str) {
     std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
@@ -112,6 +116,15 @@ fn a_thousand_kills_leave_nothing_half_and_the_next_run_is_right() {
     });
     say(&format!("{kills} kills: nothing half, nothing lost, every next run right{each}"));
     std::fs::remove_file(path).unwrap();
+}
+
+/// In guests of quiz on file systems of all kinds: `tests/real/full/filesystems.rs`.
+#[test]
+#[ignore = "takes minutes: tests/run --full"]
+fn a_hundred_kills_on_the_file_system_of_tmpdir_leave_nothing_half_and_the_next_run_is_right() {
+    for (kind, wanted) in ELSEWHERE {
+        kill_at_points(kind, wanted, Count::default(), &mut |_| {});
+    }
 }
 
 fn load(path: &Path, head: &str) -> [Count; COMMANDS] {

@@ -1,6 +1,7 @@
 //! What takes longer: only `tests/run --full` runs these.
 
 mod debugger;
+mod filesystems;
 
 use super::{Real, die};
 use crate::project::Ran;
