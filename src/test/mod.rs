@@ -11,6 +11,7 @@
 //! | `blame` | which test the kernel complained in |
 //! | `logs` | the kernel log cut by test, what a test printed |
 //! | [`memo`] | results that the cache remembers |
+//! | `estimate` | how far they are, and how long the rest takes |
 //! | `results` | what all groups came to |
 //! | [`schedule`] | groups over machines |
 //! | [`output`] | junit.xml, results.tap, results.json |
@@ -18,6 +19,7 @@
 //! Knows nothing of stages and recipes, and not how an image is made.
 
 mod blame;
+mod estimate;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 pub mod group;
