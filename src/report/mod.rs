@@ -30,7 +30,7 @@ pub use drawing::{graph_dot, graph_mermaid};
 pub use lines::size;
 pub use packs::{exported, imported};
 pub use page::graph_html;
-pub use profiles::{Cost, Listed, profiles, profiles_json};
+pub use profiles::{Cost, Listed, profile, profile_json, profiles, profiles_json};
 pub use running::{Shown, running, running_json};
 pub use snapshots::{own_snapshots, own_snapshots_json, why_snapshot, why_snapshot_json};
 pub use style::{Color, Style};
@@ -125,6 +125,12 @@ impl Reporter {
             None => write(),
         }
     }
+}
+
+/// Columns of the terminal that stdout is; none where it is none, or does not know.
+pub fn columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
 /// Asks on the terminal, where Enter is yes. Where there is none nobody can be asked, and it is yes.
