@@ -22,6 +22,7 @@ mod style;
 mod svg;
 mod tables;
 mod tests;
+mod tests_page;
 mod verified;
 
 pub use begun::{begun, written};
@@ -37,6 +38,7 @@ pub use style::{Color, Style};
 pub use svg::graph_svg;
 pub use tables::{config, config_json, doctor, doctor_json, gc, gc_json, graph, graph_json, why, why_json};
 pub use tests::{groups, tests, tests_json};
+pub use tests_page::tests_html;
 pub use verified::{verified, verified_json};
 
 use crate::error::{Error, Kind, Result};
