@@ -15,8 +15,11 @@ pub enum Event {
     Resolved { entry: String, wanted: String, pinned: String },
     /// Bytes of a download so far. `total` is unknown for some servers.
     Download { what: String, done: u64, total: Option<u64> },
-    /// A stage runs now.
-    Started { stage: String, log: String },
+    /// A stage runs now. `last`: so long it took when it was made before.
+    Started { stage: String, log: String, last: Option<Duration> },
+    /// So many parts of something that takes its time are done. `total` is unknown, or what it was last time; `left` is set where more is known
+    /// than how fast it went so far. When `done` is `total` it is over.
+    Progress { what: String, unit: Unit, done: u64, total: Option<u64>, left: Option<Duration> },
     /// A stage printed a line.
     Output { stage: String, line: String },
     /// Another process makes this stage; this one waits for it.
@@ -66,6 +69,22 @@ pub enum Event {
     Warning { message: String },
     /// Something that `-v` shows.
     Note { message: String },
+}
+
+/// What is counted of something that takes its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unit {
+    /// Things that make says it made: objects, archives, programs.
+    Objects,
+    /// Things that configure looked for.
+    Checks,
+    /// Debian packages.
+    Packages,
+    /// Tests that ended, or that the cache knows the end of.
+    Tests,
+    /// Bytes of a file that is unpacked.
+    Bytes,
 }
 
 /// What tells, once somebody has to be waited for, that this process makes `stage`: but not of quiz itself, in which two machines may want one

@@ -65,15 +65,33 @@ fn the_list_is_for_people_too() {
     );
     let text = project.ok(&["-p", "net:forward=1:2", "profiles"]).out;
     let line = |begin: &str| text.lines().find(|line| line.starts_with(begin)).unwrap_or_else(|| panic!("{text}"));
-    assert!(line("* net ").contains("cached"));
-    assert!(line("  ssh ").contains("cached"));
-    assert!(line("  mine ").contains("not now") && line("  mine ").ends_with("my own"), "{text}");
+    let words = |begin: &str| line(begin).split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+    assert_eq!([words("profile "), words("net "), words("ssh ")], ["profile cost", "net on", "ssh cached"]);
+    assert!(line("mine (own) ").contains("not now") && line("mine (own) ").ends_with("my own"), "{text}");
+    assert!(line("ssh ").contains("channels"), "{text}");
+}
+
+#[test]
+fn one_profile_is_shown_with_all_that_it_touches_and_a_wrong_name_with_the_nearest() {
+    let project = project();
+    project.ok(&["build"]);
+    let tables = "about = \"my own\"\nkernel = [\"CONFIG_KASAN=y\"]\nconflicts = [\"net\"]\n";
+    project.write(".quiz/profiles/mine/profile.toml", tables);
+    let text = project.ok(&["-p", "net:forward=1:2", "profiles", "mine"]).out;
+    assert!(text.starts_with("  mine  not now  my own\n    file "), "{text}");
     assert!(text.contains("    not now   the profiles mine and net do not go together"), "{text}");
-    assert!(
-        text.contains("    kernel    CONFIG_KASAN=y") && text.contains("    devices   4 channels ssh.0…"),
-        "{text}"
-    );
+    assert!(text.contains("    kernel    CONFIG_KASAN=y"), "{text}");
+    let text = project.ok(&["profiles", "ssh"]).out;
+    assert!(text.contains("    devices   4 channels ssh.0…"), "{text}");
     assert!(text.contains("options   count=4 (how many sessions at a time)"), "{text}");
+    let json: Value = serde_json::from_str(&project.ok(&["--json", "profiles", "ssh"]).out).unwrap();
+    assert_eq!((&json["profile"], &json["cost"]["stages"]), (&json!("ssh"), &json!([])));
+    let ran = project.run(&["profiles", "blokdev"]);
+    assert_eq!(
+        ran.says(&["there is no profile `blokdev`", "did you mean `blockdev`? quiz profiles blockdev"]).status,
+        Some(2)
+    );
+    project.run(&["profiles", "xyzzy"]).says(&["there is no profile `xyzzy`", "all that there are: quiz profiles"]);
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod openzfs;
 mod packaged;
 mod packs;
 mod planted;
+mod progress;
 mod project;
 mod real;
 mod results;

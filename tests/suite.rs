@@ -215,6 +215,25 @@ fn any_commands_run_each_in_a_machine_of_its_own() {
 }
 
 #[test]
+fn a_run_is_a_page_too_with_the_kernels_words_and_the_runs_before() {
+    let fake = Fake::new();
+    let evil = "pass </script><script>alert(1)</script>";
+    fake.each(&format!("lost\n{evil}\n"), &[]);
+    assert_eq!(fake.each(&format!("lost\n{evil}\npanic\n"), &[]).status, Some(1));
+    let page = std::fs::read_to_string(fake.run(2).join("out/report.html")).unwrap();
+    assert!(page.starts_with("<!doctype html>") && !page.contains("<script>alert"), "{page}");
+    let (_, rest) = page.split_once("<script type=\"application/json\" id=\"data\">").unwrap();
+    let data: serde_json::Value = serde_json::from_str(rest.split_once("</script>").unwrap().0).unwrap();
+    let test = |group: usize| &data["groups"][group]["tests"][0];
+    assert_eq!([&test(0)["verdict"], &test(1)["verdict"], &test(2)["verdict"]], ["LOST", "PASS", "PANIC"]);
+    assert_eq!((&test(1)["test"], &data["groups"][1]["cached"]), (&evil.into(), &true.into()));
+    let runs: Vec<_> = data["runs"].as_array().unwrap().iter().map(|run| (&run["run"], &run["wrong"])).collect();
+    assert_eq!(runs, [(&"1".into(), &1.into()), (&"2".into(), &2.into())]);
+    assert_eq!((&test(0)["past"][0]["verdict"], &test(2)["past"][0]), (&"LOST".into(), &serde_json::Value::Null));
+    assert!(test(2)["log"].as_str().unwrap().contains("Kernel panic"), "{}", test(2));
+}
+
+#[test]
 fn a_group_that_never_ends_is_ended_by_its_time_limit() {
     let fake = Fake::new();
     let ran = fake.each("hang\npass\n", &["--timeout", "1", "-j2"]);

@@ -16,6 +16,32 @@ use crate::error::{Error, Result};
 
 const CAUGHT: [i32; 6] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH, SIGURG];
 
+/// Somebody here catches SIGINT, SIGTERM, SIGHUP and SIGQUIT, or did: what they do is not for the system to decide any more.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// From now on the signals that end a program are somebody's who catches them.
+pub fn signals_are_caught() {
+    TAKEN.store(true, Ordering::Relaxed);
+}
+
+/// Calls `act` whenever SIGINT, SIGTERM, SIGHUP or SIGQUIT comes, and says whether that ends the process, as it does where nobody catches it. `act` is
+/// called in a signal handler: it does nothing that signal-safety(7) does not allow.
+pub fn at_signals(act: fn(bool)) {
+    let ignored = ignored();
+    for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT].into_iter().filter(|signal| ignored & bit(*signal) == 0) {
+        let handler = move || {
+            let ends = !TAKEN.load(Ordering::Relaxed);
+            act(ends);
+            if ends {
+                let _ = signal_hook::low_level::emulate_default_handler(signal);
+            }
+        };
+        // SAFETY: reads an atomic, calls what promises to be safe there, and a function that is documented to be. What cannot be caught ends
+        // quiz as ever, without the act.
+        let _ = unsafe { signal_hook::low_level::register(signal, handler) };
+    }
+}
+
 /// Whether a signal asked several machines to end, those to come included.
 #[derive(Debug, Clone)]
 pub struct Stop(Arc<AtomicUsize>);
@@ -27,6 +53,7 @@ impl Stop {
     /// When signals cannot be caught.
     pub fn on_signals() -> Result<Self> {
         let stop = Self(Arc::default());
+        signals_are_caught();
         let ignored = ignored();
         for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT].into_iter().filter(|signal| ignored & bit(*signal) == 0) {
             let number = usize::try_from(signal).unwrap_or_default();
@@ -56,6 +83,7 @@ impl Signals {
         let failed = |e: std::io::Error| Error::boot("cannot catch signals").because(e);
         let (wake, waker) = UnixStream::pair().map_err(failed)?;
         wake.set_nonblocking(true).map_err(failed)?;
+        signals_are_caught();
         let mut signals = Self { wake, came: Vec::new(), ids: Vec::new() };
         let ignored = ignored();
         for signal in CAUGHT.into_iter().filter(|signal| ignored & bit(*signal) == 0) {

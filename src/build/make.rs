@@ -74,7 +74,8 @@ fn announced<T>(ctx: &Context<'_>, stage: &Stage, log: &Path, work: impl FnOnce(
     let token = stage.recipe.script().is_some().then(|| ctx.jobserver.acquire()).transpose();
     let _token = token.map_err(|e| Error::build("the jobserver's pipe broke").because(e))?;
     let log = log.display().to_string();
-    (ctx.events)(Event::Started { stage: stage.name.clone(), log: log.clone() });
+    let last = latest::last_took(ctx.cache, &ctx.project.dir, &stage.name)?;
+    (ctx.events)(Event::Started { stage: stage.name.clone(), log: log.clone(), last });
     let start = Instant::now();
     let made = work(start);
     (ctx.events)(match &made {

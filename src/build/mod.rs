@@ -12,6 +12,7 @@ mod key;
 mod lacks;
 mod latest;
 mod live;
+mod logged;
 mod make;
 mod paths;
 mod refusal;

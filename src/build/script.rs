@@ -3,13 +3,13 @@
 //! Does not know what the script does.
 
 use super::lacks::{Lack, Lacks};
-use super::paths::PathMap;
+use super::logged::Logged;
 use super::refusal::Refusal;
 use super::sandbox::{Sandbox, User};
 use super::scratch::{SCRATCH, SOURCE, bring, edited, into, is_synced, last_outputs, lay_out, persistent};
 use super::trial::try_sandbox;
 use super::weaker::{self, Ended};
-use super::{Context, Records, cache_error, failure, follow, key, refusal, tools};
+use super::{Context, Records, cache_error, failure, key, refusal, tools};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::graph::{Bound, BoundInput, NodeIndex, Role, Stage};
@@ -18,7 +18,7 @@ use crate::load::{PROJECT_FOLDER, Profile, Value};
 use quiz_cache::{Built, Output, Scratch, Slot};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -27,9 +27,6 @@ use std::process::{Command, ExitStatus};
 const OPTIONS: &str = "/quiz/options";
 /// Bytes from which on an option is no environment variable.
 const LONGEST_VARIABLE: usize = 96 << 10;
-
-/// A line of the script's that begins so is for the user, whatever becomes of the script.
-const WARNING: &str = "warning: ";
 
 /// What came of a script that ended well.
 pub(super) struct ScriptOutput {
@@ -97,7 +94,8 @@ pub(super) fn run(
         let running = running.map_err(cache_error)?.into_iter().collect();
         // bubblewrap asks to die with quiz by itself, but only when it runs, and quiz may be dead by then.
         host::tie(command, running);
-        let status = run_logged(ctx, command, stage, slot.log(), users_own(ctx, stage, headers.as_deref()))?;
+        let logged = Logged { ctx, stage, log: slot.log(), built };
+        let status = logged.run(command, users_own(ctx, stage, headers.as_deref()))?;
         // Killed, by a signal or with 128 and more from a shell: what it wrote may be half, and is removed when the folder is opened next.
         if let Some(scratch) = scratch.as_mut().filter(|_| status.code().is_some_and(|code| code < 128)) {
             scratch.finish().map_err(cache_error)?;
@@ -314,29 +312,6 @@ fn users_own(ctx: &Context<'_>, stage: &Stage, headers: Option<&Path>) -> Vec<(S
         _ => None,
     });
     files.chain(edited(ctx, stage)).chain(headers).collect()
-}
-
-/// Runs a command; what it prints goes to the log and, line by line, out as events.
-fn run_logged(
-    ctx: &Context<'_>,
-    command: &mut Command,
-    stage: &Stage,
-    log: &Path,
-    paths: Vec<(String, PathBuf)>,
-) -> Result<ExitStatus> {
-    let broken = |e: std::io::Error| Error::build(format!("cannot write the log {}", log.display())).because(e);
-    let mut file = std::fs::File::create(log).map_err(broken)?;
-    let mut paths = PathMap::new(paths);
-    follow::follow(command, None, &mut |line| {
-        let text = paths.outside(String::from_utf8_lossy(line).trim_end());
-        // A script whose log cannot be written is ended: nobody could tell afterwards why it failed.
-        writeln!(file, "{text}").map_err(broken)?;
-        (ctx.events)(match text.strip_prefix(WARNING) {
-            Some(message) => Event::Warning { message: format!("{}: {message}", stage.name) },
-            None => Event::Output { stage: stage.name.clone(), line: text },
-        });
-        Ok(())
-    })
 }
 
 /// The error of a script that did not run to a good end.

@@ -221,8 +221,12 @@ pub(super) enum Command {
         /// The folder in which the project's quiz.toml or .quiz lies
         folders: Vec<PathBuf>,
     },
-    /// Show every profile: whether it is on, what it touches, and what it would cost now
+    /// Show every profile in a table: whether it is on, what it would cost now, what it touches; or all of one
+    #[command(args_conflicts_with_subcommands = true)]
     Profiles {
+        /// The profile of which all is shown
+        #[arg(value_name = "NAME")]
+        shown: Option<String>,
         #[command(subcommand)]
         command: Option<ProfilesCommand>,
     },

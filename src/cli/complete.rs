@@ -62,7 +62,7 @@ fn with_candidates(command: Command) -> Command {
 fn with_candidate(arg: Arg) -> Arg {
     match arg.get_id().as_str() {
         "stages" | "stage" => arg.add(ArgValueCandidates::new(stages)),
-        "profile" => arg.add(ArgValueCandidates::new(profiles)),
+        "profile" | "shown" => arg.add(ArgValueCandidates::new(profiles)),
         "snapshot" => arg.add(ArgValueCandidates::new(snapshots)),
         "id" => arg.add(ArgValueCandidates::new(runs)),
         "directory" | "module" | "share" | "cwd" => arg.value_hint(ValueHint::DirPath),

@@ -176,8 +176,9 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
         }
         Command::Doctor { kvm: true, .. } => return kvm::run(&engine),
         Command::Doctor { install, .. } => return doctor::run(&engine, *install, cli.global.json, &style),
-        Command::Profiles { command: Some(ProfilesCommand::New { name }) } => profiles::new(&engine, name)?,
-        Command::Profiles { command: None } => profiles::list(&engine, cli, &style)?,
+        Command::Profiles { command: Some(ProfilesCommand::New { name }), .. } => profiles::new(&engine, name)?,
+        Command::Profiles { shown: Some(name), .. } => profiles::show(&engine, name, cli, &style)?,
+        Command::Profiles { .. } => profiles::list(&engine, cli, &style)?,
         Command::Config if cli.global.json => {
             report::result(&format!("{}\n", report::config_json(&engine.project.settings)))?;
         }

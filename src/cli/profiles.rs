@@ -6,7 +6,7 @@ use super::args::Cli;
 use crate::build::{StageState, last_took};
 use crate::engine::{Engine, IMAGE, Scans};
 use crate::error::{Error, Result};
-use crate::load::Profile;
+use crate::load::{Profile, nearest};
 use crate::report::{self, Cost, Listed, Style};
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -17,28 +17,50 @@ use std::time::Duration;
 const START: [(&str, &str, u32); 2] =
     [("profile.toml", include_str!("start/profile.toml"), 0o666), ("init", include_str!("start/init"), 0o777)];
 
-/// Shows every profile.
+/// Shows every profile in a table.
 ///
 /// # Errors
 /// One of the project's own is broken.
 pub(super) fn list(engine: &Engine<'_>, cli: &Cli, style: &Style) -> Result<()> {
     let mut scans = Scans::new();
-    let on = &engine.project.profiles;
-    let listed = engine.project.all_profiles()?.into_iter().map(|alone| {
-        let active = on.iter().find(|profile| profile.name == alone.name);
-        let cost = match cost(engine, cli, active.is_some(), &alone, &mut scans) {
-            Ok(cost) => cost,
-            Err(error) => Cost::No(error.to_string()),
-        };
-        let own = alone.path.starts_with(engine.project.profiles_dir());
-        Listed { on: active.is_some(), own, cost, profile: active.cloned().unwrap_or(alone) }
-    });
-    let listed: Vec<Listed> = listed.collect();
+    let all = engine.project.all_profiles()?.into_iter();
+    let listed: Vec<Listed> = all.map(|alone| listed(engine, cli, alone, &mut scans)).collect();
     report::result(&if cli.global.json {
         format!("{}\n", report::profiles_json(&listed))
     } else {
-        report::profiles(&listed, style)
+        report::profiles(&listed, report::columns(), style)
     })
+}
+
+/// Shows all of one profile.
+///
+/// # Errors
+/// There is none of that name, or one of the project's own is broken.
+pub(super) fn show(engine: &Engine<'_>, name: &str, cli: &Cli, style: &Style) -> Result<()> {
+    let all = engine.project.all_profiles()?;
+    let Some(alone) = all.iter().find(|profile| profile.name == name) else {
+        let error = Error::input(format!("there is no profile `{name}`"));
+        return Err(match nearest(name, all.iter().map(|profile| profile.name.as_str())) {
+            Some(near) => error.hint(format!("did you mean `{near}`? quiz profiles {near}")),
+            None => error.hint("all that there are: quiz profiles"),
+        });
+    };
+    let listed = listed(engine, cli, alone.clone(), &mut Scans::new());
+    report::result(&if cli.global.json {
+        format!("{}\n", report::profile_json(&listed))
+    } else {
+        report::profile(&listed, style)
+    })
+}
+
+fn listed(engine: &Engine<'_>, cli: &Cli, alone: Profile, scans: &mut Scans) -> Listed {
+    let active = engine.project.profiles.iter().find(|profile| profile.name == alone.name);
+    let cost = match cost(engine, cli, active.is_some(), &alone, scans) {
+        Ok(cost) => cost,
+        Err(error) => Cost::No(error.to_string()),
+    };
+    let own = alone.path.starts_with(engine.project.profiles_dir());
+    Listed { on: active.is_some(), own, cost, profile: active.cloned().unwrap_or(alone) }
 }
 
 /// What is missing when this profile is on, too.

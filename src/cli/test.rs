@@ -6,6 +6,7 @@ use crate::build::Depth;
 use crate::engine::{Engine, machine, running, shares};
 use crate::error::{Error, Result};
 use crate::event::Event;
+use crate::host;
 use crate::report::{self, Style};
 use crate::source::worktree::Worktree;
 use crate::status;
@@ -22,6 +23,9 @@ const SOURCE: &str = "zfs-source";
 
 /// The runfiles that the suite runs by default.
 const RUNFILES: &[&str] = &["common", "linux"];
+
+/// So many runs before this one are in its page.
+const RUNS: usize = 19;
 
 /// How results are shown.
 pub(super) struct Shown<'a> {
@@ -67,7 +71,7 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Test, shown: &Shown<'_>) -> Resul
         events: engine.events,
     })?;
     let out = folder.out();
-    let written = test::output::write(&out, &results);
+    let written = test::output::write(&out, &results).and_then(|()| write_page(folder.path(), &results));
     report::result(&if shown.json {
         format!("{}\n", report::tests_json(&results, &out))
     } else {
@@ -75,6 +79,13 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Test, shown: &Shown<'_>) -> Resul
     })?;
     written?;
     Ok(results.status())
+}
+
+/// The page for a browser, beside the other files of results.
+fn write_page(run: &Path, results: &test::Results) -> Result<()> {
+    let path = run.join("out/report.html");
+    let page = report::tests_html(results, run, test::history::before(run, RUNS));
+    host::write_private(&path, &page).map_err(|e| Error::build(format!("cannot write {}", path.display())).because(e))
 }
 
 /// The digest of all that lies in the folder.

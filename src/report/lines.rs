@@ -11,8 +11,8 @@ pub(super) fn line(event: &Event, verbosity: Verbosity, style: &Style) -> Option
     let verb = |verb: &str, rest: &str| Some(format!("{} {rest}", style.good(&format!("{verb:>12}"))));
     let (least, text) = match event {
         Event::Resolved { entry, wanted, pinned } => (Normal, verb("Resolved", &format!("{entry} {wanted}: {pinned}"))),
-        Event::Download { .. } => return None,
-        Event::Started { stage, log } if verbosity == Verbose => {
+        Event::Download { .. } | Event::Progress { .. } => return None,
+        Event::Started { stage, log, .. } if verbosity == Verbose => {
             (Verbose, verb("Making", &format!("{stage}, log {log}")))
         }
         Event::Started { stage, .. } => (Normal, verb("Making", stage)),
@@ -124,9 +124,11 @@ pub(super) fn causes(error: &Error) -> Vec<String> {
 
 /// "3.2 of 137.4 MiB".
 pub(super) fn download(done: u64, total: Option<u64>) -> String {
-    match total {
-        Some(total) => format!("{} of {}", size(done), size(total)),
-        None => size(done),
+    let (done, total) = (size(done), total.map(size));
+    match (done.split_once(' '), &total) {
+        (Some((number, unit)), Some(total)) if total.ends_with(&format!(" {unit}")) => format!("{number} of {total}"),
+        (_, Some(total)) => format!("{done} of {total}"),
+        (_, None) => done,
     }
 }
 

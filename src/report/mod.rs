@@ -5,13 +5,16 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the room that prints")]
 
 mod begun;
+mod board;
 mod crashes;
 mod drawing;
 mod layout;
 mod lines;
+mod outside;
 mod packs;
 mod page;
 mod profiles;
+mod progress;
 mod row;
 mod running;
 mod snapshots;
@@ -19,6 +22,7 @@ mod style;
 mod svg;
 mod tables;
 mod tests;
+mod tests_page;
 mod verified;
 
 pub use begun::{begun, written};
@@ -27,22 +31,20 @@ pub use drawing::{graph_dot, graph_mermaid};
 pub use lines::size;
 pub use packs::{exported, imported};
 pub use page::graph_html;
-pub use profiles::{Cost, Listed, profiles, profiles_json};
+pub use profiles::{Cost, Listed, profile, profile_json, profiles, profiles_json};
 pub use running::{Shown, running, running_json};
 pub use snapshots::{own_snapshots, own_snapshots_json, why_snapshot, why_snapshot_json};
 pub use style::{Color, Style};
 pub use svg::graph_svg;
 pub use tables::{config, config_json, doctor, doctor_json, gc, gc_json, graph, graph_json, why, why_json};
 pub use tests::{groups, tests, tests_json};
+pub use tests_page::tests_html;
 pub use verified::{verified, verified_json};
 
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use std::collections::BTreeMap;
+use progress::Progress;
 use std::io::{IsTerminal, Write};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,22 +63,18 @@ pub struct Reporter {
     verbosity: Verbosity,
     json: bool,
     terminal: bool,
-    /// One moving line for each running stage; only on a terminal.
+    /// What takes its time.
     progress: Option<Progress>,
-}
-
-struct Progress {
-    all: MultiProgress,
-    running: Mutex<BTreeMap<String, ProgressBar>>,
 }
 
 impl Reporter {
     /// A reporter for this process's stderr.
     pub fn new(color: Color, verbosity: Verbosity, json: bool) -> Self {
         let terminal = std::io::stderr().is_terminal();
-        let moving = terminal && !json && verbosity == Verbosity::Normal;
-        let progress = moving.then(|| Progress { all: MultiProgress::new(), running: Mutex::default() });
-        Self { style: Style::new(color, terminal), verbosity, json, terminal, progress }
+        let style = Style::new(color, terminal);
+        // With -v the lines of scripts say how far they are.
+        let shown = !json && verbosity == Verbosity::Normal;
+        Self { style, verbosity, json, terminal, progress: shown.then(|| Progress::new(terminal, style)) }
     }
 
     /// Renders one event.
@@ -98,6 +96,9 @@ impl Reporter {
 
     /// Renders an error: the line, what belongs to it, its causes, and what to type next.
     pub fn error(&self, error: &Error) {
+        if let Some(progress) = &self.progress {
+            progress.finish();
+        }
         if !self.json {
             self.print(&lines::error(error, &self.style));
             return;
@@ -122,64 +123,16 @@ impl Reporter {
             let _ = std::io::stderr().lock().write_all(text.as_bytes());
         };
         match &self.progress {
-            Some(progress) => progress.all.suspend(write),
+            Some(progress) => progress.suspend(write),
             None => write(),
         }
     }
 }
 
-impl Progress {
-    fn follow(&self, event: &Event) {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        match event {
-            Event::Started { stage, .. } => {
-                running.insert(stage.clone(), self.bar(stage));
-            }
-            Event::GroupStarted { group, .. } => {
-                running.insert(group.clone(), self.bar(group));
-            }
-            Event::TestEnded { group, test, verdict } => {
-                if let Some(bar) = running.get(group) {
-                    bar.set_message(format!("{test} {verdict}"));
-                }
-            }
-            Event::Output { stage, line } => {
-                if let Some(bar) = running.get(stage) {
-                    bar.set_message(line.trim().to_owned());
-                }
-            }
-            Event::Download { what, done, total } => {
-                let bar = running.entry(what.clone()).or_insert_with(|| self.bar(what));
-                bar.set_message(lines::download(*done, *total));
-                if Some(*done) == *total
-                    && let Some(bar) = running.remove(what)
-                {
-                    bar.finish_and_clear();
-                }
-            }
-            Event::Finished { stage, .. } | Event::Failed { stage, .. } | Event::GroupEnded { group: stage, .. } => {
-                if let Some(bar) = running.remove(stage) {
-                    bar.finish_and_clear();
-                }
-            }
-            Event::Booting { .. } => {
-                for (_, bar) in std::mem::take(&mut *running) {
-                    bar.finish_and_clear();
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn bar(&self, stage: &str) -> ProgressBar {
-        let bar = self.all.add(ProgressBar::new_spinner());
-        if let Ok(style) = ProgressStyle::with_template("{prefix:>12.cyan.bold} {elapsed:>4} {wide_msg:.dim}") {
-            bar.set_style(style);
-        }
-        bar.set_prefix(stage.to_owned());
-        bar.enable_steady_tick(Duration::from_millis(200));
-        bar
-    }
+/// Columns of the terminal that stdout is; none where it is none, or does not know.
+pub fn columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
 /// Asks on the terminal, where Enter is yes. Where there is none nobody can be asked, and it is yes.

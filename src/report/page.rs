@@ -1,5 +1,5 @@
-//! The graph of stages as one page for a browser: the picture, a table, and on each stage what it is made of and what changed. It needs no other
-//! file and no network.
+//! The graph of stages as one page for a browser: the picture, a table, and on each stage what it is made of and what changed. And what all pages of
+//! quiz have in common (`page.css`, `page.js`): they need no other file and no network.
 //!
 //! What stands in it comes from projects of others: it goes in as data, of which the page's script makes text and never markup.
 
@@ -34,16 +34,34 @@ fn data(graph: &Graph, states: &[(NodeIndex, StageState)], snapshots: &SnapshotS
     stages.chain([lower, upper]).collect()
 }
 
-/// Only what `<` begins could end the script element that the data stands in.
 fn page(picture: &str, data: Json) -> String {
-    let data = data.to_string().replace('<', "\\u003c");
-    let (head, rest) = PAGE.split_once("<!--PICTURE-->").unwrap_or((PAGE, ""));
-    let (middle, foot) = rest.split_once("\"DATA\"").unwrap_or((rest, ""));
-    [head, picture, middle, &data, foot].concat()
+    filled(PAGE, &[("<!--PICTURE-->", picture), ("\"DATA\"", &inside(&data))])
+}
+
+/// Only what `<` begins could end the script element that the data stands in.
+pub(super) fn inside(data: &Json) -> String {
+    data.to_string().replace('<', "\\u003c")
+}
+
+/// The page with what all pages look like and do, and with the parts, each in its place: they stand there in this order, and what stands in a part
+/// is no place.
+pub(super) fn filled(page: &str, parts: &[(&str, &str)]) -> String {
+    let common = [("/*STYLE*/", include_str!("page.css")), ("/*COMMON*/", include_str!("page.js"))];
+    let [style, functions] = common;
+    let mut text = String::new();
+    let mut rest = page;
+    for (place, part) in [&[style], parts, &[functions]].concat() {
+        if let Some((before, after)) = rest.split_once(place) {
+            text += before;
+            text += part;
+            rest = after;
+        }
+    }
+    text + rest
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     #[test]
@@ -58,12 +76,18 @@ mod tests {
 
     #[test]
     fn the_page_loads_nothing_and_makes_no_markup_of_what_it_is_given() {
-        assert!(PAGE.contains("<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'\">"));
+        expect_closed(&filled(PAGE, &[]));
+        assert_eq!((PAGE.matches("<!--PICTURE-->").count(), PAGE.matches("\"DATA\"").count()), (1, 1));
+    }
+
+    /// A page that loads nothing, and that makes text of what it is given.
+    pub(in super::super) fn expect_closed(page: &str) {
+        assert!(page.contains("<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'\">"));
         for way in
             ["http:", "https:", "src=", "url(", "@import", "innerHTML", "insertAdjacent", "document.write", "eval("]
         {
-            assert!(!PAGE.contains(way), "{way}");
+            assert!(!page.contains(way), "{way}");
         }
-        assert_eq!((PAGE.matches("<!--PICTURE-->").count(), PAGE.matches("\"DATA\"").count()), (1, 1));
+        assert_eq!((page.matches("<style>").count(), page.matches("function make(").count()), (1, 1));
     }
 }

@@ -1,6 +1,7 @@
 //! The list of profiles, as text for stdout or as JSON. Does not know how it was found out.
 
 use super::lines::{duration, size};
+use super::row::{aligned, cut};
 use super::style::Style;
 use crate::load::{Bus, Device, Profile, ShareMode};
 use serde_json::{Value as Json, json};
@@ -35,24 +36,70 @@ pub enum Cost {
     No(String),
 }
 
-/// One head line for each, and a line for each thing that it touches.
-pub fn profiles(all: &[Listed], style: &Style) -> String {
-    let heads: Vec<(String, String)> = all.iter().map(|listed| (name(listed), cost(&listed.cost))).collect();
-    let [names, costs] = [0, 1].map(|column| {
-        let width = |head: &(String, String)| if column == 0 { &head.0 } else { &head.1 }.chars().count();
-        heads.iter().map(width).max().unwrap_or(0)
-    });
-    let mut text = String::new();
-    for (listed, (name, cost)) in all.iter().zip(&heads) {
-        let cost = match &listed.cost {
-            Cost::Stages { stages, .. } if stages.is_empty() => style.good(&format!("{cost:<costs$}")),
-            _ => style.warn(&format!("{cost:<costs$}")),
-        };
-        text += &format!("{name:<names$}  {cost}  {}\n", listed.profile.about);
-        for (what, value) in touched(listed) {
-            text += &style.dim(&format!("    {what:<8}  {value}"));
-            text.push('\n');
-        }
+/// Columns from which on there is room for what a profile is for.
+const WIDE: usize = 110;
+/// Columns of what it touches, where there are few.
+const TOUCHES: usize = 42;
+
+/// A line for each below a head: what fits into so many columns, where somebody knows how many there are.
+pub fn profiles(all: &[Listed], columns: Option<usize>, style: &Style) -> String {
+    let is_wide = columns.is_none_or(|columns| columns >= WIDE);
+    let row = |listed: &Listed| {
+        let Listed { profile, on, own, .. } = listed;
+        let name = format!("{}{}", profile.name, if *own { " (own)" } else { "" });
+        let about = if is_wide { profile.about.clone() } else { String::new() };
+        let on = if *on { "on" } else { "" }.to_owned();
+        [cut(&name, 24), on, cost(&listed.cost), cut(&in_short(profile), TOUCHES), about]
+    };
+    let head = ["profile", "", "cost", "touches", if is_wide { "for" } else { "" }].map(str::to_owned);
+    let table = aligned(std::iter::once(head).chain(all.iter().map(row)).collect(), style);
+    let fit = |line: &str| columns.map_or(line.to_owned(), |columns| cut(line, columns)) + "\n";
+    let mut lines = table.lines();
+    // The head is coloured, and short.
+    let head = lines.next().map(|head| format!("{head}\n")).unwrap_or_default();
+    let foot = style.dim("quiz profiles NAME: all of one");
+    format!("{head}{}{foot}\n", lines.map(fit).collect::<String>())
+}
+
+/// What kinds of things it touches.
+fn in_short(profile: &Profile) -> String {
+    let number = |of: &[String], what: &str| match of.len() {
+        0 => String::new(),
+        1 => format!("1 {what}"),
+        more => format!("{more} {what}s"),
+    };
+    let word = |is: bool, word: &str| if is { word.to_owned() } else { String::new() };
+    let devices = |is: fn(&Device) -> bool, name: &str| word(profile.devices.iter().any(is), name);
+    let all = [
+        number(&profile.packages, "package"),
+        word(!profile.kernel.is_empty(), "kernel config"),
+        word(!profile.modules.is_empty(), "modules"),
+        devices(|device| matches!(device, Device::Disk { .. }), "disks"),
+        devices(|device| matches!(device, Device::Net { .. }), "network"),
+        devices(|device| matches!(device, Device::Share { .. }), "share"),
+        devices(|device| matches!(device, Device::Channel { .. }), "channels"),
+        word(!profile.layers.is_empty(), "layers"),
+        word(!(own_words(profile).is_empty() && profile.append_batch.is_empty()), "kernel words"),
+        word(profile.memory > 0, "memory"),
+        word(profile.cpus > 0 || profile.numa > 0, "processors"),
+        word(!profile.qemu_args.is_empty(), "qemu"),
+        word(profile.files.iter().any(|(path, ..)| path == "init"), "hook"),
+        word(profile.files.iter().any(|(path, ..)| path.starts_with("files/")), "files"),
+        word(profile.wrap.is_some(), "program"),
+    ];
+    all.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(", ")
+}
+
+/// All of one: what it is for, and a line for each thing that it touches.
+pub fn profile(listed: &Listed, style: &Style) -> String {
+    let cost = match &listed.cost {
+        Cost::Stages { stages, .. } if stages.is_empty() => style.good(&cost(&listed.cost)),
+        _ => style.warn(&cost(&listed.cost)),
+    };
+    let mut text = format!("{}  {cost}  {}\n", name(listed), listed.profile.about);
+    for (what, value) in touched(listed) {
+        text += &style.dim(&format!("    {what:<8}  {value}"));
+        text.push('\n');
     }
     text
 }
@@ -135,26 +182,28 @@ fn device(device: &Device) -> String {
 
 /// The list as JSON.
 pub fn profiles_json(all: &[Listed]) -> Json {
-    let one = |listed: &Listed| {
-        let Listed { profile, on, own, cost } = listed;
-        let options = profile.options.iter().map(|(name, option)| {
-            (name.clone(), json!({ "default": option.default, "value": option.value, "about": option.about }))
-        });
-        let cost = match cost {
-            Cost::Stages { stages, took, unknown } => json!({
-                "stages": stages, "seconds": took.as_secs_f64(), "unknown": unknown,
-            }),
-            Cost::No(why) => json!({ "not-now": why }),
-        };
-        json!({
-            "profile": profile.name, "about": profile.about, "on": on, "own": own, "path": profile.path,
-            "options": Json::Object(options.collect()), "packages": profile.packages, "kernel": profile.kernel,
-            "modules": profile.modules, "layers": profile.layers, "append": own_words(profile),
-            "append-batch": profile.append_batch, "memory": profile.memory, "cpus": profile.cpus, "numa": profile.numa,
-            "qemu-args": profile.qemu_args, "needs": profile.needs,
-            "conflicts": profile.conflicts, "wrap": profile.wrap,
-            "devices": profile.devices.iter().map(device).collect::<Vec<_>>(), "cost": cost,
-        })
+    all.iter().map(profile_json).collect()
+}
+
+/// One as JSON.
+pub fn profile_json(listed: &Listed) -> Json {
+    let Listed { profile, on, own, cost } = listed;
+    let options = profile.options.iter().map(|(name, option)| {
+        (name.clone(), json!({ "default": option.default, "value": option.value, "about": option.about }))
+    });
+    let cost = match cost {
+        Cost::Stages { stages, took, unknown } => json!({
+            "stages": stages, "seconds": took.as_secs_f64(), "unknown": unknown,
+        }),
+        Cost::No(why) => json!({ "not-now": why }),
     };
-    all.iter().map(one).collect()
+    json!({
+        "profile": profile.name, "about": profile.about, "on": on, "own": own, "path": profile.path,
+        "options": Json::Object(options.collect()), "packages": profile.packages, "kernel": profile.kernel,
+        "modules": profile.modules, "layers": profile.layers, "append": own_words(profile),
+        "append-batch": profile.append_batch, "memory": profile.memory, "cpus": profile.cpus, "numa": profile.numa,
+        "qemu-args": profile.qemu_args, "needs": profile.needs,
+        "conflicts": profile.conflicts, "wrap": profile.wrap,
+        "devices": profile.devices.iter().map(device).collect::<Vec<_>>(), "cost": cost,
+    })
 }

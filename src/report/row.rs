@@ -1,4 +1,4 @@
-//! What stages and snapshots have in common where they are shown: the line of the graph, and what they are made of.
+//! What tables and lines have in common: the line of the graph, what a stage or a snapshot is made of, columns, and what fits into them.
 
 use super::style::Style;
 
@@ -19,6 +19,25 @@ pub(super) fn shown(value: &str) -> String {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
     }
+}
+
+/// Columns that it takes, at most: what is not ASCII may be wide.
+pub(super) fn width(text: &str) -> usize {
+    text.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum()
+}
+
+/// On one line, and of so many columns at most.
+pub(super) fn cut(text: &str, columns: usize) -> String {
+    let text = text.replace(|c: char| c.is_control(), " ");
+    if width(&text) <= columns {
+        return text;
+    }
+    let mut used = 2;
+    let kept = text.chars().take_while(|c| {
+        used += if c.is_ascii() { 1 } else { 2 };
+        used <= columns
+    });
+    kept.collect::<String>() + ".."
 }
 
 /// Rows below a head, a line each whatever their words are, in columns as wide as the widest of their cells.

@@ -4,9 +4,10 @@ use super::apt::Host;
 use super::archive::{Archive, What};
 use super::newest::{Means, Wanted, find_on};
 use super::spec::{BinarySpec, Spec, begins};
+use super::told::Teller;
 use super::{Context, PackagesPin, Pin, apt, root};
 use crate::error::{Error, Result};
-use crate::event::Events;
+use crate::event::{Events, Unit};
 use std::fs;
 use std::path::Path;
 
@@ -85,7 +86,8 @@ fn fetch_on(host: &Host, spec: &Spec, pin: &PackagesPin, dest: &Path, ctx: &Cont
     }
     let archive = Archive::new(host, &pin.suite, What::Packages, ctx, events)?;
     let paths = archive.fetch(&pin, &spec.entry)?;
-    root::make(&binary.root, &paths, dest)?;
+    let mut teller = Teller::new(format!("unpacking {}", spec.entry), Unit::Packages, paths.len() as u64, events);
+    root::make(&binary.root, &paths, dest, &mut teller)?;
     for path in paths {
         // What is in it lies in `dest` now, and no other root has it. Should it stay, the next fetch takes it.
         let _ = fs::remove_file(path);

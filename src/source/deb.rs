@@ -1,7 +1,9 @@
 //! Reads Debian packages, deb(5): an `ar` archive of two tars. Knows nothing of where they come from.
 
+use super::told::Told;
 use super::unpack::{Limits, decompressed, unpack};
 use crate::error::{Error, Result};
+use crate::event::Events;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -12,7 +14,8 @@ const CONTROL: u64 = 4 << 20;
 /// The text that describes the package: deb-control(5), without an empty line at its end.
 pub(super) fn control(deb: &Path) -> Result<String> {
     let broken = |why: &str| Error::build(format!("{}: {why}", deb.display()));
-    find(deb, "control.tar", &["control".to_owned()], |file, _| {
+    let file = File::open(deb).map_err(|e| unreadable(deb, e))?;
+    find(deb, file, "control.tar", &["control".to_owned()], |file, _| {
         let mut text = String::new();
         file.take(CONTROL)
             .read_to_string(&mut text)
@@ -26,28 +29,33 @@ pub(super) fn control(deb: &Path) -> Result<String> {
 
 /// Unpacks a tarball that lies in the package, at one of `paths` without a leading slash, into the new folder `dest`. One pass:
 /// the tarball itself is never on the disk.
-pub(super) fn unpack_inner(deb: &Path, paths: &[String], dest: &Path) -> Result<()> {
+pub(super) fn unpack_inner(deb: &Path, paths: &[String], dest: &Path, events: Events) -> Result<()> {
     let unpack =
         |file: &mut dyn Read, path: &str| unpack(file, &format!("{}: {path}", deb.display()), dest, Limits::default());
-    find(deb, "data.tar", paths, unpack)
+    let name = deb.file_name().unwrap_or_default().to_string_lossy();
+    let file = Told::open(deb, &name, events).map_err(|e| unreadable(deb, e))?;
+    find(deb, file, "data.tar", paths, unpack)
 }
 
 /// The tar of all that the package installs, compressed as it lies there.
 pub(super) fn data(deb: &Path) -> Result<impl Read> {
-    File::open(deb)
-        .and_then(|file| ar_member(io::BufReader::new(file), "data.tar"))
-        .map_err(|e| Error::build(format!("cannot read the package {}", deb.display())).because(e))
+    File::open(deb).and_then(|file| ar_member(io::BufReader::new(file), "data.tar")).map_err(|e| unreadable(deb, e))
 }
 
-/// Gives the first file of the tar `member` that is one of `paths` to `then`; a link of such a name is passed over.
+fn unreadable(deb: &Path, why: io::Error) -> Error {
+    Error::build(format!("cannot read the package {}", deb.display())).because(why)
+}
+
+/// Gives the first file of the tar `member` that is one of `paths` to `then`; a link of such a name is passed over. `from` is the package's file.
 fn find<T>(
     deb: &Path,
+    from: impl Read,
     member: &str,
     paths: &[String],
     then: impl FnOnce(&mut dyn Read, &str) -> Result<T>,
 ) -> Result<T> {
-    let failed = |e: io::Error| Error::build(format!("cannot read the package {}", deb.display())).because(e);
-    let tar = ar_member(File::open(deb).map_err(failed)?, member).map_err(failed)?;
+    let failed = |e: io::Error| unreadable(deb, e);
+    let tar = ar_member(from, member).map_err(failed)?;
     let mut archive = tar::Archive::new(decompressed(tar).map_err(failed)?);
     for entry in archive.entries().map_err(failed)? {
         let mut entry = entry.map_err(failed)?;
@@ -156,7 +164,7 @@ pub(super) mod tests {
             let dir = tempfile::tempdir().unwrap();
             let (deb, tree) = (dir.path().join("x.deb"), dir.path().join("tree"));
             std::fs::write(&deb, ar(&[("debian-binary", b"2.0\n"), ("data.tar", &data)])).unwrap();
-            unpack_inner(&deb, &paths, &tree).unwrap();
+            unpack_inner(&deb, &paths, &tree, &|_| {}).unwrap();
             assert_eq!(std::fs::read(tree.join("file")).unwrap(), b"content");
         }
     }
@@ -167,9 +175,9 @@ pub(super) mod tests {
         let deb = dir.path().join("x.deb");
         std::fs::write(&deb, package()).unwrap();
         assert_eq!(control(&deb).unwrap(), "Package: x\nVersion: 1");
-        unpack_inner(&deb, &["usr/src/x.tar".to_owned()], &dir.path().join("tree")).unwrap();
+        unpack_inner(&deb, &["usr/src/x.tar".to_owned()], &dir.path().join("tree"), &|_| {}).unwrap();
         assert_eq!(std::fs::read(dir.path().join("tree/file")).unwrap(), b"content");
-        let error = unpack_inner(&deb, &["usr/src/y.tar".to_owned()], &dir.path().join("y")).unwrap_err();
+        let error = unpack_inner(&deb, &["usr/src/y.tar".to_owned()], &dir.path().join("y"), &|_| {}).unwrap_err();
         assert!(error.to_string().contains("no file usr/src/y.tar"), "{error}");
     }
 
@@ -180,7 +188,7 @@ pub(super) mod tests {
             let dir = tempfile::tempdir().unwrap();
             let deb = dir.path().join("x.deb");
             std::fs::write(&deb, broken).unwrap();
-            assert!(unpack_inner(&deb, &["usr/src/x.tar".to_owned()], &dir.path().join("tree")).is_err());
+            assert!(unpack_inner(&deb, &["usr/src/x.tar".to_owned()], &dir.path().join("tree"), &|_| {}).is_err());
             assert!(!dir.path().join("tree").exists());
         }
     }

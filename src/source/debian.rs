@@ -44,7 +44,7 @@ fn fetch_on(host: &Host, spec: &Spec, pin: &PackagePin, dest: &Path, ctx: &Conte
     let archive = Archive::new(host, suite, What::Packages, ctx, events)?;
     let packages = PackagesPin { suite: suite.to_owned(), packages: vec![pin.package()] };
     for path in archive.fetch(&packages, &spec.entry)? {
-        deb::unpack_inner(&path, &tarballs, dest)?;
+        deb::unpack_inner(&path, &tarballs, dest, events)?;
         // What is in it lies in `dest` now, and unlike compilers no other root has it. Should it stay, the next fetch takes it.
         let _ = fs::remove_file(path);
     }

@@ -269,11 +269,11 @@ fn copy(
     events: Events,
 ) -> std::result::Result<u64, Stop> {
     let what = wanted.url.rsplit('/').next().unwrap_or(wanted.url);
-    let tell = |done| events(Event::Download { what: what.to_owned(), done, total });
+    let tell = |done, total| events(Event::Download { what: what.to_owned(), done, total });
     let mut done = have;
     let mut buffer = vec![0; 1 << 16];
     let mut told = Instant::now();
-    tell(done);
+    tell(done, total);
     loop {
         let read = match from.read(&mut buffer) {
             Ok(0) => break,
@@ -288,10 +288,11 @@ fn copy(
         })?;
         if told.elapsed() >= Duration::from_millis(100) {
             told = Instant::now();
-            tell(done);
+            tell(done, total);
         }
     }
-    tell(done);
+    // Where nobody said how many there are, these were all.
+    tell(done, total.or(Some(done)));
     Ok(done)
 }
 

@@ -6,11 +6,12 @@ pub(super) mod patches;
 use super::apt::Host;
 use super::archive::{Archive, What};
 use super::spec::{DscSpec, Spec};
+use super::told::Told;
 use super::unpack::{Layout, Limits, Unpacked, unpack};
 use super::{Context, DscPin, Pin, version};
 use crate::error::{Error, Kind, Result};
 use crate::event::Events;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The source package of the newest version that `wanted` means.
@@ -42,7 +43,7 @@ pub(super) fn fetch(spec: &Spec, pin: &DscPin, dest: &Path, ctx: &Context, event
 fn fetch_on(host: &Host, spec: &Spec, pin: &DscPin, dest: &Path, ctx: &Context, events: Events) -> Result<()> {
     let paths = in_a_suite(host, table(spec)?, ctx, events, &|archive| archive.fetch_source(pin, &spec.entry))?;
     let files: Vec<(&str, &PathBuf)> = pin.files.iter().map(|file| file.name.as_str()).zip(&paths).collect();
-    assemble(&files, &format!("{} {}", pin.name, pin.version), &host.id, dest).inspect_err(|_| {
+    assemble(&files, &format!("{} {}", pin.name, pin.version), &host.id, dest, events).inspect_err(|_| {
         // The error that matters is the one at hand.
         let _ = fs::remove_dir_all(dest);
     })?;
@@ -74,9 +75,10 @@ fn table(spec: &Spec) -> Result<&DscSpec> {
 
 /// Makes the source tree in the new folder `dest` of the package's files, each with its name, as `vendor` has it (`ID` of os-release(5)).
 /// Their sums were checked.
-fn assemble(files: &[(&str, &PathBuf)], what: &str, vendor: &str, dest: &Path) -> Result<()> {
-    let open =
-        |path: &Path| File::open(path).map_err(|e| Error::build(format!("cannot read {}", path.display())).because(e));
+fn assemble(files: &[(&str, &PathBuf)], what: &str, vendor: &str, dest: &Path, events: Events) -> Result<()> {
+    let open = |name: &str, path: &Path| {
+        Told::open(path, name, events).map_err(|e| Error::build(format!("cannot read {}", path.display())).because(e))
+    };
     let missing = |part: &str| Error::build(format!("the source package {what} has no {part}"));
     let refused = |why: String| {
         Error::build(format!("the source package {what} {why}, which quiz cannot unpack"))
@@ -90,17 +92,17 @@ fn assemble(files: &[(&str, &PathBuf)], what: &str, vendor: &str, dest: &Path) -
         fs::read_to_string(dsc).map_err(|e| Error::build(format!("cannot read {}", dsc.display())).because(e))?;
     let format = text.lines().find_map(|line| line.strip_prefix("Format:")).unwrap_or_default().trim();
     match (format, &parts[..]) {
-        ("3.0 (native)", [(name, path)]) => unpack(open(path)?, name, dest, Limits::default()),
+        ("3.0 (native)", [(name, path)]) => unpack(open(name, path)?, name, dest, Limits::default()),
         ("3.0 (quilt)", [_, _]) => {
             let named = |part: &str| parts.iter().find(|(name, _)| name.contains(part)).ok_or_else(|| missing(part));
             let (upstream, debian) = (named(".orig.tar.")?, named(".debian.tar.")?);
             let mut tree = Unpacked::new(dest, Limits::default(), Layout::TopFolder(None))?;
-            tree.add(open(upstream.1)?, upstream.0)?;
+            tree.add(open(upstream.0, upstream.1)?, upstream.0)?;
             // What upstream has there counts for nothing. Links of the new one may lead to the rest.
             tree.without(".pc")?;
             tree.without("debian")?;
             tree.set_layout(Layout::AsTheySay);
-            tree.add(open(debian.1)?, debian.0)?;
+            tree.add(open(debian.0, debian.1)?, debian.0)?;
             tree.check().map_err(|(link, why)| Error::build(format!("the source package {what}: {link}: {why}")))?;
             patches::apply(dest, what, vendor)
         }

@@ -38,7 +38,7 @@ pub(crate) fn deb(bytes: &[u8]) {
     let (package, tree) = (folder.path().join("x.deb"), folder.path().join("tree"));
     if std::fs::write(&package, bytes).is_ok() {
         let _ = deb::control(&package);
-        let _ = deb::unpack_inner(&package, &["usr/src/x.tar".to_owned()], &tree);
+        let _ = deb::unpack_inner(&package, &["usr/src/x.tar".to_owned()], &tree, &|_| {});
     }
 }
 

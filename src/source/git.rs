@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use refs::{Pick, Refs};
 use sha2::{Digest as _, Sha256};
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -147,13 +148,19 @@ impl Bare {
         git.args(run::PATIENCE).args(["fetch", "--progress", "--depth=1", "--no-tags", "--no-recurse-submodules"]);
         git.args(["--no-write-fetch-head", "--no-auto-maintenance", "--", repository]);
         git.arg(format!("+{commit}:{mark}"));
-        let what = repository.to_owned();
-        run::run_telling(&mut git, &|done| events(Event::Download { what: what.clone(), done, total: None }))?.or(
-            || {
-                Error::build(format!("the commit {commit} cannot be had from {repository}"))
-                    .hint("is there network, and does that server have this commit?")
-            },
-        )?;
+        let came = Cell::new(0);
+        let tell = |done, total| events(Event::Download { what: repository.to_owned(), done, total });
+        let ran = run::run_telling(&mut git, &|done| {
+            came.set(done);
+            tell(done, None);
+        })?;
+        if came.get() > 0 {
+            tell(came.get(), Some(came.get()));
+        }
+        ran.or(|| {
+            Error::build(format!("the commit {commit} cannot be had from {repository}"))
+                .hint("is there network, and does that server have this commit?")
+        })?;
         Ok(bare)
     }
 

@@ -28,6 +28,7 @@ mod root;
 mod shelf;
 mod spec;
 mod tested;
+mod told;
 mod unpack;
 mod version;
 mod wish;

@@ -3,9 +3,10 @@
 use super::apt::Host;
 use super::archive::{Archive, Asked, What};
 use super::spec::{PackagesSpec, Spec};
+use super::told::Teller;
 use super::{Context, Package, PackagesPin, Pin, deb, root};
 use crate::error::{Error, Result};
-use crate::event::Events;
+use crate::event::{Events, Unit};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -64,12 +65,14 @@ pub(super) fn fetch_on(
     let failed = |e: io::Error| Error::build(format!("cannot write {}", dest.display())).because(e);
     let archive = Archive::new(host, &pin.suite, What::Packages, ctx, events)?;
     let paths = archive.fetch(pin, &spec.entry)?;
+    let mut teller = Teller::new(format!("unpacking {}", spec.entry), Unit::Packages, paths.len() as u64, events);
     if let Some(root) = spec.packages.as_ref().and_then(|table| table.root.as_ref()) {
-        return root::make(root, &paths, dest);
+        return root::make(root, &paths, dest, &mut teller);
     }
     fs::create_dir(dest).map_err(failed)?;
     let mut index = String::new();
-    for (package, path) in pin.packages.iter().zip(&paths) {
+    for (done, (package, path)) in (0..).zip(pin.packages.iter().zip(&paths)) {
+        teller.tell(done);
         index += &stanza(&deb::control(path)?, package);
         // They stay where they are, too: other roots have most of them.
         fs::copy(path, dest.join(file_name(package))).map_err(failed)?;

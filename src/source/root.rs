@@ -2,6 +2,7 @@
 //! maintainers' scripts would make. Runs nothing of the packages.
 
 use super::deb;
+use super::told::Teller;
 use super::unpack::{Layout, Limits, Unpacked};
 use crate::error::{Error, Result};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
@@ -30,11 +31,11 @@ pub struct RootSpec {
 /// The folders of the file system's top that lie in /usr, as in every Debian since 12, whatever the packages say.
 const MERGED: &[&str] = &["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 
-/// Makes the new folder `dest` of these packages.
+/// Makes the new folder `dest` of these packages, and tells how many of them lie there.
 ///
 /// # Errors
 /// Two packages have the same file, an entry leads out of the root, or the disk is full; what there is by then is removed.
-pub(super) fn make(spec: &RootSpec, debs: &[PathBuf], dest: &Path) -> Result<()> {
+pub(super) fn make(spec: &RootSpec, debs: &[PathBuf], dest: &Path, packages: &mut Teller<'_>) -> Result<()> {
     let (keep, drop) = (globs(&spec.keep)?, globs(&spec.drop)?);
     let place = |path: &str| {
         // From Debian 13 on a package brings these links.
@@ -45,18 +46,19 @@ pub(super) fn make(spec: &RootSpec, debs: &[PathBuf], dest: &Path) -> Result<()>
         (keep.is_match(&path) && !drop.is_match(&path)).then_some(path)
     };
     let mut root = Unpacked::new(dest, Limits::default(), Layout::Root(&place))?;
-    let made = fill(spec, debs, &mut root);
+    let made = fill(spec, debs, &mut root, packages);
     made.inspect_err(|_| {
         // The error that matters is the one at hand.
         let _ = std::fs::remove_dir_all(dest);
     })
 }
 
-fn fill(spec: &RootSpec, debs: &[PathBuf], root: &mut Unpacked<'_>) -> Result<()> {
+fn fill(spec: &RootSpec, debs: &[PathBuf], root: &mut Unpacked<'_>, packages: &mut Teller<'_>) -> Result<()> {
     for name in MERGED {
         root.link(name, &format!("usr/{name}"))?;
     }
-    for deb in debs {
+    for (done, deb) in (0..).zip(debs) {
+        packages.tell(done);
         root.add(deb::data(deb)?, &deb.display().to_string())?;
     }
     for (path, targets) in &spec.links {
@@ -92,6 +94,7 @@ fn globs(texts: &[String]) -> Result<GlobSet> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Unit;
     use crate::source::deb::tests::package_of;
 
     fn spec() -> RootSpec {
@@ -108,7 +111,8 @@ mod tests {
             debs.push(dir.path().join(format!("{n}.deb")));
             std::fs::write(&debs[n], package_of("Package: x\nVersion: 1\n", files)).unwrap();
         }
-        let result = make(&spec(), &debs, &dir.path().join("root"));
+        let mut teller = Teller::new(String::new(), Unit::Packages, debs.len() as u64, &|_| {});
+        let result = make(&spec(), &debs, &dir.path().join("root"), &mut teller);
         (dir, result)
     }
 

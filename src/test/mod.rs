@@ -11,6 +11,8 @@
 //! | `blame` | which test the kernel complained in |
 //! | `logs` | the kernel log cut by test, what a test printed |
 //! | [`memo`] | results that the cache remembers |
+//! | `estimate` | how far they are, and how long the rest takes |
+//! | [`history`] | what earlier runs came to, and the kernel's log of a test |
 //! | `results` | what all groups came to |
 //! | [`schedule`] | groups over machines |
 //! | [`output`] | junit.xml, results.tap, results.json |
@@ -18,9 +20,11 @@
 //! Knows nothing of stages and recipes, and not how an image is made.
 
 mod blame;
+mod estimate;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 pub mod group;
+pub mod history;
 mod judge;
 mod logs;
 pub mod memo;

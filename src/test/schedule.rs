@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use quiz_cache::{Cache, Digest, Key};
 
 use super::blame::blame;
+use super::estimate::{Estimate, Turn};
 use super::group::{Group, GroupEnd, Reads, TestEnd, Verdict};
 use super::judge::{MACHINE, in_words, judge, unexpected};
 use super::logs::{last_lines, printed, reason, slices};
@@ -61,12 +62,15 @@ pub fn run(plan: &Plan<'_>) -> Result<Results> {
     let board = Board { plan, started: Instant::now(), ends: Mutex::new(vec![None; plan.groups.len()]) };
     let stop = Stop::on_signals()?;
     let next = AtomicUsize::new(0);
+    let estimate = Estimate::new(plan.cache, plan.groups, plan.jobs.get(), plan.events);
     let work = || {
         while stop.signal().is_none()
             && let number = next.fetch_add(1, Ordering::Relaxed)
             && let Some(group) = plan.groups.get(number)
         {
-            board.ended(number, plan.group(group, &stop));
+            let ended = plan.group(group, &stop, estimate.turn(number));
+            estimate.turn(number).ends(&ended);
+            board.ended(number, ended);
         }
     };
     // The host's kernel ends a machine with the thread that started it, so each thread stays until its machines are gone.
@@ -118,19 +122,20 @@ fn spoil(ended: &mut GroupEnd, error: &Error) {
 
 impl Plan<'_> {
     /// One group: from the cache, or in a machine.
-    fn group(&self, group: &Group, stop: &Stop) -> GroupEnd {
+    fn group(&self, group: &Group, stop: &Stop, turn: Turn<'_>) -> GroupEnd {
         let key = memo::key(self.cache, self.machine, group, self.shared.as_ref());
         if let Some(known) = key.as_ref().filter(|_| !self.rerun).and_then(|key| self.recall(key)) {
             return GroupEnd { folder: group.folder.clone(), ..known };
         }
         (self.events)(Event::GroupStarted { group: group.name.clone(), tests: group.tests.len() });
+        turn.begins();
         let started = Instant::now();
         let mut transcript = Transcript::default();
         let folder = match self.folder.part(&group.folder) {
             Ok(folder) => folder,
             Err(error) => return judge(group, transcript, &Err(error), "", started.elapsed()),
         };
-        let outcome = self.boot(group, &folder, stop, &mut transcript);
+        let outcome = self.boot(group, &folder, stop, (&mut transcript, turn));
         let console = fs::read(folder.console_log()).unwrap_or_default();
         let console = String::from_utf8_lossy(&console);
         let mut ended = judge(group, transcript, &outcome, &console, started.elapsed());
@@ -159,7 +164,7 @@ impl Plan<'_> {
     }
 
     /// Runs the group's program in a machine and reads what it prints as it comes.
-    fn boot(&self, group: &Group, folder: &RunFolder, stop: &Stop, transcript: &mut Transcript) -> Result<Outcome> {
+    fn boot(&self, group: &Group, folder: &RunFolder, stop: &Stop, to: (&mut Transcript, Turn<'_>)) -> Result<Outcome> {
         let mut machine = Machine { shares: (self.shares)(folder), ..self.machine.clone() };
         machine.disks.iter_mut().for_each(|disk| disk.path = folder.path().join(&disk.path));
         let _disks = disk::take(&machine.disks, &folder.id())?;
@@ -196,7 +201,7 @@ impl Plan<'_> {
         };
         std::thread::scope(|scope| {
             let run = Run { request: &request, folder, options: &options, streams: &streams, events: &events };
-            let reader = scope.spawn(|| self.read(group, from_guest, copy, transcript));
+            let reader = scope.spawn(|| self.read(group, from_guest, copy, to));
             let outcome = if self.no_snapshot {
                 snapshot::boot(&machine, &run)
             } else {
@@ -215,7 +220,7 @@ impl Plan<'_> {
         group: &Group,
         from: PipeReader,
         mut copy: File,
-        transcript: &mut Transcript,
+        (transcript, turn): (&mut Transcript, Turn<'_>),
     ) -> std::io::Result<()> {
         let mut from = BufReader::new(from);
         let mut line = Vec::new();
@@ -224,6 +229,7 @@ impl Plan<'_> {
             if let Some(end) = transcript.line(String::from_utf8_lossy(&line).trim_end()) {
                 let (group, test, verdict) = (group.name.clone(), end.name.clone(), end.verdict.to_string());
                 (self.events)(Event::TestEnded { group, test, verdict });
+                turn.test_ended();
             }
             line.clear();
         }

@@ -4,7 +4,7 @@
 use super::Source;
 use super::server::Server;
 use crate::error::{Error, Result};
-use crate::event::{Event, Events};
+use crate::event::{Event, Events, Unit};
 use crate::source::download::{self, wrong_sum};
 use crate::source::{DscFile, DscPin, Package};
 use serde_json::Value as Json;
@@ -67,6 +67,11 @@ pub(super) fn bring(
 ) -> Result<()> {
     let total = missing.iter().fold(0, |sum: u64, one| sum.saturating_add(one.package.size));
     let what = if let [one] = missing { one.package.name.clone() } else { format!("{} packages", missing.len()) };
+    let here = AtomicU64::new(0);
+    let count = |done| {
+        let total = Some(missing.len() as u64);
+        events(Event::Progress { what: what.clone(), unit: Unit::Packages, done, total, left: None });
+    };
     let done: Vec<AtomicU64> = missing.iter().map(|_| AtomicU64::new(0)).collect();
     let tell = |index: usize, event: Event| match event {
         Event::Download { done: bytes, .. } => {
@@ -81,10 +86,14 @@ pub(super) fn bring(
     let work = || {
         while let Some(index) = next() {
             let tell = |event| tell(index, event);
-            if let Err(error) = one(&missing[index], servers, snapshot, entry, &tell) {
-                stop.store(true, Ordering::Relaxed);
-                if let Ok(mut failed) = failed.lock() {
-                    failed.get_or_insert(error);
+            match one(&missing[index], servers, snapshot, entry, &tell) {
+                Ok(()) if missing.len() > 1 => count(here.fetch_add(1, Ordering::Relaxed) + 1),
+                Ok(()) => {}
+                Err(error) => {
+                    stop.store(true, Ordering::Relaxed);
+                    if let Ok(mut failed) = failed.lock() {
+                        failed.get_or_insert(error);
+                    }
                 }
             }
         }

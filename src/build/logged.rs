@@ -1,0 +1,165 @@
+//! Runs the command of a stage's script: what it prints goes to the log and out as events, and so does how far it is.
+//!
+//! make and configure say a line for each thing they do. How many those were when the stage was last made from nothing is remembered, for
+//! each project and for all together. Does not know what the script does, nor in what it runs.
+
+use super::paths::PathMap;
+use super::{Context, cache_error, follow};
+use crate::error::{Error, Result};
+use crate::event::{Event, Unit};
+use crate::graph::Stage;
+use quiz_cache::{Built, Key, KeyEncoder};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+/// A line of the script's that begins so is for the user, whatever becomes of the script.
+const WARNING: &str = "warning: ";
+/// Between two words on how far it is.
+const PAUSE: Duration = Duration::from_millis(100);
+/// What is counted, in the order in which it is remembered.
+const UNITS: [Unit; 2] = [Unit::Objects, Unit::Checks];
+/// Under which the cache remembers it.
+const MEMO: &str = "steps of a stage";
+
+/// A script that is to be run.
+pub(super) struct Logged<'a> {
+    pub ctx: &'a Context<'a>,
+    pub stage: &'a Stage,
+    pub log: &'a Path,
+    /// What the script finds: of one that goes on nobody knows beforehand how much is to be done.
+    pub built: Built,
+}
+
+impl Logged<'_> {
+    /// Runs it. `paths`: what in its words has another name for the user.
+    pub(super) fn run(&self, command: &mut Command, paths: Vec<(String, PathBuf)>) -> Result<ExitStatus> {
+        let Self { ctx, stage, log, built } = *self;
+        let broken = |e: std::io::Error| Error::build(format!("cannot write the log {}", log.display())).because(e);
+        let mut file = std::fs::File::create(log).map_err(broken)?;
+        let mut paths = PathMap::new(paths);
+        let is_whole = built == Built::FromNothing;
+        let mut steps = Steps::new(if is_whole { self.remembered()? } else { [None; 2] });
+        let status = follow::follow(command, None, &mut |line| {
+            let text = paths.outside(String::from_utf8_lossy(line).trim_end());
+            // A script whose log cannot be written is ended: nobody could tell afterwards why it failed.
+            writeln!(file, "{text}").map_err(broken)?;
+            if let Some((unit, done, total)) = steps.line(&text, Instant::now()) {
+                (ctx.events)(Event::Progress { what: stage.name.clone(), unit, done, total, left: None });
+            }
+            (ctx.events)(match text.strip_prefix(WARNING) {
+                Some(message) => Event::Warning { message: format!("{}: {message}", stage.name) },
+                None => Event::Output { stage: stage.name.clone(), line: text },
+            });
+            Ok(())
+        })?;
+        if status.success() && is_whole {
+            self.remember(&steps)?;
+        }
+        Ok(status)
+    }
+
+    /// How many there were, of this project, else of any.
+    fn remembered(&self) -> Result<[Option<u64>; 2]> {
+        for key in self.keys() {
+            if let Some(bytes) = self.ctx.cache.memo(MEMO, &key).map_err(cache_error)? {
+                let text = String::from_utf8_lossy(&bytes).into_owned();
+                let mut numbers = text.split(' ').map(|number| number.parse().ok().filter(|number| *number > 0));
+                return Ok([numbers.next().flatten(), numbers.next().flatten()]);
+            }
+        }
+        Ok([None; 2])
+    }
+
+    fn remember(&self, steps: &Steps) -> Result<()> {
+        let [objects, checks] = steps.done;
+        // Most scripts call neither.
+        if steps.done == [0; 2] || steps.done == steps.last.map(Option::unwrap_or_default) {
+            return Ok(());
+        }
+        let value = format!("{objects} {checks}");
+        self.keys().iter().try_for_each(|key| self.ctx.cache.set_memo(MEMO, key, value.as_bytes()).map_err(cache_error))
+    }
+
+    fn keys(&self) -> [Key; 2] {
+        // No project's folder is the empty path.
+        [self.ctx.project.dir.as_path(), Path::new("")].map(|project| {
+            let mut encoder = KeyEncoder::new("quiz steps of a stage 1");
+            encoder.text("project", &project.to_string_lossy()).text("stage", &self.stage.name);
+            encoder.finish().0
+        })
+    }
+}
+
+/// What was counted so far, in the order of [`UNITS`].
+struct Steps {
+    done: [u64; 2],
+    last: [Option<u64>; 2],
+    told: [Option<Instant>; 2],
+}
+
+impl Steps {
+    fn new(last: [Option<u64>; 2]) -> Self {
+        Self { done: [0; 2], last, told: [None; 2] }
+    }
+
+    /// Counts; unit, number and how many are expected, when it is time to tell. More than expected are an unknown number.
+    fn line(&mut self, line: &str, now: Instant) -> Option<(Unit, u64, Option<u64>)> {
+        let unit = unit(line)?;
+        let n = UNITS.iter().position(|other| *other == unit)?;
+        self.done[n] += 1;
+        let is_due = self.told[n].is_none_or(|told| now.duration_since(told) >= PAUSE);
+        // The last one of those that are expected is told with the stage's own end.
+        let total = self.last[n].filter(|last| self.done[n] < *last);
+        is_due.then(|| {
+            self.told[n] = Some(now);
+            (unit, self.done[n], total)
+        })
+    }
+}
+
+/// Whether a line says that something is being made, as Kbuild and automake do when they are not verbose ("  CC [M]  fs/zfs.o",
+/// "  CCLD     zfs"), or looked for, as configure does ("checking for gcc... gcc").
+fn unit(line: &str) -> Option<Unit> {
+    if line.starts_with("checking ") {
+        return Some(Unit::Checks);
+    }
+    let (word, target) = line.strip_prefix("  ")?.split_once(' ')?;
+    let is_word = word.starts_with(|c: char| c.is_ascii_uppercase())
+        && word.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b"_-+".contains(&b));
+    let target = target.trim_start();
+    let target = target.strip_prefix("[M]").unwrap_or(target).trim_start();
+    (is_word && word.len() > 1 && !target.is_empty()).then_some(Unit::Objects)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_make_and_configure_are_steps_and_others_are_not() {
+        for line in
+            ["  CC      fs/a.o", "  CC [M]  fs/zfs.o", "  CCLD     zfs", "  HOSTCC  scripts/x", "  AR      lib.a"]
+        {
+            assert_eq!(unit(line), Some(Unit::Objects), "{line}");
+        }
+        assert_eq!(unit("checking for gcc... gcc"), Some(Unit::Checks));
+        for line in
+            ["", "  ", "make[1]: Entering directory 'x'", "  CC", "  OK", "   12 |   foo();", "  Cc x", "CC x", "  A b"]
+        {
+            assert_eq!(unit(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn steps_are_told_ten_times_a_second_against_what_there_was_last_time() {
+        let (mut steps, start) = (Steps::new([Some(3), None]), Instant::now());
+        let mut line = |milliseconds| steps.line("  CC      a.o", start + Duration::from_millis(milliseconds));
+        assert_eq!(line(0), Some((Unit::Objects, 1, Some(3))));
+        assert_eq!(line(99), None);
+        assert_eq!(line(100), Some((Unit::Objects, 3, None)), "more than last time may come");
+        assert_eq!(steps.line("checking x", start), Some((Unit::Checks, 1, None)));
+        assert_eq!(steps.done, [3, 1]);
+    }
+}

@@ -1,0 +1,175 @@
+//! What is shown while quiz works: on pseudo terminals of several widths, and where there is no terminal.
+
+use crate::project::Project;
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+/// What make says of a file that has a long name.
+const MAKE: &str = "i=0; while [ $i -lt 30 ]; do i=$((i+1)); \
+    echo \"  CC      fs/a/folder/with/a/name/that/is/longer/than/most/terminals/are/wide/file$i.o\"; sleep 0.06; done\n";
+
+fn project(end: &str) -> Project {
+    let project = Project::new();
+    project.recipe("t-made", "[outputs]\nout = \"file\"\n", &format!("{MAKE}{end}echo >/quiz/out/out\n"));
+    project
+}
+
+/// A terminal, and what quiz wrote to it.
+struct Terminal {
+    master: OwnedFd,
+    child: Child,
+}
+
+impl Terminal {
+    fn start(mut command: Command, columns: u16, variables: &[(&str, &str)]) -> Self {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let slave = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        command.env("TERM", "xterm-256color").envs(variables.iter().copied()).stdout(Stdio::null()).stderr(slave);
+        let terminal = Self { master, child: command.spawn().unwrap() };
+        // The command holds the other end, too.
+        drop(command);
+        terminal.resize(columns);
+        terminal
+    }
+
+    fn resize(&self, columns: u16) {
+        tcsetwinsize(&self.master, Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    }
+
+    /// All that it wrote, in lines as they lie on the screen one after the other, and how it ended.
+    fn end(mut self) -> (Vec<String>, String, ExitStatus) {
+        let mut bytes = Vec::new();
+        // The kernel says EIO when nobody has the other end any more.
+        let _ = File::from(self.master).read_to_end(&mut bytes);
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        (plain(&text).split(['\r', '\n']).map(str::to_owned).collect(), text, self.child.wait().unwrap())
+    }
+}
+
+/// Without escape sequences.
+fn plain(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        match (c, rest.peek()) {
+            ('\x1b', Some('[')) => drop(rest.by_ref().skip(1).find(|c| ('@'..='~').contains(c))),
+            ('\x1b', Some(']')) => drop(rest.by_ref().find(|c| *c == '\\' || *c == '\x07')),
+            ('\x1b', _) => drop(rest.next()),
+            (c, _) => plain.push(c),
+        }
+    }
+    plain
+}
+
+fn build(project: &Project) -> Command {
+    project.command(&["build", "--fresh", "t-made"])
+}
+
+fn run(command: Command, columns: u16, variables: &[(&str, &str)]) -> (Vec<String>, String) {
+    let (lines, text, status) = Terminal::start(command, columns, variables).end();
+    assert!(status.success(), "{text}");
+    (lines, text)
+}
+
+#[test]
+fn a_build_shows_how_far_it_is_by_the_last_one_and_fits_in_each_terminal() {
+    let project = project("");
+    let (lines, text) = run(build(&project), 80, &[]);
+    let moving = |line: &&String| line.trim_start().starts_with("t-made");
+    let first = lines.iter().find(moving).unwrap_or_else(|| panic!("{text}"));
+    assert!(first.trim_start().starts_with("t-made") && !first.contains(" of "), "nobody knows how many: {first}");
+    assert!(first.contains("  CC      fs/a/"), "{first}");
+    for columns in [80, 200, 30] {
+        let (lines, text) = run(build(&project), columns, &[]);
+        let shown: Vec<&String> = lines.iter().filter(moving).collect();
+        let far = if columns == 30 { "%" } else { " of 30 objects, " };
+        assert!(shown.iter().any(|line| line.contains(far)), "{columns}: {text}");
+        assert_eq!(shown.iter().any(|line| line.contains("% [") || line.contains("[=")), columns == 200, "{shown:?}");
+        let longest = lines.iter().map(|line| line.chars().count()).max().unwrap();
+        assert!(longest <= usize::from(columns), "{columns}: {lines:?}");
+        let end: Vec<&str> = lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty()).collect();
+        assert!(end.last().unwrap().starts_with("Made t-made in"), "nothing moves below: {text}");
+    }
+}
+
+#[test]
+fn a_terminal_that_gets_narrower_gets_narrower_lines() {
+    let project = project("");
+    let terminal = Terminal::start(build(&project), 200, &[]);
+    std::thread::sleep(Duration::from_millis(1200));
+    terminal.resize(50);
+    let (lines, text, status) = terminal.end();
+    assert!(status.success(), "{text}");
+    let widths: Vec<usize> =
+        lines.iter().filter(|line| line.contains(" objects")).map(|line| line.chars().count()).collect();
+    assert!(widths[0] > 80 && *widths.last().unwrap() <= 50, "{widths:?}");
+}
+
+#[test]
+fn only_a_terminal_sees_lines_move_and_colours_only_who_wants_them() {
+    let project = project("");
+    let ran = project.ok(&["build", "t-made"]);
+    assert!(!ran.err.contains('\x1b') && !ran.err.contains(" objects"), "{ran:?}");
+    let (_, text) = run(build(&project), 80, &[("NO_COLOR", "1")]);
+    assert!(text.contains(" objects") && !text.contains("\x1b[1;") && !text.contains("\x1b[2m"), "{text:?}");
+    let (_, text) = run(build(&project), 80, &[("TERM", "dumb")]);
+    assert!(!text.contains('\x1b') && !text.contains(" objects"), "{text:?}");
+    let (_, text) = run(project.command(&["-q", "build", "--fresh", "t-made"]), 80, &[]);
+    assert_eq!(text, "");
+    let (lines, text) = run(project.command(&["--json", "build", "--fresh", "t-made"]), 80, &[("VTE_VERSION", "8001")]);
+    assert!(!text.contains('\x1b'), "{text:?}");
+    let events: Vec<serde_json::Value> =
+        lines.iter().filter(|line| !line.is_empty()).map(|line| serde_json::from_str(line).unwrap()).collect();
+    let progress = events.iter().find(|event| event["event"] == "progress").unwrap();
+    assert_eq!(
+        (&progress["what"], &progress["unit"], &progress["total"]),
+        (&"t-made".into(), &"objects".into(), &30.into())
+    );
+}
+
+/// GNOME's terminal library, new enough.
+const VTE: (&str, &str) = ("VTE_VERSION", "8001");
+
+/// What is shown outside of the screen was undone, and nothing came after that.
+fn expect_undone(text: &str) {
+    assert_eq!((text.matches("\x1b[22;2t").count(), text.matches("\x1b[23;2t").count()), (1, 1), "{text:?}");
+    let (title, bar) = (text.rfind("\x1b]2;quiz: t-made").unwrap(), text.rfind("\x1b]9;4;").unwrap());
+    assert!(text[bar..].starts_with("\x1b]9;4;0\x1b\\") && title < text.find("\x1b[23;2t").unwrap(), "{text:?}");
+}
+
+#[test]
+fn title_and_bar_of_a_terminal_that_has_them_are_undone_at_each_end() {
+    let good = project("");
+    let (_, text) = run(build(&good), 80, &[VTE]);
+    expect_undone(&text);
+    assert!(text.contains("\x1b]9;4;3\x1b\\"), "nobody knows how many: {text:?}");
+    let (_, text) = run(build(&good), 80, &[VTE]);
+    assert!(text.contains("\x1b]9;4;1;"), "{text:?}");
+
+    let bad = project("echo 'error: no'; exit 1\n");
+    let (_, text, status) = Terminal::start(build(&bad), 80, &[VTE]).end();
+    assert_eq!(status.code(), Some(1));
+    expect_undone(&text);
+
+    for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM, rustix::process::Signal::HUP] {
+        let terminal = Terminal::start(build(&good), 80, &[VTE]);
+        std::thread::sleep(Duration::from_millis(1500));
+        rustix::process::kill_process(rustix::process::Pid::from_child(&terminal.child), signal).unwrap();
+        let (_, text, status) = terminal.end();
+        assert_eq!(status.signal(), Some(signal.as_raw()), "it ends as it would have: {text:?}");
+        expect_undone(&text);
+    }
+
+    for other in [&[][..], &[VTE, ("TMUX", "/tmp/tmux")]] {
+        let (_, text) = run(build(&good), 80, other);
+        assert!(!text.contains("\x1b]") && !text.contains("\x1b[22;2t"), "{text:?}");
+    }
+}
