@@ -1,14 +1,13 @@
 //! What is shown while quiz works: on pseudo terminals of several widths, and where there is no terminal.
 
 use crate::project::Project;
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
 
 /// What make says of a file that has a long name.
 const MAKE: &str = "i=0; while [ $i -lt 30 ]; do i=$((i+1)); \
@@ -22,8 +21,9 @@ fn project(end: &str) -> Project {
 
 /// A terminal, and what quiz wrote to it.
 struct Terminal {
-    master: OwnedFd,
+    master: File,
     child: Child,
+    bytes: Vec<u8>,
 }
 
 impl Terminal {
@@ -33,7 +33,7 @@ impl Terminal {
         unlockpt(&master).unwrap();
         let slave = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         command.env("TERM", "xterm-256color").envs(variables.iter().copied()).stdout(Stdio::null()).stderr(slave);
-        let terminal = Self { master, child: command.spawn().unwrap() };
+        let terminal = Self { master: master.into(), child: command.spawn().unwrap(), bytes: Vec::new() };
         // The command holds the other end, too.
         drop(command);
         terminal.resize(columns);
@@ -44,12 +44,25 @@ impl Terminal {
         tcsetwinsize(&self.master, Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
     }
 
+    /// Reads on until this was written.
+    fn until(&mut self, words: &str) {
+        let mut buffer = [0; 4096];
+        while !String::from_utf8_lossy(&self.bytes).contains(words) {
+            let read = self.master.read(&mut buffer).unwrap_or(0);
+            assert!(read > 0, "no `{words}` in {:?}", String::from_utf8_lossy(&self.bytes));
+            self.bytes.extend_from_slice(&buffer[..read]);
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
     /// All that it wrote, in lines as they lie on the screen one after the other, and how it ended.
     fn end(mut self) -> (Vec<String>, String, ExitStatus) {
-        let mut bytes = Vec::new();
         // The kernel says EIO when nobody has the other end any more.
-        let _ = File::from(self.master).read_to_end(&mut bytes);
-        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let _ = self.master.read_to_end(&mut self.bytes);
+        let text = String::from_utf8_lossy(&self.bytes).into_owned();
         (plain(&text).split(['\r', '\n']).map(str::to_owned).collect(), text, self.child.wait().unwrap())
     }
 }
@@ -103,8 +116,8 @@ fn a_build_shows_how_far_it_is_by_the_last_one_and_fits_in_each_terminal() {
 #[test]
 fn a_terminal_that_gets_narrower_gets_narrower_lines() {
     let project = project("");
-    let terminal = Terminal::start(build(&project), 200, &[]);
-    std::thread::sleep(Duration::from_millis(1200));
+    let mut terminal = Terminal::start(build(&project), 200, &[]);
+    terminal.until(" objects");
     terminal.resize(50);
     let (lines, text, status) = terminal.end();
     assert!(status.success(), "{text}");
@@ -159,10 +172,10 @@ fn title_and_bar_of_a_terminal_that_has_them_are_undone_at_each_end() {
     assert_eq!(status.code(), Some(1));
     expect_undone(&text);
 
-    for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM, rustix::process::Signal::HUP] {
-        let terminal = Terminal::start(build(&good), 80, &[VTE]);
-        std::thread::sleep(Duration::from_millis(1500));
-        rustix::process::kill_process(rustix::process::Pid::from_child(&terminal.child), signal).unwrap();
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let mut terminal = Terminal::start(build(&good), 80, &[VTE]);
+        terminal.until("\x1b]9;4;1;");
+        terminal.signal(signal);
         let (_, text, status) = terminal.end();
         assert_eq!(status.signal(), Some(signal.as_raw()), "it ends as it would have: {text:?}");
         expect_undone(&text);
@@ -172,4 +185,22 @@ fn title_and_bar_of_a_terminal_that_has_them_are_undone_at_each_end() {
         let (_, text) = run(build(&good), 80, other);
         assert!(!text.contains("\x1b]") && !text.contains("\x1b[22;2t"), "{text:?}");
     }
+}
+
+#[test]
+fn a_run_of_tests_that_a_signal_ends_leaves_the_terminal_as_it_was() {
+    let fake = crate::suite::Fake::new();
+    fake.0.write("list", "hang\n");
+    let mut terminal = Terminal::start(fake.command("fake=each", &["--each", "list"]), 80, &[VTE]);
+    terminal.until("\x1b]2;quiz: tests");
+    terminal.signal(Signal::INT);
+    let (lines, text, status) = terminal.end();
+    assert_eq!(status.code(), Some(130), "it ends in its own way: {text:?}");
+    assert!(
+        lines.iter().any(|line| line.trim_start().starts_with("tests") && line.contains("0 of 1 tests")),
+        "{text:?}"
+    );
+    let count = |what: &str| text.matches(what).count();
+    assert!(count("\x1b]2;quiz: tests") > 0 && count("\x1b[22;2t") == count("\x1b[23;2t"), "{text:?}");
+    assert!(text[text.rfind("\x1b]9;4;").unwrap()..].starts_with("\x1b]9;4;0"), "{text:?}");
 }
