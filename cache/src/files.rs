@@ -10,6 +10,7 @@ use std::fs::{self, File, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The modification time of everything that is sealed, in seconds: 2001-09-09, also the SOURCE_DATE_EPOCH of builds.
 const SEALED_AT: i64 = 1_000_000_000;
@@ -155,6 +156,25 @@ pub(crate) fn look(path: &Path) -> Result<Option<Metadata>> {
         Ok(meta) => Ok(Some(meta)),
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
         Err(e) => Err(at("look at", path)(e)),
+    }
+}
+
+/// A tick of the slowest clock that files get their times from is two seconds long (FAT); Linux's own moves 100 to 1000 times a second.
+const TICK: Duration = Duration::from_secs(2);
+
+/// Waits until the clock of the file system is later than the last change of these files: what is done to one of them from now on leaves another time.
+/// `probe` is a file there that is touched.
+pub(crate) fn outlast(probe: &Path, files: &[Metadata]) -> Result<()> {
+    let Some(last) = files.iter().map(|meta| (meta.ctime(), meta.ctime_nsec())).max() else { return Ok(()) };
+    let file = File::options().write(true).open(probe).map_err(at("open", probe))?;
+    let begun = Instant::now();
+    loop {
+        file.set_modified(SystemTime::now()).map_err(at("set the time of", probe))?;
+        let meta = file.metadata().map_err(at("look at", probe))?;
+        if (meta.ctime(), meta.ctime_nsec()) > last || begun.elapsed() > TICK {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -8,7 +8,7 @@
 
 use crate::codec::What;
 use crate::error::{Result, at};
-use crate::files::{has_content, look, plain_files, remove_tree, rename_into, small_digest};
+use crate::files::{has_content, look, outlast, plain_files, remove_tree, rename_into, small_digest};
 use crate::workspace::WorkFolder;
 use crate::{Cache, Digest, Error};
 use serde::{Deserialize, Serialize};
@@ -170,7 +170,7 @@ impl NamedSlot {
         needs: Vec<Digest>,
         replace: bool,
     ) -> Result<PathBuf> {
-        let mut files = Vec::new();
+        let (mut files, mut metas) = (Vec::new(), Vec::new());
         let from = self.folder.path();
         for (file_name, path) in plain_files(from)? {
             // Only what lies on the disk is of the time that it will have.
@@ -178,6 +178,7 @@ impl NamedSlot {
             file.sync_all().map_err(at("sync", &path))?;
             let meta = file.metadata().map_err(at("look at", &path))?;
             files.push((file_name, Look::of(&meta), small_digest(&path, meta.len())?));
+            metas.push(meta);
         }
         let to = self.cache.place(FOLDER, &identity(owner, name));
         // Another one each time: no folder of this process has that name, and no other process was there then.
@@ -189,6 +190,7 @@ impl NamedSlot {
         let index = self.cache.encoded(What::Named, &index, &to)?;
         let new = self.cache.workspace()?.fresh();
         fs::write(&new, index).and_then(|()| File::open(&new)?.sync_all()).map_err(at("write", &new))?;
+        outlast(&new, &metas)?;
         let sync = |path: &Path| {
             let parent = path.parent().unwrap_or(path);
             File::open(parent).and_then(|folder| folder.sync_all()).map_err(at("sync", parent))

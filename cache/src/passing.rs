@@ -9,7 +9,7 @@
 
 use crate::codec::What;
 use crate::error::{Result, at};
-use crate::files::{has_content, look, plain_files, remove_tree, small_digest};
+use crate::files::{has_content, look, outlast, plain_files, remove_tree, small_digest};
 use crate::lock::Lock;
 use crate::scratch::{Stat, boot};
 use crate::workspace::WorkFolder;
@@ -177,15 +177,17 @@ impl PassingSlot {
     /// # Errors
     /// When it cannot be read or moved. Nothing is left then.
     pub fn commit(self) -> Result<PathBuf> {
-        let mut files = Vec::new();
+        let (mut files, mut metas) = (Vec::new(), Vec::new());
         let from = self.folder.path();
         for (name, path) in plain_files(from)? {
             let meta = fs::symlink_metadata(&path).map_err(at("look at", &path))?;
             files.push((name, Stat::of(&meta), small_digest(&path, meta.len())?));
+            metas.push(meta);
         }
         let to = self.cache.place("passing", self.key.digest());
         let index = self.cache.encoded(What::Passing, &Index { key: self.key, boot: boot(), files }, &to)?;
         fs::write(from.join(INDEX), index).map_err(at("write", from))?;
+        outlast(&from.join(INDEX), &metas)?;
         let _ = fs::remove_file(to.join(INDEX));
         let _ = remove_tree(&to);
         fs::create_dir_all(to.parent().unwrap_or(&to)).map_err(at("create the folder", &to))?;
@@ -268,6 +270,20 @@ mod tests {
             damage(&make(&cache, "a"));
             assert!(cache.passing_size(&key("a")).unwrap().is_none(), "damage {n}");
             assert!(!cache.damaged().is_empty(), "damage {n}");
+        }
+    }
+
+    /// Files get their times from a clock that moves some hundred times a second.
+    #[test]
+    fn what_is_done_right_after_it_was_made_is_noticed() {
+        let (_folder, cache) = cache();
+        for turn in 0..50 {
+            let large = make(&cache, "a").join("large");
+            let before = fs::metadata(&large).unwrap().modified().unwrap();
+            let file = File::options().write(true).open(large).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, b"x", 99).unwrap();
+            file.set_modified(before).unwrap();
+            assert!(cache.passing_size(&key("a")).unwrap().is_none(), "turn {turn}");
         }
     }
 
