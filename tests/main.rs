@@ -13,6 +13,7 @@ mod hurt;
 mod init;
 mod kconfig;
 mod kill;
+mod library;
 mod listing;
 mod modules;
 mod opened;
