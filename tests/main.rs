@@ -26,6 +26,7 @@ mod real;
 mod results;
 mod running;
 mod sandbox;
+mod schema;
 mod scripts;
 mod settings;
 mod shares;

@@ -210,6 +210,11 @@ pub(super) enum Command {
         /// Where to; it is made if it is not there
         folder: PathBuf,
     },
+    /// Print the JSON Schema of what a command prints with --json; without a name all of them, and the format's version
+    Schema {
+        /// graph, why, ps, events …
+        name: Option<String>,
+    },
     /// Trust the project in a folder although its files are another user's; without a folder: show what is trusted
     #[command(
         after_help = "The list is the file `trusted` in your own folder of settings (~/.config/quiz), a folder a line. QUIZ_TRUST=DIR in the \

@@ -14,6 +14,8 @@ mod page;
 mod profiles;
 mod row;
 mod running;
+mod schema;
+mod shapes;
 mod snapshots;
 mod style;
 mod svg;
@@ -21,7 +23,7 @@ mod tables;
 mod tests;
 mod verified;
 
-pub use begun::{begun, written};
+pub use begun::{begun, trusted_json, written};
 pub use crashes::{Crashed, LOG, Looked, crash, crash_json, crashes, crashes_json};
 pub use drawing::{graph_dot, graph_mermaid};
 pub use lines::size;
@@ -29,17 +31,20 @@ pub use packs::{exported, imported};
 pub use page::graph_html;
 pub use profiles::{Cost, Listed, profiles, profiles_json};
 pub use running::{Shown, running, running_json};
+pub use schema::{names as schema_names, schema, schemas};
 pub use snapshots::{own_snapshots, own_snapshots_json, why_snapshot, why_snapshot_json};
 pub use style::{Color, Style};
 pub use svg::graph_svg;
-pub use tables::{config, config_json, doctor, doctor_json, gc, gc_json, graph, graph_json, why, why_json};
+pub use tables::{built_json, config, config_json, doctor, doctor_json, gc, gc_json, graph, graph_json, why, why_json};
 pub use tests::{groups, tests, tests_json};
 pub use verified::{verified, verified_json};
 
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use shapes::{Failure, Line};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -61,6 +66,8 @@ pub struct Reporter {
     verbosity: Verbosity,
     json: bool,
     terminal: bool,
+    /// Where lines go instead of stderr.
+    events: Option<File>,
     /// One moving line for each running stage; only on a terminal.
     progress: Option<Progress>,
 }
@@ -76,14 +83,20 @@ impl Reporter {
         let terminal = std::io::stderr().is_terminal();
         let moving = terminal && !json && verbosity == Verbosity::Normal;
         let progress = moving.then(|| Progress { all: MultiProgress::new(), running: Mutex::default() });
-        Self { style: Style::new(color, terminal), verbosity, json, terminal, progress }
+        Self { style: Style::new(color, terminal), verbosity, json, terminal, events: None, progress }
+    }
+
+    /// The same with events as JSON at the end of this file, and none on stderr, where a guest's program may write, too.
+    #[must_use]
+    pub fn writing_to(self, file: File) -> Self {
+        Self { json: true, terminal: false, events: Some(file), progress: None, ..self }
     }
 
     /// Renders one event.
     pub fn event(&self, event: &Event) {
         if self.json {
             // Does not fail: no event has a map whose keys are not texts.
-            if let Ok(text) = serde_json::to_string(event) {
+            if let Ok(text) = serde_json::to_string(&Line::Event(event)) {
                 self.print(&text);
             }
             return;
@@ -107,19 +120,29 @@ impl Reporter {
             Kind::Build => "build",
             Kind::Boot => "boot",
         };
-        let value = serde_json::json!({
-            "event": "error", "kind": kind, "message": error.to_string(), "details": error.details(),
-            "causes": lines::causes(error), "hints": error.hints(),
-        });
-        self.print(&value.to_string());
+        let failure = Failure {
+            event: "error",
+            kind,
+            message: error.to_string(),
+            details: error.details().to_vec(),
+            causes: lines::causes(error),
+            hints: error.hints().to_vec(),
+        };
+        if let Ok(text) = serde_json::to_string(&Line::Failure(failure)) {
+            self.print(&text);
+        }
     }
 
     /// Writes a line to stderr, above the moving ones. A closed stderr is nobody who listens. On a terminal each line ends
     /// with the cursor's return, too: the terminal is raw while the guest's program has it.
     fn print(&self, text: &str) {
         let text = if self.terminal { text.replace('\n', "\r\n") + "\r\n" } else { format!("{text}\n") };
+        // A line is one write, so that those of several threads and processes do not mix.
         let write = || {
-            let _ = std::io::stderr().lock().write_all(text.as_bytes());
+            let _ = match self.events.as_ref() {
+                Some(mut file) => file.write_all(text.as_bytes()),
+                None => std::io::stderr().lock().write_all(text.as_bytes()),
+            };
         };
         match &self.progress {
             Some(progress) => progress.all.suspend(write),
