@@ -15,6 +15,7 @@ mod kconfig;
 mod kill;
 mod library;
 mod listing;
+mod mcp;
 mod modules;
 mod opened;
 mod openzfs;

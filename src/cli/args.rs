@@ -7,7 +7,8 @@ mod invocation;
 
 use crate::status;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use global::{Global, everywhere};
+pub(super) use global::Global;
+use global::everywhere;
 pub(super) use guest::{Debugger, Exec, Gdb, Guest, Monitor, Snap, Ssh, Test, Up};
 pub(super) use inner::{CacheCommand, CrashCommand, ProfilesCommand};
 use std::ffi::OsString;
@@ -210,6 +211,9 @@ pub(super) enum Command {
         /// Where to; it is made if it is not there
         folder: PathBuf,
     },
+    /// Let a program drive quiz by the Model Context Protocol, over stdin and stdout: build, run, exec, test, graph, why, crash, logs. What it started ends
+    /// when it hangs up
+    Mcp,
     /// Print the JSON Schema of what a command prints with --json; without a name all of them, and the format's version
     Schema {
         /// graph, why, ps, events …

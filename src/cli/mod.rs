@@ -12,6 +12,7 @@ mod graph;
 mod init;
 mod kvm;
 mod man;
+mod mcp;
 mod monitor;
 mod profiles;
 mod running;
@@ -171,6 +172,9 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
     if let Some(done) = without_project(cli) {
         return done.map(|()| status::FINE);
     }
+    if let Command::Mcp = &cli.command {
+        return mcp::run(cli);
+    }
     let engine = Engine::open(&cli.invocation(), events)?;
     if let Some(ended) = debugger::run(&engine, &cli.command) {
         return ended;
@@ -216,7 +220,7 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
         Command::Cache { command } => cache::run(&engine, command, cli.global.json)?,
         // Done above.
         Command::Init { .. } | Command::Trust { .. } | Command::Completions { .. } => {}
-        Command::Man { .. } | Command::Schema { .. } => {}
+        Command::Man { .. } | Command::Schema { .. } | Command::Mcp => {}
         Command::Gdb(_) | Command::Drgn(_) => {}
         Command::Config => report::result(&report::config(&engine.project.settings, cli.global.verbose))?,
     }
