@@ -8,6 +8,7 @@ use quiz::engine::{Engine, IMAGE, Invocation, machine, program};
 use quiz::error::Result;
 use quiz::event::Event;
 
+/// All of it, in order.
 pub fn main() -> Result<()> {
     // From any thread, while something happens. Nothing is printed by the library itself.
     let events = |event: Event| eprintln!("{event:?}");
