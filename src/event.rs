@@ -1,16 +1,42 @@
 //! What happens while quiz works, as data. The library sends these; only `report` turns them into text.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Where events go. Called from any thread.
 pub type Events<'a> = &'a (dyn Fn(Event) + Sync);
 
+/// The version of what `--json` prints and of what is in the files for programs. What may change without another one: docs/json.md.
+pub const FORMAT: u32 = 1;
+
+/// Whose an exit status is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// The program's own: it ended, and all that it wrote came.
+    Program,
+    /// 122: the guest went away by itself.
+    Lost,
+    /// 123: the guest's kernel gave up.
+    Panic,
+    /// 123: the guest's kernel complained, where that was not to be.
+    Warning,
+    /// 124: a time limit was over.
+    TimeLimit,
+    /// 125: the host or quiz could not do its part.
+    Host,
+    /// 128 + n: signal n ended quiz.
+    Signal,
+}
+
 /// Something that happened.
 #[allow(missing_docs, reason = "the line of a variant says what its fields are")]
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
+    /// The first line of `--json`: what all that follows is to be read by.
+    Format { version: u32 },
     /// A moving name ("6.1") was pinned in quiz.lock.
     Resolved { entry: String, wanted: String, pinned: String },
     /// Bytes of a download so far. `total` is unknown for some servers.
@@ -65,6 +91,8 @@ pub enum Event {
     Stands { run: String },
     /// The machine is gone before its program ended: how, and where its files lie.
     Ended { how: String, run: String },
+    /// A program's end, or its machine's: the exit status of `up` or `exec`, whose it is, the program's own where it is known, and in words.
+    Outcome { status: u8, ending: Ending, program: Option<u8>, how: String },
     /// Something the user should know that stops nothing.
     Warning { message: String },
     /// Something that `-v` shows.
@@ -72,7 +100,7 @@ pub enum Event {
 }
 
 /// What is counted of something that takes its time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unit {
     /// Things that make says it made: objects, archives, programs.

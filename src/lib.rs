@@ -17,6 +17,8 @@
 //! | [`report`] | events, errors, results | text; the only room that prints |
 //! | [`cli`] | the command line | what to call, in which order |
 
+#![doc = include_str!("../docs/library.md")]
+
 pub mod boot;
 pub mod build;
 pub mod cli;

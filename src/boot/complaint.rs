@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::marks::{Mark, mark, without_time};
@@ -38,7 +39,7 @@ pub struct Complaint {
 }
 
 /// What a project lets the kernel say, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Allowed {
     /// A line of the report has this.
     pub text: String,

@@ -66,7 +66,7 @@ pub const TOOLS: &[(&str, &str)] =
 pub use complaint::{Allowed, Complaint, Heard};
 pub use folder::{Kept, RunFolder};
 pub use job::{Options, Streams};
-pub use outcome::{GuestState, Outcome, Saved};
+pub use outcome::{GuestState, Outcome, Recorded, Saved};
 pub use request::{Mounted, Request, Size};
 pub use run::{Ran, Run, run};
 pub use signals::{Stop, at_signals, signals_are_caught};

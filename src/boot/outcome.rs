@@ -3,7 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use crate::error::{Error, Result};
+use crate::event::Ending;
 use crate::status;
 
 /// How a run ended.
@@ -54,6 +58,19 @@ pub enum Outcome {
     Interrupted(i32),
 }
 
+/// What the file `result.json` of a run's machine has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Recorded {
+    /// How it ended, in words.
+    pub how: String,
+    /// The exit status of `quiz up`, or what it would have been.
+    pub status: u8,
+    /// The program's own, when it came.
+    pub program: Option<u8>,
+    /// What the guest's kernel complained about.
+    pub complaints: Vec<String>,
+}
+
 /// What a guest was doing when its time was over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GuestState {
@@ -75,6 +92,28 @@ impl Outcome {
             Self::TimeLimit { .. } => status::TIME_LIMIT,
             Self::Host { .. } => status::HOST,
             Self::Interrupted(signal) => status::signal(*signal),
+        }
+    }
+
+    /// Whose that status is.
+    pub fn ending(&self) -> Ending {
+        match self {
+            Self::Exited(_) => Ending::Program,
+            Self::Lost { .. } => Ending::Lost,
+            Self::Panicked { .. } => Ending::Panic,
+            Self::Complained { .. } => Ending::Warning,
+            Self::TimeLimit { .. } => Ending::TimeLimit,
+            Self::Host { .. } => Ending::Host,
+            Self::Interrupted(_) => Ending::Signal,
+        }
+    }
+
+    /// The program's own status, when that came.
+    pub fn program(&self) -> Option<u8> {
+        match self {
+            Self::Exited(program) | Self::Complained { program, .. } => Some(*program),
+            Self::Host { program, .. } => *program,
+            _ => None,
         }
     }
 

@@ -13,7 +13,7 @@ use super::flow::takes_back;
 use super::folder::RunFolder;
 use super::job::{Asked, Job, Options, Streams};
 use super::net;
-use super::outcome::{End, Outcome, Saved, judge};
+use super::outcome::{End, Outcome, Recorded, Saved, judge};
 use super::request::Request;
 use super::running::Running;
 use super::session::{Session, SessionEnd};
@@ -163,17 +163,10 @@ impl Job<'_> {
     /// For whoever asks later: in words, the status of `quiz up`, the program's own, when it came, and what the kernel complained about.
     fn record(&self, judged: &Result<Outcome>, heard: &Heard) {
         let how = judged.as_ref().map_or_else(ToString::to_string, ToString::to_string);
-        let program = match judged {
-            Ok(
-                Outcome::Exited(program)
-                | Outcome::Complained { program, .. }
-                | Outcome::Host { program: Some(program), .. },
-            ) => Some(program),
-            _ => None,
-        };
-        let complaints: Vec<&String> = heard.complaints.iter().map(|complaint| &complaint.words).collect();
+        let program = judged.as_ref().ok().and_then(Outcome::program);
+        let complaints: Vec<String> = heard.complaints.iter().map(|complaint| complaint.words.clone()).collect();
         let status = judged.as_ref().map_or(status::HOST, |outcome| outcome.status_as(self.options.lost_as));
-        let record = serde_json::json!({ "how": how, "status": status, "program": program, "complaints": complaints });
+        let record = serde_json::json!(Recorded { how, status, program, complaints });
         let path = self.folder.result();
         if let Err(error) = crate::host::write_private(&path, &format!("{record}\n")) {
             (self.events)(Event::Warning { message: format!("cannot write {}: {error}", path.display()) });

@@ -9,7 +9,8 @@ mod shown;
 
 use crate::status;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use global::{Global, everywhere};
+pub(super) use global::Global;
+use global::everywhere;
 pub(super) use guest::{Debugger, Exec, Gdb, Guest, Monitor, Snap, Ssh, Test, Up};
 pub(super) use inner::{CacheCommand, CrashCommand, ProfilesCommand};
 use std::ffi::OsString;
@@ -211,6 +212,14 @@ pub(super) enum Command {
     Man {
         /// Where to; it is made if it is not there
         folder: PathBuf,
+    },
+    /// Let a program drive quiz by the Model Context Protocol, over stdin and stdout: build, run, exec, test, graph, why, crash, logs. What it started ends
+    /// when it hangs up
+    Mcp,
+    /// Print the JSON Schema of what a command prints with --json; without a name all of them, and the format's version
+    Schema {
+        /// graph, why, ps, events …
+        name: Option<String>,
     },
     /// Trust the project in a folder although its files are another user's; without a folder: show what is trusted
     #[command(

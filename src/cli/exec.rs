@@ -6,7 +6,7 @@ use crate::boot::exec::{Ended, exec};
 use crate::boot::{self, Request, Streams};
 use crate::engine::{Engine, shares};
 use crate::error::Result;
-use crate::event::Event;
+use crate::event::{Ending, Event};
 use crate::status;
 
 /// Runs it, and gives its exit status.
@@ -21,13 +21,16 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Exec) -> Result<u8> {
         shell_after: false,
         shares: Vec::new(),
     };
-    Ok(match exec(&run, request, &Streams::inherit(asked.no_input)?)? {
-        Ended::Exited(status) => status,
-        Ended::Left(signal) => status::signal(signal),
+    let (status, ending, how) = match exec(&run, request, &Streams::inherit(asked.no_input)?)? {
+        Ended::Exited(status) => (status, Ending::Program, format!("the program ended with status {status}")),
+        Ended::Left(signal) => (status::signal(signal), Ending::Signal, format!("ended by signal {signal}")),
         Ended::Lost => {
             let how = "the machine ended before the program did".to_owned();
-            (engine.events)(Event::Ended { how, run: run.display().to_string() });
-            status::LOST
+            (engine.events)(Event::Ended { how: how.clone(), run: run.display().to_string() });
+            (status::LOST, Ending::Lost, how)
         }
-    })
+    };
+    let program = Some(status).filter(|_| ending == Ending::Program);
+    (engine.events)(Event::Outcome { status, ending, program, how });
+    Ok(status)
 }

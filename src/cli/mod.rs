@@ -12,9 +12,11 @@ mod graph;
 mod init;
 mod kvm;
 mod man;
+mod mcp;
 mod monitor;
 mod profiles;
 mod running;
+mod schema;
 mod snap;
 mod ssh;
 mod symbols;
@@ -28,7 +30,7 @@ use crate::build;
 use crate::engine::machine::{self, Prepared};
 use crate::engine::{Engine, IMAGE, named};
 use crate::error::{Error, Kind, Result};
-use crate::event::{Event, Events};
+use crate::event::{Event, Events, FORMAT};
 use crate::host;
 use crate::report::{self, Reporter, Style, Verbosity};
 use crate::status;
@@ -59,12 +61,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
             };
         }
     };
-    let verbosity = match (cli.global.quiet, cli.global.verbose) {
-        (true, _) => Verbosity::Quiet,
-        (_, true) => Verbosity::Verbose,
-        _ => Verbosity::Normal,
-    };
-    let reporter = Reporter::new(cli.global.color.unwrap_or_default(), verbosity, cli.global.json);
+    let (reporter, failed) = reporter(&cli);
     let timings = matches!(&cli.command, Command::Up(up) if up.timings);
     let events = |event: Event| {
         if timings || !matches!(event, Event::Step { .. }) {
@@ -74,10 +71,18 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     // A bug of quiz must not look like a bad commit to `git bisect run`, as a panic's status 101 would.
     let begin = || match &cli.command {
         Command::Up(up) if up.detach && !cli.detached => detached(&args),
-        _ => dispatch(&cli, &reporter, &events),
+        _ => {
+            events(Event::Format { version: FORMAT });
+            dispatch(&cli, &reporter, &events)
+        }
     };
-    let result = catch_unwind(AssertUnwindSafe(begin))
-        .unwrap_or_else(|_| Err(Error::build("quiz itself failed; what it said is above")));
+    let result = failed.map_or_else(
+        || {
+            catch_unwind(AssertUnwindSafe(begin))
+                .unwrap_or_else(|_| Err(Error::build("quiz itself failed; what it said is above")))
+        },
+        Err,
+    );
     result.unwrap_or_else(|error| {
         reporter.error(&error);
         match (&cli.command, error.kind()) {
@@ -87,6 +92,21 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
             (_, Kind::Build | Kind::Boot) => status::FAILED,
         }
     })
+}
+
+/// What shows events, and why there is none of those that are asked for.
+fn reporter(cli: &Cli) -> (Reporter, Option<Error>) {
+    let verbosity = match (cli.global.quiet, cli.global.verbose) {
+        (true, _) => Verbosity::Quiet,
+        (_, true) => Verbosity::Verbose,
+        _ => Verbosity::Normal,
+    };
+    let reporter = Reporter::new(cli.global.color.unwrap_or_default(), verbosity, cli.global.json);
+    let Some(path) = &cli.global.events else { return (reporter, None) };
+    match host::private_file().append(true).open(path) {
+        Ok(file) => (reporter.writing_to(file), None),
+        Err(e) => (reporter, Some(Error::input(format!("--events {}: cannot write there", path.display())).because(e))),
+    }
 }
 
 /// Has the run done by a process that stays, and gives its number.
@@ -105,7 +125,8 @@ fn detached(args: &[OsString]) -> Result<u8> {
 fn typed(more: Option<&str>) -> String {
     let variables = std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"QUIZ_"));
     let variables = variables.map(|(name, value)| format!("{}={} ", name.display(), host::quoted(value)));
-    let mut words: Vec<OsString> = std::env::args_os().skip(1).filter(|word| word != "--detached").collect();
+    let words: Vec<OsString> = std::env::args_os().skip(1).filter(|word| word != "--detached").collect();
+    let mut words = without_events(words);
     let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
     if let Some(flag) = more.filter(|flag| !words[..end].iter().any(|word| word == flag)) {
         words.insert(end, flag.into());
@@ -114,6 +135,18 @@ fn typed(more: Option<&str>) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     let line = format!("{}quiz {}", variables.collect::<String>(), words.collect::<Vec<_>>().join(" "));
     format!("cd {} && {line}", host::quoted(here))
+}
+
+/// Whoever runs it again has another file for events, or none.
+fn without_events(mut words: Vec<OsString>) -> Vec<OsString> {
+    const FLAG: &str = "--events";
+    let before = |words: &[OsString]| words.iter().position(|word| word == "--").unwrap_or(words.len());
+    let is_it = |word: &OsString| word == FLAG || word.as_encoded_bytes().starts_with(b"--events=");
+    while let Some(at) = words[..before(&words)].iter().position(is_it) {
+        let has_own = words[at] != FLAG;
+        words.drain(at..(if has_own { at + 1 } else { at + 2 }).min(words.len()));
+    }
+    words
 }
 
 fn takes_one_kernel(command: &Command) -> &'static str {
@@ -138,6 +171,9 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
     }
     if let Some(done) = without_project(cli) {
         return done.map(|()| status::FINE);
+    }
+    if let Command::Mcp = &cli.command {
+        return mcp::run(cli);
     }
     let engine = Engine::open(&cli.invocation(), events)?;
     if let Some(ended) = debugger::run(&engine, &cli.command) {
@@ -184,7 +220,8 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
         }
         Command::Cache { command } => cache::run(&engine, command, cli.global.json)?,
         // Done above.
-        Command::Init { .. } | Command::Trust { .. } | Command::Completions { .. } | Command::Man { .. } => {}
+        Command::Init { .. } | Command::Trust { .. } | Command::Completions { .. } => {}
+        Command::Man { .. } | Command::Schema { .. } | Command::Mcp => {}
         Command::Gdb(_) | Command::Drgn(_) => {}
         Command::Config => report::result(&report::config(&engine.project.settings, cli.global.verbose))?,
     }
@@ -198,6 +235,7 @@ fn without_project(cli: &Cli) -> Option<Result<()>> {
         Command::Init { user } => init::run(cli, *user),
         Command::Completions { shell } => complete::print(*shell),
         Command::Man { folder } => man::run(cli, folder),
+        Command::Schema { name } => schema::run(name.as_deref()),
         _ => return None,
     })
 }
@@ -234,7 +272,7 @@ fn build_stages(engine: &Engine<'_>, names: &[String], fresh: bool, install: boo
         known[id].outputs.iter().map(move |(output, object)| (name(output), engine.cache.path(object)))
     });
     report::result(&if json {
-        format!("{}\n", serde_json::Value::Object(paths.map(|(name, path)| (name, serde_json::json!(path))).collect()))
+        format!("{}\n", report::built_json(paths))
     } else {
         paths.map(|(name, path)| format!("{name} {}\n", path.display())).collect()
     })
@@ -281,4 +319,20 @@ fn gc(engine: &Engine<'_>, days: u32, most: Option<u64>, dry_run: bool, json: bo
 
 fn update(engine: &Engine<'_>, entries: &[String]) -> Result<()> {
     engine.update(&if entries.is_empty() { engine.project_stages()? } else { engine.all_stages()? }, entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_runs_it_again_writes_no_events_but_the_programs_own_words_stay() {
+        let without = |words: &str| {
+            let left = without_events(words.split(' ').map(OsString::from).collect());
+            left.iter().map(|word| word.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(without("--events=a --json up --events b -- x --events c"), "--json up -- x --events c");
+        assert_eq!(without("up --events"), "up");
+        assert_eq!(without("up -- --events=a"), "up -- --events=a");
+    }
 }

@@ -20,7 +20,7 @@ pub(super) fn run(cli: &Cli, folders: &[PathBuf]) -> Result<()> {
     }
     let trusted = load::trusted(&config_dir)?;
     report::result(&if cli.global.json {
-        format!("{}\n", serde_json::json!(trusted))
+        format!("{}\n", report::trusted_json(&trusted))
     } else {
         trusted.iter().map(|folder| format!("{}\n", folder.display())).collect()
     })

@@ -169,6 +169,12 @@ fn boot(engine: &Engine<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Resul
     if let Outcome::TimeLimit { excerpt, .. } = &outcome {
         excerpt.iter().for_each(|line| (engine.events)(Event::Kernel { line: line.clone() }));
     }
+    (engine.events)(Event::Outcome {
+        status: outcome.status_as(up.lost_as),
+        ending: outcome.ending(),
+        program: outcome.program(),
+        how: outcome.to_string(),
+    });
     Ok(Some(outcome))
 }
 

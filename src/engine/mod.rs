@@ -2,22 +2,13 @@
 //!
 //! Needs no command line, and shows nothing: what happens goes out as events.
 //!
-//! ```no_run
-//! use quiz::build::Depth;
-//! use quiz::engine::{Invocation, Engine};
-//!
-//! let engine = Engine::open(&Invocation::default(), &|event| eprintln!("{event:?}"))?;
-//! let stages = engine.stages(["kernel"])?;
-//! let kernel = stages.graph.find("kernel")?;
-//! let made = engine.build(&stages, &[kernel], Depth::Outputs)?;
-//! println!("{}", engine.cache.path(&made[&kernel].outputs["image"]).display());
-//! # Ok::<(), quiz::error::Error>(())
-//! ```
+//! `docs/library.md` has an example; it stands on the first page of the crate, too.
 
 pub mod debug;
 pub mod machine;
 pub mod named;
 mod packs;
+pub mod program;
 pub mod qemu;
 pub mod running;
 pub mod shares;

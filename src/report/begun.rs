@@ -1,12 +1,13 @@
-//! What `quiz init` and `quiz man` wrote, as text or as JSON.
+//! What `quiz init`, `quiz man` and `quiz trust` wrote, as text or as JSON.
 
-use serde_json::json;
-use std::path::Path;
+use super::shapes::{Begun, Trusted, Written};
+use serde_json::{Value as Json, json};
+use std::path::{Path, PathBuf};
 
 /// The file, for whom it is, the settings in it that count, and the next command.
 pub fn begun(path: &Path, what: &str, sets: &[&str], next: &str, as_json: bool) -> String {
     if as_json {
-        return format!("{}\n", json!({ "file": path, "for": what, "sets": sets, "next": next }));
+        return format!("{}\n", json!(Begun { file: path.to_string_lossy(), what, sets, next }));
     }
     let counts = if sets.is_empty() { "Nothing".to_owned() } else { format!("Only {}", sets.join(", ")) };
     format!(
@@ -15,7 +16,16 @@ pub fn begun(path: &Path, what: &str, sets: &[&str], next: &str, as_json: bool) 
     )
 }
 
+/// The folders of projects that are trusted, as JSON.
+pub fn trusted_json(folders: &[PathBuf]) -> Json {
+    json!(folders.iter().map(|folder| folder.to_string_lossy().into_owned()).collect::<Trusted>())
+}
+
 /// A folder, and what there is in it now.
 pub fn written(folder: &Path, what: &str, as_json: bool) -> String {
-    if as_json { format!("{}\n", json!({ "folder": folder })) } else { format!("{}: {what}\n", folder.display()) }
+    if as_json {
+        format!("{}\n", json!(Written { folder: folder.to_string_lossy() }))
+    } else {
+        format!("{}: {what}\n", folder.display())
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::lines::{duration, size};
 use super::row::aligned;
+use super::shapes::{self, Left, LeftWhole};
 use super::style::Style;
 use crate::boot::crash::{Cause, Crash, Frame};
 use crate::engine::debug::dbgmsg::{FILE, Message};
@@ -174,29 +175,35 @@ fn lead(line: &str) -> &str {
 /// All that is known of one, for programs. `frames`: the places that `lines` name, each with the number of its line, and where they are in the source.
 #[must_use]
 pub fn crash_json(crashed: &Crashed, looked: &Looked, most: usize) -> serde_json::Value {
-    let mut value = crashes_json(std::slice::from_ref(crashed))[0].take();
-    let frame = |frame: &Frame| {
-        let Frame { line, function, offset, size, module, .. } = frame;
-        let places = looked.lines.as_ref().map(|lines| lines.get(line).cloned().unwrap_or_default());
-        json!({"line": line, "function": function, "offset": offset, "size": size, "module": module, "places": places})
+    let frame = |frame: &'_ Frame| shapes::Frame {
+        line: frame.line,
+        function: frame.function.clone(),
+        offset: frame.offset,
+        size: frame.size,
+        module: frame.module.clone(),
+        places: looked.lines.as_ref().map(|lines| lines.get(&frame.line).cloned().unwrap_or_default()),
     };
-    value["frames"] = looked.frames.iter().map(frame).collect();
-    value["no_places"] = json!(looked.missing);
-    value[FILE] = json!(looked.log.as_ref().map(|log| newest(log, most)));
-    value
+    json!(LeftWhole {
+        left: left(crashed),
+        frames: looked.frames.iter().map(frame).collect(),
+        no_places: looked.missing.as_deref(),
+        zfs_dbgmsg: looked.log.as_ref().map(|log| newest(log, most)),
+    })
 }
 
 /// The same of several, but for the places.
 #[must_use]
 pub fn crashes_json(all: &[Crashed]) -> serde_json::Value {
-    let one = |crashed: &Crashed| {
-        let mut value = json!(crashed.crash);
-        value["run"] = json!(crashed.run);
-        value["folder"] = json!(crashed.place.join(crate::boot::crash::FOLDER));
-        value["memory"] = json!(crashed.memory.as_ref().map(|(path, _)| path));
-        value
-    };
-    all.iter().map(one).collect()
+    json!(all.iter().map(left).collect::<Vec<_>>())
+}
+
+fn left(crashed: &Crashed) -> Left<'_> {
+    Left {
+        crash: &crashed.crash,
+        run: &crashed.run,
+        folder: crashed.place.join(crate::boot::crash::FOLDER).to_string_lossy().into_owned(),
+        memory: crashed.memory.as_ref().map(|(path, _)| path.to_string_lossy()),
+    }
 }
 
 #[cfg(test)]

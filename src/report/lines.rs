@@ -11,7 +11,7 @@ pub(super) fn line(event: &Event, verbosity: Verbosity, style: &Style) -> Option
     let verb = |verb: &str, rest: &str| Some(format!("{} {rest}", style.good(&format!("{verb:>12}"))));
     let (least, text) = match event {
         Event::Resolved { entry, wanted, pinned } => (Normal, verb("Resolved", &format!("{entry} {wanted}: {pinned}"))),
-        Event::Download { .. } | Event::Progress { .. } => return None,
+        Event::Format { .. } | Event::Download { .. } | Event::Progress { .. } | Event::Outcome { .. } => return None,
         Event::Started { stage, log, .. } if verbosity == Verbose => {
             (Verbose, verb("Making", &format!("{stage}, log {log}")))
         }

@@ -17,6 +17,8 @@ mod profiles;
 mod progress;
 mod row;
 mod running;
+mod schema;
+mod shapes;
 mod snapshots;
 mod style;
 mod svg;
@@ -25,7 +27,7 @@ mod tests;
 mod tests_page;
 mod verified;
 
-pub use begun::{begun, written};
+pub use begun::{begun, trusted_json, written};
 pub use crashes::{Crashed, LOG, Looked, crash, crash_json, crashes, crashes_json};
 pub use drawing::{graph_dot, graph_mermaid};
 pub use lines::size;
@@ -33,10 +35,11 @@ pub use packs::{exported, imported};
 pub use page::graph_html;
 pub use profiles::{Cost, Listed, profile, profile_json, profiles, profiles_json};
 pub use running::{Shown, running, running_json};
+pub use schema::{names as schema_names, schema, schemas};
 pub use snapshots::{own_snapshots, own_snapshots_json, why_snapshot, why_snapshot_json};
 pub use style::{Color, Style};
 pub use svg::graph_svg;
-pub use tables::{config, config_json, doctor, doctor_json, gc, gc_json, graph, graph_json, why, why_json};
+pub use tables::{built_json, config, config_json, doctor, doctor_json, gc, gc_json, graph, graph_json, why, why_json};
 pub use tests::{groups, tests, tests_json};
 pub use tests_page::tests_html;
 pub use verified::{verified, verified_json};
@@ -44,6 +47,8 @@ pub use verified::{verified, verified_json};
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use progress::Progress;
+use shapes::{Failure, Line};
+use std::fs::File;
 use std::io::{IsTerminal, Write};
 
 /// How much is said.
@@ -63,6 +68,8 @@ pub struct Reporter {
     verbosity: Verbosity,
     json: bool,
     terminal: bool,
+    /// Where lines go instead of stderr.
+    events: Option<File>,
     /// What takes its time.
     progress: Option<Progress>,
 }
@@ -74,14 +81,21 @@ impl Reporter {
         let style = Style::new(color, terminal);
         // With -v the lines of scripts say how far they are.
         let shown = !json && verbosity == Verbosity::Normal;
-        Self { style, verbosity, json, terminal, progress: shown.then(|| Progress::new(terminal, style)) }
+        let progress = shown.then(|| Progress::new(terminal, style));
+        Self { style, verbosity, json, terminal, events: None, progress }
+    }
+
+    /// The same with events as JSON at the end of this file, and none on stderr, where a guest's program may write, too.
+    #[must_use]
+    pub fn writing_to(self, file: File) -> Self {
+        Self { json: true, terminal: false, events: Some(file), progress: None, ..self }
     }
 
     /// Renders one event.
     pub fn event(&self, event: &Event) {
         if self.json {
             // Does not fail: no event has a map whose keys are not texts.
-            if let Ok(text) = serde_json::to_string(event) {
+            if let Ok(text) = serde_json::to_string(&Line::Event(event)) {
                 self.print(&text);
             }
             return;
@@ -108,19 +122,29 @@ impl Reporter {
             Kind::Build => "build",
             Kind::Boot => "boot",
         };
-        let value = serde_json::json!({
-            "event": "error", "kind": kind, "message": error.to_string(), "details": error.details(),
-            "causes": lines::causes(error), "hints": error.hints(),
-        });
-        self.print(&value.to_string());
+        let failure = Failure {
+            event: "error",
+            kind,
+            message: error.to_string(),
+            details: error.details().to_vec(),
+            causes: lines::causes(error),
+            hints: error.hints().to_vec(),
+        };
+        if let Ok(text) = serde_json::to_string(&Line::Failure(failure)) {
+            self.print(&text);
+        }
     }
 
     /// Writes a line to stderr, above the moving ones. A closed stderr is nobody who listens. On a terminal each line ends
     /// with the cursor's return, too: the terminal is raw while the guest's program has it.
     fn print(&self, text: &str) {
         let text = if self.terminal { text.replace('\n', "\r\n") + "\r\n" } else { format!("{text}\n") };
+        // A line is one write, so that those of several threads and processes do not mix.
         let write = || {
-            let _ = std::io::stderr().lock().write_all(text.as_bytes());
+            let _ = match self.events.as_ref() {
+                Some(mut file) => file.write_all(text.as_bytes()),
+                None => std::io::stderr().lock().write_all(text.as_bytes()),
+            };
         };
         match &self.progress {
             Some(progress) => progress.suspend(write),

@@ -2,6 +2,7 @@
 
 use super::lines::{duration, size};
 use super::row::{aligned, cut};
+use super::shapes::{self, ProfileOption};
 use super::style::Style;
 use crate::load::{Bus, Device, Profile, ShareMode};
 use serde_json::{Value as Json, json};
@@ -182,28 +183,47 @@ fn device(device: &Device) -> String {
 
 /// The list as JSON.
 pub fn profiles_json(all: &[Listed]) -> Json {
-    all.iter().map(profile_json).collect()
+    json!(all.iter().map(shape).collect::<Vec<_>>())
 }
 
 /// One as JSON.
 pub fn profile_json(listed: &Listed) -> Json {
+    json!(shape(listed))
+}
+
+fn shape(listed: &Listed) -> shapes::Profile<'_> {
     let Listed { profile, on, own, cost } = listed;
     let options = profile.options.iter().map(|(name, option)| {
-        (name.clone(), json!({ "default": option.default, "value": option.value, "about": option.about }))
+        let shape = ProfileOption { default: &option.default, value: &option.value, about: &option.about };
+        (name.as_str(), shape)
     });
     let cost = match cost {
-        Cost::Stages { stages, took, unknown } => json!({
-            "stages": stages, "seconds": took.as_secs_f64(), "unknown": unknown,
-        }),
-        Cost::No(why) => json!({ "not-now": why }),
+        Cost::Stages { stages, took, unknown } => {
+            shapes::Cost::Stages { stages, seconds: took.as_secs_f64(), unknown: *unknown }
+        }
+        Cost::No(why) => shapes::Cost::No { not_now: why },
     };
-    json!({
-        "profile": profile.name, "about": profile.about, "on": on, "own": own, "path": profile.path,
-        "options": Json::Object(options.collect()), "packages": profile.packages, "kernel": profile.kernel,
-        "modules": profile.modules, "layers": profile.layers, "append": own_words(profile),
-        "append-batch": profile.append_batch, "memory": profile.memory, "cpus": profile.cpus, "numa": profile.numa,
-        "qemu-args": profile.qemu_args, "needs": profile.needs,
-        "conflicts": profile.conflicts, "wrap": profile.wrap,
-        "devices": profile.devices.iter().map(device).collect::<Vec<_>>(), "cost": cost,
-    })
+    shapes::Profile {
+        profile: &profile.name,
+        about: &profile.about,
+        on: *on,
+        own: *own,
+        path: profile.path.to_string_lossy(),
+        options: options.collect(),
+        packages: &profile.packages,
+        kernel: &profile.kernel,
+        modules: &profile.modules,
+        layers: &profile.layers,
+        append: own_words(profile),
+        append_batch: &profile.append_batch,
+        memory: profile.memory,
+        cpus: profile.cpus,
+        numa: profile.numa,
+        qemu_args: &profile.qemu_args,
+        needs: &profile.needs,
+        conflicts: &profile.conflicts,
+        wrap: profile.wrap.as_deref(),
+        devices: profile.devices.iter().map(device).collect(),
+        cost,
+    }
 }

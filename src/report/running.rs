@@ -2,6 +2,7 @@
 
 use super::lines::{duration, size};
 use super::row::aligned;
+use super::shapes::Machine;
 use super::style::Style;
 use crate::boot::running::Running;
 use serde_json::json;
@@ -51,7 +52,7 @@ pub fn running(machines: &[Shown], style: &Style) -> String {
 /// The same for programs.
 #[must_use]
 pub fn running_json(machines: &[Shown]) -> serde_json::Value {
-    let one = |machine: &Shown| {
+    fn one(machine: &Shown) -> Machine<'_> {
         let Running {
             quiz,
             qemu,
@@ -65,11 +66,23 @@ pub fn running_json(machines: &[Shown]) -> serde_json::Value {
             again,
             kernel: image,
         } = &machine.running;
-        json!({
-            "run": machine.run, "project": machine.project, "kernel": machine.kernel, "memory": machine.memory, "quiz": quiz,
-            "qemu": qemu, "since": since, "program": program, "profiles": profiles, "accelerator": accelerator, "restored": restored,
-            "image": image, "layers": layers, "flags": flags, "again": again,
-        })
-    };
-    machines.iter().map(one).collect()
+        Machine {
+            run: &machine.run,
+            project: machine.project.to_string_lossy(),
+            kernel: machine.kernel.as_deref(),
+            memory: machine.memory,
+            quiz: *quiz,
+            qemu: *qemu,
+            since: *since,
+            program,
+            profiles,
+            accelerator,
+            restored: *restored,
+            image,
+            layers,
+            flags,
+            again,
+        }
+    }
+    json!(machines.iter().map(one).collect::<Vec<_>>())
 }

@@ -2,6 +2,7 @@
 
 use super::lines::{duration, size};
 use super::row::{Row, aligned, shown};
+use super::shapes::{OwnSnapshot as OwnShape, Stage};
 use super::style::Style;
 use crate::engine::named::OwnSnapshot;
 use crate::engine::snapshots::{SnapshotState, SnapshotStates};
@@ -10,12 +11,10 @@ use serde_json::{Value as Json, json};
 use std::time::UNIX_EPOCH;
 
 impl SnapshotStates {
-    pub(super) fn json(&self, graph: &Graph) -> [Json; 2] {
-        let mut full = self.full.json(graph);
-        if let Json::Array(inputs) = &mut full["inputs"] {
-            inputs.push(json!(Self::BASE));
-        }
-        [self.base.json(graph), full]
+    pub(super) fn shapes(&self, graph: &Graph) -> [Stage; 2] {
+        let mut full = self.full.shape(graph);
+        full.inputs.push(Self::BASE.to_owned());
+        [self.base.shape(graph), full]
     }
 }
 
@@ -40,12 +39,16 @@ impl SnapshotState {
         }
     }
 
-    fn json(&self, graph: &Graph) -> Json {
-        let inputs: Vec<&str> = self.inputs.iter().map(|input| graph.stage(*input).name.as_str()).collect();
-        let key = self.key.map(|key| key.to_string());
-        json!({
-            "stage": self.name, "state": self.state(), "inputs": inputs, "key": key, "bytes": self.size, "why": self.why
-        })
+    fn shape(&self, graph: &Graph) -> Stage {
+        Stage {
+            stage: self.name.to_string(),
+            state: self.state(),
+            inputs: self.inputs.iter().map(|input| graph.stage(*input).name.clone()).collect(),
+            key: self.key.map(|key| key.to_string()),
+            bytes: self.size,
+            why: self.why.clone(),
+            ..Stage::default()
+        }
     }
 }
 
@@ -68,10 +71,8 @@ pub fn why_snapshot(snapshot: &SnapshotState, style: &Style) -> String {
 
 /// The same as JSON.
 pub fn why_snapshot_json(snapshot: &SnapshotState, graph: &Graph) -> Json {
-    let mut value = snapshot.json(graph);
-    let entries = snapshot.manifest.entries.iter().map(|(name, value)| (name.clone(), json!(value)));
-    value["made-from"] = Json::Object(entries.collect());
-    value
+    let made_from = Some(snapshot.manifest.entries.iter().cloned().collect());
+    json!(Stage { made_from, ..snapshot.shape(graph) })
 }
 
 /// The project's own, a line for each below a head; nothing where there is none.
@@ -103,21 +104,21 @@ pub fn own_snapshots(all: &[OwnSnapshot], style: &Style) -> String {
 /// The same for programs.
 #[must_use]
 pub fn own_snapshots_json(all: &[OwnSnapshot]) -> Json {
-    let one = |own: &OwnSnapshot| {
+    fn one(own: &OwnSnapshot) -> OwnShape<'_> {
         let made = own.named.made.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        json!({
-            "name": own.named.name,
-            "folder": own.named.path,
-            "bytes": own.named.size,
-            "made": made,
-            "damaged": own.named.damaged,
-            "memory": own.saved.memory,
-            "cpus": own.saved.cpus,
-            "profiles": own.saved.profiles,
-            "flags": own.saved.flags,
-            "program": own.saved.program,
-            "again": own.saved.again,
-        })
-    };
-    all.iter().map(one).collect()
+        OwnShape {
+            name: &own.named.name,
+            folder: own.named.path.to_string_lossy(),
+            bytes: own.named.size,
+            made,
+            damaged: own.named.damaged.as_deref(),
+            memory: own.saved.memory,
+            cpus: own.saved.cpus,
+            profiles: &own.saved.profiles,
+            flags: &own.saved.flags,
+            program: &own.saved.program,
+            again: &own.saved.again,
+        }
+    }
+    json!(all.iter().map(one).collect::<Vec<_>>())
 }

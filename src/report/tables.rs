@@ -2,6 +2,7 @@
 
 use super::lines::{duration, size};
 use super::row::{Row, shown};
+use super::shapes::{Built as BuiltShape, Changed, Check, Health, Output, Removed, Setting, SettingValue, Stage, Tool};
 use super::style::Style;
 use crate::build::{Missing, Needed, StageState, install_line};
 use crate::engine::snapshots::SnapshotStates;
@@ -10,6 +11,7 @@ use crate::load::{SCHEMA, Settings, Value};
 use quiz_cache::{Built, Change, Collected, Digest, Record};
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What is said of a result that was not made from nothing.
@@ -138,47 +140,56 @@ fn changed(changes: &[Change]) -> String {
     format!("changed: {}", names.join(", "))
 }
 
+/// Where what was built lies, by `stage/output`, as JSON.
+pub fn built_json(outputs: impl Iterator<Item = (String, PathBuf)>) -> Json {
+    json!(outputs.map(|(name, path)| (name, path.to_string_lossy().into_owned())).collect::<BuiltShape>())
+}
+
 /// The graph as JSON: one object a stage, inputs first.
 pub fn graph_json(graph: &Graph, states: &[(NodeIndex, StageState)], snapshots: &SnapshotStates) -> Json {
-    let stages = states.iter().map(|(id, state)| stage_json(graph, *id, state));
-    stages.chain(snapshots.json(graph)).collect()
+    let stages = states.iter().map(|(id, state)| stage(graph, *id, state));
+    json!(stages.chain(snapshots.shapes(graph)).collect::<Vec<_>>())
 }
 
 /// One stage of the graph as JSON, with what its key is made of.
 pub fn why_json(graph: &Graph, id: NodeIndex, states: &[(NodeIndex, StageState)]) -> Json {
     let Some((_, state)) = states.iter().find(|(other, _)| *other == id) else { return Json::Null };
-    let mut value = stage_json(graph, id, state);
+    let mut shape = stage(graph, id, state);
     if let StageState::Known(Record { manifest, .. }) | StageState::Missing(Missing { manifest, .. }) = state {
-        let entries = manifest.entries.iter().map(|(name, value)| (name.clone(), json!(value)));
-        value["made-from"] = Json::Object(entries.collect());
+        shape.made_from = Some(manifest.entries.iter().cloned().collect());
     }
-    value
+    json!(shape)
 }
 
-fn stage_json(graph: &Graph, id: NodeIndex, state: &StageState) -> Json {
-    let inputs: Vec<&str> = graph.inputs(id).iter().map(|input| graph.stage(*input).name.as_str()).collect();
-    let row = row(graph, state);
-    let mut value = json!({ "stage": graph.stage(id).name, "state": row.state, "inputs": inputs });
+fn stage(graph: &Graph, id: NodeIndex, state: &StageState) -> Stage {
+    let mut shape = Stage {
+        stage: graph.stage(id).name.clone(),
+        state: row(graph, state).state,
+        inputs: graph.inputs(id).iter().map(|input| graph.stage(*input).name.clone()).collect(),
+        ..Stage::default()
+    };
     match state {
         StageState::Known(record) => {
-            value["key"] = json!(record.key.to_string());
-            value["seconds"] = json!(record.took.as_secs_f64());
-            value["built"] = json!(if record.may_leave() { "from nothing" } else { "incrementally" });
-            let outputs = record.outputs.iter().map(|(name, output)| {
-                (name.clone(), json!({ "digest": output.digest.to_string(), "bytes": output.size }))
-            });
-            value["outputs"] = Json::Object(outputs.collect());
+            shape.key = Some(record.key.to_string());
+            shape.seconds = Some(record.took.as_secs_f64());
+            shape.built = Some(if record.may_leave() { "from nothing" } else { "incrementally" });
+            let outputs = record
+                .outputs
+                .iter()
+                .map(|(name, output)| (name.clone(), Output { digest: output.digest.to_string(), bytes: output.size }));
+            shape.outputs = Some(outputs.collect());
         }
         StageState::Missing(Missing { key, changes, told, .. }) => {
-            value["key"] = json!(key.to_string());
-            let changes = changes.iter().map(
-                |c| json!({ "name": c.name, "before": c.before, "after": c.after, "in-words": told.get(&c.name) }),
-            );
-            value["changes"] = changes.collect();
+            shape.key = Some(key.to_string());
+            let changes = changes.iter().cloned().map(|Change { name, before, after }| {
+                let in_words = told.get(&name).cloned();
+                Changed { name, before, after, in_words }
+            });
+            shape.changes = Some(changes.collect());
         }
         StageState::Unknown(_) | StageState::Unresolved => {}
     }
-    value
+    shape
 }
 
 /// Why a stage would run, or why not: what differs from the last time it was made here.
@@ -249,16 +260,16 @@ pub fn config(settings: &Settings, verbose: bool) -> String {
 /// The settings as JSON.
 pub fn config_json(settings: &Settings) -> Json {
     let value = |value: &Value| match value {
-        Value::Text(text) => json!(text),
-        Value::List(items) => json!(items),
-        Value::Number(number) => json!(number),
-        Value::Flag(flag) => json!(flag),
-        Value::File { path, .. } => json!(path),
+        Value::Text(text) => SettingValue::Text(text.clone()),
+        Value::List(items) => SettingValue::List(items.clone()),
+        Value::Number(number) => SettingValue::Number(*number),
+        Value::Flag(flag) => SettingValue::Flag(*flag),
+        Value::File { path, .. } => SettingValue::Text(path.to_string_lossy().into_owned()),
     };
     let entries = settings
         .iter()
-        .map(|(name, s)| (name.to_owned(), json!({ "value": value(&s.value), "origin": s.origin.to_string() })));
-    Json::Object(entries.collect())
+        .map(|(name, s)| (name.to_owned(), Setting { value: value(&s.value), origin: s.origin.to_string() }));
+    json!(entries.collect::<BTreeMap<_, _>>())
 }
 
 /// What a collection of the cache removed, or would.
@@ -277,10 +288,9 @@ pub fn gc(collected: &Collected, only_looked: bool) -> String {
 
 /// The same as JSON: number and bytes of what lay in each folder of the cache.
 pub fn gc_json(collected: &Collected) -> Json {
-    let count = |(folder, count): (&&str, &quiz_cache::Count)| {
-        ((*folder).to_owned(), json!({ "number": count.number, "bytes": count.bytes }))
-    };
-    Json::Object(collected.iter().map(count).collect())
+    let removed =
+        collected.iter().map(|(folder, count)| (folder, Removed { number: count.number, bytes: count.bytes }));
+    json!(removed.collect::<BTreeMap<_, _>>())
 }
 
 /// The tools and checks as JSON.
@@ -289,14 +299,18 @@ pub fn doctor_json(
     checks: &[(String, std::result::Result<String, String>)],
     changed: &BTreeSet<String>,
 ) -> Json {
-    let tools = tools.iter().map(
-        |tool| json!({ "tool": tool.name, "package": tool.package, "found": tool.found, "runs": tool.real, "needed-by": tool.needed_by }),
-    );
-    let checks = checks.iter().map(|(name, outcome)| match outcome {
-        Ok(what) => json!({ "check": name, "ok": true, "what": what }),
-        Err(what) => json!({ "check": name, "ok": false, "what": what }),
+    let tools = tools.iter().map(|tool| Tool {
+        tool: &tool.name,
+        package: &tool.package,
+        found: tool.found.as_ref().map(|path| path.to_string_lossy()),
+        runs: tool.real.as_ref().map(|path| path.to_string_lossy()),
+        needed_by: &tool.needed_by,
     });
-    json!({ "tools": tools.collect::<Json>(), "checks": checks.collect::<Json>(), "changed": changed })
+    let checks = checks.iter().map(|(name, outcome)| match outcome {
+        Ok(what) => Check { check: name, ok: true, what },
+        Err(what) => Check { check: name, ok: false, what },
+    });
+    json!(Health { tools: tools.collect(), checks: checks.collect(), changed })
 }
 
 /// Every tool, where it lies or which package has it, further checks, what is different about tools since they were last used, and

@@ -1,6 +1,7 @@
 //! The results of `quiz test` as a table for stdout, or as JSON.
 
 use super::lines::{count, duration};
+use super::shapes::{Listed, Tested};
 use super::style::Style;
 use crate::test::{Group, GroupEnd, Results, TestEnd, Verdict};
 use serde_json::{Value as Json, json};
@@ -45,8 +46,8 @@ pub fn tests(results: &Results, out: &Path, all: bool, style: &Style) -> String 
 /// What would run: a line for each group with its tests, or JSON.
 pub fn groups(groups: &[Group], as_json: bool) -> String {
     if as_json {
-        let groups = groups.iter().map(|group| json!({ "group": group.name, "tests": group.tests }));
-        return format!("{}\n", groups.collect::<Json>());
+        let groups = groups.iter().map(|group| Listed { group: &group.name, tests: &group.tests });
+        return format!("{}\n", json!(groups.collect::<Vec<_>>()));
     }
     let line = |group: &Group| match &group.tests[..] {
         [only] if *only == group.name => format!("{only}\n"),
@@ -91,7 +92,7 @@ fn line(group: &GroupEnd, tests: &[&TestEnd], style: &Style) -> String {
 
 /// The results as JSON, and the folder with the files.
 pub fn tests_json(results: &Results, out: &Path) -> Json {
-    json!({ "status": results.status(), "out": out, "results": results })
+    json!(Tested { status: results.status(), out: out.to_string_lossy(), results })
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What came of making a stage twice, as text or as JSON.
 
+use super::shapes::{Compared, Differs};
 use super::style::Style;
 use crate::build::{Difference, Verified};
 use serde_json::{Value as Json, json};
@@ -21,6 +22,11 @@ pub fn verified(stage: &str, verified: &Verified, style: &Style) -> String {
 
 /// The same as JSON.
 pub fn verified_json(stage: &str, verified: &Verified) -> Json {
-    let differences = verified.differences.iter().map(|one| json!({ "path": one.path, "what": one.what }));
-    json!({ "stage": stage, "same": verified.differences.is_empty(), "differences": differences.collect::<Json>(), "kept": verified.kept })
+    let differences = verified.differences.iter().map(|one| Differs { path: &one.path, what: &one.what });
+    json!(Compared {
+        stage,
+        same: verified.differences.is_empty(),
+        differences: differences.collect(),
+        kept: verified.kept.as_ref().map(|both| both.each_ref().map(|folder| folder.to_string_lossy())),
+    })
 }

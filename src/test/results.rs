@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::group::GroupEnd;
 use crate::status;
 
 /// What all groups came to.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Results {
     /// In the order in which they were asked for; those that a signal kept from starting are among them.
     pub groups: Vec<GroupEnd>,

@@ -46,9 +46,12 @@ pub(in crate::cli) struct Global {
     /// Say everything, the output of scripts included
     #[arg(short, long)]
     pub verbose: bool,
-    /// Events on stderr and results on stdout as JSON
+    /// Events on stderr and results on stdout as JSON, as `quiz schema` has it
     #[arg(long)]
     pub json: bool,
+    /// Write events as JSON to the end of FILE instead of to stderr, where a guest's program writes, too
+    #[arg(long, value_name = "FILE")]
+    pub events: Option<PathBuf>,
 }
 
 /// Not clap's own way, by which what stands behind a command's name replaces all that stands before it.
@@ -67,6 +70,7 @@ impl Global {
         self.directory = behind.directory.or(self.directory.take());
         self.config_file = behind.config_file.or(self.config_file.take());
         self.jobs = behind.jobs.or(self.jobs);
+        self.events = behind.events.or(self.events.take());
         self.color = behind.color.or(self.color);
         let switches = [&mut self.offline, &mut self.quiet, &mut self.verbose, &mut self.json];
         switches

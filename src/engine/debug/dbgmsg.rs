@@ -10,6 +10,7 @@ use crate::boot::crash::Core;
 use crate::engine::symbols::Symbols;
 use crate::error::{Error, Result, cannot};
 use crate::host;
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
@@ -27,7 +28,7 @@ const ALL: usize = 64 << 20;
 const LINK: u64 = 4096;
 
 /// A line of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Message {
     /// When, in seconds since 1970 by the guest's clock.
     pub when: u64,

@@ -9,6 +9,7 @@ use crate::engine::symbols::Symbols;
 use crate::error::Result;
 use addr2line::Context;
 use addr2line::gimli::{EndianSlice, LittleEndian};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ const LENGTH: usize = 1024;
 const DEBIANS: [&str; 2] = ["debian/build/", "/build/reproducible-path/"];
 
 /// A place in the source.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Place {
     /// The function there.
     pub function: String,

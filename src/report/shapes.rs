@@ -1,0 +1,322 @@
+//! What `--json` prints, as types: results of commands, and the errors among the events. `schema.rs` makes schemas of them.
+//!
+//! Paths are texts: a name that is not UTF-8 is shown as well as it can be. Events, and what other rooms write to files themselves, have their types there. A field may be added to a type at any time; what else changes
+//! one is a new [`FORMAT`](crate::event::FORMAT).
+
+mod machines;
+
+use crate::event::Event;
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(super) use machines::{Frame, Left, LeftWhole, Listed, Machine, OwnSnapshot, Tested};
+
+/// `quiz build`: where each output lies in the cache, by `stage/output`.
+pub(super) type Built = BTreeMap<String, String>;
+
+/// `quiz trust`: the folders of projects that are trusted.
+pub(super) type Trusted = Vec<String>;
+
+/// A line of stderr.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum Line<'a> {
+    /// Something that happened.
+    Event(&'a Event),
+    /// The end.
+    Failure(Failure),
+}
+
+/// Why quiz could not do what was asked, as one of the events: nothing follows it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Failure {
+    /// `error`
+    #[schemars(extend("const" = "error"))]
+    pub event: &'static str,
+    /// `input`: what was asked for is wrong. `build`: a stage or the host failed. `boot`: the machine did.
+    #[schemars(extend("enum" = ["input", "build", "boot"]))]
+    pub kind: &'static str,
+    /// What is wrong, in a line.
+    pub message: String,
+    /// Lines that belong to it: the end of a log, the kernel's words.
+    pub details: Vec<String>,
+    /// What led to it, the nearest first.
+    pub causes: Vec<String>,
+    /// What to do or to type next.
+    pub hints: Vec<String>,
+}
+
+/// A stage, or a snapshot of the machine. `quiz graph` prints an array of these, inputs first.
+#[derive(Debug, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Stage {
+    /// Its name.
+    pub stage: String,
+    /// `cached`: it is there. `missing`: it was never made here. `stale`: it was, of something else. `unknown`: it depends on a stage that is not
+    /// there. `unresolved`: quiz.lock does not say what it is made of. `none`: a snapshot that is not made.
+    #[schemars(extend("enum" = ["cached", "missing", "stale", "unknown", "unresolved", "none"]))]
+    pub state: &'static str,
+    /// The stages that it reads.
+    pub inputs: Vec<String>,
+    /// What names its result in the cache, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// How long it took when it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+    /// `from nothing`, or `incrementally`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["from nothing", "incrementally", null]))]
+    pub built: Option<&'static str>,
+    /// What it made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<BTreeMap<String, Output>>,
+    /// What is different since it was last made; empty if it never was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Vec<Changed>>,
+    /// Of `quiz why`: what the key is made of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made_from: Option<BTreeMap<String, String>>,
+    /// Of a snapshot that is there: bytes on the disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Of a snapshot that is not made or not known: why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// What a stage made.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Output {
+    /// BLAKE3 of it.
+    pub digest: String,
+    /// How large it is.
+    pub bytes: u64,
+}
+
+/// What is different about an ingredient of a stage.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Changed {
+    /// The ingredient.
+    pub name: String,
+    /// What it was; null when it is new.
+    pub before: Option<String>,
+    /// What it is; null when it is gone.
+    pub after: Option<String>,
+    /// The same for people, where quiz knows more of it.
+    pub in_words: Option<Vec<String>>,
+}
+
+/// `quiz verify`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Compared<'a> {
+    /// The stage that was made twice.
+    pub stage: &'a str,
+    /// Both came to the same bytes.
+    pub same: bool,
+    /// What differs.
+    pub differences: Vec<Differs<'a>>,
+    /// The folders of both, if they differ.
+    pub kept: Option<[Cow<'a, str>; 2]>,
+}
+
+/// A path that differs.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Differs<'a> {
+    /// The output, and of a tree the path in it.
+    pub path: &'a str,
+    /// `content`, `mode`, `link-target`, `kind`, `only-in-first` or `only-in-second`.
+    pub what: &'a [&'static str],
+}
+
+/// A setting. `quiz config` prints an object of these, by name.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Setting {
+    /// What it is set to.
+    pub value: SettingValue,
+    /// Where that comes from.
+    pub origin: String,
+}
+
+/// What a setting is set to.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum SettingValue {
+    /// Words, or a path.
+    Text(String),
+    /// Several of them.
+    List(Vec<String>),
+    /// A number that is not below 0.
+    Number(u64),
+    /// Yes or no.
+    Flag(bool),
+}
+
+/// What a collection removed from a folder of the cache. `quiz gc` prints an object of these, by folder.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Removed {
+    /// How many files or folders.
+    pub number: usize,
+    /// Bytes on the disk.
+    pub bytes: u64,
+}
+
+/// `quiz doctor`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Health<'a> {
+    /// The host's tools that any stage needs.
+    pub tools: Vec<Tool<'a>>,
+    /// What else matters.
+    pub checks: Vec<Check<'a>>,
+    /// What is different about tools since they were last used.
+    pub changed: &'a BTreeSet<String>,
+}
+
+/// A tool of the host.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Tool<'a> {
+    /// Its name.
+    pub tool: &'a str,
+    /// The Debian package that has it.
+    pub package: &'a str,
+    /// Where it lies; null if it is missing.
+    pub found: Option<Cow<'a, str>>,
+    /// What the links there lead to.
+    pub runs: Option<Cow<'a, str>>,
+    /// The recipes and profiles that need it; empty for quiz itself.
+    pub needed_by: &'a BTreeSet<String>,
+}
+
+/// Something else that matters.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Check<'a> {
+    /// What was looked at.
+    pub check: &'a str,
+    /// It is as it should be.
+    pub ok: bool,
+    /// What was found.
+    pub what: &'a str,
+}
+
+/// A profile. `quiz profiles` prints an array of these.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Profile<'a> {
+    /// Its name.
+    pub profile: &'a str,
+    /// What it is for.
+    pub about: &'a str,
+    /// It is on.
+    pub on: bool,
+    /// It is the project's own.
+    pub own: bool,
+    /// Its folder.
+    pub path: Cow<'a, str>,
+    /// What can be set behind its name.
+    pub options: BTreeMap<&'a str, ProfileOption<'a>>,
+    /// Debian packages of the root.
+    pub packages: &'a [String],
+    /// Lines of the kernel config.
+    pub kernel: &'a [String],
+    /// Outputs whose modules are loaded.
+    pub modules: &'a [String],
+    /// Outputs that lie over the root.
+    pub layers: &'a [String],
+    /// Words of the kernel's command line.
+    pub append: Vec<String>,
+    /// The same where nobody looks on.
+    pub append_batch: &'a [String],
+    /// Least memory in MiB.
+    pub memory: u32,
+    /// Least processors.
+    pub cpus: u32,
+    /// NUMA nodes.
+    pub numa: u32,
+    /// Arguments of qemu.
+    pub qemu_args: &'a [String],
+    /// Profiles that have to be on, too.
+    pub needs: &'a [String],
+    /// Profiles that must not be.
+    pub conflicts: &'a [String],
+    /// The program of the guest that starts its program on a terminal.
+    pub wrap: Option<&'a str>,
+    /// Devices, for people.
+    pub devices: Vec<String>,
+    /// What has to be made before a machine with it can start.
+    pub cost: Cost<'a>,
+}
+
+/// An option of a profile.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct ProfileOption<'a> {
+    /// What it is when it is not set.
+    pub default: &'a str,
+    /// What it is now.
+    pub value: &'a str,
+    /// What it is for.
+    pub about: &'a str,
+}
+
+/// What has to be made before a machine can start.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum Cost<'a> {
+    /// These stages.
+    Stages {
+        /// Their names, inputs first; none when all is in the cache.
+        stages: &'a [String],
+        /// How long those took when they were last made.
+        seconds: f64,
+        /// So many of them were never made.
+        unknown: usize,
+    },
+    /// It cannot be on now.
+    No {
+        /// Why.
+        #[serde(rename = "not-now")]
+        not_now: &'a str,
+    },
+}
+
+/// `quiz cache export`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Exported<'a> {
+    /// The file that was written.
+    pub file: Cow<'a, str>,
+    /// How large it is.
+    pub bytes: u64,
+}
+
+/// `quiz cache import`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Imported<'a> {
+    /// The stages whose results were taken in.
+    pub taken: &'a [String],
+    /// Results that were there.
+    pub known: usize,
+}
+
+/// `quiz init`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Begun<'a> {
+    /// The file that was written.
+    pub file: Cow<'a, str>,
+    /// For what kind of folder.
+    #[serde(rename = "for")]
+    pub what: &'a str,
+    /// The settings in it that count.
+    pub sets: &'a [&'a str],
+    /// What to type next.
+    pub next: &'a str,
+}
+
+/// `quiz man`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Written<'a> {
+    /// The folder that was written to.
+    pub folder: Cow<'a, str>,
+}
