@@ -54,7 +54,8 @@ pub(super) struct Job {
 /// What its events have told, however often they were read.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Told {
-    read: u64,
+    /// Bytes of events that were read.
+    pub read: u64,
     /// The number of its run.
     pub run: Option<String>,
     /// The guest takes requests.
