@@ -9,7 +9,7 @@ use super::sandbox::{Sandbox, User};
 use super::scratch::{SCRATCH, SOURCE, bring, edited, into, is_synced, last_outputs, lay_out, persistent};
 use super::trial::try_sandbox;
 use super::weaker::{self, Ended};
-use super::{Context, Records, cache_error, failure, follow, key, refusal, tools};
+use super::{Context, Records, cache_error, failure, follow, key, refusal, terminal, tools};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::graph::{Bound, BoundInput, NodeIndex, Role, Stage};
@@ -76,6 +76,7 @@ pub(super) fn run(
     let mut env = environment(ctx, stage, known)?;
     let names: Vec<&str> = keepable.keys().map(String::as_str).collect();
     env.push(("QUIZ_KEPT".to_owned(), names.join(" ").into()));
+    env.extend(terminal::told(ctx, id));
     let toolchain = stage.toolchain().map(|input| body(ctx, input, known)).transpose()?;
     // Whoever edits what is built wants to open the headers, too.
     let headers = toolchain.as_deref().map(|root| match &scratch {
@@ -97,7 +98,7 @@ pub(super) fn run(
         let running = running.map_err(cache_error)?.into_iter().collect();
         // bubblewrap asks to die with quiz by itself, but only when it runs, and quiz may be dead by then.
         host::tie(command, running);
-        let status = run_logged(ctx, command, stage, slot.log(), users_own(ctx, stage, headers.as_deref()))?;
+        let status = run_logged(ctx, command, id, slot.log(), headers.as_deref())?;
         // Killed, by a signal or with 128 and more from a shell: what it wrote may be half, and is removed when the folder is opened next.
         if let Some(scratch) = scratch.as_mut().filter(|_| status.code().is_some_and(|code| code < 128)) {
             scratch.finish().map_err(cache_error)?;
@@ -320,13 +321,17 @@ fn users_own(ctx: &Context<'_>, stage: &Stage, headers: Option<&Path>) -> Vec<(S
 fn run_logged(
     ctx: &Context<'_>,
     command: &mut Command,
-    stage: &Stage,
+    id: NodeIndex,
     log: &Path,
-    paths: Vec<(String, PathBuf)>,
+    headers: Option<&Path>,
 ) -> Result<ExitStatus> {
+    if terminal::has(ctx, id) {
+        return terminal::run(command, log);
+    }
+    let stage = ctx.graph.stage(id);
     let broken = |e: std::io::Error| Error::build(format!("cannot write the log {}", log.display())).because(e);
     let mut file = std::fs::File::create(log).map_err(broken)?;
-    let mut paths = PathMap::new(paths);
+    let mut paths = PathMap::new(users_own(ctx, stage, headers));
     follow::follow(command, None, &mut |line| {
         let text = paths.outside(String::from_utf8_lossy(line).trim_end());
         // A script whose log cannot be written is ended: nobody could tell afterwards why it failed.

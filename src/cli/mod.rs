@@ -10,9 +10,11 @@ mod doctor;
 mod exec;
 mod graph;
 mod init;
+mod kernel;
 mod kvm;
 mod man;
 mod monitor;
+mod new;
 mod profiles;
 mod running;
 mod snap;
@@ -22,6 +24,7 @@ mod terminal;
 mod test;
 mod trust;
 mod up;
+mod version;
 
 use crate::boot::detach::{self, Started};
 use crate::build;
@@ -32,7 +35,7 @@ use crate::event::{Event, Events};
 use crate::host;
 use crate::report::{self, Reporter, Style, Verbosity};
 use crate::status;
-use args::{Cli, Command, ProfilesCommand};
+use args::{Cli, Command, NewCommand, ProfilesCommand};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -42,7 +45,7 @@ use std::time::Duration;
 /// Runs the program and gives its exit status.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
-    if let Some(status) = complete::answer(&args) {
+    if let Some(status) = complete::answer(&args).or_else(|| version::answer(&args)) {
         return status;
     }
     let cli = match Cli::read(&args) {
@@ -176,7 +179,11 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
         }
         Command::Doctor { kvm: true, .. } => return kvm::run(&engine),
         Command::Doctor { install, .. } => return doctor::run(&engine, *install, cli.global.json, &style),
-        Command::Profiles { command: Some(ProfilesCommand::New { name }) } => profiles::new(&engine, name)?,
+        Command::Kernel { command } => kernel::run(&engine, cli, command, &style)?,
+        Command::New { command } => new::run(&engine, command, cli.global.json)?,
+        Command::Profiles { command: Some(ProfilesCommand::New { name }) } => {
+            new::run(&engine, &NewCommand::Profile { name: name.clone() }, cli.global.json)?;
+        }
         Command::Profiles { command: None } => profiles::list(&engine, cli, &style)?,
         Command::Config if cli.global.json => {
             report::result(&format!("{}\n", report::config_json(&engine.project.settings)))?;

@@ -1,4 +1,4 @@
-//! What `quiz init` and `quiz man` wrote, as text or as JSON.
+//! What `quiz init`, `quiz new` and `quiz man` wrote, as text or as JSON.
 
 use serde_json::json;
 use std::path::Path;
@@ -13,6 +13,14 @@ pub fn begun(path: &Path, what: &str, sets: &[&str], next: &str, as_json: bool) 
         "{}: settings for {what}\n{counts} is set yet: take the `#` of a line away, and it counts.\nNext: {next}\n",
         path.display()
     )
+}
+
+/// A folder with a start, and the next command.
+pub fn started(folder: &Path, next: &str, as_json: bool) -> String {
+    if as_json {
+        return format!("{}\n", json!({ "folder": folder, "next": next }));
+    }
+    format!("{}\nNext: {next}\n", folder.display())
 }
 
 /// A folder, and what there is in it now.

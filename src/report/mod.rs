@@ -7,10 +7,12 @@
 mod begun;
 mod crashes;
 mod drawing;
+mod kernel;
 mod layout;
 mod lines;
 mod packs;
 mod page;
+mod place;
 mod profiles;
 mod row;
 mod running;
@@ -20,10 +22,12 @@ mod svg;
 mod tables;
 mod tests;
 mod verified;
+mod version;
 
-pub use begun::{begun, written};
+pub use begun::{begun, started, written};
 pub use crashes::{Crashed, LOG, Looked, crash, crash_json, crashes, crashes_json};
 pub use drawing::{graph_dot, graph_mermaid};
+pub use kernel::{kernel_changed, kernel_changed_json, kernel_edited, kernel_edited_json};
 pub use lines::size;
 pub use packs::{exported, imported};
 pub use page::graph_html;
@@ -35,6 +39,7 @@ pub use svg::graph_svg;
 pub use tables::{config, config_json, doctor, doctor_json, gc, gc_json, graph, graph_json, why, why_json};
 pub use tests::{groups, tests, tests_json};
 pub use verified::{verified, verified_json};
+pub use version::version;
 
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
@@ -99,7 +104,7 @@ impl Reporter {
     /// Renders an error: the line, what belongs to it, its causes, and what to type next.
     pub fn error(&self, error: &Error) {
         if !self.json {
-            self.print(&lines::error(error, &self.style));
+            self.print(&lines::error(error, &self.style, self.width()));
             return;
         }
         let kind = match error.kind() {
@@ -108,10 +113,16 @@ impl Reporter {
             Kind::Boot => "boot",
         };
         let value = serde_json::json!({
-            "event": "error", "kind": kind, "message": error.to_string(), "details": error.details(),
-            "causes": lines::causes(error), "hints": error.hints(),
+            "event": "error", "kind": kind, "message": error.message(), "place": error.place().map(place::json),
+            "details": error.details(), "causes": lines::causes(error), "hints": error.hints(),
         });
         self.print(&value.to_string());
+    }
+
+    /// Columns of the terminal that stderr is.
+    fn width(&self) -> Option<usize> {
+        let size = self.terminal.then(|| rustix::termios::tcgetwinsize(std::io::stderr()).ok()).flatten()?;
+        Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
     }
 
     /// Writes a line to stderr, above the moving ones. A closed stderr is nobody who listens. On a terminal each line ends
