@@ -154,10 +154,31 @@ impl Document {
         Some(inside)
     }
 
+    /// The first key of that name from `start` on.
+    fn key_behind(&self, start: usize, name: &str) -> Option<Range<usize>> {
+        fn keys(value: &DeValue<'_>, name: &str, found: &mut Vec<Range<usize>>) {
+            match value {
+                DeValue::Table(table) => table.iter().for_each(|(key, value)| {
+                    found.extend((key.get_ref() == name).then(|| key.span()));
+                    keys(value.get_ref(), name, found);
+                }),
+                DeValue::Array(items) => items.iter().for_each(|item| keys(item.get_ref(), name, found)),
+                _ => {}
+            }
+        }
+        let mut found = Vec::new();
+        keys(&DeValue::Table(DeTable::parse(&self.text).ok()?.into_inner()), name, &mut found);
+        found.into_iter().filter(|span| span.start >= start).min_by_key(|span| span.start)
+    }
+
     /// An error of the toml crate with its place, with the nearest right name where one is unknown.
     fn wrong(&self, error: &toml::de::Error) -> Error {
         let (message, place) = (error.message(), self.place(&error.span().unwrap_or(0..0)));
         if let Some(unknown) = Unknown::of(message) {
+            // Of a table that says by a key of its own what it is, serde knows only the table.
+            let start = error.span().map_or(0, |span| span.start);
+            let key = self.key_behind(start, unknown.wrong).filter(|_| unknown.what == "field");
+            let place = key.map_or(place, |span| self.place(&span));
             return unknown.told().at(place.labelled("not known here"));
         }
         if let Some(name) = message.strip_prefix("missing field ") {

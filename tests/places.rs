@@ -79,6 +79,17 @@ fn a_name_that_a_recipe_or_a_profile_refers_to_is_shown_where_it_does() {
 }
 
 #[test]
+fn a_key_of_a_device_is_shown_itself_and_not_the_table() {
+    let project = Project::new();
+    let device = "[[devices]]\ntype = \"net\"\nforward = \"\"\n";
+    let wrong = device.replace("forward", "forwrd");
+    project.write(".quiz/profiles/mine/profile.toml", &format!("about = \"x\"\n{device}{wrong}"));
+    let told = error(&project, &["graph"]);
+    assert_eq!((&told["place"]["line"], &told["place"]["width"]), (&json!(7), &json!(6)), "{told}");
+    assert_eq!(told["hints"][0], "did you mean `forward`?");
+}
+
+#[test]
 fn colours_are_for_terminals_and_for_those_who_ask() {
     let project = Project::new();
     project.write("quiz.toml", "versoin = 1\n");

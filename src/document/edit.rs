@@ -6,6 +6,7 @@ use super::Document;
 use crate::error::{Error, Result};
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use toml_edit::{Array, DocumentMut, Item, Table, Value};
 
@@ -93,7 +94,7 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
     crate::host::folder(folder)?;
     let mut builder = tempfile::Builder::new();
     let mode = fs::metadata(path).map(|meta| meta.permissions());
-    let umask = fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let umask = fs::Permissions::from_mode(0o666);
     let mut file =
         builder.prefix(".quiz.toml.").permissions(mode.as_ref().map_or(umask, Clone::clone)).tempfile_in(folder)?;
     file.write_all(text.as_bytes())?;
@@ -154,7 +155,6 @@ mod tests {
 
     #[test]
     fn a_link_stays_a_link_and_a_mode_a_mode() {
-        use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let (real, link) = (dir.path().join("real"), dir.path().join("quiz.toml"));
         fs::write(&real, "").unwrap();

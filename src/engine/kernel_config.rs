@@ -103,12 +103,14 @@ pub fn is_same_symbol(one: &str, other: &str) -> bool {
     matches!((symbol(one), symbol(other)), (Some((one, _)), Some((other, _))) if one == other)
 }
 
-/// What has to be asked for, of what was asked for before and after an edit (`make savedefconfig`), and of what then came out. What is the
-/// default afterwards, and was not before, has to be said as well: something else asks for another value.
-fn wanted(before: &KernelConfig, after: &KernelConfig, came_out: &KernelConfig) -> Vec<String> {
-    let symbols: BTreeSet<&String> = before.0.keys().chain(after.0.keys()).collect();
-    let differs = symbols.into_iter().filter(|symbol| before.0.get(*symbol) != after.0.get(*symbol));
-    differs.filter_map(|symbol| after.line(symbol).or_else(|| came_out.line(symbol))).collect()
+/// What has to be asked for so that `before` comes out as `edited`, of what `make savedefconfig` says that was asked for in each of them. What
+/// is the default now, and was not before, has to be said as well, as something else asks for another value; what stayed as it is follows by itself.
+fn wanted(asked: [&KernelConfig; 2], before: &KernelConfig, edited: &KernelConfig) -> Vec<String> {
+    let [was, is] = asked;
+    let symbols: BTreeSet<&String> = was.0.keys().chain(is.0.keys()).collect();
+    let differs = symbols.into_iter().filter(|symbol| was.0.get(*symbol) != is.0.get(*symbol));
+    let differs = differs.filter(|symbol| before.0.get(*symbol) != edited.0.get(*symbol));
+    differs.filter_map(|symbol| is.line(symbol).or_else(|| edited.line(symbol))).collect()
 }
 
 /// The config of the kernel, resolved as this project has it; of a distribution's kernel that which it was compiled with.
@@ -171,7 +173,7 @@ pub fn edit(engine: &Engine<'_>, flags: &[FlagValue], lines: &[String], told: &[
     let set = (!lines.is_empty()).then(|| Value::List(lines.clone()));
     with.extend(set.map(|value| FlagValue { key: "recipe.kernel-config-lines.set", value, flag: "--config" }));
     let [was, is, edited] = built(&engine.with_flags(with)?, LINES, ["before", "after", CONFIG])?;
-    let mut asked = wanted(&was, &is, &edited);
+    let mut asked = wanted([&was, &is], &before, &edited);
     // What Kconfig dropped is told by the stage, with why.
     let is_dropped = |(name, value): &(&str, &str)| edited.0.get(*name).map_or(NOT_SET, String::as_str) != *value;
     let dropped = lines.iter().filter_map(|line| symbol(line)).filter(is_dropped);
@@ -225,19 +227,21 @@ mod tests {
 
     #[test]
     fn asked_for_is_what_somebody_changed_and_not_what_follows() {
-        let lines = |before: &str, after: &str, came_out: &str| {
-            wanted(&KernelConfig::parse(before), &KernelConfig::parse(after), &KernelConfig::parse(came_out))
+        let lines = |was: &str, is: &str, before: &str, edited: &str| {
+            let [was, is, before, edited] = [was, is, before, edited].map(KernelConfig::parse);
+            wanted([&was, &is], &before, &edited)
         };
+        let (y, n) = ("CONFIG_A=y\n", "# CONFIG_A is not set\n");
         // KASAN selects STACKDEPOT, which savedefconfig leaves out.
-        assert_eq!(
-            lines("CONFIG_A=y\n", "CONFIG_A=y\nCONFIG_KASAN=y\n", "CONFIG_KASAN=y\nCONFIG_STACKDEPOT=y\n"),
-            ["CONFIG_KASAN=y"]
-        );
-        assert_eq!(lines("CONFIG_A=y\n", "", "# CONFIG_A is not set\n"), ["CONFIG_A=n"]);
-        assert_eq!(lines("# CONFIG_A is not set\n", "", "CONFIG_A=y\n"), ["CONFIG_A=y"]);
-        assert_eq!(lines("", "# CONFIG_A is not set\n", "# CONFIG_A is not set\n"), ["CONFIG_A=n"]);
+        let kasan = "CONFIG_A=y\nCONFIG_KASAN=y\n";
+        assert_eq!(lines(y, kasan, y, &format!("{kasan}CONFIG_STACKDEPOT=y\n")), ["CONFIG_KASAN=y"]);
+        assert_eq!(lines(y, "", y, n), ["CONFIG_A=n"]);
+        assert_eq!(lines(n, "", n, y), ["CONFIG_A=y"]);
+        assert_eq!(lines("", n, y, n), ["CONFIG_A=n"]);
         // It went with what it depends on.
-        assert_eq!(lines("CONFIG_A=y\nCONFIG_DEEP=y\n", "", "# CONFIG_A is not set\n"), ["CONFIG_A=n"]);
+        assert_eq!(lines("CONFIG_A=y\nCONFIG_DEEP=y\n", "", "CONFIG_A=y\nCONFIG_DEEP=y\n", n), ["CONFIG_A=n"]);
+        // Only what its default is has changed, as WERROR's has with COMPILE_TEST.
+        assert_eq!(lines("", "# CONFIG_W is not set\n", "# CONFIG_W is not set\n", "# CONFIG_W is not set\n"), [""; 0]);
     }
 
     #[test]
