@@ -2,6 +2,10 @@
 //!
 //! Knows nothing of how it is shown; `report` renders it.
 
+mod place;
+
+pub use place::Place;
+
 use std::fmt;
 use std::path::Path;
 
@@ -27,6 +31,7 @@ pub struct Error(Box<Inner>);
 struct Inner {
     kind: Kind,
     message: String,
+    place: Option<Place>,
     details: Vec<String>,
     hints: Vec<String>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -34,10 +39,11 @@ struct Inner {
 
 impl Error {
     fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, message: message.into(), details: Vec::new(), hints: Vec::new(), source: None }))
+        let (message, place, source) = (message.into(), None, None);
+        Self(Box::new(Inner { kind, message, place, details: Vec::new(), hints: Vec::new(), source }))
     }
 
-    /// What was asked for is wrong. The message names the file and line, or the flag.
+    /// What was asked for is wrong. The message names the flag or the variable; of a file [`Self::at`] names the place.
     pub fn input(message: impl Into<String>) -> Self {
         Self::new(Kind::Input, message)
     }
@@ -50,6 +56,13 @@ impl Error {
     /// The machine could not be started.
     pub fn boot(message: impl Into<String>) -> Self {
         Self::new(Kind::Boot, message)
+    }
+
+    /// Sets where in a file it is. The message then names no file.
+    #[must_use]
+    pub fn at(mut self, place: impl Into<Option<Place>>) -> Self {
+        self.0.place = place.into().or(self.0.place.take());
+        self
     }
 
     /// Adds a line that belongs to the message: a compiler's own error, the last lines of a log.
@@ -78,6 +91,16 @@ impl Error {
         self.0.kind
     }
 
+    /// What is wrong, without the place.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// Where in a file it is.
+    pub fn place(&self) -> Option<&Place> {
+        self.0.place.as_ref()
+    }
+
     /// Lines that belong to the message, in order.
     pub fn details(&self) -> &[String] {
         &self.0.details
@@ -96,7 +119,10 @@ pub(crate) fn cannot(what: &str, path: &Path, error: std::io::Error) -> Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)
+        match &self.0.place {
+            Some(place) => write!(f, "{place}: {}", self.0.message),
+            None => f.write_str(&self.0.message),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! | room | takes | gives |
 //! |---|---|---|
 //! | [`host`] | a program's name | where this machine has it |
+//! | [`document`] | a TOML file | what is in it, and where |
 //! | [`source`] | a wish ("6.1") | a pin in quiz.lock; the pinned files, fetched and unpacked |
 //! | [`load`] | argv, settings, recipes, profiles | a `Project`: what was asked for |
 //! | [`graph`] | recipes, options | a `Graph` of stages |
@@ -22,6 +23,7 @@
 pub mod boot;
 pub mod build;
 pub mod cli;
+pub mod document;
 pub mod engine;
 pub mod error;
 pub mod event;

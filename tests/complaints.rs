@@ -94,7 +94,7 @@ fn a_list_without_a_reason_or_that_is_not_there_is_wrong_before_anything_is_buil
     let file = fake.0.write("allow", "ok # x\nWARNING\n");
     let place = format!("{}:2: no reason for `WARNING`", file.display());
     let missing = fake.0.dir().join("other").display().to_string();
-    for words in [place, format!("machine.allow-file: {missing} does not exist (")] {
+    for words in [place, format!("machine.allow-file: {missing} does not exist\n")] {
         let test = suite(&fake);
         assert_eq!((test.says(&[&words]).status, test.count("Making")), (Some(2), 0), "{test:?}");
         assert_eq!(ran(fake.up("exit-0", &[])).says(&[&words]).status, Some(125));

@@ -162,7 +162,7 @@ olddefconfig:
 ";
 
 /// A tree that looks like Linux: what quiz's own lines name, and this Makefile.
-fn furnish(project: &Project, makefile: &str, more: &str) {
+pub fn furnish(project: &Project, makefile: &str, more: &str) {
     let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/kernel-config");
     let lines = ["base.config", "x86_64.config"].map(|name| fs::read_to_string(base.join(name)).unwrap()).concat();
     let symbols = lines.split_whitespace().filter_map(|word| word.strip_prefix("CONFIG_")?.split('=').next());
@@ -229,8 +229,12 @@ fn what_kconfig_looks_for_by_itself_is_in_the_key_or_not_seen() {
         text.split("[tools-on-demand]\n").nth(1).unwrap().split("\n\n").next().unwrap().to_owned()
     };
     assert_eq!(demanded("kernel"), demanded("kernel-config"));
-    assert_eq!(demanded("kernel"), demanded("kernel-debug"));
-    for script in ["kernel-config/resolve.sh", "kernel-make/make.sh"] {
+    for recipe in ["kernel-debug", "kernel-config-lines", "kernel-menuconfig"] {
+        assert_eq!(demanded("kernel"), demanded(recipe));
+    }
+    for script in
+        ["kernel-config/resolve.sh", "kernel-config-lines/lines.sh", "kernel-menuconfig/menu.sh", "kernel-make/make.sh"]
+    {
         let text = fs::read_to_string(base.join("..").join(script)).unwrap();
         assert!(text.contains("export LIBRARY_PATH=/quiz/scratch/no-plugins\n"), "{script}");
     }

@@ -1,4 +1,4 @@
-//! `quiz profiles`: what it says of each profile, and what `quiz profiles new` writes; the formats of `quiz graph`. No boot.
+//! `quiz profiles`: what it says of each profile, and what `quiz new` writes; the formats of `quiz graph`. No boot.
 
 use crate::project::Project;
 use serde_json::{Value, json};
@@ -100,18 +100,18 @@ fn a_broken_profile_of_the_projects_own_is_named_with_its_line() {
     project.write(".quiz/profiles/mine/profile.toml", "about = \"x\"\npakages = [\"gdb\"]\n");
     let ran = project.run(&["profiles"]);
     assert_eq!(ran.status, Some(2));
-    ran.says(&[".quiz/profiles/mine/profile.toml:2:1: unknown field", "did you mean `packages`?"]);
+    ran.says(&[".quiz/profiles/mine/profile.toml:2:1\n", "unknown field", "did you mean `packages`?"]);
     let options = "about = \"x\"\n[options]\nn = { type = \"int\", default = \"many\", about = \"x\" }\n";
     project.write(".quiz/profiles/mine/profile.toml", options);
-    project.run(&["profiles"]).says(&["mine/profile.toml:3:31: a number from 1 on is wanted for `n`"]);
+    project.run(&["profiles"]).says(&["mine/profile.toml:3:31\n", "a number from 1 on is wanted for `n`"]);
 }
 
 #[test]
 fn a_new_profile_loads_and_nothing_is_overwritten() {
     let project = project();
-    let ran = project.ok(&["profiles", "new", "my-test"]);
+    let ran = project.ok(&["new", "profile", "my-test"]);
     let folder = project.dir().join(".quiz/profiles/my-test");
-    assert_eq!(ran.out, format!("{}\n", folder.display()));
+    assert_eq!(ran.out, format!("{}\nNext: quiz up -p my-test -- uname -a\n", folder.display()));
     project.ok(&["build"]);
     let all = listed(&project, &["-p", "my-test"]);
     assert_eq!((&one(&all, "my-test")["on"], &one(&all, "my-test")["cost"]["stages"]), (&json!(true), &json!([])));
@@ -132,11 +132,47 @@ fn a_new_profile_loads_and_nothing_is_overwritten() {
     for (name, why) in
         [("my-test", "there is a profile my-test"), ("ssh", "there is a profile ssh"), ("My", "is no name")]
     {
-        let ran = project.run(&["profiles", "new", name]);
+        for words in [["new", "profile"], ["profiles", "new"]] {
+            let ran = project.run(&[words[0], words[1], name]);
+            assert_eq!(ran.status, Some(2), "{name}");
+            ran.says(&[why]);
+        }
+    }
+    assert_eq!(std::fs::read_to_string(folder.join("profile.toml")).unwrap(), written);
+}
+
+#[test]
+fn a_new_recipe_builds_as_it_is_and_nothing_is_overwritten() {
+    let project = project();
+    let ran = project.ok(&["--json", "new", "recipe", "my-stage"]);
+    let folder = project.dir().join(".quiz/recipes/my-stage");
+    let said: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(said, json!({ "folder": folder, "next": "quiz build my-stage" }));
+    assert_eq!(std::fs::read_to_string(project.built("my-stage")).unwrap(), "hello\n");
+    let mut set = project.command(&["build", "my-stage"]);
+    let output = set.env("QUIZ_RECIPE_MY_STAGE_GREETING", "good day").output().unwrap();
+    let path = String::from_utf8(output.stdout).unwrap().split_once(' ').unwrap().1.trim().to_owned();
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "good day\n");
+    // What is commented out is right, too.
+    let written = std::fs::read_to_string(folder.join("recipe.toml")).unwrap();
+    let is_code = |line: &str| line.starts_with('[') || line.split(' ').nth(1) == Some("=");
+    let bare = |line: &str| line.strip_prefix("# ").filter(|line| is_code(line)).unwrap_or(line).to_owned();
+    let whole: Vec<String> = written.lines().map(bare).collect();
+    assert!(whole.iter().filter(|line| line.starts_with('[')).count() == 4, "{whole:?}");
+    project.write(".quiz/recipes/whole/recipe.toml", &whole.join("\n"));
+    project.write(".quiz/recipes/whole/build.sh", "true\n");
+    project.ok(&["-v", "graph"]);
+    for (name, why) in
+        [("my-stage", "there is a recipe my-stage"), ("kernel", "there is a recipe kernel"), ("../x", "is no name")]
+    {
+        let ran = project.run(&["new", "recipe", name]);
         assert_eq!(ran.status, Some(2), "{name}");
         ran.says(&[why]);
     }
-    assert_eq!(std::fs::read_to_string(folder.join("profile.toml")).unwrap(), written);
+    assert_eq!(std::fs::read_to_string(folder.join("recipe.toml")).unwrap(), written);
+    project.write(".quiz/recipes/notes", "a file");
+    std::fs::create_dir(project.dir().join(".quiz/recipes/half")).unwrap();
+    assert_eq!(project.run(&["new", "recipe", "half"]).status, Some(2));
 }
 
 #[test]

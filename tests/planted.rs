@@ -198,7 +198,7 @@ fn packages_are_names_and_stand_behind_two_dashes() {
         let project = wants_a_package(package);
         let ran = project.run(&["build", "t-one", "--install"]);
         assert_eq!(ran.status, Some(2), "{ran:?}");
-        ran.says(&["t-one/recipe.toml:7:16: ", "is no name of a Debian package"]);
+        ran.says(&["t-one/recipe.toml:7:16\n", "is no name of a Debian package"]);
         assert!(!project.dir().join("told").exists());
     }
 }

@@ -1,6 +1,6 @@
 //! What wrong input gets: the place, the right word, and exit status 2 (125 of `up`, which bisect takes as "skip").
 
-use crate::project::Project;
+use crate::project::{Project, Ran};
 
 #[test]
 fn a_wrong_key_is_shown_with_its_place_and_the_nearest_right_one() {
@@ -9,7 +9,10 @@ fn a_wrong_key_is_shown_with_its_place_and_the_nearest_right_one() {
     let ran = project.run(&["config"]);
     assert_eq!(ran.status, Some(2));
     ran.says(&[
-        &format!("{}:2:1: there is no setting `kernel.versoin`", file.display()),
+        "error: there is no setting `kernel.versoin`",
+        &format!("--> {}:2:1\n", file.display()),
+        "2 | versoin = \"6.1\"\n",
+        "  | ^^^^^^^ not known here\n",
         "did you mean `kernel.version`?",
     ]);
     assert_eq!(project.run(&["up", "--", "true"]).status, Some(125));
@@ -35,7 +38,7 @@ fn a_recipe_with_an_unknown_field_names_file_line_and_column() {
     project.recipe("t-one", "[outputs]\nout = \"file\"\n[needz]\nuids = true\n", "true\n");
     let ran = project.run(&["build", "t-one"]);
     assert_eq!(ran.status, Some(2));
-    ran.says(&["t-one/recipe.toml:6:2: unknown field `needz`", "did you mean `needs`?"]);
+    ran.says(&["error: unknown field `needz`\n", "t-one/recipe.toml:6:2\n", "did you mean `needs`?"]);
 }
 
 #[test]
@@ -96,5 +99,27 @@ fn a_qemu_is_the_hosts_or_the_toolchains_and_never_a_path() {
     for args in [&["up", "--", "true"][..], &["doctor"]] {
         let ran = project.run(args);
         assert_eq!(ran.count("machine.qemu = \"./qemu\": there is `host` and `toolchain`"), 1, "{ran:?}");
+    }
+}
+
+#[test]
+fn a_home_is_needed_by_nothing_that_another_variable_says() {
+    let project = Project::new();
+    project.recipe("t-one", "[outputs]\nout = \"file\"\n", "echo one >/quiz/out/out\n");
+    let home = project.dir().join("../home");
+    let without = |args: &[&str], set: &[(&str, &str)]| {
+        let mut command = project.command(args);
+        command.env_remove("HOME").env_remove("QUIZ_CACHE_DIR");
+        command.envs(set.iter().map(|(name, folder)| (name, home.join(folder))));
+        Ran::from(command.output().unwrap())
+    };
+    let all = [("XDG_CONFIG_HOME", ".config"), ("XDG_CACHE_HOME", "cached")];
+    let built = without(&["build", "t-one"], &all);
+    assert_eq!(built.status, Some(0), "{built:?}");
+    assert!(home.join("cached/quiz").is_dir() && built.out.contains("/cached/quiz/"), "{built:?}");
+    for (set, missing) in [(&all[..1], "XDG_CACHE_HOME"), (&all[1..], "XDG_CONFIG_HOME")] {
+        let ran = without(&["config"], set);
+        assert_eq!(ran.status, Some(2), "{ran:?}");
+        ran.says(&[&format!("neither {missing} nor HOME is set"), &format!("hint: set {missing}, or HOME,")]);
     }
 }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 /// The rooms in the order in which data walks; each may import only those before it.
 const ROOMS: &[&str] = &[
-    "error", "status", "event", "host", "source", "load", "graph", "build", "machine", "boot", "snapshot", "test",
-    "engine", "report", "cli", "fuzz",
+    "error", "status", "event", "host", "document", "source", "load", "graph", "build", "machine", "boot", "snapshot",
+    "test", "engine", "report", "cli", "fuzz",
 ];
 const FILE_LINES: usize = 400;
 const FUNCTION_LINES: usize = 70;

@@ -2,6 +2,7 @@
 //!
 //! Names no recipe. `plan` is the same walk with "do not make".
 
+mod ask;
 mod compare;
 mod editor;
 mod failure;
@@ -19,6 +20,7 @@ mod refusal;
 mod sandbox;
 mod scratch;
 mod script;
+mod terminal;
 mod tools;
 mod trial;
 mod userns;
@@ -26,6 +28,7 @@ mod verify;
 mod walk;
 mod weaker;
 
+pub use ask::on_terminal;
 pub use compare::Difference;
 pub use lacks::{Lack, Lacks};
 pub use latest::{changed_tools, last_took};
@@ -42,6 +45,7 @@ use crate::load::{Project, Recipe};
 use crate::source;
 use quiz_cache::{Cache, Fingerprint, Output, Record, Tree};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -68,6 +72,8 @@ pub struct Context<'a> {
     pub events: Events<'a>,
     /// The stages that are made from nothing, whatever the cache and their scratch folders have.
     pub fresh: BTreeSet<NodeIndex>,
+    /// The stage whose script runs on the user's terminal, and what it is told of that, as variables.
+    pub terminal: Option<(NodeIndex, Vec<(String, OsString)>)>,
     /// Compilers at once over all stages.
     pub jobs: usize,
     jobserver: jobserver::Client,
@@ -97,8 +103,8 @@ impl<'a> Context<'a> {
         };
         let jobserver =
             jobserver::Client::new(jobs).map_err(|e| Error::build("cannot make the jobserver's pipe").because(e))?;
-        let (fresh, lacks) = (BTreeSet::new(), Mutex::default());
-        Ok(Self { project, graph, cache, tools, pins, live, source, events, fresh, jobs, jobserver, lacks })
+        let (fresh, terminal, lacks) = (BTreeSet::new(), None, Mutex::default());
+        Ok(Self { project, graph, cache, tools, pins, live, source, events, fresh, terminal, jobs, jobserver, lacks })
     }
 
     /// The recipe's files.

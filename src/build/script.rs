@@ -9,7 +9,7 @@ use super::sandbox::{Sandbox, User};
 use super::scratch::{SCRATCH, SOURCE, bring, edited, into, is_synced, last_outputs, lay_out, persistent};
 use super::trial::try_sandbox;
 use super::weaker::{self, Ended};
-use super::{Context, Records, cache_error, failure, key, refusal, tools};
+use super::{Context, Records, cache_error, failure, key, refusal, terminal, tools};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::graph::{Bound, BoundInput, NodeIndex, Role, Stage};
@@ -73,6 +73,7 @@ pub(super) fn run(
     let mut env = environment(ctx, stage, known)?;
     let names: Vec<&str> = keepable.keys().map(String::as_str).collect();
     env.push(("QUIZ_KEPT".to_owned(), names.join(" ").into()));
+    env.extend(terminal::told(ctx, id));
     let toolchain = stage.toolchain().map(|input| body(ctx, input, known)).transpose()?;
     // Whoever edits what is built wants to open the headers, too.
     let headers = toolchain.as_deref().map(|root| match &scratch {
@@ -95,7 +96,10 @@ pub(super) fn run(
         // bubblewrap asks to die with quiz by itself, but only when it runs, and quiz may be dead by then.
         host::tie(command, running);
         let logged = Logged { ctx, stage, log: slot.log(), built };
-        let status = logged.run(command, users_own(ctx, stage, headers.as_deref()))?;
+        let status = match terminal::has(ctx, id) {
+            true => terminal::run(command, slot.log())?,
+            false => logged.run(command, users_own(ctx, stage, headers.as_deref()))?,
+        };
         // Killed, by a signal or with 128 and more from a shell: what it wrote may be half, and is removed when the folder is opened next.
         if let Some(scratch) = scratch.as_mut().filter(|_| status.code().is_some_and(|code| code < 128)) {
             scratch.finish().map_err(cache_error)?;

@@ -12,7 +12,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 pub(super) use global::Global;
 use global::everywhere;
 pub(super) use guest::{Debugger, Exec, Gdb, Guest, Monitor, Snap, Ssh, Test, Up};
-pub(super) use inner::{CacheCommand, CrashCommand, ProfilesCommand};
+pub(super) use inner::{CacheCommand, CrashCommand, KernelCommand, NewCommand, ProfilesCommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -193,12 +193,22 @@ pub(super) enum Command {
     },
     /// Show every setting, its value, and where that comes from
     Config,
+    /// The kernel's config: edit it, compare two
+    Kernel {
+        #[command(subcommand)]
+        command: KernelCommand,
+    },
     /// Write a quiz.toml to start from: what is worth setting in a tree of OpenZFS or Linux, a module's folder, or elsewhere. Before you take a
     /// line out of its comment only a module's folder counts; a file that is there stays as it is
     Init {
         /// Into your own folder of settings (~/.config/quiz), for all projects, instead of this one
         #[arg(long)]
         user: bool,
+    },
+    /// Write a start for a recipe or a profile of your own, which works as it is, into the project's .quiz
+    New {
+        #[command(subcommand)]
+        command: NewCommand,
     },
     /// Print what makes a shell complete quiz's command lines, with the stages, profiles, runs and snapshots of the project you are in
     #[command(after_help = "bash: quiz completions bash >~/.local/share/bash-completion/completions/quiz\n\

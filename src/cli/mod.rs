@@ -10,10 +10,12 @@ mod doctor;
 mod exec;
 mod graph;
 mod init;
+mod kernel;
 mod kvm;
 mod man;
 mod mcp;
 mod monitor;
+mod new;
 mod profiles;
 mod running;
 mod schema;
@@ -24,6 +26,7 @@ mod terminal;
 mod test;
 mod trust;
 mod up;
+mod version;
 
 use crate::boot::detach::{self, Started};
 use crate::build;
@@ -34,7 +37,7 @@ use crate::event::{Event, Events, FORMAT};
 use crate::host;
 use crate::report::{self, Reporter, Style, Verbosity};
 use crate::status;
-use args::{Cli, Command, ProfilesCommand};
+use args::{Cli, Command, NewCommand, ProfilesCommand};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -44,7 +47,7 @@ use std::time::Duration;
 /// Runs the program and gives its exit status.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
-    if let Some(status) = complete::answer(&args) {
+    if let Some(status) = complete::answer(&args).or_else(|| version::answer(&args)) {
         return status;
     }
     let cli = match Cli::read(&args) {
@@ -212,7 +215,11 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
         }
         Command::Doctor { kvm: true, .. } => return kvm::run(&engine),
         Command::Doctor { install, .. } => return doctor::run(&engine, *install, cli.global.json, &style),
-        Command::Profiles { command: Some(ProfilesCommand::New { name }), .. } => profiles::new(&engine, name)?,
+        Command::Kernel { command } => kernel::run(&engine, cli, command, &style)?,
+        Command::New { command } => new::run(&engine, command, cli.global.json)?,
+        Command::Profiles { command: Some(ProfilesCommand::New { name }), .. } => {
+            new::run(&engine, &NewCommand::Profile { name: name.clone() }, cli.global.json)?;
+        }
         Command::Profiles { shown: Some(name), .. } => profiles::show(&engine, name, cli, &style)?,
         Command::Profiles { .. } => profiles::list(&engine, cli, &style)?,
         Command::Config if cli.global.json => {

@@ -67,6 +67,11 @@ struct Sized {
     nodes: u32,
 }
 
+/// The error with the place of the setting, if a file has it.
+fn at(engine: &Engine<'_>, setting: &str, error: Error) -> Error {
+    error.at(engine.project.settings.place(setting, ""))
+}
+
 /// As it was asked for. A default grows with what the profiles need; what somebody asked for is refused when it is too little.
 fn size(engine: &Engine<'_>) -> Result<Sized> {
     let (settings, profiles) = (&engine.project.settings, &engine.project.profiles);
@@ -78,11 +83,12 @@ fn size(engine: &Engine<'_>) -> Result<Sized> {
         }
         let least = least(most);
         Err(Error::input(format!("{name} = {asked}{unit}: the profile {} needs {least}{unit}", most.name))
+            .at(settings.place(name, ""))
             .hint(format!("{flag} {least}{unit}, or {name} in quiz.toml")))
     };
-    let memory = memory(settings.text("machine.memory"))?;
+    let memory = memory(settings.text("machine.memory")).map_err(|e| at(engine, "machine.memory", e))?;
     let memory = enough("machine.memory", memory, |profile| profile.memory, "M", "-m")?;
-    let cpus = count("machine.cpus", settings.number("machine.cpus"))?;
+    let cpus = count("machine.cpus", settings.number("machine.cpus")).map_err(|e| at(engine, "machine.cpus", e))?;
     let cpus = count("cpus", enough("machine.cpus", cpus, |profile| profile.cpus, "", "--cpus")?.into())?;
     let nodes = profiles.iter().map(|profile| profile.numa).max().unwrap_or(0).max(1);
     if nodes > memory / LEAST_NODE {
@@ -105,6 +111,7 @@ pub fn of(engine: &Engine<'_>, qemu: Qemu, known: &Records, image: &Record, term
     let image = image::read(&engine.cache.path(description))?;
     if let Some(most) = image.cpus.filter(|most| *most < cpus) {
         return Err(Error::input(format!("machine.cpus = {cpus}: this kernel takes {most} at most (CONFIG_NR_CPUS)"))
+            .at(settings.place("machine.cpus", ""))
             .hint(format!("--config CONFIG_NR_CPUS={cpus} builds one that takes more")));
     }
     let choice = accel::choose(qemu.path(), Some(&engine.kvm_verdicts()));
@@ -170,7 +177,7 @@ pub fn options(engine: &Engine<'_>, timeout: Option<u64>, why_not_kvm: Option<St
         allowed: allowed(engine)?,
         profiles: engine.project.profiles.iter().map(|profile| profile.name.clone()).collect(),
         timeout: timeout.map(Duration::from_secs),
-        ready_within: Duration::from_secs(engine.project.settings.number("machine.boot-timeout")),
+        ready_within: Duration::from_secs(ready_within(engine)?),
         memories: kept(engine).memories,
         verdicts: Some(engine.kvm_verdicts()),
         flags: engine.project.settings.flags().collect(),
@@ -277,6 +284,15 @@ fn memory(text: &str) -> Result<u32> {
         Some(mib) if mib >= 64 => Ok(mib),
         _ => Err(Error::input(format!("machine.memory = {text:?}: a size of 64M or more is wanted"))
             .hint("write it as 512M or 4G")),
+    }
+}
+
+/// Seconds until the guest must be ready.
+fn ready_within(engine: &Engine<'_>) -> Result<u64> {
+    const SETTING: &str = "machine.boot-timeout";
+    match engine.project.settings.number(SETTING) {
+        0 => Err(at(engine, SETTING, Error::input(format!("{SETTING} = 0: a number of seconds from 1 on is wanted")))),
+        seconds => Ok(seconds),
     }
 }
 

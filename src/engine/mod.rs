@@ -5,6 +5,7 @@
 //! `docs/library.md` has an example; it stands on the first page of the crate, too.
 
 pub mod debug;
+pub mod kernel_config;
 pub mod machine;
 pub mod named;
 mod packs;
@@ -27,6 +28,7 @@ use crate::source::{self, Pin};
 use quiz_cache::{Cache, Fingerprint};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use wishes::SourceWish;
@@ -89,7 +91,9 @@ impl<'a> Engine<'a> {
         let project = Project::load(&start, &asked.flags)?;
         let arch = project.settings.text("arch");
         if !ARCHES.contains(&arch) {
-            return Err(Error::input(format!("quiz cannot build for `{arch}`"))
+            return Err(project
+                .settings
+                .wrong("arch", arch, format!("quiz cannot build for `{arch}`"))
                 .hint(format!("it can for: {}", ARCHES.join(", "))));
         }
         let cache = Cache::open(&project.cache_dir).map_err(|e| {
@@ -232,6 +236,16 @@ impl<'a> Engine<'a> {
         fresh: &BTreeSet<NodeIndex>,
         work: &dyn Fn(&Context<'_>) -> Result<T>,
     ) -> Result<T> {
+        self.worked(stages, needed, &|ctx| ctx.fresh.clone_from(fresh), work)
+    }
+
+    fn worked<T>(
+        &self,
+        stages: &Stages,
+        needed: &[Needed],
+        set_up: &dyn Fn(&mut Context<'_>),
+        work: &dyn Fn(&Context<'_>) -> Result<T>,
+    ) -> Result<T> {
         // Before anything is fetched: a missing tool found after minutes is the worst time to find it.
         build::require(needed)?;
         let waiting = || (self.events)(Event::Paused { what: "`quiz gc`".to_owned() });
@@ -246,7 +260,7 @@ impl<'a> Engine<'a> {
         }
         for _ in 0..LOOKS {
             let mut ctx = self.context(stages, needed, pins.clone(), self.scan(stages, &mut BTreeMap::new())?)?;
-            ctx.fresh.clone_from(fresh);
+            set_up(&mut ctx);
             match work(&ctx) {
                 Err(error) if build::has_moved(&error) => {
                     let why = std::error::Error::source(&error).map_or_else(String::new, ToString::to_string);
@@ -259,6 +273,22 @@ impl<'a> Engine<'a> {
             stages.wishes.iter().filter_map(|w| w.wish.dir()).map(|d| d.display().to_string()).collect();
         Err(Error::build(format!("{} changed each time it was looked at", folders.join(" or ")))
             .hint("what writes to it? `quiz -v build` names the files"))
+    }
+
+    /// As [`Self::make`], for a stage that runs on the user's terminal, of which `told` are variables.
+    ///
+    /// # Errors
+    /// As of [`Self::make`].
+    pub fn make_on_terminal<T>(
+        &self,
+        stages: &Stages,
+        id: NodeIndex,
+        told: &[(String, OsString)],
+        work: &dyn Fn(&Context<'_>) -> Result<T>,
+    ) -> Result<T> {
+        // What it reads is made before, and told as ever.
+        self.build(stages, &stages.graph.inputs(id), Depth::Outputs)?;
+        self.worked(stages, &self.needed(stages), &|ctx| ctx.terminal = Some((id, told.to_vec())), work)
     }
 
     /// The source folders that people edit, as they are now.

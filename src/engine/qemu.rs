@@ -21,7 +21,10 @@ pub fn is_brought(engine: &Engine<'_>) -> Result<bool> {
         "" | "host" => Ok(false),
         TOOLCHAIN => Ok(true),
         // A path could be a project's, and nothing of a project runs outside of the sandbox.
-        other => Err(Error::input(format!("{SETTING} = {other:?}: there is `host` and `{TOOLCHAIN}`"))
+        other => Err(engine
+            .project
+            .settings
+            .wrong(SETTING, other, format!("{SETTING} = {other:?}: there is `host` and `{TOOLCHAIN}`"))
             .hint("`host` is the first one in PATH")),
     }
 }

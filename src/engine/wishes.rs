@@ -62,7 +62,10 @@ pub(super) fn of(project: &Project, graph: &Graph, source: &source::Context) -> 
             keys.push(setting.to_owned());
         }
         let wish = Wish::new(spec, &options, source);
-        let wish = wish.map_err(|error| keys.iter().fold(error, |error, key| asked_by(project, error, key)))?;
+        let wish = wish.map_err(|error| {
+            let error = placed(project, error, &keys);
+            keys.iter().fold(error, |error, key| asked_by(project, error, key))
+        })?;
         wishes.push(SourceWish { id, wish, lock: project.lock_path(keys), spec: spec.clone(), suite: chosen });
     }
     Ok(wishes)
@@ -75,6 +78,15 @@ fn words(value: &Value) -> Vec<String> {
         Value::Number(number) => vec![number.to_string()],
         Value::Flag(flag) => vec![flag.to_string()],
         Value::File { path, .. } => vec![path.display().to_string()],
+    }
+}
+
+/// The error with its place in a file, where only one of the settings can be wrong, as nobody set the others.
+fn placed(project: &Project, error: Error, keys: &[String]) -> Error {
+    let is_set = |key: &&String| project.settings.get(key).is_some_and(|set| set.origin != Origin::Default);
+    match &keys.iter().filter(is_set).collect::<Vec<_>>()[..] {
+        [key] => error.at(project.settings.place(key, "")),
+        _ => error,
     }
 }
 

@@ -1,11 +1,11 @@
 //! Stages that are not there by the settings, and those in their place: the tables `[only]` and `[instead]` of recipes. Binds nothing.
 
+use super::asked::Asked;
 use crate::error::{Error, Result};
 use crate::load::{Instead, Project, Recipe};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
-/// Where an output is to be had, "stage/output", if its stage is not there by the settings; and the file that says so.
+/// Where an output is to be had, "stage/output", if its stage is not there by the settings; and the key that says so.
 ///
 /// # Errors
 /// It is to be had nowhere, or where that stage is not there either.
@@ -13,21 +13,20 @@ pub(super) fn target<'p>(
     project: &'p Project,
     stage: &str,
     output: Option<&str>,
-    asked_by: &Path,
-) -> Result<Option<(&'p str, &'p Path)>> {
+    asked_by: &Asked<'_>,
+) -> Result<Option<(&'p str, Asked<'p>)>> {
     let Some((recipe, instead)) = in_place(project, stage) else { return Ok(None) };
     let output =
         output.or_else(|| recipe.outputs.keys().map(String::as_str).next().filter(|_| recipe.outputs.len() == 1));
-    let target = output.and_then(|output| instead.outputs.get(output)).ok_or_else(|| {
+    let (output, target) = output.and_then(|output| instead.outputs.get_key_value(output)).ok_or_else(|| {
         let what = output.map_or_else(|| stage.to_owned(), |output| format!("{stage}/{output}"));
-        Error::input(format!("{}: with {} there is no {what}", asked_by.display(), instead.when))
+        asked_by.wrong(stage, format!("with {} there is no {what}", instead.when))
     })?;
+    let by = Asked::new(&recipe.file, &["instead", "outputs", output]);
     // One step and no more: two recipes could stand for each other.
     match in_place(project, stage_of(target)) {
-        None => Ok(Some((target, &recipe.path))),
-        Some((_, other)) => {
-            Err(Error::input(format!("{}: {target} is not there with {}", recipe.path.display(), other.when)))
-        }
+        None => Ok(Some((target, by))),
+        Some((_, other)) => Err(by.wrong(target, format!("{target} is not there with {}", other.when))),
     }
 }
 
@@ -35,9 +34,10 @@ pub(super) fn target<'p>(
 ///
 /// # Errors
 /// As of [`target`].
-pub(super) fn all<'p>(project: &'p Project, stage: &str) -> Result<Option<Vec<(&'p str, &'p Path)>>> {
+pub(super) fn all<'p>(project: &'p Project, stage: &str) -> Result<Option<Vec<(&'p str, Asked<'p>)>>> {
     let Some((recipe, instead)) = in_place(project, stage) else { return Ok(None) };
-    let target = |output: &String| target(project, stage, Some(output), &recipe.path);
+    let by = Asked::new(&recipe.file, &["instead"]);
+    let target = |output: &String| target(project, stage, Some(output), &by);
     instead.outputs.keys().filter_map(|output| target(output).transpose()).collect::<Result<_>>().map(Some)
 }
 

@@ -1,17 +1,18 @@
 //! The graph: recipes bound to their options and inputs. Names no recipe but the one that makes roots for scripts;
 //! computes no keys.
 
+mod asked;
 mod elsewhere;
 mod roots;
 
 use crate::error::{Error, Result};
 use crate::load::{Input, InputFrom, Profile, Project, Recipe, TOOLCHAIN, Value, nearest};
+use asked::Asked;
 use petgraph::Direction;
 use petgraph::algo::{astar, toposort};
 use petgraph::graph::DiGraph;
 pub use petgraph::graph::NodeIndex;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 /// A recipe bound to its options and inputs.
 #[derive(Debug)]
@@ -96,7 +97,7 @@ impl Graph {
         for name in wanted {
             match elsewhere::all(project, name)? {
                 None => drop(binder.stage(name, None)?),
-                Some(all) => all.into_iter().try_for_each(|(target, by)| binder.whole(target, by).map(drop))?,
+                Some(all) => all.into_iter().try_for_each(|(target, by)| binder.whole(target, &by).map(drop))?,
             }
         }
         let graph = Self { dag: binder.dag, by_name: binder.by_name, not_there: elsewhere::hints(project) };
@@ -182,9 +183,9 @@ struct Binder<'a> {
     by_name: BTreeMap<String, NodeIndex>,
 }
 
-impl Binder<'_> {
-    /// Binds the stage called `name`; `asked_by` is the file of the recipe or profile that reads it.
-    fn stage(&mut self, name: &str, asked_by: Option<&Path>) -> Result<NodeIndex> {
+impl<'p> Binder<'p> {
+    /// Binds the stage called `name`; `asked_by` is the key of the recipe or profile that reads it.
+    fn stage(&mut self, name: &str, asked_by: Option<&Asked<'_>>) -> Result<NodeIndex> {
         if let Some(&id) = self.by_name.get(name) {
             return Ok(id);
         }
@@ -193,10 +194,10 @@ impl Binder<'_> {
             None => (name, None),
         };
         let Some(recipe) = self.project.recipes.get(recipe_name) else {
-            let error = Error::input(match asked_by {
-                Some(by) => format!("{}: there is no recipe `{recipe_name}`", by.display()),
-                None => format!("there is no stage `{name}`"),
-            });
+            let error = match asked_by {
+                Some(by) => by.wrong(recipe_name, format!("there is no recipe `{recipe_name}`")),
+                None => Error::input(format!("there is no stage `{name}`")),
+            };
             return Err(match nearest(recipe_name, self.project.recipes.keys().map(String::as_str)) {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),
                 None => error.hint("`quiz graph` lists the stages"),
@@ -209,7 +210,8 @@ impl Binder<'_> {
                 (true, true) => format!("{recipe_name}:STAGE/OUTPUT"),
                 (true, false) => format!("{recipe_name}:SET"),
             };
-            return Err(Error::input(format!("`{name}` is no stage: the recipe is used as {form}")));
+            let what = format!("`{name}` is no stage: the recipe is used as {form}");
+            return Err(asked_by.map_or_else(|| Error::input(&what), |by| by.wrong(name, &what)));
         }
         let value = |option: &String| Ok((option.clone(), self.project.option(recipe, option)?));
         let mut options: BTreeMap<String, Value> = recipe.options.keys().map(value).collect::<Result<_>>()?;
@@ -230,7 +232,7 @@ impl Binder<'_> {
             }
         }
         if let Some(root) = roots::of(self.project, recipe)? {
-            let from = self.output(&root, None, &recipe.path)?;
+            let from = self.output(&root, None, &Asked::new(&recipe.file, &["toolchain"]))?;
             if let Bound::Output { stage, .. } = &from {
                 self.dag.update_edge(*stage, id, ());
             }
@@ -249,17 +251,20 @@ impl Binder<'_> {
         parameter: Option<&str>,
     ) -> Result<Vec<(String, Bound)>> {
         let profiles = &self.project.profiles;
+        let by = Asked::new(&recipe.file, &["inputs", name]);
         let one = match &input.from {
             InputFrom::Profiles => Bound::Profiles,
-            InputFrom::Stage { stage, output } => self.output(stage, output.as_deref(), &recipe.path)?,
-            InputFrom::Of => self.whole(parameter.unwrap_or_default(), &recipe.path)?,
+            InputFrom::Stage { stage, output } => self.output(stage, output.as_deref(), &by)?,
+            InputFrom::Of => self.whole(parameter.unwrap_or_default(), &by)?,
             InputFrom::Modules => {
-                let items = profiles.iter().flat_map(|p| p.modules.iter().map(move |item| (p, item)));
+                let of = |p: &'p Profile| items("modules", p, &p.modules);
+                let items = profiles.iter().flat_map(of);
                 return self.list(name, items, None);
             }
             // What a later profile brings lies over what an earlier one brought.
             InputFrom::Layers => {
-                let items = profiles.iter().rev().flat_map(|p| p.layers.iter().map(move |item| (p, item)));
+                let of = |p: &'p Profile| items("layers", p, &p.layers);
+                let items = profiles.iter().rev().flat_map(of);
                 return self.list(name, items, input.through.as_deref());
             }
         };
@@ -269,13 +274,13 @@ impl Binder<'_> {
     fn list<'b>(
         &mut self,
         name: &str,
-        items: impl Iterator<Item = (&'b Profile, &'b String)>,
+        items: impl Iterator<Item = (Asked<'b>, &'b String)>,
         through: Option<&str>,
     ) -> Result<Vec<(String, Bound)>> {
-        let bind = |(n, (profile, item)): (usize, (&Profile, &String))| {
+        let bind = |(n, (by, item)): (usize, (Asked<'_>, &String))| {
             let from = match through {
-                Some(recipe) => self.output(&format!("{recipe}:{item}"), None, &profile.path)?,
-                None => self.whole(item, &profile.path)?,
+                Some(recipe) => self.output(&format!("{recipe}:{item}"), None, &by)?,
+                None => self.whole(item, &by)?,
             };
             Ok((format!("{name}/{n:02}-{}", item.replace([':', '/'], "-")), from))
         };
@@ -283,35 +288,39 @@ impl Binder<'_> {
     }
 
     /// "stage/output", or "stage" alone when it has just one.
-    fn whole(&mut self, text: &str, asked_by: &Path) -> Result<Bound> {
+    fn whole(&mut self, text: &str, asked_by: &Asked<'_>) -> Result<Bound> {
         match text.rsplit_once('/') {
             Some((stage, output)) => self.output(stage, Some(output), asked_by),
             None => self.output(text, None, asked_by),
         }
     }
 
-    fn output(&mut self, stage: &str, output: Option<&str>, asked_by: &Path) -> Result<Bound> {
+    fn output(&mut self, stage: &str, output: Option<&str>, asked_by: &Asked<'_>) -> Result<Bound> {
         if let Some((target, by)) = elsewhere::target(self.project, stage, output, asked_by)? {
-            return self.whole(target, by);
+            return self.whole(target, &by);
         }
         let id = self.stage(stage, Some(asked_by))?;
         let outputs = &self.dag[id].recipe.outputs;
         let names = || outputs.keys().map(String::as_str);
-        let wrong = |what: String| Error::input(format!("{}: {what}", asked_by.display()));
         let output = match output {
             Some(name) if outputs.contains_key(name) => name.to_owned(),
             Some(name) => {
-                let error = wrong(format!("the stage `{stage}` has no output `{name}`"));
+                let error = asked_by.wrong(name, format!("the stage `{stage}` has no output `{name}`"));
                 return Err(error.hint(format!("it has: {}", names().collect::<Vec<_>>().join(", "))));
             }
             None if outputs.len() == 1 => names().next().unwrap_or_default().to_owned(),
             None => {
-                let error = wrong(format!("the stage `{stage}` has several outputs"));
+                let error = asked_by.wrong(stage, format!("the stage `{stage}` has several outputs"));
                 return Err(error.hint(format!("name one of: {}", names().collect::<Vec<_>>().join(", "))));
             }
         };
         Ok(Bound::Output { stage: id, output })
     }
+}
+
+/// The items of a list of a profile, each with its place.
+fn items<'p>(key: &'p str, profile: &'p Profile, list: &'p [String]) -> impl Iterator<Item = (Asked<'p>, &'p String)> {
+    list.iter().enumerate().map(move |(n, item)| (Asked::new(&profile.file, &[key, &n.to_string()]), item))
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub(super) fn of(project: &Project, recipe: &Recipe) -> Result<Option<String>> {
         };
     };
     if let Some(wrong) = asked.iter().find(|package| !is_package(package)) {
-        return Err(Error::input(format!("{setting}: `{wrong}` is no name of a package")));
+        return Err(project.settings.wrong(setting, wrong, format!("{setting}: `{wrong}` is no name of a package")));
     }
     let set = recipe.toolchain.as_deref().unwrap_or(SET);
     let known = project.recipes.get(TOOLCHAIN).and_then(|toolchain| toolchain.sets.get(set));
@@ -52,11 +52,13 @@ fn suite(project: &Project, compiles_for_kernel: bool) -> Result<Option<&str>> {
     let setting = project.suite_setting(compiles_for_kernel);
     match project.settings.text(setting) {
         "host" => Ok(None),
-        "" => Err(Error::input(format!("{setting} is empty: name a suite of Debian's, such as bookworm, or host"))),
+        "" => {
+            let what = format!("{setting} is empty: name a suite of Debian's, such as bookworm, or host");
+            Err(project.settings.wrong(setting, "", what))
+        }
         suite if is_suite(suite) => Ok(Some(suite)),
         wrong => {
-            let place = project.settings.get(setting).map_or_else(String::new, |set| format!(" ({})", set.origin));
-            Err(Error::input(format!("{setting}: `{wrong}` is not the name of a suite{place}")))
+            Err(project.settings.wrong(setting, wrong, format!("{setting}: `{wrong}` is not the name of a suite")))
         }
     }
 }

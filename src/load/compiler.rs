@@ -1,7 +1,7 @@
 //! The compiler of kernels and their modules, by the word of `kernel.compiler`: which programs it needs, and what `make` of Kbuild is told.
 
 use super::settings::Settings;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The setting.
 pub(super) const SETTING: &str = "kernel.compiler";
@@ -32,15 +32,16 @@ impl Compiler {
     /// It is none that Kbuild knows, or the kernel is compiled already.
     pub(super) fn of(settings: &Settings) -> Result<Self> {
         let word = settings.text(SETTING);
-        let place = settings.get(SETTING).map_or_else(String::new, |set| format!(" ({})", set.origin));
         let Some(compiler) = Self::named(word) else {
-            return Err(Error::input(format!("{SETTING}: `{word}` is no compiler of kernels{place}"))
+            return Err(settings
+                .wrong(SETTING, word, format!("{SETTING}: `{word}` is no compiler of kernels"))
                 .hint("gcc, clang, or one of them with its number, such as gcc-11 or clang-19"));
         };
         if settings.text("kernel.source") == "package" && !compiler.kbuild().is_empty() {
-            return Err(Error::input(format!(
-                "{SETTING} = {word}{place}: a kernel that the distribution compiled has modules of the distribution's compiler"
-            ))
+            return Err(settings
+                .wrong(SETTING, word, format!(
+                    "{SETTING} = {word}: a kernel that the distribution compiled has modules of the distribution's compiler"
+                ))
             .hint("without `package` the kernel is compiled here, by the compiler that you name"));
         }
         Ok(compiler)

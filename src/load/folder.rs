@@ -1,5 +1,6 @@
 //! A recipe's or profile's folder as bytes in memory, from the program itself or from disk.
 
+use crate::document::Document;
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -15,13 +16,13 @@ pub(super) struct LoadedFolder {
 }
 
 impl LoadedFolder {
-    /// The text of one file.
-    pub fn text(&self, name: &str) -> Result<&str> {
+    /// One file, as TOML.
+    pub fn document(&self, name: &str) -> Result<Document> {
         let path = self.path.join(name);
         let Some((_, bytes, _)) = self.files.iter().find(|(file, ..)| file == name) else {
             return Err(Error::input(format!("{} is missing", path.display())));
         };
-        std::str::from_utf8(bytes).map_err(|e| Error::input(format!("{} is no UTF-8 text", path.display())).because(e))
+        Document::of_bytes(&path, bytes)
     }
 }
 

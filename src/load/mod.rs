@@ -3,7 +3,6 @@
 //! Reads files; builds nothing, resolves nothing, asks no network.
 
 mod compiler;
-mod document;
 mod embedded;
 mod folder;
 #[cfg(any(test, feature = "fuzz"))]
@@ -15,8 +14,8 @@ mod settings;
 mod tools;
 mod trust;
 
+pub use crate::document::nearest;
 pub use compiler::Compiler;
-pub use document::nearest;
 pub use module::makes_modules;
 pub use profile::{Bus, Device, DiskFormat, Profile, ProfileOption, ShareMode, size};
 pub use recipe::{
@@ -90,7 +89,11 @@ impl Project {
             let source = recipes.get(stage).and_then(|recipe| recipe.source());
             source.and_then(|spec| spec.dir.as_ref()).is_some_and(|dir| worktree::find(start, &dir.marks).is_some())
         };
-        let around = profile::Surroundings { is_inside: &is_inside, kernel_config: settings.list("kernel.config") };
+        let around = profile::Surroundings {
+            is_inside: &is_inside,
+            kernel_config: settings.list("kernel.config"),
+            place: &|word| settings.place("profiles", word),
+        };
         let names: Vec<String> = settings.list("profiles").iter().cloned().chain(module::wanted(&modules)).collect();
         let mut profiles = profile::load_active(&own.join("profiles"), &names, &around)?;
         module::bring(&modules, &mut profiles);
@@ -103,6 +106,11 @@ impl Project {
     /// One of the project's own cannot be read.
     pub fn all_profiles(&self) -> Result<Vec<Profile>> {
         profile::load_all(&self.profiles_dir())
+    }
+
+    /// Where the project's own recipes lie.
+    pub fn recipes_dir(&self) -> PathBuf {
+        self.dir.join(PROJECT_FOLDER).join("recipes")
     }
 
     /// Where the project's own profiles lie.
@@ -169,8 +177,7 @@ impl Project {
 
     fn file(&self, key: &str, named: &str) -> Result<(PathBuf, String)> {
         let path = source::place(named, &self.dir)?;
-        let place = self.settings.get(key).map_or_else(String::new, |setting| format!(" ({})", setting.origin));
-        let wrong = |why: &str| Error::input(format!("{key}: {} {why}{place}", path.display()));
+        let wrong = |why: &str| self.settings.wrong(key, named, format!("{key}: {} {why}", path.display()));
         match std::fs::metadata(&path) {
             Ok(meta) if !meta.is_file() => return Err(wrong("is no file")),
             Ok(meta) if meta.len() > MOST_OF_A_FILE => return Err(wrong("is larger than 16 MiB")),
@@ -225,7 +232,7 @@ fn user_folder(variable: &str, fallback: &str) -> Result<PathBuf> {
     match std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute()) {
         Some(home) => Ok(home.join(fallback).join("quiz")),
         None => Err(Error::input(format!("neither {variable} nor HOME is set"))
-            .hint("set QUIZ_CACHE_DIR and HOME to absolute folders")),
+            .hint(format!("set {variable}, or HOME, to an absolute folder"))),
     }
 }
 

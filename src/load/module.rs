@@ -7,7 +7,7 @@
 use super::profile::Profile;
 use super::recipe::{InputFrom, Recipe};
 use super::settings::{Settings, Value};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::source;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -96,8 +96,7 @@ fn named(template: &Recipe, name: &str, option: &str, value: &str) -> Recipe {
 /// The folder's whole path.
 fn folder(given: &str, dir: &Path, settings: &Settings) -> Result<String> {
     let path = source::place(given, dir)?;
-    let asked = settings.get(SETTING).map_or_else(String::new, |setting| format!(" ({})", setting.origin));
-    let wrong = |why: &str| Error::input(format!("{SETTING}: {} {why}{asked}", path.display()));
+    let wrong = |why: &str| settings.wrong(SETTING, given, format!("{SETTING}: {} {why}", path.display()));
     let real = std::fs::canonicalize(&path).map_err(|e| wrong("cannot be looked at").because(e))?;
     if !real.is_dir() {
         return Err(wrong("is no folder"));
@@ -206,9 +205,10 @@ mod tests {
             ("none", "cannot be looked at"),
             ("empty/notes", "is no folder"),
         ] {
-            let error = added(&format!("\nmodules = [\"{folder}\"]\n"), dir.path()).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("modules: {}/{folder} {why}", dir.path().display())), "{error}");
-            assert!(error.ends_with("quiz.toml:2)"), "{error}");
+            let error = added(&format!("\nmodules = [\"b/src\", \"{folder}\"]\n"), dir.path()).unwrap_err();
+            let what = format!("modules: {}/{folder} {why}", dir.path().display());
+            assert!(error.message().starts_with(&what), "{error}");
+            assert!(error.to_string().contains(&format!("quiz.toml:2:22: {what}")), "{error}");
         }
     }
 }

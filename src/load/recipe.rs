@@ -1,5 +1,6 @@
 //! Recipes: how one kind of thing is made. Reads `recipe.toml` and checks what can be checked without other recipes.
 
+mod fault;
 mod input;
 mod instead;
 mod option;
@@ -8,13 +9,14 @@ pub use input::{Input, InputFrom};
 pub use instead::{Condition, Instead};
 pub use option::OptionSpec;
 
-use super::document;
 use super::embedded;
 use super::folder::{self, LoadedFolder};
 use super::settings::{Settings, Value};
 use super::tools;
-use crate::error::{Error, Result};
+use crate::document::Document;
+use crate::error::Result;
 use crate::source;
+use fault::Fault;
 use input::InputField;
 use option::OptionField;
 use quiz_cache::{Digest, Key, KeyEncoder};
@@ -29,6 +31,8 @@ pub struct Recipe {
     pub name: String,
     /// Where its recipe.toml lies; built-in ones have a path that says so.
     pub path: PathBuf,
+    /// The recipe.toml, for messages.
+    pub file: Document,
     /// Raised when the meaning changes and no file does.
     pub version: u64,
     /// One line for people.
@@ -70,6 +74,9 @@ pub struct Recipe {
     /// What tells a project's own one from others of its name: the digest of its whole folder. A built-in one has none.
     pub own: Option<Key>,
 }
+
+/// Its own file in a recipe's folder.
+const FILE: &str = "recipe.toml";
 
 /// The recipe of the roots that scripts run in, when it is not the host's own /usr.
 pub const TOOLCHAIN: &str = "toolchain";
@@ -200,26 +207,68 @@ impl Recipe {
 }
 
 impl RecipeFile {
-    /// What is wrong with its tables, for people.
-    fn fault(&self) -> Option<String> {
+    /// What is wrong with its tables.
+    fn fault(&self) -> Option<Fault> {
         let of_incremental = self.incremental.as_ref().and_then(|incremental| incremental.fault(&self.inputs));
         let of_instead = || self.instead.as_ref().and_then(|instead| instead.fault(&self.outputs));
-        let of_only = || self.only.as_ref().and_then(Condition::fault);
-        of_incremental.or_else(of_instead).or_else(of_only)
+        let of_only = || self.only.as_ref().and_then(|only| only.fault(&["only"]));
+        of_incremental.or_else(of_instead).or_else(of_only).or_else(|| self.misnamed())
+    }
+
+    /// What is wrong with a name in it.
+    fn misnamed(&self) -> Option<Fault> {
+        let mut seen = BTreeSet::new();
+        let tables = [
+            ("tools", &self.tools),
+            ("optional-tools", &self.optional_tools),
+            ("tools-on-demand", &self.tools_on_demand),
+        ];
+        let all = tables.iter().flat_map(|(table, tools)| tools.keys().map(move |name| (*table, name)));
+        if let Some((table, name)) = all.into_iter().find(|(_, name)| !seen.insert(*name)) {
+            let what = format!("the tool `{name}` is in two tables; it is needed, optional or on demand");
+            return Some(Fault::new(what).inside(&[table, name]).of_key());
+        }
+        let no_name = |name: &String| Fault::new(format!("`{name}` is no name: use a-z, 0-9 and -"));
+        let in_table = |table: &'static str| move |name: &String| no_name(name).inside(&[table, name]).of_key();
+        let odd = |name: &&String| !is_name(name);
+        // A set is a part of the name of a link.
+        let odd = self
+            .options
+            .keys()
+            .find(odd)
+            .map(in_table("options"))
+            .or_else(|| self.inputs.keys().find(odd).map(in_table("inputs")))
+            .or_else(|| self.outputs.keys().find(odd).map(in_table("outputs")))
+            .or_else(|| self.sets.keys().find(odd).map(in_table("sets")))
+            .or_else(|| self.toolchain.iter().find(odd).map(|name| no_name(name).inside(&["toolchain"])));
+        if odd.is_some() {
+            return odd;
+        }
+        if self.inputs.contains_key(TOOLCHAIN) {
+            let what = format!("`{TOOLCHAIN}` is no name for an input: it is the root that the script runs in");
+            return Some(Fault::new(what).inside(&["inputs", TOOLCHAIN]).of_key());
+        }
+        let nothing = "a recipe without outputs makes nothing; name them under [outputs]";
+        self.outputs.is_empty().then(|| Fault::new(nothing).inside(&["outputs"]))
     }
 }
 
-/// How its outputs are made; the error is for people and names no file.
+/// How its outputs are made.
 fn method(
     script: Option<String>,
     source: Option<source::Spec>,
     folder: &LoadedFolder,
-) -> std::result::Result<Method, String> {
+) -> std::result::Result<Method, Fault> {
+    let of_script = |what: &str| Fault::new(what).inside(&["script"]);
     match (script, source) {
-        (None, None) => Err("needs `script`, or [source] if it fetches something".into()),
-        (Some(_), Some(_)) => Err("has both `script` and [source]; a source stage runs no script".into()),
+        (None, None) => Err(Fault::new("the recipe needs `script`, or [source] if it fetches something")),
+        (Some(_), Some(_)) => {
+            Err(of_script("the recipe has both `script` and [source]; a source stage runs no script"))
+        }
         (Some(script), None) if !folder.files.iter().any(|(name, ..)| *name == script) => {
-            Err(format!("the script {} does not exist", folder.path.join(script).display()))
+            let what = format!("the script {} does not exist", folder.path.join(&script).display());
+            let names = folder.files.iter().map(|(name, ..)| name.as_str()).filter(|name| *name != FILE);
+            Err(of_script(&what).near(&script, names))
         }
         (Some(script), None) => Ok(Method::Script(script)),
         (None, Some(spec)) => Ok(Method::Fetch(Box::new(spec))),
@@ -236,46 +285,29 @@ fn digest(folder: &LoadedFolder) -> Key {
 }
 
 pub(super) fn load(mut folder: LoadedFolder) -> Result<Recipe> {
-    let path = folder.path.join("recipe.toml");
-    let wrong = |what: String| Error::input(format!("{}: {what}", path.display()));
+    let document = folder.document(FILE)?;
+    let wrong = |fault: Fault| fault.of(&document);
     if !is_name(&folder.name) {
-        return Err(wrong(format!("`{}` is no recipe name: use a-z, 0-9 and -", folder.name)));
+        return Err(wrong(Fault::new(format!("`{}` is no recipe name: use a-z, 0-9 and -", folder.name))));
     }
-    let text = folder.text("recipe.toml")?;
-    let file: RecipeFile = document::parse(&path, text)?;
-    if let Some(what) = file.fault() {
-        return Err(wrong(what));
+    let file: RecipeFile = document.parse()?;
+    if let Some(fault) = file.fault() {
+        return Err(wrong(fault));
     }
-    let tools = |field| tools::read(&path, text, field);
+    let tools = |field| tools::read(&document, field);
     let (optional_tools, tools_on_demand) = (tools(&file.optional_tools)?, tools(&file.tools_on_demand)?);
     let tools = tools(&file.tools)?;
-    let mut seen = BTreeSet::new();
-    if let Some(name) =
-        tools.keys().chain(optional_tools.keys()).chain(tools_on_demand.keys()).find(|n| !seen.insert(*n))
-    {
-        return Err(wrong(format!("the tool `{name}` is in two tables; it is needed, optional or on demand")));
-    }
-    folder.files.retain(|(name, ..)| name != "recipe.toml");
+    folder.files.retain(|(name, ..)| name != FILE);
     let option = |(name, field): (String, _)| Ok((name.clone(), option::read(&name, field).map_err(wrong)?));
     let options: BTreeMap<String, OptionSpec> = file.options.into_iter().map(option).collect::<Result<_>>()?;
-    let names = options.keys().chain(file.inputs.keys()).chain(file.outputs.keys());
-    // A set is a part of the name of a link.
-    if let Some(name) = names.chain(file.sets.keys()).chain(&file.toolchain).find(|name| !is_name(name)) {
-        return Err(wrong(format!("`{name}` is no name: use a-z, 0-9 and -")));
-    }
-    if file.inputs.contains_key(TOOLCHAIN) {
-        return Err(wrong(format!("`{TOOLCHAIN}` is no name for an input: it is the root that the script runs in")));
-    }
-    if file.outputs.is_empty() {
-        return Err(wrong("a recipe without outputs makes nothing; name them under [outputs]".into()));
-    }
     let method = method(file.script, file.source, &folder).map_err(wrong)?;
     if matches!(method, Method::Fetch(_)) && (!file.inputs.is_empty() || file.outputs.len() != 1) {
-        return Err(wrong("a source stage has no inputs and one output".into()));
+        return Err(wrong(Fault::new("a source stage has no inputs and one output").inside(&["source"])));
     }
     Ok(Recipe {
         name: folder.name,
-        path,
+        path: document.path().to_owned(),
+        file: document,
         version: file.version,
         about: file.about,
         method,
@@ -301,18 +333,23 @@ pub(super) fn load(mut folder: LoadedFolder) -> Result<Recipe> {
 
 impl Incremental {
     /// What is wrong with it in a recipe of these inputs.
-    fn fault(&self, inputs: &BTreeMap<String, InputField>) -> Option<String> {
-        let stray = self.sync.iter().find(|name| {
+    fn fault(&self, inputs: &BTreeMap<String, InputField>) -> Option<Fault> {
+        let table = |what: String| Fault::new(format!("[incremental] {what}")).inside(&["incremental"]);
+        let stray = self.sync.iter().enumerate().find(|(_, name)| {
             inputs
                 .get(*name)
                 .is_none_or(|field| !matches!(field.0.from, InputFrom::Stage { .. }) || field.0.digest_only)
         });
         match (&stray, &self.into) {
-            (Some(name), _) => Some(format!("[incremental] sync: `{name}` is no input that comes from a stage")),
-            (None, None) if self.sync.len() != 1 => {
-                Some("[incremental] without `into` has one input to `sync`".to_owned())
+            (Some((n, name)), _) => {
+                let fault = table(format!("sync: `{name}` is no input that comes from a stage"));
+                let of_stages = inputs.iter().filter(|(_, field)| matches!(field.0.from, InputFrom::Stage { .. }));
+                Some(fault.inside(&["sync", &n.to_string()]).near(name, of_stages.map(|(name, _)| name.as_str())))
             }
-            (None, Some(into)) if !is_name(into) => Some(format!("[incremental] into: `{into}` is no name")),
+            (None, None) if self.sync.len() != 1 => {
+                Some(table("without `into` has one input to `sync`".to_owned()).inside(&["sync"]))
+            }
+            (None, Some(into)) if !is_name(into) => Some(table(format!("into: `{into}` is no name")).inside(&["into"])),
             _ => None,
         }
     }

@@ -2,11 +2,10 @@
 //!
 //! A project may come from anybody: a name is one only where nothing but the machine's own folders can have it.
 
-use super::document::place;
+use crate::document::Document;
 use crate::error::{Error, Result};
 use crate::source;
 use std::collections::BTreeMap;
-use std::path::Path;
 use toml::Spanned;
 
 /// Where the files lie that a script can see.
@@ -15,11 +14,11 @@ const ROOTS: &[&str] = &["/usr/", "/etc/", "/bin/", "/sbin/", "/lib/", "/lib32/"
 /// A table of tools, as it is written: name → package.
 pub(super) type Field = BTreeMap<String, Spanned<String>>;
 
-/// Checks the tables of the file `path`.
-pub(super) fn read(path: &Path, text: &str, field: &Field) -> Result<BTreeMap<String, String>> {
+/// Checks a table of the file.
+pub(super) fn read(file: &Document, field: &Field) -> Result<BTreeMap<String, String>> {
     let mut tools = BTreeMap::new();
     for (name, package) in field {
-        let wrong = |what: String| Error::input(format!("{}: {what}", place(path, text, &package.span())));
+        let wrong = |what: String| Error::input(what).at(file.place(&package.span()));
         let package = package.get_ref();
         if name.starts_with('/') && !is_file(name) {
             return Err(wrong(format!("`{name}` is no file that a script can see"))
@@ -56,18 +55,23 @@ fn is_file(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
+
+    fn document(text: &str) -> Document {
+        Document::new(Path::new("recipe.toml"), text)
+    }
 
     fn refused(line: &str) -> Error {
         let text = format!("gcc = \"gcc\"\n{line}\n");
         let field: Field = toml::from_str(&text).unwrap();
-        read(Path::new("recipe.toml"), &text, &field).unwrap_err()
+        read(&document(&text), &field).unwrap_err()
     }
 
     #[test]
     fn names_and_whole_paths_are_tools() {
         let text = "\"[\" = \"coreutils\"\n\"g++-12\" = \"g++-12\"\n\"python3.11\" = \"python3.11\"\n\
                     \"/usr/include/stdio.h\" = \"libc6-dev\"\n\"/lib64/x..y\" = \"x\"\n";
-        assert_eq!(read(Path::new("recipe.toml"), text, &toml::from_str(text).unwrap()).unwrap().len(), 5);
+        assert_eq!(read(&document(text), &toml::from_str(text).unwrap()).unwrap().len(), 5);
     }
 
     #[test]

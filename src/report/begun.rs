@@ -1,6 +1,6 @@
-//! What `quiz init`, `quiz man` and `quiz trust` wrote, as text or as JSON.
+//! What `quiz init`, `quiz new`, `quiz man` and `quiz trust` wrote, as text or as JSON.
 
-use super::shapes::{Begun, Trusted, Written};
+use super::shapes::{Begun, Started, Trusted, Written};
 use serde_json::{Value as Json, json};
 use std::path::{Path, PathBuf};
 
@@ -19,6 +19,14 @@ pub fn begun(path: &Path, what: &str, sets: &[&str], next: &str, as_json: bool) 
 /// The folders of projects that are trusted, as JSON.
 pub fn trusted_json(folders: &[PathBuf]) -> Json {
     json!(folders.iter().map(|folder| folder.to_string_lossy().into_owned()).collect::<Trusted>())
+}
+
+/// A folder with a start, and the next command.
+pub fn started(folder: &Path, next: &str, as_json: bool) -> String {
+    if as_json {
+        return format!("{}\n", json!(Started { folder: folder.to_string_lossy(), next }));
+    }
+    format!("{}\nNext: {next}\n", folder.display())
 }
 
 /// A folder, and what there is in it now.

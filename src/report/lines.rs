@@ -1,5 +1,6 @@
 //! Events and errors as lines of text, with cargo's right-aligned verbs.
 
+use super::place::{drawn, plain};
 use super::{Style, Verbosity};
 use crate::error::Error;
 use crate::event::Event;
@@ -64,7 +65,7 @@ pub(super) fn line(event: &Event, verbosity: Verbosity, style: &Style) -> Option
         Event::Ended { how, run } => {
             (Quiet, Some(format!("{} {how} ({run})", style.warn(&format!("{:>12}", "Ended")))))
         }
-        Event::Warning { message } => (Quiet, Some(format!("{} {message}", style.warn("warning:")))),
+        Event::Warning { message } => (Quiet, Some(format!("{} {}", style.warn("warning:"), plain(message)))),
         Event::Note { message } => (Verbose, verb("Note", message)),
     };
     text.filter(|_| verbosity >= least)
@@ -93,17 +94,20 @@ fn compared(rows: &[(String, u8, String)], style: &Style) -> String {
     text
 }
 
-/// The message, what belongs to it, its causes, what to do next.
-pub(super) fn error(error: &Error, style: &Style) -> String {
-    let mut text = format!("{} {error}", style.bad("error:"));
+/// The message with its place in a file, what belongs to it, its causes, what to do next. `width` is how many columns the terminal has.
+pub(super) fn error(error: &Error, style: &Style, width: Option<usize>) -> String {
+    let mut text = match error.place() {
+        Some(place) => drawn(error, place, style.is_on(), width),
+        None => format!("{} {}", style.bad("error:"), plain(error.message())),
+    };
     for line in error.details() {
-        text += &format!("\n  {line}");
+        text += &format!("\n  {}", plain(line));
     }
     for cause in causes(error) {
-        text += &format!("\n  caused by: {cause}");
+        text += &format!("\n  caused by: {}", plain(&cause));
     }
     for hint in error.hints() {
-        text += &format!("\n{} {hint}", style.hint("hint:"));
+        text += &format!("\n{} {}", style.hint("hint:"), plain(hint));
     }
     text
 }
@@ -177,7 +181,7 @@ mod tests {
         let cause = std::io::Error::other("disk on fire");
         let error =
             Error::build("the stage kernel failed").detail("x.c:1: error: no").because(cause).hint("quiz build");
-        let text = super::error(&error, &Style::new(Color::Never, true));
+        let text = super::error(&error, &Style::new(Color::Never, true), None);
         assert_eq!(
             text,
             "error: the stage kernel failed\n  x.c:1: error: no\n  caused by: disk on fire\nhint: quiz build"

@@ -8,11 +8,13 @@ mod begun;
 mod board;
 mod crashes;
 mod drawing;
+mod kernel;
 mod layout;
 mod lines;
 mod outside;
 mod packs;
 mod page;
+mod place;
 mod profiles;
 mod progress;
 mod row;
@@ -26,10 +28,12 @@ mod tables;
 mod tests;
 mod tests_page;
 mod verified;
+mod version;
 
-pub use begun::{begun, trusted_json, written};
+pub use begun::{begun, started, trusted_json, written};
 pub use crashes::{Crashed, LOG, Looked, crash, crash_json, crashes, crashes_json};
 pub use drawing::{graph_dot, graph_mermaid};
+pub use kernel::{kernel_changed, kernel_changed_json, kernel_edited, kernel_edited_json};
 pub use lines::size;
 pub use packs::{exported, imported};
 pub use page::graph_html;
@@ -43,6 +47,7 @@ pub use tables::{built_json, config, config_json, doctor, doctor_json, gc, gc_js
 pub use tests::{groups, tests, tests_json};
 pub use tests_page::tests_html;
 pub use verified::{verified, verified_json};
+pub use version::version;
 
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
@@ -114,7 +119,7 @@ impl Reporter {
             progress.finish();
         }
         if !self.json {
-            self.print(&lines::error(error, &self.style));
+            self.print(&lines::error(error, &self.style, self.width()));
             return;
         }
         let kind = match error.kind() {
@@ -125,7 +130,8 @@ impl Reporter {
         let failure = Failure {
             event: "error",
             kind,
-            message: error.to_string(),
+            message: error.message().to_owned(),
+            place: error.place().map(place::shape),
             details: error.details().to_vec(),
             causes: lines::causes(error),
             hints: error.hints().to_vec(),
@@ -133,6 +139,12 @@ impl Reporter {
         if let Ok(text) = serde_json::to_string(&Line::Failure(failure)) {
             self.print(&text);
         }
+    }
+
+    /// Columns of the terminal that stderr is.
+    fn width(&self) -> Option<usize> {
+        let size = self.terminal.then(|| rustix::termios::tcgetwinsize(std::io::stderr()).ok()).flatten()?;
+        Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
     }
 
     /// Writes a line to stderr, above the moving ones. A closed stderr is nobody who listens. On a terminal each line ends

@@ -1,8 +1,8 @@
 //! JSON Schemas of what `--json` prints, made of the very types that are printed.
 
 use super::shapes::{
-    Begun, Built, Compared, Exported, Health, Imported, Left, LeftWhole, Line, Listed, Machine, OwnSnapshot, Profile,
-    Removed, Setting, Stage, Tested, Trusted, Written,
+    Begun, Built, Compared, Exported, Health, Imported, KernelChanged, KernelEdited, Left, LeftWhole, Line, Listed,
+    Machine, OwnSnapshot, Profile, Removed, Setting, Stage, Started, Tested, Trusted, Written,
 };
 use crate::boot::Recorded;
 use crate::event::FORMAT;
@@ -27,7 +27,10 @@ const ALL: &[Entry] = &[
     ("gc", "quiz gc", of::<BTreeMap<String, Removed>>),
     ("graph", "quiz graph", of::<Vec<Stage>>),
     ("init", "quiz init", of::<Begun<'static>>),
+    ("kernel-config", "quiz kernel config", of::<KernelEdited<'static>>),
+    ("kernel-config-diff", "quiz kernel config --diff", of::<Vec<KernelChanged<'static>>>),
     ("man", "quiz man", of::<Written<'static>>),
+    ("new", "quiz new", of::<Started<'static>>),
     ("profiles", "quiz profiles", of::<Vec<Profile<'static>>>),
     ("ps", "quiz ps", of::<Vec<Machine<'static>>>),
     ("results.json", "results.json in out/ of a run of quiz test", of::<Results>),

@@ -40,12 +40,29 @@ pub(super) struct Failure {
     pub kind: &'static str,
     /// What is wrong, in a line.
     pub message: String,
+    /// The place in a file that is wrong, where it is one.
+    pub place: Option<FilePlace>,
     /// Lines that belong to it: the end of a log, the kernel's words.
     pub details: Vec<String>,
     /// What led to it, the nearest first.
     pub causes: Vec<String>,
     /// What to do or to type next.
     pub hints: Vec<String>,
+}
+
+/// A place in a file.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct FilePlace {
+    /// The file.
+    pub path: String,
+    /// From 1 on.
+    pub line: usize,
+    /// From 1 on, in characters.
+    pub column: usize,
+    /// How many characters of the line.
+    pub width: usize,
+    /// What is wrong with them, in a word; may be empty.
+    pub label: String,
 }
 
 /// A stage, or a snapshot of the machine. `quiz graph` prints an array of these, inputs first.
@@ -312,6 +329,37 @@ pub(super) struct Begun<'a> {
     pub sets: &'a [&'a str],
     /// What to type next.
     pub next: &'a str,
+}
+
+/// `quiz new`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Started<'a> {
+    /// The folder that was made.
+    pub folder: Cow<'a, str>,
+    /// What to type next.
+    pub next: &'a str,
+}
+
+/// `quiz kernel config`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct KernelEdited<'a> {
+    /// What came out otherwise.
+    pub changed: Vec<KernelChanged<'a>>,
+    /// The lines that ask for it.
+    pub lines: &'a [String],
+    /// The quiz.toml that has them now, if they were saved.
+    pub saved: Option<Cow<'a, str>>,
+}
+
+/// A symbol of a kernel's config. `quiz kernel config --diff` prints an array of these.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct KernelChanged<'a> {
+    /// Without `CONFIG_`.
+    pub symbol: &'a str,
+    /// As the config has it; null when it has none.
+    pub old: Option<&'a str>,
+    /// The same of the other config.
+    pub new: Option<&'a str>,
 }
 
 /// `quiz man`.

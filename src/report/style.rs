@@ -51,6 +51,11 @@ impl Style {
         self.wrap(text, "2")
     }
 
+    /// Whether there are colours.
+    pub(super) fn is_on(self) -> bool {
+        self.on
+    }
+
     fn wrap(self, text: &str, code: &str) -> String {
         if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }

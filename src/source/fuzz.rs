@@ -8,6 +8,7 @@ use super::unpack::{Limits, unpack};
 use super::version::{belongs, compare, is_version, nowhere, prefix, upstream};
 use super::wish::Wish;
 use super::{Context, Mirrors, archive, deb, dsc, index, release::Release};
+use crate::document::Document;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -69,8 +70,8 @@ pub(crate) fn debian(text: &str) {
 /// quiz.lock. What is read is written as what reads as the same.
 pub(crate) fn lock(text: &str) {
     let path = Path::new("quiz.lock");
-    match Lock::parse(text, path) {
-        Ok(lock) => assert_eq!(Lock::parse(&lock.text(), path).expect("what quiz writes"), lock),
+    match Lock::parse(&Document::new(path, text)) {
+        Ok(lock) => assert_eq!(Lock::parse(&Document::new(path, &lock.text())).expect("what quiz writes"), lock),
         Err(error) => assert!(error.to_string().starts_with("quiz.lock")),
     }
 }

@@ -4,6 +4,7 @@
 use super::pin::{DscFile, Package, Pin};
 use super::wish::Wish;
 use super::worktree::NEW_LOCK;
+use crate::document::Document;
 use crate::error::{Error, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -45,11 +46,7 @@ impl Lock {
     /// # Errors
     /// A file that this version does not understand, with file, line and column.
     pub fn read(path: &Path) -> Result<Self> {
-        match fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text, path),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(e) => Err(failed("read", path, e)),
-        }
+        Document::load(path)?.map_or_else(|| Ok(Self::default()), |file| Self::parse(&file))
     }
 
     /// The pin of a wish.
@@ -73,49 +70,30 @@ impl Lock {
         all.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
     }
 
-    pub(super) fn parse(text: &str, path: &Path) -> Result<Self> {
-        let at = |offset: usize| {
-            let before = text.get(..offset).unwrap_or(text);
-            let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-            format!("{}:{}:{column}", path.display(), before.matches('\n').count() + 1)
-        };
-        let wrong = |place: String, why: &str| {
-            Error::input(format!("{place}: {why}")).hint(format!(
+    pub(super) fn parse(file: &Document) -> Result<Self> {
+        let wrong = |error: Error| {
+            error.hint(format!(
                 "quiz writes this file; bring it back from git, or remove it and run `quiz update`: {}",
-                path.display()
+                file.path().display()
             ))
         };
-        let parsed: Text = toml::from_str(text).map_err(|e| wrong(at(e.span().map_or(0, |s| s.start)), e.message()))?;
+        let parsed: Text = file.parse().map_err(wrong)?;
         if parsed.version != 1 {
-            return Err(Error::input(format!(
-                "{}: version {} is not known to this quiz",
-                path.display(),
-                parsed.version
-            ))
-            .hint("a newer quiz wrote it: use that one"));
+            let error = Error::input(format!("version {} is not known to this quiz", parsed.version));
+            return Err(error.at(file.value(&["version"])).hint("a newer quiz wrote it: use that one"));
         }
         let mut pins = BTreeMap::new();
-        for Entry { entry, wanted, is } in parsed.pin {
+        for (n, Entry { entry, wanted, is }) in parsed.pin.into_iter().enumerate() {
+            let what = fault(&is);
             let name = format!("`{entry}` `{wanted}`");
-            let hex = |s: &str| s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-            if let Some(sum) = sums(&is).find(|s| s.len() != 64 || !hex(s)) {
-                return Err(wrong(path.display().to_string(), &format!("{name}: not a sha256: `{sum}`")));
-            }
-            if let Pin::Git(pin) = &is
-                && let Some(id) =
-                    [&pin.commit, &pin.tree].into_iter().find(|id| ![40, 64].contains(&id.len()) || !hex(id))
-            {
-                return Err(wrong(path.display().to_string(), &format!("{name}: not an object id: `{id}`")));
-            }
-            if let Some(odd) = super::name::odd(&is) {
-                return Err(wrong(path.display().to_string(), &format!("{name}: no package is called `{odd}`")));
-            }
-            if let Some(fact) = is.twice() {
-                return Err(wrong(path.display().to_string(), &format!("{name}: `{fact}` is there twice")));
-            }
-            if pins.insert((entry, wanted), is).is_some() {
-                return Err(wrong(path.display().to_string(), &format!("{name} is there twice")));
-            }
+            let (what, word) = match what {
+                Some(fault) => fault,
+                None if pins.insert((entry, wanted.clone()), is).is_some() => {
+                    ("this pin is there twice".to_owned(), wanted)
+                }
+                None => continue,
+            };
+            return Err(wrong(Error::input(format!("{name}: {what}")).at(file.word(&["pin", &n.to_string()], &word))));
         }
         Ok(Self(pins))
     }
@@ -224,6 +202,24 @@ fn write(path: &Path, folder: &Path, text: &[u8]) -> io::Result<()> {
 fn mode(path: &Path) -> u32 {
     use std::os::unix::fs::PermissionsExt;
     fs::metadata(path).map_or(0o666, |m| m.permissions().mode() & 0o777)
+}
+
+/// What is wrong with a pin that can be read, and the word of it that is.
+fn fault(is: &Pin) -> Option<(String, String)> {
+    let hex = |s: &str| s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    if let Some(sum) = sums(is).find(|s| s.len() != 64 || !hex(s)) {
+        return Some((format!("not a sha256: `{sum}`"), sum.to_owned()));
+    }
+    if let Pin::Git(pin) = is
+        && let Some(id) = [&pin.commit, &pin.tree].into_iter().find(|id| ![40, 64].contains(&id.len()) || !hex(id))
+    {
+        return Some((format!("not an object id: `{id}`"), id.clone()));
+    }
+    if let Some(odd) = super::name::odd(is) {
+        return Some((format!("no package is called `{odd}`"), odd.to_owned()));
+    }
+    let named = |fact: &str| fact.split(['/', ':']).nth(1).unwrap_or_default().to_owned();
+    is.twice().map(|fact| (format!("`{fact}` is there twice"), named(&fact)))
 }
 
 fn key(wish: &Wish) -> (String, String) {

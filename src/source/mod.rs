@@ -42,6 +42,7 @@ pub use pin::{DscFile, DscPin, GitPin, Package, PackagePin, PackagesPin, Pin, Ur
 pub use release::{Release, ReleaseKind};
 pub use root::RootSpec;
 pub use spec::Spec;
+pub use tested::toolchain as tested_toolchain;
 pub use unpack::{Limits, unpack};
 pub use wish::Wish;
 

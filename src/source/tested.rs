@@ -4,6 +4,7 @@
 use super::apt::Host;
 use super::archive::{Archive, What};
 use super::{Context, Lock, Package, PackagesPin, Pin, Wish};
+use crate::document::Document;
 use crate::error::Result;
 use crate::event::{Event, Events};
 use std::path::Path;
@@ -15,7 +16,13 @@ const BOOKWORM: &str = include_str!("pins/bookworm.lock");
 /// # Errors
 /// None, as long as the tests pass.
 pub(super) fn all() -> Result<Lock> {
-    Lock::parse(BOOKWORM, Path::new("(built in) src/source/pins/bookworm.lock"))
+    Lock::parse(&Document::new(Path::new("(built in) src/source/pins/bookworm.lock"), BOOKWORM))
+}
+
+/// The suite, and what tells its pins from other ones, for people.
+pub fn toolchain() -> String {
+    let pins = quiz_cache::Digest::of(BOOKWORM.as_bytes()).to_string();
+    format!("bookworm, pins {}", &pins[..12])
 }
 
 /// The pin of a wish, if there is one, all of it can still be had, and it is of one piece with what is pinned `before` of the same entry and
@@ -102,7 +109,7 @@ mod tests {
                 "version = 1\n[[pin]]\nentry = \"toolchain\"\nwanted = \"s amd64: a\"\nis.packages.suite = \"s\"\n\
                  is.packages.packages = [{{ name = \"a\", version = \"{version}\", arch = \"all\", sha256 = \"{sum}\", size = 7 }}]\n"
             );
-            Lock::parse(&text, Path::new("x")).unwrap()
+            Lock::parse(&Document::new(Path::new("x"), &text)).unwrap()
         };
         let said = Mutex::new(Vec::new());
         let events = |event| {

@@ -1,4 +1,4 @@
-//! The commands of commands: of `cache`, `crash` and `profiles`.
+//! The commands of commands: of `cache`, `crash`, `kernel`, `new` and `profiles`.
 
 use super::Debugger;
 use clap::Subcommand;
@@ -56,8 +56,40 @@ pub(in crate::cli) enum CrashCommand {
 }
 
 #[derive(Debug, Clone, Subcommand)]
+pub(in crate::cli) enum KernelCommand {
+    /// Open the kernel's own menu (menuconfig) over its resolved config, show what came out otherwise, and save what has to be asked for as
+    /// lines of kernel.config in the project's quiz.toml, whose comments and order stay. What follows from something else is not saved
+    Config {
+        /// Without the menu: change this symbol, as in KASAN=y (repeatable)
+        #[arg(long, value_name = "SYMBOL=VALUE")]
+        set: Vec<String>,
+        /// Show the change, and save nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Change nothing, and compare the configs of two kernels, each as for -k, or two files
+        #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["set", "dry_run"])]
+        diff: Option<Vec<String>>,
+    },
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(in crate::cli) enum NewCommand {
+    /// A stage: a recipe.toml and a script, in .quiz/recipes/NAME; `quiz build NAME` makes it
+    Recipe {
+        /// Its name: small letters, digits and dashes
+        name: String,
+    },
+    /// An add-on to the guest: a profile.toml and a hook, in .quiz/profiles/NAME; `quiz up -p NAME` turns it on
+    Profile {
+        /// Its name: small letters, digits and dashes
+        name: String,
+    },
+}
+
+#[derive(Debug, Clone, Subcommand)]
 pub(in crate::cli) enum ProfilesCommand {
-    /// Write a start for a profile of your own into .quiz/profiles
+    /// As `quiz new profile`
+    #[command(hide = true)]
     New {
         /// Its name: small letters, digits and dashes
         name: String,

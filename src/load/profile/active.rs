@@ -3,8 +3,8 @@
 //! Knows nothing of what a profile does.
 
 use super::options;
-use crate::error::{Error, Result};
-use crate::load::document::nearest;
+use crate::document::{Document, nearest};
+use crate::error::{Error, Place, Result};
 use petgraph::algo::toposort;
 use petgraph::graph::DiGraph;
 use std::collections::BTreeMap;
@@ -17,22 +17,26 @@ pub(super) struct Relations<'a> {
     pub needs: &'a [String],
     /// Others that must not be on.
     pub conflicts: &'a [String],
+    /// Where it says so.
+    pub file: Option<&'a Document>,
 }
 
 /// The profiles that are on, each with what was written behind its name, what one needs before it; else in the order of `asked`.
 ///
 /// # Errors
-/// A name that `all` does not have, two that do not go together, or a circle. `own` is where the user's own ones lie.
+/// A name that `all` does not have, two that do not go together, or a circle. `own` is where the user's own ones lie, `place` where a
+/// file asks for one.
 pub(super) fn choose<'a>(
     all: &BTreeMap<&'a str, Relations<'a>>,
     asked: &[&'a str],
     own: &Path,
+    place: &dyn Fn(&str) -> Option<Place>,
 ) -> Result<Vec<(&'a str, &'a str)>> {
     let name_of = |text: &'a str| options::split(text).0;
     let mut on: Vec<&'a str> = Vec::new();
     // Named again, with other options: the last one counts.
     for text in asked {
-        known(all, name_of(text), own)?;
+        known(all, name_of(text), own).map_err(|e| e.at(place(name_of(text))))?;
         match on.iter().position(|other| name_of(other) == name_of(text)) {
             Some(at) => on[at] = text,
             None => on.push(text),
@@ -41,9 +45,12 @@ pub(super) fn choose<'a>(
     let mut next = 0;
     while let Some(text) = on.get(next).copied() {
         next += 1;
-        for need in all[name_of(text)].needs {
+        let relations = &all[name_of(text)];
+        for (n, need) in relations.needs.iter().enumerate() {
             let first = need.split('|').next().unwrap_or_default();
-            known(all, first, own).map_err(|e| e.detail(format!("the profile {} needs it", name_of(text))))?;
+            let place = || Some(relations.file?.value(&["needs", &n.to_string()]).narrowed(first));
+            let told = |e: Error| e.detail(format!("the profile {} needs it", name_of(text))).at(place());
+            known(all, first, own).map_err(told)?;
             if !need.split('|').any(|one| on.iter().any(|other| name_of(other) == one)) {
                 on.push(first);
             }
@@ -53,6 +60,7 @@ pub(super) fn choose<'a>(
     for name in &names {
         if let Some(other) = all[name].conflicts.iter().find(|other| names.contains(&other.as_str())) {
             return Err(Error::input(format!("the profiles {name} and {other} do not go together"))
+                .at(place(name))
                 .hint("take one of them out: it is in -p, in QUIZ_PROFILES, or in a quiz.toml (`quiz config` tells)"));
         }
     }
@@ -68,7 +76,7 @@ fn known(all: &BTreeMap<&str, Relations<'_>>, name: &str, own: &Path) -> Result<
         Some(near) => error.hint(format!("did you mean `{near}`?")),
         None => error
             .hint("`quiz profiles` lists them")
-            .hint(format!("one of your own goes into {}: `quiz profiles new {name}`", own.join(name).display())),
+            .hint(format!("one of your own goes into {}: `quiz new profile {name}`", own.join(name).display())),
     })
 }
 
@@ -101,8 +109,9 @@ mod tests {
     fn chosen(profiles: &[(&str, &[&str], &[&str])], asked: &[&str]) -> Result<String> {
         let texts = |list: &[&str]| list.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
         let owned: Vec<_> = profiles.iter().map(|(name, needs, not)| (*name, texts(needs), texts(not))).collect();
-        let all = owned.iter().map(|(name, needs, conflicts)| (*name, Relations { needs, conflicts })).collect();
-        let on = choose(&all, asked, Path::new("/own"))?;
+        let all =
+            owned.iter().map(|(name, needs, conflicts)| (*name, Relations { needs, conflicts, file: None })).collect();
+        let on = choose(&all, asked, Path::new("/own"), &|_| None)?;
         Ok(on.iter().map(|(_, text)| *text).collect::<Vec<_>>().join(" "))
     }
 
@@ -128,6 +137,6 @@ mod tests {
         let error = chosen(&[("blockdev", &[], &[])], &["blokdev:count=2"]).unwrap_err();
         assert_eq!(error.to_string(), "there is no profile `blokdev`");
         assert_eq!(error.hints(), ["did you mean `blockdev`?"]);
-        assert!(chosen(&[], &["mine"]).unwrap_err().hints()[1].contains("quiz profiles new mine"));
+        assert!(chosen(&[], &["mine"]).unwrap_err().hints()[1].contains("quiz new profile mine"));
     }
 }

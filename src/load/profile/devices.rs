@@ -3,7 +3,8 @@
 //! Knows nothing of qemu.
 
 use super::options::ProfileOption;
-use crate::error::{Error, Result};
+use crate::document::nearest;
+use crate::error::{Error, Place, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -103,23 +104,33 @@ pub(super) enum DeviceField {
 }
 
 impl DeviceField {
-    /// The device, with the values that the options of its profile have; `at` is where it stands, for messages.
+    /// The device, with the values that the options of its profile have; `place` is where a key
+    /// of it stands, for messages.
     ///
     /// # Errors
     /// It names an option that the profile does not have, or one of another type.
-    pub(super) fn read(&self, options: &BTreeMap<String, ProfileOption>, at: &str) -> Result<Device> {
-        let text = |value: &toml::Value| {
+    pub(super) fn read(
+        &self,
+        options: &BTreeMap<String, ProfileOption>,
+        place: &dyn Fn(&str) -> Place,
+    ) -> Result<Device> {
+        let text = |value: &toml::Value, key: &str| {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             let Some(name) = text.strip_prefix('$') else { return Ok(text) };
-            options
-                .get(name)
-                .map(|option| option.value.clone())
-                .ok_or_else(|| Error::input(format!("{at}: a device names the option `{name}`, which is not there")))
+            options.get(name).map(|option| option.value.clone()).ok_or_else(|| {
+                let what = format!("a device names the option `{name}`, which is not there");
+                let error = Error::input(what).at(place(key).labelled("no option of this profile"));
+                let near = nearest(name, options.keys().map(String::as_str));
+                near.into_iter().fold(error, |error, near| error.hint(format!("did you mean `${near}`?")))
+            })
         };
-        let wrong = |text: &str, what: &str| Error::input(format!("{at}: a device has {text:?} as {what}"));
-        let number = |value: &toml::Value, what: &str| {
-            let text = text(value)?;
-            text.parse::<u64>().map_err(|_| wrong(&text, what))
+        let wrong = |text: &str, key: &str, wanted: &str| {
+            let place = place(key).labelled(format!("{wanted} is wanted"));
+            Error::input(format!("a device has {text:?} as {key}")).at(place)
+        };
+        let number = |value: &toml::Value, key: &str| {
+            let text = text(value, key)?;
+            text.parse::<u64>().map_err(|_| wrong(&text, key, "a number"))
         };
         Ok(match self {
             Self::Disk { bus, name, count, size, persistent, format } => Device::Disk {
@@ -127,19 +138,19 @@ impl DeviceField {
                 name: name.clone(),
                 count: number(count, "count")?,
                 size: number(size, "size")?,
-                persistent: match text(persistent)?.as_str() {
+                persistent: match text(persistent, "persistent")?.as_str() {
                     "1" | "true" => true,
                     "0" | "false" => false,
-                    other => return Err(wrong(other, "persistent")),
+                    other => return Err(wrong(other, "persistent", "true or false")),
                 },
-                format: match text(format)?.as_str() {
+                format: match text(format, "format")?.as_str() {
                     "raw" => DiskFormat::Raw,
                     "qcow2" => DiskFormat::Qcow2,
-                    other => return Err(wrong(other, "format")),
+                    other => return Err(wrong(other, "format", "raw or qcow2")),
                 },
             },
-            Self::Net { forward } => Device::Net { forward: text(forward)? },
-            Self::Share { path, mode } => Device::Share { path: text(&path.as_str().into())?, mode: *mode },
+            Self::Net { forward } => Device::Net { forward: text(forward, "forward")? },
+            Self::Share { path, mode } => Device::Share { path: text(&path.as_str().into(), "path")?, mode: *mode },
             Self::Channel { name, count } => Device::Channel { name: name.clone(), count: number(count, "count")? },
         })
     }

@@ -2,8 +2,8 @@
 //!
 //! Knows nothing of what an option is for.
 
+use crate::document::nearest;
 use crate::error::{Error, Result};
-use crate::load::document::nearest;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::ops::Range;

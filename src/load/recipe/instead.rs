@@ -1,7 +1,7 @@
 //! Stages that depend on a setting: the tables `[only]` and `[instead]` of a recipe. Does not know whether there are the stages that they
 //! name.
 
-use crate::load::document::nearest;
+use super::Fault;
 use crate::load::settings::{SCHEMA, Settings};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -34,15 +34,17 @@ impl Condition {
         settings.text(&self.setting) == self.is
     }
 
-    /// What is wrong with it, for people.
-    pub(super) fn fault(&self) -> Option<String> {
-        if SCHEMA.iter().any(|key| key.name == self.setting) {
-            return None;
-        }
-        let near = nearest(&self.setting, SCHEMA.iter().map(|key| key.name));
-        let near = near.map_or(String::new(), |name| format!("; did you mean `{name}`?"));
-        Some(format!("there is no setting `{}`{near}", self.setting))
+    /// What is wrong with it, in the table of these names.
+    pub(super) fn fault(&self, table: &[&str]) -> Option<Fault> {
+        no_setting(&self.setting).map(|fault| fault.inside(table).inside(&["setting"]))
     }
+}
+
+/// What is wrong with the name of a setting, if anything is.
+pub(super) fn no_setting(name: &str) -> Option<Fault> {
+    let names = || SCHEMA.iter().map(|key| key.name);
+    (!names().any(|known| known == name))
+        .then(|| Fault::new(format!("there is no setting `{name}`")).near(name, names()))
 }
 
 impl fmt::Display for Condition {
@@ -52,9 +54,13 @@ impl fmt::Display for Condition {
 }
 
 impl Instead {
-    /// What is wrong with it in a recipe of these outputs, for people.
-    pub(super) fn fault<O>(&self, outputs: &BTreeMap<String, O>) -> Option<String> {
+    /// What is wrong with it in a recipe of these outputs.
+    pub(super) fn fault<O>(&self, outputs: &BTreeMap<String, O>) -> Option<Fault> {
         let stray = || self.outputs.keys().find(|name| !outputs.contains_key(*name));
-        self.when.fault().or_else(|| stray().map(|name| format!("[instead]: this recipe has no output `{name}`")))
+        let told = |name: &String| {
+            let fault = Fault::new(format!("[instead]: this recipe has no output `{name}`"));
+            fault.near(name, outputs.keys().map(String::as_str)).inside(&["instead", "outputs", name]).of_key()
+        };
+        self.when.fault(&["instead", "when"]).or_else(|| stray().map(told))
     }
 }

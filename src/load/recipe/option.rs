@@ -1,7 +1,8 @@
 //! What of a recipe can be set: one entry of `[options]`. Does not know what the script does with it.
 
-use crate::load::document::nearest;
-use crate::load::settings::{SCHEMA, Value};
+use super::Fault;
+use super::instead::no_setting;
+use crate::load::settings::Value;
 use serde::Deserialize;
 
 /// A value that can be set.
@@ -36,8 +37,8 @@ enum OptionType {
     File,
 }
 
-/// Checks one option; the error is for people and names no file.
-pub(super) fn read(name: &str, field: OptionField) -> Result<OptionSpec, String> {
+/// Checks one option.
+pub(super) fn read(name: &str, field: OptionField) -> Result<OptionSpec, Fault> {
     let default = match (field.r#type, &field.default) {
         (OptionType::String | OptionType::File, toml::Value::String(text)) => Some(Value::Text(text.clone())),
         (OptionType::Int, toml::Value::Integer(number)) => u64::try_from(*number).ok().map(Value::Number),
@@ -47,13 +48,18 @@ pub(super) fn read(name: &str, field: OptionField) -> Result<OptionSpec, String>
         }
         _ => None,
     };
-    let default = default.ok_or_else(|| format!("option `{name}`: its default is not of its type"))?;
-    if let Some(setting) = &field.setting
-        && !SCHEMA.iter().any(|key| key.name == setting)
-    {
-        let near = nearest(setting, SCHEMA.iter().map(|key| key.name));
-        let near = near.map_or(String::new(), |name| format!("; did you mean `{name}`?"));
-        return Err(format!("option `{name}`: there is no setting `{setting}`{near}"));
+    let default = default.ok_or_else(|| {
+        let wanted = match field.r#type {
+            OptionType::String | OptionType::File => "a text in quotes",
+            OptionType::List => "a list of texts",
+            OptionType::Int => "a number that is not negative",
+            OptionType::Bool => "true or false",
+        };
+        let fault = Fault::new(format!("option `{name}`: its default is not of its type"));
+        fault.inside(&["options", name, "default"]).labelled(format!("{wanted} is wanted"))
+    })?;
+    if let Some(fault) = field.setting.as_deref().and_then(no_setting) {
+        return Err(fault.inside(&["options", name, "setting"]));
     }
     let is_file = matches!(field.r#type, OptionType::File);
     Ok(OptionSpec { default, is_file, setting: field.setting, about: field.about })

@@ -41,7 +41,7 @@ fn a_recipe_reads_back_as_written() {
 fn an_unknown_field_is_placed_and_the_right_one_named() {
     let (message, hints) = fails("version = 1\nabout = \"x\"\nscrpt = \"build.sh\"\n[outputs]\nout = \"file\"\n");
     assert!(message.starts_with("/p/recipes/demo/recipe.toml:3:1: unknown field `scrpt`"), "{message}");
-    assert_eq!(hints, ["did you mean `script`?"]);
+    assert_eq!(hints[0], "did you mean `script`?");
 }
 
 #[test]
@@ -93,7 +93,8 @@ fn what_cannot_work_is_refused() {
             "did you mean `kernel.config`?",
         ),
     ] {
-        let (message, _) = fails(&format!("{head}{toml}"));
-        assert!(message.contains(wanted), "{message}");
+        let (message, hints) = fails(&format!("{head}{toml}"));
+        assert!(message.contains(wanted) || hints.iter().any(|hint| hint == wanted), "{message} {hints:?}");
+        assert!(message.starts_with("/p/recipes/demo/recipe.toml:"), "{message}");
     }
 }

@@ -1,34 +1,22 @@
 //! One quiz.toml: tables to dotted names, each checked for name and type, each with its line.
 
 use super::{Origin, Setting, Value};
-use crate::error::{Error, Result};
-use crate::load::document::{line, nearest, place, syntax_error};
-use std::collections::BTreeMap;
+use crate::document::{Document, nearest};
+use crate::error::{Error, Place, Result};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
-/// Reads one file; no file means no settings.
-pub(super) fn read(path: &Path, types: &BTreeMap<String, Value>) -> Result<Vec<(String, Setting)>> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(Error::input(format!("cannot read {}", path.display())).because(e)),
-    };
-    parse(path, &text, types)
-}
-
-/// The settings in a file's text.
-pub(super) fn parse(path: &Path, text: &str, types: &BTreeMap<String, Value>) -> Result<Vec<(String, Setting)>> {
-    let table = DeTable::parse(text).map_err(|e| syntax_error(path, text, &e))?;
-    let mut reader = Reader { path, text, types, found: Vec::new() };
-    reader.table("", table.get_ref())?;
+/// The settings in a file.
+pub(super) fn read(document: &Document, types: &BTreeMap<String, Value>) -> Result<Vec<(String, Setting)>> {
+    let tables = document.tables()?;
+    let mut reader = Reader { document, types, found: Vec::new() };
+    reader.table("", tables.get_ref())?;
     Ok(reader.found)
 }
 
 struct Reader<'a> {
-    path: &'a Path,
-    text: &'a str,
+    document: &'a Document,
     types: &'a BTreeMap<String, Value>,
     found: Vec<(String, Setting)>,
 }
@@ -40,11 +28,12 @@ impl Reader<'_> {
             let inside = format!("{name}.");
             if let Some(wanted) = self.types.get(&name) {
                 let value = self.value(&name, wanted, value.get_ref(), &value.span())?;
-                let origin = Origin::File { path: self.path.to_owned(), line: line(self.text, &key.span()) };
-                self.found.push((name, Setting { value, origin }));
+                let (path, line) = (self.document.path().to_owned(), self.document.place(&key.span()).line());
+                self.found.push((name, Setting { value, origin: Origin::File { path, line } }));
             } else if self.types.keys().any(|known| known.starts_with(&inside)) {
                 let DeValue::Table(table) = value.get_ref() else {
-                    return Err(self.wrong(&value.span(), &format!("`{name}` is a table: write [{name}]")));
+                    let place = self.document.place(&value.span()).labelled("no table");
+                    return Err(Error::input(format!("`{name}` is a table: write [{name}]")).at(place));
                 };
                 self.table(&inside, table)?;
             } else {
@@ -55,36 +44,59 @@ impl Reader<'_> {
     }
 
     fn value(&self, name: &str, wanted: &Value, value: &DeValue<'_>, span: &Range<usize>) -> Result<Value> {
-        let (read, kind) = match wanted {
+        let place = self.document.place(span);
+        let wrong = |kind: &str| wrong(name, kind, value.type_str(), place.clone());
+        match wanted {
             Value::Text(_) | Value::File { .. } => {
-                (value.as_str().map(|text| Value::Text(text.to_owned())), "a text in quotes")
+                let quoted = || Err(wrong("a text in quotes").hint(format!("write \"{}\"", place.parts()[1])));
+                match value {
+                    DeValue::Array(_) | DeValue::Table(_) => Err(wrong("a text in quotes")),
+                    _ => value.as_str().map_or_else(quoted, |text| Ok(Value::Text(text.to_owned()))),
+                }
             }
-            Value::Flag(_) => (value.as_bool().map(Value::Flag), "true or false"),
+            Value::Flag(_) => value.as_bool().map(Value::Flag).ok_or_else(|| wrong("true or false")),
             Value::Number(_) => {
-                let integer = value.as_integer().map(|i| u64::from_str_radix(i.as_str(), i.radix()));
-                (integer.and_then(std::result::Result::ok).map(Value::Number), "a number that is not negative")
+                let integer = value.as_integer().ok_or_else(|| wrong("a number that is not negative"))?;
+                let (digits, radix) = (integer.as_str(), integer.radix());
+                u64::from_str_radix(digits, radix).map(Value::Number).map_err(|_| match digits.strip_prefix('-') {
+                    Some(_) => wrong("a number that is not negative"),
+                    None => Error::input(format!("`{name}` is too large"))
+                        .at(place.clone().labelled("more than 64 bits hold")),
+                })
             }
             Value::List(_) => {
-                let items = value.as_array().map(|items| items.iter().map(|item| item.get_ref().as_str()));
-                let items = items.and_then(|items| items.map(|item| item.map(str::to_owned)).collect());
-                (items.map(Value::List), "a list of texts: [\"a\", \"b\"]")
+                const KIND: &str = "a list of texts: [\"a\", \"b\"]";
+                let item = |item: &toml::Spanned<DeValue<'_>>| {
+                    let wrong =
+                        || self::wrong(name, KIND, item.get_ref().type_str(), self.document.place(&item.span()));
+                    item.get_ref().as_str().map(str::to_owned).ok_or_else(wrong)
+                };
+                let items = value.as_array().ok_or_else(|| wrong(KIND))?;
+                items.iter().map(item).collect::<Result<_>>().map(Value::List)
             }
-        };
-        read.ok_or_else(|| self.wrong(span, &format!("`{name}` is {kind}, not {}", value.type_str())))
+        }
     }
 
     fn unknown(&self, name: &str, span: &Range<usize>) -> Error {
-        let error = self.wrong(span, &format!("there is no setting `{name}`"));
-        match nearest(
-            name,
-            self.types.keys().map(String::as_str).chain(["kernel", "rootfs", "machine", "build", "runs", "zfs"]),
-        ) {
+        let place = self.document.place(span).labelled("not known here");
+        let error = Error::input(format!("there is no setting `{name}`")).at(place);
+        let names = || self.types.keys().map(String::as_str);
+        // A setting whose table was forgotten.
+        let last = |known: &&str| known.rsplit_once('.').is_some_and(|(_, last)| last == name);
+        let inside: Vec<&str> = names().filter(last).collect();
+        if !inside.is_empty() {
+            return error.hint(format!("did you mean `{}`?", inside.join("` or `")));
+        }
+        let tables: BTreeSet<&str> =
+            names().filter_map(|known| known.split_once('.')).map(|(table, _)| table).collect();
+        match nearest(name, names().chain(tables)) {
             Some(near) => error.hint(format!("did you mean `{near}`?")),
             None => error.hint("`quiz config` lists the settings"),
         }
     }
+}
 
-    fn wrong(&self, span: &Range<usize>, what: &str) -> Error {
-        Error::input(format!("{}: {what}", place(self.path, self.text, span)))
-    }
+/// What is no `kind` but a `found`.
+fn wrong(name: &str, kind: &str, found: &str, place: Place) -> Error {
+    Error::input(format!("`{name}` is {kind}, not {found}")).at(place.labelled(found))
 }

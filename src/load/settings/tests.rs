@@ -70,7 +70,7 @@ fn a_wrong_type_is_placed_and_both_types_named() {
         ("[kernel]\nversion = 6.1\n", "quiz.toml:2:11: `kernel.version` is a text in quotes, not float"),
         ("[machine]\ncpus = -1\n", "quiz.toml:2:8: `machine.cpus` is a number that is not negative, not integer"),
         ("kernel = \"6.1\"\n", "quiz.toml:1:10: `kernel` is a table: write [kernel]"),
-        ("[rootfs]\npackages = [1]\n", "quiz.toml:2:12: `rootfs.packages` is a list of texts"),
+        ("[rootfs]\npackages = [1]\n", "quiz.toml:2:13: `rootfs.packages` is a list of texts"),
     ] {
         let error = load("", project, &[]).unwrap_err();
         assert!(error.to_string().contains(wanted), "{error}");
@@ -82,7 +82,7 @@ fn a_wrong_type_is_placed_and_both_types_named() {
 #[test]
 fn variables_are_read_by_name_and_type() {
     let types = types(BTreeMap::new());
-    let set = |name: &str, value: &str| from_variables(vec![(name.into(), value.into())], &types);
+    let set = |name: &str, value: &str| variables::read(vec![(name.into(), value.into())], &types);
     assert_eq!(set("QUIZ_KERNEL_VERSION", "6.1").unwrap()[0].1.value, text("6.1"));
     assert_eq!(set("QUIZ_MACHINE_CPUS", "4").unwrap()[0].1.value, Value::Number(4));
     let lines = Value::List(vec!["CONFIG_LSM=\"a b\"".into(), "CONFIG_B=y".into()]);

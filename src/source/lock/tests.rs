@@ -3,6 +3,10 @@
 use super::*;
 use crate::source::{Context, DscFile, DscPin, GitPin, PackagePin, PackagesPin, Spec, UrlPin};
 
+fn parse(text: &str) -> Result<Lock> {
+    Lock::parse(&Document::new(Path::new("quiz.lock"), text))
+}
+
 fn context() -> Context {
     let none = || "/none".into();
     Context {
@@ -138,7 +142,7 @@ fn what_a_killed_writer_left_is_replaced_and_nothing_else_is_left() {
 #[test]
 fn a_package_without_a_suite_is_read_as_before() {
     let old = TEXT.replace(", suite = \"trixie-backports\"", "");
-    let lock = Lock::parse(&old, Path::new("quiz.lock")).unwrap();
+    let lock = parse(&old).unwrap();
     let pin = lock.get(&wish("kernel", ("version", &["6.1"]))).unwrap();
     assert_eq!(*pin, found("linux", None));
     assert_eq!(pin.facts(), found("linux", Some("sid")).facts());
@@ -150,7 +154,7 @@ fn a_package_is_called_as_packages_are() {
     for odd in ["../../x", "/home/u/x"] {
         let text = TEXT.replace("name = \"linux\"", &format!("name = \"{odd}\""));
         assert_ne!(text, TEXT);
-        let error = Lock::parse(&text, Path::new("quiz.lock")).unwrap_err();
+        let error = parse(&text).unwrap_err();
         assert!(error.to_string().contains(&format!("no package is called `{odd}")), "{error}");
     }
 }
@@ -184,7 +188,7 @@ fn a_link_stays_a_link_and_a_mode_a_mode() {
 
 #[test]
 fn what_is_not_understood_is_refused_with_its_place() {
-    let error = |text: &str| Lock::parse(text, Path::new("quiz.lock")).unwrap_err().to_string();
+    let error = |text: &str| parse(text).unwrap_err().to_string();
     assert!(error("version = 1\nnew = 2\n").starts_with("quiz.lock:2:1: unknown field `new`"));
     assert!(error(&TEXT.replace("size = 42, suite", "size = 42, odd = 1, suite")).contains("odd"));
     assert!(error(&TEXT.replace("size = 42, suite", "size = \"x\", suite")).starts_with("quiz.lock:8:"));
@@ -198,18 +202,17 @@ fn what_is_not_understood_is_refused_with_its_place() {
 /// git merges line by line: it leaves its marks, or keeps both of two lines that name one package.
 #[test]
 fn what_a_merge_leaves_is_told_and_nothing_is_taken_from_it() {
-    let path = Path::new("quiz.lock");
     let less = TEXT.lines().find(|line| line.contains("\"less\"")).unwrap();
     let marks = TEXT.replace(less, &format!("<<<<<<< HEAD\n{less}\n=======\n{less}\n>>>>>>> ü\n"));
-    let error = Lock::parse(&marks, path).unwrap_err();
+    let error = parse(&marks).unwrap_err();
     assert!(error.to_string().starts_with("quiz.lock:"), "{error}");
     assert!(error.hints()[0].contains("bring it back from git"), "{:?}", error.hints());
     let twice = TEXT.replace(less, &format!("{less}\n{}", less.replace("1:2.0-1+b1", "1:2.0-2")));
-    let error = Lock::parse(&twice, path).unwrap_err().to_string();
-    assert_eq!(error, "quiz.lock: `rootfs` `bookworm amd64: bash less`: `package/less:amd64` is there twice");
+    let error = parse(&twice).unwrap_err().to_string();
+    assert_eq!(error, "quiz.lock:27:12: `rootfs` `bookworm amd64: bash less`: `package/less:amd64` is there twice");
     let dsc = TEXT.lines().find(|line| line.contains("l_1.dsc")).unwrap();
     let twice = TEXT.replace(dsc, &format!("{dsc}\n{}", dsc.replace("ffff", "eeee")));
-    assert!(Lock::parse(&twice, path).unwrap_err().to_string().ends_with("`file/l_1.dsc` is there twice"));
+    assert!(parse(&twice).unwrap_err().to_string().ends_with("`file/l_1.dsc` is there twice"));
 }
 
 /// So that a further root has the compiler of the others.
