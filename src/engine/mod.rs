@@ -15,15 +15,18 @@
 //! ```
 
 pub mod debug;
+pub mod holders;
 pub mod machine;
 pub mod named;
 mod packs;
+pub mod pins;
 pub mod qemu;
 pub mod running;
 pub mod shares;
 pub mod snapshots;
 pub mod ssh;
 pub mod symbols;
+pub mod tidy;
 mod update;
 mod wishes;
 

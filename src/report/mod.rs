@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the room that prints")]
 
 mod begun;
+mod cache;
 mod crashes;
 mod drawing;
 mod layout;
@@ -22,6 +23,7 @@ mod tests;
 mod verified;
 
 pub use begun::{begun, written};
+pub use cache::{Shown as CacheShown, cache, cache_json, checked, checked_json, cleaned, cleaned_json, pinned};
 pub use crashes::{Crashed, LOG, Looked, crash, crash_json, crashes, crashes_json};
 pub use drawing::{graph_dot, graph_mermaid};
 pub use lines::size;
