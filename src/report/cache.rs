@@ -51,39 +51,40 @@ pub fn cache(root: &Path, inventory: &Inventory, holders: &Holders, shown: &Show
     let (large, little): (Vec<_>, Vec<_>) = all.into_iter().partition(is_large);
     let mut rows: Vec<[String; 5]> = vec![["FREES", "SIZE", "USED", "WHAT", "HELD BY"].map(str::to_owned)];
     rows.extend(large.iter().map(|(group, sizes)| row(group, *sizes, shown.verbose)));
+    let mut ends = Vec::new();
     if !little.is_empty() {
         let frees = little.iter().map(|(_, sizes)| sizes.alone).sum();
-        let more = format!("{} more that free less than 1 MiB each: -v", little.len());
-        rows.push([size(frees), String::new(), String::new(), more, String::new()]);
+        ends.push((size(frees), format!("{} more that free less than 1 MiB each: -v", little.len())));
     }
-    let whole = format!("all of {}", root.display());
-    rows.push([size(inventory.total), String::new(), String::new(), whole, String::new()]);
-    for column in [0, 1, 2] {
-        let width = rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        rows.iter_mut().for_each(|row| row[column] = format!("{:>width$}", row[column]));
-    }
-    if let Some(width) = shown.width {
-        fit(&mut rows, width);
-    }
-    aligned(rows, shown.style)
+    ends.push((size(inventory.total), format!("all of {}", root.display())));
+    table(rows, &ends, shown)
 }
 
-/// Cuts the last two columns so that a row has no more characters than that.
-fn fit(rows: &mut [[String; 5]], width: usize) {
-    let wide = |column: usize, rows: &[[String; 5]]| rows.iter().map(|row| row[column].chars().count()).max();
-    let taken: usize = (0..3).filter_map(|column| wide(column, rows)).map(|width| width + 2).sum();
-    let rest = width.saturating_sub(taken + 2).max(20);
-    // What it is counts for more; the last rows have only that.
-    let names = wide(3, &rows[..rows.len().saturating_sub(2)]).unwrap_or(0).min(rest * 3 / 5);
-    let last = rows.len().saturating_sub(2);
-    for (n, row) in rows.iter_mut().enumerate() {
-        let is_end = n >= last && row[4].is_empty();
-        row[3] = cut(&row[3], if is_end { rest + 2 } else { names });
-        row[4] = cut(&row[4], rest - names);
+/// The rows, numbers to the right, and below them sums with their words, which may be longer than a column.
+fn table(mut rows: Vec<[String; 5]>, ends: &[(String, String)], shown: &Shown<'_>) -> String {
+    let wide = |rows: &[[String; 5]], column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let mut widths = [0, 1, 2].map(|column| wide(&rows, column).unwrap_or(0));
+    widths[0] = ends.iter().map(|(sum, _)| sum.chars().count()).fold(widths[0], usize::max);
+    for (column, width) in widths.iter().enumerate() {
+        rows.iter_mut().for_each(|row| row[column] = format!("{:>width$}", row[column]));
     }
-    // They would make the column as wide.
-    let wider = rows.iter().map(|row| row[3].chars().count()).max().unwrap_or(0).saturating_sub(names);
-    rows.iter_mut().for_each(|row| row[4] = cut(&row[4], (rest - names).saturating_sub(wider)));
+    let before: usize = widths.iter().map(|width| width + 2).sum();
+    let rest = shown.width.map_or(usize::MAX, |width| width.saturating_sub(before).max(20));
+    if let Some(names) = wide(&rows, 3).filter(|_| shown.width.is_some()) {
+        // What it is counts for more, but not for all.
+        let held = wide(&rows, 4).unwrap_or(0);
+        let names = names.min(rest.saturating_sub(held + 2).max(rest * 3 / 5));
+        for row in &mut rows {
+            (row[3], row[4]) = (cut(&row[3], names), cut(&row[4], rest.saturating_sub(names + 2)));
+        }
+    }
+    let mut text = aligned(rows, shown.style);
+    for (sum, words) in ends {
+        let blank = " ".repeat(before - widths[0]);
+        text +=
+            &format!("{sum:>width$}{blank}{}\n", cut(&words.replace(char::is_control, " "), rest), width = widths[0]);
+    }
+    text
 }
 
 fn cut(text: &str, most: usize) -> String {
@@ -361,17 +362,19 @@ mod tests {
         rows.push(row(&group(long, &holders, 1), sizes, false));
         rows.push(row(&group("kernel", &[Holder::Pin], 1), sizes, true));
         rows.push(row(&group("kernel", &[], 12), sizes, false));
-        let all = ["1 B", "", "", "all of /home/somebody/.cache/a-rather-long-way/to/quiz", ""];
-        rows.extend([all.map(str::to_owned), all.map(str::to_owned)]);
-        let whole = aligned(rows.clone(), &Style::new(Color::Never, false));
+        let ends = ["all of /home/somebody/.cache/a-rather-long-way/to/quiz", "9 more"]
+            .map(|words| ("1 B".to_owned(), words.to_owned()));
+        let style = Style::new(Color::Never, false);
+        let whole = table(rows.clone(), &ends, &Shown { verbose: false, width: None, style: &style });
         assert!(whole.contains(long) && whole.contains("worktree-0, worktree-1, 7 more"), "{whole}");
         for width in [80, 100, 60] {
-            let mut rows = rows.clone();
-            fit(&mut rows, width);
-            let text = aligned(rows, &Style::new(Color::Never, false));
+            let text = table(rows.clone(), &ends, &Shown { verbose: false, width: Some(width), style: &style });
             assert!(text.lines().all(|line| line.chars().count() <= width), "{width}:\n{text}");
             assert!(text.contains("kernel ×12") && text.contains("pin") && text.contains("toolchain:ker"), "{text}");
+            assert!(text.contains("worktree-0") && text.lines().count() == 6, "{text}");
         }
+        let numbers: Vec<usize> = whole.lines().map(|line| line.find("B  ").unwrap_or(0)).collect();
+        assert_eq!(numbers[1], numbers[4], "sums stand below what they sum up:\n{whole}");
     }
 
     #[test]

@@ -3,9 +3,9 @@
 //! Knows names and types of settings, not what they do.
 
 mod file;
+mod variables;
 
-use super::document::nearest;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
@@ -102,7 +102,7 @@ pub const SCHEMA: &[SchemaEntry] = &[
     entry(
         "cache.max-size",
         Default::Text(""),
-        "what the cache may take on the disk, such as 20G: above, what was used longest ago goes after a run; empty = all",
+        "what the cache may take, such as 20G, looked at after runs; empty = all",
     ),
     entry(
         "kernel.compiler",
@@ -204,9 +204,6 @@ pub const SCHEMA: &[SchemaEntry] = &[
 /// The environment.
 pub(super) type Variables = Vec<(OsString, OsString)>;
 
-/// `QUIZ_*` variables that are no settings.
-const OTHER_VARIABLES: &[&str] = &["QUIZ_CACHE_DIR", super::trust::VARIABLE];
-
 /// All settings with their origins, those that nobody set included.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -232,7 +229,7 @@ impl Settings {
         for path in [user, project] {
             values.extend(file::read(path, &types)?);
         }
-        values.extend(from_variables(variables, &types)?);
+        values.extend(variables::read(variables, &types)?);
         for flag in flags {
             let origin = Origin::Flag(flag.flag.to_owned());
             let value = match (&flag.value, values.get(flag.key).map(|s| &s.value)) {
@@ -327,45 +324,6 @@ fn name_source(values: &mut BTreeMap<String, Setting>) {
     *text = version;
     let source = Setting { value: Value::Text(PACKAGE.to_owned()), origin: origin.clone() };
     values.insert("kernel.source".to_owned(), source);
-}
-
-/// The variable that sets `name`: `kernel.version` → `QUIZ_KERNEL_VERSION`.
-fn variable_name(name: &str) -> String {
-    format!("QUIZ_{}", name.to_uppercase().replace(['.', '-'], "_"))
-}
-
-fn from_variables(all: Variables, types: &BTreeMap<String, Value>) -> Result<Vec<(String, Setting)>> {
-    let known: BTreeMap<String, &String> = types.keys().map(|name| (variable_name(name), name)).collect();
-    let mut found = Vec::new();
-    for (variable, text) in all {
-        let Some(variable) = variable.to_str().filter(|v| v.starts_with("QUIZ_") && !OTHER_VARIABLES.contains(v))
-        else {
-            continue;
-        };
-        let Some(&name) = known.get(variable) else {
-            let names = known.keys().map(String::as_str).chain(OTHER_VARIABLES.iter().copied());
-            let error = Error::input(format!("quiz reads no environment variable {variable}"));
-            return Err(match nearest(variable, names) {
-                Some(near) => error.hint(format!("did you mean {near}?")),
-                None => error.hint("`quiz config` lists the settings; QUIZ_KERNEL_VERSION sets kernel.version"),
-            });
-        };
-        let text =
-            text.into_string().map_err(|text| Error::input(format!("{variable}={} is not UTF-8", text.display())))?;
-        let wrong = |wanted: &str| Error::input(format!("{variable}={text}: {wanted} is wanted"));
-        let value = match &types[name] {
-            Value::Text(_) => Value::Text(text),
-            Value::List(_) if text.contains('\n') => {
-                Value::List(text.lines().filter(|l| !l.is_empty()).map(str::to_owned).collect())
-            }
-            Value::List(_) => Value::List(text.split_whitespace().map(str::to_owned).collect()),
-            Value::Number(_) => Value::Number(text.parse().map_err(|_| wrong("a number"))?),
-            Value::Flag(_) => Value::Flag(text.parse().map_err(|_| wrong("true or false"))?),
-            Value::File { .. } => Value::Text(text),
-        };
-        found.push((name.clone(), Setting { value, origin: Origin::Variable(variable.to_owned()) }));
-    }
-    Ok(found)
 }
 
 impl fmt::Display for Value {

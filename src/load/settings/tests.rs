@@ -82,7 +82,7 @@ fn a_wrong_type_is_placed_and_both_types_named() {
 #[test]
 fn variables_are_read_by_name_and_type() {
     let types = types(BTreeMap::new());
-    let set = |name: &str, value: &str| from_variables(vec![(name.into(), value.into())], &types);
+    let set = |name: &str, value: &str| variables::read(vec![(name.into(), value.into())], &types);
     assert_eq!(set("QUIZ_KERNEL_VERSION", "6.1").unwrap()[0].1.value, text("6.1"));
     assert_eq!(set("QUIZ_MACHINE_CPUS", "4").unwrap()[0].1.value, Value::Number(4));
     let lines = Value::List(vec!["CONFIG_LSM=\"a b\"".into(), "CONFIG_B=y".into()]);

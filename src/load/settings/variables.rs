@@ -1,0 +1,49 @@
+//! The settings that `QUIZ_*` variables of the environment set.
+
+use super::{Origin, Setting, Value, Variables};
+use crate::error::{Error, Result};
+use crate::load::document::nearest;
+use std::collections::BTreeMap;
+
+/// `QUIZ_*` variables that are no settings.
+const OTHER_VARIABLES: &[&str] = &["QUIZ_CACHE_DIR", crate::load::trust::VARIABLE];
+
+/// The variable that sets `name`: `kernel.version` → `QUIZ_KERNEL_VERSION`.
+fn variable_name(name: &str) -> String {
+    format!("QUIZ_{}", name.to_uppercase().replace(['.', '-'], "_"))
+}
+
+/// Their values, each checked for name and type.
+pub(super) fn read(all: Variables, types: &BTreeMap<String, Value>) -> Result<Vec<(String, Setting)>> {
+    let known: BTreeMap<String, &String> = types.keys().map(|name| (variable_name(name), name)).collect();
+    let mut found = Vec::new();
+    for (variable, text) in all {
+        let Some(variable) = variable.to_str().filter(|v| v.starts_with("QUIZ_") && !OTHER_VARIABLES.contains(v))
+        else {
+            continue;
+        };
+        let Some(&name) = known.get(variable) else {
+            let names = known.keys().map(String::as_str).chain(OTHER_VARIABLES.iter().copied());
+            let error = Error::input(format!("quiz reads no environment variable {variable}"));
+            return Err(match nearest(variable, names) {
+                Some(near) => error.hint(format!("did you mean {near}?")),
+                None => error.hint("`quiz config` lists the settings; QUIZ_KERNEL_VERSION sets kernel.version"),
+            });
+        };
+        let text =
+            text.into_string().map_err(|text| Error::input(format!("{variable}={} is not UTF-8", text.display())))?;
+        let wrong = |wanted: &str| Error::input(format!("{variable}={text}: {wanted} is wanted"));
+        let value = match &types[name] {
+            Value::Text(_) => Value::Text(text),
+            Value::List(_) if text.contains('\n') => {
+                Value::List(text.lines().filter(|l| !l.is_empty()).map(str::to_owned).collect())
+            }
+            Value::List(_) => Value::List(text.split_whitespace().map(str::to_owned).collect()),
+            Value::Number(_) => Value::Number(text.parse().map_err(|_| wrong("a number"))?),
+            Value::Flag(_) => Value::Flag(text.parse().map_err(|_| wrong("true or false"))?),
+            Value::File { .. } => Value::Text(text),
+        };
+        found.push((name.clone(), Setting { value, origin: Origin::Variable(variable.to_owned()) }));
+    }
+    Ok(found)
+}
