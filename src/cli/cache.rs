@@ -1,14 +1,12 @@
 //! `quiz cache`: what takes room in the cache, whether its bytes are what they were, what is pinned; results as a file, out of it and into it.
 
 use super::args::CacheCommand;
-use crate::boot::terminal_size;
 use crate::engine::holders::Holders;
 use crate::engine::{Engine, pins};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::report::{self, Style};
 use crate::status;
-use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -40,8 +38,9 @@ fn list(engine: &Engine<'_>, shown: &Shown<'_>) -> Result<()> {
     report::result(&if shown.json {
         format!("{}\n", report::cache_json(root, &inventory, &holders))
     } else {
-        let columns = terminal_size().filter(|_| std::io::stdout().is_terminal()).map(|size| size.columns);
-        let width = columns.map(usize::from);
+        // Of a stdout that is no terminal nobody can tell.
+        let columns = rustix::termios::tcgetwinsize(std::io::stdout()).map(|size| size.ws_col);
+        let width = columns.ok().filter(|columns| *columns > 0).map(usize::from);
         report::cache(
             root,
             &inventory,
