@@ -44,6 +44,7 @@ pub(crate) enum What {
     Passing = 11,
     Whole = 12,
     Named = 13,
+    Pin = 14,
 }
 
 /// Header and payload. The error says why it cannot be done.
@@ -72,6 +73,14 @@ pub(crate) fn decode<T: DeserializeOwned>(what: What, file: &[u8]) -> Option<T> 
     let config = bincode::config::standard().with_limit::<LIMIT>();
     let (value, read) = bincode::serde::decode_from_slice(payload, config).ok()?;
     (read == payload.len()).then_some(value)
+}
+
+/// Whether a file has a head of some kind, and what it says.
+pub(crate) fn is_whole(file: &[u8]) -> bool {
+    let Some((found, payload)) = file.split_at_checked(HEADER) else { return false };
+    // All but the kind, which who reads it looks at.
+    let head = header(What::Record, payload);
+    payload.len() <= LARGEST && found[..12] == head[..12] && found[16..] == head[16..]
 }
 
 /// For `#[serde(with = "codec::pieces")]`: a long list as pieces that several threads read at the same time.

@@ -6,17 +6,23 @@
 //!
 //! Does not know what results are.
 
+mod fit;
+mod links;
 mod named;
+
+pub use fit::Fitted;
 
 use crate::codec::What;
 use crate::error::{Result, at};
-use crate::files::{look, remove_tree, rename_into};
+use crate::files::{look, remove_tree};
 use crate::memo::{Latest, Subtree};
 use crate::objects::LISTINGS;
 use crate::scratch::{folders, has_owner};
-use crate::{Cache, Digest, Kind, Node, Output, Record, Tree};
+use crate::workspace::WorkFolder;
+use crate::{Cache, Digest, Key, Kind, Node, Output, Record, Tree};
 use fs4::{FileExt, TryLockError};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -25,12 +31,6 @@ use std::time::{Duration, SystemTime};
 
 /// Times of use are as exact as that.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Days: what was not used for longer is all the same old.
-const OLDEST: u64 = 128;
-
-/// Links to the links that keep a tree.
-const LINKS: &str = "links";
 
 /// As long as it lives nothing is collected.
 #[derive(Debug)]
@@ -47,13 +47,15 @@ pub struct Count {
     pub bytes: u64,
 }
 
-/// What a collection to a size came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fitted {
-    /// What it removed, or would.
-    pub collected: Collected,
-    /// Bytes on the disk that the cache has then.
-    pub left: u64,
+/// What counts as used, however long ago that was. What is pinned or has a name counts as that anyway.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Roots {
+    /// Results, with their outputs.
+    pub results: BTreeSet<Key>,
+    /// Files and trees, and the results that led to them.
+    pub contents: BTreeSet<Digest>,
+    /// Passing results, by the digests of their keys, as far as they hold.
+    pub passing: BTreeSet<Digest>,
 }
 
 /// By the folder of the cache in which it lay.
@@ -68,74 +70,53 @@ impl Cache {
         self.lock(false, waiting)
     }
 
-    /// Removes what was not used for so long and a day. With `only_look` it stays, and what would go is counted. Waits until
+    /// Removes what was not used for so long and a day, and is none of `roots`. With `only_look` it stays, and what would go is counted. Waits until
     /// nobody holds the cache ([`Cache::hold`]), and calls `waiting` once if it has to.
     ///
     /// # Errors
     /// When the cache cannot be read or locked, or something cannot be removed. What is left is removed by the next collection.
-    pub fn collect(&self, unused: Duration, only_look: bool, waiting: &dyn Fn()) -> Result<Collected> {
-        let _alone = self.lock(true, waiting)?;
-        self.sweep(unused, only_look)
-    }
-
-    /// Removes what was used longest ago, by days, until nine tenths of `most` bytes are left, if there are more than `most`. What was used in the
-    /// last day stays whatever it takes. Else as [`Cache::collect`].
-    ///
-    /// # Errors
-    /// As [`Cache::collect`].
-    pub fn collect_to(&self, most: u64, only_look: bool, waiting: &dyn Fn()) -> Result<Fitted> {
-        let _alone = self.lock(true, waiting)?;
-        let all = bytes_below(self.root(), &mut HashSet::new())?;
-        let mut fitted = Fitted { collected: Collected::new(), left: all };
-        if all <= most {
-            return Ok(fitted);
-        }
-        let too_many = all - most / 10 * 9;
-        let freed = |collected: &Collected| collected.values().map(|count| count.bytes).sum::<u64>();
-        let unused = |days: u64| DAY * u32::try_from(days).unwrap_or(u32::MAX);
-        // So many days without a use free enough, so many do not.
-        let (mut enough, mut little) = (0, OLDEST);
-        while little - enough > 1 {
-            let days = enough.midpoint(little);
-            match freed(&self.sweep(unused(days), true)?) >= too_many {
-                true => enough = days,
-                false => little = days,
-            }
-        }
-        fitted.collected = self.sweep(unused(enough), only_look)?;
-        fitted.left = all.saturating_sub(freed(&fitted.collected));
-        Ok(fitted)
-    }
-
-    fn sweep(&self, unused: Duration, only_look: bool) -> Result<Collected> {
-        // Making it removes what dead processes left.
-        let gone = self.workspace()?.folder()?;
-        let bin = (!only_look).then(|| gone.path().to_owned());
+    pub fn collect(&self, unused: Duration, roots: &Roots, only_look: bool, waiting: &dyn Fn()) -> Result<Collected> {
+        let alone = self.lock(true, waiting)?;
         // What was used after it was last noted was used less than a day later.
         let before = SystemTime::now().checked_sub(unused.saturating_add(DAY)).unwrap_or(SystemTime::UNIX_EPOCH);
-        let mut sweep = Sweep { cache: self, before, bin, shared: HashMap::new(), counts: BTreeMap::new() };
+        let (collected, bin) = self.sweep(before, roots, only_look, &Listed::default())?;
+        empty(bin, alone)?;
+        Ok(collected)
+    }
+
+    /// Everything that is older than `before` goes into a folder, from where it is removed when nobody has to wait for that any more; with
+    /// `only_look` it stays. `listed` has what was read before.
+    fn sweep(
+        &self,
+        before: SystemTime,
+        roots: &Roots,
+        only_look: bool,
+        listed: &Listed,
+    ) -> Result<(Collected, WorkFolder)> {
+        // Making it removes what dead processes left.
+        let gone = self.workspace()?.folder()?;
+        let bin = (!only_look).then_some(&gone);
+        let (shared, counts) = (HashMap::new(), BTreeMap::new());
+        let mut sweep = Sweep { cache: self, before, roots, bin, listed, results: HashSet::new(), shared, counts };
         let live = sweep.results()?;
         sweep.objects(&live)?;
         sweep.remembered()?;
         sweep.scratch()?;
         sweep.passing()?;
         sweep.counts.retain(|_, count| count.number > 0);
-        Ok(sweep.counts)
+        let counts = sweep.counts;
+        Ok((counts, gone))
     }
 
-    /// Keeps the tree to which `link`, an absolute path outside of the cache, leads, as long as that is a link to a tree of this cache, however
-    /// long nobody uses it.
-    ///
-    /// # Errors
-    /// When the cache cannot be written.
-    pub fn keep_behind(&self, link: &Path) -> Result<()> {
-        let place = self.place(LINKS, &Digest::of(link.as_os_str().as_encoded_bytes()));
-        if look(&place)?.is_some() {
-            return Ok(());
+    /// The same lock for a collection, if nobody holds the cache.
+    fn try_alone(&self) -> Result<Option<Held>> {
+        let path = self.root().join("version");
+        let file = File::open(&path).map_err(at("open", &path))?;
+        match FileExt::try_lock(&file) {
+            Ok(()) => Ok(Some(Held { _locked: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(e)) => Err(at("lock", &path)(e)),
         }
-        let new = self.workspace()?.fresh();
-        std::os::unix::fs::symlink(link, &new).map_err(at("create", &new))?;
-        rename_into(&new, &place).map_err(at("store", &place))
     }
 
     /// Locks the one file that is there as long as the cache is.
@@ -153,22 +134,10 @@ impl Cache {
     }
 }
 
-/// Bytes on the disk, of each file once.
-fn bytes_below(folder: &Path, seen: &mut HashSet<u64>) -> Result<u64> {
-    let mut bytes = 0;
-    // What another process removes meanwhile is no more.
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        let Some(meta) = look(&path)? else { continue };
-        if meta.nlink() > 1 && meta.is_file() && !seen.insert(meta.ino()) {
-            continue;
-        }
-        bytes += meta.blocks() * 512;
-        if meta.is_dir() {
-            bytes += bytes_below(&path, seen)?;
-        }
-    }
-    Ok(bytes)
+/// Removes what was collected, after others may go on.
+fn empty(bin: WorkFolder, alone: Held) -> Result<()> {
+    drop(alone);
+    remove_tree(bin.path()).map_err(at("remove", bin.path()))
 }
 
 /// Notes that a structured file was read, unless that was noted in the last day. Where it cannot be noted, it only goes earlier.
@@ -179,18 +148,27 @@ pub(crate) fn note_use(file: &File) {
     }
 }
 
+/// The files of trees, as far as they were read.
+type Listed = RefCell<HashMap<Digest, Vec<Digest>>>;
+
 /// What is named by something that was used.
 #[derive(Default)]
 struct Live {
     trees: HashSet<Digest>,
     objects: HashSet<Digest>,
+    /// Trees of which the list of their files is enough: what keys are made of.
+    lists: HashSet<Digest>,
 }
 
 struct Sweep<'a> {
     cache: &'a Cache,
     before: SystemTime,
+    roots: &'a Roots,
     /// Where things go before they are removed, so that none is seen half removed; without it nothing goes.
-    bin: Option<PathBuf>,
+    bin: Option<&'a WorkFolder>,
+    listed: &'a Listed,
+    /// The keys of results that stay however old they are.
+    results: HashSet<Digest>,
     /// Files with several names, by inode: how many of them went, and how many there were.
     shared: HashMap<u64, (u64, u64)>,
     counts: Collected,
@@ -201,53 +179,49 @@ impl Sweep<'_> {
     fn results(&mut self) -> Result<Live> {
         let mut live = Live::default();
         let mut kept = self.behind_links()?;
-        for digest in self.named()? {
+        let pins = self.cache.pins()?;
+        let known: HashSet<Digest> = pins.iter().flat_map(|pin| &pin.known).map(|key| *key.digest()).collect();
+        let whole = self.roots.results.iter().chain(pins.iter().map(|pin| &pin.key));
+        let whole: HashSet<Digest> = whole.map(|key| *key.digest()).collect();
+        self.results = known.union(&whole).copied().collect();
+        let needed = pins.iter().flat_map(|pin| &pin.needs).chain(&self.roots.contents).copied();
+        for digest in self.named()?.into_iter().chain(needed) {
             kept.insert(digest);
             // Also without a record: what was made again under its key may be another one.
             live.objects.insert(digest);
-            live.add(self.cache, &Output { kind: Kind::Tree, digest, size: 0, files: 0 })?;
+            live.add(self, &Output { kind: Kind::Tree, digest, size: 0, files: 0 })?;
         }
         let is_kept = |record: &Record| record.outputs.values().any(|output| kept.contains(&output.digest));
         for path in self.entries("records") {
             match self.cache.peek::<Record>(What::Record, &path)? {
-                Some(record) if is_kept(&record) || !self.is_old(&path)? => {
-                    record.outputs.values().try_for_each(|output| live.add(self.cache, output))?;
+                Some(record) if is_kept(&record) || whole.contains(record.key.digest()) || !self.is_old(&path)? => {
+                    record.outputs.values().try_for_each(|output| live.add(self, output))?;
+                }
+                Some(record) if known.contains(record.key.digest()) => {
+                    live.lists.extend(record.outputs.values().map(|output| output.digest));
                 }
                 _ => self.remove("records", &path)?,
             }
         }
         for path in self.entries("subtrees") {
             match self.cache.peek::<Subtree>(What::Subtree, &path)? {
-                Some(part) if !self.is_old(&path)? => live.add(self.cache, &part.output)?,
+                Some(part) if !self.is_old(&path)? => live.add(self, &part.output)?,
+                Some(part) if live.lists.contains(&part.of) => drop(live.lists.insert(part.output.digest)),
                 _ => self.remove("subtrees", &path)?,
             }
         }
         // What was stored directly has nothing else that names it.
         for path in self.entries(LISTINGS) {
             if let (false, Some(digest)) = (self.is_old(&path)?, digest_of(&path)) {
-                live.add(self.cache, &Output { kind: Kind::Tree, digest, size: 0, files: 0 })?;
+                live.add(self, &Output { kind: Kind::Tree, digest, size: 0, files: 0 })?;
             }
         }
         Ok(live)
     }
 
-    /// The trees that links outside of the cache lead to; what is no such link any more is forgotten.
-    fn behind_links(&mut self) -> Result<HashSet<Digest>> {
-        let mut kept = HashSet::new();
-        for path in self.entries(LINKS) {
-            // Not by its text: there may be several ways to the cache.
-            let trees = fs::canonicalize(self.cache.root().join("trees")).unwrap_or_default();
-            let target = fs::read_link(&path).and_then(fs::read_link).and_then(fs::canonicalize).ok();
-            match target.filter(|target| target.starts_with(&trees)).and_then(|t| digest_of(&t)) {
-                Some(digest) => drop(kept.insert(digest)),
-                None => self.remove(LINKS, &path)?,
-            }
-        }
-        Ok(kept)
-    }
-
     fn objects(&mut self, live: &Live) -> Result<()> {
-        for (folder, living) in [("objects", &live.objects), (LISTINGS, &live.trees), ("trees", &live.trees)] {
+        let lists: HashSet<Digest> = live.trees.union(&live.lists).copied().collect();
+        for (folder, living) in [("objects", &live.objects), (LISTINGS, &lists), ("trees", &live.trees)] {
             for path in self.entries(folder) {
                 if digest_of(&path).is_none_or(|digest| !living.contains(&digest)) {
                     self.remove(folder, &path)?;
@@ -264,6 +238,12 @@ impl Sweep<'_> {
                 if self.is_old(&path)? {
                     self.remove(folder, &path)?;
                 }
+            }
+        }
+        // What was wrong lies there by when that was found.
+        for path in folders(&self.cache.root().join(crate::verify::FOLDER)) {
+            if self.is_old(&path)? {
+                self.remove(crate::verify::FOLDER, &path)?;
             }
         }
         for path in self.entries("logs") {
@@ -297,20 +277,16 @@ impl Sweep<'_> {
 
     fn passing(&mut self) -> Result<()> {
         for folder in self.entries("passing") {
-            if !self.cache.passing_used_since(&folder, self.before) {
+            let is_root = digest_of(&folder).is_some_and(|key| self.roots.passing.contains(&key));
+            if !is_root && !self.cache.passing_used_since(&folder, self.before) {
                 self.remove("passing", &folder)?;
             }
         }
         Ok(())
     }
 
-    /// What lies in a folder of the cache, by its digest.
     fn entries(&self, folder: &str) -> Vec<PathBuf> {
-        let list = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-        let mut all: Vec<PathBuf> =
-            folders(&self.cache.root().join(folder)).iter().flat_map(|dd| list(dd).collect::<Vec<_>>()).collect();
-        all.sort();
-        all
+        self.cache.entries(folder)
     }
 
     /// Nothing is noted as used later. What is gone by now is not.
@@ -321,21 +297,17 @@ impl Sweep<'_> {
 
     fn has_used_record(&self, key: &Digest) -> Result<bool> {
         let record = self.cache.place("records", key);
-        Ok(look(&record)?.is_some() && !self.is_old(&record)?)
+        Ok(look(&record)?.is_some() && (self.results.contains(key) || !self.is_old(&record)?))
     }
 
     fn remove(&mut self, folder: &'static str, path: &Path) -> Result<()> {
         let bytes = self.bytes(path)?;
-        if let Some(bin) = &self.bin {
-            let gone = bin.join("gone");
-            match fs::rename(path, &gone) {
+        if let Some(bin) = self.bin {
+            match fs::rename(path, bin.spare()) {
                 // Another process has removed it meanwhile: nothing is left to do.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
                 other => other.map_err(at("remove", path))?,
             }
-            let is_folder = look(&gone)?.is_some_and(|meta| meta.is_dir());
-            let removed = if is_folder { remove_tree(&gone) } else { fs::remove_file(&gone) };
-            removed.map_err(at("remove", &gone))?;
         }
         let count = self.counts.entry(folder).or_default();
         count.number += 1;
@@ -369,23 +341,30 @@ impl Sweep<'_> {
 }
 
 impl Live {
-    fn add(&mut self, cache: &Cache, output: &Output) -> Result<()> {
+    fn add(&mut self, sweep: &Sweep<'_>, output: &Output) -> Result<()> {
         if output.kind == Kind::File {
             self.objects.insert(output.digest);
-        } else if self.trees.insert(output.digest)
-            && let Some(tree) = cache.peek::<Tree>(What::Tree, &cache.place(LISTINGS, &output.digest))?
-        {
-            self.objects.extend(tree.items().iter().filter_map(|(_, node)| match node {
-                Node::File { digest, .. } => Some(*digest),
-                _ => None,
-            }));
+        } else if self.trees.insert(output.digest) {
+            let mut listed = sweep.listed.borrow_mut();
+            if let Some(files) = listed.get(&output.digest) {
+                self.objects.extend(files);
+            } else {
+                let tree = sweep.cache.peek::<Tree>(What::Tree, &sweep.cache.place(LISTINGS, &output.digest))?;
+                let file = |(_, node): &(String, Node)| match node {
+                    Node::File { digest, .. } => Some(*digest),
+                    _ => None,
+                };
+                let files: Vec<Digest> = tree.iter().flat_map(Tree::items).filter_map(file).collect();
+                self.objects.extend(&files);
+                listed.insert(output.digest, files);
+            }
         }
         Ok(())
     }
 }
 
 /// The digest that is the name of the file.
-fn digest_of(path: &Path) -> Option<Digest> {
+pub(crate) fn digest_of(path: &Path) -> Option<Digest> {
     path.file_name()?.to_str()?.parse().ok()
 }
 

@@ -5,11 +5,14 @@
 
 use crate::error::{Result, at};
 use crate::{Digest, Error};
+use rayon::prelude::*;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT};
+use std::collections::HashSet;
 use std::fs::{self, File, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 /// The modification time of everything that is sealed, in seconds: 2001-09-09, also the SOURCE_DATE_EPOCH of builds.
@@ -176,6 +179,28 @@ pub(crate) fn outlast(probe: &Path, files: &[Metadata]) -> Result<()> {
         }
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Bytes on the disk of a folder and all below it, of each file once; of a file its own. What is gone by now, or cannot be read, has none.
+pub(crate) fn blocks_below(path: &Path) -> u64 {
+    blocks(path, &Mutex::default())
+}
+
+fn blocks(path: &Path, seen: &Mutex<HashSet<(u64, u64)>>) -> u64 {
+    let Ok(meta) = fs::symlink_metadata(path) else { return 0 };
+    let is_first = |meta: &Metadata| {
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.insert((meta.dev(), meta.ino()))
+    };
+    if meta.is_file() && meta.nlink() > 1 && !is_first(&meta) {
+        return 0;
+    }
+    let mut bytes = meta.blocks() * 512;
+    if meta.is_dir() {
+        let entries: Vec<PathBuf> = fs::read_dir(path).into_iter().flatten().flatten().map(|e| e.path()).collect();
+        bytes += entries.par_iter().map(|entry| blocks(entry, seen)).sum::<u64>();
+    }
+    bytes
 }
 
 /// Content up to this size is cheap enough to be read at each use.

@@ -49,6 +49,7 @@ mod fingerprint;
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub mod fuzz;
+mod inventory;
 mod key;
 mod lock;
 mod memo;
@@ -56,6 +57,7 @@ mod named;
 mod objects;
 mod pack;
 mod passing;
+mod pins;
 mod record;
 mod scratch;
 mod slot;
@@ -63,19 +65,23 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod verify;
 mod walk;
 mod workspace;
 
-pub use collect::{Collected, Count, Fitted, Held};
+pub use collect::{Collected, Count, Fitted, Held, Roots};
 pub use digest::{Digest, ParseDigestError};
 pub use error::{Error, Result};
 pub use fingerprint::{Fingerprint, Selection};
+pub use inventory::{Inventory, Item, Sizes, Sort};
 pub use key::{Change, Key, KeyEncoder, Manifest};
 pub use named::{Named, NamedSlot};
 pub use pack::{Packed, Unpacked};
 pub use passing::{Passing, PassingSlot};
+pub use pins::Pin;
 pub use record::{Built, Kind, Output, Record};
 pub use scratch::{Scratch, Source, Synced};
 pub use slot::{Entry, Made, Slot};
 pub use store::Cache;
 pub use tree::{Node, Tree};
+pub use verify::{Verified, Wrong};

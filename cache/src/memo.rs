@@ -28,7 +28,7 @@ pub(crate) struct Latest {
 
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Subtree {
-    of: Digest,
+    pub(crate) of: Digest,
     patterns: Vec<String>,
     pub(crate) output: Output,
 }
@@ -61,6 +61,16 @@ impl Cache {
             Some(key) => self.record(&key),
             None => Ok(None),
         }
+    }
+
+    /// All names under which a key was noted, each with that key. That does not count as a use.
+    ///
+    /// # Errors
+    /// When the cache cannot be read.
+    pub fn all_latest(&self) -> Result<Vec<(String, Key)>> {
+        let read = |path: PathBuf| self.peek::<Latest>(What::Latest, &path).transpose();
+        let all: Vec<Latest> = self.entries("latest").into_par_iter().filter_map(read).collect::<Result<_>>()?;
+        Ok(all.into_iter().map(|latest| (latest.name, latest.key)).collect())
     }
 
     /// Notes the key under the name. Writes only when it is another than last time.

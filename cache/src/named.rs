@@ -127,6 +127,15 @@ impl Cache {
             .map(|index| Known { needs: index.needs, files: self.place(FILES, &index.place) }))
     }
 
+    /// The objects and trees that stay because of it.
+    ///
+    /// # Errors
+    /// When the cache cannot be read.
+    pub fn named_needs(&self, named: &Named) -> Result<Vec<Digest>> {
+        let known = self.named_known(&self.place(FOLDER, &identity(&named.owner, &named.name)))?;
+        Ok(known.map(|known| known.needs).unwrap_or_default())
+    }
+
     fn named_at(&self, place: &Path) -> Result<Option<Named>> {
         let Some(index) = self.peek::<Index>(What::Named, place)? else { return Ok(None) };
         let Some(made) = look(place)?.and_then(|meta| meta.modified().ok()) else { return Ok(None) };
@@ -228,6 +237,7 @@ pub(crate) fn fuzz(bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Roots;
     use crate::files::SMALL;
     use std::time::Duration;
 
@@ -255,7 +265,7 @@ mod tests {
         give(&cache, "/b", "x", "two");
         give(&cache, "/a", "w", "three");
         cache.prune_passing();
-        cache.collect(Duration::ZERO, false, &|| {}).unwrap();
+        cache.collect(Duration::ZERO, &Roots::default(), false, &|| {}).unwrap();
         let found = cache.named(Path::new("/a"), "x").unwrap().unwrap();
         assert_eq!((&found.path, &found.about[..], found.damaged), (&place, &b"about"[..], None));
         assert_eq!(fs::read(place.join("small")).unwrap(), b"one");

@@ -125,6 +125,15 @@ impl Cache {
         used_at(folder).is_some_and(|used| used >= time) && index().is_some_and(holds)
     }
 
+    /// Whether the passing result in this folder would be used, and is not what it was.
+    pub(crate) fn passing_is_damaged(&self, folder: &Path) -> Result<bool> {
+        let path = folder.join(INDEX);
+        match self.peek::<Index>(What::Passing, &path)? {
+            Some(index) => Ok(index.boot == boot() && !index.holds(folder)? && look(&path)?.is_some()),
+            None => Ok(look(&path)?.is_some()),
+        }
+    }
+
     /// Removes all passing results but the 16 that were used last, and what an earlier boot of the machine left. May take a while: a large
     /// file is not removed in no time. What cannot be removed only takes room.
     pub fn prune_passing(&self) {

@@ -15,7 +15,7 @@ mod sync;
 mod tests;
 mod whole;
 
-pub(crate) use seed::{folders, has_owner};
+pub(crate) use seed::{OWNER, folders, has_owner};
 
 use crate::codec::What;
 use crate::error::{Result, at};
@@ -31,7 +31,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The name in the file `made`.
-const MADE: &str = "made";
+pub(crate) const MADE: &str = "made";
 /// How the name of a file begins that a sync has not finished; no build has such names.
 const UNFINISHED: &str = ".quiz-new-";
 
@@ -237,7 +237,7 @@ impl Scratch {
         self.items = None;
         self.cache.remove_scratch(&self.folder)?;
         fs::create_dir_all(self.path()).map_err(at("create the folder", &self.path()))?;
-        let name = self.folder.join(seed::OWNER);
+        let name = self.folder.join(OWNER);
         fs::write(&name, &self.owner).map_err(at("write", &name))
     }
 

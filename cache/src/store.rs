@@ -97,6 +97,15 @@ impl Cache {
         path
     }
 
+    /// What lies in a folder of the cache, each by its digest, sorted.
+    pub(crate) fn entries(&self, folder: &str) -> Vec<PathBuf> {
+        let list = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut all: Vec<PathBuf> =
+            list(&self.0.root.join(folder)).flat_map(|dd| list(&dd).collect::<Vec<_>>()).collect();
+        all.sort();
+        all
+    }
+
     /// The temporary place of this handle.
     pub(crate) fn workspace(&self) -> Result<Arc<Workspace>> {
         let mut workspace = locked(&self.0.workspace);

@@ -5,6 +5,8 @@ mod keys;
 mod packs;
 mod process;
 mod promises;
+mod room;
+mod verify;
 
 use crate::{Built, Cache, Entry, Key, KeyEncoder, Kind, Made, Manifest, Record, Slot};
 use std::fs;

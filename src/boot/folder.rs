@@ -6,7 +6,7 @@
 
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::error::{Result, cannot};
 use crate::host;
 
 /// Git sees nothing of the folder but what people write there themselves.
-const IGNORE: &str = "*\n!/recipes/\n!/recipes/**\n!/profiles/\n!/profiles/**\n";
+pub(super) const IGNORE: &str = "*\n!/recipes/\n!/recipes/**\n!/profiles/\n!/profiles/**\n";
 
 /// Where the machines of a run of several have their folders.
 pub const PARTS: &str = "groups";
@@ -64,11 +64,8 @@ impl RunFolder {
     pub fn create(base: &Path, kept: Kept) -> Result<Self> {
         let (runs, shared) = (base.join("runs"), base.join("shared"));
         // Others may look into the project's folder; into a run's, where its machine can be reached, they may not.
-        for folder in [&runs, &shared] {
-            host::folder(folder).map_err(|e| cannot("make the folder", folder, e))?;
-        }
-        // Only one process at a time makes or removes runs.
-        let _all = locked(&runs.join("lock"))?;
+        host::folder(&shared).map_err(|e| cannot("make the folder", &shared, e))?;
+        let _all = lock_runs(&runs)?;
         let ignore = base.join(".gitignore");
         if !ignore.exists() {
             // Half of it would stay, and git would see all that is here.
@@ -252,6 +249,17 @@ pub fn is_live(run: &Path) -> bool {
 
 fn make_folder(path: &Path) -> Result<()> {
     host::private_folder(path).map_err(|e| cannot("make the folder", path, e))
+}
+
+/// Only one process at a time makes or removes runs. The lock may have been removed, with all runs, while it was waited for.
+pub(super) fn lock_runs(runs: &Path) -> Result<File> {
+    loop {
+        host::folder(runs).map_err(|e| cannot("make the folder", runs, e))?;
+        let lock = locked(&runs.join("lock"))?;
+        if lock.metadata().is_ok_and(|meta| meta.nlink() > 0) {
+            return Ok(lock);
+        }
+    }
 }
 
 fn locked(path: &Path) -> Result<File> {

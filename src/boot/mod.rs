@@ -29,6 +29,7 @@
 //! Knows nothing of stages, recipes or the cache.
 
 pub mod channel;
+pub mod clean;
 pub mod complaint;
 mod console;
 pub mod crash;

@@ -5,9 +5,9 @@
 use super::{Context, Tools, cache_error, tools};
 use crate::error::Result;
 use crate::graph::{Graph, NodeIndex};
-use quiz_cache::{Cache, Manifest, Record};
+use quiz_cache::{Cache, Key, Manifest, Record};
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What a stage of this project was last, so that `why` can compare.
@@ -37,6 +37,30 @@ pub fn last_took(cache: &Cache, project: &Path, stage: &str) -> Result<Option<Du
         None => cache.latest(&in_any(stage)).map_err(cache_error)?,
     };
     Ok(last.map(|record| record.took))
+}
+
+/// What a stage of a project was when it was last made or taken there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Last {
+    /// The project's folder, which need not be there any more.
+    pub project: PathBuf,
+    /// The stage.
+    pub stage: String,
+    /// Its key.
+    pub key: Key,
+}
+
+/// All that is remembered of all projects.
+///
+/// # Errors
+/// The cache cannot be read.
+pub fn everywhere(cache: &Cache) -> Result<Vec<Last>> {
+    let all = cache.all_latest().map_err(cache_error)?.into_iter();
+    let of_project = |(name, key): (String, Key)| {
+        let (project, stage) = name.split_once('\0').filter(|(project, _)| !project.is_empty())?;
+        Some(Last { project: project.into(), stage: stage.to_owned(), key })
+    };
+    Ok(all.filter_map(of_project).collect())
 }
 
 /// What is different about the host's tools since the stages of this project were last made, in words.

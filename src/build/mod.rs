@@ -31,7 +31,7 @@ mod weaker;
 pub use ask::on_terminal;
 pub use compare::Difference;
 pub use lacks::{Lack, Lacks};
-pub use latest::{changed_tools, last_took};
+pub use latest::{Last, changed_tools, everywhere, last_took};
 pub use live::{has_moved, scan};
 pub use tools::{Needed, Tools, identify, install_line, needed, require, with_tool_of, with_tools};
 pub use trial::try_sandbox;

@@ -185,11 +185,30 @@ pub(super) enum Command {
         /// Only show what would go
         #[arg(long)]
         dry_run: bool,
+        /// A run has started it, when it was over, for the setting `cache.max-size`
+        #[arg(long, hide = true, requires = "max_size", conflicts_with = "dry_run")]
+        by_itself: bool,
     },
-    /// Results as a file: for another machine, or another cache
+    /// Show what takes room in the cache: what would be free without it, its size, its last use, and who holds it; with -v each thing, with its key
+    #[command(
+        after_help = "HELD BY: a project whose stage it was last, a machine that runs, a guest that crashed, a snapshot, a pin. Files are shared by \
+        all that have them: FREES is what nothing else has."
+    )]
     Cache {
         #[command(subcommand)]
-        command: CacheCommand,
+        command: Option<CacheCommand>,
+    },
+    /// Remove what quiz made in this project's `.quiz`: runs that are over. Never what you wrote there, nor what guests wrote into `shared` or on disks that stay
+    Clean {
+        /// The runs, but those whose guest crashed; that is what goes anyway
+        #[arg(long, conflicts_with = "all")]
+        runs: bool,
+        /// Also what is left of crashes, and all else that is made again when it is wanted
+        #[arg(long)]
+        all: bool,
+        /// Only show what would go
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Show every setting, its value, and where that comes from
     Config,

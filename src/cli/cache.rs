@@ -1,16 +1,84 @@
-//! `quiz cache`: results as a file, out of this cache and into it.
+//! `quiz cache`: what takes room in the cache, whether its bytes are what they were, what is pinned; results as a file, out of it and into it.
 
 use super::args::CacheCommand;
-use crate::engine::Engine;
-use crate::error::Result;
-use crate::report;
+use crate::engine::holders::Holders;
+use crate::engine::{Engine, pins};
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::report::{self, Style};
+use crate::status;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-pub(super) fn run(engine: &Engine<'_>, command: &CacheCommand, json: bool) -> Result<()> {
+/// How it is shown.
+pub(super) struct Shown<'a> {
+    pub(super) json: bool,
+    pub(super) verbose: bool,
+    pub(super) style: &'a Style,
+}
+
+pub(super) fn run(engine: &Engine<'_>, command: Option<&CacheCommand>, shown: &Shown<'_>) -> Result<u8> {
     match command {
-        CacheCommand::Export { file, stages } => export(engine, file, stages, json),
-        CacheCommand::Import { file } => import(engine, file, json),
+        None | Some(CacheCommand::Ls) => list(engine, shown)?,
+        Some(CacheCommand::Verify) => return verify(engine, shown),
+        Some(CacheCommand::Pin { stage, rm }) => {
+            let pin = if *rm { pins::unpin(engine, stage)? } else { pins::pin(engine, stage)? };
+            report::result(&report::pinned(&pin, *rm, shown.json))?;
+        }
+        Some(CacheCommand::Export { file, stages }) => export(engine, file, stages, shown.json)?,
+        Some(CacheCommand::Import { file }) => import(engine, file, shown.json)?,
     }
+    Ok(status::FINE)
+}
+
+fn list(engine: &Engine<'_>, shown: &Shown<'_>) -> Result<()> {
+    let inventory = engine.cache.inventory().map_err(|e| Error::build("the cache cannot be read").because(e))?;
+    let holders = Holders::find(&engine.cache)?;
+    let root = engine.cache.root();
+    report::result(&if shown.json {
+        format!("{}\n", report::cache_json(root, &inventory, &holders))
+    } else {
+        // Of a stdout that is no terminal nobody can tell.
+        let columns = rustix::termios::tcgetwinsize(std::io::stdout()).map(|size| size.ws_col);
+        let width = columns.ok().filter(|columns| *columns > 0).map(usize::from);
+        report::cache(
+            root,
+            &inventory,
+            &holders,
+            &report::CacheShown { verbose: shown.verbose, width, style: shown.style },
+        )
+    })
+}
+
+/// Reads every byte; the exit status says whether all is as it was.
+fn verify(engine: &Engine<'_>, shown: &Shown<'_>) -> Result<u8> {
+    let all = AtomicU64::new(0);
+    let tell = |done, total| {
+        all.store(total, Ordering::Relaxed);
+        (engine.events)(Event::Download { what: "the cache".to_owned(), done, total: Some(total) });
+    };
+    let waiting = || (engine.events)(Event::Paused { what: "`quiz gc`".to_owned() });
+    let verified = engine.cache.verify(&tell, &waiting);
+    // The line of the progress goes, if there was one.
+    let all = all.load(Ordering::Relaxed);
+    if all > 0 {
+        tell(all, all);
+    }
+    let verified = verified.map_err(|e| {
+        let refused = e.io_kind() == Some(std::io::ErrorKind::PermissionDenied);
+        let error = Error::build("the cache cannot be verified").because(e);
+        if refused { error.hint("it is another user's: run it as that one") } else { error }
+    })?;
+    report::result(&if shown.json {
+        format!("{}\n", report::checked_json(&verified))
+    } else {
+        report::checked(&verified, shown.style)
+    })?;
+    if let Some(why) = &verified.refused {
+        return Err(Error::build(format!("what is wrong was not set aside: {why}"))
+            .hint("run it as the user whose cache it is; until then stages may use it"));
+    }
+    Ok(if verified.wrong.is_empty() { status::FINE } else { status::FAILED })
 }
 
 /// Writes what these stages made to a file.

@@ -2,12 +2,14 @@
 
 mod args;
 mod cache;
+mod clean;
 mod complete;
 mod cp;
 mod crash;
 mod debugger;
 mod doctor;
 mod exec;
+mod gc;
 mod graph;
 mod init;
 mod kernel;
@@ -31,7 +33,7 @@ mod version;
 use crate::boot::detach::{self, Started};
 use crate::build;
 use crate::engine::machine::{self, Prepared};
-use crate::engine::{Engine, IMAGE, named};
+use crate::engine::{Engine, IMAGE, tidy};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events, FORMAT};
 use crate::host;
@@ -42,7 +44,6 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
 
 /// Runs the program and gives its exit status.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
@@ -184,8 +185,8 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
     }
     let style = Style::new(cli.global.color.unwrap_or_default(), std::io::stdout().is_terminal());
     match &cli.command {
-        Command::Up(up) => return up::run(&engine, up),
-        Command::Snap(asked) => return snap::run(&engine, asked, cli.global.json, &style),
+        Command::Up(up) => return tidied(&engine, || up::run(&engine, up)),
+        Command::Snap(asked) => return tidied(&engine, || snap::run(&engine, asked, cli.global.json, &style)),
         Command::Ssh(ssh) => return ssh::run(&engine, ssh),
         Command::Exec(asked) => return exec::run(&engine, asked),
         Command::Cp { from, to } => cp::run(&engine, from, to)?,
@@ -198,18 +199,20 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
         Command::Logs { id, follow } => running::logs(&engine, id.as_deref(), *follow)?,
         Command::Test(asked) => {
             let (json, verbose, jobs) = (cli.global.json, cli.global.verbose, cli.global.jobs);
-            return test::run(&engine, asked, &test::Shown { json, verbose, style: &style, jobs });
+            return tidied(&engine, || test::run(&engine, asked, &test::Shown { json, verbose, style: &style, jobs }));
         }
         Command::Build { stages, fresh, install } => {
-            build_stages(&engine, stages, *fresh, *install, cli.global.json)?;
+            tidied(&engine, || build_stages(&engine, stages, *fresh, *install, cli.global.json))?;
         }
         Command::Verify { stage } => return verify(&engine, stage, cli.global.json, &style),
         Command::Graph { format } => graph::show(&engine, *format, cli, &style)?,
         Command::Why { stage } => graph::why(&engine, stage, cli.global.json, &style)?,
         Command::Update { entries } => update(&engine, entries)?,
-        Command::Gc { older_than, max_size, dry_run } => {
-            gc(&engine, *older_than, *max_size, *dry_run, cli.global.json)?;
+        Command::Gc { older_than, max_size, dry_run, by_itself } => {
+            let (days, most, dry_run, by_itself) = (*older_than, *max_size, *dry_run, *by_itself);
+            gc::run(&engine, gc::Asked { days, most, dry_run, by_itself }, cli.global.json)?;
         }
+        Command::Clean { runs: _, all, dry_run } => clean::run(&engine, *all, *dry_run, cli.global.json)?,
         Command::Doctor { kvm: true, .. } if cli.global.json => {
             return Err(Error::input("`quiz doctor --kvm` prints a report for people: not with --json"));
         }
@@ -225,7 +228,10 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
         Command::Config if cli.global.json => {
             report::result(&format!("{}\n", report::config_json(&engine.project.settings)))?;
         }
-        Command::Cache { command } => cache::run(&engine, command, cli.global.json)?,
+        Command::Cache { command } => {
+            let (json, verbose) = (cli.global.json, cli.global.verbose);
+            return cache::run(&engine, command.as_ref(), &cache::Shown { json, verbose, style: &style });
+        }
         // Done above.
         Command::Init { .. } | Command::Trust { .. } | Command::Completions { .. } => {}
         Command::Man { .. } | Command::Schema { .. } | Command::Mcp => {}
@@ -233,6 +239,14 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
         Command::Config => report::result(&report::config(&engine.project.settings, cli.global.verbose))?,
     }
     Ok(status::FINE)
+}
+
+/// Does something that may make the cache larger; when it is over, that is looked at.
+fn tidied<T>(engine: &Engine<'_>, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    tidy::most(engine)?;
+    let ended = work();
+    tidy::start(engine);
+    ended
 }
 
 /// Does what needs no project that can be read.
@@ -292,36 +306,6 @@ fn machine(engine: &Engine<'_>, install: bool, terminal: bool) -> Result<Prepare
         doctor::install(&machine::needed(engine, &stages)?, engine.events)?;
     }
     machine::build(engine, &stages, terminal)
-}
-
-fn gc(engine: &Engine<'_>, days: u32, most: Option<u64>, dry_run: bool, json: bool) -> Result<()> {
-    let unused = Duration::from_secs(u64::from(days) * 24 * 60 * 60);
-    let waiting = || (engine.events)(Event::Paused { what: "every build".to_owned() });
-    let failed = |e| Error::build("the cache cannot be cleaned up").because(e);
-    let collected = match most {
-        None => engine.cache.collect(unused, dry_run, &waiting).map_err(failed)?,
-        Some(most) => {
-            let fitted = engine.cache.collect_to(most, dry_run, &waiting).map_err(failed)?;
-            if fitted.left > most {
-                let message = format!(
-                    "{} are left: what was used in the last day stays, and so does what was downloaded",
-                    report::size(fitted.left)
-                );
-                (engine.events)(Event::Warning { message });
-            }
-            fitted.collected
-        }
-    };
-    for named in named::deserted(&engine.cache)? {
-        let (size, dir) = (report::size(named.size), host::quoted(&named.owner));
-        let message = format!(
-            "the snapshot {} of {dir}, which is not there, takes {size}: mkdir -p {dir} && quiz -C {dir} snap {} --rm",
-            named.name, named.name
-        );
-        (engine.events)(Event::Warning { message });
-    }
-    let text = if json { format!("{}\n", report::gc_json(&collected)) } else { report::gc(&collected, dry_run) };
-    report::result(&text)
 }
 
 fn update(engine: &Engine<'_>, entries: &[String]) -> Result<()> {

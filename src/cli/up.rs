@@ -8,6 +8,7 @@ use crate::engine::machine::{self, Prepared};
 use crate::engine::named::{self, OwnSnapshot};
 use crate::engine::running;
 use crate::engine::shares::{self, Folder};
+use crate::engine::tidy;
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::load::PROJECT_FOLDER;
@@ -36,6 +37,7 @@ pub(super) fn keep(engine: &Engine<'_>, up: &Up, name: &str, replace: bool) -> R
 pub(super) fn run_each(kernels: &[(String, Cli)], up: &Up, events: Events<'_>, error: &dyn Fn(&Error)) -> Result<u8> {
     let engines: Vec<Engine<'_>> =
         kernels.iter().map(|(_, cli)| Engine::open(&cli.invocation(), events)).collect::<Result<_>>()?;
+    engines.iter().try_for_each(|engine| tidy::most(engine).map(drop))?;
     let built: Vec<Result<_>> = engines.iter().map(|engine| build(engine, up)).collect();
     let stop = Stop::on_signals()?;
     let mut rows: Vec<(String, u8, String)> = Vec::new();
@@ -59,6 +61,7 @@ pub(super) fn run_each(kernels: &[(String, Cli)], up: &Up, events: Events<'_>, e
     }
     let status = rows.iter().map(|(_, status, _)| *status).find(|status| *status != 0);
     events(Event::Compared { rows });
+    engines.iter().take(1).for_each(tidy::start);
     Ok(status.unwrap_or(0))
 }
 

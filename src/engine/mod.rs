@@ -5,10 +5,12 @@
 //! `docs/library.md` has an example; it stands on the first page of the crate, too.
 
 pub mod debug;
+pub mod holders;
 pub mod kernel_config;
 pub mod machine;
 pub mod named;
 mod packs;
+pub mod pins;
 pub mod program;
 pub mod qemu;
 pub mod running;
@@ -16,6 +18,7 @@ pub mod shares;
 pub mod snapshots;
 pub mod ssh;
 pub mod symbols;
+pub mod tidy;
 mod update;
 mod wishes;
 

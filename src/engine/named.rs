@@ -218,7 +218,7 @@ pub fn wraps<'a>(engine: &'a Engine<'_>) -> impl Iterator<Item = &'a String> {
 }
 
 /// The object or tree of the cache that the path leads to, or into.
-fn digest(path: &Path) -> Option<Digest> {
+pub(super) fn digest(path: &Path) -> Option<Digest> {
     path.iter().find_map(|part| part.to_str()?.parse().ok())
 }
 

@@ -7,7 +7,7 @@ use crate::error::{Result, cannot};
 use crate::event::Event;
 use crate::host;
 use crate::load::PROJECT_FOLDER;
-use quiz_cache::Digest;
+use quiz_cache::{Cache, Digest};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -65,14 +65,8 @@ fn is_old(link: &Path) -> bool {
 /// # Errors
 /// The folder of links cannot be read.
 pub fn all(engine: &Engine<'_>) -> Result<Vec<PathBuf>> {
-    let links = engine.cache.root().join(FOLDER);
-    let entries = match fs::read_dir(&links) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(|e| cannot("list", &links, e))?,
-    };
     let mut runs = Vec::new();
-    for link in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-        let Ok(run) = fs::read_link(&link) else { continue };
+    for (link, run) in links(&engine.cache)? {
         match (folder::is_live(&run), run.try_exists()) {
             (true, _) => runs.push(run),
             (false, Ok(true)) => drop(fs::remove_file(&link)),
@@ -83,4 +77,22 @@ pub fn all(engine: &Engine<'_>) -> Result<Vec<PathBuf>> {
     }
     runs.sort();
     Ok(runs)
+}
+
+/// The same, and nothing is removed.
+///
+/// # Errors
+/// The folder of links cannot be read.
+pub fn living(cache: &Cache) -> Result<Vec<PathBuf>> {
+    Ok(links(cache)?.into_iter().map(|(_, run)| run).filter(|run| folder::is_live(run)).collect())
+}
+
+fn links(cache: &Cache) -> Result<Vec<(PathBuf, PathBuf)>> {
+    let links = cache.root().join(FOLDER);
+    let entries = match fs::read_dir(&links) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|e| cannot("list", &links, e))?,
+    };
+    let links = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    Ok(links.filter_map(|link| Some((link.clone(), fs::read_link(&link).ok()?))).collect())
 }

@@ -6,6 +6,7 @@
 
 mod begun;
 mod board;
+mod cache;
 mod crashes;
 mod drawing;
 mod kernel;
@@ -31,6 +32,7 @@ mod verified;
 mod version;
 
 pub use begun::{begun, started, trusted_json, written};
+pub use cache::{Shown as CacheShown, cache, cache_json, checked, checked_json, cleaned, cleaned_json, pinned};
 pub use crashes::{Crashed, LOG, Looked, crash, crash_json, crashes, crashes_json};
 pub use drawing::{graph_dot, graph_mermaid};
 pub use kernel::{kernel_changed, kernel_changed_json, kernel_edited, kernel_edited_json};

@@ -52,7 +52,7 @@ impl Host {
     }
 
     fn collect(&self) -> Collected {
-        self.cache.collect(MONTH, false, &|| panic!("nobody holds it")).unwrap()
+        self.cache.collect(MONTH, &Roots::default(), false, &|| panic!("nobody holds it")).unwrap()
     }
 
     fn is_present(&self, record: &Record) -> bool {
@@ -71,7 +71,7 @@ fn what_was_not_used_goes_and_what_was_used_stays_whole() {
     assert_eq!(host.collect(), Collected::new(), "all of it is new");
     host.pass(MONTH + DAY + DAY);
     assert_eq!(host.cache.record(&used.key).unwrap().as_ref(), Some(&used));
-    let looked = host.cache.collect(MONTH, true, &|| {}).unwrap();
+    let looked = host.cache.collect(MONTH, &Roots::default(), true, &|| {}).unwrap();
     assert!(host.cache.path(&old.outputs["tree"]).exists(), "it was only looked at");
     let collected = host.collect();
     assert_eq!(collected, looked);
@@ -155,7 +155,7 @@ fn what_is_held_is_waited_for_and_keeps_what_comes_waiting() {
         scope.spawn(|| {
             // Another process would have a handle of its own, as this has.
             let other = Cache::open(host.cache.root()).unwrap();
-            other.collect(MONTH, false, &|| waits.store(true, SeqCst)).unwrap();
+            other.collect(MONTH, &Roots::default(), false, &|| waits.store(true, SeqCst)).unwrap();
             done.store(true, SeqCst);
         });
         while !waits.load(SeqCst) {
@@ -225,7 +225,9 @@ fn to_fit_a_size_what_was_used_longest_ago_goes_first_and_what_was_used_today_ne
     let older = large("bbbb");
     host.pass(day(10));
     let new = large("cccc");
-    let fit = |most: u64, only_look| host.cache.collect_to(most, only_look, &|| panic!("nobody holds it")).unwrap();
+    let fit = |most: u64, only_look| {
+        host.cache.collect_to(most, &Roots::default(), only_look, &|| panic!("nobody holds it")).unwrap()
+    };
     let all = fit(u64::MAX, false);
     assert!(all.collected.is_empty() && all.left > 3 << 20, "{all:?}");
     // A MiB each: two of them and what lies around fit.

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// The file that says to whom a scratch folder belongs: his path, and nothing else.
-pub(super) const OWNER: &str = "owner";
+pub(crate) const OWNER: &str = "owner";
 /// So many scratch folders of one owner are kept, over all families: those used last.
 const KEPT: usize = 6;
 

@@ -6,6 +6,22 @@ use std::path::PathBuf;
 
 #[derive(Debug, Clone, Subcommand)]
 pub(in crate::cli) enum CacheCommand {
+    /// The same as without a word: show what takes room
+    Ls,
+    /// Read every byte of the cache, on all processors, and compare it with its digest. What is wrong moves to the cache's folder `wrong`, and is made again
+    /// when it is wanted
+    #[command(after_help = "Exit status: 0 all is as it was; 1 something is not, or the cache cannot be read. \
+        Builds may run meanwhile. What `quiz snap` keeps is only told: who starts it is told as well.")]
+    Verify,
+    /// Keep a result, and what it needs to be used, whatever `quiz gc` and cache.max-size remove; `quiz cache` shows what is pinned
+    Pin {
+        /// A stage, as it is now, or the first eight digits or more of a result's key or digest
+        #[arg(value_name = "STAGE|DIGEST")]
+        stage: String,
+        /// Take the pin away; nothing is removed by that
+        #[arg(long)]
+        rm: bool,
+    },
     /// Write what these stages made to a new file; what is missing is made first. What was built incrementally stays here
     Export {
         /// The file: a tar in zstd

@@ -102,6 +102,11 @@ pub const SCHEMA: &[SchemaEntry] = &[
     entry("arch", Default::Text(std::env::consts::ARCH), "architecture of the guest"),
     entry("build.jobs", Default::Number(0), "compilers at once over all stages; 0 = one per core"),
     entry(
+        "cache.max-size",
+        Default::Text(""),
+        "what the cache may take, such as 20G, looked at after runs; empty = all",
+    ),
+    entry(
         "kernel.compiler",
         Default::Text("gcc"),
         "what compiles the kernel and modules for it: gcc, clang, or one with its number, such as gcc-11 or clang-19",

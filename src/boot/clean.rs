@@ -1,0 +1,214 @@
+//! Removes of a project's `.quiz` what quiz itself made there: runs that are over, or all of it.
+//!
+//! What people write there stays (recipes, profiles, a quiz.toml, and what has any other name), and so does what guests wrote: `shared`, and disks that
+//! outlive their machines. No link is followed: the folder may have come along with a project.
+
+use super::folder::{CRASH, IGNORE, all, is_live, lock_runs, number, parts};
+use crate::error::{Result, cannot};
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// What goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Runs that are over, and left no crash.
+    Runs,
+    /// Also what is left of crashes, and all else that is made again when it is wanted.
+    All,
+}
+
+/// What went, or would, and what stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cleaned {
+    /// Paths below `.quiz`, with their bytes on the disk.
+    pub removed: Vec<(PathBuf, u64)>,
+    /// What could have been meant, and why it stays.
+    pub left: Vec<(PathBuf, &'static str)>,
+}
+
+/// Files and folders of a project's `.quiz` that are made again when they are wanted.
+const MADE: &[&str] = &["compile-commands", "compile_commands.json", "rust-project.json", "ssh_config", "toolchain"];
+/// Folders with what guests wrote.
+const WRITTEN: &[&str] = &["disks", "shared"];
+
+/// Removes it from `base`, a project's `.quiz`; with `only_look` it is only counted.
+///
+/// # Errors
+/// Something cannot be listed or removed. What is left is removed the next time.
+pub fn clean(base: &Path, scope: Scope, only_look: bool) -> Result<Cleaned> {
+    let mut cleaned = Cleaned::default();
+    let is_folder = |path: &Path| fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
+    if !is_folder(base) {
+        return Ok(cleaned);
+    }
+    let runs = base.join("runs");
+    if is_folder(&runs) {
+        // Nobody begins a run meanwhile. Where nothing is to be removed nobody has to wait.
+        let _alone = if only_look { None } else { Some(lock_runs(&runs)?) };
+        for run in all(base)? {
+            let below = Path::new("runs").join(number(&run));
+            match stays(&run, scope) {
+                Some(why) => cleaned.left.push((below, why)),
+                None => remove(base, below, only_look, &mut cleaned)?,
+            }
+        }
+        if scope == Scope::All && !only_look && cleaned.left.is_empty() {
+            drop(fs::remove_file(runs.join("lock")).and_then(|()| fs::remove_dir(&runs)));
+        }
+    }
+    if scope == Scope::Runs {
+        return Ok(cleaned);
+    }
+    for name in MADE.iter().filter(|name| fs::symlink_metadata(base.join(name)).is_ok()) {
+        remove(base, PathBuf::from(name), only_look, &mut cleaned)?;
+    }
+    for name in WRITTEN {
+        let path = base.join(name);
+        match fs::read_dir(&path).map(|mut entries| entries.next().is_none()) {
+            Ok(true) if is_folder(&path) => remove(base, PathBuf::from(name), only_look, &mut cleaned)?,
+            Ok(_) => cleaned.left.push((PathBuf::from(name), "guests wrote it")),
+            Err(_) => {}
+        }
+    }
+    // As long as something is left that git shall not see, this hides it.
+    let ignore = base.join(".gitignore");
+    if cleaned.left.is_empty() && fs::read_to_string(&ignore).is_ok_and(|text| text == IGNORE) {
+        remove(base, PathBuf::from(".gitignore"), only_look, &mut cleaned)?;
+    }
+    if !only_look {
+        // With something of its user in it, it stays.
+        let _ = fs::remove_dir(base);
+    }
+    Ok(cleaned)
+}
+
+/// Why a run is not removed.
+fn stays(run: &Path, scope: Scope) -> Option<&'static str> {
+    let has_crash = |place: &PathBuf| fs::symlink_metadata(place.join(CRASH)).is_ok();
+    if is_live(run) {
+        Some("it runs")
+    } else if scope == Scope::Runs && (has_crash(&run.to_owned()) || parts(run).iter().any(has_crash)) {
+        Some("its guest crashed: --all, or quiz crash rm")
+    } else {
+        None
+    }
+}
+
+fn remove(base: &Path, below: PathBuf, only_look: bool, cleaned: &mut Cleaned) -> Result<()> {
+    let path = base.join(&below);
+    let Ok(meta) = fs::symlink_metadata(&path) else { return Ok(()) };
+    let bytes = bytes(&path, &meta);
+    if !only_look {
+        let removed = if meta.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        removed.map_err(|e| cannot("remove", &path, e))?;
+    }
+    cleaned.removed.push((below, bytes));
+    Ok(())
+}
+
+/// Bytes on the disk of something and all below it.
+fn bytes(path: &Path, meta: &Metadata) -> u64 {
+    let entries = meta.is_dir().then(|| fs::read_dir(path)).into_iter().flatten().flatten().flatten();
+    let below = entries.filter_map(|entry| Some(bytes(&entry.path(), &entry.metadata().ok()?)));
+    meta.blocks() * 512 + below.sum::<u64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boot::{Kept, RunFolder};
+
+    fn names(base: &Path) -> Vec<String> {
+        let entries = fs::read_dir(base).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries.map(|e| e.file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn below(paths: &[(PathBuf, u64)]) -> Vec<&str> {
+        paths.iter().map(|(path, _)| path.to_str().unwrap()).collect()
+    }
+
+    /// A run that lives, one that crashed, one that is over, of four; and all that quiz and its user have in the folder.
+    fn project(base: &Path) -> RunFolder {
+        let run = || RunFolder::create(base, Kept::ALL).unwrap();
+        let lives = run();
+        let (over, crashed, part) = (run(), run(), run());
+        fs::write(over.out().join("x"), vec![1; 100_000]).unwrap();
+        fs::create_dir(crashed.path().join(CRASH)).unwrap();
+        fs::create_dir(part.part("a").unwrap().path().join(CRASH)).unwrap();
+        for (name, text) in [
+            ("recipes/mine/recipe.toml", "x"),
+            ("profiles/mine/init", "x"),
+            ("quiz.toml", "x"),
+            ("notes.txt", "x"),
+            ("toolchain/kernel", "x"),
+            ("compile_commands.json", "[]"),
+            ("ssh_config", "x"),
+        ] {
+            let path = base.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        lives
+    }
+
+    #[test]
+    fn runs_that_are_over_go_and_no_crash_and_none_that_lives() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().join(".quiz");
+        let lives = project(&base);
+        let looked = clean(&base, Scope::Runs, true).unwrap();
+        assert!(base.join("runs/2").exists(), "it was only looked at");
+        let cleaned = clean(&base, Scope::Runs, false).unwrap();
+        assert_eq!(cleaned, looked);
+        assert_eq!(below(&cleaned.removed), ["runs/2"]);
+        assert!(cleaned.removed[0].1 >= 100_000, "{cleaned:?}");
+        assert_eq!(cleaned.left.len(), 3);
+        assert_eq!(names(&base.join("runs")), ["1", "3", "4", "lock"]);
+        assert!(lives.path().join("out").exists() && base.join("toolchain/kernel").exists());
+        assert_eq!(clean(&base, Scope::Runs, false).unwrap().removed, []);
+    }
+
+    #[test]
+    fn all_that_quiz_made_goes_and_nothing_of_its_user_or_of_guests() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().join(".quiz");
+        let lives = project(&base);
+        fs::write(base.join("shared/kept"), "x").unwrap();
+        let cleaned = clean(&base, Scope::All, false).unwrap();
+        assert_eq!(names(&base), [".gitignore", "notes.txt", "profiles", "quiz.toml", "recipes", "runs", "shared"]);
+        assert_eq!(names(&base.join("runs")), ["1", "lock"]);
+        assert_eq!(cleaned.left.len(), 2);
+        drop(lives);
+        fs::remove_file(base.join("shared/kept")).unwrap();
+        let looked = clean(&base, Scope::All, true).unwrap();
+        assert_eq!(clean(&base, Scope::All, false).unwrap(), looked);
+        assert_eq!(names(&base), ["notes.txt", "profiles", "quiz.toml", "recipes"]);
+        assert!(base.join("recipes/mine/recipe.toml").exists() && base.join("profiles/mine/init").exists());
+        // A run begins anew.
+        RunFolder::create(&base, Kept::ALL).unwrap();
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_folder_in_which_quiz_alone_wrote_and_a_link_leads_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().join(".quiz");
+        drop(RunFolder::create(&base, Kept::ALL).unwrap());
+        clean(&base, Scope::All, false).unwrap();
+        assert!(!base.exists());
+        // What a project may have brought along.
+        let outside = dir.path().join("outside");
+        fs::create_dir_all(outside.join("runs/1")).unwrap();
+        fs::write(outside.join("toolchain"), "x").unwrap();
+        std::os::unix::fs::symlink(&outside, &base).unwrap();
+        assert_eq!(clean(&base, Scope::All, false).unwrap(), Cleaned::default());
+        fs::remove_file(&base).unwrap();
+        fs::create_dir(&base).unwrap();
+        std::os::unix::fs::symlink(outside.join("runs"), base.join("runs")).unwrap();
+        std::os::unix::fs::symlink(&outside, base.join("toolchain")).unwrap();
+        assert_eq!(below(&clean(&base, Scope::All, false).unwrap().removed), ["toolchain"]);
+        assert!(outside.join("runs/1").exists() && outside.join("toolchain").exists());
+    }
+}

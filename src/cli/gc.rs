@@ -1,0 +1,56 @@
+//! `quiz gc`: removes from the cache what was not used for a while, or until it fits a size.
+
+use crate::engine::holders::Holders;
+use crate::engine::{Engine, named, tidy};
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::{host, report};
+use std::time::Duration;
+
+/// What was asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    /// Days without a use.
+    pub(super) days: u32,
+    /// Instead: bytes that may stay.
+    pub(super) most: Option<u64>,
+    /// Nothing is removed.
+    pub(super) dry_run: bool,
+    /// A run has started it: nobody reads what it says.
+    pub(super) by_itself: bool,
+}
+
+pub(super) fn run(engine: &Engine<'_>, asked: Asked, json: bool) -> Result<()> {
+    let Asked { days, most, dry_run, by_itself } = asked;
+    if let (true, Some(most)) = (by_itself, most) {
+        return tidy::run(engine, most).map(drop);
+    }
+    let unused = Duration::from_secs(u64::from(days) * 24 * 60 * 60);
+    let waiting = || (engine.events)(Event::Paused { what: "every build".to_owned() });
+    let failed = |e| Error::build("the cache cannot be cleaned up").because(e);
+    let roots = Holders::find(&engine.cache)?.roots(false);
+    let collected = match most {
+        None => engine.cache.collect(unused, &roots, dry_run, &waiting).map_err(failed)?,
+        Some(most) => {
+            let fitted = engine.cache.collect_to(most, &roots, dry_run, &waiting).map_err(failed)?;
+            if fitted.left > most {
+                let message = format!(
+                    "{} are left: what was used in the last day stays, and so does what was downloaded, what is pinned, and what `quiz snap` keeps",
+                    report::size(fitted.left)
+                );
+                (engine.events)(Event::Warning { message });
+            }
+            fitted.collected
+        }
+    };
+    for named in named::deserted(&engine.cache)? {
+        let (size, dir) = (report::size(named.size), host::quoted(&named.owner));
+        let message = format!(
+            "the snapshot {} of {dir}, which is not there, takes {size}: mkdir -p {dir} && quiz -C {dir} snap {} --rm",
+            named.name, named.name
+        );
+        (engine.events)(Event::Warning { message });
+    }
+    let text = if json { format!("{}\n", report::gc_json(&collected)) } else { report::gc(&collected, dry_run) };
+    report::result(&text)
+}
