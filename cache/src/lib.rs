@@ -72,7 +72,7 @@ pub use error::{Error, Result};
 pub use fingerprint::{Fingerprint, Selection};
 pub use key::{Change, Key, KeyEncoder, Manifest};
 pub use named::{Named, NamedSlot};
-pub use pack::{Packed, Unpacked};
+pub use pack::{Front, Guard, Packed, Unpacked};
 pub use passing::{Passing, PassingSlot};
 pub use record::{Built, Kind, Output, Record};
 pub use scratch::{Scratch, Source, Synced};

@@ -10,6 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use super::staging::{is_brought, locked, sweep};
 use crate::error::{Result, cannot};
 use crate::host;
 
@@ -69,6 +70,7 @@ impl RunFolder {
         }
         // Only one process at a time makes or removes runs.
         let _all = locked(&runs.join("lock"))?;
+        sweep(&runs);
         let ignore = base.join(".gitignore");
         if !ignore.exists() {
             // Half of it would stay, and git would see all that is here.
@@ -83,14 +85,18 @@ impl RunFolder {
         make_folder(&path.join("out"))?;
         make_folder(&path.join(NOTHING))?;
         let lock = locked(&path.join("lock"))?;
-        let old = numbers.iter().rev().map(|number| runs.join(number.to_string()));
+        let old = numbers
+            .iter()
+            .rev()
+            .map(|number| runs.join(number.to_string()))
+            .filter(|run| !is_brought(&run.join(CRASH)));
         let (rich, plain): (Vec<_>, Vec<_>) = old.partition(|run| has_results(run));
         let old = rich.iter().skip(kept.with_results).chain(plain.iter().skip(kept.plain));
         old.for_each(|run| remove_finished(run));
         let memories = numbers.iter().rev().flat_map(|number| {
             let run = runs.join(number.to_string());
             let found = memories(&run);
-            if found.is_empty() || is_live(&run) { Vec::new() } else { found }
+            if found.is_empty() || is_live(&run) || is_brought(&run.join(CRASH)) { Vec::new() } else { found }
         });
         // The words of a crash take no room. What cannot be removed only takes some.
         memories.skip(kept.memories).for_each(|memory| drop(fs::remove_file(memory)));
@@ -160,7 +166,7 @@ impl RunFolder {
     }
 
     /// Nobody connects there any more.
-    pub(super) fn close_door(&self) {
+    pub fn close_door(&self) {
         // It may never have been there.
         let _ = fs::remove_file(self.path.join(DOOR));
     }
@@ -252,12 +258,6 @@ pub fn is_live(run: &Path) -> bool {
 
 fn make_folder(path: &Path) -> Result<()> {
     host::private_folder(path).map_err(|e| cannot("make the folder", path, e))
-}
-
-fn locked(path: &Path) -> Result<File> {
-    let file = host::private_file().append(true).open(path).map_err(|e| cannot("open", path, e))?;
-    file.lock().map_err(|e| cannot("lock", path, e))?;
-    Ok(file)
 }
 
 fn numbers(runs: &Path) -> Result<Vec<u64>> {

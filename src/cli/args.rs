@@ -8,7 +8,7 @@ mod invocation;
 use crate::status;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use global::{Global, everywhere};
-pub(super) use guest::{Debugger, Exec, Gdb, Guest, Monitor, Snap, Ssh, Test, Up};
+pub(super) use guest::{Again, Debugger, Exec, Gdb, Guest, Monitor, Snap, Ssh, Test, Up};
 pub(super) use inner::{CacheCommand, CrashCommand, ProfilesCommand};
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -14,6 +14,8 @@
 //! # Ok::<(), quiz::error::Error>(())
 //! ```
 
+pub mod capsules;
+pub mod crashes;
 pub mod debug;
 pub mod machine;
 pub mod named;

@@ -25,7 +25,7 @@ pub use begun::{begun, written};
 pub use crashes::{Crashed, LOG, Looked, crash, crash_json, crashes, crashes_json};
 pub use drawing::{graph_dot, graph_mermaid};
 pub use lines::size;
-pub use packs::{exported, imported};
+pub use packs::{crash_exported, crash_imported, exported, imported};
 pub use page::graph_html;
 pub use profiles::{Cost, Listed, profiles, profiles_json};
 pub use running::{Shown, running, running_json};

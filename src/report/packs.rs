@@ -1,6 +1,7 @@
-//! What went into a pack of results, or came out of one, as text or as JSON.
+//! What went into a pack of results or a file of a crash, or came out of one, as text or as JSON.
 
 use super::lines::size;
+use crate::engine::capsules::{Arrived, Exported};
 use quiz_cache::Unpacked;
 use serde_json::json;
 use std::path::Path;
@@ -21,4 +22,24 @@ pub fn imported(unpacked: &Unpacked, as_json: bool) -> String {
     }
     let was_there = if *known == 0 { String::new() } else { format!("{known} were there already\n") };
     taken.iter().map(|stage| format!("{stage}\n")).collect::<String>() + &was_there
+}
+
+/// Of the crash of a run.
+pub fn crash_exported(file: &Path, run: &str, exported: &Exported, as_json: bool) -> String {
+    let Exported { bytes, missing } = exported;
+    if as_json {
+        return format!("{}\n", json!({ "file": file, "bytes": bytes, "run": run, "missing": missing }));
+    }
+    format!("{}: run {run}, {}\n", file.display(), size(*bytes))
+}
+
+/// Of a crash that is a run here now.
+pub fn crash_imported(arrived: &Arrived, as_json: bool) -> String {
+    let Arrived { run, was_there, crash } = arrived;
+    if as_json {
+        return format!("{}\n", json!({ "run": run, "known": was_there, "title": crash.title }));
+    }
+    let before = if *was_there { ", which was there already" } else { "" };
+    let title = crash.title.replace(char::is_control, " ");
+    format!("run {run}{before}: {title}\nquiz crash show {run}, quiz crash again {run}\n")
 }
