@@ -109,7 +109,7 @@ impl Guest {
         if let Some(name) = names.into_iter().find(|name| !is_file(name)) {
             return Err(format!("{name:?} is no name of a disk or channel"));
         }
-        let size = |disk: &&Disk| disk.size == 0 || disk.size > DISK || disk.size % 512 != 0;
+        let size = |disk: &&Disk| disk.size == 0 || disk.size > DISK || !disk.size.is_multiple_of(512);
         match self.disks.iter().find(size) {
             Some(disk) => Err(format!("the disk {} has {} bytes", disk.serial, disk.size)),
             None => Ok(()),
