@@ -6,8 +6,11 @@ use serde_json::Value;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-/// A file that has the same entries, with one change: of its name and content.
-fn changed(file: &Path, change: &dyn Fn(&str, &mut tar::Header, &mut Vec<u8>) -> Option<String>) -> Vec<u8> {
+/// Changes an entry of that name: its header, its content, and, if it gives one, its name.
+type Change<'a> = &'a dyn Fn(&str, &mut tar::Header, &mut Vec<u8>) -> Option<String>;
+
+/// A file that has the same entries, with one change.
+fn changed(file: &Path, change: Change<'_>) -> Vec<u8> {
     let plain = zstd::decode_all(std::fs::File::open(file).unwrap()).unwrap();
     let mut to = tar::Builder::new(Vec::new());
     for entry in tar::Archive::new(&plain[..]).entries().unwrap() {
