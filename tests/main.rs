@@ -1,5 +1,6 @@
 //! The integration tests, one binary. What needs a real boot is in `real`, the rest is hermetic and quick.
 
+mod capsules;
 mod care;
 mod collect;
 mod complaints;

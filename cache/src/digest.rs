@@ -42,8 +42,11 @@ impl Digest {
         Self(*hasher.finalize().as_bytes())
     }
 
-    /// Reads to the end; gives the digest and the number of bytes.
-    pub(crate) fn of_reader(mut content: impl Read, executable: bool) -> io::Result<(Self, u64)> {
+    /// Reads to the end; gives the digest of a file with this content, and the number of bytes.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn of_reader(mut content: impl Read, executable: bool) -> io::Result<(Self, u64)> {
         let mut hasher = file_hasher(executable);
         let mut buffer = [0u8; 64 * 1024];
         loop {

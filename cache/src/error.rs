@@ -22,6 +22,11 @@ impl Error {
         Self { message: message.into(), source: None, is_changed: false }
     }
 
+    /// Somebody who is asked on the way ([`crate::Guard`]) does not want it, or cannot, for that reason of the system's.
+    pub fn refused(message: impl Into<String>, source: Option<io::Error>) -> Self {
+        Self { source, ..Self::new(message) }
+    }
+
     /// A source file is no longer what its fingerprint says.
     pub(crate) fn changed(path: &Path) -> Self {
         Self { is_changed: true, ..Self::new(format!("{} changed while it was stored", path.display())) }

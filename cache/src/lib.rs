@@ -76,7 +76,7 @@ pub use fingerprint::{Fingerprint, Selection};
 pub use inventory::{Inventory, Item, Sizes, Sort};
 pub use key::{Change, Key, KeyEncoder, Manifest};
 pub use named::{Named, NamedSlot};
-pub use pack::{Packed, Unpacked};
+pub use pack::{Front, Guard, Packed, Unpacked};
 pub use passing::{Passing, PassingSlot};
 pub use pins::Pin;
 pub use record::{Built, Kind, Output, Record};

@@ -45,6 +45,26 @@ impl Cache {
         }
     }
 
+    /// The output of that digest; nothing if it is not there, or damaged.
+    ///
+    /// # Errors
+    /// When the file system refuses to tell.
+    pub fn stored(&self, kind: Kind, digest: &Digest) -> Result<Option<Output>> {
+        let output = match kind {
+            Kind::Tree => self.listing(digest)?.map(|tree| tree.output()),
+            Kind::File => look(&self.place("objects", digest))?.map(|meta| Output {
+                kind,
+                digest: *digest,
+                size: meta.size(),
+                files: 1,
+            }),
+        };
+        match output {
+            Some(output) if self.is_present(&output)? => Ok(Some(output)),
+            _ => Ok(None),
+        }
+    }
+
     /// The items of a tree. Needs its listing only, not its files.
     ///
     /// # Errors

@@ -5,6 +5,8 @@
 //!
 //! What comes in is believed as far as its content goes: an output that has another digest than its record says is an error. That its key leads to it
 //! is the word of who made the pack.
+//!
+//! In front of `quiz-pack` there may be plain files of somebody else's, who tells what they are, and which results may come behind them ([`Guard`]).
 
 use crate::codec::{self, What};
 use crate::error::{Result, at};
@@ -38,14 +40,72 @@ pub struct Unpacked {
     pub known: usize,
 }
 
+/// A plain file in front of the results.
+pub struct Front<'a> {
+    /// Its path in the pack.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    /// So many of them.
+    pub content: &'a mut dyn Read,
+}
+
+/// Whoever looks at what a pack has before it is taken in. What it refuses ends the import.
+pub trait Guard {
+    /// A plain file in front of the results, of `size` bytes as it says; it may be cut off.
+    ///
+    /// # Errors
+    /// It has no place there.
+    fn front(&mut self, name: &str, size: u64, content: &mut dyn Read) -> Result<()>;
+
+    /// A result, before anything of it is taken in.
+    ///
+    /// # Errors
+    /// It has no place there.
+    fn result(&mut self, record: &Record) -> Result<()>;
+}
+
+/// Results alone, whichever they are.
+struct Any;
+
+impl Guard for Any {
+    fn front(&mut self, name: &str, _: u64, _: &mut dyn Read) -> Result<()> {
+        Err(Error::new(match name {
+            "quiz-crash" => "this is a crash: `quiz crash import` takes it in",
+            _ => "this is no pack of results, or one of another quiz",
+        }))
+    }
+
+    fn result(&mut self, _: &Record) -> Result<()> {
+        Ok(())
+    }
+}
+
 impl Cache {
     /// Writes results, whose outputs have to be present where they go along.
     ///
     /// # Errors
     /// A result that was built incrementally; an output that is gone or damaged; what cannot be read or written.
     pub fn export(&self, results: &[(Record, Packed)], to: impl Write) -> Result<()> {
-        let failed = |e: io::Error| Error::new(format!("cannot write the pack: {e}"));
-        let mut tar = Builder::new(zstd::Encoder::new(to, LEVEL).map_err(failed)?);
+        self.export_behind(&mut [], results, to)
+    }
+
+    /// The same, behind these files.
+    ///
+    /// # Errors
+    /// As of [`Cache::export`]; a file has not as many bytes as it says.
+    pub fn export_behind(&self, front: &mut [Front<'_>], results: &[(Record, Packed)], to: impl Write) -> Result<()> {
+        let failed = |e: io::Error| Error::refused("cannot write the pack", Some(e));
+        let mut encoder = zstd::Encoder::new(to, LEVEL).map_err(failed)?;
+        encoder.include_checksum(true).map_err(failed)?;
+        let mut tar = Builder::new(encoder);
+        for file in front {
+            let mut content = (&mut file.content).take(file.size);
+            put(&mut tar, &file.name, &mut content, file.size, 0o600).map_err(failed)?;
+            if content.limit() > 0 {
+                return Err(Error::new(format!("{} became shorter while it was packed", file.name)));
+            }
+        }
         put(&mut tar, HEAD, FORMAT, FORMAT.len() as u64, 0o444).map_err(failed)?;
         for (number, (record, packed)) in results.iter().enumerate() {
             if !record.may_leave() {
@@ -90,14 +150,34 @@ impl Cache {
     /// # Errors
     /// It is no pack, or cut off; an output is not what its record says; what cannot be written. Results before that one are taken in.
     pub fn import(&self, from: impl Read, waiting: &dyn Fn(u32)) -> Result<Unpacked> {
+        self.import_behind(from, &mut Any, waiting)
+    }
+
+    /// The same, as `guard` lets it in.
+    ///
+    /// # Errors
+    /// As of [`Cache::import`], and what the guard refuses.
+    pub fn import_behind(&self, from: impl Read, guard: &mut dyn Guard, waiting: &dyn Fn(u32)) -> Result<Unpacked> {
         let broken = |e: io::Error| Error::new(format!("this is no pack of results, or it is cut off: {e}"));
         let mut archive = tar::Archive::new(zstd::Decoder::new(from).map_err(broken)?);
         let mut entries = archive.entries().map_err(broken)?;
-        let mut head = entries.next().ok_or_else(|| broken(io::ErrorKind::UnexpectedEof.into()))?.map_err(broken)?;
-        let mut format = Vec::new();
-        (&mut head).take(16).read_to_end(&mut format).map_err(broken)?;
-        if head.path_bytes() != HEAD.as_bytes() || format != FORMAT {
-            return Err(Error::new("this is no pack of results, or one of another quiz"));
+        loop {
+            let mut entry =
+                entries.next().ok_or_else(|| broken(io::ErrorKind::UnexpectedEof.into()))?.map_err(broken)?;
+            let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            if entry.header().entry_type() != EntryType::Regular {
+                return Err(Error::new(format!("a pack has no entries such as `{}`", name.escape_debug())));
+            }
+            if name != HEAD {
+                guard.front(&name, entry.size(), &mut entry)?;
+                continue;
+            }
+            let mut format = Vec::new();
+            (&mut entry).take(16).read_to_end(&mut format).map_err(broken)?;
+            if format != FORMAT {
+                return Err(Error::new("this is no pack of results, or one of another quiz"));
+            }
+            break;
         }
         let mut unpacked = Unpacked::default();
         let mut current: Option<Current> = None;
@@ -111,12 +191,19 @@ impl Cache {
                     (&mut entry).take(codec::LONGEST).read_to_end(&mut bytes).map_err(broken)?;
                     let record = codec::decode(What::Record, &bytes);
                     let record: Record = record.ok_or_else(|| Error::new(format!("{} is damaged", path.display())))?;
-                    current = Some(Current { record, folder: self.workspace()?.folder()?, whole: false });
+                    guard.result(&record)?;
+                    let left = record.outputs.values().map(|output| output.size).fold(0, u64::saturating_add);
+                    current = Some(Current { record, folder: self.workspace()?.folder()?, whole: false, left });
                 }
                 Place::Out(inside) => {
                     let current =
                         current.as_mut().ok_or_else(|| Error::new("a pack has outputs before their record"))?;
                     current.whole = true;
+                    // Before it fills the disk.
+                    current.left = current.left.checked_sub(entry.size()).ok_or_else(|| {
+                        let stage = &current.record.stage;
+                        Error::new(format!("{stage} is larger than its record says, at `{}`", path.display()))
+                    })?;
                     unpack(&mut entry, current.folder.path(), &inside)?;
                 }
             }
@@ -128,7 +215,7 @@ impl Cache {
     }
 
     fn take_in(&self, result: Option<Current>, unpacked: &mut Unpacked, waiting: &dyn Fn(u32)) -> Result<()> {
-        let Some(Current { record, folder, whole }) = result else { return Ok(()) };
+        let Some(Current { record, folder, whole, .. }) = result else { return Ok(()) };
         let entry = if whole { self.remake(&record.key, waiting)? } else { self.slot(&record.key, waiting)? };
         match entry {
             Entry::Hit(_) => unpacked.known += 1,
@@ -153,6 +240,8 @@ struct Current {
     record: Record,
     folder: WorkFolder,
     whole: bool,
+    /// Bytes that may still come.
+    left: u64,
 }
 
 enum Place {
@@ -197,7 +286,7 @@ fn unpack(entry: &mut tar::Entry<'_, impl Read>, folder: &Path, inside: &Path) -
             let executable = entry.header().mode().is_ok_and(|mode| mode & 0o100 != 0);
             std::os::unix::fs::OpenOptionsExt::mode(&mut options, if executable { 0o755 } else { 0o644 });
             let mut file = options.write(true).create_new(true).open(&path).map_err(at("create", &path))?;
-            io::copy(entry, &mut file).map(|_| ()).map_err(at("write", &path))
+            copy(entry, &mut file, &path)
         }
         EntryType::Symlink => {
             let target = entry.link_name_bytes().map(|bytes| String::from_utf8(bytes.into_owned()));
@@ -205,6 +294,19 @@ fn unpack(entry: &mut tar::Entry<'_, impl Read>, folder: &Path, inside: &Path) -
             std::os::unix::fs::symlink(target, &path).map_err(at("create", &path))
         }
         other => Err(Error::new(format!("a pack has no entries such as `{}` ({other:?})", inside.display()))),
+    }
+}
+
+/// What cannot be read is the pack's fault, what cannot be written is not.
+fn copy(from: &mut impl Read, to: &mut File, path: &Path) -> Result<()> {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(n) => to.write_all(&buffer[..n]).map_err(at("write", path))?,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(Error::new(format!("the pack is damaged or cut off: {e}"))),
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 //! What people write there stays (recipes, profiles, a quiz.toml, and what has any other name), and so does what guests wrote: `shared`, and disks that
 //! outlive their machines. No link is followed: the folder may have come along with a project.
 
-use super::folder::{CRASH, IGNORE, all, is_live, lock_runs, number, parts};
+use super::folder::{CRASH, IGNORE, all, is_live, number, parts};
+use super::staging::lock_runs;
 use crate::error::{Result, cannot};
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;

@@ -6,10 +6,11 @@
 
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use super::staging::{is_brought, lock_runs, locked, sweep};
 use crate::error::{Result, cannot};
 use crate::host;
 
@@ -66,6 +67,7 @@ impl RunFolder {
         // Others may look into the project's folder; into a run's, where its machine can be reached, they may not.
         host::folder(&shared).map_err(|e| cannot("make the folder", &shared, e))?;
         let _all = lock_runs(&runs)?;
+        sweep(&runs);
         let ignore = base.join(".gitignore");
         if !ignore.exists() {
             // Half of it would stay, and git would see all that is here.
@@ -80,14 +82,18 @@ impl RunFolder {
         make_folder(&path.join("out"))?;
         make_folder(&path.join(NOTHING))?;
         let lock = locked(&path.join("lock"))?;
-        let old = numbers.iter().rev().map(|number| runs.join(number.to_string()));
+        let old = numbers
+            .iter()
+            .rev()
+            .map(|number| runs.join(number.to_string()))
+            .filter(|run| !is_brought(&run.join(CRASH)));
         let (rich, plain): (Vec<_>, Vec<_>) = old.partition(|run| has_results(run));
         let old = rich.iter().skip(kept.with_results).chain(plain.iter().skip(kept.plain));
         old.for_each(|run| remove_finished(run));
         let memories = numbers.iter().rev().flat_map(|number| {
             let run = runs.join(number.to_string());
             let found = memories(&run);
-            if found.is_empty() || is_live(&run) { Vec::new() } else { found }
+            if found.is_empty() || is_live(&run) || is_brought(&run.join(CRASH)) { Vec::new() } else { found }
         });
         // The words of a crash take no room. What cannot be removed only takes some.
         memories.skip(kept.memories).for_each(|memory| drop(fs::remove_file(memory)));
@@ -157,7 +163,7 @@ impl RunFolder {
     }
 
     /// Nobody connects there any more.
-    pub(super) fn close_door(&self) {
+    pub fn close_door(&self) {
         // It may never have been there.
         let _ = fs::remove_file(self.path.join(DOOR));
     }
@@ -249,23 +255,6 @@ pub fn is_live(run: &Path) -> bool {
 
 fn make_folder(path: &Path) -> Result<()> {
     host::private_folder(path).map_err(|e| cannot("make the folder", path, e))
-}
-
-/// Only one process at a time makes or removes runs. The lock may have been removed, with all runs, while it was waited for.
-pub(super) fn lock_runs(runs: &Path) -> Result<File> {
-    loop {
-        host::folder(runs).map_err(|e| cannot("make the folder", runs, e))?;
-        let lock = locked(&runs.join("lock"))?;
-        if lock.metadata().is_ok_and(|meta| meta.nlink() > 0) {
-            return Ok(lock);
-        }
-    }
-}
-
-fn locked(path: &Path) -> Result<File> {
-    let file = host::private_file().append(true).open(path).map_err(|e| cannot("open", path, e))?;
-    file.lock().map_err(|e| cannot("lock", path, e))?;
-    Ok(file)
 }
 
 fn numbers(runs: &Path) -> Result<Vec<u64>> {

@@ -5,6 +5,7 @@
 //! | [`folder`] | `.quiz/runs/<number>` |
 //! | [`channel`] | the host's end of a channel into the guest |
 //! | `net` | whether the ports that lead into the guest are free |
+//! | [`staging`] | where what comes from elsewhere becomes a part of a run |
 //! | `sparse` | copies of files with holes |
 //! | `spawn` | sockets and the process |
 //! | `tsc` | how fast the host's time stamp counter counts |
@@ -56,6 +57,7 @@ mod session;
 mod signals;
 mod sparse;
 mod spawn;
+pub mod staging;
 mod tsc;
 mod tty;
 pub mod wire;

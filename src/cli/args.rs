@@ -11,7 +11,7 @@ use crate::status;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 pub(super) use global::Global;
 use global::everywhere;
-pub(super) use guest::{Debugger, Exec, Gdb, Guest, Monitor, Snap, Ssh, Test, Up};
+pub(super) use guest::{Again, Debugger, Exec, Gdb, Guest, Monitor, Snap, Ssh, Test, Up};
 pub(super) use inner::{CacheCommand, CrashCommand, KernelCommand, NewCommand, ProfilesCommand};
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -1,11 +1,11 @@
 //! `quiz crash` and `quiz dump`: what is left of guests that crashed, and of one that runs.
 
 use super::args::CrashCommand;
-use super::{running, symbols};
+use super::{running, symbols, up};
 use crate::boot::crash::{Crash, FOLDER, MEMORY, REFUSED, WISH, memory_of};
 use crate::boot::folder::{all, is_live, parts, run_of};
 use crate::boot::running::{holder, machines};
-use crate::engine::Engine;
+use crate::engine::{Engine, capsules, crashes};
 use crate::error::{Error, Result, cannot};
 use crate::host;
 use crate::load::PROJECT_FOLDER;
@@ -26,8 +26,20 @@ pub(super) fn run(engine: &Engine<'_>, command: &CrashCommand, json: bool, style
     match command {
         // `debugger` has these.
         CrashCommand::Drgn(_) | CrashCommand::Gdb(_) => {}
+        CrashCommand::Again(asked) => {
+            let Crashed { run, crash, .. } = take(engine, asked.id.as_deref())?;
+            return up::again(engine, &asked.up(&crash.program), crashes::again(engine, &crash, &run)?, &crash.flags);
+        }
+        CrashCommand::Export { file, id } => {
+            let crashed = take(engine, id.as_deref())?;
+            let symbols = symbols::there(engine, &crashed);
+            let Crashed { run, place, crash, .. } = &crashed;
+            let exported = capsules::export(engine, (place, crash, run), symbols.as_ref(), file)?;
+            report::result(&report::crash_exported(file, run, &exported, json))?;
+        }
+        CrashCommand::Import { file } => report::result(&report::crash_imported(&engine.import_crash(file)?, json))?,
         CrashCommand::Ls => {
-            let all = crashes(engine)?;
+            let all = every(engine)?;
             report::result(&if json {
                 format!("{}\n", report::crashes_json(&all))
             } else {
@@ -35,7 +47,7 @@ pub(super) fn run(engine: &Engine<'_>, command: &CrashCommand, json: bool, style
             })?;
         }
         CrashCommand::Show { id, lines, all: whole } => {
-            let all = crashes(engine)?;
+            let all = every(engine)?;
             let crashed = find(&all, id.as_deref())?;
             let equal = |other: &&Crashed| other.crash.signature == crashed.crash.signature && other.run != crashed.run;
             let others: Vec<String> = all.iter().filter(equal).map(|other| other.run.clone()).collect();
@@ -48,7 +60,7 @@ pub(super) fn run(engine: &Engine<'_>, command: &CrashCommand, json: bool, style
             })?;
         }
         CrashCommand::Rm { id, all: everything } => {
-            let all = crashes(engine)?;
+            let all = every(engine)?;
             let chosen = if *everything { all.iter().collect() } else { vec![find(&all, id.as_deref())?] };
             chosen.into_iter().try_for_each(|crashed| {
                 let folder = crashed.place.join(FOLDER);
@@ -60,7 +72,7 @@ pub(super) fn run(engine: &Engine<'_>, command: &CrashCommand, json: bool, style
 }
 
 /// Those of this project, the newest run first.
-fn crashes(engine: &Engine<'_>) -> Result<Vec<Crashed>> {
+fn every(engine: &Engine<'_>) -> Result<Vec<Crashed>> {
     let mut found = Vec::new();
     for run in all(&engine.project.dir.join(PROJECT_FOLDER))? {
         let places = [vec![run.clone()], parts(&run)].concat();
@@ -86,7 +98,7 @@ fn find<'a>(all: &'a [Crashed], id: Option<&str>) -> Result<&'a Crashed> {
 
 /// That of a run, or the newest, for somebody who looks into it.
 pub(super) fn take(engine: &Engine<'_>, id: Option<&str>) -> Result<Crashed> {
-    let all = crashes(engine)?;
+    let all = every(engine)?;
     find(&all, id).cloned()
 }
 

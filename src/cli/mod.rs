@@ -39,7 +39,7 @@ use crate::event::{Event, Events, FORMAT};
 use crate::host;
 use crate::report::{self, Reporter, Style, Verbosity};
 use crate::status;
-use args::{Cli, Command, NewCommand, ProfilesCommand};
+use args::{Cli, Command, CrashCommand, NewCommand, ProfilesCommand};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -91,6 +91,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         reporter.error(&error);
         match (&cli.command, error.kind()) {
             (Command::Up(_) | Command::Snap(_) | Command::Exec(_) | Command::Wait { .. }, _) => status::HOST,
+            (Command::Crash { command: CrashCommand::Again(_) }, _) => status::HOST,
             (Command::Ssh(_), _) => status::SSH,
             (_, Kind::Input) => status::WRONG,
             (_, Kind::Build | Kind::Boot) => status::FAILED,

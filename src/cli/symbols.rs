@@ -37,6 +37,11 @@ pub(super) fn open<T>(
     take(&engine.with_flags(asked.flags)?, booted)
 }
 
+/// The debug information of a crash, if it is there; why it is not somebody else says.
+pub(super) fn there(engine: &Engine<'_>, crashed: &Crashed) -> Option<Symbols> {
+    open(engine, &booted(crashed), &crashed.crash.flags, Symbols::cached).ok().flatten()
+}
+
 /// What debug information says of a crash. What is missing of it is made if `make` says so; else it is said why nothing is known.
 ///
 /// # Errors

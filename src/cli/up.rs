@@ -2,6 +2,7 @@
 
 use super::args::{Cli, Gdb, Up};
 use super::terminal;
+use crate::boot::crash::Guest;
 use crate::boot::{self, Options, Outcome, Request, Run, Saved, Stop, Streams, detach};
 use crate::engine::Engine;
 use crate::engine::machine::{self, Prepared};
@@ -30,6 +31,21 @@ pub(super) fn run(engine: &Engine<'_>, up: &Up) -> Result<u8> {
 pub(super) fn keep(engine: &Engine<'_>, up: &Up, name: &str, replace: bool) -> Result<Option<Outcome>> {
     let built = build(engine, up)?;
     boot(engine, up, Built { way: Way::Keep { name: name.to_owned(), replace }, ..built }, None)
+}
+
+/// The same in a machine that crashed, as it was then; `flags` are those of that run.
+pub(super) fn again(
+    engine: &Engine<'_>,
+    up: &Up,
+    (prepared, guest): (Prepared, Guest),
+    flags: &[String],
+) -> Result<u8> {
+    let folders = shares::wanted(engine, &up.around.share)?;
+    let dir = shares::dir(&up.around.cwd, Some(&folders))?;
+    let Prepared { machine, why_not_kvm } = prepared;
+    let way = Way::Again { guest: Box::new(guest), flags: flags.to_vec() };
+    let outcome = boot(engine, up, Built { machine, why_not_kvm, way, folders, dir }, None)?;
+    Ok(outcome.map_or(status::FINE, |outcome| outcome.status_as(up.lost_as)))
 }
 
 /// The same on each of several kernels: first all images, then one run after the other, in the end how each went. The status
@@ -83,6 +99,8 @@ enum Way {
     Cold,
     /// It goes on from there.
     From(Box<OwnSnapshot>),
+    /// It is one that crashed, and boots.
+    Again { guest: Box<Guest>, flags: Vec<String> },
     /// It is saved under that name when its program has ended.
     Keep { name: String, replace: bool },
 }
@@ -130,11 +148,13 @@ fn boot(engine: &Engine<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Resul
     let folder = &announced.folder;
     machine.disks = match &way {
         Way::From(own) => own.disks(folder.path()),
+        Way::Again { guest, .. } => guest.disks(folder.path()),
         _ => machine::disks(&engine.project, folder.path())?,
     };
     machine.shares = shares::devices(folder, &folders, true);
     let wraps = match &way {
         Way::From(own) => own.saved.wraps.clone(),
+        Way::Again { .. } => Vec::new(),
         _ => named::wraps(engine).cloned().collect(),
     };
     let request = request(up, &wraps, &folders, dir);
@@ -152,8 +172,12 @@ fn boot(engine: &Engine<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Resul
         lost_as: up.lost_as,
         ..machine::options(engine, up.guest.timeout, why_not_kvm)?
     };
-    if let Way::From(own) = &way {
-        (options.profiles, options.flags) = (own.saved.profiles.clone(), own.saved.flags.clone());
+    match &way {
+        Way::From(own) => {
+            (options.profiles, options.flags) = (own.saved.profiles.clone(), own.saved.flags.clone());
+        }
+        Way::Again { flags, .. } => (options.profiles, options.flags) = (Vec::new(), flags.clone()),
+        _ => {}
     }
     (engine.events)(Event::Step { name: "quiz", took: engine.begun.elapsed() });
     let streams = if up.detach { detach::streams(folder)? } else { Streams::inherit(up.around.no_input)? };
@@ -187,7 +211,7 @@ fn play(engine: &Engine<'_>, machine: &mut Machine, run: &Run<'_>, way: &Way) ->
     match way {
         Way::Keep { name, replace } => play_and_keep(engine, machine, run, name, *replace),
         Way::Usual => take(machine).and_then(|_disks| snapshot::run(&engine.cache, machine, run)),
-        Way::Cold => take(machine).and_then(|_disks| snapshot::boot(machine, run)),
+        Way::Cold | Way::Again { .. } => take(machine).and_then(|_disks| snapshot::boot(machine, run)),
         Way::From(own) => {
             take(machine).and_then(|_disks| snapshot::boot(machine, run)).map_err(|error| error.hint(own.again()))
         }

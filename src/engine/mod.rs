@@ -4,6 +4,8 @@
 //!
 //! `docs/library.md` has an example; it stands on the first page of the crate, too.
 
+pub mod capsules;
+pub mod crashes;
 pub mod debug;
 pub mod holders;
 pub mod kernel_config;

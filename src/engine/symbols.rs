@@ -4,12 +4,14 @@
 //! Starts no debugger.
 
 use super::{Engine, IMAGE, Stages};
+use crate::boot::crash::Crash;
+use crate::boot::folder::{all, parts};
 use crate::build::{Depth, Records, StageState};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::graph::{Bound, NodeIndex, Role};
-use crate::load::Project;
-use quiz_cache::Record;
+use crate::load::{PROJECT_FOLDER, Project};
+use quiz_cache::{Kind, Output, Record};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -78,6 +80,9 @@ impl Symbols {
     /// # Errors
     /// The project asks for another kernel now; there is no such information of this one; a stage failed.
     pub fn of(engine: &Engine<'_>, booted: &Booted<'_>) -> Result<Self> {
+        if let Some(brought) = brought(engine, booted)? {
+            return Ok(brought);
+        }
         let Asked { stages, planned, wanted } = Asked::of(engine, booted)?;
         let made = engine.build(&stages, &wanted, Depth::Outputs)?;
         // The sources were looked at once more; somebody may have edited one meanwhile.
@@ -96,6 +101,9 @@ impl Symbols {
     /// # Errors
     /// As of [`Self::of`], but that nothing is made.
     pub fn cached(engine: &Engine<'_>, booted: &Booted<'_>) -> Result<Option<Self>> {
+        if let Some(brought) = brought(engine, booted)? {
+            return Ok(Some(brought));
+        }
         let Asked { stages, planned, wanted } = Asked::of(engine, booted)?;
         let known = planned.into_iter().filter_map(|(id, state)| match state {
             StageState::Known(record) => Some((id, record)),
@@ -174,6 +182,24 @@ fn place<'p>(project: &'p Project, stage: &'p str, output: &str) -> Result<&'p s
 fn other(booted: &Booted<'_>) -> Error {
     Error::input(format!("the kernel that this project asks for now is not that of run {}", booted.run))
         .hint(format!("with the same source, config and flags it is; it was run by: {}", booted.again))
+}
+
+/// The debug information that came with a crash of exactly this kernel and these layers.
+fn brought(engine: &Engine<'_>, booted: &Booted<'_>) -> Result<Option<Symbols>> {
+    for run in all(&engine.project.dir.join(PROJECT_FOLDER))? {
+        for place in std::iter::once(run.clone()).chain(parts(&run)) {
+            let Some(crash) = Crash::read(&place) else { continue };
+            let is_same = Path::new(&crash.kernel) == booted.kernel && crash.layers == booted.layers;
+            let Some(imported) = crash.imported.filter(|_| is_same) else { continue };
+            let tree = |hex: &String| engine.cache.stored(Kind::Tree, &hex.parse().ok()?).ok()?;
+            let trees = imported.symbols.iter().map(tree).collect::<Option<Vec<Output>>>().unwrap_or_default();
+            let mut folders = trees.iter().map(|output| engine.cache.path(output));
+            if let Some(kernel) = folders.next() {
+                return Ok(Some(Symbols { kernel, modules: folders.collect(), sources: Vec::new() }));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Where the user has what the script of a stage compiled.

@@ -37,7 +37,7 @@ pub use crashes::{Crashed, LOG, Looked, crash, crash_json, crashes, crashes_json
 pub use drawing::{graph_dot, graph_mermaid};
 pub use kernel::{kernel_changed, kernel_changed_json, kernel_edited, kernel_edited_json};
 pub use lines::size;
-pub use packs::{exported, imported};
+pub use packs::{crash_exported, crash_imported, exported, imported};
 pub use page::graph_html;
 pub use profiles::{Cost, Listed, profile, profile_json, profiles, profiles_json};
 pub use running::{Shown, running, running_json};

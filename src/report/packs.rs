@@ -1,7 +1,8 @@
-//! What went into a pack of results, or came out of one, as text or as JSON.
+//! What went into a pack of results or a file of a crash, or came out of one, as text or as JSON.
 
 use super::lines::size;
-use super::shapes::{Exported, Imported};
+use super::shapes;
+use crate::engine::capsules::{Arrived, Exported};
 use quiz_cache::Unpacked;
 use serde_json::json;
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::path::Path;
 /// Of a file of so many bytes.
 pub fn exported(file: &Path, bytes: u64, as_json: bool) -> String {
     if as_json {
-        return format!("{}\n", json!(Exported { file: file.to_string_lossy(), bytes }));
+        return format!("{}\n", json!(shapes::Exported { file: file.to_string_lossy(), bytes }));
     }
     format!("{}: {}\n", file.display(), size(bytes))
 }
@@ -18,8 +19,31 @@ pub fn exported(file: &Path, bytes: u64, as_json: bool) -> String {
 pub fn imported(unpacked: &Unpacked, as_json: bool) -> String {
     let Unpacked { taken, known } = unpacked;
     if as_json {
-        return format!("{}\n", json!(Imported { taken, known: *known }));
+        return format!("{}\n", json!(shapes::Imported { taken, known: *known }));
     }
     let was_there = if *known == 0 { String::new() } else { format!("{known} were there already\n") };
     taken.iter().map(|stage| format!("{stage}\n")).collect::<String>() + &was_there
+}
+
+/// Of the crash of a run.
+pub fn crash_exported(file: &Path, run: &str, exported: &Exported, as_json: bool) -> String {
+    let Exported { bytes, missing } = exported;
+    if as_json {
+        return format!(
+            "{}\n",
+            json!(shapes::CrashExported { file: file.to_string_lossy(), bytes: *bytes, run, missing })
+        );
+    }
+    format!("{}: run {run}, {}\n", file.display(), size(*bytes))
+}
+
+/// Of a crash that is a run here now.
+pub fn crash_imported(arrived: &Arrived, as_json: bool) -> String {
+    let Arrived { run, was_there, crash } = arrived;
+    if as_json {
+        return format!("{}\n", json!(shapes::CrashImported { run, known: *was_there, title: &crash.title }));
+    }
+    let before = if *was_there { ", which was there already" } else { "" };
+    let title = crash.title.replace(char::is_control, " ");
+    format!("run {run}{before}: {title}\nquiz crash show {run}, quiz crash again {run}\n")
 }

@@ -1,8 +1,9 @@
 //! JSON Schemas of what `--json` prints, made of the very types that are printed.
 
 use super::shapes::{
-    Begun, Built, Compared, Exported, Health, Imported, KernelChanged, KernelEdited, Left, LeftWhole, Line, Listed,
-    Machine, OwnSnapshot, Profile, Removed, Setting, Stage, Started, Tested, Trusted, Written,
+    Begun, Built, Compared, CrashExported, CrashImported, Exported, Health, Imported, KernelChanged, KernelEdited,
+    Left, LeftWhole, Line, Listed, Machine, OwnSnapshot, Profile, Removed, Setting, Stage, Started, Tested, Trusted,
+    Written,
 };
 use crate::boot::Recorded;
 use crate::event::FORMAT;
@@ -21,6 +22,8 @@ const ALL: &[Entry] = &[
     ("cache-export", "quiz cache export", of::<Exported<'static>>),
     ("cache-import", "quiz cache import", of::<Imported<'static>>),
     ("config", "quiz config", of::<BTreeMap<String, Setting>>),
+    ("crash-export", "quiz crash export", of::<CrashExported<'static>>),
+    ("crash-import", "quiz crash import", of::<CrashImported<'static>>),
     ("crash-ls", "quiz crash ls", of::<Vec<Left<'static>>>),
     ("crash-show", "quiz crash show", of::<LeftWhole<'static>>),
     ("doctor", "quiz doctor", of::<Health<'static>>),

@@ -331,6 +331,30 @@ pub(super) struct Begun<'a> {
     pub next: &'a str,
 }
 
+/// `quiz crash export`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct CrashExported<'a> {
+    /// The file that was written.
+    pub file: Cow<'a, str>,
+    /// How large it is.
+    pub bytes: u64,
+    /// The run whose crash is in it.
+    pub run: &'a str,
+    /// What did not come along, in words.
+    pub missing: &'a [String],
+}
+
+/// `quiz crash import`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct CrashImported<'a> {
+    /// The run that it is here.
+    pub run: &'a str,
+    /// It was there already.
+    pub known: bool,
+    /// What was wrong.
+    pub title: &'a str,
+}
+
 /// `quiz new`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Started<'a> {

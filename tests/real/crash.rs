@@ -121,3 +121,31 @@ fn a_guest_that_took_too_long_and_one_that_goes_on_are_looked_into() {
     assert_eq!(real.run(&["crash", "ls"]).out.lines().count(), 3);
     assert!(real.run(&["crash", "ls"]).out.contains("removed"), "those of before were too many");
 }
+
+#[test]
+fn a_crash_that_was_exported_crashes_again_elsewhere_in_the_same_machine() {
+    let real = Real::new();
+    let ran = real.sh("echo out; echo c >/proc/sysrq-trigger; sleep 60");
+    assert_eq!(ran.status, Some(123), "{ran:?}");
+    let file = real.0.dir().join("crash.tar.zst");
+    let ran = real.run(&["crash", "export", file.to_str().unwrap()]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let signature = |ran: &crate::project::Ran| {
+        let crash: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+        (crash["signature"].clone(), crash["kernel"].clone())
+    };
+    let (before, _) = signature(&real.run(&["--json", "crash", "show"]));
+    // Another home, another project, a cache with nothing in it, and no network.
+    let there = crate::project::Project::new();
+    let ran = there.ok(&["--offline", "crash", "import", file.to_str().unwrap()]);
+    assert!(ran.out.starts_with("run 1: "), "{ran:?}");
+    let run = |args: &[&str]| there.run(&[&["--offline", "crash"], args].concat());
+    let ran = run(&["again", "1"]);
+    assert_eq!((ran.status, ran.out.as_str(), ran.count("Making")), (Some(123), "out\n", 0), "{ran:?}");
+    let (after, kernel) = signature(&there.ok(&["--json", "crash", "show", "2"]));
+    assert_eq!(after, before);
+    assert!(Path::new(kernel.as_str().unwrap()).starts_with(there.cache()), "{kernel}");
+    // A program of one's own in that machine; nothing is left behind.
+    let ran = run(&["again", "1", "--", "sh", "-c", "exit 7"]);
+    assert_eq!(ran.status, Some(7), "{ran:?}");
+}

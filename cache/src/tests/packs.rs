@@ -1,7 +1,7 @@
 //! What a pack promises: it brings what went in, whole or not at all.
 
 use super::*;
-use crate::{Built, Packed, Unpacked};
+use crate::{Built, Front, Guard, Packed, Unpacked};
 
 fn packed(cache: &Cache, results: &[(Record, Packed)]) -> Vec<u8> {
     let mut pack = Vec::new();
@@ -119,4 +119,48 @@ fn what_was_built_on_something_stays_here() {
     let record = Record { built: Built::Incremental, ..make(&cache, "a") };
     let error = cache.export(&[(record, Packed::Whole)], Vec::new()).unwrap_err().to_string();
     assert_eq!(error, "stage was built incrementally, and stays on this machine");
+}
+
+/// Lets in one file, and results of that stage.
+struct Wants(&'static str, Vec<u8>);
+
+impl Guard for Wants {
+    fn front(&mut self, name: &str, size: u64, content: &mut dyn io::Read) -> crate::Result<()> {
+        content.read_to_end(&mut self.1).unwrap();
+        let is_it = name == "a/file" && size == self.1.len() as u64;
+        if is_it { Ok(()) } else { Err(crate::Error::refused(format!("no {name}"), None)) }
+    }
+
+    fn result(&mut self, record: &Record) -> crate::Result<()> {
+        if record.stage == self.0 { Ok(()) } else { Err(crate::Error::refused("not that one", None)) }
+    }
+}
+
+#[test]
+fn files_in_front_and_results_come_in_as_somebody_lets_them() {
+    let roots = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [here, there] = roots.each_ref().map(|root| Cache::open(root.path()).unwrap());
+    let a = make(&here, "a");
+    let pack = |name: &str, size: u64| {
+        let (mut pack, mut content) = (Vec::new(), &b"content"[..]);
+        let front = Front { name: name.to_owned(), size, content: &mut content };
+        here.export_behind(&mut [front], &[(a.clone(), Packed::Whole)], &mut pack).map(|()| pack)
+    };
+    let whole = pack("a/file", 7).unwrap();
+    let refused =
+        |pack: &[u8], guard: &mut dyn Guard| there.import_behind(pack, guard, &nobody).unwrap_err().to_string();
+    assert_eq!(refused(&whole, &mut Wants("other", Vec::new())), "not that one");
+    assert_eq!(refused(&pack("b/file", 7).unwrap(), &mut Wants("stage", Vec::new())), "no b/file");
+    assert!(there.import(&whole[..], &nobody).unwrap_err().to_string().contains("this is no pack of results"));
+    assert_eq!(there.record(&a.key).unwrap(), None);
+    assert_eq!(pack("a/file", 8).unwrap_err().to_string(), "a/file became shorter while it was packed");
+    let mut wants = Wants("stage", Vec::new());
+    there.import_behind(&whole[..], &mut wants, &nobody).unwrap();
+    assert_eq!((wants.1.as_slice(), there.record(&a.key).unwrap()), (&b"content"[..], Some(a.clone())));
+    for output in a.outputs.values() {
+        assert_eq!(there.stored(output.kind, &output.digest).unwrap().as_ref(), Some(output));
+    }
+    fs::remove_dir_all(roots[1].path().join("trees")).unwrap();
+    let tree = &a.outputs["tree"];
+    assert_eq!(there.stored(tree.kind, &tree.digest).unwrap(), None, "it is gone");
 }

@@ -9,6 +9,7 @@
 //! Decides nothing: `phase` says when. Knows nothing of stages.
 
 mod elf;
+mod guest;
 mod memory;
 mod registers;
 mod stub;
@@ -33,6 +34,8 @@ use memory::{Copied, Piece};
 use registers::Registers;
 
 pub use super::folder::{CRASH as FOLDER, MEMORY};
+pub use super::staging::BROUGHT;
+pub use guest::Guest;
 pub use stub::Core;
 pub use trace::{Frame, frames};
 /// A file of this name in a machine's folder, and then the signal SIGURG to its quiz, are the wish to see its memory. The signal is one that by
@@ -40,9 +43,10 @@ pub use trace::{Frame, frames};
 pub const WISH: &str = "dump";
 /// A file there: why there is no dump, for whoever had that wish.
 pub const REFUSED: &str = "dump.refused";
-const ABOUT: &str = "crash.json";
+/// What is known of it.
+pub const ABOUT: &str = "crash.json";
 /// Bytes of that at most.
-const MOST: u64 = 4 << 20;
+pub const MOST: u64 = 4 << 20;
 
 /// Why the memory was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -88,6 +92,22 @@ pub struct Crash {
     pub flags: Vec<String>,
     /// The line that runs it again.
     pub again: String,
+    /// Its machine, in a form of quiz's own that may change; nothing if an older quiz kept it.
+    #[serde(default)]
+    #[schemars(with = "Option<std::collections::BTreeMap<String, serde_json::Value>>")]
+    pub machine: Option<Guest>,
+    /// Where it comes from, if not from here.
+    #[serde(default)]
+    pub imported: Option<Imported>,
+}
+
+/// What came along with a crash from elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Imported {
+    /// The digest of what was said of it.
+    pub digest: String,
+    /// The digests of the trees of debug information in the cache, that of the kernel first.
+    pub symbols: Vec<String>,
 }
 
 /// How it came to that, in words that the run has.
@@ -200,6 +220,8 @@ impl Layout {
             layers: machine.layers.iter().map(|layer| layer.display().to_string()).collect(),
             flags: told.flags,
             again: told.again,
+            machine: Some(Guest::of(machine)),
+            imported: None,
         };
         let about = new.join(ABOUT);
         host::write_private(&about, &format!("{}\n", serde_json::json!(crash)))

@@ -126,6 +126,46 @@ impl Snap {
     }
 }
 
+/// The run of a machine that crashed, once more.
+#[derive(Debug, Clone, Args)]
+pub(in crate::cli) struct Again {
+    /// The run's number, with the group behind it for one of `quiz test` [default: the newest crash]
+    pub id: Option<String>,
+    #[command(flatten)]
+    pub around: Around,
+    /// End the machine after this time: 30, 30s, 5m, 1h
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    pub timeout: Option<u64>,
+    /// Another program and its arguments [default: the one that ran when it crashed]
+    #[arg(last = true, action = ArgAction::Append)]
+    pub program: Vec<OsString>,
+}
+
+impl Again {
+    /// The run, with the program that crashed.
+    pub(in crate::cli) fn up(&self, program: &[String]) -> Up {
+        let own = program.iter().map(OsString::from).collect();
+        let guest = Guest {
+            memory: None,
+            cpus: None,
+            append: Vec::new(),
+            qemu_arg: Vec::new(),
+            no_snapshot: true,
+            timeout: self.timeout,
+            install: false,
+        };
+        let snap = Snap {
+            guest,
+            name: None,
+            replace: false,
+            rm: false,
+            around: self.around.clone(),
+            program: if self.program.is_empty() { own } else { self.program.clone() },
+        };
+        snap.up()
+    }
+}
+
 /// When a machine stands still for a debugger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(in crate::cli) enum Gdb {

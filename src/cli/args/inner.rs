@@ -1,6 +1,6 @@
 //! The commands of commands: of `cache`, `crash`, `kernel`, `new` and `profiles`.
 
-use super::Debugger;
+use super::{Again, Debugger};
 use clap::Subcommand;
 use std::path::PathBuf;
 
@@ -60,6 +60,25 @@ pub(in crate::cli) enum CrashCommand {
     /// The same with gdb (which has to be installed)
     #[command(after_help = "Exit status: gdb's own; 1 or 2 quiz could not do its part.")]
     Gdb(Debugger),
+    /// Run the program again in the very machine that crashed: its kernel, layers, memory and command line, with empty disks; builds nothing and takes no snapshot
+    #[command(
+        after_help = "Exit status: that of `quiz up`: the program's own; 123 the guest's kernel gave up; 125 quiz could not do its part."
+    )]
+    Again(Again),
+    /// Write one to a new file, for a colleague: what is known of it, its memory, its image, and the debug information of that if it is there. The memory may hold
+    /// anything that was in the guest
+    Export {
+        /// The file: a tar in zstd
+        file: PathBuf,
+        /// The run's number, as for `show` [default: the newest]
+        id: Option<String>,
+    },
+    /// Make a run of this project of the crash in a file, which every command here then takes. Each content is checked. `again` runs what is in it: take files only
+    /// of whom you trust
+    Import {
+        /// The file
+        file: PathBuf,
+    },
     /// Remove one, the memory with it
     Rm {
         /// The run's number, as for `show`

@@ -14,6 +14,9 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+/// Where a script of quiz's has what it compiles.
+const INSIDE: [&str; 2] = ["/quiz/src", "/quiz/scratch/tree"];
+
 /// Functions that are inlined in each other at one place, at most.
 const DEPTH: usize = 64;
 /// Bytes of a name of a function or a file, at most.
@@ -46,7 +49,8 @@ pub fn of(symbols: &Symbols, frames: &[Frame]) -> Result<Lines> {
     for frame in frames {
         by_module.entry(frame.module.as_deref()).or_default().push(frame);
     }
-    let roots: Vec<&str> = symbols.sources.iter().map(|(inside, _)| inside.as_str()).collect();
+    // What came from elsewhere has no sources.
+    let roots: Vec<&str> = symbols.sources.iter().map(|(inside, _)| inside.as_str()).chain(INSIDE).collect();
     let files = if by_module.keys().any(Option::is_some) { symbols.module_files() } else { BTreeMap::new() };
     let mut lines = Lines::new();
     for (module, frames) in by_module {

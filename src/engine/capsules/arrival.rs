@@ -1,0 +1,351 @@
+//! A crash out of a file: what of it is looked at before it is believed, and how it becomes a run of a project.
+//!
+//! The crash is put together beside the runs and gets its name last, so that it is there whole or not at all; its image lies in the cache before.
+
+use super::{About, FILES, FORMAT, HEAD, KERNEL, STAGE, layer, symbols_of};
+use crate::boot::crash::{ABOUT, BROUGHT, Crash, FOLDER, Guest, Imported, MEMORY, MOST, memory_of};
+use crate::boot::folder::{RunFolder, all, number};
+use crate::boot::staging::Staging;
+use crate::engine::Engine;
+use crate::engine::machine::kept;
+use crate::error::{Error, Result, cannot};
+use crate::event::{Event, waiting};
+use crate::host;
+use crate::load::PROJECT_FOLDER;
+use quiz_cache::{Digest, Guard, Kind, Output, Record};
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Bytes that are written at once, or left as a hole.
+const PIECE: usize = 64 << 10;
+/// A memory's file is longer than the memory by a head and by holes for devices.
+const BESIDE: u64 = 4 << 30;
+
+type Refused = quiz_cache::Error;
+
+/// A crash that is a run of the project now.
+#[derive(Debug, Clone)]
+pub struct Arrived {
+    /// The run's number.
+    pub run: String,
+    /// It was one before.
+    pub was_there: bool,
+    /// What is known of it.
+    pub crash: Crash,
+}
+
+impl Engine<'_> {
+    /// Makes a run of this project of the crash in a file.
+    ///
+    /// # Errors
+    /// It is no such file, or not what it says; it cannot be stored. Nothing of it is left in the project then.
+    pub fn import_crash(&self, file: &Path) -> Result<Arrived> {
+        let name = file.display();
+        let opened = File::open(file).map_err(|e| Error::input(format!("cannot read {name}")).because(e))?;
+        if !opened.metadata().is_ok_and(|meta| meta.is_file()) {
+            return Err(Error::input(format!("{name} is no file")).hint("`quiz crash export FILE` writes one"));
+        }
+        let stop = || (self.events)(Event::Paused { what: "`quiz gc`".to_owned() });
+        let held = self.cache.hold(&stop).map_err(|e| Error::build("the cache cannot be locked").because(e))?;
+        let (base, cache) = (self.project.dir.join(PROJECT_FOLDER), self.cache.root().to_owned());
+        let mut arrival = Arrival { base, cache, ..Arrival::default() };
+        let taken = self.cache.import_behind(BufReader::new(opened), &mut arrival, &waiting(self.events, STAGE));
+        let taken = taken.and_then(|_| arrival.whole());
+        taken.map_err(|e| {
+            let message = format!("{name}: not taken in");
+            // What the system refuses is no fault of the file.
+            if e.io_kind().is_some() {
+                Error::build(message).because(e).hint("nothing of it was kept; once more when there is room")
+            } else {
+                Error::input(message)
+                    .because(e)
+                    .hint("is it whole? `quiz crash export FILE`, where it crashed, writes another")
+            }
+        })?;
+        let arrived = self.settle(arrival);
+        drop(held);
+        arrived
+    }
+
+    /// Gives the crash its place among the runs.
+    fn settle(&self, arrival: Arrival) -> Result<Arrived> {
+        let Arrival { base, about: Some((digest, about)), staging, known, .. } = arrival else {
+            return Err(Error::build("a crash was taken in that was none"));
+        };
+        if let Some((run, crash)) = known {
+            self.cache.keep_behind(&absolute(&run)?.join(FOLDER).join(BROUGHT)).map_err(unstored)?;
+            return Ok(Arrived { run: number(&run), was_there: true, crash });
+        }
+        let (staging, folder) = staging.ok_or_else(|| Error::build("a crash was taken in that has no place"))?;
+        let path = |output: &Output| self.cache.path(output);
+        let kernel = path(&about.outputs[KERNEL]);
+        let start = about.crash.machine.as_ref().and_then(|guest| guest.kernel_files().next().cloned());
+        let link = folder.join(BROUGHT);
+        std::os::unix::fs::symlink(&kernel, &link).map_err(|e| cannot("make the link", &link, e))?;
+        let run = RunFolder::create(&base, kept(self))?;
+        run.close_door();
+        let place = absolute(run.path())?;
+        let settle = || {
+            let imported = Imported {
+                digest: digest.to_string(),
+                symbols: about.numbered(symbols_of).iter().map(|o| o.digest.to_string()).collect(),
+            };
+            let again = format!("cd {} && quiz crash again {}", host::quoted(&self.project.dir), run.id());
+            let layers = about.numbered(layer).into_iter().map(|layer| path(layer).display().to_string()).collect();
+            let kernel = kernel.join(start.unwrap_or_else(|| "vmlinux".to_owned())).display().to_string();
+            // Whatever is said there, it is a guest of somebody else's.
+            let machine = about.crash.machine.as_ref().map(Guest::without_host);
+            let crash = Crash {
+                kernel,
+                layers,
+                again,
+                machine,
+                imported: Some(imported),
+                flags: Vec::new(),
+                ..plain(&about.crash)
+            };
+            let text = folder.join(ABOUT);
+            host::write_private(&text, &format!("{}\n", serde_json::json!(crash)))
+                .map_err(|e| cannot("write", &text, e))?;
+            self.cache.keep_behind(&place.join(FOLDER).join(BROUGHT)).map_err(unstored)?;
+            let to = place.join(FOLDER);
+            fs::rename(&folder, &to).map_err(|e| cannot("store", &to, e))?;
+            Ok(crash)
+        };
+        // A run without a crash would say nothing.
+        let crash = settle().inspect_err(|_: &Error| drop(fs::remove_dir_all(run.path())))?;
+        drop(staging);
+        Ok(Arrived { run: run.id(), was_there: false, crash })
+    }
+}
+
+/// Without what a terminal would take for a command.
+fn plain(crash: &Crash) -> Crash {
+    let plain = |text: &String| text.replace(|c: char| c.is_control() && c != '\t', " ");
+    Crash {
+        title: plain(&crash.title),
+        signature: plain(&crash.signature),
+        functions: crash.functions.iter().map(plain).collect(),
+        lines: crash.lines.iter().map(plain).collect(),
+        release: crash.release.as_ref().map(plain),
+        cut: crash.cut.as_ref().map(plain),
+        ..crash.clone()
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    path.canonicalize().map_err(|e| cannot("find", path, e))
+}
+
+fn unstored(error: Refused) -> Error {
+    Error::build("the image of the crash cannot be kept").because(error)
+}
+
+/// What came so far.
+#[derive(Default)]
+struct Arrival {
+    /// The project's folder with the runs.
+    base: PathBuf,
+    /// That of the image.
+    cache: PathBuf,
+    head: Option<Digest>,
+    about: Option<(Digest, About)>,
+    /// Where the crash is put together, and its folder there.
+    staging: Option<(Staging, PathBuf)>,
+    /// A run that has this crash.
+    known: Option<(PathBuf, Crash)>,
+    files: BTreeSet<String>,
+    has_image: bool,
+}
+
+fn no(message: impl Into<String>) -> Refused {
+    Refused::refused(message, None)
+}
+
+impl Guard for Arrival {
+    fn front(&mut self, name: &str, size: u64, content: &mut dyn Read) -> std::result::Result<(), Refused> {
+        let about = format!("{FOLDER}/{ABOUT}");
+        match (name, &self.head, &self.about) {
+            (HEAD, None, _) => self.head = Some(head(content)?),
+            (_, None, _) => return Err(no("this is no crash that quiz has exported")),
+            (name, Some(digest), None) if name == about => {
+                let digest = *digest;
+                let about = read(digest, size, content)?;
+                self.begin(digest, &about)?;
+                self.about = Some((digest, about));
+            }
+            (name, Some(_), Some((_, about))) => {
+                let file = name.strip_prefix(FOLDER).and_then(|name| name.strip_prefix('/'));
+                let wanted = file.and_then(|file| Some((file, about.files.get(file)?)));
+                let Some((file, wanted)) = wanted else {
+                    return Err(no(format!("a crash has no file `{}`", name.escape_debug())));
+                };
+                if size != wanted.size || !self.files.insert(file.to_owned()) {
+                    return Err(no(format!("{name} is not what is said of it")));
+                }
+                let to = self.staging.as_ref().map(|(_, folder)| folder.join(file));
+                if copy(content, to.as_deref())? != (wanted.digest, size) {
+                    return Err(no(format!("{name} is cut off, or not what it was")));
+                }
+            }
+            (name, ..) => return Err(no(format!("a crash has no `{}` in front", name.escape_debug()))),
+        }
+        Ok(())
+    }
+
+    fn result(&mut self, record: &Record) -> std::result::Result<(), Refused> {
+        let Some((_, about)) = &self.about else {
+            return Err(no("this is a pack of results: `quiz cache import` takes it in"));
+        };
+        // Of any other key a stage of this machine's could be made to believe.
+        if *record != about.record() || std::mem::replace(&mut self.has_image, true) {
+            return Err(no(format!(
+                "it brings a result {} that is not the crash's image",
+                record.stage.escape_debug()
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Arrival {
+    /// What is said of it is known.
+    fn begin(&mut self, digest: Digest, about: &About) -> std::result::Result<(), Refused> {
+        let here = |e: Error| {
+            let source = std::error::Error::source(&e).map(|source| io::Error::other(source.to_string()));
+            Refused::refused(e.to_string(), Some(source.unwrap_or_else(|| io::Error::other("see above"))))
+        };
+        let hex = digest.to_string();
+        let is_same = |run: PathBuf| {
+            let crash = Crash::read(&run)?;
+            let is_whole = memory_of(&run).is_some() == about.files.contains_key(MEMORY);
+            let is_whole = is_whole && Path::new(&crash.kernel).starts_with(&self.cache);
+            (is_whole && crash.imported.as_ref()?.digest == hex).then_some((run, crash))
+        };
+        self.known = all(&self.base).map_err(here)?.into_iter().find_map(is_same);
+        if self.known.is_none() {
+            let staging = Staging::new(&self.base).map_err(here)?;
+            let folder = staging.folder(FOLDER).map_err(here)?;
+            self.staging = Some((staging, folder));
+        }
+        Ok(())
+    }
+
+    /// That nothing is missing.
+    fn whole(&self) -> std::result::Result<(), Refused> {
+        let Some((_, about)) = &self.about else {
+            return Err(no("this is a pack of results: `quiz cache import` takes it in"));
+        };
+        match about.files.keys().find(|file| !self.files.contains(*file)) {
+            Some(file) => Err(no(format!("it has no {FOLDER}/{file}, of which it speaks"))),
+            None if !self.has_image => Err(no("it has no image")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The first file: the format, and the digest of what is said.
+fn head(content: &mut dyn Read) -> std::result::Result<Digest, Refused> {
+    let mut text = String::new();
+    content.take(128).read_to_string(&mut text).map_err(|e| no(format!("it is damaged: {e}")))?;
+    let (format, digest) =
+        text.trim_end().split_once(' ').ok_or_else(|| no("this is no crash that quiz has exported"))?;
+    if format != FORMAT {
+        let format = format.escape_debug();
+        return Err(no(format!(
+            "it has the format {format}, and this quiz reads {FORMAT}: another release of quiz wrote it, and reads it"
+        )));
+    }
+    digest.parse().map_err(|e| no(format!("{HEAD}: {e}")))
+}
+
+/// What is said of the crash, if nothing in it leads elsewhere.
+fn read(digest: Digest, size: u64, content: &mut dyn Read) -> std::result::Result<About, Refused> {
+    let name = format!("{FOLDER}/{ABOUT}");
+    // Room for the digests beside the crash itself.
+    if size > MOST {
+        return Err(no(format!("{name} has {size} bytes, and {MOST} are the most")));
+    }
+    let mut text = Vec::new();
+    content.take(MOST).read_to_end(&mut text).map_err(|e| no(format!("{name} is cut off: {e}")))?;
+    if Digest::of(&text) != digest {
+        return Err(no(format!("{name} is cut off, or not what it was")));
+    }
+    let about: About = serde_json::from_slice(&text).map_err(|e| no(format!("{name}: {e}")))?;
+    if let Some(why) = about.crash.machine.as_ref().and_then(|guest| guest.check().err()) {
+        return Err(no(format!("{name}: the machine: {why}")));
+    }
+    let (layers, symbols) = (about.numbered(layer), about.numbered(symbols_of));
+    let is_image = about.outputs.get(KERNEL).is_some_and(|kernel| kernel.kind == Kind::Tree)
+        && !layers.is_empty()
+        && layers.iter().all(|layer| layer.kind == Kind::File)
+        && symbols.iter().all(|symbols| symbols.kind == Kind::Tree)
+        && about.outputs.len() == 1 + layers.len() + symbols.len();
+    if !is_image {
+        return Err(no(format!("{name} names no image")));
+    }
+    let memory = about.crash.machine.as_ref().map_or(u64::MAX, |guest| (u64::from(guest.memory) << 20) + BESIDE);
+    let odd = about.files.iter().find(|(file, output)| {
+        let most = if file.as_str() == MEMORY { memory } else { 256 << 20 };
+        !FILES.contains(&file.as_str()) || output.size > most
+    });
+    match odd {
+        Some((file, output)) => Err(no(format!("{name}: a crash has no file {file:?} of {} bytes", output.size))),
+        None => Ok(about),
+    }
+}
+
+/// Copies with holes where nothing is, or only looks; the digest, and how many bytes came.
+fn copy(content: &mut dyn Read, to: Option<&Path>) -> std::result::Result<(Digest, u64), Refused> {
+    let failed = |path: &Path, e| Refused::refused(format!("cannot write {}", path.display()), Some(e));
+    let Some(path) = to else {
+        return Digest::of_reader(content, false).map_err(|e| no(format!("it is cut off: {e}")));
+    };
+    let file = host::private_file().create_new(true).open(path).map_err(|e| failed(path, e))?;
+    let mut copying = Copying { content, file, at: 0, broken: None };
+    let looked = Digest::of_reader(&mut copying, false);
+    if let Some(e) = copying.broken {
+        return Err(failed(path, e));
+    }
+    let (digest, size) = looked.map_err(|e| no(format!("it is cut off: {e}")))?;
+    copying.file.set_len(size).and_then(|()| copying.file.sync_all()).map_err(|e| failed(path, e))?;
+    Ok((digest, size))
+}
+
+/// What is read of it is written, but for zeros.
+struct Copying<'a> {
+    content: &'a mut dyn Read,
+    file: File,
+    at: u64,
+    /// It could not be written.
+    broken: Option<io::Error>,
+}
+
+impl Read for Copying<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // In whole pieces, so that pages of zeros are seen.
+        let most = buffer.len().min(PIECE);
+        let mut filled = 0;
+        while filled < most {
+            match self.content.read(&mut buffer[filled..most]) {
+                Ok(0) => break,
+                Ok(more) => filled += more,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        for page in buffer[..filled].chunks(4096) {
+            if page.iter().any(|byte| *byte != 0)
+                && let Err(e) = self.file.write_all_at(page, self.at)
+            {
+                self.broken = Some(e);
+                return Err(io::Error::other("it cannot be written"));
+            }
+            self.at += page.len() as u64;
+        }
+        Ok(filled)
+    }
+}
