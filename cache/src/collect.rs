@@ -29,6 +29,9 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Days: what was not used for longer is all the same old.
 const OLDEST: u64 = 128;
 
+/// So much longer than a result it is known under which key it was made: "removed" is another answer than "never made".
+const TOLD: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 /// Links to the links that keep a tree.
 const LINKS: &str = "links";
 
@@ -275,7 +278,8 @@ impl Sweep<'_> {
         }
         for path in self.entries("latest") {
             let latest = self.cache.peek::<Latest>(What::Latest, &path)?;
-            if !latest.map_or(Ok(false), |latest| self.has_used_record(latest.key.digest()))? {
+            let is_told = latest.is_some() && modified(&path)?.is_some_and(|used| used + TOLD >= self.before);
+            if !is_told && !latest.map_or(Ok(false), |latest| self.has_used_record(latest.key.digest()))? {
                 self.remove("latest", &path)?;
             }
         }
@@ -315,8 +319,7 @@ impl Sweep<'_> {
 
     /// Nothing is noted as used later. What is gone by now is not.
     fn is_old(&self, path: &Path) -> Result<bool> {
-        let modified = look(path)?.and_then(|meta| meta.modified().ok());
-        Ok(modified.is_some_and(|modified| modified < self.before))
+        Ok(modified(path)?.is_some_and(|modified| modified < self.before))
     }
 
     fn has_used_record(&self, key: &Digest) -> Result<bool> {
@@ -382,6 +385,10 @@ impl Live {
         }
         Ok(())
     }
+}
+
+fn modified(path: &Path) -> Result<Option<SystemTime>> {
+    Ok(look(path)?.and_then(|meta| meta.modified().ok()))
 }
 
 /// The digest that is the name of the file.

@@ -75,6 +75,49 @@ impl Cache {
         self.store(What::Latest, &self.latest_path(name), &latest)
     }
 
+    /// The key that was noted last under this name, also when its record is gone.
+    ///
+    /// # Errors
+    /// When the cache cannot be read.
+    pub fn latest_key(&self, name: &str) -> Result<Option<Key>> {
+        let latest = self.load::<Latest>(What::Latest, &self.latest_path(name))?;
+        Ok(latest.filter(|l| l.name == name).map(|l| l.key))
+    }
+
+    /// Every name under which a key was noted, and that key. Looking does not count as a use.
+    ///
+    /// # Errors
+    /// When the cache cannot be read.
+    pub fn all_latest(&self) -> Result<Vec<(String, Key)>> {
+        let list = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut all = Vec::new();
+        for path in list(&self.root().join("latest")).flat_map(|folder| list(&folder).collect::<Vec<_>>()) {
+            all.extend(self.peek::<Latest>(What::Latest, &path)?.map(|latest| (latest.name, latest.key)));
+        }
+        all.sort();
+        Ok(all)
+    }
+
+    /// The items of the tree of this digest; `None` when the cache has no list of them (any more).
+    ///
+    /// # Errors
+    /// When the cache cannot be read.
+    pub fn tree_of(&self, digest: &Digest) -> Result<Option<Tree>> {
+        self.listing(digest)
+    }
+
+    /// Keeps the list of a source folder's items, though not its files: so a later look can say which of them changed.
+    ///
+    /// # Errors
+    /// When the cache cannot be written; a folder whose items are no longer known ([`Error::is_changed`]).
+    pub fn keep_listing(&self, scan: &Fingerprint) -> Result<()> {
+        let place = self.place(LISTINGS, &scan.output().digest);
+        match crate::files::look(&place)? {
+            Some(_) => Ok(()),
+            None => self.store(What::Tree, &place, scan.tree()?),
+        }
+    }
+
     /// The part of a tree that the patterns select (see [`Tree::filter`]). Remembered on disk, and answered without the
     /// objects of the tree.
     ///
@@ -225,11 +268,6 @@ impl Cache {
 
     fn latest_path(&self, name: &str) -> PathBuf {
         self.place("latest", &Digest::of(name.as_bytes()))
-    }
-
-    fn latest_key(&self, name: &str) -> Result<Option<Key>> {
-        let latest = self.load::<Latest>(What::Latest, &self.latest_path(name))?;
-        Ok(latest.filter(|l| l.name == name).map(|l| l.key))
     }
 }
 

@@ -2,12 +2,16 @@
 //!
 //! Names no recipe. `plan` is the same walk with "do not make".
 
+mod causes;
+mod changed;
 mod compare;
+mod cost;
 mod editor;
 mod failure;
 mod follow;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
+mod history;
 mod key;
 mod lacks;
 mod latest;
@@ -25,9 +29,13 @@ mod verify;
 mod walk;
 mod weaker;
 
+pub use causes::{Cause, CauseKind, Causes, causes};
+pub use changed::FileChange;
 pub use compare::Difference;
+pub use cost::{Cost, cost};
+pub use history::{Build, How, Ran, builds};
 pub use lacks::{Lack, Lacks};
-pub use latest::{changed_tools, last_took};
+pub use latest::{changed_tools, last_took, worktrees};
 pub use live::{has_moved, scan};
 pub use tools::{Needed, Tools, identify, install_line, needed, require, with_tool_of, with_tools};
 pub use trial::try_sandbox;
@@ -72,6 +80,8 @@ pub struct Context<'a> {
     jobserver: jobserver::Client,
     /// What of the sandbox the stages so far could not have.
     lacks: Mutex<Lacks>,
+    /// What became of each stage so far.
+    history: history::History,
 }
 
 impl<'a> Context<'a> {
@@ -96,8 +106,8 @@ impl<'a> Context<'a> {
         };
         let jobserver =
             jobserver::Client::new(jobs).map_err(|e| Error::build("cannot make the jobserver's pipe").because(e))?;
-        let (fresh, lacks) = (BTreeSet::new(), Mutex::default());
-        Ok(Self { project, graph, cache, tools, pins, live, source, events, fresh, jobs, jobserver, lacks })
+        let (fresh, lacks, history) = (BTreeSet::new(), Mutex::default(), history::History::new());
+        Ok(Self { project, graph, cache, tools, pins, live, source, events, fresh, jobs, jobserver, lacks, history })
     }
 
     /// The recipe's files.

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the room that prints")]
 
 mod begun;
+mod causes;
 mod crashes;
 mod drawing;
 mod layout;
@@ -22,11 +23,12 @@ mod tests;
 mod verified;
 
 pub use begun::{begun, written};
+pub use causes::{Explained, causes, cost};
 pub use crashes::{Crashed, LOG, Looked, crash, crash_json, crashes, crashes_json};
 pub use drawing::{graph_dot, graph_mermaid};
 pub use lines::size;
 pub use packs::{exported, imported};
-pub use page::graph_html;
+pub use page::{Past, graph_html};
 pub use profiles::{Cost, Listed, profiles, profiles_json};
 pub use running::{Shown, running, running_json};
 pub use snapshots::{own_snapshots, own_snapshots_json, why_snapshot, why_snapshot_json};

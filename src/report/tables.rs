@@ -1,9 +1,10 @@
 //! Results as text for stdout, or as JSON: the graph, the settings, the tools, the reason for a rebuild.
 
+use super::causes::{Explained, causes, cost_json};
 use super::lines::{duration, size};
 use super::row::{Row, shown};
 use super::style::Style;
-use crate::build::{Missing, Needed, StageState, install_line};
+use crate::build::{Cost, Missing, Needed, StageState, install_line};
 use crate::engine::snapshots::SnapshotStates;
 use crate::graph::{Graph, NodeIndex};
 use crate::load::{SCHEMA, Settings, Value};
@@ -110,6 +111,7 @@ pub(super) fn row(graph: &Graph, state: &StageState) -> Row {
             digest: digest(record).short(),
             ..empty("cached", incremental(record).unwrap_or_default().to_owned())
         },
+        StageState::Missing(Missing { gone: true, .. }) => empty("missing", super::causes::GONE.to_owned()),
         StageState::Missing(Missing { made_before: false, .. }) => empty("missing", String::new()),
         StageState::Missing(Missing { changes, .. }) => empty("stale", changed(changes)),
         StageState::Unknown(input) => empty("unknown", format!("needs {}", graph.stage(*input).name)),
@@ -138,15 +140,41 @@ fn changed(changes: &[Change]) -> String {
     format!("changed: {}", names.join(", "))
 }
 
-/// The graph as JSON: one object a stage, inputs first.
-pub fn graph_json(graph: &Graph, states: &[(NodeIndex, StageState)], snapshots: &SnapshotStates) -> Json {
-    let stages = states.iter().map(|(id, state)| stage_json(graph, *id, state));
-    stages.chain(snapshots.json(graph)).collect()
+/// The graph as JSON: one object a stage, inputs first; with causes an object of these, of the stages, and of what a build would cost.
+pub fn graph_json(
+    graph: &Graph,
+    states: &[(NodeIndex, StageState)],
+    snapshots: &SnapshotStates,
+    cost: &Cost,
+    causes: Option<Json>,
+) -> Json {
+    let last: BTreeMap<_, _> = cost.stages.iter().copied().collect();
+    let critical: BTreeSet<_> = cost.critical.iter().collect();
+    let stages = states.iter().map(|(id, state)| {
+        let mut stage = stage_json(graph, *id, state);
+        if let Some(took) = last.get(id) {
+            stage["last-seconds"] = json!(took.map(|took| took.as_secs_f64()));
+            stage["on-critical-path"] = json!(critical.contains(id));
+        }
+        stage
+    });
+    let stages: Json = stages.chain(snapshots.json(graph)).collect();
+    match causes {
+        None => stages,
+        Some(causes) => json!({ "causes": causes, "cost": cost_json(graph, cost), "stages": stages }),
+    }
 }
 
 /// One stage of the graph as JSON, with what its key is made of.
-pub fn why_json(graph: &Graph, id: NodeIndex, states: &[(NodeIndex, StageState)]) -> Json {
-    let Some((_, state)) = states.iter().find(|(other, _)| *other == id) else { return Json::Null };
+pub fn why_json(graph: &Graph, id: NodeIndex, explained: &Explained<'_>) -> Json {
+    let Some((_, state)) = explained.states.iter().find(|(other, _)| *other == id) else { return Json::Null };
+    let mut value = stage_why_json(graph, id, state);
+    value["causes"] = explained.json(graph, Some(id));
+    value
+}
+
+/// The same without causes.
+pub(super) fn stage_why_json(graph: &Graph, id: NodeIndex, state: &StageState) -> Json {
     let mut value = stage_json(graph, id, state);
     if let StageState::Known(Record { manifest, .. }) | StageState::Missing(Missing { manifest, .. }) = state {
         let entries = manifest.entries.iter().map(|(name, value)| (name.clone(), json!(value)));
@@ -169,58 +197,51 @@ fn stage_json(graph: &Graph, id: NodeIndex, state: &StageState) -> Json {
             });
             value["outputs"] = Json::Object(outputs.collect());
         }
-        StageState::Missing(Missing { key, changes, told, .. }) => {
+        StageState::Missing(Missing { key, changes, told, gone, .. }) => {
             value["key"] = json!(key.to_string());
             let changes = changes.iter().map(
                 |c| json!({ "name": c.name, "before": c.before, "after": c.after, "in-words": told.get(&c.name) }),
             );
             value["changes"] = changes.collect();
+            value["gone"] = json!(gone);
         }
         StageState::Unknown(_) | StageState::Unresolved => {}
     }
     value
 }
 
-/// Why a stage would run, or why not: what differs from the last time it was made here.
-pub fn why(graph: &Graph, id: NodeIndex, states: &[(NodeIndex, StageState)], style: &Style) -> String {
+/// Why a stage would run, or why not: what differs at the root since the last time it was made here, and what it is made of.
+pub fn why(graph: &Graph, id: NodeIndex, explained: &Explained<'_>, style: &Style) -> String {
     let stage = graph.stage(id);
     let name = format!("{} ({})", stage.name, stage.recipe.about);
-    let Some((_, state)) = states.iter().find(|(other, _)| *other == id) else { return String::new() };
+    let Some((_, state)) = explained.states.iter().find(|(other, _)| *other == id) else { return String::new() };
+    let causes = causes(graph, explained, Some(id), style);
+    let made_from = |manifest: &quiz_cache::Manifest| {
+        let line = |(name, value): &(String, String)| format!("  {name} = {}\n", shown(value));
+        manifest.entries.iter().map(line).collect::<String>()
+    };
     match state {
         StageState::Known(record) => {
             let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
             let ago = now.saturating_sub(Duration::from_secs(record.made_at));
             let how = incremental(record).map_or(String::new(), |how| format!(", {how}"));
             let made = format!("made {} ago in {}{how}", duration(ago), duration(record.took));
-            let mut text = format!("{name} is {}: {made}, from:\n", style.good("cached"));
-            for (name, value) in &record.manifest.entries {
-                text += &format!("  {name} = {}\n", shown(value));
-            }
-            text
+            let from = made_from(&record.manifest);
+            format!("{name} is {}: {made}, from:\n{from}{causes}", style.good("cached"))
+        }
+        StageState::Missing(Missing { gone: true, .. }) => {
+            format!("{name} is {}: {}\n{causes}", style.warn("missing"), super::causes::GONE)
         }
         StageState::Missing(Missing { made_before: false, manifest, .. }) => {
-            let mut text =
-                format!("{name} is {}: it was never made here; it would be made from:\n", style.warn("missing"));
-            for (name, value) in &manifest.entries {
-                text += &format!("  {name} = {}\n", shown(value));
-            }
-            text
+            let from = made_from(manifest);
+            format!(
+                "{name} is {}: it was never made here; it would be made from:\n{from}{causes}",
+                style.warn("missing")
+            )
         }
-        StageState::Missing(Missing { changes, told, .. }) => {
-            let mut text = format!("{name} is {}: since it was last made here\n", style.warn("stale"));
-            for change in changes {
-                if let Some(words) = told.get(&change.name) {
-                    words.iter().for_each(|line| text += &format!("  {line}\n"));
-                    continue;
-                }
-                let value = |value: &Option<String>| value.as_deref().map_or("nothing".to_owned(), shown);
-                text += &format!("  {}: {} → {}\n", change.name, value(&change.before), value(&change.after));
-            }
-            text
-        }
-        StageState::Unknown(input) => {
-            format!("{name} is {}: its key depends on another stage:\n", style.warn("unknown"))
-                + &why(graph, *input, states, style)
+        StageState::Missing(_) => format!("{name} is {}: since it was last made here\n{causes}", style.warn("stale")),
+        StageState::Unknown(_) => {
+            format!("{name} is {}: its key depends on another stage\n{causes}", style.warn("unknown"))
         }
         StageState::Unresolved => {
             format!("{name} is {}: `quiz update` (or the next build) pins it in quiz.lock\n", style.warn("unresolved"))
