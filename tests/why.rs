@@ -77,7 +77,7 @@ fn the_root_of_a_change_is_told_once_with_its_difference_and_every_way_to_a_stag
     assert_eq!(graph.matches("the recipe's files of").count(), 1, "{graph}");
     let also = graph.lines().position(|line| line.trim_start().starts_with("so also: ")).unwrap();
     assert!(["t-two", "t-three", "t-four", "image"].iter().all(|name| graph.lines().nth(also).unwrap().contains(name)));
-    assert!(also < graph.lines().position(|line| line.starts_with("image ")).unwrap(), "{graph}");
+    assert!(also < graph.lines().position(|line| line.contains("─ image ")).unwrap(), "{graph}");
     let whole = json(&project, &["graph", "--why"]);
     assert_eq!((whole["causes"].as_array().unwrap().len(), whole["cost"]["stages"].as_array().unwrap().len()), (1, 5));
     assert_eq!(whole["stages"], json(&project, &["graph"]));

@@ -29,7 +29,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Days: what was not used for longer is all the same old.
 const OLDEST: u64 = 128;
 
-/// So much longer than a result it is known under which key it was made: "removed" is another answer than "never made".
+/// So much longer than a result it is known that there was one.
 const TOLD: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Links to the links that keep a tree.
@@ -278,7 +278,7 @@ impl Sweep<'_> {
         }
         for path in self.entries("latest") {
             let latest = self.cache.peek::<Latest>(What::Latest, &path)?;
-            let is_told = latest.is_some() && modified(&path)?.is_some_and(|used| used + TOLD >= self.before);
+            let is_told = latest.is_some() && modified(&path)?.is_some_and(|used| used >= self.before - TOLD);
             if !is_told && !latest.map_or(Ok(false), |latest| self.has_used_record(latest.key.digest()))? {
                 self.remove("latest", &path)?;
             }
@@ -323,8 +323,7 @@ impl Sweep<'_> {
     }
 
     fn has_used_record(&self, key: &Digest) -> Result<bool> {
-        let record = self.cache.place("records", key);
-        Ok(look(&record)?.is_some() && !self.is_old(&record)?)
+        Ok(modified(&self.cache.place("records", key))?.is_some_and(|used| used >= self.before))
     }
 
     fn remove(&mut self, folder: &'static str, path: &Path) -> Result<()> {

@@ -4,7 +4,7 @@
 
 use super::changed::{self, FileChange};
 use super::walk::{Missing, StageState};
-use super::{Context, Records, cache_error, key, latest, tools};
+use super::{Context, Records, key, latest, tools};
 use crate::error::Result;
 use crate::graph::{Bound, Graph, NodeIndex};
 use quiz_cache::{Change, Manifest};
@@ -73,7 +73,7 @@ impl Causes {
         let all = cause.at.iter().map(|from| self.count(*from, to, &mut counts)).fold(0, u64::saturating_add);
         let mut found = Vec::new();
         for from in &cause.at {
-            self.walk(&mut vec![*from], to, most, &counts, &mut found);
+            self.walk(*from, to, most, &counts, &mut found);
         }
         (found, all)
     }
@@ -98,13 +98,13 @@ impl Causes {
 
     fn walk(
         &self,
-        start: &mut Vec<NodeIndex>,
+        start: NodeIndex,
         to: NodeIndex,
         most: usize,
         counts: &BTreeMap<NodeIndex, u64>,
         found: &mut Vec<Vec<NodeIndex>>,
     ) {
-        let mut open = vec![start.clone()];
+        let mut open = vec![vec![start]];
         while let Some(path) = open.pop().filter(|_| found.len() < most) {
             let Some(&last) = path.last() else { continue };
             if last == to {
@@ -229,13 +229,12 @@ impl Finder<'_> {
             StageState::Missing(Missing { made_before: false, .. }) => self.plain(CauseKind::NeverMade, id),
             StageState::Unresolved => self.plain(CauseKind::Unpinned, id),
             StageState::Unknown(_) if latest::of(self.ctx, id)?.is_none() => self.plain(CauseKind::NeverMade, id),
-            StageState::Known(record) if !self.ctx.live.contains_key(&id) => {
-                for output in record.outputs.values() {
-                    if !self.ctx.cache.is_present(output).map_err(cache_error)? {
-                        self.plain(CauseKind::Gone, id);
-                        break;
-                    }
-                }
+            // Whether each file of a tree is whole is looked at when it is read.
+            StageState::Known(record)
+                if !self.ctx.live.contains_key(&id)
+                    && record.outputs.values().any(|output| !self.ctx.cache.path(output).exists()) =>
+            {
+                self.plain(CauseKind::Gone, id);
             }
             _ => {}
         }
