@@ -43,4 +43,5 @@ mod tools;
 mod trust;
 mod umask;
 mod uncompiled;
+mod why;
 mod worktree;

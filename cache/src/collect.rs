@@ -32,6 +32,9 @@ use std::time::{Duration, SystemTime};
 /// Times of use are as exact as that.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// So much longer than a result it is known that there was one.
+const TOLD: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 /// As long as it lives nothing is collected.
 #[derive(Debug)]
 pub struct Held {
@@ -255,7 +258,8 @@ impl Sweep<'_> {
         }
         for path in self.entries("latest") {
             let latest = self.cache.peek::<Latest>(What::Latest, &path)?;
-            if !latest.map_or(Ok(false), |latest| self.has_used_record(latest.key.digest()))? {
+            let is_told = latest.is_some() && modified(&path)?.is_some_and(|used| used >= self.before - TOLD);
+            if !is_told && !latest.map_or(Ok(false), |latest| self.has_used_record(latest.key.digest()))? {
                 self.remove("latest", &path)?;
             }
         }
@@ -291,8 +295,7 @@ impl Sweep<'_> {
 
     /// Nothing is noted as used later. What is gone by now is not.
     fn is_old(&self, path: &Path) -> Result<bool> {
-        let modified = look(path)?.and_then(|meta| meta.modified().ok());
-        Ok(modified.is_some_and(|modified| modified < self.before))
+        Ok(modified(path)?.is_some_and(|modified| modified < self.before))
     }
 
     fn has_used_record(&self, key: &Digest) -> Result<bool> {
@@ -361,6 +364,10 @@ impl Live {
         }
         Ok(())
     }
+}
+
+fn modified(path: &Path) -> Result<Option<SystemTime>> {
+    Ok(look(path)?.and_then(|meta| meta.modified().ok()))
 }
 
 /// The digest that is the name of the file.

@@ -63,13 +63,14 @@ impl Cache {
         }
     }
 
-    /// All names under which a key was noted, each with that key. That does not count as a use.
+    /// All names under which a key was noted, sorted, each with that key. That does not count as a use.
     ///
     /// # Errors
     /// When the cache cannot be read.
     pub fn all_latest(&self) -> Result<Vec<(String, Key)>> {
         let read = |path: PathBuf| self.peek::<Latest>(What::Latest, &path).transpose();
-        let all: Vec<Latest> = self.entries("latest").into_par_iter().filter_map(read).collect::<Result<_>>()?;
+        let mut all: Vec<Latest> = self.entries("latest").into_par_iter().filter_map(read).collect::<Result<_>>()?;
+        all.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(all.into_iter().map(|latest| (latest.name, latest.key)).collect())
     }
 
@@ -83,6 +84,35 @@ impl Cache {
         }
         let latest = Latest { name: name.to_owned(), key: *key };
         self.store(What::Latest, &self.latest_path(name), &latest)
+    }
+
+    /// The key that was noted last under this name, also when its record is gone.
+    ///
+    /// # Errors
+    /// When the cache cannot be read.
+    pub fn latest_key(&self, name: &str) -> Result<Option<Key>> {
+        let latest = self.load::<Latest>(What::Latest, &self.latest_path(name))?;
+        Ok(latest.filter(|l| l.name == name).map(|l| l.key))
+    }
+
+    /// The items of the tree of this digest; `None` when the cache has no list of them (any more).
+    ///
+    /// # Errors
+    /// When the cache cannot be read.
+    pub fn tree_of(&self, digest: &Digest) -> Result<Option<Tree>> {
+        self.listing(digest)
+    }
+
+    /// Keeps the list of a source folder's items, though not its files: so a later look can say which of them changed.
+    ///
+    /// # Errors
+    /// When the cache cannot be written; a folder whose items are no longer known ([`Error::is_changed`]).
+    pub fn keep_listing(&self, scan: &Fingerprint) -> Result<()> {
+        let place = self.place(LISTINGS, &scan.output().digest);
+        match crate::files::look(&place)? {
+            Some(_) => Ok(()),
+            None => self.store(What::Tree, &place, scan.tree()?),
+        }
     }
 
     /// The part of a tree that the patterns select (see [`Tree::filter`]). Remembered on disk, and answered without the
@@ -235,11 +265,6 @@ impl Cache {
 
     fn latest_path(&self, name: &str) -> PathBuf {
         self.place("latest", &Digest::of(name.as_bytes()))
-    }
-
-    fn latest_key(&self, name: &str) -> Result<Option<Key>> {
-        let latest = self.load::<Latest>(What::Latest, &self.latest_path(name))?;
-        Ok(latest.filter(|l| l.name == name).map(|l| l.key))
     }
 }
 

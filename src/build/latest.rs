@@ -6,13 +6,31 @@ use super::{Context, Tools, cache_error, tools};
 use crate::error::Result;
 use crate::graph::{Graph, NodeIndex};
 use quiz_cache::{Cache, Key, Manifest, Record};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What a stage of this project was last, so that `why` can compare.
 pub(super) fn of(ctx: &Context<'_>, id: NodeIndex) -> Result<Option<Record>> {
     ctx.cache.latest(&in_project(&ctx.project.dir, &ctx.graph.stage(id).name)).map_err(cache_error)
+}
+
+/// Whether a stage of this project was last made under this key, also when nothing else is known of that any more.
+pub(super) fn was(ctx: &Context<'_>, id: NodeIndex, key: &Key) -> Result<bool> {
+    let name = in_project(&ctx.project.dir, &ctx.graph.stage(id).name);
+    Ok(ctx.cache.latest_key(&name).map_err(cache_error)? == Some(*key))
+}
+
+/// The keys under which the stages of every worktree were last made or found, by the worktree's folder and the stage's name.
+///
+/// # Errors
+/// The cache cannot be read.
+pub fn worktrees(cache: &Cache) -> Result<BTreeMap<String, BTreeMap<String, Key>>> {
+    let mut all: BTreeMap<String, BTreeMap<String, Key>> = BTreeMap::new();
+    for Last { project, stage, key } in everywhere(cache)? {
+        all.entry(project.to_string_lossy().into_owned()).or_default().insert(stage, key);
+    }
+    Ok(all)
 }
 
 /// Remembers it as what the stage of this project is now.

@@ -22,7 +22,8 @@ pub(super) fn make(
 ) -> Result<Record> {
     let stage = ctx.graph.stage(id);
     let log = slot.log().to_owned();
-    announced(ctx, stage, &log, |start| {
+    let made = announced(ctx, stage, &log, |start| {
+        ctx.history.begins(id, &ctx.graph.inputs(id), &stage.name);
         let ran = match &stage.recipe.method {
             Method::Script(script) => script::run(ctx, id, script, &slot, known)?,
             Method::Fetch(spec) => {
@@ -44,7 +45,9 @@ pub(super) fn make(
             }
         }
         Ok(record)
-    })
+    });
+    ctx.history.ends(id, made.is_ok());
+    made
 }
 
 /// Makes the stage from nothing and puts what came out to `to`, and not into the cache.

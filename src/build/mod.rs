@@ -3,12 +3,16 @@
 //! Names no recipe. `plan` is the same walk with "do not make".
 
 mod ask;
+mod causes;
+mod changed;
 mod compare;
+mod cost;
 mod editor;
 mod failure;
 mod follow;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
+mod history;
 mod key;
 mod lacks;
 mod latest;
@@ -29,9 +33,13 @@ mod walk;
 mod weaker;
 
 pub use ask::on_terminal;
+pub use causes::{Cause, CauseKind, Causes, causes};
+pub use changed::FileChange;
 pub use compare::Difference;
+pub use cost::{Cost, cost};
+pub use history::{Build, How, Ran, builds};
 pub use lacks::{Lack, Lacks};
-pub use latest::{Last, changed_tools, everywhere, last_took};
+pub use latest::{Last, changed_tools, everywhere, last_took, worktrees};
 pub use live::{has_moved, scan};
 pub use tools::{Needed, Tools, identify, install_line, needed, require, with_tool_of, with_tools};
 pub use trial::try_sandbox;
@@ -79,6 +87,8 @@ pub struct Context<'a> {
     jobserver: jobserver::Client,
     /// What of the sandbox the stages so far could not have.
     lacks: Mutex<Lacks>,
+    /// What became of each stage so far.
+    history: history::History,
 }
 
 impl<'a> Context<'a> {
@@ -104,7 +114,23 @@ impl<'a> Context<'a> {
         let jobserver =
             jobserver::Client::new(jobs).map_err(|e| Error::build("cannot make the jobserver's pipe").because(e))?;
         let (fresh, terminal, lacks) = (BTreeSet::new(), None, Mutex::default());
-        Ok(Self { project, graph, cache, tools, pins, live, source, events, fresh, terminal, jobs, jobserver, lacks })
+        let history = history::History::new();
+        Ok(Self {
+            project,
+            graph,
+            cache,
+            tools,
+            pins,
+            live,
+            source,
+            events,
+            fresh,
+            terminal,
+            jobs,
+            jobserver,
+            lacks,
+            history,
+        })
     }
 
     /// The recipe's files.

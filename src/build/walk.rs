@@ -3,7 +3,7 @@
 //! A record is enough to go on: objects are asked for only by a stage that really runs, and by boot. What is missing or
 //! damaged then is made again.
 
-use super::{Context, Records, cache_error, compare, key, latest, make, tools};
+use super::{Context, Records, cache_error, compare, history, key, latest, make, tools};
 use crate::error::{Error, Result};
 use crate::event::{Event, waiting};
 use crate::graph::{Bound, NodeIndex, Role};
@@ -42,6 +42,8 @@ pub struct Missing {
     pub told: BTreeMap<String, Vec<String>>,
     /// It was made here before.
     pub made_before: bool,
+    /// It was made here under this very key, and the record of that is gone: deleted, or by `quiz gc`.
+    pub gone: bool,
 }
 
 /// What the cache has of a stage whose inputs are all known.
@@ -101,6 +103,12 @@ enum Restored {
 /// # Errors
 /// The first stage that failed; those already running are waited for, and what they make is kept.
 pub fn build(ctx: &Context<'_>, wanted: &[NodeIndex], depth: Depth) -> Result<Records> {
+    let built = build_all(ctx, wanted, depth);
+    history::note(ctx, built.as_ref().err());
+    built
+}
+
+fn build_all(ctx: &Context<'_>, wanted: &[NodeIndex], depth: Depth) -> Result<Records> {
     let order = ctx.graph.closure(wanted);
     for _ in 0..ATTEMPTS {
         if let Some(known) = attempt(ctx, &order)?
@@ -237,6 +245,7 @@ fn attempt(ctx: &Context<'_>, order: &[NodeIndex]) -> Result<Option<Records>> {
                     }
                     Ok(Lookup::Found(record)) => {
                         (ctx.events)(Event::Cached { stage: ctx.graph.stage(id).name.clone() });
+                        ctx.history.found(id, &ctx.graph.inputs(id), &record);
                         known.insert(id, record);
                     }
                     Err(error) => failure = Some(error),
@@ -301,7 +310,8 @@ fn obtain(ctx: &Context<'_>, id: NodeIndex, missing: Missing, known: &Records) -
 fn wanted(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> Result<Lookup> {
     Ok(match look(ctx, id, known)? {
         Lookup::Found(Record { key, manifest, .. }) if ctx.fresh.contains(&id) => {
-            Lookup::Missing(Missing { key, manifest, changes: Vec::new(), told: BTreeMap::new(), made_before: true })
+            let (changes, told) = (Vec::new(), BTreeMap::new());
+            Lookup::Missing(Missing { key, manifest, changes, told, made_before: true, gone: false })
         }
         other => other,
     })
@@ -326,5 +336,6 @@ fn look(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> Result<Lookup> {
     let changes = latest.as_ref().map(|latest| manifest.diff(&latest.manifest)).unwrap_or_default();
     let told = changes.iter().map(|change| (change.name.clone(), tools::told(ctx.cache, change)));
     let told = told.filter(|(_, words)| !words.is_empty()).collect();
-    Ok(Lookup::Missing(Missing { key, manifest, changes, told, made_before: latest.is_some() }))
+    let gone = latest.is_none() && latest::was(ctx, id, &key)?;
+    Ok(Lookup::Missing(Missing { key, manifest, changes, told, made_before: latest.is_some() || gone, gone }))
 }

@@ -153,8 +153,11 @@ pub(super) enum Command {
         /// How: a tree to read, data, or a picture [default: tree; with --json: json]
         #[arg(long, value_enum, value_name = "FORMAT")]
         format: Option<GraphFormat>,
+        /// First why: what changed at the root (files with their difference, packages, options, tools), and all that is made for it
+        #[arg(long)]
+        why: bool,
     },
-    /// Show what a stage is made of, or what changed since it was last made
+    /// Show what a stage is made of, or what changed at the root since it was last made, and on which ways that arrives at it
     Why {
         /// The stage, as `quiz graph` names it
         stage: String,

@@ -206,7 +206,7 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
             tidied(&engine, || build_stages(&engine, stages, *fresh, *install, cli.global.json))?;
         }
         Command::Verify { stage } => return verify(&engine, stage, cli.global.json, &style),
-        Command::Graph { format } => graph::show(&engine, *format, cli, &style)?,
+        Command::Graph { format, why } => graph::show(&engine, *format, *why, cli, &style)?,
         Command::Why { stage } => graph::why(&engine, stage, cli.global.json, &style)?,
         Command::Update { entries } => update(&engine, entries)?,
         Command::Gc { older_than, max_size, dry_run, by_itself } => {

@@ -24,7 +24,7 @@ pub mod tidy;
 mod update;
 mod wishes;
 
-use crate::build::{self, Context, Depth, Needed, Records, StageState, Tools};
+use crate::build::{self, Causes, Context, Depth, Needed, Records, StageState, Tools};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::graph::{Graph, NodeIndex};
@@ -210,6 +210,18 @@ impl<'a> Engine<'a> {
     /// A source folder, the cache or quiz.lock cannot be read.
     pub fn plan(&self, stages: &Stages) -> Result<Vec<(NodeIndex, StageState)>> {
         self.plan_with(stages, &mut BTreeMap::new())
+    }
+
+    /// The same, and why it would be done.
+    ///
+    /// # Errors
+    /// As of [`Self::plan`].
+    pub fn explain(&self, stages: &Stages) -> Result<(Vec<(NodeIndex, StageState)>, Causes)> {
+        let live = self.scan(stages, &mut BTreeMap::new())?;
+        let ctx = self.context(stages, &self.needed(stages), pinned_before(stages)?, live)?;
+        let states = build::plan(&ctx)?;
+        let causes = build::causes(&ctx, &states)?;
+        Ok((states, causes))
     }
 
     /// The same. A source folder that is in `scans` is not looked at again; the others are added.

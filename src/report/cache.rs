@@ -2,15 +2,16 @@
 
 use super::lines::{duration, size};
 use super::row::aligned;
+use super::shapes::Pinned;
 use super::style::Style;
 use crate::boot::clean::Cleaned;
 use crate::boot::folder::{number, run_of};
 use crate::engine::holders::{Holder, Holders};
 use quiz_cache::{Inventory, Item, Key, Pin, Sizes, Sort, Verified};
-use serde_json::{Value as Json, json};
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 /// Rows that free less are one row together, but with `-v`.
 const LITTLE: u64 = 1 << 20;
@@ -146,7 +147,7 @@ fn groups(inventory: &Inventory, holders: &Holders, verbose: bool) -> (Vec<usize
     (group_of, groups)
 }
 
-fn stages(inventory: &Inventory) -> BTreeMap<Key, &str> {
+pub(super) fn stages(inventory: &Inventory) -> BTreeMap<Key, &str> {
     let record = |item: &'_ Item| match &item.sort {
         Sort::Result(record) => Some(record.key),
         _ => None,
@@ -162,7 +163,7 @@ fn stage(item: &Item) -> Option<&str> {
     }
 }
 
-fn name(item: &Item, stages: &BTreeMap<Key, &str>) -> String {
+pub(super) fn name(item: &Item, stages: &BTreeMap<Key, &str>) -> String {
     match &item.sort {
         Sort::Result(record) => record.stage.clone(),
         Sort::Named(named) => format!("snapshot {}", named.name),
@@ -186,7 +187,7 @@ fn name(item: &Item, stages: &BTreeMap<Key, &str>) -> String {
     }
 }
 
-fn key(item: &Item) -> Option<String> {
+pub(super) fn key(item: &Item) -> Option<String> {
     match &item.sort {
         Sort::Result(record) => Some(record.key.to_string()),
         Sort::Passing(key) => Some(key.to_string()),
@@ -224,55 +225,6 @@ fn holder(holder: &Holder) -> String {
     }
 }
 
-/// All of it as JSON: each thing alone, what frees most first.
-#[must_use]
-pub fn cache_json(root: &Path, inventory: &Inventory, holders: &Holders) -> Json {
-    let each: Vec<usize> = (0..inventory.items.len()).collect();
-    let stages = stages(inventory);
-    let mut all: Vec<(&Item, Sizes)> =
-        inventory.items.iter().zip(inventory.sizes(&each, each.len())).filter(|(_, sizes)| sizes.all > 0).collect();
-    all.sort_by_key(|(_, sizes)| std::cmp::Reverse((sizes.alone, sizes.all)));
-    let one = |(item, sizes): (&Item, Sizes)| {
-        let held: Vec<Json> = holders.of(item).iter().map(holder_json).collect();
-        let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let mut value = json!({
-            "what": kind(item), "name": name(item, &stages), "bytes": sizes.all, "frees": sizes.alone, "held-by": held,
-            "last-use": item.used.map(seconds),
-        });
-        if let Some(key) = key(item) {
-            value["key"] = json!(key);
-        }
-        match &item.sort {
-            Sort::Scratch { owner, .. } => value["project"] = json!(owner),
-            Sort::Named(named) => value["project"] = json!(named.owner),
-            _ => {}
-        }
-        value
-    };
-    json!({ "cache": root, "bytes": inventory.total, "items": all.into_iter().map(one).collect::<Json>() })
-}
-
-fn kind(item: &Item) -> &'static str {
-    match &item.sort {
-        Sort::Result(_) => "result",
-        Sort::Named(_) => "own-snapshot",
-        Sort::Passing(_) => "snapshot",
-        Sort::Scratch { .. } => "build-folder",
-        Sort::Other(_) => "other",
-    }
-}
-
-fn holder_json(holder: &Holder) -> Json {
-    match holder {
-        Holder::Pin => json!({ "by": "pin" }),
-        Holder::Run(run) => json!({ "by": "run", "run": run }),
-        Holder::Crash(run) => json!({ "by": "crash", "run": run }),
-        Holder::Snapshot(project, name) => json!({ "by": "own-snapshot", "project": project, "name": name }),
-        Holder::Link(link) => json!({ "by": "link", "link": link }),
-        Holder::Last(project) => json!({ "by": "project", "project": project }),
-    }
-}
-
 /// What a look at every byte came to.
 #[must_use]
 pub fn checked(verified: &Verified, style: &Style) -> String {
@@ -292,16 +244,6 @@ pub fn checked(verified: &Verified, style: &Style) -> String {
     text
 }
 
-/// The same as JSON.
-#[must_use]
-pub fn checked_json(verified: &Verified) -> Json {
-    let wrong = verified.wrong.iter().map(|wrong| json!({ "path": wrong.path, "what": wrong.what }));
-    json!({
-        "files": verified.files, "bytes": verified.bytes, "seconds": verified.took.as_secs_f64(), "wrong": wrong.collect::<Json>(),
-        "made-again": verified.dropped, "aside": verified.aside, "not-set-aside": verified.refused,
-    })
-}
-
 /// Megabytes (10⁶) a second.
 fn speed(verified: &Verified) -> u128 {
     u128::from(verified.bytes) * 1000 / 1_000_000 / verified.took.as_millis().max(1)
@@ -311,7 +253,7 @@ fn speed(verified: &Verified) -> u128 {
 #[must_use]
 pub fn pinned(pin: &Pin, removed: bool, as_json: bool) -> String {
     if as_json {
-        return format!("{}\n", json!({ "stage": pin.stage, "key": pin.key.to_string(), "pinned": !removed }));
+        return format!("{}\n", json!(Pinned { stage: &pin.stage, key: pin.key.to_string(), pinned: !removed }));
     }
     let key = pin.key.short();
     match removed {
@@ -332,14 +274,6 @@ pub fn cleaned(cleaned: &Cleaned, only_looked: bool) -> String {
     left.iter().for_each(|(path, why)| text += &format!("left {}: {why}\n", path.display()));
     let all = removed.iter().map(|(_, bytes)| bytes).sum();
     text + &format!("{verb} {} in all\n", size(all))
-}
-
-/// The same as JSON.
-#[must_use]
-pub fn cleaned_json(cleaned: &Cleaned) -> Json {
-    let removed = cleaned.removed.iter().map(|(path, bytes)| json!({ "path": path, "bytes": bytes }));
-    let left = cleaned.left.iter().map(|(path, why)| json!({ "path": path, "why": why }));
-    json!({ "removed": removed.collect::<Json>(), "left": left.collect::<Json>() })
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@
 mod begun;
 mod board;
 mod cache;
+mod cache_json;
+mod causes;
 mod crashes;
 mod drawing;
 mod kernel;
@@ -32,13 +34,15 @@ mod verified;
 mod version;
 
 pub use begun::{begun, started, trusted_json, written};
-pub use cache::{Shown as CacheShown, cache, cache_json, checked, checked_json, cleaned, cleaned_json, pinned};
+pub use cache::{Shown as CacheShown, cache, checked, cleaned, pinned};
+pub use cache_json::{cache_json, checked_json, cleaned_json};
+pub use causes::{Explained, causes, cost};
 pub use crashes::{Crashed, LOG, Looked, crash, crash_json, crashes, crashes_json};
 pub use drawing::{graph_dot, graph_mermaid};
 pub use kernel::{kernel_changed, kernel_changed_json, kernel_edited, kernel_edited_json};
 pub use lines::size;
 pub use packs::{crash_exported, crash_imported, exported, imported};
-pub use page::graph_html;
+pub use page::{Past, graph_html};
 pub use profiles::{Cost, Listed, profile, profile_json, profiles, profiles_json};
 pub use running::{Shown, running, running_json};
 pub use schema::{names as schema_names, schema, schemas};

@@ -3,25 +3,49 @@
 //!
 //! What stands in it comes from projects of others: it goes in as data, of which the page's script makes text and never markup.
 
+use super::causes::{Explained, build_json, cost_shape};
 use super::snapshots::why_snapshot_json;
 use super::svg::graph_svg;
-use super::tables::why_json;
-use crate::build::StageState;
+use super::tables::stage_whole;
+use crate::build::{Build, Cost, StageState};
 use crate::engine::snapshots::SnapshotStates;
 use crate::graph::{Graph, NodeIndex};
+use quiz_cache::Key;
 use serde_json::{Value as Json, json};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 const PAGE: &str = include_str!("page.html");
 
+/// What was, and what would be.
+#[derive(Debug)]
+pub struct Past<'a> {
+    /// The project's folder.
+    pub here: &'a Path,
+    /// Its last builds, the oldest first.
+    pub builds: Vec<Build>,
+    /// The last keys of the stages of every worktree of the cache.
+    pub worktrees: BTreeMap<String, BTreeMap<String, Key>>,
+    /// What a build would cost now.
+    pub cost: Cost,
+}
+
 /// As a page.
-pub fn graph_html(graph: &Graph, states: &[(NodeIndex, StageState)], snapshots: &SnapshotStates) -> String {
-    page(&graph_svg(graph, states, snapshots), data(graph, states, snapshots))
+pub fn graph_html(graph: &Graph, explained: &Explained<'_>, snapshots: &SnapshotStates, past: &Past<'_>) -> String {
+    let picture = graph_svg(graph, explained.states, snapshots);
+    let more = json!({
+        "causes": explained.shapes(graph, None),
+        "cost": cost_shape(graph, &past.cost),
+        "builds": past.builds.iter().map(build_json).collect::<Json>(),
+        "worktrees": worktrees(graph, explained.states, past),
+    });
+    page(&picture, &data(graph, explained.states, snapshots), &more)
 }
 
 /// An object for each stage, in the order in which the picture has numbered them.
 fn data(graph: &Graph, states: &[(NodeIndex, StageState)], snapshots: &SnapshotStates) -> Json {
-    let stages = states.iter().map(|(id, _)| {
-        let mut stage = why_json(graph, *id, states);
+    let stages = states.iter().map(|(id, state)| {
+        let mut stage = json!(stage_whole(graph, *id, state));
         stage["about"] = json!(graph.stage(*id).recipe.about);
         stage
     });
@@ -34,8 +58,30 @@ fn data(graph: &Graph, states: &[(NodeIndex, StageState)], snapshots: &SnapshotS
     stages.chain([lower, upper]).collect()
 }
 
-fn page(picture: &str, data: Json) -> String {
-    filled(PAGE, &[("<!--PICTURE-->", picture), ("\"DATA\"", &inside(&data))])
+/// Of each other worktree which stages have the same result as here, and which another one.
+fn worktrees(graph: &Graph, states: &[(NodeIndex, StageState)], past: &Past<'_>) -> Json {
+    let key = |state: &StageState| match state {
+        StageState::Known(record) => Some(record.key),
+        StageState::Missing(missing) => Some(missing.key),
+        StageState::Unknown(_) | StageState::Unresolved => None,
+    };
+    let here: Vec<(&str, Option<Key>)> =
+        states.iter().map(|(id, state)| (graph.stage(*id).name.as_str(), key(state))).collect();
+    let others = past.worktrees.iter().filter(|(folder, _)| Path::new(folder) != past.here);
+    let one = |(folder, there): (&String, &BTreeMap<String, Key>)| {
+        let split = |same: bool| {
+            let is = |(name, key): &&(&str, Option<Key>)| {
+                there.get(*name).is_some_and(|other| (Some(*other) == *key) == same)
+            };
+            here.iter().filter(is).map(|(name, _)| *name).collect::<Vec<_>>()
+        };
+        json!({ "folder": folder, "is-there": Path::new(folder).is_dir(), "same": split(true), "other": split(false) })
+    };
+    others.map(one).filter(|one| one["same"] != json!([]) || one["other"] != json!([])).collect()
+}
+
+fn page(picture: &str, data: &Json, more: &Json) -> String {
+    filled(PAGE, &[("<!--PICTURE-->", picture), ("\"DATA\"", &inside(data)), ("\"MORE\"", &inside(more))])
 }
 
 /// Only what `<` begins could end the script element that the data stands in.
@@ -66,12 +112,15 @@ pub(super) mod tests {
 
     #[test]
     fn nothing_in_the_data_ends_the_element_that_it_stands_in() {
-        let hostile = json!([{ "stage": "</script><!--<script>alert(1)</script>", "state": "cached", "inputs": ["\"DATA\"", "<!--PICTURE-->"] }]);
-        let text = page("<svg></svg>", hostile.clone());
-        let (_, rest) = text.split_once("<script type=\"application/json\" id=\"data\">").unwrap();
-        let (inside, after) = rest.split_once("</script>").unwrap();
-        assert_eq!(serde_json::from_str::<Json>(inside).unwrap(), hostile);
-        assert!(!inside.contains('<') && after.matches("</script>").count() == 1, "{after}");
+        let hostile = json!([{ "stage": "</script><!--<script>alert(1)</script>", "state": "cached", "inputs": ["\"DATA\"", "\"MORE\"", "<!--PICTURE-->"] }]);
+        let text = page("<svg></svg>", &hostile, &hostile);
+        for (id, elements_after) in [("data", 2), ("more", 1)] {
+            let begin = format!("<script type=\"application/json\" id=\"{id}\">");
+            let (_, rest) = text.split_once(&begin).unwrap();
+            let (inside, after) = rest.split_once("</script>").unwrap();
+            assert_eq!(serde_json::from_str::<Json>(inside).unwrap(), hostile);
+            assert!(!inside.contains('<') && after.matches("</script>").count() == elements_after, "{after}");
+        }
     }
 
     #[test]
@@ -89,5 +138,8 @@ pub(super) mod tests {
             assert!(!page.contains(way), "{way}");
         }
         assert_eq!((page.matches("<style>").count(), page.matches("function make(").count()), (1, 1));
+        for place in ["<!--PICTURE-->", "\"DATA\"", "\"MORE\""] {
+            assert_eq!(PAGE.matches(place).count(), 1, "{place}");
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! JSON Schemas of what `--json` prints, made of the very types that are printed.
 
 use super::shapes::{
-    Begun, Built, Compared, CrashExported, CrashImported, Exported, Health, Imported, KernelChanged, KernelEdited,
-    Left, LeftWhole, Line, Listed, Machine, OwnSnapshot, Profile, Removed, Setting, Stage, Started, Tested, Trusted,
-    Written,
+    Begun, Built, Checked, Cleaned, Compared, CrashExported, CrashImported, Exported, GraphWhy, Health, Held, Imported,
+    KernelChanged, KernelEdited, Left, LeftWhole, Line, Listed, Machine, OwnSnapshot, Pinned, Profile, Removed,
+    Setting, Stage, Started, Tested, Trusted, Written,
 };
 use crate::boot::Recorded;
 use crate::event::FORMAT;
@@ -19,8 +19,12 @@ type Entry = (&'static str, &'static str, fn() -> Schema);
 const ALL: &[Entry] = &[
     ("events", "a line on stderr with --json, or of the file of --events", of::<Line<'static>>),
     ("build", "quiz build", of::<Built>),
+    ("cache", "quiz cache", of::<Held<'static>>),
     ("cache-export", "quiz cache export", of::<Exported<'static>>),
     ("cache-import", "quiz cache import", of::<Imported<'static>>),
+    ("cache-pin", "quiz cache pin", of::<Pinned<'static>>),
+    ("cache-verify", "quiz cache verify", of::<Checked<'static>>),
+    ("clean", "quiz clean", of::<Cleaned<'static>>),
     ("config", "quiz config", of::<BTreeMap<String, Setting>>),
     ("crash-export", "quiz crash export", of::<CrashExported<'static>>),
     ("crash-import", "quiz crash import", of::<CrashImported<'static>>),
@@ -28,7 +32,8 @@ const ALL: &[Entry] = &[
     ("crash-show", "quiz crash show", of::<LeftWhole<'static>>),
     ("doctor", "quiz doctor", of::<Health<'static>>),
     ("gc", "quiz gc", of::<BTreeMap<String, Removed>>),
-    ("graph", "quiz graph", of::<Vec<Stage>>),
+    ("graph", "quiz graph", of::<Vec<Stage<'static>>>),
+    ("graph-why", "quiz graph --why", of::<GraphWhy<'static>>),
     ("init", "quiz init", of::<Begun<'static>>),
     ("kernel-config", "quiz kernel config", of::<KernelEdited<'static>>),
     ("kernel-config-diff", "quiz kernel config --diff", of::<Vec<KernelChanged<'static>>>),
@@ -43,7 +48,7 @@ const ALL: &[Entry] = &[
     ("test-list", "quiz test --list", of::<Vec<Listed<'static>>>),
     ("trust", "quiz trust", of::<Trusted>),
     ("verify", "quiz verify", of::<Compared<'static>>),
-    ("why", "quiz why", of::<Stage>),
+    ("why", "quiz why", of::<Stage<'static>>),
 ];
 
 fn of<T: JsonSchema>() -> Schema {

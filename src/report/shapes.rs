@@ -3,7 +3,10 @@
 //! Paths are texts: a name that is not UTF-8 is shown as well as it can be. Events, and what other rooms write to files themselves, have their types there. A field may be added to a type at any time; what else changes
 //! one is a new [`FORMAT`](crate::event::FORMAT).
 
+mod cache;
+mod causes;
 mod machines;
+mod written;
 
 use crate::event::Event;
 use schemars::JsonSchema;
@@ -11,7 +14,14 @@ use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(super) use cache::{
+    Checked, Cleaned, Held, HeldBy, Kept, Left as LeftThere, Pinned, Removed as RemovedPath, Wrong,
+};
+pub(super) use causes::{Cause, GraphWhy, LastTook, WouldCost};
 pub(super) use machines::{Frame, Left, LeftWhole, Listed, Machine, OwnSnapshot, Tested};
+pub(super) use written::{
+    Begun, CrashExported, CrashImported, Exported, Imported, KernelChanged, KernelEdited, Started, Written,
+};
 
 /// `quiz build`: where each output lies in the cache, by `stage/output`.
 pub(super) type Built = BTreeMap<String, String>;
@@ -68,7 +78,7 @@ pub(super) struct FilePlace {
 /// A stage, or a snapshot of the machine. `quiz graph` prints an array of these, inputs first.
 #[derive(Debug, Default, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub(super) struct Stage {
+pub(super) struct Stage<'a> {
     /// Its name.
     pub stage: String,
     /// `cached`: it is there. `missing`: it was never made here. `stale`: it was, of something else. `unknown`: it depends on a stage that is not
@@ -96,6 +106,18 @@ pub(super) struct Stage {
     /// Of `quiz why`: what the key is made of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub made_from: Option<BTreeMap<String, String>>,
+    /// It was made under this very key, and its result is there no more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gone: Option<bool>,
+    /// Of `quiz why`: what changed at the root.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub causes: Option<Vec<Cause<'a>>>,
+    /// Of what would be made: how long it took last; null when nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_seconds: Option<Option<f64>>,
+    /// Of what would be made: others wait for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_critical_path: Option<bool>,
     /// Of a snapshot that is there: bytes on the disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
@@ -297,98 +319,4 @@ pub(super) enum Cost<'a> {
         #[serde(rename = "not-now")]
         not_now: &'a str,
     },
-}
-
-/// `quiz cache export`.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Exported<'a> {
-    /// The file that was written.
-    pub file: Cow<'a, str>,
-    /// How large it is.
-    pub bytes: u64,
-}
-
-/// `quiz cache import`.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Imported<'a> {
-    /// The stages whose results were taken in.
-    pub taken: &'a [String],
-    /// Results that were there.
-    pub known: usize,
-}
-
-/// `quiz init`.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Begun<'a> {
-    /// The file that was written.
-    pub file: Cow<'a, str>,
-    /// For what kind of folder.
-    #[serde(rename = "for")]
-    pub what: &'a str,
-    /// The settings in it that count.
-    pub sets: &'a [&'a str],
-    /// What to type next.
-    pub next: &'a str,
-}
-
-/// `quiz crash export`.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct CrashExported<'a> {
-    /// The file that was written.
-    pub file: Cow<'a, str>,
-    /// How large it is.
-    pub bytes: u64,
-    /// The run whose crash is in it.
-    pub run: &'a str,
-    /// What did not come along, in words.
-    pub missing: &'a [String],
-}
-
-/// `quiz crash import`.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct CrashImported<'a> {
-    /// The run that it is here.
-    pub run: &'a str,
-    /// It was there already.
-    pub known: bool,
-    /// What was wrong.
-    pub title: &'a str,
-}
-
-/// `quiz new`.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Started<'a> {
-    /// The folder that was made.
-    pub folder: Cow<'a, str>,
-    /// What to type next.
-    pub next: &'a str,
-}
-
-/// `quiz kernel config`.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct KernelEdited<'a> {
-    /// What came out otherwise.
-    pub changed: Vec<KernelChanged<'a>>,
-    /// The lines that ask for it.
-    pub lines: &'a [String],
-    /// The quiz.toml that has them now, if they were saved.
-    pub saved: Option<Cow<'a, str>>,
-}
-
-/// A symbol of a kernel's config. `quiz kernel config --diff` prints an array of these.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct KernelChanged<'a> {
-    /// Without `CONFIG_`.
-    pub symbol: &'a str,
-    /// As the config has it; null when it has none.
-    pub old: Option<&'a str>,
-    /// The same of the other config.
-    pub new: Option<&'a str>,
-}
-
-/// `quiz man`.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Written<'a> {
-    /// The folder that was written to.
-    pub folder: Cow<'a, str>,
 }

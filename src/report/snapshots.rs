@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use std::time::UNIX_EPOCH;
 
 impl SnapshotStates {
-    pub(super) fn shapes(&self, graph: &Graph) -> [Stage; 2] {
+    pub(super) fn shapes(&self, graph: &Graph) -> [Stage<'_>; 2] {
         let mut full = self.full.shape(graph);
         full.inputs.push(Self::BASE.to_owned());
         [self.base.shape(graph), full]
@@ -39,7 +39,7 @@ impl SnapshotState {
         }
     }
 
-    fn shape(&self, graph: &Graph) -> Stage {
+    fn shape(&self, graph: &Graph) -> Stage<'_> {
         Stage {
             stage: self.name.to_string(),
             state: self.state(),

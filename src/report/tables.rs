@@ -1,10 +1,13 @@
 //! Results as text for stdout, or as JSON: the graph, the settings, the tools, the reason for a rebuild.
 
+use super::causes::{Explained, causes, cost_shape};
 use super::lines::{duration, size};
 use super::row::{Row, shown};
-use super::shapes::{Built as BuiltShape, Changed, Check, Health, Output, Removed, Setting, SettingValue, Stage, Tool};
+use super::shapes::{
+    Built as BuiltShape, Changed, Check, GraphWhy, Health, Output, Removed, Setting, SettingValue, Stage, Tool,
+};
 use super::style::Style;
-use crate::build::{Missing, Needed, StageState, install_line};
+use crate::build::{Cost, Missing, Needed, StageState, install_line};
 use crate::engine::snapshots::SnapshotStates;
 use crate::graph::{Graph, NodeIndex};
 use crate::load::{SCHEMA, Settings, Value};
@@ -112,6 +115,7 @@ pub(super) fn row(graph: &Graph, state: &StageState) -> Row {
             digest: digest(record).short(),
             ..empty("cached", incremental(record).unwrap_or_default().to_owned())
         },
+        StageState::Missing(Missing { gone: true, .. }) => empty("missing", super::causes::GONE.to_owned()),
         StageState::Missing(Missing { made_before: false, .. }) => empty("missing", String::new()),
         StageState::Missing(Missing { changes, .. }) => empty("stale", changed(changes)),
         StageState::Unknown(input) => empty("unknown", format!("needs {}", graph.stage(*input).name)),
@@ -145,23 +149,48 @@ pub fn built_json(outputs: impl Iterator<Item = (String, PathBuf)>) -> Json {
     json!(outputs.map(|(name, path)| (name, path.to_string_lossy().into_owned())).collect::<BuiltShape>())
 }
 
-/// The graph as JSON: one object a stage, inputs first.
-pub fn graph_json(graph: &Graph, states: &[(NodeIndex, StageState)], snapshots: &SnapshotStates) -> Json {
-    let stages = states.iter().map(|(id, state)| stage(graph, *id, state));
-    json!(stages.chain(snapshots.shapes(graph)).collect::<Vec<_>>())
+/// The graph as JSON: one object a stage, inputs first; with causes an object of these, of the stages, and of what a build would cost.
+pub fn graph_json(
+    graph: &Graph,
+    states: &[(NodeIndex, StageState)],
+    snapshots: &SnapshotStates,
+    cost: &Cost,
+    causes: Option<&Explained<'_>>,
+) -> Json {
+    let last: BTreeMap<_, _> = cost.stages.iter().copied().collect();
+    let stages = states.iter().map(|(id, state)| {
+        let mut shape = stage(graph, *id, state);
+        if let Some(took) = last.get(id) {
+            shape.last_seconds = Some(took.map(|took| took.as_secs_f64()));
+            shape.on_critical_path = Some(cost.critical.contains(id));
+        }
+        shape
+    });
+    let stages: Vec<Stage> = stages.chain(snapshots.shapes(graph)).collect();
+    match causes {
+        None => json!(stages),
+        Some(explained) => {
+            json!(GraphWhy { causes: explained.shapes(graph, None), cost: cost_shape(graph, cost), stages })
+        }
+    }
 }
 
 /// One stage of the graph as JSON, with what its key is made of.
-pub fn why_json(graph: &Graph, id: NodeIndex, states: &[(NodeIndex, StageState)]) -> Json {
-    let Some((_, state)) = states.iter().find(|(other, _)| *other == id) else { return Json::Null };
+pub fn why_json(graph: &Graph, id: NodeIndex, explained: &Explained<'_>) -> Json {
+    let Some((_, state)) = explained.states.iter().find(|(other, _)| *other == id) else { return Json::Null };
+    json!(Stage { causes: Some(explained.shapes(graph, Some(id))), ..stage_whole(graph, id, state) })
+}
+
+/// The same without causes.
+pub(super) fn stage_whole(graph: &Graph, id: NodeIndex, state: &StageState) -> Stage<'static> {
     let mut shape = stage(graph, id, state);
     if let StageState::Known(Record { manifest, .. }) | StageState::Missing(Missing { manifest, .. }) = state {
         shape.made_from = Some(manifest.entries.iter().cloned().collect());
     }
-    json!(shape)
+    shape
 }
 
-fn stage(graph: &Graph, id: NodeIndex, state: &StageState) -> Stage {
+fn stage(graph: &Graph, id: NodeIndex, state: &StageState) -> Stage<'static> {
     let mut shape = Stage {
         stage: graph.stage(id).name.clone(),
         state: row(graph, state).state,
@@ -179,59 +208,52 @@ fn stage(graph: &Graph, id: NodeIndex, state: &StageState) -> Stage {
                 .map(|(name, output)| (name.clone(), Output { digest: output.digest.to_string(), bytes: output.size }));
             shape.outputs = Some(outputs.collect());
         }
-        StageState::Missing(Missing { key, changes, told, .. }) => {
+        StageState::Missing(Missing { key, changes, told, gone, .. }) => {
             shape.key = Some(key.to_string());
             let changes = changes.iter().cloned().map(|Change { name, before, after }| {
                 let in_words = told.get(&name).cloned();
                 Changed { name, before, after, in_words }
             });
             shape.changes = Some(changes.collect());
+            shape.gone = Some(*gone);
         }
         StageState::Unknown(_) | StageState::Unresolved => {}
     }
     shape
 }
 
-/// Why a stage would run, or why not: what differs from the last time it was made here.
-pub fn why(graph: &Graph, id: NodeIndex, states: &[(NodeIndex, StageState)], style: &Style) -> String {
+/// Why a stage would run, or why not: what differs at the root since the last time it was made here, and what it is made of.
+pub fn why(graph: &Graph, id: NodeIndex, explained: &Explained<'_>, style: &Style) -> String {
     let stage = graph.stage(id);
     let name = format!("{} ({})", stage.name, stage.recipe.about);
-    let Some((_, state)) = states.iter().find(|(other, _)| *other == id) else { return String::new() };
+    let Some((_, state)) = explained.states.iter().find(|(other, _)| *other == id) else { return String::new() };
+    let causes = causes(graph, explained, Some(id), style);
+    let made_from = |manifest: &quiz_cache::Manifest| {
+        let line = |(name, value): &(String, String)| format!("  {name} = {}\n", shown(value));
+        manifest.entries.iter().map(line).collect::<String>()
+    };
     match state {
         StageState::Known(record) => {
             let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
             let ago = now.saturating_sub(Duration::from_secs(record.made_at));
             let how = incremental(record).map_or(String::new(), |how| format!(", {how}"));
             let made = format!("made {} ago in {}{how}", duration(ago), duration(record.took));
-            let mut text = format!("{name} is {}: {made}, from:\n", style.good("cached"));
-            for (name, value) in &record.manifest.entries {
-                text += &format!("  {name} = {}\n", shown(value));
-            }
-            text
+            let from = made_from(&record.manifest);
+            format!("{name} is {}: {made}, from:\n{from}{causes}", style.good("cached"))
+        }
+        StageState::Missing(Missing { gone: true, .. }) => {
+            format!("{name} is {}: {}\n{causes}", style.warn("missing"), super::causes::GONE)
         }
         StageState::Missing(Missing { made_before: false, manifest, .. }) => {
-            let mut text =
-                format!("{name} is {}: it was never made here; it would be made from:\n", style.warn("missing"));
-            for (name, value) in &manifest.entries {
-                text += &format!("  {name} = {}\n", shown(value));
-            }
-            text
+            let from = made_from(manifest);
+            format!(
+                "{name} is {}: it was never made here; it would be made from:\n{from}{causes}",
+                style.warn("missing")
+            )
         }
-        StageState::Missing(Missing { changes, told, .. }) => {
-            let mut text = format!("{name} is {}: since it was last made here\n", style.warn("stale"));
-            for change in changes {
-                if let Some(words) = told.get(&change.name) {
-                    words.iter().for_each(|line| text += &format!("  {line}\n"));
-                    continue;
-                }
-                let value = |value: &Option<String>| value.as_deref().map_or("nothing".to_owned(), shown);
-                text += &format!("  {}: {} → {}\n", change.name, value(&change.before), value(&change.after));
-            }
-            text
-        }
-        StageState::Unknown(input) => {
-            format!("{name} is {}: its key depends on another stage:\n", style.warn("unknown"))
-                + &why(graph, *input, states, style)
+        StageState::Missing(_) => format!("{name} is {}: since it was last made here\n{causes}", style.warn("stale")),
+        StageState::Unknown(_) => {
+            format!("{name} is {}: its key depends on another stage\n{causes}", style.warn("unknown"))
         }
         StageState::Unresolved => {
             format!("{name} is {}: `quiz update` (or the next build) pins it in quiz.lock\n", style.warn("unresolved"))

@@ -174,6 +174,8 @@ fn edits_of_linux_give_the_kernel_that_a_build_from_nothing_gives() {
     edited.step(3, "arch/x86/lib/memcpy_64.S");
     fs::write(edited.dir.join("kernel/quiz_edit.c"), "int quiz_edit(void);\nint quiz_edit(void) { return 7; }\n")
         .unwrap();
+    // The distribution's tree ignores all that it does not know.
+    git(&edited.dir, &["add", "-f", "kernel/quiz_edit.c"]);
     edited.edit("kernel/Makefile", |text| format!("{text}\nobj-y += quiz_edit.o\n"));
     edited.step(4, "kernel/quiz_edit.c");
     edited.checkout("HEAD");
