@@ -92,7 +92,7 @@ fn a_crash_from_elsewhere_is_a_run_with_its_memory_its_lines_and_its_image() {
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let name = file.to_str().unwrap();
     let ran = there.ok(&["crash", "import", name]);
-    assert_eq!(ran.out, "run 1: Oops\nquiz crash show 1, quiz crash again 1\n", "{ran:?}");
+    assert_eq!(ran.out, "run 1: Oops\nNext: quiz crash show 1, or quiz crash again 1\n", "{ran:?}");
     let known = json(&there.ok(&["--json", "crash", "show"]));
     assert_eq!((&known["title"], &known["program"]), (&json!("Oops"), &json!(["true", "x y"])));
     assert_eq!(known["frames"][0]["places"][0]["file"], "x.c", "its debug information came along: {known}");
@@ -116,6 +116,10 @@ fn a_crash_from_elsewhere_is_a_run_with_its_memory_its_lines_and_its_image() {
     let before = runs(&there);
     let ran = json(&there.ok(&["--json", "crash", "import", name]));
     assert_eq!(ran, json!({"run": "1", "known": true, "title": "Oops"}));
+    crate::schema::hold("crash-import", &ran);
+    let json_file = here.dir().join("again.tar.zst");
+    let ran = json(&here.ok(&["--json", "crash", "export", json_file.to_str().unwrap()]));
+    crate::schema::hold("crash-export", &ran);
     assert_eq!(runs(&there), before);
     // And from there to somebody else.
     let third = Project::new();

@@ -68,6 +68,7 @@ fn what_was_changed_is_saved_what_follows_is_not_and_the_file_stays_as_it_was_wr
     let dry: Value = serde_json::from_str(&project.ok(&[&edit[..], &["--dry-run"]].concat()).out).unwrap();
     assert_eq!((&dry["saved"], settings(&project).as_str()), (&Value::Null, SETTINGS));
     let told: Value = serde_json::from_str(&project.ok(&edit).out).unwrap();
+    crate::schema::hold("kernel-config", &told);
     let changed = [
         one("COUNT", json!("7"), json!("8")),
         one("FRUIT", Value::Null, json!("y")),
@@ -165,6 +166,7 @@ fn two_configs_are_compared_by_symbol() {
     let text = project.ok(&diff).out;
     assert_eq!(text, "A    \"x\" -> \"␛[2J\"\nB    y   -> m\nNEW  -   -> 1\n");
     let told: Value = serde_json::from_str(&project.ok(&[&["--json"], &diff[..]].concat()).out).unwrap();
+    crate::schema::hold("kernel-config-diff", &told);
     assert_eq!(told[1], one("B", json!("y"), json!("m")));
     assert_eq!(told[2], one("NEW", Value::Null, json!("1")));
     assert_eq!(project.ok(&["kernel", "config", "--diff", "a.config", "./a.config"]).out, "");

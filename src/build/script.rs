@@ -51,16 +51,13 @@ pub(super) fn run(
     let stage = ctx.graph.stage(id);
     let mut read = vec![(ctx.recipe_folder(&stage.recipe)?.lay_out(ctx.cache)?, "/quiz/recipe".to_owned())];
     let mut scratch = persistent(ctx, id, known)?;
-    let (mut built, mut keepable) = (Built::FromNothing, BTreeMap::new());
-    match &mut scratch {
-        Some(scratch) => {
-            built = bring(ctx, stage, scratch, known)?;
-            std::fs::create_dir_all(scratch.path().join(SCRATCH))
-                .map_err(|e| Error::build(format!("cannot write in {}", scratch.path().display())).because(e))?;
-            keepable = last_outputs(ctx, scratch)?;
+    let (built, mut keepable) = match &mut scratch {
+        Some(scratch) => go_on(ctx, stage, scratch, known)?,
+        None => {
+            lay_out(ctx, stage, slot, known)?;
+            (Built::FromNothing, BTreeMap::new())
         }
-        None => lay_out(ctx, stage, slot, known)?,
-    }
+    };
     read.extend(inputs(ctx, stage, scratch.as_ref(), known)?);
     let mut write = vec![(slot.out().to_owned(), "/quiz/out".to_owned())];
     let scratch_folder = scratch.as_ref().map_or_else(|| slot.scratch().to_owned(), |s| s.path().join(SCRATCH));
@@ -71,8 +68,7 @@ pub(super) fn run(
     }
     read.push((lay_out_options(stage, slot)?, OPTIONS.to_owned()));
     let mut env = environment(ctx, stage, known)?;
-    let names: Vec<&str> = keepable.keys().map(String::as_str).collect();
-    env.push(("QUIZ_KEPT".to_owned(), names.join(" ").into()));
+    env.push(kept(&keepable));
     env.extend(terminal::told(ctx, id));
     let toolchain = stage.toolchain().map(|input| body(ctx, input, known)).transpose()?;
     // Whoever edits what is built wants to open the headers, too.
@@ -114,6 +110,25 @@ pub(super) fn run(
     let mut named = |file| named(stage, slot, file, &mut keepable);
     let (kept, over) = (named(".kept")?, named(".over")?);
     Ok(ScriptOutput { built, scratch, kept, over })
+}
+
+/// The variable by which the script knows what it may keep.
+fn kept(keepable: &BTreeMap<String, Output>) -> (String, OsString) {
+    let names: Vec<&str> = keepable.keys().map(String::as_str).collect();
+    ("QUIZ_KEPT".to_owned(), names.join(" ").into())
+}
+
+/// Brings what changed into the folder in which the last build was; gives how it is built then, and what the script may keep of that one.
+fn go_on(
+    ctx: &Context<'_>,
+    stage: &Stage,
+    scratch: &mut Scratch,
+    known: &Records,
+) -> Result<(Built, BTreeMap<String, Output>)> {
+    let built = bring(ctx, stage, scratch, known)?;
+    std::fs::create_dir_all(scratch.path().join(SCRATCH))
+        .map_err(|e| Error::build(format!("cannot write in {}", scratch.path().display())).because(e))?;
+    Ok((built, last_outputs(ctx, scratch)?))
 }
 
 /// The outputs of the last result that the script names in one of its files.

@@ -184,54 +184,59 @@ fn dispatch(cli: &Cli, reporter: &Reporter, events: Events<'_>) -> Result<u8> {
     if let Some(ended) = debugger::run(&engine, &cli.command) {
         return ended;
     }
+    carry_out(&engine, cli)
+}
+
+/// Does what was asked for in a project.
+fn carry_out(engine: &Engine<'_>, cli: &Cli) -> Result<u8> {
     let style = Style::new(cli.global.color.unwrap_or_default(), std::io::stdout().is_terminal());
     match &cli.command {
-        Command::Up(up) => return tidied(&engine, || up::run(&engine, up)),
-        Command::Snap(asked) => return tidied(&engine, || snap::run(&engine, asked, cli.global.json, &style)),
-        Command::Ssh(ssh) => return ssh::run(&engine, ssh),
-        Command::Exec(asked) => return exec::run(&engine, asked),
-        Command::Cp { from, to } => cp::run(&engine, from, to)?,
-        Command::Ps => running::ps(&engine, cli.global.json, &style)?,
-        Command::Dump { id } => crash::print_dump(&engine, id.as_deref())?,
-        Command::Crash { command } => return crash::run(&engine, command, cli.global.json, &style),
-        Command::Monitor(asked) => monitor::run(&engine, asked)?,
-        Command::Wait { id } => return running::wait(&engine, id.as_deref()),
-        Command::Stop { id, all } => running::stop(&engine, id.as_deref(), *all)?,
-        Command::Logs { id, follow } => running::logs(&engine, id.as_deref(), *follow)?,
+        Command::Up(up) => return tidied(engine, || up::run(engine, up)),
+        Command::Snap(asked) => return tidied(engine, || snap::run(engine, asked, cli.global.json, &style)),
+        Command::Ssh(ssh) => return ssh::run(engine, ssh),
+        Command::Exec(asked) => return exec::run(engine, asked),
+        Command::Cp { from, to } => cp::run(engine, from, to)?,
+        Command::Ps => running::ps(engine, cli.global.json, &style)?,
+        Command::Dump { id } => crash::print_dump(engine, id.as_deref())?,
+        Command::Crash { command } => return crash::run(engine, command, cli.global.json, &style),
+        Command::Monitor(asked) => monitor::run(engine, asked)?,
+        Command::Wait { id } => return running::wait(engine, id.as_deref()),
+        Command::Stop { id, all } => running::stop(engine, id.as_deref(), *all)?,
+        Command::Logs { id, follow } => running::logs(engine, id.as_deref(), *follow)?,
         Command::Test(asked) => {
             let (json, verbose, jobs) = (cli.global.json, cli.global.verbose, cli.global.jobs);
-            return tidied(&engine, || test::run(&engine, asked, &test::Shown { json, verbose, style: &style, jobs }));
+            return tidied(engine, || test::run(engine, asked, &test::Shown { json, verbose, style: &style, jobs }));
         }
         Command::Build { stages, fresh, install } => {
-            tidied(&engine, || build_stages(&engine, stages, *fresh, *install, cli.global.json))?;
+            tidied(engine, || build_stages(engine, stages, *fresh, *install, cli.global.json))?;
         }
-        Command::Verify { stage } => return verify(&engine, stage, cli.global.json, &style),
-        Command::Graph { format, why } => graph::show(&engine, *format, *why, cli, &style)?,
-        Command::Why { stage } => graph::why(&engine, stage, cli.global.json, &style)?,
-        Command::Update { entries } => update(&engine, entries)?,
+        Command::Verify { stage } => return verify(engine, stage, cli.global.json, &style),
+        Command::Graph { format, why } => graph::show(engine, *format, *why, cli, &style)?,
+        Command::Why { stage } => graph::why(engine, stage, cli.global.json, &style)?,
+        Command::Update { entries } => update(engine, entries)?,
         Command::Gc { older_than, max_size, dry_run, by_itself } => {
             let (days, most, dry_run, by_itself) = (*older_than, *max_size, *dry_run, *by_itself);
-            gc::run(&engine, gc::Asked { days, most, dry_run, by_itself }, cli.global.json)?;
+            gc::run(engine, gc::Asked { days, most, dry_run, by_itself }, cli.global.json)?;
         }
-        Command::Clean { runs: _, all, dry_run } => clean::run(&engine, *all, *dry_run, cli.global.json)?,
+        Command::Clean { runs: _, all, dry_run } => clean::run(engine, *all, *dry_run, cli.global.json)?,
         Command::Doctor { kvm: true, .. } if cli.global.json => {
             return Err(Error::input("`quiz doctor --kvm` prints a report for people: not with --json"));
         }
-        Command::Doctor { kvm: true, .. } => return kvm::run(&engine),
-        Command::Doctor { install, .. } => return doctor::run(&engine, *install, cli.global.json, &style),
-        Command::Kernel { command } => kernel::run(&engine, cli, command, &style)?,
-        Command::New { command } => new::run(&engine, command, cli.global.json)?,
+        Command::Doctor { kvm: true, .. } => return kvm::run(engine),
+        Command::Doctor { install, .. } => return doctor::run(engine, *install, cli.global.json, &style),
+        Command::Kernel { command } => kernel::run(engine, cli, command, &style)?,
+        Command::New { command } => new::run(engine, command, cli.global.json)?,
         Command::Profiles { command: Some(ProfilesCommand::New { name }), .. } => {
-            new::run(&engine, &NewCommand::Profile { name: name.clone() }, cli.global.json)?;
+            new::run(engine, &NewCommand::Profile { name: name.clone() }, cli.global.json)?;
         }
-        Command::Profiles { shown: Some(name), .. } => profiles::show(&engine, name, cli, &style)?,
-        Command::Profiles { .. } => profiles::list(&engine, cli, &style)?,
+        Command::Profiles { shown: Some(name), .. } => profiles::show(engine, name, cli, &style)?,
+        Command::Profiles { .. } => profiles::list(engine, cli, &style)?,
         Command::Config if cli.global.json => {
             report::result(&format!("{}\n", report::config_json(&engine.project.settings)))?;
         }
         Command::Cache { command } => {
             let (json, verbose) = (cli.global.json, cli.global.verbose);
-            return cache::run(&engine, command.as_ref(), &cache::Shown { json, verbose, style: &style });
+            return cache::run(engine, command.as_ref(), &cache::Shown { json, verbose, style: &style });
         }
         // Done above.
         Command::Init { .. } | Command::Trust { .. } | Command::Completions { .. } => {}

@@ -45,5 +45,5 @@ pub fn crash_imported(arrived: &Arrived, as_json: bool) -> String {
     }
     let before = if *was_there { ", which was there already" } else { "" };
     let title = crash.title.replace(char::is_control, " ");
-    format!("run {run}{before}: {title}\nquiz crash show {run}, quiz crash again {run}\n")
+    format!("run {run}{before}: {title}\nNext: quiz crash show {run}, or quiz crash again {run}\n")
 }

@@ -85,11 +85,18 @@ fn what_is_cut_off_or_changed_or_leads_out_is_refused() {
     let refused = |pack: &[u8]| there.import(pack, &nobody).unwrap_err().to_string();
     let other = again(&|path, content| {
         if path == "0/out/notes" {
-            content.push(b'x');
+            content[0] ^= 1;
         }
         None
     });
     assert!(refused(&other).contains("stage/notes is not what its record says"), "{}", refused(&other));
+    let larger = again(&|path, content| {
+        if path == "0/out/notes" {
+            content.push(b'x');
+        }
+        None
+    });
+    assert!(refused(&larger).contains("stage is larger than its record says"), "{}", refused(&larger));
     let damaged = again(&|path, content| {
         if path == "0/record" {
             content[70] ^= 1;
