@@ -78,6 +78,7 @@ fn what_commands_print_is_what_its_schema_says() {
         (&plain, "man", "man pages"),
         (&plain, "trust", "trust ."),
         (&plain, "graph-why", "graph --why"),
+        (&plain, "profile", "profiles memdev"),
         (&plain, "new", "new recipe mine"),
         (&plain, "cache-pin", "cache pin t-one"),
         (&plain, "cache", "cache"),

@@ -119,8 +119,8 @@ impl Steps {
     }
 }
 
-/// Whether a line says that something is being made, as Kbuild and automake do when they are not verbose ("  CC [M]  fs/zfs.o",
-/// "  CCLD     zfs"), or looked for, as configure does ("checking for gcc... gcc").
+/// Whether a line says that something is being made, as Kbuild and automake do when they are not verbose (`  CC [M]  fs/zfs.o`,
+/// `  CCLD     zfs`), or looked for, as configure does (`checking for gcc... gcc`).
 fn unit(line: &str) -> Option<Unit> {
     if line.starts_with("checking ") {
         return Some(Unit::Checks);

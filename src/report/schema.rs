@@ -39,6 +39,7 @@ const ALL: &[Entry] = &[
     ("kernel-config-diff", "quiz kernel config --diff", of::<Vec<KernelChanged<'static>>>),
     ("man", "quiz man", of::<Written<'static>>),
     ("new", "quiz new", of::<Started<'static>>),
+    ("profile", "quiz profiles NAME", of::<Profile<'static>>),
     ("profiles", "quiz profiles", of::<Vec<Profile<'static>>>),
     ("ps", "quiz ps", of::<Vec<Machine<'static>>>),
     ("results.json", "results.json in out/ of a run of quiz test", of::<Results>),
