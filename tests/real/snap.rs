@@ -84,7 +84,8 @@ fn what_cannot_be_kept_is_told_and_the_programs_status_is_its_own() {
     assert_eq!(ran.status, Some(7), "{ran:?}");
     ran.says(&["no snapshot failed: only what ends with 0 is saved"]);
     // Somebody in the guest has a file of the host's open.
-    let holds = "cd /; sleep 1000 <given/file >/dev/null 2>&1 & echo $!";
+    let holds = "cd /; sleep 1000 <given/file >/dev/null 2>&1 & holder=$!\n\
+        until grep -q sleep /proc/$holder/comm; do :; done; echo $holder";
     let holds = holds.replace("given", &real.0.dir().canonicalize().unwrap().join("given").display().to_string());
     let ran = real.snap("holds", &["--share", "given"], &holds);
     assert_eq!(ran.status, Some(125), "{ran:?}");

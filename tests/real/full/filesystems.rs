@@ -11,17 +11,17 @@ const PROFILE: &str = "about = \"file systems\"\nneeds = [\"memdev\"]\nmemory = 
 /// By its name, what puts one at /mnt; `$disk` is empty.
 const ALL: &[(&str, &str)] = &[
     ("tmpfs", "mount -t tmpfs none /mnt"),
-    ("ext4", "mkfs.ext4 -q $disk; mount $disk /mnt"),
+    ("ext4", "mkfs.ext4 -q -b 4096 $disk; mount $disk /mnt"),
     ("btrfs", "mkfs.btrfs -q $disk; mount $disk /mnt"),
     ("xfs", "mkfs.xfs -q $disk; mount $disk /mnt"),
     (
         "overlay",
-        "mkfs.ext4 -q $disk; mount $disk /srv; mkdir /srv/lower /srv/upper /srv/work\n\
+        "mkfs.ext4 -q -b 4096 $disk; mount $disk /srv; mkdir /srv/lower /srv/upper /srv/work\n\
          mount -t overlay -o lowerdir=/srv/lower,upperdir=/srv/upper,workdir=/srv/work none /mnt",
     ),
     (
         "nfs4",
-        "mkfs.ext4 -q $disk; mount $disk /srv; ip link set lo up; mount -t nfsd nfsd /proc/fs/nfsd\n\
+        "mkfs.ext4 -q -b 4096 $disk; mount $disk /srv; ip link set lo up; mount -t nfsd nfsd /proc/fs/nfsd\n\
          echo '/srv *(rw,no_root_squash,fsid=0,insecure)' >/etc/exports; rpc.mountd -N 2 -N 3; exportfs -a; rpc.nfsd -N 3 2\n\
          mount -t nfs4 -o vers=4.2 127.0.0.1:/ /mnt",
     ),
