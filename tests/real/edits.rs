@@ -95,7 +95,10 @@ fn edits_and_checkouts_of_openzfs_give_the_modules_that_a_build_from_nothing_giv
         }
         _ => worktree_of(real, "zfs-source", dir),
     });
-    let log = git(&edited.dir, &["log", "-n", "12", "--format=%H", "--", "module", "include"]);
+    // Of what was cloned: what is checked out is another in each step, and a run that goes on has the commits of the first.
+    let is_clone = edited.dir.join(".git/refs/remotes/origin/HEAD").exists();
+    let from = if is_clone { "origin/HEAD" } else { "HEAD" };
+    let log = git(&edited.dir, &["log", "-n", "12", "--format=%H", from, "--", "module", "include"]);
     let tags = git(&edited.dir, &["tag"]);
     let mut commits: Vec<&str> = log.lines().collect();
     for (n, tag) in TAGS.into_iter().enumerate().filter(|(_, tag)| tags.lines().any(|line| line == *tag)) {
@@ -127,7 +130,8 @@ fn change_of_openzfs(edited: &Edited, number: usize) -> &'static str {
         }
         2 => {
             edited.edit("include/sys/zfs_context.h", |text| {
-                format!("{text}\nstatic inline int quiz_edit(void) {{ return ({number}); }}\n")
+                let end = text.rfind("#endif").expect("what keeps it from being included twice");
+                format!("{}static inline int quiz_edit(void) {{ return ({number}); }}\n{}", &text[..end], &text[end..])
             });
             edited.edit("module/zfs/zio.c", |text| {
                 format!("{text}\nint quiz_zio(void);\nint quiz_zio(void) {{ return (quiz_edit()); }}\n")
