@@ -56,9 +56,8 @@ fn write(folder: &Path, to: &PathBuf, name: &str, start: &Start) -> Result<()> {
         fs::create_dir_all(folder)?;
         // Not the folder of somebody else, who is not done with it yet.
         fs::create_dir(to)?;
-        let variable = name.to_uppercase().replace('-', "_");
         for (file, text, mode) in start {
-            let text = text.replace("VARIABLE", &variable).replace("NAME", name);
+            let text = filled(text, name);
             let file = fs::File::options().write(true).create_new(true).mode(*mode).open(to.join(file));
             file?.write_all(text.as_bytes())?;
         }
@@ -70,6 +69,11 @@ fn write(folder: &Path, to: &PathBuf, name: &str, start: &Start) -> Result<()> {
     })
 }
 
+/// The start of a file, with its name, and in capitals as it is a part of a variable's. A name has no capitals, a variable's may have `NAME` in it.
+fn filled(text: &str, name: &str) -> String {
+    text.replace("NAME", name).replace("VARIABLE", &name.to_uppercase().replace('-', "_"))
+}
+
 /// It is a folder, a part of variables' and stages' names, and what stands before `:` behind -p.
 fn is_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -79,6 +83,11 @@ fn is_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_with_the_word_name_in_it_is_whole_in_the_variable() {
+        assert_eq!(filled("$QUIZ_VARIABLE_X of NAME", "re-name"), "$QUIZ_RE_NAME_X of re-name");
+    }
 
     #[test]
     fn a_name_is_small_letters_digits_and_dashes() {

@@ -56,9 +56,40 @@ fn added(
             None => push(list, text),
         }
     }
-    // toml_edit ends lines by itself.
-    let (text, is_crlf) = (document.to_string(), before.text().contains("\r\n"));
-    Ok(if is_crlf { text.replace("\r\n", "\n").replace('\n', "\r\n") } else { text })
+    Ok(with_ends_of(before.text(), &document.to_string()))
+}
+
+/// The text with the ends of lines that it had: toml_edit has ends of its own. New lines end like the first one.
+fn with_ends_of(before: &str, after: &str) -> String {
+    let old: Vec<&str> = before.split_inclusive('\n').collect();
+    let new: Vec<&str> = after.split_inclusive('\n').map(bare).collect();
+    let is_same = |(old, new): &(&&str, &&str)| bare(old) == **new;
+    let first = old.iter().zip(&new).take_while(is_same).count();
+    let last = old[first..].iter().rev().zip(new[first..].iter().rev()).take_while(is_same).count();
+    let ends = |line: &str| line[bare(line).len()..].to_owned();
+    let usual = old.first().map(|line| ends(line)).filter(|end| !end.is_empty()).unwrap_or("\n".to_owned());
+    let count = new.len();
+    let line = |(number, text): (usize, &&str)| {
+        let was = match number {
+            _ if number < first => ends(old[number]),
+            _ if number + last >= count => ends(old[number + old.len() - count]),
+            _ => usual.clone(),
+        };
+        // The last line may have no end, and be another one than before.
+        let end = match (number + 1 < count || after.ends_with('\n'), was.is_empty()) {
+            (true, true) => &usual,
+            (true, false) => &was,
+            (false, _) => "",
+        };
+        format!("{text}{end}")
+    };
+    new.iter().enumerate().map(line).collect()
+}
+
+/// A line without its end.
+fn bare(line: &str) -> &str {
+    let line = line.strip_suffix('\n').unwrap_or(line);
+    line.strip_suffix('\r').unwrap_or(line)
 }
 
 /// Behind the last item, as that stands: in a line of its own if that does. A comment behind the last item stays with that.
@@ -132,6 +163,8 @@ mod tests {
         for (text, wanted) in [
             ("[k]\nc = [\"A=1\"] # c\n", "[k]\nc = [\"A=1\", \"C=4\"] # c\n"),
             ("k.c = [\"A=1\"]\r\n", "k.c = [\"A=1\", \"C=4\"]\r\n"),
+            ("# a\r\n# b\nk.c = [\"A=1\"]\n# c\r\n", "# a\r\n# b\nk.c = [\"A=1\", \"C=4\"]\r\n# c\r\n"),
+            ("x = 1\n\n[k]\r\nz = 1", "x = 1\n\n[k]\r\nz = 1\nc = [\"B=b\", \"C=4\"]\n"),
             ("k = { c = [ \"A=1\" ] }\n", "k = { c = [ \"A=1\" , \"C=4\"] }\n"),
             ("", "[k]\nc = [\"B=b\", \"C=4\"]\n"),
             ("x = 1\n\n[k]\nz = 1\n", "x = 1\n\n[k]\nz = 1\nc = [\"B=b\", \"C=4\"]\n"),
