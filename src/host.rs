@@ -5,6 +5,7 @@
 //! Knows nothing of what the programs and files are for.
 
 pub mod distribution;
+pub mod signals;
 pub mod terminal;
 
 use rustix::fs::OFlags;

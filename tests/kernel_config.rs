@@ -2,9 +2,10 @@
 
 use crate::kconfig::furnish;
 use crate::project::{Project, Ran};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::io::{Read, Write};
+use std::process::{Child, Command, Stdio};
 
 const MAKEFILE: &str = "\
 export O KCONFIG_ALLCONFIG
@@ -136,14 +137,7 @@ fn lines_of_the_users_own_file_stay_when_the_project_begins_to_have_some() {
 #[test]
 fn the_menu_is_on_the_terminal_and_what_it_leaves_is_saved() {
     let project = project();
-    project.ok(&["build", "kernel-config"]);
-    let quiz = project.command(&[]);
-    let line =
-        format!("stty -a >before; '{}' --color=never kernel config; stty -a >after", quiz.get_program().display());
-    let mut script = Command::new("script");
-    script.args(["-qec", &line, "/dev/null"]).current_dir(project.dir()).env_clear().env("TERM", "vt220");
-    script.envs(quiz.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = menu(&project);
     let mut keyboard = child.stdin.take().unwrap();
     keyboard.write_all(b"CONFIG_DEEP=y\r\nCONFIG_FRUIT=y\r\nend\r\n").unwrap();
     let ran = Ran::from(child.wait_with_output().unwrap());
@@ -153,8 +147,51 @@ fn the_menu_is_on_the_terminal_and_what_it_leaves_is_saved() {
     let wanted =
         SETTINGS.replace("    \"LAKE=y\",\n", "    \"LAKE=y\",\n    \"CONFIG_DEEP=y\",\n    \"CONFIG_FRUIT=y\",\n");
     assert_eq!(settings(&project), wanted);
-    let [before, after] = ["before", "after"].map(|name| std::fs::read_to_string(project.dir().join(name)).unwrap());
+    assert_eq!(terminal_as_before(&project), "0");
+}
+
+#[test]
+fn a_signal_ends_the_menu_and_gives_the_terminal_back() {
+    let project = project();
+    let mut child = menu(&project);
+    let keyboard = child.stdin.take().unwrap();
+    let (mut screen, mut shown, mut bytes) = (child.stdout.take().unwrap(), String::new(), [0; 4096]);
+    while !shown.contains("the menu of a terminal") {
+        let count = screen.read(&mut bytes).unwrap();
+        assert!(count > 0, "{shown}");
+        shown += &String::from_utf8_lossy(&bytes[..count]);
+    }
+    let pid = std::fs::read_to_string(project.dir().join("pid")).unwrap().trim().parse().unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
+    screen.read_to_string(&mut shown).unwrap();
+    child.wait().unwrap();
+    drop(keyboard);
+    assert_eq!(terminal_as_before(&project), "143");
+    assert!(shown.contains("\x1b[?1049l\x1b[?25h"), "the screen is still the menu's: {shown:?}");
+    assert_eq!(settings(&project), SETTINGS);
+}
+
+/// The menu on a terminal whose keyboard is the child's stdin. Files say the process of quiz, its status, and how the terminal was before and
+/// after.
+fn menu(project: &Project) -> Child {
+    project.ok(&["build", "kernel-config"]);
+    let quiz = project.command(&[]);
+    let line = format!(
+        "stty -a >before; sh -c 'echo $$ >pid; exec \"$0\" --color=never kernel config' '{}'; echo $? >status; stty -a >after",
+        quiz.get_program().display()
+    );
+    let mut script = Command::new("script");
+    script.args(["-qec", &line, "/dev/null"]).current_dir(project.dir()).env_clear().env("TERM", "vt220");
+    script.envs(quiz.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+}
+
+/// The status of quiz, once the terminal is seen to be as it was.
+fn terminal_as_before(project: &Project) -> String {
+    let file = |name| std::fs::read_to_string(project.dir().join(name)).unwrap();
+    let [before, after, status] = ["before", "after", "status"].map(file);
     assert!(!before.is_empty() && before == after, "{before}\n{after}");
+    status.trim().to_owned()
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! What is said of files that are wrong: the place, the line, what to type; on a terminal, for programs, and whatever is in the file.
 
-use crate::project::Project;
+use crate::project::{Project, Ran};
 use serde_json::{Value, json};
+use std::process::{Command, Stdio};
 
 fn error(project: &Project, args: &[&str]) -> Value {
     let ran = project.run(&[&["--json"], args].concat());
@@ -115,6 +116,27 @@ fn nothing_in_a_file_gives_commands_to_the_terminal() {
             assert!(!ran.err.contains(is_command), "{text:?}: {:?}", ran.err);
         }
     }
+}
+
+/// Of what a table has in it nobody knows all; a program that reads it gets it as it is.
+#[test]
+fn no_table_gives_commands_to_the_terminal() {
+    let project = Project::new();
+    let recipe = "version = 1\nabout = \"a\\u001b[2Jtest\"\nscript = \"build.sh\"\n[outputs]\nout = \"file\"\n";
+    project.write(".quiz/recipes/t-evil/recipe.toml", recipe);
+    project.write(".quiz/recipes/t-evil/build.sh", "echo >/quiz/out/out\n");
+    for args in ["why t-evil", "graph", "config", "--color=always why t-evil"] {
+        let quiz = project.command(&[]);
+        let line = format!("'{}' {args}", quiz.get_program().display());
+        let mut script = Command::new("script");
+        script.args(["-qec", &line, "/dev/null"]).current_dir(project.dir()).env_clear().env("TERM", "vt220");
+        script.envs(quiz.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let ran = Ran::from(script.stdin(Stdio::null()).output().unwrap());
+        assert_eq!(ran.status, Some(0), "{args}: {ran:?}");
+        assert!(!ran.out.contains("\u{1b}[2J"), "{args}: {:?}", ran.out);
+        assert_eq!(ran.out.contains("t-evil (a␛[2Jtest)"), args.contains("why"), "{args}: {:?}", ran.out);
+    }
+    assert!(project.ok(&["why", "t-evil"]).out.contains("t-evil (a\u{1b}[2Jtest)"));
 }
 
 #[test]

@@ -72,5 +72,5 @@ pub use job::{Options, Streams};
 pub use outcome::{GuestState, Outcome, Recorded, Saved};
 pub use request::{Mounted, Request, Size};
 pub use run::{Ran, Run, run};
-pub use signals::{Stop, at_signals, signals_are_caught};
+pub use signals::Stop;
 pub use tty::terminal_size;

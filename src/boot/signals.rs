@@ -13,34 +13,9 @@ use signal_hook::SigId;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGURG, SIGWINCH};
 
 use crate::error::{Error, Result};
+use crate::host::signals::{ENDING, heeded, signals_are_caught};
 
 const CAUGHT: [i32; 6] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH, SIGURG];
-
-/// Somebody here catches SIGINT, SIGTERM, SIGHUP and SIGQUIT, or did: what they do is not for the system to decide any more.
-static TAKEN: AtomicBool = AtomicBool::new(false);
-
-/// From now on the signals that end a program are somebody's who catches them.
-pub fn signals_are_caught() {
-    TAKEN.store(true, Ordering::Relaxed);
-}
-
-/// Calls `act` whenever SIGINT, SIGTERM, SIGHUP or SIGQUIT comes, and says whether that ends the process, as it does where nobody catches it. `act` is
-/// called in a signal handler: it does nothing that signal-safety(7) does not allow.
-pub fn at_signals(act: fn(bool)) {
-    let ignored = ignored();
-    for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT].into_iter().filter(|signal| ignored & bit(*signal) == 0) {
-        let handler = move || {
-            let ends = !TAKEN.load(Ordering::Relaxed);
-            act(ends);
-            if ends {
-                let _ = signal_hook::low_level::emulate_default_handler(signal);
-            }
-        };
-        // SAFETY: reads an atomic, calls what promises to be safe there, and a function that is documented to be. What cannot be caught ends
-        // quiz as ever, without the act.
-        let _ = unsafe { signal_hook::low_level::register(signal, handler) };
-    }
-}
 
 /// Whether a signal asked several machines to end, those to come included.
 #[derive(Debug, Clone)]
@@ -54,8 +29,7 @@ impl Stop {
     pub fn on_signals() -> Result<Self> {
         let stop = Self(Arc::default());
         signals_are_caught();
-        let ignored = ignored();
-        for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT].into_iter().filter(|signal| ignored & bit(*signal) == 0) {
+        for signal in heeded(&ENDING) {
             let number = usize::try_from(signal).unwrap_or_default();
             signal_hook::flag::register_usize(signal, Arc::clone(&stop.0), number)
                 .map_err(|e| Error::boot("cannot catch signals").because(e))?;
@@ -85,8 +59,7 @@ impl Signals {
         wake.set_nonblocking(true).map_err(failed)?;
         signals_are_caught();
         let mut signals = Self { wake, came: Vec::new(), ids: Vec::new() };
-        let ignored = ignored();
-        for signal in CAUGHT.into_iter().filter(|signal| ignored & bit(*signal) == 0) {
+        for signal in heeded(&CAUGHT) {
             let flag = Arc::new(AtomicBool::new(false));
             // The flag first: whoever is woken must see it.
             signals.ids.push(signal_hook::flag::register(signal, Arc::clone(&flag)).map_err(failed)?);
@@ -116,18 +89,6 @@ impl Drop for Signals {
             signal_hook::low_level::unregister(id);
         }
     }
-}
-
-/// What whoever started quiz wants it to ignore, as a mask: `nohup`, `trap '' HUP`, and of a job in the background of a script Ctrl-C.
-fn ignored() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
-}
-
-/// Of a signal in such a mask (proc(5): the lowest is signal 1).
-fn bit(signal: i32) -> u64 {
-    1 << (signal - 1)
 }
 
 /// The name of a signal that is caught here.

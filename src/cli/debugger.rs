@@ -2,7 +2,6 @@
 
 use super::args::{Command, CrashCommand, Debugger as Asked};
 use super::{crash, running, symbols};
-use crate::boot;
 use crate::boot::crash::Core;
 use crate::boot::folder::{live, run_of};
 use crate::boot::gdb::Stub;
@@ -205,7 +204,7 @@ fn require(program: &str) -> Result<()> {
 /// Waits for a program that has the terminal: Ctrl-C is its own. What ends quiz ends it.
 fn wait(command: &mut Process) -> Result<u8> {
     let (ignored, told) = (Arc::default(), Arc::new(AtomicBool::new(false)));
-    boot::signals_are_caught();
+    host::signals::signals_are_caught();
     // The program has the default again: what is caught does not outlive exec.
     for (signal, flag) in [(SIGINT, &ignored), (SIGQUIT, &ignored), (SIGHUP, &told), (SIGTERM, &told)] {
         signal_hook::flag::register(signal, Arc::clone(flag))

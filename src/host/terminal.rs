@@ -2,15 +2,19 @@
 //!
 //! Knows nothing of what the program is.
 
+use super::signals::Caught;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Command, ExitStatus, Stdio};
 
 /// Between two looks at the size of the user's terminal, in nanoseconds.
 const LOOK: i64 = 200_000_000;
+/// What a program for the whole screen does to a terminal when it ends: back from the alternate screen, the cursor, and plain letters
+/// (<https://invisible-island.net/xterm/ctlseqs/ctlseqs.html>, `DECRST` 1049, `DECSET` 25, `SGR` 0).
+const LEAVE: &[u8] = b"\x1b[?1049l\x1b[?25h\x1b[0m\r\n";
 
 /// A terminal in raw mode; as it was before when this is dropped, also by a panic.
 #[derive(Debug)]
@@ -40,25 +44,51 @@ impl Drop for Raw {
 }
 
 /// Runs a command on a terminal of its own that shows on the user's: what it does to its terminal, or types into it, does not reach the
-/// user's shell. What it writes also goes to `log`.
+/// user's shell. What it writes also goes to `log`. A signal that ends quiz ends the command first, and the terminal is the user's again.
 ///
 /// # Errors
 /// No terminal can be made, the command cannot be started, or the log cannot be written.
 pub fn run(command: &mut Command, log: &mut dyn Write) -> io::Result<ExitStatus> {
     let (stdin, stdout) = (io::stdin(), io::stdout());
     let (master, own) = pair()?;
-    let mut size = tcgetwinsize(&stdout)?;
+    let size = tcgetwinsize(&stdout)?;
     tcsetwinsize(&own, size)?;
+    // Ends quiz, if one came, when all the rest is put right.
+    let caught = Caught::new()?;
     command.stdin(own.try_clone()?).stdout(own.try_clone()?).stderr(own);
     let spawned = command.spawn();
     // Its end of the terminal is its own alone: when all who have it are gone, so is the terminal.
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = spawned?;
     let raw = Raw::enter(stdin.as_fd());
+    let shown = show(&master, size, &caught, log);
+    if !matches!(shown, Ok(Ended::ByItself)) {
+        let _ = child.kill();
+        // It could not do it any more.
+        let _ = write_all(stdout.as_fd(), LEAVE);
+    }
+    drop(raw);
+    let status = child.wait();
+    shown.and(status)
+}
+
+/// How a program on a terminal of its own ended.
+enum Ended {
+    ByItself,
+    /// A signal is to end it, and quiz.
+    BySignal,
+}
+
+/// Shows the terminal of a program on the user's until one of them ends.
+fn show(master: &OwnedFd, mut size: Winsize, caught: &Caught, log: &mut dyn Write) -> io::Result<Ended> {
+    let (stdin, stdout) = (io::stdin(), io::stdout());
     let mut bytes = [0; 16 << 10];
     let mut listens = true;
     loop {
-        let mut fds = vec![PollFd::new(&master, PollFlags::IN)];
+        if caught.signal().is_some() {
+            return Ok(Ended::BySignal);
+        }
+        let mut fds = vec![PollFd::new(master, PollFlags::IN)];
         if listens {
             fds.push(PollFd::new(&stdin, PollFlags::IN));
         }
@@ -68,9 +98,9 @@ pub fn run(command: &mut Command, log: &mut dyn Write) -> io::Result<ExitStatus>
         };
         let is_ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
         if is_ready[0] {
-            match rustix::io::read(&master, &mut bytes) {
+            match rustix::io::read(master, &mut bytes) {
                 // Linux has this for the end of a terminal.
-                Ok(0) | Err(rustix::io::Errno::IO) => break,
+                Ok(0) | Err(rustix::io::Errno::IO) => return Ok(Ended::ByItself),
                 Ok(count) => {
                     log.write_all(&bytes[..count])?;
                     write_all(stdout.as_fd(), &bytes[..count])?;
@@ -88,11 +118,9 @@ pub fn run(command: &mut Command, log: &mut dyn Write) -> io::Result<ExitStatus>
         let now = tcgetwinsize(&stdout)?;
         if (now.ws_row, now.ws_col) != (size.ws_row, size.ws_col) {
             size = now;
-            tcsetwinsize(&master, size)?;
+            tcsetwinsize(master, size)?;
         }
     }
-    drop(raw);
-    child.wait()
 }
 
 fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! What takes room in the cache, as a table or as JSON; what a look at all of its bytes came to; pins; and what was removed of a project's `.quiz`.
 
 use super::lines::{duration, size};
+use super::plain::one_line;
 use super::row::aligned;
 use super::shapes::Pinned;
 use super::style::Style;
@@ -82,8 +83,7 @@ fn table(mut rows: Vec<[String; 5]>, ends: &[(String, String)], shown: &Shown<'_
     let mut text = aligned(rows, shown.style);
     for (sum, words) in ends {
         let blank = " ".repeat(before - widths[0]);
-        text +=
-            &format!("{sum:>width$}{blank}{}\n", cut(&words.replace(char::is_control, " "), rest), width = widths[0]);
+        text += &format!("{sum:>width$}{blank}{}\n", cut(&words, rest), width = widths[0]);
     }
     text
 }
@@ -231,8 +231,8 @@ pub fn checked(verified: &Verified, style: &Style) -> String {
     let Verified { files, bytes, took, wrong, dropped, aside, .. } = verified;
     let mut text = String::new();
     for wrong in wrong {
-        let path = wrong.path.display().to_string().replace(char::is_control, " ");
-        text += &format!("{} {path}: {}\n", style.bad("wrong"), wrong.what.replace(char::is_control, " "));
+        let path = one_line(&wrong.path.display().to_string());
+        text += &format!("{} {path}: {}\n", style.bad("wrong"), one_line(&wrong.what));
     }
     let how = if wrong.is_empty() { "all as it was".to_owned() } else { format!("{} wrong", wrong.len()) };
     let (read, took) = (size(*bytes), duration(*took));

@@ -1,6 +1,7 @@
 //! Why stages have to be made and what that would cost, as text for stdout or as JSON: what changed at the root first.
 
 use super::lines::duration;
+use super::plain::one_line;
 use super::row::shown;
 use super::shapes;
 use super::style::Style;
@@ -100,7 +101,7 @@ fn names(graph: &Graph, ids: &[NodeIndex], between: &str) -> String {
 
 /// What comes from files of others must not move the cursor.
 fn clean(text: &str) -> String {
-    text.replace('\t', "    ").replace(char::is_control, " ")
+    one_line(&text.replace('\t', "    "))
 }
 
 fn lines(graph: &Graph, cause: &Cause) -> Vec<String> {
@@ -209,6 +210,6 @@ mod tests {
 
     #[test]
     fn words_of_others_move_no_cursor() {
-        assert_eq!(clean("a\tb\u{1b}[2J\rc\u{9b}d"), "a    b [2J c d");
+        assert_eq!(clean("a\tb\u{1b}[2J\rc\u{9b}d"), "a    b␛[2J␍c\u{fffd}d");
     }
 }

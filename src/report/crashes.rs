@@ -1,6 +1,7 @@
 //! What is left of guests that crashed, as a table, as a page, and as JSON.
 
 use super::lines::{duration, size};
+use super::plain::one_line;
 use super::row::aligned;
 use super::shapes::{self, Left, LeftWhole};
 use super::style::Style;
@@ -108,7 +109,7 @@ pub fn crash(crashed: &Crashed, looked: &Looked, most: usize, others: &[String],
     ];
     let mut text = format!("{}\n", style.bad(&crash.title));
     for (name, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {
-        text += &format!("{} {}\n", style.dim(&format!("{name:<9}")), value.replace(char::is_control, " "));
+        text += &format!("{} {}\n", style.dim(&format!("{name:<9}")), one_line(&value));
     }
     text.push('\n');
     text += &trace(&crash.lines, looked.lines.as_ref().unwrap_or(&Lines::new()), style);

@@ -3,6 +3,7 @@
 //! Names come from projects of others, so each format escapes all that could end a label. Knows nothing of places and colours of a
 //! picture; `svg.rs` does.
 
+use super::plain::one_line;
 use super::row::Row;
 use super::tables::row;
 use crate::build::StageState;
@@ -78,7 +79,7 @@ fn dot(drawing: &Drawing) -> String {
 
 /// Between quotes of dot, where a backslash begins an escape and `&` an entity.
 fn dot_text(text: &str) -> String {
-    let text = text.replace(char::is_control, " ").replace('\\', "\\\\");
+    let text = one_line(text).replace('\\', "\\\\");
     text.replace('"', "\\\"").replace('&', "&amp;")
 }
 

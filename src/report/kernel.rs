@@ -1,7 +1,7 @@
 //! What of a kernel's config changed, as text or as JSON.
 
 use super::Style;
-use super::place::plain;
+use super::plain::plain;
 use super::shapes::{KernelChanged, KernelEdited};
 use crate::engine::kernel_config::Changed;
 use serde_json::json;

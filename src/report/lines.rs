@@ -1,6 +1,7 @@
 //! Events and errors as lines of text, with cargo's right-aligned verbs.
 
-use super::place::{drawn, plain};
+use super::place::drawn;
+use super::plain::plain;
 use super::{Style, Verbosity};
 use crate::error::Error;
 use crate::event::Event;

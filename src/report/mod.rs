@@ -18,6 +18,7 @@ mod outside;
 mod packs;
 mod page;
 mod place;
+mod plain;
 mod profiles;
 mod progress;
 mod row;
@@ -57,8 +58,10 @@ pub use version::version;
 
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
+use plain::coloured;
 use progress::Progress;
 use shapes::{Failure, Line};
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{IsTerminal, Write};
 
@@ -156,6 +159,7 @@ impl Reporter {
     /// Writes a line to stderr, above the moving ones. A closed stderr is nobody who listens. On a terminal each line ends
     /// with the cursor's return, too: the terminal is raw while the guest's program has it.
     fn print(&self, text: &str) {
+        let text = if self.json { text.to_owned() } else { coloured(text) };
         let text = if self.terminal { text.replace('\n', "\r\n") + "\r\n" } else { format!("{text}\n") };
         // A line is one write, so that those of several threads and processes do not mix.
         let write = || {
@@ -189,12 +193,14 @@ pub fn agrees(question: &str) -> bool {
     read > 0 && ["", "y", "yes"].contains(&answer.trim().to_lowercase().as_str())
 }
 
-/// Writes a result to stdout; a reader that has gone away (`| head`) is no error.
+/// Writes a result to stdout: to a terminal without what would be a command of it, to all else as it is. A reader that has gone away (`| head`)
+/// is no error.
 ///
 /// # Errors
 /// stdout cannot be written: a full disk.
 pub fn result(text: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
+    let text = if stdout.is_terminal() { coloured(text).into() } else { Cow::Borrowed(text) };
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::build("cannot write to stdout").because(e)),
         _ => Ok(()),

@@ -3,6 +3,7 @@
 //!
 //! Only for terminals of which it is known that they can do it and undo it; within tmux and screen, which would keep it for themselves, for none.
 
+use super::plain::one_line;
 use rustix::stdio::stderr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -90,7 +91,7 @@ impl Outside {
         let mut text = String::new();
         if self.able.title {
             let far = percent.map_or(String::new(), |percent| format!(" {percent}%"));
-            let what = what.replace(|c: char| c.is_control(), " ");
+            let what = one_line(what);
             text += &format!("\x1b]2;quiz: {what}{far}\x1b\\");
         }
         if self.able.bar {
@@ -106,10 +107,12 @@ impl Outside {
         if self.able.title && before & TITLE == 0 { SAVE_TITLE.to_owned() + &text } else { text }
     }
 
-    /// The bytes that undo it.
-    pub(super) fn hide(&mut self) -> String {
+    /// Writes the bytes that undo it.
+    pub(super) fn hide(&mut self, write: &dyn Fn(&str)) {
         self.last.clear();
-        undo(SHOWN.fetch_and(!(TITLE | BAR), Ordering::Relaxed)).concat()
+        // Behind the bytes: a signal between the two undoes it twice, rather than not at all.
+        write(&undo(SHOWN.load(Ordering::Relaxed)).concat());
+        SHOWN.fetch_and(!(TITLE | BAR), Ordering::Relaxed);
     }
 }
 
@@ -180,11 +183,20 @@ mod tests {
     fn what_is_shown_is_undone_once_and_only_what_is_new_is_written() {
         let mut outside = Outside::new(Abilities { title: true, bar: true });
         let first = outside.show("kernel\x1b]0;evil\x07", Some(35));
-        assert_eq!(first, "\x1b[22;2t\x1b]2;quiz: kernel ]0;evil  35%\x1b\\\x1b]9;4;1;35\x1b\\");
+        assert_eq!(first, "\x1b[22;2t\x1b]2;quiz: kernel␛]0;evil␇ 35%\x1b\\\x1b]9;4;1;35\x1b\\");
         assert_eq!(outside.show("kernel\x1b]0;evil\x07", Some(35)), "");
         assert_eq!(outside.show("boot", None), "\x1b]2;quiz: boot\x1b\\\x1b]9;4;3\x1b\\", "the title is saved once");
-        assert_eq!((outside.hide().as_str(), outside.hide().as_str()), ("\x1b[23;2t\x1b]9;4;0\x1b\\", ""));
+        let written = |outside: &mut Outside| {
+            let written = std::cell::RefCell::new(String::new());
+            outside.hide(&|bytes| {
+                let shown = SHOWN.load(Ordering::Relaxed) & (TITLE | BAR);
+                assert_eq!(bytes.is_empty(), shown == 0, "a signal that comes now undoes it");
+                *written.borrow_mut() += bytes;
+            });
+            written.into_inner()
+        };
+        assert_eq!([(); 2].map(|()| written(&mut outside)), ["\x1b[23;2t\x1b]9;4;0\x1b\\", ""]);
         let mut none = Outside::new(Abilities::default());
-        assert_eq!((none.show("kernel", Some(1)), none.hide()), (String::new(), String::new()));
+        assert_eq!((none.show("kernel", Some(1)), written(&mut none)), (String::new(), String::new()));
     }
 }

@@ -1,6 +1,7 @@
 //! What went into a pack of results or a file of a crash, or came out of one, as text or as JSON.
 
 use super::lines::size;
+use super::plain::one_line;
 use super::shapes;
 use crate::engine::capsules::{Arrived, Exported};
 use quiz_cache::Unpacked;
@@ -44,6 +45,6 @@ pub fn crash_imported(arrived: &Arrived, as_json: bool) -> String {
         return format!("{}\n", json!(shapes::CrashImported { run, known: *was_there, title: &crash.title }));
     }
     let before = if *was_there { ", which was there already" } else { "" };
-    let title = crash.title.replace(char::is_control, " ");
+    let title = one_line(&crash.title);
     format!("run {run}{before}: {title}\nNext: quiz crash show {run}, or quiz crash again {run}\n")
 }

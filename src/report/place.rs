@@ -1,5 +1,6 @@
 //! Errors with a place: the line of the file, what is wrong underlined, as rustc has it. Knows nothing of what is wrong.
 
+use super::plain::plain;
 use super::shapes::FilePlace;
 use crate::error::{Error, Place};
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
@@ -29,25 +30,6 @@ pub(super) fn shape(place: &Place) -> FilePlace {
         column: place.column(),
         width: place.width(),
         label: place.label().to_owned(),
-    }
-}
-
-/// Text of anybody's as text: what a terminal takes for a command is shown as a sign in its place. Lines and tabs stay.
-pub(super) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c == '\n' || c == '\t' { c } else { sign(c) }).collect()
-}
-
-fn sign(c: char) -> char {
-    match c {
-        // Unicode has a picture of each of them.
-        '\0'..='\x1f' => char::from_u32(0x2400 + u32::from(c)).unwrap_or(char::REPLACEMENT_CHARACTER),
-        '\x7f' => '\u{2421}',
-        // Commands of eight bits, marks that turn the direction of writing, and what has no width: the text would be read as another.
-        c if c.is_control() => char::REPLACEMENT_CHARACTER,
-        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' => {
-            char::REPLACEMENT_CHARACTER
-        }
-        c => c,
     }
 }
 
@@ -100,6 +82,5 @@ mod tests {
         let text = drawn(&Error::input(evil).at(place.clone()), &place, false, None);
         assert!(!text.chars().any(|c| c != '\n' && (c.is_control() || c == '\u{202e}')), "{text:?}");
         assert!(text.contains("a␛[2J\u{fffd}31m"), "{text}");
-        assert_eq!(plain("two\nlines\tand\u{1b}[0m"), "two\nlines\tand␛[0m");
     }
 }

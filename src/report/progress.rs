@@ -4,8 +4,8 @@
 use super::board::{Board, Kind, Task};
 use super::outside::{self, Abilities, Outside};
 use super::style::Style;
-use crate::boot;
 use crate::event::Event;
+use crate::host;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use rustix::stdio::stderr;
 use rustix::termios::tcgetwinsize;
@@ -126,7 +126,7 @@ impl Shared {
         let tasks: Vec<&Task> = board.tasks().filter(|task| now.duration_since(task.began) >= SHORT).collect();
         if !tasks.is_empty() && !*undone {
             *undone = true;
-            boot::at_signals(outside::at_signal);
+            host::signals::at_signals(outside::at_signal);
         }
         for task in &tasks {
             let bar = bars.entry(task.name.clone()).or_insert_with(|| {
@@ -164,7 +164,7 @@ impl State {
             outside::set_lines(false);
         }
         if shown.is_empty() {
-            write(&outside.hide());
+            outside.hide(&write);
         }
     }
 

@@ -1,5 +1,6 @@
 //! What tables and lines have in common: the line of the graph, what a stage or a snapshot is made of, columns, and what fits into them.
 
+use super::plain::one_line;
 use super::style::Style;
 
 /// What one line of the graph says.
@@ -14,7 +15,7 @@ pub(super) struct Row {
 
 /// A manifest's value on one line, cut where it gets long.
 pub(super) fn shown(value: &str) -> String {
-    let line = value.replace('\n', " ⏎ ");
+    let line = one_line(&value.replace('\n', " ⏎ "));
     match line.char_indices().nth(100) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
@@ -28,7 +29,7 @@ pub(super) fn width(text: &str) -> usize {
 
 /// On one line, and of so many columns at most.
 pub(super) fn cut(text: &str, columns: usize) -> String {
-    let text = text.replace(|c: char| c.is_control(), " ");
+    let text = one_line(text);
     if width(&text) <= columns {
         return text;
     }
@@ -42,8 +43,7 @@ pub(super) fn cut(text: &str, columns: usize) -> String {
 
 /// Rows below a head, a line each whatever their words are, in columns as wide as the widest of their cells.
 pub(super) fn aligned<const N: usize>(rows: Vec<[String; N]>, style: &Style) -> String {
-    let rows: Vec<[String; N]> =
-        rows.into_iter().map(|row| row.map(|cell| cell.replace(char::is_control, " "))).collect();
+    let rows: Vec<[String; N]> = rows.into_iter().map(|row| row.map(|cell| one_line(&cell))).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; N] = std::array::from_fn(width);
     let mut text = String::new();

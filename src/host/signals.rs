@@ -1,0 +1,99 @@
+//! Signals that end a program: who catches them, what is put right before they end quiz, and a part of the work in which they do not.
+//!
+//! Knows no machine.
+
+use signal_hook::SigId;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// What ends a program that says nothing about it.
+pub(crate) const ENDING: [i32; 4] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT];
+
+/// Somebody here catches SIGINT, SIGTERM, SIGHUP and SIGQUIT, or did: what they do is not for the system to decide any more.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// From now on the signals that end a program are somebody's who catches them.
+pub fn signals_are_caught() {
+    TAKEN.store(true, Ordering::Relaxed);
+}
+
+/// Calls `act` whenever SIGINT, SIGTERM, SIGHUP or SIGQUIT comes, and says whether that ends the process, as it does where nobody catches it. `act` is
+/// called in a signal handler: it does nothing that signal-safety(7) does not allow.
+pub fn at_signals(act: fn(bool)) {
+    for signal in heeded(&ENDING) {
+        let handler = move || {
+            let ends = !TAKEN.load(Ordering::Relaxed);
+            act(ends);
+            if ends {
+                let _ = signal_hook::low_level::emulate_default_handler(signal);
+            }
+        };
+        // SAFETY: reads an atomic, calls what promises to be safe there, and a function that is documented to be. What cannot be caught ends
+        // quiz as ever, without the act.
+        let _ = unsafe { signal_hook::low_level::register(signal, handler) };
+    }
+}
+
+/// As long as it lives a signal of [`ENDING`] does not end quiz, but is there to be asked for.
+#[derive(Debug)]
+pub(super) struct Caught {
+    came: Arc<AtomicUsize>,
+    ids: Vec<SigId>,
+    before: bool,
+}
+
+impl Caught {
+    /// From now on.
+    ///
+    /// # Errors
+    /// Signals cannot be caught.
+    pub(super) fn new() -> io::Result<Self> {
+        // signal-hook gives no signal back to the system: when they are not caught any more, this is what ends quiz.
+        static END: std::sync::Once = std::sync::Once::new();
+        END.call_once(|| at_signals(|_| {}));
+        let mut caught = Self { came: Arc::default(), ids: Vec::new(), before: TAKEN.swap(true, Ordering::Relaxed) };
+        for signal in heeded(&ENDING) {
+            let number = usize::try_from(signal).unwrap_or_default();
+            caught.ids.push(signal_hook::flag::register_usize(signal, Arc::clone(&caught.came), number)?);
+        }
+        Ok(caught)
+    }
+
+    /// The signal that came.
+    pub(super) fn signal(&self) -> Option<i32> {
+        i32::try_from(self.came.load(Ordering::Relaxed)).ok().filter(|signal| *signal != 0)
+    }
+}
+
+impl Drop for Caught {
+    fn drop(&mut self) {
+        TAKEN.store(self.before, Ordering::Relaxed);
+        for id in self.ids.drain(..) {
+            signal_hook::low_level::unregister(id);
+        }
+        // Nor is one lost that came after the last look.
+        if let Some(signal) = self.signal().filter(|_| !self.before) {
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+        }
+    }
+}
+
+/// Those of these signals that whoever started quiz did not want it to ignore.
+pub(crate) fn heeded(signals: &[i32]) -> impl Iterator<Item = i32> {
+    let ignored = ignored();
+    signals.iter().copied().filter(move |signal| ignored & bit(*signal) == 0)
+}
+
+/// What whoever started quiz wants it to ignore, as a mask: `nohup`, `trap '' HUP`, and of a job in the background of a script Ctrl-C.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// Of a signal in such a mask (proc(5): the lowest is signal 1).
+fn bit(signal: i32) -> u64 {
+    1 << (signal - 1)
+}
