@@ -3,12 +3,11 @@
 use crate::boot::clean::{Scope, clean};
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::load::PROJECT_FOLDER;
 use crate::report;
 
 pub(super) fn run(engine: &Engine<'_>, all: bool, dry_run: bool, json: bool) -> Result<()> {
     let scope = if all { Scope::All } else { Scope::Runs };
-    let cleaned = clean(&engine.project.dir.join(PROJECT_FOLDER), scope, dry_run)?;
+    let cleaned = clean(&engine.project.state_dir, scope, dry_run)?;
     report::result(&if json {
         format!("{}\n", report::cleaned_json(&cleaned))
     } else {

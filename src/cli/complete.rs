@@ -6,7 +6,7 @@ use super::args::{Cli, Shell};
 use crate::boot::folder;
 use crate::engine::named;
 use crate::error::{Error, Result};
-use crate::load::{PROJECT_FOLDER, Project};
+use crate::load::Project;
 use crate::{report, status};
 use clap::{Arg, Command, ValueHint};
 use clap_complete::env::{Bash, CompleteEnv, EnvCompleter, Fish, Zsh};
@@ -91,7 +91,7 @@ fn profiles() -> Vec<CompletionCandidate> {
 /// The newest first.
 fn runs() -> Vec<CompletionCandidate> {
     let Some(project) = project() else { return Vec::new() };
-    let all = folder::all(&project.dir.join(PROJECT_FOLDER)).unwrap_or_default();
+    let all = folder::all(&project.state_dir).unwrap_or_default();
     all.iter().map(|run| CompletionCandidate::new(folder::number(run))).collect()
 }
 

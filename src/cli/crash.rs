@@ -8,7 +8,6 @@ use crate::boot::running::{holder, machines};
 use crate::engine::{Engine, capsules, crashes};
 use crate::error::{Error, Result, cannot};
 use crate::host;
-use crate::load::PROJECT_FOLDER;
 use crate::report::{self, Crashed, Style};
 use crate::status;
 use rustix::process::{Signal, pidfd_send_signal};
@@ -74,7 +73,7 @@ pub(super) fn run(engine: &Engine<'_>, command: &CrashCommand, json: bool, style
 /// Those of this project, the newest run first.
 fn every(engine: &Engine<'_>) -> Result<Vec<Crashed>> {
     let mut found = Vec::new();
-    for run in all(&engine.project.dir.join(PROJECT_FOLDER))? {
+    for run in all(&engine.project.state_dir)? {
         let places = [vec![run.clone()], parts(&run)].concat();
         found.extend(places.into_iter().filter_map(|place| {
             let crash = Crash::read(&place)?;

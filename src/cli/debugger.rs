@@ -11,7 +11,6 @@ use crate::engine::symbols::{Booted, Symbols};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::host;
-use crate::load::PROJECT_FOLDER;
 use crate::report::Crashed;
 use crate::status;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -42,7 +41,7 @@ impl Target {
     fn find(engine: &Engine<'_>, command: &str, id: Option<&str>) -> Result<Self> {
         let lives = match id {
             Some(id) => running::lives(engine, id)?,
-            None => !live(&engine.project.dir.join(PROJECT_FOLDER))?.is_empty(),
+            None => !live(&engine.project.state_dir)?.is_empty(),
         };
         if !lives {
             return Self::crash(engine, id);

@@ -6,7 +6,7 @@ use crate::engine::{Engine, running};
 use crate::error::{Error, Result, cannot};
 use crate::event::Event;
 use crate::host;
-use crate::load::PROJECT_FOLDER;
+use crate::load::project_of;
 use crate::report::{self, Shown, Style};
 use rustix::process::{Signal, pidfd_send_signal};
 use std::fs::File;
@@ -30,7 +30,7 @@ pub(super) fn ps(engine: &Engine<'_>, json: bool, style: &Style) -> Result<()> {
     let mut shown = Vec::new();
     for run in running::all(engine)? {
         for (place, running) in machines(&run) {
-            let project = run.ancestors().nth(3).unwrap_or(&run).to_owned();
+            let project = project_of(&run).unwrap_or_else(|| run.clone());
             shown.push(Shown {
                 run: name(&place),
                 project,
@@ -195,7 +195,7 @@ fn several(run: &Path, command: &str, parts: &[PathBuf]) -> Error {
 
 /// The folder of the run of that number, or of one of its machines: `7`, `7/functional.atime`.
 fn named(engine: &Engine<'_>, id: &str) -> Result<PathBuf> {
-    let own = engine.project.dir.join(PROJECT_FOLDER);
+    let own = engine.project.state_dir.clone();
     let (run, group) = id.split_once('/').map_or((id, None), |(run, group)| (run, Some(group)));
     let folder = own.join("runs").join(run);
     let place = match group {
@@ -216,7 +216,7 @@ fn named(engine: &Engine<'_>, id: &str) -> Result<PathBuf> {
 
 /// The newest run of this project that lives.
 fn newest(engine: &Engine<'_>) -> Result<PathBuf> {
-    live(&engine.project.dir.join(PROJECT_FOLDER))?.into_iter().next().ok_or_else(|| {
+    live(&engine.project.state_dir)?.into_iter().next().ok_or_else(|| {
         Error::input("no machine of this project runs").hint("`quiz ps` shows those of other projects: quiz -C DIR …")
     })
 }
@@ -240,6 +240,6 @@ pub(super) fn living(engine: &Engine<'_>, command: &str, id: Option<&str>) -> Re
 
 /// The newest run of this project.
 fn any(engine: &Engine<'_>) -> Result<PathBuf> {
-    let newest = all(&engine.project.dir.join(PROJECT_FOLDER))?.into_iter().next();
+    let newest = all(&engine.project.state_dir)?.into_iter().next();
     newest.ok_or_else(|| Error::input("this project has no run yet").hint("quiz up"))
 }

@@ -9,7 +9,6 @@ use crate::engine::Engine;
 use crate::engine::ssh::{CLIENT, HOST, SSH, no_client, prepare};
 use crate::error::{Error, Result};
 use crate::host;
-use crate::load::PROJECT_FOLDER;
 use crate::status;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -19,7 +18,7 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// There is no such machine, it has no sshd, or no channel to it is free.
 pub(super) fn run(engine: &Engine<'_>, ssh: &Ssh) -> Result<u8> {
-    let own = engine.project.dir.join(PROJECT_FOLDER);
+    let own = engine.project.state_dir.clone();
     let run = find(engine, &own, ssh.id.as_deref())?;
     let channel = boot::channel::take(&run, SSH).map_err(|e| e.hint("quiz up -p ssh:count=8 has more of them"))?;
     if ssh.stdio {

@@ -12,7 +12,6 @@ use crate::engine::shares::{self, Folder};
 use crate::engine::tidy;
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
-use crate::load::PROJECT_FOLDER;
 use crate::machine::{Accel, Machine, disk, qemu};
 use crate::report;
 use crate::snapshot;
@@ -136,7 +135,7 @@ fn saved(engine: &Engine<'_>, name: &str) -> Result<OwnSnapshot> {
 /// Runs the program, or prints the command instead.
 fn boot(engine: &Engine<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Result<Option<Outcome>> {
     let Built { mut machine, why_not_kvm, way, folders, dir } = built;
-    let own = engine.project.dir.join(PROJECT_FOLDER);
+    let own = engine.project.state_dir.clone();
     if up.dry_run {
         let places = ["shared", "runs/N/out", "runs/N/nothing"].map(|name| own.join(name));
         machine.shares = shares::at(places.each_ref().map(PathBuf::as_path), &folders, true);

@@ -6,7 +6,7 @@ use super::{Engine, IMAGE, Stages, ssh};
 use crate::boot::{Allowed, Kept, Options, complaint};
 use crate::build::{self, Depth, Needed, Records};
 use crate::error::{Error, Result};
-use crate::load::{Device, DiskFormat, Origin, PROJECT_FOLDER, Profile, Project};
+use crate::load::{Device, DiskFormat, Origin, Profile, Project};
 use crate::machine::{Disk, Machine, Net, Qemu, Start, accel, disk, image, qemu};
 use quiz_cache::{Cache, Digest, Record};
 use std::collections::BTreeSet;
@@ -191,7 +191,7 @@ pub fn options(engine: &Engine<'_>, timeout: Option<u64>, why_not_kvm: Option<St
 /// # Errors
 /// There are more than a machine can have.
 pub fn disks(project: &Project, run: &Path) -> Result<Vec<Disk>> {
-    let kept = project.dir.join(PROJECT_FOLDER).join("disks");
+    let kept = project.state_dir.join("disks");
     let mut disks = Vec::new();
     for profile in &project.profiles {
         for device in &profile.devices {
@@ -306,6 +306,7 @@ fn count(name: &str, number: u64) -> Result<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::PROJECT_FOLDER;
 
     #[test]
     fn memory_has_units_and_a_least_size() {

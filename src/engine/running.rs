@@ -6,7 +6,6 @@ use crate::boot::{RunFolder, folder};
 use crate::error::{Result, cannot};
 use crate::event::Event;
 use crate::host;
-use crate::load::PROJECT_FOLDER;
 use quiz_cache::{Cache, Digest};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,7 +29,12 @@ pub struct Announced {
 /// # Errors
 /// Something cannot be written.
 pub fn announce(engine: &Engine<'_>) -> Result<Announced> {
-    let folder = RunFolder::create(&engine.project.dir.join(PROJECT_FOLDER), super::machine::kept(engine))?;
+    let state = &engine.project.state_dir;
+    if !state.starts_with(&engine.project.dir) {
+        let message = format!("{} cannot be written: runs lie in {}", engine.project.dir.display(), state.display());
+        (engine.events)(if state.exists() { Event::Note { message } } else { Event::Warning { message } });
+    }
+    let folder = RunFolder::create(&engine.project.state_dir, super::machine::kept(engine))?;
     let links = engine.cache.root().join(FOLDER);
     let put = |path: &Path| {
         host::folder(&links)?;

@@ -62,7 +62,7 @@ pub fn prepare(project: &Project) -> Result<PathBuf> {
     private(folder).map_err(|e| cannot("make the folder", folder, e))?;
     make_key(folder, &key)?;
     let quiz = std::env::current_exe().map_err(|e| Error::boot("cannot tell where quiz itself lies").because(e))?;
-    let path = project.dir.join(PROJECT_FOLDER).join("ssh_config");
+    let path = project.state_dir.join("ssh_config");
     let text = config(&quiz, &project.dir, &key);
     if fs::read_to_string(&path).is_ok_and(|old| old == text) {
         return Ok(path);

@@ -10,7 +10,7 @@ use crate::build::{Depth, Records, StageState};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::graph::{Bound, NodeIndex, Role};
-use crate::load::{PROJECT_FOLDER, Project};
+use crate::load::Project;
 use quiz_cache::{Kind, Output, Record};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -186,7 +186,7 @@ fn other(booted: &Booted<'_>) -> Error {
 
 /// The debug information that came with a crash of exactly this kernel and these layers.
 fn brought(engine: &Engine<'_>, booted: &Booted<'_>) -> Result<Option<Symbols>> {
-    for run in all(&engine.project.dir.join(PROJECT_FOLDER))? {
+    for run in all(&engine.project.state_dir)? {
         for place in std::iter::once(run.clone()).chain(parts(&run)) {
             let Some(crash) = Crash::read(&place) else { continue };
             let is_same = Path::new(&crash.kernel) == booted.kernel && crash.layers == booted.layers;

@@ -11,6 +11,7 @@ mod module;
 mod profile;
 mod recipe;
 mod settings;
+mod state;
 mod tools;
 mod trust;
 
@@ -22,6 +23,7 @@ pub use recipe::{
     Condition, Incremental, Input, InputFrom, Instead, Method, OptionSpec, OutputKind, Recipe, TOOLCHAIN,
 };
 pub use settings::{FlagValue, Origin, SCHEMA, Setting, Settings, Value};
+pub use state::{project_of, state_dir};
 pub use trust::{check_owner, trust, trusted};
 
 use crate::error::{Error, Result};
@@ -47,6 +49,8 @@ pub struct Project {
     pub dir: PathBuf,
     /// The user's own quiz folder (`$XDG_CONFIG_HOME/quiz`).
     pub config_dir: PathBuf,
+    /// Where its runs lie: [`state_dir`].
+    pub state_dir: PathBuf,
     /// The cache, shared by all projects of the user.
     pub cache_dir: PathBuf,
     /// Every setting with its origin.
@@ -97,7 +101,8 @@ impl Project {
         let names: Vec<String> = settings.list("profiles").iter().cloned().chain(module::wanted(&modules)).collect();
         let mut profiles = profile::load_active(&own.join("profiles"), &names, &around)?;
         module::bring(&modules, &mut profiles);
-        Ok(Self { dir, config_dir, cache_dir, settings, recipes, compiler, profiles })
+        let state_dir = state_dir(&dir);
+        Ok(Self { dir, state_dir, config_dir, cache_dir, settings, recipes, compiler, profiles })
     }
 
     /// Every profile there is, as it is when it is named alone; sorted by name.

@@ -291,6 +291,35 @@ fn a_dry_run_prints_the_command_and_starts_no_process() {
     assert_eq!(traced.err.lines().filter(of_root).count(), 0);
 }
 
+#[test]
+fn a_project_that_cannot_be_written_has_its_runs_in_the_users_own_folder() {
+    let real = Real::new();
+    let (dir, template) = (real.0.dir(), real.command(&[]));
+    let state = real.0.bin().join("../state");
+    let in_it = |args: &[&str]| {
+        let mut command = Command::new("bwrap");
+        command.args(["--dev-bind", "/", "/", "--ro-bind"]).args([&dir, &dir]).arg("--").arg(template.get_program());
+        command.args(args).current_dir(&dir).env_clear();
+        command
+            .envs(template.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .env("XDG_STATE_HOME", &state);
+        Ran::from(command.output().unwrap())
+    };
+    let ran = in_it(&["up", "--", "sh", "-c", "echo from the guest >/out/file; exit 7"]);
+    assert_eq!(ran.status, Some(7), "{ran:?}");
+    let own = state.join("quiz/projects").join(dir.strip_prefix("/").unwrap()).join(".quiz");
+    ran.says(&["cannot be written: runs lie in", &own.display().to_string()]);
+    assert_eq!(std::fs::read_to_string(own.join("runs/1/out/file")).unwrap(), "from the guest\n");
+    let again = in_it(&["up", "--detach", "--", "sleep", "600"]);
+    assert_eq!((again.status, again.count("cannot be written")), (Some(0), 0), "it was said once: {again:?}");
+    let ps: serde_json::Value = serde_json::from_str(&in_it(&["--json", "ps"]).out).unwrap();
+    assert!(ps.to_string().contains(&format!("{:?}", dir.display().to_string())), "{ps}");
+    assert_eq!(in_it(&["exec", "2", "--", "sh", "-c", "exit 9"]).status, Some(9));
+    assert_eq!(in_it(&["stop", "2"]).status, Some(0));
+    assert_eq!(in_it(&["clean"]).status, Some(0));
+    assert!(!own.join("runs/1").exists() && !dir.join(".quiz").exists());
+}
+
 /// Two names of one kernel: what is shown is the order, the table and the status, not another build.
 #[test]
 fn several_kernels_run_one_after_the_other_and_end_with_a_table() {

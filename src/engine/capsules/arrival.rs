@@ -11,7 +11,6 @@ use crate::engine::machine::kept;
 use crate::error::{Error, Result, cannot};
 use crate::event::{Event, waiting};
 use crate::host;
-use crate::load::PROJECT_FOLDER;
 use quiz_cache::{Digest, Guard, Kind, Output, Record};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -50,7 +49,7 @@ impl Engine<'_> {
         }
         let stop = || (self.events)(Event::Paused { what: "`quiz gc`".to_owned() });
         let held = self.cache.hold(&stop).map_err(|e| Error::build("the cache cannot be locked").because(e))?;
-        let (base, cache) = (self.project.dir.join(PROJECT_FOLDER), self.cache.root().to_owned());
+        let (base, cache) = (self.project.state_dir.clone(), self.cache.root().to_owned());
         let mut arrival = Arrival { base, cache, ..Arrival::default() };
         let taken = self.cache.import_behind(BufReader::new(opened), &mut arrival, &waiting(self.events, STAGE));
         let taken = taken.and_then(|_| arrival.whole());
