@@ -3,6 +3,7 @@
 
 mod crowd;
 mod ground;
+mod load;
 mod trace;
 mod whole;
 
@@ -29,7 +30,7 @@ const ELSEWHERE: [(Kind, usize); 5] =
     [(Kind::First, 25), (Kind::Edit, 30), (Kind::Fresh, 10), (Kind::Collect, 25), (Kind::Update, 10)];
 
 /// Past the capture of the test harness: it takes long.
-fn say(line: &str) {
+pub fn say(line: &str) {
     std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 

@@ -21,7 +21,7 @@ fn edit(n: usize) -> Option<(&'static str, String)> {
 }
 
 /// A repository with a stage that reads no source, one of a part of it, an incremental one, and one that reads all of these.
-fn repository() -> Project {
+pub fn repository() -> Project {
     let project = Project::new();
     recipes(&project, "cat tree/a.c tree/h.h >/quiz/out/out\n");
     project.recipe("t-base", OUT, "sleep 0.3\necho base >/quiz/out/out\n");
@@ -39,7 +39,7 @@ fn repository() -> Project {
     project
 }
 
-fn worktree(project: &Project, n: usize) -> PathBuf {
+pub fn worktree(project: &Project, n: usize) -> PathBuf {
     let dir = project.dir().with_file_name(format!("worktree-{n}"));
     git(&project.dir(), &["worktree", "add", "-q", "--detach", dir.to_str().unwrap()]);
     let copy = Command::new("cp").arg("-a").arg(project.dir().join(".quiz")).arg(&dir).status().unwrap();
