@@ -1,5 +1,7 @@
 //! What happens while quiz works, as data. The library sends these; only `report` turns them into text.
 
+pub mod told;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -111,7 +113,7 @@ pub enum Unit {
     Packages,
     /// Tests that ended, or that the cache knows the end of.
     Tests,
-    /// Bytes of a file that is unpacked.
+    /// Bytes that are read or written.
     Bytes,
 }
 

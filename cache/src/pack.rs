@@ -15,6 +15,7 @@ use crate::workspace::WorkFolder;
 use crate::{Cache, Entry, Error, Kind, Node, Record};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::num::NonZero;
 use std::path::{Component, Path, PathBuf};
 use tar::{Builder, EntryType, Header};
 
@@ -81,24 +82,52 @@ impl Guard for Any {
     }
 }
 
+/// Tells how much goes through.
+struct Counted<'a, W> {
+    inner: W,
+    tell: &'a mut dyn FnMut(usize),
+}
+
+impl<W: Write> Write for Counted<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        (self.tell)(written);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
 impl Cache {
-    /// Writes results, whose outputs have to be present where they go along.
+    /// Writes results, whose outputs have to be present where they go along. `tell` hears of each piece how many bytes it has before it is
+    /// compressed.
     ///
     /// # Errors
     /// A result that was built incrementally; an output that is gone or damaged; what cannot be read or written.
-    pub fn export(&self, results: &[(Record, Packed)], to: impl Write) -> Result<()> {
-        self.export_behind(&mut [], results, to)
+    pub fn export(&self, results: &[(Record, Packed)], to: impl Write, tell: &mut dyn FnMut(usize)) -> Result<()> {
+        self.export_behind(&mut [], results, to, tell)
     }
 
     /// The same, behind these files.
     ///
     /// # Errors
     /// As of [`Cache::export`]; a file has not as many bytes as it says.
-    pub fn export_behind(&self, front: &mut [Front<'_>], results: &[(Record, Packed)], to: impl Write) -> Result<()> {
+    pub fn export_behind(
+        &self,
+        front: &mut [Front<'_>],
+        results: &[(Record, Packed)],
+        to: impl Write,
+        tell: &mut dyn FnMut(usize),
+    ) -> Result<()> {
         let failed = |e: io::Error| Error::refused("cannot write the pack", Some(e));
         let mut encoder = zstd::Encoder::new(to, LEVEL).map_err(failed)?;
         encoder.include_checksum(true).map_err(failed)?;
-        let mut tar = Builder::new(encoder);
+        // The bytes are the same with any number of them.
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+        encoder.multithread(u32::try_from(threads).unwrap_or(u32::MAX)).map_err(failed)?;
+        let mut tar = Builder::new(Counted { inner: encoder, tell });
         for file in front {
             let mut content = (&mut file.content).take(file.size);
             put(&mut tar, &file.name, &mut content, file.size, 0o600).map_err(failed)?;
@@ -117,7 +146,7 @@ impl Cache {
                 self.export_outputs(&mut tar, number, record)?;
             }
         }
-        tar.into_inner().and_then(zstd::Encoder::finish).and_then(|mut to| to.flush()).map_err(failed)
+        tar.into_inner().and_then(|counted| counted.inner.finish()).and_then(|mut to| to.flush()).map_err(failed)
     }
 
     fn export_outputs(&self, tar: &mut Builder<impl Write>, number: usize, record: &Record) -> Result<()> {

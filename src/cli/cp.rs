@@ -5,6 +5,8 @@ use crate::boot::exec::{Ended, exec};
 use crate::boot::{Request, Streams};
 use crate::engine::Engine;
 use crate::error::{Error, Result, cannot};
+use crate::event::Events;
+use crate::event::told::Told;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter};
@@ -60,10 +62,10 @@ impl Place {
 pub(super) fn run(engine: &Engine<'_>, from: &OsStr, to: &OsStr) -> Result<()> {
     match (Place::of(from), Place::of(to)) {
         (Place::There { run, path }, Place::Here(here)) => {
-            fetch(&running::living(engine, "cp", run.as_deref())?, &path, &here)
+            fetch(engine.events, &running::living(engine, "cp", run.as_deref())?, &path, &here)
         }
         (Place::Here(here), Place::There { run, path }) => {
-            send(&running::living(engine, "cp", run.as_deref())?, &here, &path)
+            send(engine.events, &running::living(engine, "cp", run.as_deref())?, &here, &path)
         }
         _ => Err(Error::input("one of the two is a path in a machine that runs, and the other one here")
             .hint("quiz cp 7:/var/log/messages .    (from run 7; without a number of the newest of this project)")
@@ -102,7 +104,7 @@ fn name_of(path: &Path) -> Result<OsString> {
     })
 }
 
-fn fetch(run: &Path, path: &OsStr, here: &Path) -> Result<()> {
+fn fetch(events: Events<'_>, run: &Path, path: &OsStr, here: &Path) -> Result<()> {
     let name = name_of(Path::new(path))?;
     let target = if here.is_dir() { here.join(&name) } else { here.to_owned() };
     if target.is_dir() {
@@ -120,7 +122,7 @@ fn fetch(run: &Path, path: &OsStr, here: &Path) -> Result<()> {
         // What follows the end of the archive, which is padding, too: who sends it is not to find nobody there.
         let place = new.path();
         let unpack = scope.spawn(move || {
-            tar::Archive::new(&mut tar).unpack(place)?;
+            tar::Archive::new(Told::new(&mut tar, "copying", None, events)).unpack(place)?;
             std::io::copy(&mut tar, &mut std::io::sink())
         });
         let sent = script(run, SEND, &[path], nothing.into(), stdout.into());
@@ -135,7 +137,7 @@ fn fetch(run: &Path, path: &OsStr, here: &Path) -> Result<()> {
     std::fs::rename(new.path().join(&name), &target).map_err(|e| cannot("make", &target, e))
 }
 
-fn send(run: &Path, here: &Path, path: &OsStr) -> Result<()> {
+fn send(events: Events<'_>, run: &Path, here: &Path, path: &OsStr) -> Result<()> {
     let meta =
         here.symlink_metadata().map_err(|e| cannot("read", here, e).hint("the first path is copied, to the second"))?;
     // Of `.` or `x/..` the name is not in the path.
@@ -145,7 +147,8 @@ fn send(run: &Path, here: &Path, path: &OsStr) -> Result<()> {
     let (_, stdout) = pipe()?;
     std::thread::scope(|scope| {
         let pack = scope.spawn(|| {
-            let mut tar = tar::Builder::new(tar);
+            let size = meta.is_file().then(|| meta.len());
+            let mut tar = tar::Builder::new(Told::new(tar, "copying", size, events));
             tar.follow_symlinks(false);
             if meta.is_dir() {
                 tar.append_dir_all(&name, here)?

@@ -13,6 +13,7 @@ mod arrival;
 
 use super::Engine;
 use super::crashes::{Image, image, stored, unreadable};
+use super::packs::{packing, size};
 use super::symbols::Symbols;
 use crate::boot::crash::{ABOUT, Crash, FOLDER, MEMORY};
 use crate::engine::debug::dbgmsg;
@@ -167,7 +168,11 @@ fn pack(
         size: output.size,
         content: file,
     }));
-    engine.cache.export_behind(&mut front, &[(about.record(), Packed::Whole)], BufWriter::new(to))
+    let record = about.record();
+    let mut told = packing(engine.events, size(&record) + front.iter().map(|file| file.size).sum::<u64>());
+    engine.cache.export_behind(&mut front, &[(record.clone(), Packed::Whole)], BufWriter::new(to), &mut |count| {
+        told.more(count)
+    })
 }
 
 /// What cannot come along although nothing is wrong.

@@ -3,11 +3,12 @@
 use super::{Engine, Stages};
 use crate::build::Depth;
 use crate::error::{Error, Result};
-use crate::event::{Event, waiting};
+use crate::event::told::{Teller, Told};
+use crate::event::{Event, Events, Unit, waiting};
 use crate::graph::NodeIndex;
-use quiz_cache::{Digest, KeyEncoder, Packed, Unpacked};
+use quiz_cache::{Digest, KeyEncoder, Packed, Record, Unpacked};
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, BufReader, BufWriter, Read};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,6 +18,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const CARRIED: &[u8] = include_bytes!(env!("QUIZ_CARRY", "the feature carry needs the path of a pack in QUIZ_CARRY"));
 #[cfg(not(feature = "carry"))]
 const CARRIED: &[u8] = &[];
+
+/// Tells how much of these bytes was taken into a pack. What a tar has beside its files makes it a little more.
+pub(super) fn packing(events: Events<'_>, bytes: u64) -> Teller<'_> {
+    Teller::new("packing", Unit::Bytes, bytes, events)
+}
+
+/// Bytes of what a stage made.
+pub(super) fn size(record: &Record) -> u64 {
+    record.outputs.values().map(|output| output.size).sum()
+}
 
 impl Engine<'_> {
     /// Writes what these stages made to a new file, and makes it first if it is missing. Of all that they were made of the records go along,
@@ -50,7 +61,12 @@ impl Engine<'_> {
         // Not before: the folder may be one of those that are built. Others may read the file, as the umask has it.
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
         let mut new = tempfile::Builder::new().permissions(mode).tempfile_in(folder).map_err(cannot)?;
-        let packed = self.cache.export(&results, BufWriter::new(&mut new));
+        let mut told = packing(
+            self.events,
+            results.iter().filter(|(_, packed)| *packed == Packed::Whole).map(|(one, _)| size(one)).sum(),
+        );
+        let packed = self.cache.export(&results, BufWriter::new(&mut new), &mut |count| told.more(count));
+        drop(told);
         packed.map_err(|e| Error::build("the results cannot be packed").because(e))?;
         let file = new.persist_noclobber(file).map_err(|e| cannot(e.error))?;
         file.sync_all().map_err(cannot)?;
@@ -66,7 +82,8 @@ impl Engine<'_> {
             File::open(file).map_err(|e| Error::input(format!("cannot read {}", file.display())).because(e))?;
         let waiting = || (self.events)(Event::Paused { what: "`quiz gc`".to_owned() });
         let _held = self.cache.hold(&waiting).map_err(|e| Error::build("the cache cannot be locked").because(e))?;
-        self.unpack(BufReader::new(opened)).map_err(|e| {
+        let size = opened.metadata().ok().filter(Metadata::is_file).map(|meta| meta.len());
+        self.unpack(Told::new(BufReader::new(opened), "unpacking", size, self.events)).map_err(|e| {
             let message = format!("{}: not taken in", file.display());
             // What the system refuses is no fault of the file.
             let error = if e.io_kind().is_some() { Error::build(message) } else { Error::input(message) };

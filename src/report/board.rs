@@ -18,6 +18,8 @@ const WINDOW: Duration = Duration::from_secs(20);
 const SOON: Duration = Duration::from_secs(3);
 /// A name that no stage can have.
 const BOOT: &str = "(boot)";
+/// As above.
+const DUMP: &str = "(dump)";
 
 /// What kind of thing takes the time: those of one kind share a line where there is no terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -143,6 +145,8 @@ impl Board {
                 (self.tasks, self.held) = (Vec::new(), false);
                 self.begin(BOOT, Kind::Boot, now).says.clone_from(accelerator);
             }
+            Event::Dumping { why } => self.begin(DUMP, Kind::Stage, now).says.clone_from(why),
+            Event::Dumped { .. } => self.end(DUMP),
             Event::Ready { .. } | Event::Stands { .. } => (self.tasks, self.held) = (Vec::new(), true),
             Event::Ended { .. } => (self.tasks, self.held) = (Vec::new(), false),
             Event::Turn { .. } => self.held = false,
@@ -195,6 +199,7 @@ impl Task {
     pub(super) fn title(&self) -> &str {
         match self.name.as_str() {
             BOOT => "boot",
+            DUMP => "dump",
             // An address: its end says more.
             name if name.contains("://") => name.trim_end_matches('/').rsplit('/').next().unwrap_or(name),
             name => name,

@@ -1,9 +1,9 @@
 //! Reads Debian packages, deb(5): an `ar` archive of two tars. Knows nothing of where they come from.
 
-use super::told::Told;
 use super::unpack::{Limits, decompressed, unpack};
 use crate::error::{Error, Result};
 use crate::event::Events;
+use crate::event::told::Told;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -33,7 +33,7 @@ pub(super) fn unpack_inner(deb: &Path, paths: &[String], dest: &Path, events: Ev
     let unpack =
         |file: &mut dyn Read, path: &str| unpack(file, &format!("{}: {path}", deb.display()), dest, Limits::default());
     let name = deb.file_name().unwrap_or_default().to_string_lossy();
-    let file = Told::open(deb, &name, events).map_err(|e| unreadable(deb, e))?;
+    let file = Told::open(deb, format!("unpacking {name}"), events).map_err(|e| unreadable(deb, e))?;
     find(deb, file, "data.tar", paths, unpack)
 }
 

@@ -6,11 +6,11 @@ pub(super) mod patches;
 use super::apt::Host;
 use super::archive::{Archive, What};
 use super::spec::{DscSpec, Spec};
-use super::told::Told;
 use super::unpack::{Layout, Limits, Unpacked, unpack};
 use super::{Context, DscPin, Pin, version};
 use crate::error::{Error, Kind, Result};
 use crate::event::Events;
+use crate::event::told::Told;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -77,7 +77,8 @@ fn table(spec: &Spec) -> Result<&DscSpec> {
 /// Their sums were checked.
 fn assemble(files: &[(&str, &PathBuf)], what: &str, vendor: &str, dest: &Path, events: Events) -> Result<()> {
     let open = |name: &str, path: &Path| {
-        Told::open(path, name, events).map_err(|e| Error::build(format!("cannot read {}", path.display())).because(e))
+        Told::open(path, format!("unpacking {name}"), events)
+            .map_err(|e| Error::build(format!("cannot read {}", path.display())).because(e))
     };
     let missing = |part: &str| Error::build(format!("the source package {what} has no {part}"));
     let refused = |why: String| {

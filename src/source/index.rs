@@ -5,11 +5,11 @@
 use super::download::{Patience, Wanted, download, text};
 use super::release::{Release, ReleaseKind};
 use super::spec::{Releases, Spec, UrlSpec};
-use super::told::Told;
 use super::unpack::{Limits, unpack};
 use super::{Context, Pin, UrlPin, version};
 use crate::error::{Error, Result};
 use crate::event::Events;
+use crate::event::told::Told;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -63,7 +63,7 @@ pub(super) fn fetch(pin: &UrlPin, dest: &Path, ctx: &Context, events: Events) ->
     let wanted = Wanted { url: &pin.url, access: None, sha256: Some(&pin.sha256), size: pin.size, most: MOST };
     let got = download(&wanted, &folder(ctx), Patience::default(), events)?;
     let name = pin.url.rsplit('/').next().unwrap_or(&pin.url);
-    let file = Told::open(&got.path, name, events)
+    let file = Told::open(&got.path, format!("unpacking {name}"), events)
         .map_err(|e| Error::build(format!("cannot read {}", got.path.display())).because(e))?;
     unpack(file, &pin.url, dest, Limits::default())?;
     // What is in it lies in `dest` now. Should it stay, it is used by the next fetch.

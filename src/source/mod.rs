@@ -28,7 +28,6 @@ mod root;
 mod shelf;
 mod spec;
 mod tested;
-mod told;
 mod unpack;
 mod version;
 mod wish;

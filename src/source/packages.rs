@@ -3,9 +3,9 @@
 use super::apt::Host;
 use super::archive::{Archive, Asked, What};
 use super::spec::{PackagesSpec, Spec};
-use super::told::Teller;
 use super::{Context, Package, PackagesPin, Pin, deb, root};
 use crate::error::{Error, Result};
+use crate::event::told::Teller;
 use crate::event::{Events, Unit};
 use std::collections::BTreeSet;
 use std::fs;

@@ -2,9 +2,9 @@
 //! maintainers' scripts would make. Runs nothing of the packages.
 
 use super::deb;
-use super::told::Teller;
 use super::unpack::{Layout, Limits, Unpacked};
 use crate::error::{Error, Result};
+use crate::event::told::Teller;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::Deserialize;
 use std::collections::BTreeMap;

@@ -5,7 +5,10 @@ use crate::{Built, Front, Guard, Packed, Unpacked};
 
 fn packed(cache: &Cache, results: &[(Record, Packed)]) -> Vec<u8> {
     let mut pack = Vec::new();
-    cache.export(results, &mut pack).unwrap();
+    let mut bytes = 0;
+    cache.export(results, &mut pack, &mut |count| bytes += count).unwrap();
+    assert_eq!(bytes % 512, 0, "a tar has whole blocks");
+    assert!(bytes > 0);
     pack
 }
 
@@ -124,7 +127,7 @@ fn what_was_built_on_something_stays_here() {
     let root = tempfile::tempdir().unwrap();
     let cache = Cache::open(root.path()).unwrap();
     let record = Record { built: Built::Incremental, ..make(&cache, "a") };
-    let error = cache.export(&[(record, Packed::Whole)], Vec::new()).unwrap_err().to_string();
+    let error = cache.export(&[(record, Packed::Whole)], Vec::new(), &mut |_| {}).unwrap_err().to_string();
     assert_eq!(error, "stage was built incrementally, and stays on this machine");
 }
 
@@ -151,7 +154,7 @@ fn files_in_front_and_results_come_in_as_somebody_lets_them() {
     let pack = |name: &str, size: u64| {
         let (mut pack, mut content) = (Vec::new(), &b"content"[..]);
         let front = Front { name: name.to_owned(), size, content: &mut content };
-        here.export_behind(&mut [front], &[(a.clone(), Packed::Whole)], &mut pack).map(|()| pack)
+        here.export_behind(&mut [front], &[(a.clone(), Packed::Whole)], &mut pack, &mut |_| {}).map(|()| pack)
     };
     let whole = pack("a/file", 7).unwrap();
     let refused =

@@ -9,6 +9,7 @@ use crate::boot::staging::Staging;
 use crate::engine::Engine;
 use crate::engine::machine::kept;
 use crate::error::{Error, Result, cannot};
+use crate::event::told::Told;
 use crate::event::{Event, waiting};
 use crate::host;
 use quiz_cache::{Digest, Guard, Kind, Output, Record};
@@ -50,8 +51,13 @@ impl Engine<'_> {
         let stop = || (self.events)(Event::Paused { what: "`quiz gc`".to_owned() });
         let held = self.cache.hold(&stop).map_err(|e| Error::build("the cache cannot be locked").because(e))?;
         let (base, cache) = (self.project.state_dir.clone(), self.cache.root().to_owned());
+        let size = opened.metadata().map_or(0, |meta| meta.len());
         let mut arrival = Arrival { base, cache, ..Arrival::default() };
-        let taken = self.cache.import_behind(BufReader::new(opened), &mut arrival, &waiting(self.events, STAGE));
+        let taken = self.cache.import_behind(
+            Told::new(BufReader::new(opened), "unpacking", size, self.events),
+            &mut arrival,
+            &waiting(self.events, STAGE),
+        );
         let taken = taken.and_then(|_| arrival.whole());
         taken.map_err(|e| {
             let message = format!("{name}: not taken in");
