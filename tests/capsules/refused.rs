@@ -109,6 +109,12 @@ fn what_leads_out_or_is_no_file_or_more_than_it_says_is_refused() {
     for name in ["0/out/../../x", "/0/out/kernel/x", "0/out/kernel/vmlinux/x"] {
         refuse(&there, &named("0/out/kernel/vmlinux", name), &[]);
     }
+    let lines = named("0/out/kernel/vmlinux", "0/out/kernel/a\nshell touch mark\n.ko");
+    refuse(
+        &there,
+        &lines,
+        &["a pack has no `0/out/kernel/a\\nshell touch mark\\n.ko`, a name with control characters"],
+    );
     for kind in [tar::EntryType::Symlink, tar::EntryType::Link, tar::EntryType::Char, tar::EntryType::Fifo] {
         for which in ["crash/vmcore", "0/out/layer000"] {
             let odd = changed(&file, &|path, header, content| {
