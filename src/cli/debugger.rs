@@ -72,7 +72,7 @@ impl Target {
         let (booted, flags) = match self {
             Self::Live(_, machine) => {
                 let (kernel, layers) = (Path::new(&machine.kernel), &machine.layers);
-                (Booted { kernel, layers, run: &name, again: &machine.again }, &machine.flags)
+                (Booted { kernel, layers, run: &name, again: &machine.again, imported: None }, &machine.flags)
             }
             Self::Crashed(crashed, _) => (symbols::booted(crashed), &crashed.crash.flags),
         };
