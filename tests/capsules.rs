@@ -143,6 +143,20 @@ fn a_debugger_gets_what_came_along() {
 }
 
 #[test]
+fn debug_information_of_somebody_elses_is_for_their_crash_alone() {
+    let (here, there) = (crashed(), crashed());
+    here.ok(&["crash", "show", "--lines"]);
+    there.ok(&["crash", "import", exported(&here).to_str().unwrap()]);
+    let shows = |run: &str| json(&there.ok(&["--json", "crash", "show", run]));
+    assert_eq!(shows("1")["kernel"], shows("2")["kernel"], "the same image");
+    assert_eq!(shows("2")["frames"][0]["places"][0]["file"], "x.c");
+    let own = shows("1");
+    assert_eq!(own["frames"][0]["places"], Value::Null, "its own is not made yet: {own}");
+    let ran = there.ok(&["crash", "show", "--lines", "1"]);
+    assert_eq!(ran.count("Made kernel-debug"), 1, "{ran:?}");
+}
+
+#[test]
 fn nothing_of_the_host_travels() {
     let project = crashed();
     let file = exported(&project);

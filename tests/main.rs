@@ -6,6 +6,7 @@ mod collect;
 mod complaints;
 mod complete;
 mod crashes;
+mod debuggers;
 mod devices;
 mod edits;
 mod ends;

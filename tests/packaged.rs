@@ -223,3 +223,54 @@ fn kernel_and_headers_are_of_one_pin() {
     let headers = include_str!("../recipes/linux-headers/recipe.toml");
     assert_eq!(wish(include_str!("../recipes/linux-image/recipe.toml")), wish(headers));
 }
+
+/// What becomes of debug information where kernel and module have these build ids in the one package and in the other; without one where it is empty.
+fn debugged(code: [&str; 2], debug: [&str; 2]) -> Ran {
+    let project = Project::new();
+    let elf = |path: &str, id: &str| {
+        let id = if id.is_empty() { "none".to_owned() } else { format!("0x{id}") };
+        format!(
+            "mkdir -p $(dirname {path})\necho 'void _start(void) {{}}' | gcc -x c -c -o /quiz/scratch/o -\nld --build-id={id} -o {path} /quiz/scratch/o\n"
+        )
+    };
+    let module = format!("lib/modules/{RELEASE}/kernel/x.ko");
+    // A head of two sectors, and behind it the kernel, packed.
+    let kernel = format!(
+        "{}{}mkdir /quiz/out/image\ngzip -c vmlinux >packed\nsize=$(stat -c %s packed)\n\
+         byte() {{ printf \"\\\\$(printf %03o \"$1\")\"; }}\nhead -c 497 /dev/zero >head\nbyte 1 >>head\nhead -c 90 /dev/zero >>head\n\
+         byte $((size % 256)) >>head\nbyte $((size / 256)) >>head\nhead -c 434 /dev/zero >>head\n\
+         cat head packed >/quiz/out/image/bzImage\n",
+        elf("vmlinux", code[0]),
+        elf(&format!("/quiz/out/modules/{module}"), code[1])
+    );
+    let tools = "[tools]\ngcc = \"gcc\"\ngzip = \"gzip\"\nld = \"binutils\"\nreadelf = \"binutils\"\n";
+    project.recipe("t-kernel", &format!("[outputs]\nimage = \"tree\"\nmodules = \"tree\"\n{tools}"), &kernel);
+    let root = "/quiz/out/tree/usr/lib/debug";
+    let package =
+        elf(&format!("{root}/boot/vmlinux-{RELEASE}"), debug[0]) + &elf(&format!("{root}/{module}"), debug[1]);
+    project.recipe("t-package", &format!("[outputs]\ntree = \"tree\"\n{tools}"), &package);
+    let inputs = "[inputs]\npackage = \"t-package/tree\"\nimage = \"t-kernel/image\"\nmodules = \"t-kernel/modules\"\n";
+    // What puts two files together is not what is looked at here.
+    let unstrip = "eu-unstrip() { cp \"$4\" \"$2\"; }\n";
+    let script = format!("{unstrip}{}", include_str!("../recipes/kernel-package-debug/build.sh"));
+    project.recipe("t-debug", &format!("{inputs}[outputs]\nsymbols = \"tree\"\n{tools}"), &script);
+    project.run(&["build", "t-debug"])
+}
+
+#[test]
+fn debug_information_is_of_the_kernel_only_if_both_say_so() {
+    let (one, other) = ("0123456789abcdef", "fedcba9876543210");
+    let ran = debugged([one, other], [one, other]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    for (code, debug, words) in [
+        ([one, one], [other, one], "the debug information of vmlinux is of another one"),
+        ([one, one], [one, other], "kernel/x.ko is of another one than the kernel's"),
+        ([one, one], [one, ""], "kernel/x.ko is of another one than the kernel's"),
+        (["", one], ["", one], "the kernel's vmlinux has no build id"),
+        ([one, ""], [one, ""], "kernel/x.ko has no build id"),
+    ] {
+        let ran = debugged(code, debug);
+        assert_eq!(ran.status, Some(1), "{words}: {ran:?}");
+        ran.says(&[words]);
+    }
+}

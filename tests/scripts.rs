@@ -70,7 +70,7 @@ fn installed_for(part: &str) -> String {
         std::fs::write(path(name), format!("#!/bin/sh\n{text}")).unwrap();
         std::fs::set_permissions(path(name), std::fs::Permissions::from_mode(0o755)).unwrap();
     };
-    for tool in ["cargo", "gcc", "git", "make", "ps", "qemu-img", "shellcheck", "ssh", "env"] {
+    for tool in ["cargo", "gcc", "git", "make", "ps", "python3", "qemu-img", "shellcheck", "ssh", "env"] {
         script(&format!("bin/{tool}"), "");
     }
     for name in ["target/debug/quiz", "tests/fuzz.sh"] {

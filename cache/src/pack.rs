@@ -4,7 +4,8 @@
 //! outputs come along `N/out/NAME`, a file or folder each, with the modes of the cache. The same results give the same bytes.
 //!
 //! What comes in is believed as far as its content goes: an output that has another digest than its record says is an error. That its key leads to it
-//! is the word of who made the pack.
+//! is the word of who made the pack. No name in it has control characters: what is made of names elsewhere, such as the commands of a debugger, may
+//! be read by lines. A stage may make such names; its result stays on this machine.
 //!
 //! In front of `quiz-pack` there may be plain files of somebody else's, who tells what they are, and which results may come behind them ([`Guard`]).
 
@@ -161,6 +162,10 @@ impl Cache {
             }
             put_other(tar, &place, EntryType::Directory, None).map_err(at("pack", &path))?;
             for (inside, node) in self.tree(output)?.items() {
+                if let Some(odd) = odd_name(inside).or_else(|| odd_target(node)) {
+                    let stage = &record.stage;
+                    return Err(Error::new(format!("{stage}/{name} has {odd}: it stays on this machine")));
+                }
                 let (path, place) = (path.join(inside), format!("{place}/{inside}"));
                 match node {
                     Node::File { .. } => put_file(tar, &place, &path)?,
@@ -220,6 +225,9 @@ impl Cache {
                     (&mut entry).take(codec::LONGEST).read_to_end(&mut bytes).map_err(broken)?;
                     let record = codec::decode(What::Record, &bytes);
                     let record: Record = record.ok_or_else(|| Error::new(format!("{} is damaged", path.display())))?;
+                    if let Some(odd) = odd_name(&record.stage) {
+                        return Err(Error::new(format!("a pack has no stage with {odd}")));
+                    }
                     guard.result(&record)?;
                     let left = record.outputs.values().map(|output| output.size).fold(0, u64::saturating_add);
                     current = Some(Current { record, folder: self.workspace()?.folder()?, whole: false, left });
@@ -281,7 +289,10 @@ enum Place {
 
 /// What an entry of this name is.
 fn place(path: &Path) -> Result<Place> {
-    let odd = || Error::new(format!("a pack has no `{}`", path.display()));
+    let odd = || Error::new(format!("a pack has no `{}`", path.to_string_lossy().escape_debug()));
+    if let Some(name) = odd_name(&path.to_string_lossy()) {
+        return Err(Error::new(format!("a pack has no {name}")));
+    }
     let parts: Vec<&str> = path
         .components()
         .map(|part| match part {
@@ -295,6 +306,18 @@ fn place(path: &Path) -> Result<Place> {
             Ok(Place::Out(inside.iter().collect()))
         }
         _ => Err(odd()),
+    }
+}
+
+/// A name with characters that are none, in words: by a line feed it would become two lines to whoever reads lines.
+fn odd_name(name: &str) -> Option<String> {
+    name.contains(char::is_control).then(|| format!("`{}`, a name with control characters", name.escape_debug()))
+}
+
+fn odd_target(node: &Node) -> Option<String> {
+    match node {
+        Node::Symlink { target } => odd_name(target),
+        Node::File { .. } | Node::Folder => None,
     }
 }
 
@@ -320,6 +343,9 @@ fn unpack(entry: &mut tar::Entry<'_, impl Read>, folder: &Path, inside: &Path) -
         EntryType::Symlink => {
             let target = entry.link_name_bytes().map(|bytes| String::from_utf8(bytes.into_owned()));
             let Some(Ok(target)) = target else { return Err(Error::new("a link of a pack has no target")) };
+            if let Some(odd) = odd_name(&target) {
+                return Err(Error::new(format!("a pack has no link to {odd}")));
+            }
             std::os::unix::fs::symlink(target, &path).map_err(at("create", &path))
         }
         other => Err(Error::new(format!("a pack has no entries such as `{}` ({other:?})", inside.display()))),

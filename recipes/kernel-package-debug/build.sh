@@ -12,9 +12,43 @@ vmlinux="$debug/boot/vmlinux-$release"
 }
 symbols=/quiz/out/symbols
 mkdir "$symbols"
-cp "$vmlinux" "$symbols/vmlinux"
 
 id() { readelf -n "$1" 2>/dev/null | sed -n 's/^ *Build ID: //p'; }
+# same NAME CODE DEBUG: ends unless both are of one build. Without an id nothing would be known, and two that have none are not the same.
+same() {
+    wanted="$(id "$2")"
+    [ -n "$wanted" ] || {
+        echo "error: the kernel's $1 has no build id: whose debug information it has cannot be told" >&2
+        exit 1
+    }
+    [ "$wanted" = "$(id "$3")" ] || {
+        echo "error: the debug information of $1 is of another one than the kernel's" >&2
+        exit 1
+    }
+}
+
+# The kernel in a bzImage lies packed where the head says (boot.rst of Linux's Documentation: setup_sects, payload_offset, payload_length). Behind what
+# has no size of its own it stands in four bytes (size_append in scripts/Makefile.lib).
+image=/quiz/in/image/bzImage
+number() { od -An -t "u$2" -j "$1" -N "$2" "$image" | tr -d ' '; }
+sectors="$(number 497 1)"
+[ "$sectors" != 0 ] || sectors=4
+length="$(number 588 4)"
+tail -c "+$(((sectors + 1) * 512 + $(number 584 4) + 1))" "$image" | head -c "$length" >/quiz/scratch/packed
+unsized() { head -c "$((length - 4))" /quiz/scratch/packed; }
+case "$(od -An -t x1 -N 4 /quiz/scratch/packed | tr -d ' ')" in
+fd377a58) unsized | xz -dc >/quiz/scratch/kernel ;;
+28b52ffd) unsized | zstd -qdc >/quiz/scratch/kernel ;;
+1f8b*) gzip -dc /quiz/scratch/packed >/quiz/scratch/kernel ;;
+*)
+    echo "error: the kernel is packed in a way that is not known here (gzip, xz and zstd are): whose debug information it has cannot be told" >&2
+    exit 1
+    ;;
+esac
+same vmlinux /quiz/scratch/kernel "$vmlinux"
+cp "$vmlinux" "$symbols/vmlinux"
+rm /quiz/scratch/packed /quiz/scratch/kernel
+
 code=/quiz/scratch/code.ko
 find "lib/modules/$release" -name '*.ko*' | sort >/quiz/scratch/all
 : >/quiz/scratch/without
@@ -30,10 +64,7 @@ while read -r path; do
         echo "$module" >>/quiz/scratch/without
         continue
     }
-    [ "$(id "$code")" = "$(id "$debug/$module")" ] || {
-        echo "error: the debug information of $module is of another one than the kernel's" >&2
-        exit 1
-    }
+    same "$module" "$code" "$debug/$module"
     mkdir -p "$symbols/${module%/*}"
     eu-unstrip -o "$symbols/$module" "$code" "$debug/$module"
 done </quiz/scratch/all

@@ -70,11 +70,16 @@ impl Target {
         let (booted, flags) = match self {
             Self::Live(_, machine) => {
                 let (kernel, layers) = (Path::new(&machine.kernel), &machine.layers);
-                (Booted { kernel, layers, run: &name, again: &machine.again }, &machine.flags)
+                (Booted { kernel, layers, run: &name, again: &machine.again, imported: None }, &machine.flags)
             }
             Self::Crashed(crashed, _) => (symbols::booted(crashed), &crashed.crash.flags),
         };
         symbols::open(engine, &booted, flags, Symbols::of)
+    }
+
+    /// Whether its files may be of somebody else's making.
+    fn is_imported(&self) -> bool {
+        matches!(self, Self::Crashed(crashed, _) if crashed.crash.imported.is_some())
     }
 
     fn name(&self) -> String {
@@ -133,12 +138,8 @@ fn gdb(engine: &Engine<'_>, target: &Target, symbols: &Symbols, words: &[OsStrin
         let kernel = symbols.kernel.to_string_lossy();
         let vmlinux = symbols.vmlinux();
         let told = json!({"socket": socket.to_string_lossy(), "begun": begun, "kernel": kernel, "vmlinux": vmlinux, "modules": modules,
-            "sources": sources});
-        let mut command = debugger(GDB);
-        // Whatever gdb may load by itself elsewhere: scripts beside or in these files may be a project's.
-        command.env("QUIZ_GDB", told.to_string()).args(["-q", "-iex", "set auto-load off"]);
-        command.arg(&vmlinux).arg("-x").arg(&script);
-        wait(command.args(words))
+            "sources": sources, "imported": target.is_imported()});
+        wait(on(&vmlinux, &script).env("QUIZ_GDB", told.to_string()).args(words))
     };
     match target {
         Target::Crashed(_, memory) => {
@@ -161,6 +162,15 @@ fn gdb(engine: &Engine<'_>, target: &Target, symbols: &Symbols, words: &[OsStrin
             Ok(status)
         }
     }
+}
+
+/// gdb on that file, with that script of quiz's.
+fn on(vmlinux: &Path, script: &Path) -> Process {
+    let mut command = debugger(GDB);
+    // Whatever gdb may load by itself elsewhere, and before it has read a file: scripts beside these files or in them may be a project's, or came with
+    // a crash. It turns off `.debug_gdb_scripts`, FILE-gdb.py, a .gdbinit of the current folder and libthread_db, too.
+    command.args(["-q", "-iex", "set auto-load off"]).arg(vmlinux).arg("-x").arg(script);
+    command
 }
 
 /// On a dump; that of a machine that runs is made now.
@@ -225,4 +235,16 @@ fn wait(command: &mut Process) -> Result<u8> {
     };
     let by_signal = ended.signal().map_or(status::FAILED, status::signal);
     Ok(ended.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(by_signal))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gdb_is_told_to_load_no_scripts_before_it_reads_a_file() {
+        let command = on(Path::new("/k/vmlinux"), Path::new("/s.py"));
+        let words: Vec<_> = command.get_args().collect();
+        assert_eq!(words, ["-q", "-iex", "set auto-load off", "/k/vmlinux", "-x", "/s.py"]);
+    }
 }

@@ -5,6 +5,7 @@
 
 mod answer;
 mod jobs;
+mod outputs;
 mod pages;
 mod tools;
 
@@ -13,8 +14,9 @@ use crate::boot::Stop;
 use crate::error::{Error, Result};
 use crate::status;
 use answer::{Answer, Wanted};
-use jobs::{Asked, Job, Jobs, Stream};
-use pages::Part;
+use jobs::{Asked, Job, Jobs};
+use outputs::{Piece, Stream};
+use pages::{Part, Text};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation, ListToolsResult,
     PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool, ToolAnnotations,
@@ -32,6 +34,8 @@ use tokio::io::AsyncReadExt;
 
 /// What a tool waits at most: clients give up after a minute.
 const LONGEST: Duration = Duration::from_secs(50);
+/// Bytes of what a command that only looks prints, which is taken apart here.
+const LARGEST: usize = 16 << 20;
 /// What the answer to a program in a machine that runs is waited for, if nobody says.
 const EXEC: Duration = Duration::from_secs(20);
 
@@ -287,11 +291,15 @@ fn looked(job: &Job, part: Part) -> Result<CallToolResult> {
     if answer.error.is_some() {
         return Ok(told(answer));
     }
-    let (printed, _) = job.read(Stream::Stdout, 0, usize::MAX).map_err(unread)?;
+    let read = |from, most| job.files.read(Stream::Stdout, from, most).map_err(unread);
     if job.words.first().is_some_and(|word| word == "logs") {
-        return Ok(structured(pages::end_of(&printed, part)));
+        let (from, most) = pages::of_text(read(0, 0)?.total, part);
+        let Piece { bytes, from, total, cut } = read(from, most)?;
+        let is_whole = from + bytes.len() as u64 >= total;
+        return Ok(structured(Text { cut, ..pages::text(&bytes, from, total, is_whole) }));
     }
-    Ok(match serde_json::from_slice(&printed) {
+    // One that is cut is no JSON.
+    Ok(match serde_json::from_slice(&read(0, LARGEST)?.bytes) {
         Ok(Json::Array(all)) => structured(pages::list(all, part)),
         Ok(one) => structured(one),
         Err(_) => told(answer),

@@ -13,7 +13,13 @@ use std::path::Path;
 /// What a crashed machine was booted of.
 pub(super) fn booted(crashed: &Crashed) -> Booted<'_> {
     let crash = &crashed.crash;
-    Booted { kernel: Path::new(&crash.kernel), layers: &crash.layers, run: &crashed.run, again: &crash.again }
+    Booted {
+        kernel: Path::new(&crash.kernel),
+        layers: &crash.layers,
+        run: &crashed.run,
+        again: &crash.again,
+        imported: crash.imported.as_ref(),
+    }
 }
 
 /// What `take` finds in the project as that run had it, whose `flags` were these.

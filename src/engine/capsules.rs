@@ -10,6 +10,7 @@
 //! That result has a key of its own that no stage has: whatever somebody puts into such a file, it is never taken for what a stage here would have made.
 
 mod arrival;
+mod copying;
 
 use super::Engine;
 use super::crashes::{Image, image, stored, unreadable};

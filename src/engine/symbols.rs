@@ -4,8 +4,7 @@
 //! Starts no debugger.
 
 use super::{Engine, IMAGE, Stages};
-use crate::boot::crash::Crash;
-use crate::boot::folder::{all, parts};
+use crate::boot::crash::Imported;
 use crate::build::{Depth, Records, StageState};
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -33,6 +32,8 @@ pub struct Booted<'a> {
     pub run: &'a str,
     /// The line that runs it again.
     pub again: &'a str,
+    /// What came along, if it is a crash from elsewhere.
+    pub imported: Option<&'a Imported>,
 }
 
 /// Debug information, and what it speaks of.
@@ -80,7 +81,7 @@ impl Symbols {
     /// # Errors
     /// The project asks for another kernel now; there is no such information of this one; a stage failed.
     pub fn of(engine: &Engine<'_>, booted: &Booted<'_>) -> Result<Self> {
-        if let Some(brought) = brought(engine, booted)? {
+        if let Some(brought) = brought(engine, booted) {
             return Ok(brought);
         }
         let Asked { stages, planned, wanted } = Asked::of(engine, booted)?;
@@ -101,7 +102,7 @@ impl Symbols {
     /// # Errors
     /// As of [`Self::of`], but that nothing is made.
     pub fn cached(engine: &Engine<'_>, booted: &Booted<'_>) -> Result<Option<Self>> {
-        if let Some(brought) = brought(engine, booted)? {
+        if let Some(brought) = brought(engine, booted) {
             return Ok(Some(brought));
         }
         let Asked { stages, planned, wanted } = Asked::of(engine, booted)?;
@@ -184,22 +185,14 @@ fn other(booted: &Booted<'_>) -> Error {
         .hint(format!("with the same source, config and flags it is; it was run by: {}", booted.again))
 }
 
-/// The debug information that came with a crash of exactly this kernel and these layers.
-fn brought(engine: &Engine<'_>, booted: &Booted<'_>) -> Result<Option<Symbols>> {
-    for run in all(&engine.project.state_dir)? {
-        for place in std::iter::once(run.clone()).chain(parts(&run)) {
-            let Some(crash) = Crash::read(&place) else { continue };
-            let is_same = Path::new(&crash.kernel) == booted.kernel && crash.layers == booted.layers;
-            let Some(imported) = crash.imported.filter(|_| is_same) else { continue };
-            let tree = |hex: &String| engine.cache.stored(Kind::Tree, &hex.parse().ok()?).ok()?;
-            let trees = imported.symbols.iter().map(tree).collect::<Option<Vec<Output>>>().unwrap_or_default();
-            let mut folders = trees.iter().map(|output| engine.cache.path(output));
-            if let Some(kernel) = folders.next() {
-                return Ok(Some(Symbols { kernel, modules: folders.collect(), sources: Vec::new() }));
-            }
-        }
-    }
-    Ok(None)
+/// The debug information that came along with a crash from elsewhere, for that crash alone: of a machine of one's own with the same image it would be the
+/// word of somebody else, without its sources, in the place of what is made here.
+fn brought(engine: &Engine<'_>, booted: &Booted<'_>) -> Option<Symbols> {
+    let tree = |hex: &String| engine.cache.stored(Kind::Tree, &hex.parse().ok()?).ok()?;
+    let trees = booted.imported?.symbols.iter().map(tree).collect::<Option<Vec<Output>>>()?;
+    let mut folders = trees.iter().map(|output| engine.cache.path(output));
+    let kernel = folders.next()?;
+    Some(Symbols { kernel, modules: folders.collect(), sources: Vec::new() })
 }
 
 /// Where the user has what the script of a stage compiled.

@@ -109,6 +109,12 @@ fn what_leads_out_or_is_no_file_or_more_than_it_says_is_refused() {
     for name in ["0/out/../../x", "/0/out/kernel/x", "0/out/kernel/vmlinux/x"] {
         refuse(&there, &named("0/out/kernel/vmlinux", name), &[]);
     }
+    let lines = named("0/out/kernel/vmlinux", "0/out/kernel/a\nshell touch mark\n.ko");
+    refuse(
+        &there,
+        &lines,
+        &["a pack has no `0/out/kernel/a\\nshell touch mark\\n.ko`, a name with control characters"],
+    );
     for kind in [tar::EntryType::Symlink, tar::EntryType::Link, tar::EntryType::Char, tar::EntryType::Fifo] {
         for which in ["crash/vmcore", "0/out/layer000"] {
             let odd = changed(&file, &|path, header, content| {
@@ -152,6 +158,11 @@ fn what_is_said_of_a_crash_is_not_believed() {
     refused(&|about| about["crash"]["machine"]["memory"] = json!(1), &["its memory"]);
     refused(&|about| about["files"]["x"] = about["files"]["vmcore"].clone(), &["a crash has no file \"x\""]);
     refused(&|about| about["files"]["vmcore"]["size"] = json!(1_u64 << 60), &["a crash has no file \"vmcore\""]);
+    let without_machine = |about: &mut Value| {
+        about["crash"]["machine"] = Value::Null;
+        about["files"]["vmcore"]["size"] = json!(1_u64 << 50);
+    };
+    refused(&without_machine, &["a crash has no file \"vmcore\" of 1125899906842624 bytes"]);
     refused(&|about| about["more"] = json!(1), &["unknown field"]);
     refused(&|about| drop(about["outputs"].as_object_mut().unwrap().remove("layer000")), &["names no image"]);
     // A result under another key could be taken for what a stage makes.
@@ -159,6 +170,16 @@ fn what_is_said_of_a_crash_is_not_believed() {
         &|about| about["outputs"]["layer000"]["size"] = json!(1),
         &["brings a result crash that is not the crash's image"],
     );
+    // What no disk of today's has room for, before a byte of it comes.
+    let large = said(&file, &|about| {
+        about["crash"]["machine"]["memory"] = json!(1 << 20);
+        about["crash"]["used"] = json!(1_u64 << 40);
+        about["files"]["vmcore"]["size"] = json!(1_u64 << 40);
+    });
+    std::fs::write(there.dir().join("given"), &large).unwrap();
+    let ran = there.run(&["crash", "import", "given"]);
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    ran.says(&["not taken in", "it takes 1099511627776 bytes at ", "once more when there is room"]);
     // Arguments for qemu are not taken from there, whatever is said.
     let extra = said(&file, &|about| {
         about["crash"]["machine"]["extra"] = json!(["-drive", "file=/etc/shadow"]);

@@ -1,6 +1,7 @@
 //! What a pack promises: it brings what went in, whole or not at all.
 
 use super::*;
+use crate::codec;
 use crate::{Built, Front, Guard, Packed, Unpacked};
 
 fn packed(cache: &Cache, results: &[(Record, Packed)]) -> Vec<u8> {
@@ -120,6 +121,53 @@ fn what_is_cut_off_or_changed_or_leads_out_is_refused() {
     assert!(refused(&format).contains("of another quiz"));
     assert_eq!(there.record(&a.key).unwrap(), None, "nothing half was taken in");
     assert_eq!(count(&roots[1].path().join("locks")), 0);
+}
+
+#[test]
+fn a_name_of_two_lines_is_a_result_here_and_neither_leaves_nor_comes_in() {
+    let root = tempfile::tempdir().unwrap();
+    let cache = Cache::open(root.path()).unwrap();
+    let made_with = |name: &str, target: &str| {
+        let (key, manifest) = key(&format!("{name} to {target}"));
+        let slot = miss(cache.remake(&key, &nobody).unwrap());
+        fs::create_dir(slot.out().join("tree")).unwrap();
+        std::os::unix::fs::symlink(target, slot.out().join("tree").join(name)).unwrap();
+        slot.commit(made(&[("tree", Kind::Tree)], manifest)).unwrap()
+    };
+    for (name, target) in [("a\nb", "x"), ("a.ko", "x\ny")] {
+        let error = cache.export(&[(made_with(name, target), Packed::Whole)], Vec::new()).unwrap_err().to_string();
+        assert!(error.starts_with("stage/tree has `") && error.ends_with("it stays on this machine"), "{error}");
+    }
+    // One that somebody else has made.
+    let record = made_with("b.ko", "x");
+    let pack = |name: &str, target: &str, record: &Record| {
+        let mut tar = tar::Builder::new(zstd::Encoder::new(Vec::new(), 1).unwrap());
+        let bytes = codec::encode(codec::What::Record, record).unwrap();
+        for (name, content) in [("quiz-pack", &b"1\n"[..]), ("0/record", &bytes)] {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            tar.append_data(&mut header, name, content).unwrap();
+        }
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Directory);
+        header.set_size(0);
+        tar.append_data(&mut header, "0/out/tree", io::empty()).unwrap();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_link_name_literal(target).unwrap();
+        tar.append_data(&mut header, format!("0/out/tree/{name}"), io::empty()).unwrap();
+        tar.into_inner().unwrap().finish().unwrap()
+    };
+    let refused = |pack: &[u8]| {
+        let root = tempfile::tempdir().unwrap();
+        Cache::open(root.path()).unwrap().import(pack, &nobody).map(drop).map_err(|e| e.to_string())
+    };
+    assert_eq!(refused(&pack("b.ko", "x", &record)), Ok(()));
+    for (name, target) in [("a\nshell touch mark\n.ko", "x"), ("a\u{1b}.ko", "x"), ("a\rb", "x"), ("b.ko", "x\ny")] {
+        let error = refused(&pack(name, target, &made_with(name, target))).unwrap_err();
+        assert!(error.ends_with("a name with control characters") && !error.contains(char::is_control), "{error:?}");
+    }
+    let named = Record { stage: "a\u{1b}[2J".to_owned(), ..record };
+    assert!(refused(&pack("b.ko", "x", &named)).unwrap_err().contains("a pack has no stage with"));
 }
 
 #[test]

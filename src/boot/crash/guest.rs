@@ -3,6 +3,7 @@
 //!
 //! What is read may be of somebody else's making: [`Guest::check`] comes before it is used. Runs nothing.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -92,6 +93,12 @@ impl Guest {
             !word.is_empty() && word.len() <= 32 && word.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c))
         };
         let is_file = |name: &str| is_word(name) && !name.starts_with('.');
+        // As a machine is made: NAME.0, NAME.1, …; without that a name could be that of another file in the folder of a run.
+        let is_channel = |name: &str| {
+            name.rsplit_once('.').is_some_and(|(name, number)| {
+                is_file(name) && number.parse::<usize>().is_ok_and(|n| n < CHANNELS && n.to_string() == number)
+            })
+        };
         let odd = [
             (!(64..=MEMORY).contains(&self.memory), "its memory"),
             (!(1..=255).contains(&self.cpus), "its processors"),
@@ -105,9 +112,16 @@ impl Guest {
         if let Some((_, what)) = odd.into_iter().find(|(is_odd, _)| *is_odd) {
             return Err(format!("{what}: no machine of quiz's has such"));
         }
-        let names = self.disks.iter().map(|disk| &disk.serial).chain(&self.channels);
-        if let Some(name) = names.into_iter().find(|name| !is_file(name)) {
+        let serials = || self.disks.iter().map(|disk| &disk.serial);
+        let odd = serials().find(|name| !is_file(name)).or_else(|| self.channels.iter().find(|name| !is_channel(name)));
+        if let Some(name) = odd {
             return Err(format!("{name:?} is no name of a disk or channel"));
+        }
+        let mut seen = BTreeSet::new();
+        let mut heard = BTreeSet::new();
+        let twice = serials().find(|name| !seen.insert(*name));
+        if let Some(name) = twice.or_else(|| self.channels.iter().find(|name| !heard.insert(*name))) {
+            return Err(format!("two disks or channels are called {name:?}"));
         }
         let size = |disk: &&Disk| disk.size == 0 || disk.size > DISK || !disk.size.is_multiple_of(512);
         match self.disks.iter().find(size) {
@@ -222,8 +236,25 @@ mod tests {
             &|guest| guest.append.push("a\nb".to_owned()),
             &|guest| guest.disks[0].size = u64::MAX,
             &|guest| guest.disks = vec![guest.disks[0].clone(); 65],
-            &|guest| guest.channels = vec!["a".to_owned(); 25],
+            &|guest| guest.channels = (0..25).map(|n| format!("a.{n}")).collect(),
         ];
         all.into_iter().for_each(|change| drop(wrong(change)));
+    }
+
+    #[test]
+    fn a_channel_is_no_other_file_of_a_run_and_no_name_is_there_twice() {
+        let checked = |channels: &[&str], disks: usize| {
+            let channels = channels.iter().map(|name| (*name).to_owned()).collect();
+            let guest = guest();
+            Guest { channels, disks: vec![guest.disks[0].clone(); disks], ..guest }.check()
+        };
+        checked(&["ssh.0", "ssh.1", "a.b.0"], 1).unwrap();
+        for name in ["lock", "exec", "result.json", "ssh", "ssh.", ".0", "ssh.00", "ssh.+1", "ssh.24", "..0", "ssh.0.x"]
+        {
+            let words = format!("{name:?} is no name of a disk or channel");
+            assert_eq!(checked(&[name], 1), Err(words), "{name}");
+        }
+        assert_eq!(checked(&["a.0", "a.0"], 1), Err("two disks or channels are called \"a.0\"".to_owned()));
+        assert_eq!(checked(&[], 2), Err("two disks or channels are called \"quizm0\"".to_owned()));
     }
 }

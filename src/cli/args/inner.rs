@@ -60,7 +60,7 @@ pub(in crate::cli) enum CrashCommand {
     /// The same with gdb (which has to be installed)
     #[command(after_help = "Exit status: gdb's own; 1 or 2 quiz could not do its part.")]
     Gdb(Debugger),
-    /// Run the program again in the very machine that crashed: its kernel, layers, memory and command line, with empty disks; builds nothing and takes no snapshot
+    /// Run the program again in the very machine that crashed: its kernel, layers, memory and command line, with empty disks; takes no snapshot, and builds nothing but the toolchain's qemu
     #[command(
         after_help = "Exit status: that of `quiz up`: the program's own; 123 the guest's kernel gave up; 125 quiz could not do its part."
     )]

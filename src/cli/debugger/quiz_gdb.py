@@ -14,8 +14,20 @@ told = json.loads(os.environ["QUIZ_GDB"])
 SECTIONS = (".data", ".data..read_mostly", ".rodata", ".bss", ".text.hot", ".text.unlikely")
 
 
+def plain(text):
+    """What a terminal shows of a text of the guest's or of its files', and does not take for a command."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def checked(path):
+    """A path as a part of a command. gdb reads commands by lines: what stands behind a line feed would be another one, `shell` for example."""
+    if any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 for c in path):
+        raise gdb.GdbError(f"control characters in a path: {plain(path)}")
+    return path
+
+
 def quoted(path):
-    return '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return '"' + checked(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def each_in_list(head, type_name, member):
@@ -60,13 +72,15 @@ class Modules(gdb.Command):
         for folder in reversed(told["modules"]):
             for root, _, names in os.walk(folder):
                 for name in names:
-                    if name.endswith(".ko"):
-                        self.files[name[:-3].replace("-", "_")] = os.path.join(root, name)
+                    path = os.path.join(root, name)
+                    # No module of a kernel's has another name, whoever made the folder.
+                    if name.endswith(".ko") and os.path.relpath(path, folder).isprintable():
+                        self.files[name[:-3].replace("-", "_")] = path
 
     def invoke(self, argument, from_tty):
         there, without = {}, []
         for module in each_in_list(gdb.parse_and_eval("modules"), "struct module", "list"):
-            name, lie = module["name"].string(), sections(module)
+            name, lie = module["name"].string("utf-8", "replace"), sections(module)
             if name in self.files and ".text" in lie:
                 there[name] = lie
             else:
@@ -83,9 +97,9 @@ class Modules(gdb.Command):
             more = "".join(f" -s {section} {lie[section]:#x}" for section in SECTIONS if section in lie)
             gdb.execute(f"add-symbol-file {quoted(self.files[name])} {text:#x}{more}", to_string=True)
             self.loaded[name] = text
-            gdb.write(f"{name} at {text:#x}\n")
+            gdb.write(f"{plain(name)} at {text:#x}\n")
         if without:
-            gdb.write(f"without symbols: {', '.join(without)}\n")
+            gdb.write(f"without symbols: {', '.join(map(plain, without))}\n")
 
 
 class Lx(gdb.Command):
@@ -95,10 +109,12 @@ class Lx(gdb.Command):
         super().__init__("quiz-lx", gdb.COMMAND_FILES)
 
     def invoke(self, argument, from_tty):
+        if told["imported"]:
+            raise gdb.GdbError("this crash was imported: Python of somebody else's kernel would run here, as you do")
         script = os.path.join(told["kernel"], "vmlinux-gdb.py")
         if not os.path.exists(script):
             raise gdb.GdbError("this kernel has no commands for gdb")
-        gdb.execute(f"source {script}")
+        gdb.execute(f"source {checked(script)}")
 
 
 def shift_of(start, text):
@@ -118,11 +134,11 @@ def shift_of(start, text):
 modules = Modules()
 Lx()
 for inside, folder in told["sources"]:
-    gdb.execute(f"set substitute-path {inside} {quoted(folder)}")
+    gdb.execute(f"set substitute-path {quoted(inside)} {quoted(folder)}")
 # As the file has it, before there is another memory to read.
 start = int(gdb.parse_and_eval("(unsigned long) &linux_banner"))
 text = gdb.parse_and_eval("(char *) linux_banner").string().encode()
-gdb.execute(f"target remote {told['socket']}")
+gdb.execute(f"target remote {checked(told['socket'])}")
 
 
 def find_kernel():
@@ -144,4 +160,4 @@ elif told["begun"]:
     try:
         modules.invoke("", False)
     except gdb.error as error:
-        gdb.write(f"modules have no symbols: {error}\n")
+        gdb.write(f"modules have no symbols: {plain(str(error))}\n")

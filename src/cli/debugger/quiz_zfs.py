@@ -24,6 +24,12 @@ STATES = ["ACTIVE", "EXPORTED", "DESTROYED", "SPARE", "L2CACHE", "UNINITIALIZED"
 SLEEPS = ("__schedule", "schedule", "io_schedule", "context_switch", "__switch_to")
 
 
+def _plain(text):
+    """What a terminal shows of a text of the guest's, and does not take for a command."""
+    text = text.decode(errors="replace") if isinstance(text, bytes) else text
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def _global(name):
     return get_default_prog()[name]
 
@@ -69,7 +75,7 @@ def pools():
         words = [STATES[state] if state < len(STATES) else str(state)]
         if spa.spa_suspended:
             words.append("suspended")
-        print(f"{spa.spa_name.string_().decode()}: {', '.join(words)}  (spa_t *){spa.value_():#x}")
+        print(f"{_plain(spa.spa_name.string_())}: {', '.join(words)}  (spa_t *){spa.value_():#x}")
         pool = spa.spa_dsl_pool
         if not pool:
             continue
@@ -91,7 +97,7 @@ def dbgmsg(last=None):
     for line in lines[-last:] if last else lines:
         when = datetime.datetime.fromtimestamp(line.zdm_timestamp.value_(), datetime.timezone.utc)
         message = get_default_prog().read_c_string(line.zdm_msg.address_of_().value_())
-        print(f"{when:%H:%M:%S}  {message.decode(errors='replace')}")
+        print(f"{when:%H:%M:%S}  {_plain(message)}")
 
 
 def arc():
@@ -155,10 +161,10 @@ def stuck(all_of_them=False):
         if all_of_them or not _waits_for_work(names):
             groups.setdefault(tuple(names), []).append(task)
     for names, tasks in sorted(groups.items(), key=lambda group: -len(group[1])):
-        shown = ", ".join(f"{task.comm.string_().decode()} {task.pid.value_()} {task_state_to_char(task)}" for task in tasks[:8])
+        shown = ", ".join(f"{_plain(task.comm.string_())} {task.pid.value_()} {task_state_to_char(task)}" for task in tasks[:8])
         print(f"{len(tasks)}: {shown}{' …' if len(tasks) > 8 else ''}")
         for name in names:
-            print(f"    {name}")
+            print(f"    {_plain(name)}")
 
 
 def _count(refcount):
@@ -168,12 +174,12 @@ def _count(refcount):
 def holds():
     """Reference counts; with a debugging OpenZFS (reference_tracking_enable) who holds them, too."""
     for spa in each_pool():
-        print(f"{spa.spa_name.string_().decode()}: spa_refcount {_count(spa.spa_refcount)}")
+        print(f"{_plain(spa.spa_name.string_())}: spa_refcount {_count(spa.spa_refcount)}")
         for lock in spa.spa_config_lock:
             held = _count(lock.scl_count) if hasattr(lock.scl_count, "rc_count") else lock.scl_count.value_()
             writer = lock.scl_writer
             if held or writer:
-                who = f", writer {writer.comm.string_().decode()} {writer.pid.value_()}" if writer else ""
+                who = f", writer {_plain(writer.comm.string_())} {writer.pid.value_()}" if writer else ""
                 print(f"    config lock at {lock.address_of_().value_():#x}: held {held}{who}")
         refcount = spa.spa_refcount
         if not _has(refcount, "rc_tracked") or not refcount.rc_tracked:

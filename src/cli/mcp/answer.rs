@@ -1,6 +1,7 @@
 //! What a job has come to, as answers of tools. Starts nothing.
 
-use super::jobs::{Job, Stream, Told};
+use super::jobs::Job;
+use super::outputs::{Piece, Stream, Told};
 use super::pages::{self, Part, Text};
 use crate::event::Ending;
 use crate::status;
@@ -36,6 +37,8 @@ pub(super) struct Answer {
     pub error: Option<Json>,
     /// What happened, from the cursor on: each as `quiz schema events` has it.
     pub events: Vec<Json>,
+    /// Bytes of events at the beginning that are no longer kept; 0 if all are there.
+    pub events_cut: u64,
     /// The cursor for those that follow.
     pub next: u64,
     /// What the command says in the end, as `quiz schema` has it for that; null where it is no JSON, or is longer than 64 KiB: then stdout is its text.
@@ -143,7 +146,7 @@ fn error(job: &Job, exit: &Exit, told: &Told) -> io::Result<Option<Json>> {
     if told.error.is_some() || exit.of != Whose::Quiz(Quiz::Quiz) && exit.of != Whose::Machine(Ending::Host) {
         return Ok(told.error.clone().filter(|_| exit.status != status::FINE));
     }
-    let said = job.read(Stream::Stderr, 0, pages::BYTES)?.0;
+    let said = job.files.read(Stream::Stderr, 0, pages::BYTES)?.bytes;
     let said = String::from_utf8_lossy(&said).trim().to_owned();
     let is_told = exit.status == status::FINE || said.is_empty() || told.outcome.is_some();
     Ok((!is_told).then(|| json!({ "event": "error", "kind": "input", "message": said, "hints": [] })))
@@ -156,15 +159,16 @@ fn error(job: &Job, exit: &Exit, told: &Told) -> io::Result<Option<Json>> {
 pub(super) fn whole(job: &Job, wanted: Wanted) -> io::Result<Answer> {
     // Before anything is read: what is found then is all.
     let ended = job.ended();
-    let told = job.told()?;
+    let told = job.files.told()?;
     let is_shown = |event: &Json| wanted.all || !FINE_GRAINED.iter().any(|name| event["event"] == *name);
-    let (events, next) = job.events(wanted.events.cursor.unwrap_or(0), wanted.events.items(), is_shown)?;
+    let (events, next) = job.files.events(wanted.events.cursor.unwrap_or(0), wanted.events.items(), is_shown)?;
     let result = if ended.is_some() { result(job)? } else { None };
     let text = |stream, from| {
         let most = if result.is_some() { 0 } else { pages::BYTES };
-        let (bytes, total) = job.read(stream, from, most)?;
-        let is_whole = ended.is_some() && from + bytes.len() as u64 >= total;
-        io::Result::Ok(pages::text(&bytes, from, total, is_whole))
+        let piece = job.files.read(stream, from, most)?;
+        let is_whole = ended.is_some() && piece.from + piece.bytes.len() as u64 >= piece.total;
+        let Piece { bytes, from, total, cut } = piece;
+        io::Result::Ok(Text { cut, ..pages::text(&bytes, from, total, is_whole) })
     };
     let exit = ended.map(|(status, _)| exit(&command(job), status, &told));
     Ok(Answer {
@@ -175,6 +179,7 @@ pub(super) fn whole(job: &Job, wanted: Wanted) -> io::Result<Answer> {
         error: exit.as_ref().map_or(Ok(None), |exit| error(job, exit, &told))?,
         exit,
         events,
+        events_cut: job.files.cut(Stream::Events),
         next,
         stdout: text(Stream::Stdout, wanted.stdout_from)?,
         stderr: text(Stream::Stderr, wanted.stderr_from)?,
@@ -189,7 +194,8 @@ fn result(job: &Job) -> io::Result<Option<Json>> {
     if ["up", "exec", "logs"].contains(&command(job).as_str()) {
         return Ok(None);
     }
-    let (bytes, total) = job.read(Stream::Stdout, 0, usize::try_from(RESULT).unwrap_or(usize::MAX))?;
+    let Piece { bytes, total, .. } =
+        job.files.read(Stream::Stdout, 0, usize::try_from(RESULT).unwrap_or(usize::MAX))?;
     Ok(if total > RESULT { None } else { serde_json::from_slice(&bytes).ok() })
 }
 
@@ -199,7 +205,7 @@ fn result(job: &Job) -> io::Result<Option<Json>> {
 /// Their files cannot be read.
 pub(super) fn list(jobs: &[std::sync::Arc<Job>]) -> io::Result<Vec<Json>> {
     let one = |job: &std::sync::Arc<Job>| {
-        let (ended, told) = (job.ended(), job.told()?);
+        let (ended, told) = (job.ended(), job.files.told()?);
         let state = if ended.is_some() { State::Ended } else { State::Running };
         let exit = ended.map(|(status, _)| exit(&command(job), status, &told));
         io::Result::Ok(json!(Short { job: job.number, command: words(job), state, exit }))

@@ -3,17 +3,15 @@
 //! Not the library in this process: what a run needs to itself (signals, the GNU jobserver, the current folder) is one process's, and a process can
 //! be ended as `quiz stop` does it, whatever it is at. It dies with this one. Knows nothing of the protocol.
 
-use crate::event::Ending;
+use super::outputs::{Files, Stream};
 use crate::host;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,8 +24,11 @@ const ENDED: usize = 64;
 /// What a job that was asked to end has until it is asked again, and until it is killed: as `quiz stop`.
 const ASKED: Duration = Duration::from_secs(10);
 const KILLED: Duration = Duration::from_secs(20);
-/// Bytes that are read at once; a longer line of events is left out.
-const CHUNK: usize = 1 << 20;
+/// Between two looks at how long its files are.
+const LOOK_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+/// Bytes that a file of a job takes on the disk, and those at its end that are kept when it takes more.
+const MOST: u64 = 64 << 20;
+const KEPT: u64 = 32 << 20;
 
 /// What is to be run.
 #[derive(Debug, Default)]
@@ -47,41 +48,9 @@ pub(super) struct Job {
     pub begun: Instant,
     process: OwnedFd,
     ended: watch::Receiver<Option<(ExitStatus, Duration)>>,
-    folder: tempfile::TempDir,
-    told: Mutex<Told>,
-}
-
-/// What its events have told, however often they were read.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Told {
-    /// Bytes of events that were read.
-    pub read: u64,
-    /// The number of its run.
-    pub run: Option<String>,
-    /// The guest takes requests.
-    pub ready: bool,
-    /// The last `outcome`: of which ending, and in words.
-    pub outcome: Option<(Ending, String)>,
-    /// The last `error`.
-    pub error: Option<Json>,
-}
-
-/// A file of a job.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Stream {
-    Stdout,
-    Stderr,
-    Events,
-}
-
-impl Stream {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Stdout => "stdout",
-            Self::Stderr => "stderr",
-            Self::Events => "events",
-        }
-    }
+    /// Gone with this.
+    _folder: tempfile::TempDir,
+    pub files: Arc<Files>,
 }
 
 /// All jobs.
@@ -118,6 +87,13 @@ impl Jobs {
     }
 }
 
+/// Whether the process has ended; comes back after a moment if it has not.
+fn is_over(process: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(process, PollFlags::IN)];
+    // Interrupted it is looked at again.
+    poll(&mut polled, Some(&LOOK_AGAIN)).is_ok_and(|ready| ready > 0)
+}
+
 impl Job {
     fn start(number: u32, asked: Asked) -> io::Result<Self> {
         let Asked { words, input } = asked;
@@ -136,12 +112,24 @@ impl Job {
         let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
         let (tell, ended) = watch::channel(None);
         let process = process.inspect_err(|_| drop(child.kill()))?;
+        let files = Arc::new(Files::new(folder.path().to_owned()));
+        let (kept, watched) = (Arc::clone(&files), process.try_clone().inspect_err(|_| drop(child.kill()))?);
         std::thread::spawn(move || {
+            let mut is_bounded = true;
+            while !is_over(&watched) {
+                if is_bounded && kept.trim(MOST, KEPT).is_err() {
+                    is_bounded = false;
+                    // Before it fills the disk. It may have ended just now.
+                    let _ = pidfd_send_signal(&watched, Signal::TERM);
+                }
+            }
             if let Ok(status) = child.wait() {
+                // It may be as it is: nothing more comes.
+                let _ = kept.trim(MOST, KEPT);
                 tell.send_replace(Some((status, begun.elapsed())));
             }
         });
-        Ok(Self { number, words, begun, process, ended, folder, told: Mutex::default() })
+        Ok(Self { number, words, begun, process, ended, _folder: folder, files })
     }
 
     /// How it ended, and how long it took.
@@ -165,105 +153,5 @@ impl Job {
             let _ = pidfd_send_signal(&self.process, signal);
             self.wait(patience).await;
         }
-    }
-
-    fn path(&self, stream: Stream) -> PathBuf {
-        self.folder.path().join(stream.name())
-    }
-
-    /// So many bytes of a file from there on, and how many it has.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub fn read(&self, stream: Stream, from: u64, most: usize) -> io::Result<(Vec<u8>, u64)> {
-        let file = File::open(self.path(stream))?;
-        let total = file.metadata()?.len();
-        let mut bytes = vec![0; most.min(usize::try_from(total.saturating_sub(from)).unwrap_or(most))];
-        let mut length = 0;
-        while length < bytes.len() {
-            match file.read_at(&mut bytes[length..], from + length as u64)? {
-                0 => break,
-                count => length += count,
-            }
-        }
-        bytes.truncate(length);
-        Ok((bytes, total))
-    }
-
-    /// The events from that byte on, for which `takes` them, at most so many; and where the next one begins.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn events(&self, from: u64, most: usize, takes: impl Fn(&Json) -> bool) -> io::Result<(Vec<Json>, u64)> {
-        let (mut events, mut next) = (Vec::new(), from);
-        while events.len() < most {
-            let (bytes, _) = self.read(Stream::Events, next, CHUNK)?;
-            let Some(whole) = bytes.iter().rposition(|byte| *byte == b'\n') else {
-                if bytes.len() < CHUNK {
-                    break;
-                }
-                next += bytes.len() as u64;
-                continue;
-            };
-            for line in bytes[..=whole].split_inclusive(|byte| *byte == b'\n') {
-                if events.len() == most {
-                    break;
-                }
-                next += line.len() as u64;
-                events.extend(serde_json::from_slice(line).ok().filter(&takes));
-            }
-        }
-        Ok((events, next))
-    }
-
-    /// What all events so far have told.
-    ///
-    /// # Errors
-    /// They cannot be read.
-    pub fn told(&self) -> io::Result<Told> {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let (events, next) = self.events(told.read, usize::MAX, |event| {
-            ["booting", "ready", "outcome", "error"].iter().any(|name| event["event"] == *name)
-        })?;
-        told.read = next;
-        events.into_iter().for_each(|event| told.hears(event));
-        Ok(told.clone())
-    }
-}
-
-impl Told {
-    fn hears(&mut self, event: Json) {
-        let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
-        match event["event"].as_str() {
-            // PROJECT/.quiz/runs/7/groups/x
-            Some("booting") => {
-                let run = text("run");
-                let inside = run.rsplit_once("/runs/").map(|(_, run)| run);
-                self.run = inside.and_then(|run| run.split('/').next()).map(str::to_owned);
-            }
-            Some("ready") => self.ready = true,
-            Some("outcome") => {
-                let ending = serde_json::from_value(event["ending"].clone()).ok();
-                self.outcome = ending.map(|ending| (ending, text("how")));
-            }
-            _ => self.error = Some(event),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_run_is_known_by_its_folder_and_the_last_word_counts() {
-        let mut told = Told::default();
-        told.hears(json!({ "event": "booting", "run": "/p/runs/x/.quiz/runs/7/groups/functional.atime" }));
-        assert_eq!(told.run.as_deref(), Some("7"));
-        told.hears(json!({ "event": "outcome", "ending": "time-limit", "how": "late" }));
-        assert_eq!(told.outcome, Some((Ending::TimeLimit, "late".to_owned())));
-        told.hears(json!({ "event": "outcome", "ending": "unheard-of" }));
-        assert_eq!(told.outcome, None);
     }
 }

@@ -41,6 +41,8 @@ pub(super) struct Text {
     pub next: u64,
     /// Bytes of the whole, so far.
     pub total: u64,
+    /// Bytes at its beginning that are no longer kept; 0 if all are there.
+    pub cut: u64,
 }
 
 /// A part of a list.
@@ -65,15 +67,13 @@ pub(super) fn text(bytes: &[u8], from: u64, total: u64, is_whole: bool) -> Text 
         _ => 0,
     };
     let bytes = &bytes[..bytes.len() - cut];
-    Text { text: String::from_utf8_lossy(bytes).into_owned(), from, next: from + bytes.len() as u64, total }
+    Text { text: String::from_utf8_lossy(bytes).into_owned(), from, next: from + bytes.len() as u64, total, cut: 0 }
 }
 
-/// The part of a whole text; without a cursor its end.
-pub(super) fn end_of(whole: &[u8], part: Part) -> Text {
-    let length = |number: u64| usize::try_from(number).unwrap_or(usize::MAX).min(whole.len());
-    let from = part.cursor.map_or(whole.len().saturating_sub(part.bytes()), length);
-    let to = from.saturating_add(part.bytes()).min(whole.len());
-    text(&whole[from..to], from as u64, whole.len() as u64, to == whole.len())
+/// Which bytes are meant of a text of `total`, from where on and how many; without a cursor its end.
+pub(super) fn of_text(total: u64, part: Part) -> (u64, usize) {
+    let bytes = part.bytes();
+    (part.cursor.unwrap_or(total.saturating_sub(bytes as u64)).min(total), bytes)
 }
 
 /// The part of a list.
@@ -91,6 +91,12 @@ mod tests {
 
     #[test]
     fn the_parts_of_a_text_are_the_whole_and_no_character_is_cut() {
+        let end_of = |whole: &[u8], part| {
+            let (from, bytes) = of_text(whole.len() as u64, part);
+            let rest = &whole[usize::try_from(from).unwrap()..];
+            let part = &rest[..bytes.min(rest.len())];
+            text(part, from, whole.len() as u64, part.len() == rest.len())
+        };
         let whole = "aäöü€𝄞 end".as_bytes();
         for limit in 4..=20 {
             let (mut found, mut cursor) = (String::new(), 0);
@@ -104,8 +110,11 @@ mod tests {
         }
         assert_eq!(end_of(whole, Part { cursor: None, limit: Some(4) }).text, " end");
         assert_eq!(end_of(whole, Part { cursor: Some(u64::MAX), limit: None }).text, "");
-        assert_eq!(text(b"a\xe2\x82", 7, 10, false), Text { text: "a".into(), from: 7, next: 8, total: 10 });
-        assert_eq!(text(b"a\xe2\x82", 7, 10, true), Text { text: "a\u{fffd}".into(), from: 7, next: 10, total: 10 });
+        assert_eq!(text(b"a\xe2\x82", 7, 10, false), Text { text: "a".into(), from: 7, next: 8, total: 10, cut: 0 });
+        assert_eq!(
+            text(b"a\xe2\x82", 7, 10, true),
+            Text { text: "a\u{fffd}".into(), from: 7, next: 10, total: 10, cut: 0 }
+        );
         assert_eq!(text(b"\xffa", 0, 2, false).text, "\u{fffd}a");
     }
 

@@ -2,6 +2,7 @@
 //!
 //! The crash is put together beside the runs and gets its name last, so that it is there whole or not at all; its image lies in the cache before.
 
+use super::copying::{copy, full, room};
 use super::{About, FILES, FORMAT, HEAD, KERNEL, STAGE, layer, symbols_of};
 use crate::boot::crash::{ABOUT, BROUGHT, Crash, FOLDER, Guest, Imported, MEMORY, MOST, memory_of};
 use crate::boot::folder::{RunFolder, all, number};
@@ -16,13 +17,12 @@ use quiz_cache::{Digest, Guard, Kind, Output, Record};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// Bytes that are written at once, or left as a hole.
-const PIECE: usize = 64 << 10;
 /// A memory's file is longer than the memory by a head and by holes for devices.
 const BESIDE: u64 = 4 << 30;
+/// Bytes of a memory whose machine is not said: 1 TiB, the most that one of quiz's has.
+const LONGEST: u64 = (1 << 40) + BESIDE;
 
 type Refused = quiz_cache::Error;
 
@@ -162,6 +162,8 @@ struct Arrival {
     staging: Option<(Staging, PathBuf)>,
     /// A run that has this crash.
     known: Option<(PathBuf, Crash)>,
+    /// Bytes that a file may take there.
+    room: u64,
     files: BTreeSet<String>,
     has_image: bool,
 }
@@ -192,7 +194,7 @@ impl Guard for Arrival {
                     return Err(no(format!("{name} is not what is said of it")));
                 }
                 let to = self.staging.as_ref().map(|(_, folder)| folder.join(file));
-                if copy(content, to.as_deref())? != (wanted.digest, size) {
+                if copy(content, to.as_deref(), self.room)? != (wanted.digest, size) {
                     return Err(no(format!("{name} is cut off, or not what it was")));
                 }
             }
@@ -234,6 +236,13 @@ impl Arrival {
         if self.known.is_none() {
             let staging = Staging::new(&self.base).map_err(here)?;
             let folder = staging.folder(FOLDER).map_err(here)?;
+            self.room = room(&folder)?;
+            // Holes take no room; what is said of them is looked at while it comes.
+            let size = about.files.get(MEMORY).map_or(0, |memory| memory.size);
+            let used = about.crash.used.unwrap_or(size).min(size);
+            if used > self.room {
+                return Err(full(&folder, used, self.room));
+            }
             self.staging = Some((staging, folder));
         }
         Ok(())
@@ -292,7 +301,7 @@ fn read(digest: Digest, size: u64, content: &mut dyn Read) -> std::result::Resul
     if !is_image {
         return Err(no(format!("{name} names no image")));
     }
-    let memory = about.crash.machine.as_ref().map_or(u64::MAX, |guest| (u64::from(guest.memory) << 20) + BESIDE);
+    let memory = about.crash.machine.as_ref().map_or(LONGEST, |guest| (u64::from(guest.memory) << 20) + BESIDE);
     let odd = about.files.iter().find(|(file, output)| {
         let most = if file.as_str() == MEMORY { memory } else { 256 << 20 };
         !FILES.contains(&file.as_str()) || output.size > most
@@ -300,57 +309,5 @@ fn read(digest: Digest, size: u64, content: &mut dyn Read) -> std::result::Resul
     match odd {
         Some((file, output)) => Err(no(format!("{name}: a crash has no file {file:?} of {} bytes", output.size))),
         None => Ok(about),
-    }
-}
-
-/// Copies with holes where nothing is, or only looks; the digest, and how many bytes came.
-fn copy(content: &mut dyn Read, to: Option<&Path>) -> std::result::Result<(Digest, u64), Refused> {
-    let failed = |path: &Path, e| Refused::refused(format!("cannot write {}", path.display()), Some(e));
-    let Some(path) = to else {
-        return Digest::of_reader(content, false).map_err(|e| no(format!("it is cut off: {e}")));
-    };
-    let file = host::private_file().create_new(true).open(path).map_err(|e| failed(path, e))?;
-    let mut copying = Copying { content, file, at: 0, broken: None };
-    let looked = Digest::of_reader(&mut copying, false);
-    if let Some(e) = copying.broken {
-        return Err(failed(path, e));
-    }
-    let (digest, size) = looked.map_err(|e| no(format!("it is cut off: {e}")))?;
-    copying.file.set_len(size).and_then(|()| copying.file.sync_all()).map_err(|e| failed(path, e))?;
-    Ok((digest, size))
-}
-
-/// What is read of it is written, but for zeros.
-struct Copying<'a> {
-    content: &'a mut dyn Read,
-    file: File,
-    at: u64,
-    /// It could not be written.
-    broken: Option<io::Error>,
-}
-
-impl Read for Copying<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // In whole pieces, so that pages of zeros are seen.
-        let most = buffer.len().min(PIECE);
-        let mut filled = 0;
-        while filled < most {
-            match self.content.read(&mut buffer[filled..most]) {
-                Ok(0) => break,
-                Ok(more) => filled += more,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        for page in buffer[..filled].chunks(4096) {
-            if page.iter().any(|byte| *byte != 0)
-                && let Err(e) = self.file.write_all_at(page, self.at)
-            {
-                self.broken = Some(e);
-                return Err(io::Error::other("it cannot be written"));
-            }
-            self.at += page.len() as u64;
-        }
-        Ok(filled)
     }
 }

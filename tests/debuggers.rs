@@ -1,0 +1,118 @@
+//! What runs in gdb and in drgn as the user does, beside files and memory of somebody else's making: nothing of those is a command.
+
+use std::path::Path;
+use std::process::Command;
+
+/// What Python prints of a script of quiz's, whose text is `text` there, among modules that stand in for the debugger's.
+fn python(script: &str, lines: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/debugger").join(script);
+    let lines = format!("import json, os, sys, types\ntext = open(sys.argv[1]).read()\n{lines}");
+    let ran = Command::new("python3").args(["-c", &lines]).arg(path).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    String::from_utf8(ran.stdout).unwrap()
+}
+
+const GDB: &str = r#"
+import tempfile
+folder = tempfile.TemporaryDirectory()
+os.mkdir(folder.name + "/a\nshell touch mark\n")
+for name in ["a\nshell touch mark\n/zfs.ko", "x\nshell touch mark\n.ko", 'spl"\\.ko', "brd.ko"]:
+    open(os.path.join(folder.name, name), "w").close()
+executed, written = [], []
+gdb = sys.modules["gdb"] = types.ModuleType("gdb")
+gdb.COMMAND_FILES, gdb.error, gdb.GdbError = 0, type("error", (Exception,), {}), type("GdbError", (Exception,), {})
+gdb.Command = type("Command", (), {"__init__": lambda self, name, kind: None})
+gdb.execute = lambda command, to_string=False: executed.append(command)
+gdb.write = written.append
+
+class Text:
+    def __init__(self, text): self.text = text
+    def string(self, *_): return self.text
+    def __int__(self): return 0
+
+gdb.parse_and_eval = Text
+os.environ["QUIZ_GDB"] = json.dumps({"socket": "/s", "begun": False, "kernel": "/k", "vmlinux": "/k/vmlinux", "modules": [folder.name],
+    "sources": [["/quiz/src", '/a "b" \\c']], "imported": IMPORTED})
+names = {}
+exec(text, names)
+"#;
+
+#[test]
+fn no_path_of_a_tree_and_no_name_of_a_guest_is_a_command_of_gdbs() {
+    let gdb = GDB.replace("IMPORTED", "False");
+    let looks = r#"
+found = ["brd", 'spl"\\', "zfs", "x\nshell touch mark\n", "odd\x1b]0;x\x07"]
+names["each_in_list"] = lambda *_: [{"name": Text(name)} for name in found]
+names["sections"] = lambda module: {".text": 4096}
+names["modules"].invoke("", False)
+refused = []
+for path in ["/a\nshell touch mark", "/a\rb", "/a\x1b[2J"]:
+    try:
+        names["quoted"](path)
+    except gdb.GdbError as error:
+        refused.append(str(error))
+print(json.dumps([executed, "".join(written), refused, folder.name]))
+"#;
+    let said: serde_json::Value = serde_json::from_str(&python("quiz_gdb.py", &(gdb + looks))).unwrap();
+    let folder = said[3].as_str().unwrap();
+    let executed: Vec<&str> = said[0].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
+    let wanted = [
+        r#"set substitute-path "/quiz/src" "/a \"b\" \\c""#.to_owned(),
+        "target remote /s".to_owned(),
+        format!(r#"add-symbol-file "{folder}/brd.ko" 0x1000"#),
+        format!(r#"add-symbol-file "{folder}/spl\"\\.ko" 0x1000"#),
+    ];
+    assert_eq!(executed, wanted);
+    let written = said[1].as_str().unwrap();
+    let wanted = "brd at 0x1000\nspl\"\\ at 0x1000\nwithout symbols: zfs, x?shell touch mark?, odd?]0;x?\n";
+    assert_eq!(written, wanted);
+    assert_eq!(said[2].as_array().unwrap().len(), 3, "{said}");
+    assert_eq!(said[2][2], "control characters in a path: /a?[2J");
+}
+
+#[test]
+fn python_of_an_imported_kernel_is_not_run() {
+    for (imported, wanted) in [("True", "refused, []\n"), ("False", "no commands, []\n")] {
+        let looks = r#"
+lx = names["Lx"]()
+executed.clear()
+try:
+    lx.invoke("", False)
+except gdb.GdbError as error:
+    print("refused," if "imported" in str(error) else "no commands,", executed)
+"#;
+        assert_eq!(python("quiz_gdb.py", &(GDB.replace("IMPORTED", imported) + looks)), wanted);
+    }
+}
+
+#[test]
+fn what_a_guest_calls_its_pools_and_logs_is_no_command_for_a_terminal() {
+    let looks = r#"
+for name in ["drgn", "drgn.helpers", "drgn.helpers.linux", "drgn.helpers.linux.pid", "drgn.helpers.linux.sched"]:
+    sys.modules[name] = types.ModuleType(name)
+drgn, sched = sys.modules["drgn"], sys.modules["drgn.helpers.linux.sched"]
+drgn.FaultError, drgn.Object = Exception, object
+sys.modules["drgn.helpers.linux.pid"].for_each_task = None
+sched.task_state_to_char = lambda task: "D"
+
+class Value(types.SimpleNamespace):
+    def value_(self): return 0
+    def string_(self): return b"t\x1b[2J\xff"
+    def address_of_(self): return self
+    def __bool__(self): return False
+
+program = types.SimpleNamespace(read_c_string=lambda address: b"noted\x1b]0;x\x07\nmore")
+drgn.get_default_prog = lambda: program
+names = {}
+exec(text, names)
+names["each_pool"] = lambda: [Value(spa_name=Value(), spa_state=Value(), spa_suspended=0, spa_dsl_pool=Value())]
+names["each_dbgmsg"] = lambda: [Value(zdm_timestamp=Value(), zdm_msg=Value())]
+task = types.SimpleNamespace(comm=Value(), pid=Value())
+names["each_stuck"] = lambda: [(task, ["zio_wait\x1b[2J"])]
+for name in ["pools", "dbgmsg", "stuck"]:
+    names[name]()
+"#;
+    let wanted =
+        "t?[2J\u{fffd}: ACTIVE  (spa_t *)0x0\n00:00:00  noted?]0;x??more\n1: t?[2J\u{fffd} 0 D\n    zio_wait?[2J\n";
+    assert_eq!(python("quiz_zfs.py", looks), wanted);
+}
