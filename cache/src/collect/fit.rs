@@ -2,7 +2,8 @@
 //!
 //! What would go is found out while others work; only the removal itself keeps them waiting.
 
-use super::{Collected, DAY, Listed, Roots, empty};
+use super::outside::Seen;
+use super::{Collected, DAY, Roots, empty};
 use crate::error::Result;
 use crate::files::{blocks_below, look};
 use crate::objects::LISTINGS;
@@ -36,13 +37,13 @@ impl Cache {
     /// # Errors
     /// As [`Cache::collect`].
     pub fn collect_to(&self, most: u64, roots: &Roots, only_look: bool, waiting: &dyn Fn()) -> Result<Fitted> {
-        let listed = Listed::default();
-        let cut = self.cut(most, roots, &listed)?;
+        let seen = Seen::look(self)?;
+        let cut = self.cut(most, roots, &seen)?;
         if cut.before.is_none() {
             return Ok(Fitted { collected: Collected::new(), left: cut.all });
         }
         let alone = self.lock(true, waiting)?;
-        self.fit(&cut, roots, only_look, &listed, alone)
+        self.fit(&cut, roots, only_look, &seen, alone)
     }
 
     /// The same for when nobody asked: `None` when somebody holds the cache, or `roots` gives nothing, and nothing goes then. It is asked once more
@@ -51,27 +52,27 @@ impl Cache {
     /// # Errors
     /// As [`Cache::collect`].
     pub fn collect_quietly(&self, most: u64, roots: &dyn Fn() -> Option<Roots>) -> Result<Option<Fitted>> {
-        let listed = Listed::default();
+        let seen = Seen::look(self)?;
         let Some(before) = roots() else { return Ok(None) };
-        let cut = self.cut(most, &before, &listed)?;
+        let cut = self.cut(most, &before, &seen)?;
         if cut.before.is_none() {
             return Ok(Some(Fitted { collected: Collected::new(), left: cut.all }));
         }
         let Some(alone) = self.try_alone()? else { return Ok(None) };
         let Some(roots) = roots() else { return Ok(None) };
-        self.fit(&cut, &roots, false, &listed, alone).map(Some)
+        self.fit(&cut, &roots, false, &seen, alone).map(Some)
     }
 
-    fn fit(&self, cut: &Cut, roots: &Roots, only_look: bool, listed: &Listed, alone: Held) -> Result<Fitted> {
+    fn fit(&self, cut: &Cut, roots: &Roots, only_look: bool, seen: &Seen, alone: Held) -> Result<Fitted> {
         let before = cut.before.unwrap_or(SystemTime::UNIX_EPOCH);
-        let (collected, bin) = self.sweep(before, roots, only_look, listed)?;
+        let (collected, bin) = self.sweep(before, roots, only_look, seen)?;
         empty(bin, alone)?;
         let left = cut.all.saturating_sub(freed(&collected));
         Ok(Fitted { collected, left })
     }
 
     /// How far back what is used has to go. Removes nothing.
-    fn cut(&self, most: u64, roots: &Roots, listed: &Listed) -> Result<Cut> {
+    fn cut(&self, most: u64, roots: &Roots, seen: &Seen) -> Result<Cut> {
         let all = blocks_below(self.root());
         if all <= most {
             return Ok(Cut { all, before: None });
@@ -82,7 +83,7 @@ impl Cache {
         let (mut little, mut enough) = (0, times.len());
         while enough - little > 1 {
             let middle = enough.midpoint(little);
-            match freed(&self.sweep(times[middle - 1], roots, true, listed)?.0) >= too_many {
+            match freed(&self.sweep(times[middle - 1], roots, true, seen)?.0) >= too_many {
                 true => enough = middle,
                 false => little = middle,
             }
