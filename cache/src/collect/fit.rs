@@ -37,8 +37,9 @@ impl Cache {
     /// # Errors
     /// As [`Cache::collect`].
     pub fn collect_to(&self, most: u64, roots: &Roots, only_look: bool, waiting: &dyn Fn()) -> Result<Fitted> {
+        let now = SystemTime::now();
         let seen = Seen::look(self)?;
-        let cut = self.cut(most, roots, &seen)?;
+        let cut = self.cut(most, roots, &seen, now)?;
         if cut.before.is_none() {
             return Ok(Fitted { collected: Collected::new(), left: cut.all });
         }
@@ -52,9 +53,10 @@ impl Cache {
     /// # Errors
     /// As [`Cache::collect`].
     pub fn collect_quietly(&self, most: u64, roots: &dyn Fn() -> Option<Roots>) -> Result<Option<Fitted>> {
+        let now = SystemTime::now();
         let seen = Seen::look(self)?;
         let Some(before) = roots() else { return Ok(None) };
-        let cut = self.cut(most, &before, &seen)?;
+        let cut = self.cut(most, &before, &seen, now)?;
         if cut.before.is_none() {
             return Ok(Some(Fitted { collected: Collected::new(), left: cut.all }));
         }
@@ -71,14 +73,14 @@ impl Cache {
         Ok(Fitted { collected, left })
     }
 
-    /// How far back what is used has to go. Removes nothing.
-    fn cut(&self, most: u64, roots: &Roots, seen: &Seen) -> Result<Cut> {
+    /// How far back what is used has to go, of what there was `now`. Removes nothing.
+    fn cut(&self, most: u64, roots: &Roots, seen: &Seen, now: SystemTime) -> Result<Cut> {
         let all = blocks_below(self.root());
         if all <= most {
             return Ok(Cut { all, before: None });
         }
         let too_many = all - most / 10 * 9;
-        let times: Vec<SystemTime> = self.uses().into_iter().collect();
+        let times: Vec<SystemTime> = self.uses(now).into_iter().collect();
         // So many of them free enough, so many do not.
         let (mut little, mut enough) = (0, times.len());
         while enough - little > 1 {
@@ -91,17 +93,18 @@ impl Cache {
         Ok(Cut { all, before: enough.checked_sub(1).map(|last| times[last]) })
     }
 
-    /// Each time behind which something was not used any more, the oldest first, up to a day ago.
-    fn uses(&self) -> BTreeSet<SystemTime> {
-        let day_ago = SystemTime::now() - DAY;
+    /// Each time behind which something was not used any more, the oldest first, up to two days ago: what was used in the last day may be noted as used
+    /// a day before that.
+    fn uses(&self, now: SystemTime) -> BTreeSet<SystemTime> {
+        let latest = now - DAY - DAY;
         let used = |path: PathBuf| look(&path).ok().flatten()?.modified().ok();
         let plain = ["records", "subtrees", LISTINGS].into_iter().flat_map(|folder| self.entries(folder));
         let scratch = self.entries("scratch").into_iter().flat_map(|family| folders(&family));
         let passing = self.entries("passing").into_iter().map(|folder| folder.join("index"));
         // The times of folders of files that are written to, and of other things, are never the only ones.
         let times = plain.chain(scratch).chain(passing).filter_map(used);
-        let behind = times.map(|time| time + Duration::from_nanos(1)).filter(|time| *time < day_ago);
-        behind.chain([day_ago]).collect()
+        let behind = times.map(|time| time + Duration::from_nanos(1)).filter(|time| *time < latest);
+        behind.chain([latest]).collect()
     }
 }
 

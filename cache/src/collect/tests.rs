@@ -304,3 +304,19 @@ fn to_fit_a_size_what_was_used_longest_ago_goes_first_and_what_was_used_today_ne
     let least = fit(0, false);
     assert!(!host.is_present(&older) && host.is_present(&new) && least.left >= 1 << 20, "{least:?}");
 }
+
+#[test]
+fn to_fit_a_size_nothing_goes_that_was_used_in_the_last_day_also_if_that_was_not_noted() {
+    let host = Host::new();
+    let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
+    let used = host.make("used");
+    host.pass(hours(23));
+    // Too soon after it was made to be noted.
+    host.cache.record(&used.key).unwrap().unwrap();
+    host.pass(hours(23));
+    host.cache.collect_to(0, &Roots::default(), false, &|| {}).unwrap();
+    assert!(host.is_present(&used));
+    host.pass(hours(3));
+    host.cache.collect_to(0, &Roots::default(), false, &|| {}).unwrap();
+    assert!(!host.is_present(&used));
+}
