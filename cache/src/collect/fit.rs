@@ -47,21 +47,21 @@ impl Cache {
         self.fit(&cut, roots, only_look, &seen, alone)
     }
 
-    /// The same for when nobody asked: `None` when somebody holds the cache, or `roots` gives nothing, and nothing goes then. It is asked once more
-    /// when nobody can begin to use anything.
+    /// The same for when nobody asked: `None` when somebody holds the cache, or `roots` gives nothing, and nothing goes then. It is asked while others
+    /// work, since it may look into folders on a server that does not answer. What begins to use something after that is noted as using it, too late for
+    /// that to go; pins and names are read once more.
     ///
     /// # Errors
     /// As [`Cache::collect`].
     pub fn collect_quietly(&self, most: u64, roots: &dyn Fn() -> Option<Roots>) -> Result<Option<Fitted>> {
         let now = SystemTime::now();
         let seen = Seen::look(self)?;
-        let Some(before) = roots() else { return Ok(None) };
-        let cut = self.cut(most, &before, &seen, now)?;
+        let Some(roots) = roots() else { return Ok(None) };
+        let cut = self.cut(most, &roots, &seen, now)?;
         if cut.before.is_none() {
             return Ok(Some(Fitted { collected: Collected::new(), left: cut.all }));
         }
         let Some(alone) = self.try_alone()? else { return Ok(None) };
-        let Some(roots) = roots() else { return Ok(None) };
         self.fit(&cut, &roots, false, &seen, alone).map(Some)
     }
 

@@ -320,3 +320,25 @@ fn to_fit_a_size_nothing_goes_that_was_used_in_the_last_day_also_if_that_was_not
     host.cache.collect_to(0, &Roots::default(), false, &|| {}).unwrap();
     assert!(!host.is_present(&used));
 }
+
+#[test]
+fn nobody_waits_while_a_collection_that_nobody_asked_for_looks_at_who_needs_what() {
+    let host = Host::new();
+    let (old, begun) = (host.make("old"), host.make("begun"));
+    host.pass(MONTH);
+    let asked = AtomicBool::new(false);
+    let roots = || {
+        assert!(!asked.swap(true, SeqCst), "once is enough");
+        let other = Cache::open(host.cache.root()).unwrap();
+        drop(other.hold(&|| panic!("a build waits")).unwrap());
+        Some(Roots::default())
+    };
+    // What begins after it was looked is not among the roots.
+    let fitted = host.cache.collect_quietly(0, &|| {
+        let roots = roots();
+        host.cache.record(&begun.key).unwrap().unwrap();
+        roots
+    });
+    assert!(fitted.unwrap().is_some() && asked.load(SeqCst));
+    assert!(!host.is_present(&old) && host.is_present(&begun));
+}
