@@ -141,6 +141,24 @@ pub fn open_plain(path: &Path) -> std::io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("it is no plain file")) }
 }
 
+/// The same, and links are followed.
+///
+/// # Errors
+/// As [`open_plain`].
+pub fn open_file(path: &Path) -> std::io::Result<File> {
+    let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("it is no plain file")) }
+}
+
+/// What a file has that others may have put there, as [`open_plain`] opens it.
+///
+/// # Errors
+/// There is no plain file, or it cannot be read.
+pub fn read_plain(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    open_plain(path)?.read_to_end(&mut content).map(|_| content)
+}
+
 /// Makes a folder, and those above it that are missing, that its user alone enters.
 ///
 /// # Errors
