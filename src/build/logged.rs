@@ -4,7 +4,7 @@
 //! each project and for all together. Does not know what the script does, nor in what it runs.
 
 use super::paths::PathMap;
-use super::{Context, cache_error, follow};
+use super::{Context, follow};
 use crate::error::{Error, Result};
 use crate::event::{Event, Unit};
 use crate::graph::Stage;
@@ -40,7 +40,7 @@ impl Logged<'_> {
         let mut file = std::fs::File::create(log).map_err(broken)?;
         let mut paths = PathMap::new(paths);
         let is_whole = built == Built::FromNothing;
-        let mut steps = Steps::new(if is_whole { self.remembered()? } else { [None; 2] });
+        let mut steps = Steps::new(if is_whole { self.remembered() } else { [None; 2] });
         let status = follow::follow(command, None, &mut |line| {
             let text = paths.outside(String::from_utf8_lossy(line).trim_end());
             // A script whose log cannot be written is ended: nobody could tell afterwards why it failed.
@@ -55,31 +55,34 @@ impl Logged<'_> {
             Ok(())
         })?;
         if status.success() && is_whole {
-            self.remember(&steps)?;
+            self.remember(&steps);
         }
         Ok(status)
     }
 
-    /// How many there were, of this project, else of any.
-    fn remembered(&self) -> Result<[Option<u64>; 2]> {
+    /// How many there were, of this project, else of any. What cannot be read is not known: no stage fails for that.
+    fn remembered(&self) -> [Option<u64>; 2] {
         for key in self.keys() {
-            if let Some(bytes) = self.ctx.cache.memo(MEMO, &key).map_err(cache_error)? {
+            if let Ok(Some(bytes)) = self.ctx.cache.memo(MEMO, &key) {
                 let text = String::from_utf8_lossy(&bytes).into_owned();
                 let mut numbers = text.split(' ').map(|number| number.parse().ok().filter(|number| *number > 0));
-                return Ok([numbers.next().flatten(), numbers.next().flatten()]);
+                return [numbers.next().flatten(), numbers.next().flatten()];
             }
         }
-        Ok([None; 2])
+        [None; 2]
     }
 
-    fn remember(&self, steps: &Steps) -> Result<()> {
+    /// Where it cannot be written, the next time has no count to go by.
+    fn remember(&self, steps: &Steps) {
         let [objects, checks] = steps.done;
         // Most scripts call neither.
         if steps.done == [0; 2] || steps.done == steps.last.map(Option::unwrap_or_default) {
-            return Ok(());
+            return;
         }
         let value = format!("{objects} {checks}");
-        self.keys().iter().try_for_each(|key| self.ctx.cache.set_memo(MEMO, key, value.as_bytes()).map_err(cache_error))
+        for key in self.keys() {
+            let _ = self.ctx.cache.set_memo(MEMO, &key, value.as_bytes());
+        }
     }
 
     fn keys(&self) -> [Key; 2] {

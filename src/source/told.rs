@@ -9,39 +9,42 @@ use std::time::{Duration, Instant};
 /// Between two words on how far it is.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Says how much of `what` is done, but not too often. That all of it is done is said when this is dropped.
+/// Says how much of `what` is done, but not too often. When this is dropped it is over, with as much as was done by then: that may be less, of what
+/// failed, and of what has an end that nobody reads.
 pub(super) struct Teller<'a> {
     what: String,
     unit: Unit,
     total: u64,
+    done: u64,
     told: Option<Instant>,
     events: Events<'a>,
 }
 
 impl<'a> Teller<'a> {
     pub(super) fn new(what: String, unit: Unit, total: u64, events: Events<'a>) -> Self {
-        Self { what, unit, total, told: None, events }
+        Self { what, unit, total, done: 0, told: None, events }
     }
 
     /// So much is done.
     pub(super) fn tell(&mut self, done: u64) {
+        self.done = done;
         // The last word is that of the end.
         if done < self.total && self.told.is_none_or(|told| told.elapsed() >= PAUSE) {
             self.told = Some(Instant::now());
-            self.say(done);
+            self.say(self.total);
         }
     }
 
-    fn say(&self, done: u64) {
-        let Self { what, unit, total, .. } = self;
-        (self.events)(Event::Progress { what: what.clone(), unit: *unit, done, total: Some(*total), left: None });
+    fn say(&self, total: u64) {
+        let Self { what, unit, done, .. } = self;
+        (self.events)(Event::Progress { what: what.clone(), unit: *unit, done: *done, total: Some(total), left: None });
     }
 }
 
 impl Drop for Teller<'_> {
     fn drop(&mut self) {
         if self.told.is_some() {
-            self.say(self.total);
+            self.say(self.done);
         }
     }
 }
@@ -77,15 +80,15 @@ mod tests {
     use std::sync::Mutex;
 
     #[test]
-    fn a_file_that_is_read_in_part_is_told_so_and_is_over_when_nobody_reads_on() {
+    fn a_file_that_is_read_in_part_is_over_when_nobody_reads_on_and_not_said_to_be_read_whole() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.tar");
         std::fs::write(&path, [7; 1000]).unwrap();
         let said = Mutex::new(Vec::new());
         let events = |event| match event {
-            Event::Progress { what, unit: Unit::Bytes, done, total: Some(1000), left: None } => {
+            Event::Progress { what, unit: Unit::Bytes, done, total: Some(total), left: None } => {
                 assert_eq!(what, "unpacking a.tar");
-                said.lock().unwrap().push(done);
+                said.lock().unwrap().push((done, total));
             }
             other => panic!("{other:?}"),
         };
@@ -93,6 +96,6 @@ mod tests {
         file.read_exact(&mut [0; 10]).unwrap();
         file.read_exact(&mut [0; 10]).unwrap();
         drop(file);
-        assert_eq!(*said.lock().unwrap(), [10, 1000]);
+        assert_eq!(*said.lock().unwrap(), [(10, 1000), (20, 20)]);
     }
 }
