@@ -89,6 +89,23 @@ pub fn lead_session(process: &mut Command) {
     unsafe { process.pre_exec(|| Ok(setsid().map(drop)?)) };
 }
 
+/// Lets a process that is to be started have nothing open but its stdin, stdout and stderr: it outlives this one, and whoever started this one may wait
+/// for the end of a pipe, or for a lock, that it has given to it.
+pub fn keep_nothing_open(process: &mut Command) {
+    let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<RawFd>().ok());
+    let open: Vec<RawFd> = numbers.filter(|number| *number > 2).collect();
+    let prepare = move || {
+        for &fd in &open {
+            // SAFETY: nothing is done with it but to mark it. By now it may be closed, which is what is wanted.
+            let _ = fcntl_setfd(unsafe { BorrowedFd::borrow_raw(fd) }, FdFlags::CLOEXEC);
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec it only makes system calls: no allocation, no lock.
+    unsafe { process.pre_exec(prepare) };
+}
+
 /// How a file is made that its user alone reads and writes: what a guest says, whoever may come in.
 pub fn private_file() -> OpenOptions {
     let mut options = File::options();
@@ -123,6 +140,24 @@ pub fn open_plain(path: &Path) -> std::io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("it is no plain file")) }
+}
+
+/// The same, and links are followed.
+///
+/// # Errors
+/// As [`open_plain`].
+pub fn open_file(path: &Path) -> std::io::Result<File> {
+    let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("it is no plain file")) }
+}
+
+/// What a file has that others may have put there, as [`open_plain`] opens it.
+///
+/// # Errors
+/// There is no plain file, or it cannot be read.
+pub fn read_plain(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    open_plain(path)?.read_to_end(&mut content).map(|_| content)
 }
 
 /// Makes a folder, and those above it that are missing, that its user alone enters.
@@ -220,5 +255,20 @@ mod tests {
         let mut command = program("true");
         assert!(command.current_dir(dir.path()).status().unwrap().success());
         assert_eq!(command.get_envs().find(|(name, _)| *name == "PATH").unwrap().1, Some(path().as_os_str()));
+    }
+
+    #[test]
+    fn a_process_that_stays_has_nothing_open_of_what_this_one_was_given() {
+        use std::os::fd::AsRawFd;
+        let given = File::open("/dev/null").unwrap();
+        fcntl_setfd(&given, FdFlags::empty()).unwrap();
+        let has_it = |prepare: fn(&mut Command)| {
+            let mut command = Command::new("test");
+            command.arg("-e").arg(format!("/proc/self/fd/{}", given.as_raw_fd()));
+            prepare(&mut command);
+            command.status().unwrap().success()
+        };
+        assert!(has_it(lead_session), "or nothing is tried here");
+        assert!(!has_it(keep_nothing_open));
     }
 }

@@ -1,5 +1,6 @@
 //! `quiz crash export` and `import`: a crash as a file, which another project with an empty cache makes a run of; and what is refused on the way in.
 
+mod kept;
 mod refused;
 
 use crate::project::{Project, Ran, files};

@@ -1,6 +1,6 @@
 //! What is shown while quiz works: on pseudo terminals of several widths, and where there is no terminal.
 
-use crate::project::Project;
+use crate::project::{Project, files};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -203,4 +203,22 @@ fn a_run_of_tests_that_a_signal_ends_leaves_the_terminal_as_it_was() {
     let count = |what: &str| text.matches(what).count();
     assert!(count("\x1b]2;quiz: tests") > 0 && count("\x1b[22;2t") == count("\x1b[23;2t"), "{text:?}");
     assert!(text[text.rfind("\x1b]9;4;").unwrap()..].starts_with("\x1b]9;4;0"), "{text:?}");
+}
+
+#[test]
+fn a_count_that_can_be_neither_read_nor_kept_fails_no_stage() {
+    let project = Project::new();
+    let script = |word: &str| format!("echo '  CC      {word}.o'\necho {word} >/quiz/out/out\n");
+    project.recipe("t-made", "[outputs]\nout = \"file\"\n", &script("one"));
+    project.ok(&["build", "t-made"]);
+    let has_count =
+        |path: &std::path::PathBuf| std::fs::read(path).unwrap().windows(16).any(|bytes| bytes == b"steps of a stage");
+    let counts: Vec<_> = files(&project.cache().join("memos")).into_iter().filter(has_count).collect();
+    assert_eq!(counts.len(), 2, "of this project, and of any");
+    for count in counts {
+        std::fs::remove_file(&count).unwrap();
+        std::fs::create_dir_all(count.join("in the way")).unwrap();
+    }
+    project.recipe("t-made", "[outputs]\nout = \"file\"\n", &script("two"));
+    assert_eq!(project.ok(&["build", "t-made"]).count("Made t-made"), 1);
 }

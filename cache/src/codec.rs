@@ -45,6 +45,7 @@ pub(crate) enum What {
     Whole = 12,
     Named = 13,
     Pin = 14,
+    Need = 15,
 }
 
 /// Header and payload. The error says why it cannot be done.

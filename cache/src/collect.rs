@@ -9,6 +9,7 @@
 mod fit;
 mod links;
 mod named;
+mod outside;
 
 pub use fit::Fitted;
 
@@ -16,11 +17,13 @@ use crate::codec::What;
 use crate::error::{Result, at};
 use crate::files::{look, remove_tree};
 use crate::memo::{Latest, Subtree};
+use crate::needs::There;
 use crate::objects::LISTINGS;
-use crate::scratch::{folders, has_owner};
+use crate::scratch::folders;
 use crate::workspace::WorkFolder;
 use crate::{Cache, Digest, Key, Kind, Node, Output, Record, Tree};
 use fs4::{FileExt, TryLockError};
+use outside::Seen;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::{self, File, Metadata};
@@ -79,28 +82,29 @@ impl Cache {
     /// # Errors
     /// When the cache cannot be read or locked, or something cannot be removed. What is left is removed by the next collection.
     pub fn collect(&self, unused: Duration, roots: &Roots, only_look: bool, waiting: &dyn Fn()) -> Result<Collected> {
-        let alone = self.lock(true, waiting)?;
-        // What was used after it was last noted was used less than a day later.
+        // What was used after it was last noted was used less than a day later; and what begins while others are waited for is used now.
         let before = SystemTime::now().checked_sub(unused.saturating_add(DAY)).unwrap_or(SystemTime::UNIX_EPOCH);
-        let (collected, bin) = self.sweep(before, roots, only_look, &Listed::default())?;
+        let seen = Seen::look(self)?;
+        let alone = self.lock(true, waiting)?;
+        let (collected, bin) = self.sweep(before, roots, only_look, &seen)?;
         empty(bin, alone)?;
         Ok(collected)
     }
 
     /// Everything that is older than `before` goes into a folder, from where it is removed when nobody has to wait for that any more; with
-    /// `only_look` it stays. `listed` has what was read before.
+    /// `only_look` it stays.
     fn sweep(
         &self,
         before: SystemTime,
         roots: &Roots,
         only_look: bool,
-        listed: &Listed,
+        seen: &Seen,
     ) -> Result<(Collected, WorkFolder)> {
         // Making it removes what dead processes left.
         let gone = self.workspace()?.folder()?;
         let bin = (!only_look).then_some(&gone);
         let (shared, counts) = (HashMap::new(), BTreeMap::new());
-        let mut sweep = Sweep { cache: self, before, roots, bin, listed, results: HashSet::new(), shared, counts };
+        let mut sweep = Sweep { cache: self, before, roots, bin, seen, results: HashSet::new(), shared, counts };
         let live = sweep.results()?;
         sweep.objects(&live)?;
         sweep.remembered()?;
@@ -163,13 +167,13 @@ struct Live {
     lists: HashSet<Digest>,
 }
 
-struct Sweep<'a> {
-    cache: &'a Cache,
+pub(crate) struct Sweep<'a> {
+    pub(crate) cache: &'a Cache,
     before: SystemTime,
     roots: &'a Roots,
     /// Where things go before they are removed, so that none is seen half removed; without it nothing goes.
     bin: Option<&'a WorkFolder>,
-    listed: &'a Listed,
+    seen: &'a Seen,
     /// The keys of results that stay however old they are.
     results: HashSet<Digest>,
     /// Files with several names, by inode: how many of them went, and how many there were.
@@ -188,6 +192,7 @@ impl Sweep<'_> {
         let whole: HashSet<Digest> = whole.map(|key| *key.digest()).collect();
         self.results = known.union(&whole).copied().collect();
         let needed = pins.iter().flat_map(|pin| &pin.needs).chain(&self.roots.contents).copied();
+        let needed: Vec<Digest> = needed.chain(self.needed_outside()?).collect();
         for digest in self.named()?.into_iter().chain(needed) {
             kept.insert(digest);
             // Also without a record: what was made again under its key may be another one.
@@ -268,7 +273,7 @@ impl Sweep<'_> {
 
     fn scratch(&mut self) -> Result<()> {
         for folder in self.entries("scratch").iter().flat_map(|family| folders(family)) {
-            if !self.is_old(&folder)? && has_owner(&folder) {
+            if !self.is_old(&folder)? && self.seen.has_owner(&folder) {
                 continue;
             }
             // Whose lock is held is in use, whatever its time says.
@@ -289,7 +294,17 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    fn entries(&self, folder: &str) -> Vec<PathBuf> {
+    /// What was seen outside of the cache at the place of which the file speaks.
+    pub(crate) fn there(&self, path: &Path) -> There {
+        self.seen.need(path)
+    }
+
+    /// Whether more is done than to look.
+    pub(crate) fn removes(&self) -> bool {
+        self.bin.is_some()
+    }
+
+    pub(crate) fn entries(&self, folder: &str) -> Vec<PathBuf> {
         self.cache.entries(folder)
     }
 
@@ -303,7 +318,7 @@ impl Sweep<'_> {
         Ok(look(&record)?.is_some() && (self.results.contains(key) || !self.is_old(&record)?))
     }
 
-    fn remove(&mut self, folder: &'static str, path: &Path) -> Result<()> {
+    pub(crate) fn remove(&mut self, folder: &'static str, path: &Path) -> Result<()> {
         let bytes = self.bytes(path)?;
         if let Some(bin) = self.bin {
             match fs::rename(path, bin.spare()) {
@@ -348,7 +363,7 @@ impl Live {
         if output.kind == Kind::File {
             self.objects.insert(output.digest);
         } else if self.trees.insert(output.digest) {
-            let mut listed = sweep.listed.borrow_mut();
+            let mut listed = sweep.seen.listed.borrow_mut();
             if let Some(files) = listed.get(&output.digest) {
                 self.objects.extend(files);
             } else {

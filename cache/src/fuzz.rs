@@ -3,7 +3,7 @@
 
 use crate::codec::{What, fuzz};
 use crate::memo::{Latest, Subtree};
-use crate::{Record, Tree, fingerprint, memo, named, passing, pins, scratch};
+use crate::{Record, Tree, fingerprint, memo, named, needs, passing, pins, scratch};
 
 /// Takes the bytes for a file of each kind, and for what is in one. Whatever they are, they are none or a value.
 pub fn file(bytes: &[u8]) {
@@ -21,6 +21,7 @@ pub fn file(bytes: &[u8]) {
     passing::fuzz(bytes);
     named::fuzz(bytes);
     pins::fuzz(bytes);
+    needs::fuzz(bytes);
     scratch::fuzz(bytes);
     fingerprint::fuzz(bytes);
 }

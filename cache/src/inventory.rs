@@ -229,8 +229,19 @@ impl Cache {
         const ABOVE: &[&str] =
             &["objects", "trees", LISTINGS, "records", "subtrees", "scratch", "passing", named::FOLDER, named::FILES];
         const LARGE: &[&str] = &["source", "store", "aside", "tmp", "wrong"];
-        const NOTES: &[&str] =
-            &["memos", "latest", "stats", "glances", "links", "locks", "pins", "running", "version", "CACHEDIR.TAG"];
+        const NOTES: &[&str] = &[
+            "memos",
+            "latest",
+            "stats",
+            "glances",
+            "links",
+            "needs",
+            "locks",
+            "pins",
+            "running",
+            "version",
+            "CACHEDIR.TAG",
+        ];
         let (mut items, mut notes) = (Vec::new(), Item::new(Sort::Other("notes".to_owned()), None));
         let logs: u64 =
             self.entries("logs").iter().filter(|path| !self.is_of_result(path)).map(|path| blocks_below(path)).sum();

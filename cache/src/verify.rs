@@ -263,7 +263,7 @@ impl Cache {
 
     /// Structured files, by the checksums in their heads.
     fn check_notes(&self, meter: &Meter<'_>, found: &mut Found) -> Result<()> {
-        let folders = ["records", "subtrees", "memos", "latest", "stats", "glances", "pins", "named"];
+        let folders = ["records", "subtrees", "memos", "latest", "stats", "glances", "pins", "needs", "named"];
         let check = |(folder, path): (&str, PathBuf)| -> Result<Option<Wrong>> {
             let Some(meta) = look(&path)? else { return Ok(None) };
             let mut content = Vec::new();

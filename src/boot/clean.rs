@@ -4,9 +4,11 @@
 //! outlive their machines. No link is followed: the folder may have come along with a project.
 
 use super::folder::{CRASH, IGNORE, all, is_live, number, parts};
-use super::staging::lock_runs;
-use crate::error::{Result, cannot};
+use super::staging::{lock_runs, sweep};
+use crate::error::Result;
+use crate::host;
 use std::fs::{self, Metadata};
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -36,8 +38,18 @@ const WRITTEN: &[&str] = &["disks", "shared"];
 /// Removes it from `base`, a project's `.quiz`; with `only_look` it is only counted.
 ///
 /// # Errors
-/// Something cannot be listed or removed. What is left is removed the next time.
+/// Something cannot be listed or locked. What cannot be removed stays, and all else goes.
 pub fn clean(base: &Path, scope: Scope, only_look: bool) -> Result<Cleaned> {
+    let mut erase = |path: &Path, is_folder| if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    clean_by(base, scope, (!only_look).then_some(&mut erase))
+}
+
+/// How a file is removed, or a folder with all below it.
+type Erase<'a> = Option<&'a mut dyn FnMut(&Path, bool) -> io::Result<()>>;
+
+/// The same, by that.
+fn clean_by(base: &Path, scope: Scope, mut erase: Erase<'_>) -> Result<Cleaned> {
+    let only_look = erase.is_none();
     let mut cleaned = Cleaned::default();
     let is_folder = |path: &Path| fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
     if !is_folder(base) {
@@ -47,35 +59,43 @@ pub fn clean(base: &Path, scope: Scope, only_look: bool) -> Result<Cleaned> {
     if is_folder(&runs) {
         // Nobody begins a run meanwhile. Where nothing is to be removed nobody has to wait.
         let _alone = if only_look { None } else { Some(lock_runs(&runs)?) };
+        if !only_look {
+            sweep(&runs);
+        }
         for run in all(base)? {
             let below = Path::new("runs").join(number(&run));
             match stays(&run, scope) {
                 Some(why) => cleaned.left.push((below, why)),
-                None => remove(base, below, only_look, &mut cleaned)?,
+                None => remove(base, below, &mut erase, &mut cleaned),
             }
         }
         if scope == Scope::All && !only_look && cleaned.left.is_empty() {
             drop(fs::remove_file(runs.join("lock")).and_then(|()| fs::remove_dir(&runs)));
+            if is_folder(&runs) {
+                cleaned
+                    .left
+                    .push((PathBuf::from("runs"), "something else is in it, or a crash that is being imported"));
+            }
         }
     }
     if scope == Scope::Runs {
         return Ok(cleaned);
     }
     for name in MADE.iter().filter(|name| fs::symlink_metadata(base.join(name)).is_ok()) {
-        remove(base, PathBuf::from(name), only_look, &mut cleaned)?;
+        remove(base, PathBuf::from(name), &mut erase, &mut cleaned);
     }
     for name in WRITTEN {
         let path = base.join(name);
         match fs::read_dir(&path).map(|mut entries| entries.next().is_none()) {
-            Ok(true) if is_folder(&path) => remove(base, PathBuf::from(name), only_look, &mut cleaned)?,
+            Ok(true) if is_folder(&path) => remove(base, PathBuf::from(name), &mut erase, &mut cleaned),
             Ok(_) => cleaned.left.push((PathBuf::from(name), "guests wrote it")),
             Err(_) => {}
         }
     }
     // As long as something is left that git shall not see, this hides it.
     let ignore = base.join(".gitignore");
-    if cleaned.left.is_empty() && fs::read_to_string(&ignore).is_ok_and(|text| text == IGNORE) {
-        remove(base, PathBuf::from(".gitignore"), only_look, &mut cleaned)?;
+    if cleaned.left.is_empty() && is_ours(&ignore) {
+        remove(base, PathBuf::from(".gitignore"), &mut erase, &mut cleaned);
     }
     if !only_look {
         // With something of its user in it, it stays.
@@ -96,16 +116,22 @@ fn stays(run: &Path, scope: Scope) -> Option<&'static str> {
     }
 }
 
-fn remove(base: &Path, below: PathBuf, only_look: bool, cleaned: &mut Cleaned) -> Result<()> {
+/// Whether that file is the one which quiz writes. A project may have brought another.
+fn is_ours(ignore: &Path) -> bool {
+    let mut text = String::new();
+    let read = host::open_plain(ignore).and_then(|file| file.take(IGNORE.len() as u64 + 1).read_to_string(&mut text));
+    read.is_ok() && text == IGNORE
+}
+
+/// One that cannot be removed is left, and keeps nothing else.
+fn remove(base: &Path, below: PathBuf, erase: &mut Erase<'_>, cleaned: &mut Cleaned) {
     let path = base.join(&below);
-    let Ok(meta) = fs::symlink_metadata(&path) else { return Ok(()) };
+    let Ok(meta) = fs::symlink_metadata(&path) else { return };
     let bytes = bytes(&path, &meta);
-    if !only_look {
-        let removed = if meta.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-        removed.map_err(|e| cannot("remove", &path, e))?;
+    match erase.as_mut().map_or(Ok(()), |erase| erase(&path, meta.is_dir())) {
+        Ok(()) => cleaned.removed.push((below, bytes)),
+        Err(_) => cleaned.left.push((below, "it cannot be removed")),
     }
-    cleaned.removed.push((below, bytes));
-    Ok(())
 }
 
 /// Bytes on the disk of something and all below it.
@@ -211,5 +237,40 @@ mod tests {
         std::os::unix::fs::symlink(&outside, base.join("toolchain")).unwrap();
         assert_eq!(below(&clean(&base, Scope::All, false).unwrap().removed), ["toolchain"]);
         assert!(outside.join("runs/1").exists() && outside.join("toolchain").exists());
+    }
+
+    #[test]
+    fn what_a_killed_import_left_goes_and_one_that_goes_on_stays_hidden_from_git() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().join(".quiz");
+        drop(RunFolder::create(&base, Kept::ALL).unwrap());
+        fs::create_dir_all(base.join("runs/.import-dead/crash")).unwrap();
+        let goes_on = crate::boot::staging::Staging::new(&base).unwrap();
+        fs::create_dir_all(base.join("runs/.import-killed/crash")).unwrap();
+        let cleaned = clean(&base, Scope::All, false).unwrap();
+        assert_eq!(cleaned.left.iter().map(|(path, _)| path.to_str().unwrap()).collect::<Vec<_>>(), ["runs"]);
+        assert_eq!(names(&base), [".gitignore", "runs"]);
+        assert_eq!(names(&base.join("runs")).len(), 1, "that which goes on");
+        drop(goes_on);
+        fs::create_dir_all(base.join("runs/.import-killed/crash")).unwrap();
+        clean(&base, Scope::All, false).unwrap();
+        assert!(!base.exists());
+    }
+
+    #[test]
+    fn a_run_that_cannot_be_removed_is_left_and_the_others_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().join(".quiz");
+        for _ in 0..3 {
+            drop(RunFolder::create(&base, Kept::ALL).unwrap());
+        }
+        let mut erase = |path: &Path, _| match path.ends_with("2") {
+            true => Err(io::Error::from(io::ErrorKind::PermissionDenied)),
+            false => fs::remove_dir_all(path),
+        };
+        let cleaned = clean_by(&base, Scope::All, Some(&mut erase)).unwrap();
+        assert_eq!(cleaned.left, [(PathBuf::from("runs/2"), "it cannot be removed")]);
+        assert_eq!(names(&base.join("runs")), ["2", "lock"]);
+        assert!(base.join(".gitignore").exists(), "or git would see it");
     }
 }

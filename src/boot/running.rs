@@ -9,7 +9,7 @@ use crate::host;
 use crate::machine::Machine;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
@@ -117,7 +117,7 @@ fn read(place: &Path) -> Option<Running> {
 #[must_use]
 pub fn holder(run: &Path, quiz: i32) -> Option<OwnedFd> {
     let process = pidfd_open(Pid::from_raw(quiz)?, PidfdFlags::empty()).ok()?;
-    let lock = File::open(run.join("lock")).and_then(|lock| lock.metadata()).ok()?;
+    let lock = host::open_plain(&run.join("lock")).and_then(|lock| lock.metadata()).ok()?;
     let has_it = |entry: std::io::Result<fs::DirEntry>| {
         entry
             .and_then(|entry| fs::metadata(entry.path()))

@@ -5,6 +5,7 @@
 use super::{Context, cache_error};
 use crate::error::Result;
 use crate::graph::NodeIndex;
+use crate::host;
 use diffy::DiffOptions;
 use quiz_cache::{Change, Digest, Kind, Node, Output, Tree};
 use std::collections::{BTreeMap, BTreeSet};
@@ -146,14 +147,10 @@ fn fill(one: &mut FileChange, before: Option<String>, after: Option<String>) {
     }
 }
 
-/// A small text.
+/// A small text. In a worktree there may be something else by now.
 fn text(path: &Path) -> Option<String> {
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).ok()?;
-    if !file.metadata().ok()?.is_file() {
-        return None;
-    }
-    file.take(SMALL + 1).read_to_end(&mut bytes).ok()?;
+    host::open_plain(path).ok()?.take(SMALL + 1).read_to_end(&mut bytes).ok()?;
     checked(&bytes)
 }
 
@@ -187,6 +184,17 @@ mod tests {
         let wanted = ["@@ -49,5 +49,5 @@", " line 48", " line 49", "-line 50", "+another", " line 51", " line 52"];
         assert_eq!(difference(&before, &after), wanted);
         assert_eq!(difference("", &before).len(), LINES + 1);
+    }
+
+    #[test]
+    fn what_has_come_in_the_place_of_a_file_is_neither_waited_for_nor_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("file"), "text").unwrap();
+        std::os::unix::fs::symlink(at("file"), at("link")).unwrap();
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert_eq!(["file", "link", "fifo"].map(|name| text(&at(name))), [Some("text".to_owned()), None, None]);
     }
 
     #[test]

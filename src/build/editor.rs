@@ -47,7 +47,7 @@ pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Re
     let shown = root.as_deref().map_or_else(String::new, |root| format!(" {}", root.display()));
     let told = format!("{}{shown} {LAYOUT}", output.digest);
     // Unchanged since it was last written; to look for each of its thousands of files takes time.
-    if std::fs::read_to_string(&digest).is_ok_and(|text| text == told) && part.exists() {
+    if host::read_plain(&digest).is_ok_and(|text| text == told.as_bytes()) && part.exists() {
         return Ok(());
     }
     let places = places(ctx, stage, known, scratch)?;
@@ -74,7 +74,12 @@ pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Re
         for part in std::fs::read_dir(&folder)? {
             let part = part?.path();
             if part.extension().is_some_and(|ext| ext == "json") {
-                all.extend(serde_json::from_slice::<Vec<Value>>(&std::fs::read(part)?).unwrap_or_default());
+                all.extend(
+                    host::read_plain(&part)
+                        .ok()
+                        .and_then(|text| serde_json::from_slice::<Vec<Value>>(&text).ok())
+                        .unwrap_or_default(),
+                );
             }
         }
         put(&own.join("compile_commands.json"), &serde_json::to_vec_pretty(&all)?)?;
@@ -106,7 +111,7 @@ fn note_rust(output: Option<&Path>, own: &Path, places: &dyn Fn() -> Result<Plac
         outside(&mut project, &places);
         let new = serde_json::to_vec_pretty(&project)?;
         // An editor reads all of a kernel again when the file is another one.
-        if std::fs::read(&path).is_ok_and(|old| old == new) { Ok(()) } else { put(own, &path, &new) }
+        if host::read_plain(&path).is_ok_and(|old| old == new) { Ok(()) } else { put(own, &path, &new) }
     };
     write().map_err(failed)
 }

@@ -128,7 +128,8 @@ pub(super) fn dump(engine: &Engine<'_>, id: Option<&str>) -> Result<PathBuf> {
         if identity(&folder) != before && memory_of(&place).is_some() {
             break;
         }
-        let why = fs::read_to_string(&refused).ok().filter(|why| !why.is_empty());
+        let why = host::read_plain(&refused).ok().filter(|why| !why.is_empty());
+        let why = why.map(|why| String::from_utf8_lossy(&why).into_owned());
         let why = why.or_else(|| is_over.then(|| "it ended meanwhile".to_owned()));
         let why = why.or_else(|| (begun.elapsed() > WRITTEN).then(|| "it does not answer".to_owned()));
         if let Some(why) = why {

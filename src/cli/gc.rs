@@ -5,7 +5,7 @@ use crate::engine::{Engine, named, tidy};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::{host, report};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What was asked for.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +28,14 @@ pub(super) fn run(engine: &Engine<'_>, asked: Asked, json: bool) -> Result<()> {
     let unused = Duration::from_secs(u64::from(days) * 24 * 60 * 60);
     let waiting = || (engine.events)(Event::Paused { what: "every build".to_owned() });
     let failed = |e| Error::build("the cache cannot be cleaned up").because(e);
-    let roots = Holders::find(&engine.cache)?.roots(false);
+    let began = Instant::now();
+    let holders = Holders::find(&engine.cache)?;
+    if !dry_run {
+        holders.remember(&engine.cache)?;
+    }
+    let roots = holders.roots(false);
+    // What began since then was used since then.
+    let unused = unused + began.elapsed();
     let collected = match most {
         None => engine.cache.collect(unused, &roots, dry_run, &waiting).map_err(failed)?,
         Some(most) => {

@@ -173,7 +173,7 @@ fn touched(engine: &Engine<'_>, source: &Path, rev: &str, sections: Vec<Section>
     let mut other = std::collections::BTreeSet::new();
     for path in runfiles {
         let read = |text: Option<String>| text.map_or(Ok(Vec::new()), |text| runfile::read(&[(path.clone(), text)]));
-        let now = fs::read_to_string(source.join(path)).ok();
+        let now = host::read_plain(&source.join(path)).ok().and_then(|now| String::from_utf8(now).ok());
         other.extend(since::changed_sections(&read(now)?, &read(worktree.file_at(rev, path)?)?));
     }
     let all = sections.len();

@@ -2,13 +2,15 @@
 //!
 //! What a run's folder says may be of a project's making. Runs nothing.
 
-use super::Engine;
 use super::machine::Prepared;
-use crate::boot::crash::{Crash, Guest};
+use super::{Engine, named};
+use crate::boot::crash::{Crash, FOLDER, Guest};
+use crate::boot::folder::parts;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::machine::{accel, qemu};
-use quiz_cache::{Digest, Kind, Output};
+use quiz_cache::{Cache, Digest, Kind, Output};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Results in the cache.
@@ -18,6 +20,31 @@ pub struct Image {
     pub kernel: Output,
     /// Files, the topmost first.
     pub layers: Vec<Output>,
+}
+
+/// The machines of a run whose guests crashed: the folder of each, and the files and trees of the cache that it consists of.
+#[must_use]
+pub fn needs(run: &Path) -> Vec<(PathBuf, BTreeSet<Digest>)> {
+    let places = parts(run).into_iter().chain([run.to_owned()]);
+    let need = |place: PathBuf| {
+        let crash = Crash::read(&place)?;
+        let named = crash.layers.iter().chain([&crash.kernel]).filter_map(|path| named::digest(Path::new(path)));
+        let symbols = crash.imported.iter().flat_map(|imported| &imported.symbols).filter_map(|hex| hex.parse().ok());
+        Some((place, named.chain(symbols).collect()))
+    };
+    places.filter_map(need).collect()
+}
+
+/// Keeps that as long as those crashes are there, whether their project is used or not.
+///
+/// # Errors
+/// The cache cannot be read or written.
+pub fn keep(cache: &Cache, project: &Path, run: &Path) -> Result<()> {
+    for (place, digests) in needs(run) {
+        let kept = cache.keep_for(&place.join(FOLDER), project, digests);
+        kept.map_err(|e| Error::build(format!("the image of {} cannot be kept", place.display())).because(e))?;
+    }
+    Ok(())
 }
 
 /// What of the cache a crash names.

@@ -2,13 +2,13 @@
 //!
 //! Changes nothing, and takes no lock: what begins while it looks is found by the next look.
 
-use super::{named, running};
-use crate::boot::crash::Crash;
+use super::{crashes, named, running};
+use crate::boot::crash::FOLDER;
 use crate::boot::folder;
 use crate::boot::running::machines;
 use crate::build;
 use crate::error::{Error, Result};
-use crate::load::PROJECT_FOLDER;
+use crate::load::{project_of, state_dir};
 use quiz_cache::{Cache, Digest, Item, Key, Record, Roots, Sort};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -39,6 +39,8 @@ pub struct Holders {
     results: Held<Key>,
     contents: Held<Digest>,
     passing: Held<Digest>,
+    /// The projects whose crashes are known, by their folders without links.
+    crashed: BTreeSet<PathBuf>,
 }
 
 impl Holders {
@@ -64,11 +66,19 @@ impl Holders {
             holders.holds(tree, &Holder::Link(link));
         }
         for run in running::living(cache)? {
-            projects.extend(run.ancestors().nth(3).map(Path::to_owned));
+            projects.extend(project_of(&run));
             holders.add_run(cache, &run);
         }
-        for project in projects {
-            holders.add_crashes(&project);
+        for need in cache.needs().map_err(unreadable)? {
+            // Also of a project that is not there now.
+            if need.place.ends_with(FOLDER) {
+                let holder = Holder::Crash(need.place.with_file_name(""));
+                need.digests.into_iter().for_each(|digest| holders.holds(digest, &holder));
+            }
+            projects.insert(need.within);
+        }
+        for project in projects.iter().filter_map(|project| project.canonicalize().ok()) {
+            holders.add_crashes(project);
         }
         Ok(holders)
     }
@@ -107,15 +117,27 @@ impl Holders {
         }
     }
 
-    fn add_crashes(&mut self, project: &Path) {
-        for run in folder::all(&project.join(PROJECT_FOLDER)).unwrap_or_default() {
-            for place in folder::parts(&run).into_iter().chain([run]) {
-                let Some(crash) = Crash::read(&place) else { continue };
+    fn add_crashes(&mut self, project: PathBuf) {
+        for run in folder::all(&state_dir(&project)).unwrap_or_default() {
+            for (place, digests) in crashes::needs(&run) {
                 let holder = Holder::Crash(place);
-                let parts = crash.layers.iter().chain([&crash.kernel]);
-                parts.filter_map(|path| named::digest(Path::new(path))).for_each(|digest| self.holds(digest, &holder));
+                digests.into_iter().for_each(|digest| self.holds(digest, &holder));
             }
         }
+        self.crashed.insert(project);
+    }
+
+    /// Has the cache remember what crashes need, so that it is known when nothing else is known of their projects any more, or these are not there.
+    ///
+    /// # Errors
+    /// The cache cannot be read or written.
+    pub fn remember(&self, cache: &Cache) -> Result<()> {
+        for project in &self.crashed {
+            for run in folder::all(&state_dir(project)).unwrap_or_default() {
+                crashes::keep(cache, project, &run)?;
+            }
+        }
+        Ok(())
     }
 
     /// Who needs this.

@@ -1,7 +1,7 @@
 //! All machines of a user, whatever the project: links to the folders of runs, in the cache. What is there and does not live counts for
 //! nothing.
 
-use super::Engine;
+use super::{Engine, crashes};
 use crate::boot::{RunFolder, folder};
 use crate::error::{Result, cannot};
 use crate::event::Event;
@@ -22,6 +22,8 @@ pub struct Announced {
     /// The run's folder.
     pub folder: RunFolder,
     link: PathBuf,
+    project: PathBuf,
+    cache: Cache,
 }
 
 /// Makes the folder of a new run of the project.
@@ -49,11 +51,14 @@ pub fn announce(engine: &Engine<'_>) -> Result<Announced> {
         let message = format!("`quiz ps` will not see this run: cannot make {}: {error}", link.display());
         (engine.events)(Event::Warning { message });
     }
-    Ok(Announced { folder, link })
+    Ok(Announced { folder, link, project: engine.project.dir.clone(), cache: engine.cache.clone() })
 }
 
 impl Drop for Announced {
     fn drop(&mut self) {
+        // Of a crash that is not noted here the next collection sees that it is there, as long as it knows the project.
+        let paths = self.project.canonicalize().and_then(|project| Ok((project, self.folder.path().canonicalize()?)));
+        let _ = paths.map(|(project, run)| crashes::keep(&self.cache, &project, &run));
         // Without its run it says nothing.
         let _ = fs::remove_file(&self.link);
     }

@@ -64,7 +64,7 @@ pub fn prepare(project: &Project) -> Result<PathBuf> {
     let quiz = std::env::current_exe().map_err(|e| Error::boot("cannot tell where quiz itself lies").because(e))?;
     let path = project.state_dir.join("ssh_config");
     let text = config(&quiz, &project.dir, &key);
-    if fs::read_to_string(&path).is_ok_and(|old| old == text) {
+    if host::read_plain(&path).is_ok_and(|old| old == text.as_bytes()) {
         return Ok(path);
     }
     let folder = path.parent().unwrap_or(&project.dir);

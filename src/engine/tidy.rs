@@ -56,6 +56,7 @@ pub fn start(engine: &Engine<'_>) {
     // It keeps no terminal, pipe or folder of the user's.
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
     host::lead_session(&mut command);
+    host::keep_nothing_open(&mut command);
     // Without it the cache is only larger.
     let _ = command.spawn();
 }
@@ -82,8 +83,13 @@ pub fn run(engine: &Engine<'_>, most: u64) -> Result<Option<Fitted>> {
     let _ = setpriority_process(None, 19);
     // Of what cannot be told who needs it nothing may go.
     let failed = RefCell::new(None);
-    let roots = || match Holders::find(&engine.cache) {
-        Ok(holders) => Some(holders.roots(true)),
+    let find = || {
+        let holders = Holders::find(&engine.cache)?;
+        holders.remember(&engine.cache)?;
+        Ok(holders.roots(true))
+    };
+    let roots = || match find() {
+        Ok(roots) => Some(roots),
         Err(error) => {
             failed.replace(Some(error));
             None

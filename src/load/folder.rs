@@ -2,6 +2,7 @@
 
 use crate::document::Document;
 use crate::error::{Error, Result};
+use crate::host;
 use std::path::{Path, PathBuf};
 
 /// The files of one recipe or profile, and where they come from.
@@ -77,7 +78,7 @@ fn collect_disk(dir: &Path, top: &Path, files: &mut Vec<(String, Vec<u8>, bool)>
         if meta.is_dir() {
             collect_disk(&path, top, files)?;
         } else if meta.is_file() {
-            let bytes = std::fs::read(&path).map_err(fail)?;
+            let bytes = host::read_plain(&path).map_err(fail)?;
             let relative = path.strip_prefix(top).unwrap_or(&path).display().to_string();
             files.push((relative, bytes, meta.permissions().mode() & 0o111 != 0));
         } else {

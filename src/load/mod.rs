@@ -30,6 +30,7 @@ use crate::error::{Error, Result};
 use crate::host;
 use crate::source::{self, worktree};
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The folder that holds a project's runs, shared folder, and its own recipes and profiles.
@@ -190,7 +191,9 @@ impl Project {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(wrong("does not exist")),
             Err(e) => return Err(wrong("cannot be read").because(e)),
         }
-        let bytes = std::fs::read(&path).map_err(|e| wrong("cannot be read").because(e))?;
+        let mut bytes = Vec::new();
+        let read = host::open_file(&path).and_then(|file| file.take(MOST_OF_A_FILE + 1).read_to_end(&mut bytes));
+        read.map_err(|e| wrong("cannot be read").because(e))?;
         let text = String::from_utf8(bytes).map_err(|_| wrong("is no text"))?;
         Ok((path, text))
     }

@@ -77,6 +77,7 @@ pub(super) fn fetch_on(
         // They stay where they are, too: other roots have most of them.
         fs::copy(path, dest.join(file_name(package))).map_err(failed)?;
     }
+    teller.tell(paths.len() as u64);
     fs::write(dest.join("Packages"), index).map_err(failed)
 }
 

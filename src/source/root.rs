@@ -61,6 +61,7 @@ fn fill(spec: &RootSpec, debs: &[PathBuf], root: &mut Unpacked<'_>, packages: &m
         packages.tell(done);
         root.add(deb::data(deb)?, &deb.display().to_string())?;
     }
+    packages.tell(debs.len() as u64);
     for (path, targets) in &spec.links {
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
         let there = targets.iter().find(|target| root.has(&format!("{folder}/{target}")));

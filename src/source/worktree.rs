@@ -3,6 +3,7 @@
 
 use super::git::run;
 use crate::error::{Error, Result};
+use crate::host;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -56,13 +57,13 @@ impl Worktree {
             Err(e) => return Err(unreadable(&dot, e)),
             Ok(meta) if meta.is_dir() => dot,
             Ok(_) => {
-                let text = fs::read_to_string(&dot).map_err(|e| unreadable(&dot, e))?;
+                let text = host::open_file(&dot).and_then(io::read_to_string).map_err(|e| unreadable(&dot, e))?;
                 let place = text.strip_prefix("gitdir:").map(str::trim);
                 let place = place.ok_or_else(|| Error::input(format!("{} does not say `gitdir:`", dot.display())))?;
                 root.join(place)
             }
         };
-        let common = match fs::read_to_string(own.join("commondir")) {
+        let common = match host::open_file(&own.join("commondir")).and_then(io::read_to_string) {
             Ok(text) => own.join(text.trim_end_matches('\n')),
             Err(e) if e.kind() == io::ErrorKind::NotFound => own.clone(),
             Err(e) => return Err(unreadable(&own.join("commondir"), e)),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::runfile::Section;
 use crate::error::{Error, Result};
+use crate::host;
 
 /// Where the groups' own files lie in a worktree of OpenZFS.
 const GROUPS: &str = "tests/zfs-tests/tests/";
@@ -86,7 +87,7 @@ fn scripts(folder: &Path) -> Result<Vec<(String, String)>> {
             if kind.is_dir() {
                 folders.push(below);
             } else if kind.is_file() {
-                let bytes = fs::read(entry.path()).map_err(|e| unreadable(&entry.path(), e))?;
+                let bytes = host::read_plain(&entry.path()).map_err(|e| unreadable(&entry.path(), e))?;
                 // Files that are no text (images of pools and the like) name nothing that is looked for.
                 found.extend(String::from_utf8(bytes).ok().map(|text| (below.display().to_string(), text)));
             }

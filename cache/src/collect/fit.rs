@@ -2,7 +2,8 @@
 //!
 //! What would go is found out while others work; only the removal itself keeps them waiting.
 
-use super::{Collected, DAY, Listed, Roots, empty};
+use super::outside::Seen;
+use super::{Collected, DAY, Roots, empty};
 use crate::error::Result;
 use crate::files::{blocks_below, look};
 use crate::objects::LISTINGS;
@@ -36,53 +37,55 @@ impl Cache {
     /// # Errors
     /// As [`Cache::collect`].
     pub fn collect_to(&self, most: u64, roots: &Roots, only_look: bool, waiting: &dyn Fn()) -> Result<Fitted> {
-        let listed = Listed::default();
-        let cut = self.cut(most, roots, &listed)?;
+        let now = SystemTime::now();
+        let seen = Seen::look(self)?;
+        let cut = self.cut(most, roots, &seen, now)?;
         if cut.before.is_none() {
             return Ok(Fitted { collected: Collected::new(), left: cut.all });
         }
         let alone = self.lock(true, waiting)?;
-        self.fit(&cut, roots, only_look, &listed, alone)
+        self.fit(&cut, roots, only_look, &seen, alone)
     }
 
-    /// The same for when nobody asked: `None` when somebody holds the cache, or `roots` gives nothing, and nothing goes then. It is asked once more
-    /// when nobody can begin to use anything.
+    /// The same for when nobody asked: `None` when somebody holds the cache, or `roots` gives nothing, and nothing goes then. It is asked while others
+    /// work, since it may look into folders on a server that does not answer. What begins to use something after that is noted as using it, too late for
+    /// that to go; pins and names are read once more.
     ///
     /// # Errors
     /// As [`Cache::collect`].
     pub fn collect_quietly(&self, most: u64, roots: &dyn Fn() -> Option<Roots>) -> Result<Option<Fitted>> {
-        let listed = Listed::default();
-        let Some(before) = roots() else { return Ok(None) };
-        let cut = self.cut(most, &before, &listed)?;
+        let now = SystemTime::now();
+        let seen = Seen::look(self)?;
+        let Some(roots) = roots() else { return Ok(None) };
+        let cut = self.cut(most, &roots, &seen, now)?;
         if cut.before.is_none() {
             return Ok(Some(Fitted { collected: Collected::new(), left: cut.all }));
         }
         let Some(alone) = self.try_alone()? else { return Ok(None) };
-        let Some(roots) = roots() else { return Ok(None) };
-        self.fit(&cut, &roots, false, &listed, alone).map(Some)
+        self.fit(&cut, &roots, false, &seen, alone).map(Some)
     }
 
-    fn fit(&self, cut: &Cut, roots: &Roots, only_look: bool, listed: &Listed, alone: Held) -> Result<Fitted> {
+    fn fit(&self, cut: &Cut, roots: &Roots, only_look: bool, seen: &Seen, alone: Held) -> Result<Fitted> {
         let before = cut.before.unwrap_or(SystemTime::UNIX_EPOCH);
-        let (collected, bin) = self.sweep(before, roots, only_look, listed)?;
+        let (collected, bin) = self.sweep(before, roots, only_look, seen)?;
         empty(bin, alone)?;
         let left = cut.all.saturating_sub(freed(&collected));
         Ok(Fitted { collected, left })
     }
 
-    /// How far back what is used has to go. Removes nothing.
-    fn cut(&self, most: u64, roots: &Roots, listed: &Listed) -> Result<Cut> {
+    /// How far back what is used has to go, of what there was `now`. Removes nothing.
+    fn cut(&self, most: u64, roots: &Roots, seen: &Seen, now: SystemTime) -> Result<Cut> {
         let all = blocks_below(self.root());
         if all <= most {
             return Ok(Cut { all, before: None });
         }
         let too_many = all - most / 10 * 9;
-        let times: Vec<SystemTime> = self.uses().into_iter().collect();
+        let times: Vec<SystemTime> = self.uses(now).into_iter().collect();
         // So many of them free enough, so many do not.
         let (mut little, mut enough) = (0, times.len());
         while enough - little > 1 {
             let middle = enough.midpoint(little);
-            match freed(&self.sweep(times[middle - 1], roots, true, listed)?.0) >= too_many {
+            match freed(&self.sweep(times[middle - 1], roots, true, seen)?.0) >= too_many {
                 true => enough = middle,
                 false => little = middle,
             }
@@ -90,17 +93,18 @@ impl Cache {
         Ok(Cut { all, before: enough.checked_sub(1).map(|last| times[last]) })
     }
 
-    /// Each time behind which something was not used any more, the oldest first, up to a day ago.
-    fn uses(&self) -> BTreeSet<SystemTime> {
-        let day_ago = SystemTime::now() - DAY;
+    /// Each time behind which something was not used any more, the oldest first, up to two days ago: what was used in the last day may be noted as used
+    /// a day before that.
+    fn uses(&self, now: SystemTime) -> BTreeSet<SystemTime> {
+        let latest = now - DAY - DAY;
         let used = |path: PathBuf| look(&path).ok().flatten()?.modified().ok();
         let plain = ["records", "subtrees", LISTINGS].into_iter().flat_map(|folder| self.entries(folder));
         let scratch = self.entries("scratch").into_iter().flat_map(|family| folders(&family));
         let passing = self.entries("passing").into_iter().map(|folder| folder.join("index"));
         // The times of folders of files that are written to, and of other things, are never the only ones.
         let times = plain.chain(scratch).chain(passing).filter_map(used);
-        let behind = times.map(|time| time + Duration::from_nanos(1)).filter(|time| *time < day_ago);
-        behind.chain([day_ago]).collect()
+        let behind = times.map(|time| time + Duration::from_nanos(1)).filter(|time| *time < latest);
+        behind.chain([latest]).collect()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Links outside of the cache that lead to trees in it, which stay as long as those do.
 
+use super::outside::Behind;
 use super::{Sweep, digest_of};
 use crate::error::{Result, at};
 use crate::files::{look, rename_into};
@@ -9,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Links to the links that keep a tree.
-const LINKS: &str = "links";
+pub(super) const LINKS: &str = "links";
 
 impl Cache {
     /// Keeps the tree to which `link`, an absolute path outside of the cache, leads, as long as that is a link to a tree of this cache, however
@@ -29,15 +30,26 @@ impl Cache {
 
     /// The links that keep trees, and which tree each leads to.
     pub fn linked(&self) -> Vec<(PathBuf, Digest)> {
-        let lead = |path: PathBuf| Some((fs::read_link(&path).ok()?, self.behind(&path)?));
+        let lead = |path: PathBuf| match self.behind(&path) {
+            Behind::Tree(tree) => Some((fs::read_link(&path).ok()?, tree)),
+            Behind::Nothing | Behind::Unknown => None,
+        };
         self.entries(LINKS).into_iter().filter_map(lead).collect()
     }
 
-    fn behind(&self, path: &Path) -> Option<Digest> {
+    /// What is behind a link to a link.
+    pub(super) fn behind(&self, path: &Path) -> Behind {
+        let Ok(link) = fs::read_link(path) else { return Behind::Nothing };
         // Not by its text: there may be several ways to the cache.
         let trees = fs::canonicalize(self.root().join("trees")).unwrap_or_default();
-        let target = fs::read_link(path).and_then(fs::read_link).and_then(fs::canonicalize).ok();
-        target.filter(|target| target.starts_with(&trees)).and_then(|target| digest_of(&target))
+        let target = fs::read_link(&link).and_then(fs::canonicalize).ok();
+        let tree = target.filter(|target| target.starts_with(&trees)).and_then(|target| digest_of(&target));
+        match tree {
+            Some(tree) => Behind::Tree(tree),
+            // A disk that is not mounted now has its links again when it is.
+            None if link.parent().is_some_and(|folder| fs::symlink_metadata(folder).is_err()) => Behind::Unknown,
+            None => Behind::Nothing,
+        }
     }
 }
 
@@ -46,9 +58,11 @@ impl Sweep<'_> {
     pub(super) fn behind_links(&mut self) -> Result<HashSet<Digest>> {
         let mut kept = HashSet::new();
         for path in self.entries(LINKS) {
-            match self.cache.behind(&path) {
-                Some(digest) => drop(kept.insert(digest)),
-                None => self.remove(LINKS, &path)?,
+            match self.seen.behind(&path) {
+                Behind::Tree(digest) => drop(kept.insert(digest)),
+                // Somebody may have made it since: what is there now was used just now.
+                Behind::Nothing if matches!(self.cache.behind(&path), Behind::Nothing) => self.remove(LINKS, &path)?,
+                Behind::Nothing | Behind::Unknown => {}
             }
         }
         Ok(kept)

@@ -212,6 +212,65 @@ fn what_a_link_leads_to_stays_as_long_as_that_does() {
 }
 
 #[test]
+fn a_link_whose_worktree_is_not_there_now_counts_when_it_is_again() {
+    let host = Host::new();
+    let record = host.make("kept");
+    let (worktree, away) = (host.folder.path().join("worktree"), host.folder.path().join("away"));
+    fs::create_dir(&worktree).unwrap();
+    let link = worktree.join("link");
+    std::os::unix::fs::symlink(host.cache.path(&record.outputs["tree"]), &link).unwrap();
+    host.cache.keep_behind(&link).unwrap();
+    fs::rename(&worktree, &away).unwrap();
+    host.collect();
+    fs::rename(&away, &worktree).unwrap();
+    host.pass(2 * MONTH);
+    host.collect();
+    assert!(host.is_present(&record));
+}
+
+#[test]
+fn what_something_outside_needs_stays_until_it_is_gone_or_was_missing_for_long() {
+    let host = Host::new();
+    let (kept, other) = (host.make("kept"), host.make("other"));
+    let (project, away) = (host.folder.path().join("project"), host.folder.path().join("away"));
+    let place = project.join("runs/1");
+    let keep = || {
+        fs::create_dir_all(&place).unwrap();
+        let digests = BTreeSet::from([kept.outputs["tree"].digest]);
+        host.cache.keep_for(&place, &project, digests).unwrap();
+    };
+    keep();
+    host.pass(2 * MONTH);
+    host.collect();
+    assert!(host.is_present(&kept) && !host.is_present(&other));
+    fs::rename(&project, &away).unwrap();
+    let roots = Roots::default();
+    host.cache.collect(MONTH, &roots, true, &|| {}).unwrap();
+    let is_missed = || host.cache.needs().unwrap()[0].missing.is_some();
+    assert!(!is_missed(), "it was only looked at");
+    host.collect();
+    assert!(host.is_present(&kept) && is_missed());
+    fs::rename(&away, &project).unwrap();
+    host.collect();
+    assert!(host.is_present(&kept) && !is_missed(), "it is there again");
+    // Missing for longer than that.
+    fs::rename(&project, &away).unwrap();
+    let long_ago = SystemTime::now() - crate::needs::PATIENCE - DAY;
+    let need = crate::Need { missing: Some(long_ago), ..host.cache.needs().unwrap().remove(0) };
+    let path = host.cache.place("needs", &Digest::of(place.as_os_str().as_encoded_bytes()));
+    host.cache.store_need(&path, &need).unwrap();
+    assert_eq!(host.collect()["needs"].number, 1);
+    assert!(!host.is_present(&kept));
+    // Removed.
+    let kept = host.make("kept");
+    keep();
+    host.pass(2 * MONTH);
+    fs::remove_dir(&place).unwrap();
+    assert_eq!(host.collect()["needs"].number, 1);
+    assert!(!host.is_present(&kept));
+}
+
+#[test]
 fn to_fit_a_size_what_was_used_longest_ago_goes_first_and_what_was_used_today_never() {
     let host = Host::new();
     let large = |name: &str| {
@@ -244,4 +303,42 @@ fn to_fit_a_size_what_was_used_longest_ago_goes_first_and_what_was_used_today_ne
     assert!(fit(most, false).collected.is_empty(), "it fits now");
     let least = fit(0, false);
     assert!(!host.is_present(&older) && host.is_present(&new) && least.left >= 1 << 20, "{least:?}");
+}
+
+#[test]
+fn to_fit_a_size_nothing_goes_that_was_used_in_the_last_day_also_if_that_was_not_noted() {
+    let host = Host::new();
+    let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
+    let used = host.make("used");
+    host.pass(hours(23));
+    // Too soon after it was made to be noted.
+    host.cache.record(&used.key).unwrap().unwrap();
+    host.pass(hours(23));
+    host.cache.collect_to(0, &Roots::default(), false, &|| {}).unwrap();
+    assert!(host.is_present(&used));
+    host.pass(hours(3));
+    host.cache.collect_to(0, &Roots::default(), false, &|| {}).unwrap();
+    assert!(!host.is_present(&used));
+}
+
+#[test]
+fn nobody_waits_while_a_collection_that_nobody_asked_for_looks_at_who_needs_what() {
+    let host = Host::new();
+    let (old, begun) = (host.make("old"), host.make("begun"));
+    host.pass(MONTH);
+    let asked = AtomicBool::new(false);
+    let roots = || {
+        assert!(!asked.swap(true, SeqCst), "once is enough");
+        let other = Cache::open(host.cache.root()).unwrap();
+        drop(other.hold(&|| panic!("a build waits")).unwrap());
+        Some(Roots::default())
+    };
+    // What begins after it was looked is not among the roots.
+    let fitted = host.cache.collect_quietly(0, &|| {
+        let roots = roots();
+        host.cache.record(&begun.key).unwrap().unwrap();
+        roots
+    });
+    assert!(fitted.unwrap().is_some() && asked.load(SeqCst));
+    assert!(!host.is_present(&old) && host.is_present(&begun));
 }

@@ -135,7 +135,8 @@ fn a_name_of_two_lines_is_a_result_here_and_neither_leaves_nor_comes_in() {
         slot.commit(made(&[("tree", Kind::Tree)], manifest)).unwrap()
     };
     for (name, target) in [("a\nb", "x"), ("a.ko", "x\ny")] {
-        let error = cache.export(&[(made_with(name, target), Packed::Whole)], Vec::new()).unwrap_err().to_string();
+        let error =
+            cache.export(&[(made_with(name, target), Packed::Whole)], Vec::new(), &mut |_| {}).unwrap_err().to_string();
         assert!(error.starts_with("stage/tree has `") && error.ends_with("it stays on this machine"), "{error}");
     }
     // One that somebody else has made.

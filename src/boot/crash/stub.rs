@@ -5,6 +5,7 @@
 
 use super::elf::{ORDER, SIGNATURE};
 use crate::error::{Error, Result, cannot};
+use crate::host;
 use gdbstub::common::{Signal, Tid};
 use gdbstub::conn::ConnectionExt;
 use gdbstub::stub::state_machine::GdbStubStateMachine;
@@ -61,7 +62,7 @@ impl Core {
     /// # Errors
     /// It cannot be read, or is none of those that quiz writes.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|e| cannot("open", path, e))?;
+        let file = host::open_plain(path).map_err(|e| cannot("open", path, e))?;
         let strange = || Error::input(format!("{} is not a memory dump of quiz's", path.display()));
         let mut head = Vec::new();
         io::Read::read_to_end(&mut io::Read::take(&file, MOST), &mut head).map_err(|e| cannot("read", path, e))?;

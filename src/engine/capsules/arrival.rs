@@ -7,8 +7,8 @@ use super::{About, FILES, FORMAT, HEAD, KERNEL, STAGE, layer, symbols_of};
 use crate::boot::crash::{ABOUT, BROUGHT, Crash, FOLDER, Guest, Imported, MEMORY, MOST, memory_of};
 use crate::boot::folder::{RunFolder, all, number};
 use crate::boot::staging::Staging;
-use crate::engine::Engine;
 use crate::engine::machine::kept;
+use crate::engine::{Engine, crashes};
 use crate::error::{Error, Result, cannot};
 use crate::event::told::Told;
 use crate::event::{Event, waiting};
@@ -81,7 +81,7 @@ impl Engine<'_> {
             return Err(Error::build("a crash was taken in that was none"));
         };
         if let Some((run, crash)) = known {
-            self.cache.keep_behind(&absolute(&run)?.join(FOLDER).join(BROUGHT)).map_err(unstored)?;
+            crashes::keep(&self.cache, &absolute(&self.project.dir)?, &absolute(&run)?)?;
             return Ok(Arrived { run: number(&run), was_there: true, crash });
         }
         let (staging, folder) = staging.ok_or_else(|| Error::build("a crash was taken in that has no place"))?;
@@ -115,8 +115,10 @@ impl Engine<'_> {
             let text = folder.join(ABOUT);
             host::write_private(&text, &format!("{}\n", serde_json::json!(crash)))
                 .map_err(|e| cannot("write", &text, e))?;
-            self.cache.keep_behind(&place.join(FOLDER).join(BROUGHT)).map_err(unstored)?;
             let to = place.join(FOLDER);
+            // Before it is there: no collection comes in between, since this holds the cache.
+            let digests = about.outputs.values().map(|output| output.digest).collect();
+            self.cache.keep_for(&to, &absolute(&self.project.dir)?, digests).map_err(unstored)?;
             fs::rename(&folder, &to).map_err(|e| cannot("store", &to, e))?;
             Ok(crash)
         };
