@@ -251,7 +251,8 @@ fn debugged(code: [&str; 2], debug: [&str; 2]) -> Ran {
     project.recipe("t-package", &format!("[outputs]\ntree = \"tree\"\n{tools}"), &package);
     let inputs = "[inputs]\npackage = \"t-package/tree\"\nimage = \"t-kernel/image\"\nmodules = \"t-kernel/modules\"\n";
     // What puts two files together is not what is looked at here.
-    let unstrip = "eu-unstrip() { cp \"$4\" \"$2\"; }\n";
+    let unstrip = "mkdir /quiz/scratch/bin\nprintf '#!/bin/sh\\ncp \"$4\" \"$2\"\\n' >/quiz/scratch/bin/eu-unstrip\n\
+                   chmod +x /quiz/scratch/bin/eu-unstrip\nPATH=/quiz/scratch/bin:$PATH\n";
     let script = format!("{unstrip}{}", include_str!("../recipes/kernel-package-debug/build.sh"));
     project.recipe("t-debug", &format!("{inputs}[outputs]\nsymbols = \"tree\"\n{tools}"), &script);
     project.run(&["build", "t-debug"])
