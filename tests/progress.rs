@@ -211,9 +211,8 @@ fn a_count_that_can_be_neither_read_nor_kept_fails_no_stage() {
     let script = |word: &str| format!("echo '  CC      {word}.o'\necho {word} >/quiz/out/out\n");
     project.recipe("t-made", "[outputs]\nout = \"file\"\n", &script("one"));
     project.ok(&["build", "t-made"]);
-    let has_count = |path: &std::path::PathBuf| {
-        std::fs::read(path).unwrap().windows(16).any(|bytes| bytes == b"steps of a stage")
-    };
+    let has_count =
+        |path: &std::path::PathBuf| std::fs::read(path).unwrap().windows(16).any(|bytes| bytes == b"steps of a stage");
     let counts: Vec<_> = files(&project.cache().join("memos")).into_iter().filter(has_count).collect();
     assert_eq!(counts.len(), 2, "of this project, and of any");
     for count in counts {
