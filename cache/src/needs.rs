@@ -95,6 +95,12 @@ impl Cache {
 }
 
 impl Need {
+    /// Whether the folder around it is there without it, so that the next collection forgets it.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.look() == There::No
+    }
+
     pub(crate) fn look(&self) -> There {
         match fs::symlink_metadata(&self.place) {
             Ok(_) => There::Yes,

@@ -71,7 +71,7 @@ impl Holders {
         }
         for need in cache.needs().map_err(unreadable)? {
             // Also of a project that is not there now.
-            if need.place.ends_with(FOLDER) {
+            if need.place.ends_with(FOLDER) && !need.is_gone() {
                 let holder = Holder::Crash(need.place.with_file_name(""));
                 need.digests.into_iter().for_each(|digest| holders.holds(digest, &holder));
             }
