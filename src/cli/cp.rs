@@ -147,7 +147,7 @@ fn send(events: Events<'_>, run: &Path, here: &Path, path: &OsStr) -> Result<()>
     let (_, stdout) = pipe()?;
     std::thread::scope(|scope| {
         let pack = scope.spawn(|| {
-            let size = meta.is_file().then(|| meta.len());
+            let size = meta.is_file().then_some(meta.len());
             let mut tar = tar::Builder::new(Told::new(tar, "copying", size, events));
             tar.follow_symlinks(false);
             if meta.is_dir() {

@@ -83,7 +83,7 @@ fn table(mut rows: Vec<[String; 5]>, ends: &[(String, String)], shown: &Shown<'_
     let mut text = aligned(rows, shown.style);
     for (sum, words) in ends {
         let blank = " ".repeat(before - widths[0]);
-        text += &format!("{sum:>width$}{blank}{}\n", cut(&words, rest), width = widths[0]);
+        text += &format!("{sum:>width$}{blank}{}\n", cut(words, rest), width = widths[0]);
     }
     text
 }
