@@ -5,6 +5,7 @@
 use super::{PROJECT_FOLDER, user_folder};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::io::Errno;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The project's own folder `.quiz`. Where that cannot be written, as on a file system that is mounted read-only, a folder of the user's state,
@@ -20,8 +21,10 @@ pub fn state_dir(project: &Path) -> PathBuf {
     if !refuses(if own.is_dir() { &own } else { project }) {
         return own;
     }
+    // One project has one, by whichever way it is come to.
+    let project = fs::canonicalize(project).unwrap_or_else(|_| project.to_owned());
     // Without a folder of the user's the error is that of the project's.
-    below_state().map_or(own, |state| state.join(project.strip_prefix("/").unwrap_or(project)).join(PROJECT_FOLDER))
+    below_state().map_or(own, |state| state.join(project.strip_prefix("/").unwrap_or(&project)).join(PROJECT_FOLDER))
 }
 
 /// The project to which the folder of a run belongs.
@@ -29,8 +32,7 @@ pub fn state_dir(project: &Path) -> PathBuf {
 pub fn project_of(run: &Path) -> Option<PathBuf> {
     let project = run.ancestors().nth(3)?;
     // Links on the way there are followed in what is remembered of a run.
-    let states =
-        below_state().into_iter().flat_map(|state| [std::fs::canonicalize(&state).ok(), Some(state)]).flatten();
+    let states = below_state().into_iter().flat_map(|state| [fs::canonicalize(&state).ok(), Some(state)]).flatten();
     let below = states.filter_map(|state| project.strip_prefix(state).ok().map(Path::to_owned)).next();
     Some(below.map_or_else(|| project.to_owned(), |below| Path::new("/").join(below)))
 }
