@@ -273,7 +273,7 @@ impl Sweep<'_> {
 
     fn scratch(&mut self) -> Result<()> {
         for folder in self.entries("scratch").iter().flat_map(|family| folders(family)) {
-            if !self.is_old(&folder)? && self.seen.has_owner(&folder) {
+            if !self.is_old(&folder)? && (self.seen.has_owner(&folder) || crate::scratch::has_owner(&folder)) {
                 continue;
             }
             // Whose lock is held is in use, whatever its time says.

@@ -23,6 +23,7 @@ use tar::{Builder, EntryType, Header};
 const HEAD: &str = "quiz-pack";
 const FORMAT: &[u8] = b"1\n";
 const LEVEL: i32 = 12;
+const MOST_THREADS: usize = 8;
 
 /// What of a result goes into a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,9 +126,9 @@ impl Cache {
         let failed = |e: io::Error| Error::refused("cannot write the pack", Some(e));
         let mut encoder = zstd::Encoder::new(to, LEVEL).map_err(failed)?;
         encoder.include_checksum(true).map_err(failed)?;
-        // The bytes are the same with any number of them.
-        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-        encoder.multithread(u32::try_from(threads).unwrap_or(u32::MAX)).map_err(failed)?;
+        // The bytes are the same with any number of them (zstd.h, `ZSTD_c_nbWorkers`: what 0 gives is another); each takes some 70 MB.
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS);
+        encoder.multithread(u32::try_from(threads).unwrap_or(1)).map_err(failed)?;
         let mut tar = Builder::new(Counted { inner: encoder, tell });
         for file in front {
             let mut content = (&mut file.content).take(file.size);

@@ -28,6 +28,8 @@ pub struct Cleaned {
     pub removed: Vec<(PathBuf, u64)>,
     /// What could have been meant, and why it stays.
     pub left: Vec<(PathBuf, &'static str)>,
+    /// The first of what could not be removed, and what the system says of that. A part of it may be gone.
+    pub failed: Option<String>,
 }
 
 /// Files and folders of a project's `.quiz` that are made again when they are wanted.
@@ -130,7 +132,10 @@ fn remove(base: &Path, below: PathBuf, erase: &mut Erase<'_>, cleaned: &mut Clea
     let bytes = bytes(&path, &meta);
     match erase.as_mut().map_or(Ok(()), |erase| erase(&path, meta.is_dir())) {
         Ok(()) => cleaned.removed.push((below, bytes)),
-        Err(_) => cleaned.left.push((below, "it cannot be removed")),
+        Err(e) => {
+            cleaned.failed.get_or_insert_with(|| format!("{}: {e}", path.display()));
+            cleaned.left.push((below, "it cannot be removed, or only in part"));
+        }
     }
 }
 
@@ -269,7 +274,8 @@ mod tests {
             false => fs::remove_dir_all(path),
         };
         let cleaned = clean_by(&base, Scope::All, Some(&mut erase)).unwrap();
-        assert_eq!(cleaned.left, [(PathBuf::from("runs/2"), "it cannot be removed")]);
+        assert_eq!(cleaned.left, [(PathBuf::from("runs/2"), "it cannot be removed, or only in part")]);
+        assert!(cleaned.failed.is_some_and(|why| why.contains("runs/2: ")));
         assert_eq!(names(&base.join("runs")), ["2", "lock"]);
         assert!(base.join(".gitignore").exists(), "or git would see it");
     }

@@ -73,7 +73,7 @@ pub(super) fn run(engine: &Engine<'_>, command: &CrashCommand, json: bool, style
 /// Those of this project, the newest run first.
 fn every(engine: &Engine<'_>) -> Result<Vec<Crashed>> {
     let mut found = Vec::new();
-    for run in all(&engine.project.state_dir)? {
+    for run in running::every(engine, all)? {
         let places = [vec![run.clone()], parts(&run)].concat();
         found.extend(places.into_iter().filter_map(|place| {
             let crash = Crash::read(&place)?;

@@ -41,7 +41,7 @@ impl Target {
     fn find(engine: &Engine<'_>, command: &str, id: Option<&str>) -> Result<Self> {
         let lives = match id {
             Some(id) => running::lives(engine, id)?,
-            None => !live(&engine.project.state_dir)?.is_empty(),
+            None => !running::every(engine, live)?.is_empty(),
         };
         if !lives {
             return Self::crash(engine, id);

@@ -6,7 +6,7 @@ use crate::engine::{Engine, running};
 use crate::error::{Error, Result, cannot};
 use crate::event::Event;
 use crate::host;
-use crate::load::project_of;
+use crate::load::{project_of, state_dirs};
 use crate::report::{self, Shown, Style};
 use rustix::process::{Signal, pidfd_send_signal};
 use std::fs::File;
@@ -195,18 +195,18 @@ fn several(run: &Path, command: &str, parts: &[PathBuf]) -> Error {
 
 /// The folder of the run of that number, or of one of its machines: `7`, `7/functional.atime`.
 fn named(engine: &Engine<'_>, id: &str) -> Result<PathBuf> {
-    let own = engine.project.state_dir.clone();
     let (run, group) = id.split_once('/').map_or((id, None), |(run, group)| (run, Some(group)));
-    let folder = own.join("runs").join(run);
-    let place = match group {
+    let below = match group {
         Some(group) if group.contains('/') || [".", ".."].contains(&group) => None,
-        Some(group) => Some(folder.join(PARTS).join(group)),
-        None => Some(folder),
+        Some(group) => Some(Path::new("runs").join(run).join(PARTS).join(group)),
+        None => Some(Path::new("runs").join(run)),
     };
-    if let (Ok(_), Some(place)) = (run.parse::<u64>(), place.filter(|place| place.is_dir())) {
+    let dirs = state_dirs(&engine.project.dir);
+    let mut places = below.iter().flat_map(|below| dirs.iter().map(move |dir| dir.join(below)));
+    if let (Ok(_), Some(place)) = (run.parse::<u64>(), places.find(|place| place.is_dir())) {
         return Ok(place);
     }
-    let live = live(&own)?;
+    let live = every(engine, live)?;
     let live: Vec<_> = live.iter().map(|run| number(run)).collect();
     Err(Error::input(format!("there is no run {id}")).hint(match live.len() {
         0 => "no machine runs here; `quiz ps` shows those of other projects".to_owned(),
@@ -214,9 +214,15 @@ fn named(engine: &Engine<'_>, id: &str) -> Result<PathBuf> {
     }))
 }
 
+/// Runs of this project: where they lie now, the newest first, and then those that lie where they did before.
+pub(super) fn every(engine: &Engine<'_>, which: fn(&Path) -> Result<Vec<PathBuf>>) -> Result<Vec<PathBuf>> {
+    let all = state_dirs(&engine.project.dir).iter().map(|dir| which(dir)).collect::<Result<Vec<_>>>()?;
+    Ok(all.concat())
+}
+
 /// The newest run of this project that lives.
 fn newest(engine: &Engine<'_>) -> Result<PathBuf> {
-    live(&engine.project.state_dir)?.into_iter().next().ok_or_else(|| {
+    every(engine, live)?.into_iter().next().ok_or_else(|| {
         Error::input("no machine of this project runs").hint("`quiz ps` shows those of other projects: quiz -C DIR …")
     })
 }
@@ -240,6 +246,6 @@ pub(super) fn living(engine: &Engine<'_>, command: &str, id: Option<&str>) -> Re
 
 /// The newest run of this project.
 fn any(engine: &Engine<'_>) -> Result<PathBuf> {
-    let newest = all(&engine.project.state_dir)?.into_iter().next();
+    let newest = every(engine, all)?.into_iter().next();
     newest.ok_or_else(|| Error::input("this project has no run yet").hint("quiz up"))
 }

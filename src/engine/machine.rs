@@ -6,7 +6,7 @@ use super::{Engine, IMAGE, Stages, ssh};
 use crate::boot::{Allowed, Kept, Options, complaint};
 use crate::build::{self, Depth, Needed, Records};
 use crate::error::{Error, Result};
-use crate::load::{Device, DiskFormat, Origin, Profile, Project};
+use crate::load::{Device, DiskFormat, Origin, Profile, Project, state_dirs};
 use crate::machine::{Disk, Machine, Net, Qemu, Start, accel, disk, image, qemu};
 use quiz_cache::{Cache, Digest, Record};
 use std::collections::BTreeSet;
@@ -191,7 +191,8 @@ pub fn options(engine: &Engine<'_>, timeout: Option<u64>, why_not_kvm: Option<St
 /// # Errors
 /// There are more than a machine can have.
 pub fn disks(project: &Project, run: &Path) -> Result<Vec<Disk>> {
-    let kept = project.state_dir.join("disks");
+    // What was written once is not begun anew because the project could not be written then.
+    let kept: Vec<PathBuf> = state_dirs(&project.dir).iter().map(|dir| dir.join("disks")).collect();
     let mut disks = Vec::new();
     for profile in &project.profiles {
         for device in &profile.devices {
@@ -206,10 +207,12 @@ pub fn disks(project: &Project, run: &Path) -> Result<Vec<Disk>> {
             let Some(size) = size.checked_next_multiple_of(512) else {
                 return Err(Error::input(format!("the profile {} asks for a disk of {size} bytes", profile.name)));
             };
-            let folder = if *persistent { kept.clone() } else { run.join("disks") };
+            let places = if *persistent { kept.clone() } else { vec![run.join("disks")] };
             disks.extend((0..count).map(|n| {
                 let serial = format!("{name}{n}");
-                let path = folder.join(format!("{serial}.{}", format.name()));
+                let mut paths = places.iter().map(|folder| folder.join(format!("{serial}.{}", format.name())));
+                let first = paths.next().unwrap_or_default();
+                let path = if first.exists() { first } else { paths.find(|path| path.exists()).unwrap_or(first) };
                 Disk { serial, bus, path, format, size, persistent: *persistent, over: None }
             }));
         }

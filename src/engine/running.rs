@@ -26,16 +26,21 @@ pub struct Announced {
     cache: Cache,
 }
 
-/// Makes the folder of a new run of the project.
-///
-/// # Errors
-/// Something cannot be written.
-pub fn announce(engine: &Engine<'_>) -> Result<Announced> {
+/// Says where runs lie, if that is not in the project.
+pub(super) fn say_where(engine: &Engine<'_>) {
     let state = &engine.project.state_dir;
     if !state.starts_with(&engine.project.dir) {
         let message = format!("{} cannot be written: runs lie in {}", engine.project.dir.display(), state.display());
         (engine.events)(if state.exists() { Event::Note { message } } else { Event::Warning { message } });
     }
+}
+
+/// Makes the folder of a new run of the project.
+///
+/// # Errors
+/// Something cannot be written.
+pub fn announce(engine: &Engine<'_>) -> Result<Announced> {
+    say_where(engine);
     let folder = RunFolder::create(&engine.project.state_dir, super::machine::kept(engine))?;
     let links = engine.cache.root().join(FOLDER);
     let put = |path: &Path| {

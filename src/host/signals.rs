@@ -53,11 +53,14 @@ impl Caught {
         // signal-hook gives no signal back to the system: when they are not caught any more, this is what ends quiz.
         static END: std::sync::Once = std::sync::Once::new();
         END.call_once(|| at_signals(|_| {}));
-        let mut caught = Self { came: Arc::default(), ids: Vec::new(), before: TAKEN.swap(true, Ordering::Relaxed) };
+        let before = TAKEN.load(Ordering::Relaxed);
+        let mut caught = Self { came: Arc::default(), ids: Vec::new(), before };
         for signal in heeded(&ENDING) {
             let number = usize::try_from(signal).unwrap_or_default();
             caught.ids.push(signal_hook::flag::register_usize(signal, Arc::clone(&caught.came), number)?);
         }
+        // Not sooner: until there is something that takes note of a signal, it ends quiz.
+        TAKEN.store(true, Ordering::Relaxed);
         Ok(caught)
     }
 

@@ -23,7 +23,7 @@ pub use recipe::{
     Condition, Incremental, Input, InputFrom, Instead, Method, OptionSpec, OutputKind, Recipe, TOOLCHAIN,
 };
 pub use settings::{FlagValue, Origin, SCHEMA, Setting, Settings, Value};
-pub use state::{project_of, state_dir};
+pub use state::{project_of, state_dir, state_dirs};
 pub use trust::{check_owner, trust, trusted};
 
 use crate::error::{Error, Result};

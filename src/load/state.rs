@@ -21,10 +21,23 @@ pub fn state_dir(project: &Path) -> PathBuf {
     if !refuses(if own.is_dir() { &own } else { project }) {
         return own;
     }
-    // One project has one, by whichever way it is come to.
-    let project = fs::canonicalize(project).unwrap_or_else(|_| project.to_owned());
     // Without a folder of the user's the error is that of the project's.
-    below_state().map_or(own, |state| state.join(project.strip_prefix("/").unwrap_or(&project)).join(PROJECT_FOLDER))
+    of_user(project).unwrap_or(own)
+}
+
+/// Both of them, as far as they are there, the one of now first: a project may have been written to before, or could not be.
+#[must_use]
+pub fn state_dirs(project: &Path) -> Vec<PathBuf> {
+    let first = state_dir(project);
+    let others = [Some(project.join(PROJECT_FOLDER)), of_user(project)].into_iter().flatten();
+    let others: Vec<PathBuf> = others.filter(|other| *other != first && other.is_dir()).collect();
+    std::iter::once(first).chain(others).collect()
+}
+
+/// One project has one, by whichever way it is come to.
+fn of_user(project: &Path) -> Option<PathBuf> {
+    let project = fs::canonicalize(project).unwrap_or_else(|_| project.to_owned());
+    below_state().map(|state| state.join(project.strip_prefix("/").unwrap_or(&project)).join(PROJECT_FOLDER))
 }
 
 /// The project to which the folder of a run belongs.

@@ -265,7 +265,7 @@ pub fn pinned(pin: &Pin, removed: bool, as_json: bool) -> String {
 /// What went of a project's `.quiz`, or would.
 #[must_use]
 pub fn cleaned(cleaned: &Cleaned, only_looked: bool) -> String {
-    let Cleaned { removed, left } = cleaned;
+    let Cleaned { removed, left, .. } = cleaned;
     let verb = if only_looked { "would remove" } else { "removed" };
     let mut text = String::new();
     for (path, bytes) in removed {

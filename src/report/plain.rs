@@ -47,12 +47,25 @@ pub(super) fn coloured(text: &str) -> String {
     all + &plain(rest)
 }
 
-/// How long the colour is with which the text begins: `ESC [ numbers m`, without 8, which hides what follows; or `ESC [ K`
+/// How long the colour is with which the text begins: `ESC [ numbers m`, without 8, which hides what follows (a letter of the colour that is behind it hides, too, and is not looked for); or `ESC [ K`
 /// (<https://invisible-island.net/xterm/ctlseqs/ctlseqs.html>, `SGR` and `EL`).
 fn colour(text: &str) -> Option<usize> {
     let inside = text.strip_prefix("\x1b[")?;
     let end = inside.find(|c: char| !c.is_ascii_digit() && c != ';')?;
-    let hides = inside[..end].split(';').any(|number| number.trim_start_matches('0') == "8");
+    let mut numbers = inside[..end].split(';').map(|number| number.parse::<u32>().unwrap_or(0));
+    let mut hides = false;
+    while let Some(number) = numbers.next() {
+        match number {
+            // A colour by its number, or by its parts.
+            38 | 48 | 58 => match numbers.next() {
+                Some(5) => drop(numbers.next()),
+                Some(2) => drop(numbers.nth(2)),
+                _ => {}
+            },
+            8 => hides = true,
+            _ => {}
+        }
+    }
     let is_whole = match inside.as_bytes()[end] {
         b'm' => !hides,
         b'K' => end == 0,
@@ -73,9 +86,9 @@ mod tests {
 
     #[test]
     fn of_a_whole_text_only_colours_come_through() {
-        let ours = "\x1b[1;32mcached\x1b[0m\n\tä\x1b[01m\x1b[Kx\x1b[m\x1b[K";
-        assert_eq!(coloured(ours), "\x1b[1;32mcached\x1b[0m\n\tä\x1b[01mx\x1b[m");
-        let evil = "\x1b]0;title\x07\x1b[2J\x1b[8mhidden\x1b[1;08m\u{9b}31m\r\u{202e}\x1b[\x1b[1K\x1b";
-        assert_eq!(coloured(evil), "␛]0;title␇␛[2J␛[8mhidden␛[1;08m\u{fffd}31m␍\u{fffd}␛[␛[1K␛");
+        let ours = "\x1b[1;32mcached\x1b[0m\n\tä\x1b[01m\x1b[Kx\x1b[38;5;8my\x1b[48;2;8;8;8m\x1b[m\x1b[K";
+        assert_eq!(coloured(ours), "\x1b[1;32mcached\x1b[0m\n\tä\x1b[01mx\x1b[38;5;8my\x1b[48;2;8;8;8m\x1b[m");
+        let evil = "\x1b]0;title\x07\x1b[2J\x1b[8mhidden\x1b[1;08m\x1b[38;5;1;8m\u{9b}31m\r\u{202e}\x1b[\x1b[1K\x1b";
+        assert_eq!(coloured(evil), "␛]0;title␇␛[2J␛[8mhidden␛[1;08m␛[38;5;1;8m\u{fffd}31m␍\u{fffd}␛[␛[1K␛");
     }
 }

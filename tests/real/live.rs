@@ -316,8 +316,14 @@ fn a_project_that_cannot_be_written_has_its_runs_in_the_users_own_folder() {
     assert!(ps.to_string().contains(&format!("{:?}", dir.display().to_string())), "{ps}");
     assert_eq!(in_it(&["exec", "2", "--", "sh", "-c", "exit 9"]).status, Some(9));
     assert_eq!(in_it(&["stop", "2"]).status, Some(0));
-    assert_eq!(in_it(&["clean"]).status, Some(0));
-    assert!(!own.join("runs/1").exists() && !dir.join(".quiz").exists());
+    assert!(!dir.join(".quiz").exists());
+    // When it can be written again nothing of this is forgotten.
+    let again = |args: &[&str]| Ran::from(real.command(args).env("XDG_STATE_HOME", &state).output().unwrap());
+    assert_eq!(again(&["up", "--", "true"]).status, Some(0));
+    let logs = again(&["logs", "2"]);
+    assert!(logs.status == Some(0) && logs.out.contains("Linux version"), "{logs:?}");
+    assert_eq!(again(&["clean"]).status, Some(0));
+    assert!(!own.join("runs/1").exists() && dir.join(".quiz/runs").exists() && !dir.join(".quiz/runs/1").exists());
 }
 
 /// Two names of one kernel: what is shown is the order, the table and the status, not another build.

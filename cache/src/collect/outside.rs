@@ -1,5 +1,5 @@
 //! What collections have to look at outside of the cache, all of it before they keep anybody waiting: a folder there may be on a server that does
-//! not answer.
+//! not answer. Only what was not there is looked at once more while they wait, so that nothing goes that somebody has made since.
 //!
 //! What comes to be after that was not seen, and counts as there.
 

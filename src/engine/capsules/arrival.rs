@@ -8,6 +8,7 @@ use crate::boot::crash::{ABOUT, BROUGHT, Crash, FOLDER, Guest, Imported, MEMORY,
 use crate::boot::folder::{RunFolder, all, number};
 use crate::boot::staging::Staging;
 use crate::engine::machine::kept;
+use crate::engine::running::say_where;
 use crate::engine::{Engine, crashes};
 use crate::error::{Error, Result, cannot};
 use crate::event::told::Told;
@@ -48,6 +49,7 @@ impl Engine<'_> {
         if !opened.metadata().is_ok_and(|meta| meta.is_file()) {
             return Err(Error::input(format!("{name} is no file")).hint("`quiz crash export FILE` writes one"));
         }
+        say_where(self);
         let stop = || (self.events)(Event::Paused { what: "`quiz gc`".to_owned() });
         let held = self.cache.hold(&stop).map_err(|e| Error::build("the cache cannot be locked").because(e))?;
         let (base, cache) = (self.project.state_dir.clone(), self.cache.root().to_owned());
@@ -244,6 +246,11 @@ impl Arrival {
             let used = about.crash.used.unwrap_or(size).min(size);
             if used > self.room {
                 return Err(full(&folder, used, self.room));
+            }
+            let (room, trees) = (room(&self.cache)?, self.cache.join("trees"));
+            let image = about.outputs.values().map(|output| output.size).fold(0, u64::saturating_add);
+            if image > room {
+                return Err(full(&trees, image, room));
             }
             self.staging = Some((staging, folder));
         }
