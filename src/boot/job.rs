@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::complaint::Allowed;
+use super::crash::Imported;
 use super::folder::RunFolder;
 use super::outcome::Saved;
 use super::request::Request;
@@ -75,6 +76,8 @@ pub struct Options {
     pub flags: Vec<String>,
     /// The line that runs it again, for whoever finds that.
     pub again: String,
+    /// What came along with the crash from elsewhere that this machine is to run into again, for whoever looks at it with a debugger.
+    pub imported: Option<Imported>,
     /// The file in which [`crate::machine::accel`] remembers whether KVM works.
     pub verdicts: Option<PathBuf>,
     /// What [`crate::machine::accel::choose`] said, for [`crate::event::Event::Booting`].
@@ -100,6 +103,7 @@ impl Default for Options {
             shows: false,
             flags: Vec::new(),
             again: String::new(),
+            imported: None,
             verdicts: None,
             why_not_kvm: None,
             lost_as: None,

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of other runs.
 
+use super::crash::Imported;
 use super::folder::{RunFolder, is_live, parts};
 use super::job::Options;
 use crate::error::{Result, cannot};
@@ -49,6 +50,9 @@ pub struct Running {
     /// The line that runs it again.
     #[serde(default)]
     pub again: String,
+    /// What came along with the crash from elsewhere that it runs into again.
+    #[serde(default)]
+    pub imported: Option<Imported>,
 }
 
 impl Running {
@@ -66,6 +70,7 @@ impl Running {
             layers: machine.layers.iter().map(|layer| layer.display().to_string()).collect(),
             flags: options.flags.clone(),
             again: options.again.clone(),
+            imported: options.imported.clone(),
         }
     }
 

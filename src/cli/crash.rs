@@ -27,7 +27,7 @@ pub(super) fn run(engine: &Engine<'_>, command: &CrashCommand, json: bool, style
         CrashCommand::Drgn(_) | CrashCommand::Gdb(_) => {}
         CrashCommand::Again(asked) => {
             let Crashed { run, crash, .. } = take(engine, asked.id.as_deref())?;
-            return up::again(engine, &asked.up(&crash.program), crashes::again(engine, &crash, &run)?, &crash.flags);
+            return up::again(engine, &asked.up(&crash.program), crashes::again(engine, &crash, &run)?, &crash);
         }
         CrashCommand::Export { file, id } => {
             let crashed = take(engine, id.as_deref())?;

@@ -70,7 +70,10 @@ impl Target {
         let (booted, flags) = match self {
             Self::Live(_, machine) => {
                 let (kernel, layers) = (Path::new(&machine.kernel), &machine.layers);
-                (Booted { kernel, layers, run: &name, again: &machine.again, imported: None }, &machine.flags)
+                (
+                    Booted { kernel, layers, run: &name, again: &machine.again, imported: machine.imported.as_ref() },
+                    &machine.flags,
+                )
             }
             Self::Crashed(crashed, _) => (symbols::booted(crashed), &crashed.crash.flags),
         };
@@ -79,7 +82,10 @@ impl Target {
 
     /// Whether its files may be of somebody else's making.
     fn is_imported(&self) -> bool {
-        matches!(self, Self::Crashed(crashed, _) if crashed.crash.imported.is_some())
+        match self {
+            Self::Live(_, machine) => machine.imported.is_some(),
+            Self::Crashed(crashed, _) => crashed.crash.imported.is_some(),
+        }
     }
 
     fn name(&self) -> String {

@@ -2,7 +2,7 @@
 
 use super::args::{Cli, Gdb, Up};
 use super::terminal;
-use crate::boot::crash::Guest;
+use crate::boot::crash::{Crash, Guest, Imported};
 use crate::boot::{self, Options, Outcome, Request, Run, Saved, Stop, Streams, detach};
 use crate::engine::Engine;
 use crate::engine::machine::{self, Prepared};
@@ -32,17 +32,12 @@ pub(super) fn keep(engine: &Engine<'_>, up: &Up, name: &str, replace: bool) -> R
     boot(engine, up, Built { way: Way::Keep { name: name.to_owned(), replace }, ..built }, None)
 }
 
-/// The same in a machine that crashed, as it was then; `flags` are those of that run.
-pub(super) fn again(
-    engine: &Engine<'_>,
-    up: &Up,
-    (prepared, guest): (Prepared, Guest),
-    flags: &[String],
-) -> Result<u8> {
+/// The same in a machine that crashed, as it was then.
+pub(super) fn again(engine: &Engine<'_>, up: &Up, (prepared, guest): (Prepared, Guest), crash: &Crash) -> Result<u8> {
     let folders = shares::wanted(engine, &up.around.share)?;
     let dir = shares::dir(&up.around.cwd, Some(&folders))?;
     let Prepared { machine, why_not_kvm } = prepared;
-    let way = Way::Again { guest: Box::new(guest), flags: flags.to_vec() };
+    let way = Way::Again { guest: Box::new(guest), flags: crash.flags.clone(), imported: crash.imported.clone() };
     let outcome = boot(engine, up, Built { machine, why_not_kvm, way, folders, dir }, None)?;
     Ok(outcome.map_or(status::FINE, |outcome| outcome.status_as(up.lost_as)))
 }
@@ -80,6 +75,21 @@ pub(super) fn run_each(kernels: &[(String, Cli)], up: &Up, events: Events<'_>, e
     Ok(status.unwrap_or(0))
 }
 
+impl Way {
+    /// What those who look at the machine are told otherwise than of one that this project describes now.
+    fn tell(&self, options: &mut Options) {
+        match self {
+            Self::From(own) => {
+                (options.profiles, options.flags) = (own.saved.profiles.clone(), own.saved.flags.clone());
+            }
+            Self::Again { flags, imported, .. } => {
+                (options.profiles, options.flags, options.imported) = (Vec::new(), flags.clone(), imported.clone());
+            }
+            _ => {}
+        }
+    }
+}
+
 /// A machine that can be booted, and what it gets of the host.
 struct Built {
     machine: Machine,
@@ -99,7 +109,7 @@ enum Way {
     /// It goes on from there.
     From(Box<OwnSnapshot>),
     /// It is one that crashed, and boots.
-    Again { guest: Box<Guest>, flags: Vec<String> },
+    Again { guest: Box<Guest>, flags: Vec<String>, imported: Option<Imported> },
     /// It is saved under that name when its program has ended.
     Keep { name: String, replace: bool },
 }
@@ -171,13 +181,7 @@ fn boot(engine: &Engine<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Resul
         lost_as: up.lost_as,
         ..machine::options(engine, up.guest.timeout, why_not_kvm)?
     };
-    match &way {
-        Way::From(own) => {
-            (options.profiles, options.flags) = (own.saved.profiles.clone(), own.saved.flags.clone());
-        }
-        Way::Again { flags, .. } => (options.profiles, options.flags) = (Vec::new(), flags.clone()),
-        _ => {}
-    }
+    way.tell(&mut options);
     (engine.events)(Event::Step { name: "quiz", took: engine.begun.elapsed() });
     let streams = if up.detach { detach::streams(folder)? } else { Streams::inherit(up.around.no_input)? };
     let stays = AtomicBool::new(up.detach);

@@ -65,6 +65,8 @@ pub fn running_json(machines: &[Shown]) -> serde_json::Value {
             flags,
             again,
             kernel: image,
+            // For debuggers alone.
+            imported: _,
         } = &machine.running;
         Machine {
             run: &machine.run,

@@ -145,6 +145,14 @@ fn a_crash_that_was_exported_crashes_again_elsewhere_in_the_same_machine() {
     let (after, kernel) = signature(&there.ok(&["--json", "crash", "show", "2"]));
     assert_eq!(after, before);
     assert!(Path::new(kernel.as_str().unwrap()).starts_with(there.cache()), "{kernel}");
+    // Whoever debugs that one has what came along; and it is not the one that was imported.
+    let about = |run: &str| {
+        let text = std::fs::read_to_string(there.dir().join(".quiz/runs").join(run).join("crash/crash.json")).unwrap();
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()["imported"].clone()
+    };
+    assert!(about("1").is_object() && about("1") == about("2"), "{}", about("2"));
+    let known = there.ok(&["--offline", "crash", "import", file.to_str().unwrap()]);
+    assert!(known.out.starts_with("run 1, which was there already"), "{known:?}");
     // A program of one's own in that machine; nothing is left behind.
     let ran = run(&["again", "1", "--", "sh", "-c", "exit 7"]);
     assert_eq!(ran.status, Some(7), "{ran:?}");

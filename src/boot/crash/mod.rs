@@ -119,6 +119,7 @@ pub(super) struct Told {
     pub(super) program: Vec<String>,
     pub(super) flags: Vec<String>,
     pub(super) again: String,
+    pub(super) imported: Option<Imported>,
     /// The machine goes on: what is read from now on is of another moment.
     pub(super) goes_on: Arc<AtomicBool>,
 }
@@ -221,7 +222,7 @@ impl Layout {
             flags: told.flags,
             again: told.again,
             machine: Some(Guest::of(machine)),
-            imported: None,
+            imported: told.imported,
         };
         let about = new.join(ABOUT);
         host::write_private(&about, &format!("{}\n", serde_json::json!(crash)))
@@ -301,6 +302,7 @@ mod tests {
             program: vec!["true".to_owned()],
             flags: Vec::new(),
             again: "quiz up".to_owned(),
+            imported: None,
             goes_on: Arc::new(AtomicBool::new(goes_on)),
         };
         layout.write(std::process::id(), &machine, run, told, not).unwrap()

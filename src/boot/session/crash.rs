@@ -101,6 +101,7 @@ impl Session<'_> {
             program: program.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
             flags: self.job.options.flags.clone(),
             again: self.job.options.again.clone(),
+            imported: self.job.options.imported.clone(),
             goes_on,
         };
         // Who asks for one wants it.

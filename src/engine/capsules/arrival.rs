@@ -232,7 +232,9 @@ impl Arrival {
         let hex = digest.to_string();
         let is_same = |run: PathBuf| {
             let crash = Crash::read(&run)?;
-            let is_whole = memory_of(&run).is_some() == about.files.contains_key(MEMORY);
+            // And not one that it ran into again here.
+            let is_it = run.join(FOLDER).join(BROUGHT).is_symlink();
+            let is_whole = is_it && memory_of(&run).is_some() == about.files.contains_key(MEMORY);
             let is_whole = is_whole && Path::new(&crash.kernel).starts_with(&self.cache);
             (is_whole && crash.imported.as_ref()?.digest == hex).then_some((run, crash))
         };
