@@ -156,8 +156,20 @@ pub fn open_file(path: &Path) -> std::io::Result<File> {
 /// # Errors
 /// There is no plain file, or it cannot be read.
 pub fn read_plain(path: &Path) -> std::io::Result<Vec<u8>> {
+    content(open_plain(path)?)
+}
+
+/// The same, as [`open_file`] opens it.
+///
+/// # Errors
+/// As [`read_plain`].
+pub fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
+    content(open_file(path)?)
+}
+
+fn content(mut file: File) -> std::io::Result<Vec<u8>> {
     let mut content = Vec::new();
-    open_plain(path)?.read_to_end(&mut content).map(|_| content)
+    file.read_to_end(&mut content).map(|_| content)
 }
 
 /// Makes a folder, and those above it that are missing, that its user alone enters.

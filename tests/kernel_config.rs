@@ -5,7 +5,7 @@ use crate::project::{Project, Ran};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 const MAKEFILE: &str = "\
 export O KCONFIG_ALLCONFIG
@@ -175,15 +175,11 @@ fn a_signal_ends_the_menu_and_gives_the_terminal_back() {
 /// after.
 fn menu(project: &Project) -> Child {
     project.ok(&["build", "kernel-config"]);
-    let quiz = project.command(&[]);
     let line = format!(
         "stty -a >before; sh -c 'echo $$ >pid; exec \"$0\" --color=never kernel config' '{}'; echo $? >status; stty -a >after",
-        quiz.get_program().display()
+        env!("CARGO_BIN_EXE_quiz")
     );
-    let mut script = Command::new("script");
-    script.args(["-qec", &line, "/dev/null"]).current_dir(project.dir()).env_clear().env("TERM", "vt220");
-    script.envs(quiz.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    project.on_terminal(&line).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
 }
 
 /// The status of quiz, once the terminal is seen to be as it was.

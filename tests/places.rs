@@ -2,7 +2,6 @@
 
 use crate::project::{Project, Ran};
 use serde_json::{Value, json};
-use std::process::{Command, Stdio};
 
 fn error(project: &Project, args: &[&str]) -> Value {
     let ran = project.run(&[&["--json"], args].concat());
@@ -126,12 +125,8 @@ fn no_table_gives_commands_to_the_terminal() {
     project.write(".quiz/recipes/t-evil/recipe.toml", recipe);
     project.write(".quiz/recipes/t-evil/build.sh", "echo >/quiz/out/out\n");
     for args in ["why t-evil", "graph", "config", "--color=always why t-evil"] {
-        let quiz = project.command(&[]);
-        let line = format!("'{}' {args}", quiz.get_program().display());
-        let mut script = Command::new("script");
-        script.args(["-qec", &line, "/dev/null"]).current_dir(project.dir()).env_clear().env("TERM", "vt220");
-        script.envs(quiz.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let ran = Ran::from(script.stdin(Stdio::null()).output().unwrap());
+        let line = format!("'{}' {args}", env!("CARGO_BIN_EXE_quiz"));
+        let ran = Ran::from(project.on_terminal(&line).output().unwrap());
         assert_eq!(ran.status, Some(0), "{args}: {ran:?}");
         assert!(!ran.out.contains("\u{1b}[2J"), "{args}: {:?}", ran.out);
         assert_eq!(ran.out.contains("t-evil (a␛[2Jtest)"), args.contains("why"), "{args}: {:?}", ran.out);

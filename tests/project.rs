@@ -1,5 +1,6 @@
 //! A throw-away project with its own cache and home, and the `quiz` program run in it.
 
+use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -79,6 +80,21 @@ impl Project {
             .env("QUIZ_CACHE_DIR", self.cache())
             .stdin(Stdio::null());
         command
+    }
+
+    /// Another program in the place of quiz, in its folder and with its environment.
+    pub fn other(&self, program: impl AsRef<OsStr>) -> Command {
+        let (quiz, mut command) = (self.command(&[]), Command::new(program));
+        command.current_dir(self.dir()).env_clear().stdin(Stdio::null());
+        command.envs(quiz.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command
+    }
+
+    /// A line for a shell, on a terminal of its own, whose keyboard is stdin and whose screen stdout.
+    pub fn on_terminal(&self, line: &str) -> Command {
+        let mut script = self.other("script");
+        script.args(["-qec", line, "/dev/null"]).env("TERM", "vt220");
+        script
     }
 
     pub fn run(&self, args: &[&str]) -> Ran {

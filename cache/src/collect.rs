@@ -19,7 +19,7 @@ use crate::files::{look, remove_tree};
 use crate::memo::{Latest, Subtree};
 use crate::needs::There;
 use crate::objects::LISTINGS;
-use crate::scratch::folders;
+use crate::scratch::{folders, has_owner};
 use crate::workspace::WorkFolder;
 use crate::{Cache, Digest, Key, Kind, Node, Output, Record, Tree};
 use fs4::{FileExt, TryLockError};
@@ -273,7 +273,7 @@ impl Sweep<'_> {
 
     fn scratch(&mut self) -> Result<()> {
         for folder in self.entries("scratch").iter().flat_map(|family| folders(family)) {
-            if !self.is_old(&folder)? && (self.seen.has_owner(&folder) || crate::scratch::has_owner(&folder)) {
+            if !self.is_old(&folder)? && (self.seen.has_owner(&folder) || has_owner(&folder)) {
                 continue;
             }
             // Whose lock is held is in use, whatever its time says.

@@ -230,7 +230,7 @@ impl Cache {
                         return Err(Error::new(format!("a pack has no stage with {odd}")));
                     }
                     guard.result(&record)?;
-                    let left = record.outputs.values().map(|output| output.size).fold(0, u64::saturating_add);
+                    let left = record.size();
                     current = Some(Current { record, folder: self.workspace()?.folder()?, whole: false, left });
                 }
                 Place::Out(inside) => {

@@ -63,4 +63,10 @@ impl Record {
     pub fn may_leave(&self) -> bool {
         self.built == Built::FromNothing
     }
+
+    /// Bytes of all outputs, as far as the record is right.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.outputs.values().map(|output| output.size).fold(0, u64::saturating_add)
+    }
 }

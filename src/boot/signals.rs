@@ -13,7 +13,7 @@ use signal_hook::SigId;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGURG, SIGWINCH};
 
 use crate::error::{Error, Result};
-use crate::host::signals::{ENDING, heeded, signals_are_caught};
+use crate::host::signals::{heeded, note, noted, signals_are_caught};
 
 const CAUGHT: [i32; 6] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH, SIGURG];
 
@@ -29,17 +29,13 @@ impl Stop {
     pub fn on_signals() -> Result<Self> {
         let stop = Self(Arc::default());
         signals_are_caught();
-        for signal in heeded(&ENDING) {
-            let number = usize::try_from(signal).unwrap_or_default();
-            signal_hook::flag::register_usize(signal, Arc::clone(&stop.0), number)
-                .map_err(|e| Error::boot("cannot catch signals").because(e))?;
-        }
+        note(&stop.0).map_err(|e| Error::boot("cannot catch signals").because(e))?;
         Ok(stop)
     }
 
     /// The signal that came.
     pub fn signal(&self) -> Option<i32> {
-        i32::try_from(self.0.load(Ordering::Relaxed)).ok().filter(|signal| *signal != 0)
+        noted(&self.0)
     }
 }
 

@@ -52,7 +52,7 @@ impl Staging {
 }
 
 /// A crash in that folder came from elsewhere: it stays until somebody removes it.
-pub(super) fn is_brought(crash: &Path) -> bool {
+pub fn is_brought(crash: &Path) -> bool {
     crash.join(BROUGHT).is_symlink()
 }
 

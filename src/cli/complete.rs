@@ -4,7 +4,7 @@
 
 use super::args::{Cli, Shell};
 use crate::boot::folder;
-use crate::engine::named;
+use crate::engine::{named, running};
 use crate::error::{Error, Result};
 use crate::load::Project;
 use crate::{report, status};
@@ -91,8 +91,7 @@ fn profiles() -> Vec<CompletionCandidate> {
 /// The newest first.
 fn runs() -> Vec<CompletionCandidate> {
     let Some(project) = project() else { return Vec::new() };
-    let all = folder::all(&project.state_dir).unwrap_or_default();
-    all.iter().map(|run| CompletionCandidate::new(folder::number(run))).collect()
+    running::of(&project.dir).iter().map(|run| CompletionCandidate::new(folder::number(run))).collect()
 }
 
 /// Those of `quiz snap`.

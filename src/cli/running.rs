@@ -214,7 +214,7 @@ fn named(engine: &Engine<'_>, id: &str) -> Result<PathBuf> {
     }))
 }
 
-/// Runs of this project: where they lie now, the newest first, and then those that lie where they did before.
+/// Those runs of this project, in the order of [`running::of`]; what cannot be listed is an error.
 pub(super) fn every(engine: &Engine<'_>, which: fn(&Path) -> Result<Vec<PathBuf>>) -> Result<Vec<PathBuf>> {
     let all = state_dirs(&engine.project.dir).iter().map(|dir| which(dir)).collect::<Result<Vec<_>>>()?;
     Ok(all.concat())

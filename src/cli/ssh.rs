@@ -18,8 +18,7 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// There is no such machine, it has no sshd, or no channel to it is free.
 pub(super) fn run(engine: &Engine<'_>, ssh: &Ssh) -> Result<u8> {
-    let own = engine.project.state_dir.clone();
-    let run = find(engine, &own, ssh.id.as_deref())?;
+    let run = find(engine, ssh.id.as_deref())?;
     let channel = boot::channel::take(&run, SSH).map_err(|e| e.hint("quiz up -p ssh:count=8 has more of them"))?;
     if ssh.stdio {
         channel.relay(std::io::stdin(), std::io::stdout())?;
@@ -36,10 +35,10 @@ pub(super) fn run(engine: &Engine<'_>, ssh: &Ssh) -> Result<u8> {
 }
 
 /// The folder of the run that is meant: of that number, else the newest that lives and has an sshd.
-fn find(engine: &Engine<'_>, own: &Path, id: Option<&str>) -> Result<PathBuf> {
+fn find(engine: &Engine<'_>, id: Option<&str>) -> Result<PathBuf> {
     let has = |run: &Path| run.join(format!("{SSH}.0")).exists();
     let Some(id) = id else {
-        return boot::folder::live(own)?.into_iter().find(|run| has(run)).ok_or_else(|| {
+        return running::every(engine, boot::folder::live)?.into_iter().find(|run| has(run)).ok_or_else(|| {
             Error::input("no machine with the profile ssh runs here").hint("start one: quiz up -p ssh")
         });
     };

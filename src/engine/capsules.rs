@@ -14,7 +14,7 @@ mod copying;
 
 use super::Engine;
 use super::crashes::{Image, image, stored, unreadable};
-use super::packs::{packing, size};
+use super::packs::packing;
 use super::symbols::Symbols;
 use crate::boot::crash::{ABOUT, Crash, FOLDER, MEMORY};
 use crate::engine::debug::dbgmsg;
@@ -170,7 +170,7 @@ fn pack(
         content: file,
     }));
     let record = about.record();
-    let mut told = packing(engine.events, size(&record) + front.iter().map(|file| file.size).sum::<u64>());
+    let mut told = packing(engine.events, record.size() + front.iter().map(|file| file.size).sum::<u64>());
     engine.cache.export_behind(&mut front, &[(record.clone(), Packed::Whole)], BufWriter::new(to), &mut |count| {
         told.more(count)
     })

@@ -4,11 +4,10 @@
 
 use super::{crashes, named, running};
 use crate::boot::crash::FOLDER;
-use crate::boot::folder;
 use crate::boot::running::machines;
 use crate::build;
 use crate::error::{Error, Result};
-use crate::load::{project_of, state_dirs};
+use crate::load::project_of;
 use quiz_cache::{Cache, Digest, Item, Key, Record, Roots, Sort};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -41,11 +40,6 @@ pub struct Holders {
     passing: Held<Digest>,
     /// The projects whose crashes are known, by their folders without links.
     crashed: BTreeSet<PathBuf>,
-}
-
-/// The runs of a project, wherever they lie.
-fn runs(project: &Path) -> Vec<PathBuf> {
-    state_dirs(project).iter().flat_map(|base| folder::all(base).unwrap_or_default()).collect()
 }
 
 impl Holders {
@@ -123,7 +117,7 @@ impl Holders {
     }
 
     fn add_crashes(&mut self, project: PathBuf) {
-        for run in runs(&project) {
+        for run in running::of(&project) {
             for (place, digests) in crashes::needs(&run) {
                 let holder = Holder::Crash(place);
                 digests.into_iter().for_each(|digest| self.holds(digest, &holder));
@@ -138,7 +132,7 @@ impl Holders {
     /// The cache cannot be read or written.
     pub fn remember(&self, cache: &Cache) -> Result<()> {
         for project in &self.crashed {
-            for run in runs(project) {
+            for run in running::of(project) {
                 crashes::keep(cache, project, &run)?;
             }
         }

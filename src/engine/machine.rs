@@ -191,8 +191,6 @@ pub fn options(engine: &Engine<'_>, timeout: Option<u64>, why_not_kvm: Option<St
 /// # Errors
 /// There are more than a machine can have.
 pub fn disks(project: &Project, run: &Path) -> Result<Vec<Disk>> {
-    // What was written once is not begun anew because the project could not be written then.
-    let kept: Vec<PathBuf> = state_dirs(&project.dir).iter().map(|dir| dir.join("disks")).collect();
     let mut disks = Vec::new();
     for profile in &project.profiles {
         for device in &profile.devices {
@@ -207,17 +205,21 @@ pub fn disks(project: &Project, run: &Path) -> Result<Vec<Disk>> {
             let Some(size) = size.checked_next_multiple_of(512) else {
                 return Err(Error::input(format!("the profile {} asks for a disk of {size} bytes", profile.name)));
             };
-            let places = if *persistent { kept.clone() } else { vec![run.join("disks")] };
             disks.extend((0..count).map(|n| {
                 let serial = format!("{name}{n}");
-                let mut paths = places.iter().map(|folder| folder.join(format!("{serial}.{}", format.name())));
-                let first = paths.next().unwrap_or_default();
-                let path = if first.exists() { first } else { paths.find(|path| path.exists()).unwrap_or(first) };
+                let file = format!("disks/{serial}.{}", format.name());
+                let path = if *persistent { kept_disk(project, &file) } else { run.join(file) };
                 Disk { serial, bus, path, format, size, persistent: *persistent, over: None }
             }));
         }
     }
     Ok(disks)
+}
+
+/// Where a disk that stays lies: one that was written before is not begun anew because the project could not be written then.
+fn kept_disk(project: &Project, file: &str) -> PathBuf {
+    let mut there = state_dirs(&project.dir).into_iter().map(|dir| dir.join(file)).filter(|path| path.exists());
+    there.next().unwrap_or_else(|| project.state_dir.join(file))
 }
 
 /// What some disk's format needs of the host.

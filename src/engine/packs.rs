@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::event::told::{Teller, Told};
 use crate::event::{Event, Events, Unit, waiting};
 use crate::graph::NodeIndex;
-use quiz_cache::{Digest, KeyEncoder, Packed, Record, Unpacked};
+use quiz_cache::{Digest, KeyEncoder, Packed, Unpacked};
 use std::collections::BTreeSet;
 use std::fs::{File, Metadata};
 use std::io::{self, BufReader, BufWriter, Read};
@@ -22,11 +22,6 @@ const CARRIED: &[u8] = &[];
 /// Tells how much of these bytes was taken into a pack. What a tar has beside its files makes it a little more.
 pub(super) fn packing(events: Events<'_>, bytes: u64) -> Teller<'_> {
     Teller::new("packing", Unit::Bytes, bytes, events)
-}
-
-/// Bytes of what a stage made.
-pub(super) fn size(record: &Record) -> u64 {
-    record.outputs.values().map(|output| output.size).sum()
 }
 
 impl Engine<'_> {
@@ -63,7 +58,7 @@ impl Engine<'_> {
         let mut new = tempfile::Builder::new().permissions(mode).tempfile_in(folder).map_err(cannot)?;
         let mut told = packing(
             self.events,
-            results.iter().filter(|(_, packed)| *packed == Packed::Whole).map(|(one, _)| size(one)).sum(),
+            results.iter().filter(|(_, packed)| *packed == Packed::Whole).map(|(record, _)| record.size()).sum(),
         );
         let packed = self.cache.export(&results, BufWriter::new(&mut new), &mut |count| told.more(count));
         drop(told);

@@ -6,6 +6,7 @@ use crate::boot::{RunFolder, folder};
 use crate::error::{Result, cannot};
 use crate::event::Event;
 use crate::host;
+use crate::load::state_dirs;
 use quiz_cache::{Cache, Digest};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,12 @@ pub struct Announced {
     link: PathBuf,
     project: PathBuf,
     cache: Cache,
+}
+
+/// The runs of a project that can be listed: where they lie now, the newest first, and then those that lie where they did before.
+#[must_use]
+pub fn of(project: &Path) -> Vec<PathBuf> {
+    state_dirs(project).iter().flat_map(|dir| folder::all(dir).unwrap_or_default()).collect()
 }
 
 /// Says where runs lie, if that is not in the project.

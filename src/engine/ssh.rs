@@ -63,7 +63,7 @@ pub fn prepare(project: &Project) -> Result<PathBuf> {
     make_key(folder, &key)?;
     let quiz = std::env::current_exe().map_err(|e| Error::boot("cannot tell where quiz itself lies").because(e))?;
     let path = project.state_dir.join("ssh_config");
-    let text = config(&quiz, &project.dir, &key, &path);
+    let text = config(&quiz, &project.dir, &key);
     if host::read_plain(&path).is_ok_and(|old| old == text.as_bytes()) {
         return Ok(path);
     }
@@ -119,12 +119,12 @@ fn make_key(folder: &Path, key: &Path) -> Result<()> {
 }
 
 /// The config for ssh, scp and rsync; `quiz-3` is run 3.
-fn config(quiz: &Path, project: &Path, key: &Path, path: &Path) -> String {
+fn config(quiz: &Path, project: &Path, key: &Path) -> String {
     // ssh takes % for a token of its own, and hands the command to a shell.
     let for_shell = |path: &Path| host::quoted(path.as_os_str()).replace('%', "%%");
     let for_ssh = key.display().to_string().replace('\\', r"\\").replace('"', "\\\"").replace('%', "%%");
     format!(
-        "# Written by quiz, as often as it likes: ssh -F {} {HOST}1\n\
+        "# Written by quiz, as often as it likes: ssh -F THIS-FILE {HOST}1\n\
          Host {HOST}*\n\
          \x20   User root\n\
          \x20   ProxyCommand {} -C {} {SSH} --stdio %n\n\
@@ -137,7 +137,6 @@ fn config(quiz: &Path, project: &Path, key: &Path, path: &Path) -> String {
          \x20   # Nobody listens, and what is thought safe from computers of the future takes an emulated guest a third longer.\n\
          \x20   KexAlgorithms curve25519-sha256\n\
          \x20   LogLevel ERROR\n",
-        host::quoted(path.strip_prefix(project).unwrap_or(path).as_os_str()),
         for_shell(quiz),
         for_shell(project),
     )
@@ -170,12 +169,7 @@ mod tests {
 
     #[test]
     fn paths_are_quoted_for_ssh_and_for_its_shell() {
-        let text = config(
-            Path::new("/a b/quiz"),
-            Path::new("/50%/it's"),
-            Path::new("/a \"b\"/id"),
-            Path::new("/50%/it's/.quiz/ssh_config"),
-        );
+        let text = config(Path::new("/a b/quiz"), Path::new("/50%/it's"), Path::new("/a \"b\"/id"));
         assert!(text.contains("ProxyCommand '/a b/quiz' -C '/50%%/it'\\''s' ssh --stdio %n\n"), "{text}");
         assert!(text.contains("IdentityFile \"/a \\\"b\\\"/id\"\n"), "{text}");
     }

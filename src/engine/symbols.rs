@@ -185,8 +185,8 @@ fn other(booted: &Booted<'_>) -> Error {
         .hint(format!("with the same source, config and flags it is; it was run by: {}", booted.again))
 }
 
-/// The debug information that came along with a crash from elsewhere, for that crash and where it is run into again: of a machine of one's own with the same image it would be the
-/// word of somebody else, without its sources, in the place of what is made here.
+/// The debug information that came along with a crash from elsewhere, for that crash and where it is run into again: of a machine of one's own
+/// with the same image it would be the word of somebody else, without its sources, in the place of what is made here.
 fn brought(engine: &Engine<'_>, booted: &Booted<'_>) -> Option<Symbols> {
     let tree = |hex: &String| engine.cache.stored(Kind::Tree, &hex.parse().ok()?).ok()?;
     let trees = booted.imported?.symbols.iter().map(tree).collect::<Option<Vec<Output>>>()?;

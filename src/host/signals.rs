@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// What ends a program that says nothing about it.
-pub(crate) const ENDING: [i32; 4] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT];
+const ENDING: [i32; 4] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT];
 
 /// Somebody here catches SIGINT, SIGTERM, SIGHUP and SIGQUIT, or did: what they do is not for the system to decide any more.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -54,11 +54,8 @@ impl Caught {
         static END: std::sync::Once = std::sync::Once::new();
         END.call_once(|| at_signals(|_| {}));
         let before = TAKEN.load(Ordering::Relaxed);
-        let mut caught = Self { came: Arc::default(), ids: Vec::new(), before };
-        for signal in heeded(&ENDING) {
-            let number = usize::try_from(signal).unwrap_or_default();
-            caught.ids.push(signal_hook::flag::register_usize(signal, Arc::clone(&caught.came), number)?);
-        }
+        let came = Arc::default();
+        let caught = Self { ids: note(&came)?, came, before };
         // Not sooner: until there is something that takes note of a signal, it ends quiz.
         TAKEN.store(true, Ordering::Relaxed);
         Ok(caught)
@@ -66,7 +63,7 @@ impl Caught {
 
     /// The signal that came.
     pub(super) fn signal(&self) -> Option<i32> {
-        i32::try_from(self.came.load(Ordering::Relaxed)).ok().filter(|signal| *signal != 0)
+        noted(&self.came)
     }
 }
 
@@ -81,6 +78,20 @@ impl Drop for Caught {
             let _ = signal_hook::low_level::emulate_default_handler(signal);
         }
     }
+}
+
+/// From now on `came` is the number of the last signal of [`ENDING`], for [`noted`].
+///
+/// # Errors
+/// Signals cannot be caught.
+pub(crate) fn note(came: &Arc<AtomicUsize>) -> io::Result<Vec<SigId>> {
+    let number = |signal| usize::try_from(signal).unwrap_or_default();
+    heeded(&ENDING).map(|signal| signal_hook::flag::register_usize(signal, Arc::clone(came), number(signal))).collect()
+}
+
+/// The signal that came.
+pub(crate) fn noted(came: &AtomicUsize) -> Option<i32> {
+    i32::try_from(came.load(Ordering::Relaxed)).ok().filter(|signal| *signal != 0)
 }
 
 /// Those of these signals that whoever started quiz did not want it to ignore.

@@ -194,6 +194,10 @@ impl Project {
         let mut bytes = Vec::new();
         let read = host::open_file(&path).and_then(|file| file.take(MOST_OF_A_FILE + 1).read_to_end(&mut bytes));
         read.map_err(|e| wrong("cannot be read").because(e))?;
+        // It may have grown meanwhile, and a part of it is not what was meant.
+        if bytes.len() as u64 > MOST_OF_A_FILE {
+            return Err(wrong("is larger than 16 MiB"));
+        }
         let text = String::from_utf8(bytes).map_err(|_| wrong("is no text"))?;
         Ok((path, text))
     }

@@ -8,6 +8,7 @@ use super::profile::Profile;
 use super::recipe::{InputFrom, Recipe};
 use super::settings::{Settings, Value};
 use crate::error::Result;
+use crate::host;
 use crate::source;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -116,16 +117,7 @@ fn is_kbuild(dir: &Path) -> bool {
 /// Whether this folder says that kernel modules are made in it: of a Makefile alone that is not sure.
 pub fn makes_modules(dir: &Path) -> bool {
     let file = ["Kbuild", "Makefile"].map(|name| dir.join(name)).into_iter().find(|path| path.is_file());
-    let text = file
-        .and_then(|path| {
-            crate::host::open_file(&path)
-                .and_then(|mut file| {
-                    let mut text = Vec::new();
-                    std::io::Read::read_to_end(&mut file, &mut text).map(|_| text)
-                })
-                .ok()
-        })
-        .unwrap_or_default();
+    let text = file.and_then(|path| host::read_file(&path).ok()).unwrap_or_default();
     String::from_utf8_lossy(&text)
         .lines()
         .any(|line| ["obj-m", "obj-$("].iter().any(|word| line.trim_start().starts_with(word)))

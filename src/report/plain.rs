@@ -47,7 +47,8 @@ pub(super) fn coloured(text: &str) -> String {
     all + &plain(rest)
 }
 
-/// How long the colour is with which the text begins: `ESC [ numbers m`, without 8, which hides what follows (a letter of the colour that is behind it hides, too, and is not looked for); or `ESC [ K`
+/// How long the colour is with which the text begins: `ESC [ numbers m`, without 8, which hides what follows (so does a letter in the colour that
+/// is behind it, which is not looked for); or `ESC [ K`
 /// (<https://invisible-island.net/xterm/ctlseqs/ctlseqs.html>, `SGR` and `EL`).
 fn colour(text: &str) -> Option<usize> {
     let inside = text.strip_prefix("\x1b[")?;

@@ -7,7 +7,7 @@ use crate::worktree::{git, recipes};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 const OUT: &str = "[outputs]\nout = \"file\"\n";
 
@@ -54,9 +54,8 @@ pub fn worktree(project: &Project, n: usize) -> PathBuf {
 /// `quiz build` in that folder, as soon as nobody holds the gate.
 fn waiting(project: &Project, dir: &Path, gate: &Path) -> Command {
     let quiz = project.command(&["build", "t-end"]);
-    let mut command = Command::new("flock");
-    command.arg("--shared").arg(gate).arg(quiz.get_program()).args(quiz.get_args()).current_dir(dir).env_clear();
-    command.envs(quiz.get_envs().filter_map(|(name, value)| Some((name, value?)))).stdin(Stdio::null());
+    let mut command = project.other("flock");
+    command.arg("--shared").arg(gate).arg(quiz.get_program()).args(quiz.get_args()).current_dir(dir);
     command
 }
 

@@ -7,16 +7,12 @@ use super::trace::Watch;
 use crate::project::{Project, Ran, files};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 fn start(project: &Project, dir: &Path, args: &[&str]) -> Child {
-    let quiz = project.command(args);
-    let mut command = Command::new(quiz.get_program());
-    command.args(quiz.get_args()).current_dir(dir).env_clear();
-    command.envs(quiz.get_envs().filter_map(|(name, value)| Some((name, value?)))).stdin(Stdio::null());
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    project.command(args).current_dir(dir).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 /// One that waits for what does not come ends as killed.

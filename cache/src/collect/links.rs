@@ -4,6 +4,7 @@ use super::outside::Behind;
 use super::{Sweep, digest_of};
 use crate::error::{Result, at};
 use crate::files::{look, rename_into};
+use crate::needs::PATIENCE;
 use crate::{Cache, Digest};
 use std::collections::HashSet;
 use std::fs;
@@ -53,6 +54,12 @@ impl Cache {
     }
 }
 
+/// Whether that link was made longer ago than what is missing is waited for.
+fn is_old(link: &Path) -> Result<bool> {
+    let made = look(link)?.and_then(|meta| meta.modified().ok());
+    Ok(made.is_some_and(|made| made.elapsed().is_ok_and(|age| age > PATIENCE)))
+}
+
 impl Sweep<'_> {
     /// The trees that links outside of the cache lead to; what is no such link any more is forgotten.
     pub(super) fn behind_links(&mut self) -> Result<HashSet<Digest>> {
@@ -62,6 +69,8 @@ impl Sweep<'_> {
                 Behind::Tree(digest) => drop(kept.insert(digest)),
                 // Somebody may have made it since: what is there now was used just now.
                 Behind::Nothing if matches!(self.cache.behind(&path), Behind::Nothing) => self.remove(LINKS, &path)?,
+                // Nobody has built there for so long: whoever does makes it again.
+                Behind::Unknown if is_old(&path)? => self.remove(LINKS, &path)?,
                 Behind::Nothing | Behind::Unknown => {}
             }
         }

@@ -226,6 +226,17 @@ fn a_link_whose_worktree_is_not_there_now_counts_when_it_is_again() {
     host.pass(2 * MONTH);
     host.collect();
     assert!(host.is_present(&record));
+    // Of one that is removed with its folder nothing stays for ever.
+    fs::remove_dir_all(&worktree).unwrap();
+    host.collect();
+    let links = host.cache.entries("links");
+    assert_eq!(links.len(), 1);
+    let long_ago = SystemTime::now() - crate::needs::PATIENCE - DAY;
+    let time = long_ago.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let time = rustix::fs::Timespec { tv_sec: time.as_secs().try_into().unwrap(), tv_nsec: 0 };
+    let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+    rustix::fs::utimensat(rustix::fs::CWD, &links[0], &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).unwrap();
+    assert_eq!(host.collect()["links"].number, 1);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::copying::{copy, full, room};
 use super::{About, FILES, FORMAT, HEAD, KERNEL, STAGE, layer, symbols_of};
 use crate::boot::crash::{ABOUT, BROUGHT, Crash, FOLDER, Guest, Imported, MEMORY, MOST, memory_of};
 use crate::boot::folder::{RunFolder, all, number};
-use crate::boot::staging::Staging;
+use crate::boot::staging::{Staging, is_brought};
 use crate::engine::machine::kept;
 use crate::engine::running::say_where;
 use crate::engine::{Engine, crashes};
@@ -233,8 +233,8 @@ impl Arrival {
         let is_same = |run: PathBuf| {
             let crash = Crash::read(&run)?;
             // And not one that it ran into again here.
-            let is_it = run.join(FOLDER).join(BROUGHT).is_symlink();
-            let is_whole = is_it && memory_of(&run).is_some() == about.files.contains_key(MEMORY);
+            let is_whole =
+                is_brought(&run.join(FOLDER)) && memory_of(&run).is_some() == about.files.contains_key(MEMORY);
             let is_whole = is_whole && Path::new(&crash.kernel).starts_with(&self.cache);
             (is_whole && crash.imported.as_ref()?.digest == hex).then_some((run, crash))
         };
@@ -250,7 +250,7 @@ impl Arrival {
                 return Err(full(&folder, used, self.room));
             }
             let (room, trees) = (room(&self.cache)?, self.cache.join("trees"));
-            let image = about.outputs.values().map(|output| output.size).fold(0, u64::saturating_add);
+            let image = about.record().size();
             if image > room {
                 return Err(full(&trees, image, room));
             }
