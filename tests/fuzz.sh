@@ -8,8 +8,10 @@
 set -eu
 
 # cargo calls this script for the compiler of quiz's own crates; all others are taken as they are built for the tests.
-case "${1-}" in
-*rustc)
+case "${1-} $*" in
+# It runs while cargo builds, without libFuzzer.
+*rustc\ *--crate-name\ build_script_*) exec "$@" ;;
+*rustc\ *)
     exec "$@" -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
         -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares
     ;;
