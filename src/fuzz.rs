@@ -39,6 +39,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("sums", |bytes| source::fuzz::sums(&text(bytes))),
     ("transcript", |bytes| test::fuzz::transcript(&text(bytes))),
     ("version", |bytes| source::fuzz::version(&text(bytes))),
+    ("wheels", |bytes| source::fuzz::wheels(&text(bytes))),
     ("wire", boot::fuzz::wire),
     ("wish", |bytes| source::fuzz::wish(&text(bytes))),
 ];

@@ -5,6 +5,7 @@
 //! Knows nothing of what the programs and files are for.
 
 pub mod distribution;
+pub mod rooted;
 pub mod signals;
 pub mod terminal;
 
@@ -57,7 +58,7 @@ fn cleaned(path: &OsString, projects: &BTreeSet<PathBuf>) -> OsString {
 }
 
 /// The command that starts a program of this machine, which finds its own helpers in the same folders.
-pub fn program(name: &str) -> Command {
+pub fn program(name: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(name);
     // Of a command that sets PATH the program, too, is looked for there.
     command.env("PATH", path());

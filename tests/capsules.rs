@@ -136,7 +136,9 @@ fn a_debugger_gets_what_came_along() {
     here.ok(&["crash", "show", "--lines"]);
     there.ok(&["crash", "import", exported(&here).to_str().unwrap()]);
     there.stand_in("drgn", "echo \"$@\"\n");
-    let ran = there.ok(&["crash", "drgn"]);
+    let host = there.command(&["crash", "drgn"]).env("QUIZ_DRGN_PROGRAM", "host").output().unwrap();
+    let ran = Ran::from(host);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
     let words: Vec<&str> = ran.out.split_whitespace().collect();
     let core = there.dir().join(".quiz/runs/1/crash/vmcore");
     assert_eq!(words[..3], ["-c", core.to_str().unwrap(), "--kernel-directory"]);

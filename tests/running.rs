@@ -158,7 +158,6 @@ fn a_guest_that_crashed_stands_still_for_a_debugger_until_it_is_stopped() {
     ran.says(&["`quiz up --gdb` takes one kernel"]);
     // Without a machine and without a crash there is nothing to look at; and of a run that is over its crash is meant.
     fake.0.stand_in("gdb", "exit 9");
-    fake.0.stand_in("drgn", "exit 9");
     let ran = fake.0.run(&["gdb", "7"]);
     assert_eq!(ran.status, Some(2), "{ran:?}");
     ran.says(&["there is no run 7"]);

@@ -94,8 +94,8 @@ pub(super) enum Command {
     /// information, made first if need be. A machine stands still while gdb holds it, and no time limit counts
     #[command(after_help = "Exit status: gdb's own; 1 or 2 quiz could not do its part.")]
     Gdb(Debugger),
-    /// Look into a machine that runs, or into the memory of one that crashed, with drgn (which has to be installed). One that runs stands still while its memory
-    /// is written, and goes on: drgn sees that moment
+    /// Look into a machine that runs, or into the memory of one that crashed, with drgn, which quiz brings. One that runs stands still while its memory is
+    /// written, and goes on: drgn sees that moment
     #[command(after_help = "Exit status: drgn's own; 1 or 2 quiz could not do its part.")]
     Drgn(Debugger),
     /// What is left of guests that crashed, hung, or were too slow: words, stack, memory

@@ -7,6 +7,7 @@ use crate::boot::folder::{live, run_of};
 use crate::boot::gdb::Stub;
 use crate::boot::running::{Running, machines};
 use crate::engine::Engine;
+use crate::engine::drgn::{self, Drgn};
 use crate::engine::symbols::{Booted, Symbols};
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -17,7 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -110,13 +111,17 @@ pub(super) fn run(engine: &Engine<'_>, command: &Command) -> Option<Result<u8>> 
 
 /// `only_crashes`: not in a machine that runs.
 fn start(engine: &Engine<'_>, program: &str, asked: &Asked, only_crashes: bool) -> Result<u8> {
-    // Before anything is compiled for it.
-    require(program)?;
     let id = asked.id.as_deref();
-    let target = if only_crashes { Target::crash(engine, id)? } else { Target::find(engine, program, id)? };
-    let symbols = target.symbols(engine)?;
-    let start = if program == GDB { gdb } else { drgn };
-    start(engine, &target, &symbols, &asked.words)
+    let find = || if only_crashes { Target::crash(engine, id) } else { Target::find(engine, program, id) };
+    // The program is there before anything is compiled for it.
+    if program == GDB {
+        require_gdb()?;
+        let target = find()?;
+        return gdb(engine, &target, &target.symbols(engine)?, &asked.words);
+    }
+    let target = find()?;
+    let drgn = drgn::made(engine)?;
+    start_drgn(engine, &drgn, &target, &target.symbols(engine)?, &asked.words)
 }
 
 const GDB: &str = "gdb";
@@ -172,7 +177,7 @@ fn gdb(engine: &Engine<'_>, target: &Target, symbols: &Symbols, words: &[OsStrin
 
 /// gdb on that file, with that script of quiz's.
 fn on(vmlinux: &Path, script: &Path) -> Process {
-    let mut command = debugger(GDB);
+    let mut command = debugger(GDB.as_ref());
     // Whatever gdb may load by itself elsewhere, and before it has read a file: scripts beside these files or in them may be a project's, or came with
     // a crash. It turns off `.debug_gdb_scripts`, FILE-gdb.py, a .gdbinit of the current folder and libthread_db, too.
     command.args(["-q", "-iex", "set auto-load off"]).arg(vmlinux).arg("-x").arg(script);
@@ -180,40 +185,39 @@ fn on(vmlinux: &Path, script: &Path) -> Process {
 }
 
 /// On a dump; that of a machine that runs is made now.
-fn drgn(engine: &Engine<'_>, target: &Target, symbols: &Symbols, words: &[OsString]) -> Result<u8> {
+fn start_drgn(engine: &Engine<'_>, drgn: &Drgn, target: &Target, symbols: &Symbols, words: &[OsString]) -> Result<u8> {
     let core = match target {
         Target::Crashed(_, memory) => memory.clone(),
         Target::Live(place, _) => crash::dump(engine, Some(&running::name(place)))?,
     };
-    let mut command = debugger(DRGN);
-    command.arg("-c").arg(core);
+    let mut command = debugger(&drgn.words[0]);
+    command.args(&drgn.words[1..]).arg("-c").arg(core);
     // Of modules it takes those that were loaded.
     for folder in std::iter::once(&symbols.kernel).chain(&symbols.modules) {
         command.arg("--kernel-directory").arg(folder);
     }
     let theirs = std::env::var_os("PYTHONPATH").unwrap_or_default();
     let theirs = std::env::split_paths(&theirs).filter(|path| !path.as_os_str().is_empty());
-    if let Ok(path) = std::env::join_paths(std::iter::once(script(engine, IN_DRGN)?).chain(theirs)) {
+    let ours = [Some(script(engine, IN_DRGN)?), drgn.package.clone()].into_iter().flatten();
+    if let Ok(path) = std::env::join_paths(ours.chain(theirs)) {
         command.env("PYTHONPATH", path);
     }
     Err(Error::boot("cannot start drgn").because(command.args(words).exec()))
 }
 
 /// The command that starts one. Python would write what it has compiled beside a script, into the cache, where nothing may change.
-fn debugger(program: &str) -> Process {
+fn debugger(program: &OsStr) -> Process {
     let mut command = host::program(program);
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     command
 }
 
-fn require(program: &str) -> Result<()> {
-    let is_there = std::env::split_paths(&host::path()).any(|folder| folder.join(program).is_file());
-    let error = Error::input(format!("{program} is not installed"));
-    match program {
-        _ if is_there => Ok(()),
-        DRGN => Err(error.hint("pipx install drgn, or your distribution's package of that name")),
-        _ => Err(error.hint("apt-get install gdb, or your distribution's package of that name; one with Python")),
+fn require_gdb() -> Result<()> {
+    if std::env::split_paths(&host::path()).any(|folder| folder.join(GDB).is_file()) {
+        return Ok(());
     }
+    Err(Error::input(format!("{GDB} is not installed"))
+        .hint("apt-get install gdb, or your distribution's package of that name; one with Python"))
 }
 
 /// Waits for a program that has the terminal: Ctrl-C is its own. What ends quiz ends it.

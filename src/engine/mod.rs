@@ -7,10 +7,12 @@
 pub mod capsules;
 pub mod crashes;
 pub mod debug;
+pub mod drgn;
 pub mod holders;
 pub mod kernel_config;
 pub mod machine;
 pub mod named;
+mod outside;
 mod packs;
 pub mod pins;
 pub mod program;

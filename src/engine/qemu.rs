@@ -1,6 +1,6 @@
 //! The qemu that the machines of a project run in: the host's, or that of the toolchain, which is a stage as any other.
 
-use super::{Engine, Stages};
+use super::{Engine, Stages, outside};
 use crate::boot;
 use crate::build::{Depth, StageState};
 use crate::error::{Error, Result};
@@ -74,11 +74,12 @@ fn of(root: Option<&Path>) -> Result<Qemu> {
 
 /// The name of the stage that it is.
 pub(super) fn stage() -> String {
-    format!("{TOOLCHAIN}:qemu")
+    format!("{TOOLCHAIN}:{}", outside::QEMU)
 }
 
 fn bound(engine: &Engine<'_>) -> Result<(Stages, NodeIndex)> {
     let stages = engine.stages([stage().as_str()])?;
     let id = stages.graph.find(&stage())?;
+    outside::check(&stages, id)?;
     Ok((stages, id))
 }

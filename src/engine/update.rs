@@ -21,9 +21,9 @@ impl Engine<'_> {
             return Err(Error::input(format!("quiz.lock has no entry `{wrong}`"))
                 .hint(format!("there is: {}", known.into_iter().collect::<Vec<_>>().join(", "))));
         }
-        // Other compilers make everything again, so they move only when they are named.
+        // Other compilers make everything again, and nobody waits for another debugger: they move only when they are named.
         let is_asked_for = |w: &&SourceWish| match entries {
-            [] => w.wish.entry() != TOOLCHAIN,
+            [] => w.wish.entry() != TOOLCHAIN && w.spec.wheel.is_none(),
             named => named.iter().any(|entry| entry == w.wish.entry()),
         };
         let mut seen = BTreeSet::new();

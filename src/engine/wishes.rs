@@ -1,5 +1,6 @@
 //! What the source stages of a graph ask for, by their options, and where that is pinned.
 
+use super::outside;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeIndex};
 use crate::load::{OptionSpec, Origin, Project, Value};
@@ -66,7 +67,9 @@ pub(super) fn of(project: &Project, graph: &Graph, source: &source::Context) -> 
             let error = placed(project, error, &keys);
             keys.iter().fold(error, |error, key| asked_by(project, error, key))
         })?;
-        wishes.push(SourceWish { id, wish, lock: project.lock_path(keys), spec: spec.clone(), suite: chosen });
+        // What a project pins is no program of this machine's.
+        let lock = if outside::is_outside(stage) { project.lock_path([]) } else { project.lock_path(keys) };
+        wishes.push(SourceWish { id, wish, lock, spec: spec.clone(), suite: chosen });
     }
     Ok(wishes)
 }
@@ -108,11 +111,20 @@ mod tests {
 
     /// What each source stage asks for, by its name, in a project with these settings.
     fn wishes(dir: &std::path::Path, toml: &str, source: &str) -> BTreeMap<String, SourceWish> {
-        std::fs::write(dir.join("quiz.toml"), toml).unwrap();
         let flag = |key, value: &str| FlagValue { key, value: Value::Text(value.into()), flag: "--x" };
         let flags = [flag("toolchain.suite", "bookworm"), flag("kernel.source", source)];
-        let project = Project::load(dir, &flags).unwrap();
-        let graph = Graph::bind(&project, ["image", "zfs"]).unwrap();
+        wishes_of(dir, toml, &flags, &["image", "zfs"])
+    }
+
+    fn wishes_of(
+        dir: &std::path::Path,
+        toml: &str,
+        flags: &[FlagValue],
+        stages: &[&str],
+    ) -> BTreeMap<String, SourceWish> {
+        std::fs::write(dir.join("quiz.toml"), toml).unwrap();
+        let project = Project::load(dir, flags).unwrap();
+        let graph = Graph::bind(&project, stages.iter().copied()).unwrap();
         let place = || dir.to_owned();
         let context = Context {
             cache: place(),
@@ -154,6 +166,26 @@ mod tests {
         // The agent's.
         assert!(with["toolchain:kernel"].0.starts_with("bookworm amd64: bc binutils "), "{with:?}");
         assert_eq!(with, plain);
+    }
+
+    /// What a clone's quiz.lock names would run outside of the sandbox.
+    #[test]
+    fn what_runs_outside_of_a_sandbox_is_pinned_by_the_user_alone() {
+        let toml = "[toolchain]\nsuite = \"trixie\"\n[machine]\nqemu = \"toolchain\"\n[drgn]\nversion = \"0.2\"\n";
+        let dir = tempfile::tempdir().unwrap();
+        let own = dir.path().join("quiz.lock");
+        let is_own = |stages: &[&str]| -> BTreeMap<String, bool> {
+            let wishes = wishes_of(dir.path(), toml, &[], stages);
+            wishes.into_iter().map(|(name, wish)| (name, wish.lock == own)).collect()
+        };
+        let locks = is_own(&["toolchain:qemu", "toolchain:kernel", "drgn"]);
+        let wanted = [
+            ("drgn-wheel", false),
+            ("toolchain:drgn@bookworm", false),
+            ("toolchain:kernel", true),
+            ("toolchain:qemu", false),
+        ];
+        assert_eq!(locks, wanted.map(|(name, is_own)| (name.to_owned(), is_own)).into());
     }
 
     #[test]

@@ -22,7 +22,11 @@ pub(super) fn of(project: &Project, recipe: &Recipe) -> Result<Option<String>> {
     }
     let setting = recipe.more_packages.as_deref().unwrap_or_default();
     let asked = project.settings.list(setting);
-    let Some(suite) = suite(project, recipe.compiler)? else {
+    let suite = match &recipe.suite {
+        Some(suite) => Some(suite.as_str()),
+        None => suite(project, recipe.compiler)?,
+    };
+    let Some(suite) = suite else {
         return match asked {
             [] => Ok(None),
             asked => Err(Error::input(format!(
@@ -42,7 +46,7 @@ pub(super) fn of(project: &Project, recipe: &Recipe) -> Result<Option<String>> {
     let packages: BTreeSet<&String> =
         recipe.tools.iter().chain(on_demand).map(|(_, package)| package).chain(asked).collect();
     let more = packages.into_iter().filter(|package| known.is_none_or(|known| !known.contains(package)));
-    let is_common = !recipe.compiler || self::suite(project, false)? == Some(suite);
+    let is_common = recipe.suite.is_none() && (!recipe.compiler || self::suite(project, false)? == Some(suite));
     let root = if is_common { format!("{TOOLCHAIN}:{set}") } else { format!("{TOOLCHAIN}:{set}{OF_SUITE}{suite}") };
     Ok(Some(more.fold(root, |name, package| format!("{name},{package}"))))
 }

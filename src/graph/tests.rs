@@ -294,7 +294,7 @@ fn a_set_has_all_that_its_built_in_recipes_name() {
 fn a_set_that_is_none_is_said_with_those_that_are() {
     let error = with_toolchain("toolchain = \"krenel\"").unwrap_err();
     assert!(error.to_string().contains("there is no set `krenel`"), "{error}");
-    assert_eq!(error.hints(), ["there is: debug, kernel, qemu, root, zfs"]);
+    assert_eq!(error.hints(), ["there is: debug, drgn, kernel, qemu, root, zfs"]);
     let error = with_toolchain("toolchain = \"../../evil\"").unwrap_err();
     assert!(error.to_string().contains("`../../evil` is no name"), "{error}");
     let dir = tempfile::tempdir().unwrap();
@@ -305,6 +305,18 @@ fn a_set_that_is_none_is_said_with_those_that_are() {
     let empty = FlagValue { key: "toolchain.suite", value: Value::Text(String::new()), flag: "--x" };
     let error = Graph::bind(&Project::load(dir.path(), &[empty]).unwrap(), ["image"]).unwrap_err();
     assert!(error.to_string().contains("toolchain.suite is empty"), "{error}");
+}
+
+/// What is fetched for the Python of one suite fits no other.
+#[test]
+fn a_recipe_that_names_its_suite_has_a_root_of_it_whatever_the_settings_say() {
+    let dir = tempfile::tempdir().unwrap();
+    project(dir.path(), &[]);
+    for suite in ["host", "bookworm", "trixie"] {
+        let flag = FlagValue { key: "toolchain.suite", value: Value::Text(suite.into()), flag: "--x" };
+        let project = Project::load(dir.path(), &[flag]).unwrap();
+        assert_eq!(roots(&Graph::bind(&project, ["drgn"]).unwrap())["drgn"], "toolchain:drgn@bookworm");
+    }
 }
 
 #[test]

@@ -53,6 +53,8 @@ pub struct Recipe {
     pub tools_on_demand: BTreeMap<String, String>,
     /// The set of packages of which the root is made that its script runs in: one of those of the recipe [`TOOLCHAIN`].
     pub toolchain: Option<String>,
+    /// The suite of those packages, if it is that one whatever the settings say.
+    pub suite: Option<String>,
     /// The setting that names packages which its root has besides.
     pub more_packages: Option<String>,
     /// Named sets of packages, one of which is its parameter.
@@ -129,6 +131,7 @@ struct RecipeFile {
     #[serde(default, rename = "tools-on-demand")]
     tools_on_demand: tools::Field,
     toolchain: Option<String>,
+    suite: Option<String>,
     #[serde(default)]
     sets: BTreeMap<String, Vec<String>>,
     #[serde(default)]
@@ -244,6 +247,9 @@ impl RecipeFile {
         if odd.is_some() {
             return odd;
         }
+        if let Some(wrong) = self.suite.as_ref().filter(|suite| !source::is_suite(suite)) {
+            return Some(Fault::new(format!("`{wrong}` is not the name of a suite")).inside(&["suite"]));
+        }
         if self.inputs.contains_key(TOOLCHAIN) {
             let what = format!("`{TOOLCHAIN}` is no name for an input: it is the root that the script runs in");
             return Some(Fault::new(what).inside(&["inputs", TOOLCHAIN]).of_key());
@@ -318,6 +324,7 @@ pub(super) fn load(mut folder: LoadedFolder) -> Result<Recipe> {
         optional_tools,
         tools_on_demand,
         toolchain: file.toolchain,
+        suite: file.suite,
         more_packages: file.needs.packages,
         sets: file.sets,
         compiler: file.needs.compiler,

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use crate::error::{Error, Result};
 use crate::host::distribution::Distribution;
+use crate::host::rooted;
 
 /// A qemu, and what it takes to start it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,9 +16,7 @@ pub struct Qemu {
     root: Option<PathBuf>,
 }
 
-/// Where libraries and data lie in a root of Debian's, for x86_64. Of its subfolders none is of use without a screen or sound.
-const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
-const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
+/// Where its data lie in a root of Debian's. Of their subfolders none is of use without a screen or sound.
 const DATA: [&str; 2] = ["usr/share/qemu", "usr/share/seabios"];
 
 impl Qemu {
@@ -40,10 +39,8 @@ impl Qemu {
     /// # Errors
     /// When it is not there.
     pub fn of_root(root: &Path, name: &str) -> Result<Self> {
-        let path = root.join("usr/bin").join(name);
-        if !path.is_file() || !root.join(LOADER).exists() {
-            return Err(Error::build(format!("there is no {name} in the root {}", root.display())));
-        }
+        let path = rooted::find(root, name)
+            .ok_or_else(|| Error::build(format!("there is no {name} in the root {}", root.display())))?;
         Ok(Self { path, root: Some(root.to_owned()) })
     }
 
@@ -61,15 +58,14 @@ impl Qemu {
     /// data there alone.
     pub fn words(&self) -> Vec<OsString> {
         let Some(root) = &self.root else { return vec![self.path.clone().into()] };
-        let mut words: Vec<OsString> = vec![root.join(LOADER).into(), "--inhibit-cache".into()];
-        words.extend(["--library-path".into(), root.join(LIBRARIES).into(), self.path.clone().into()]);
+        let mut words = rooted::words(root, &self.path, &[]);
         words.extend(DATA.iter().flat_map(|folder| ["-L".into(), root.join(folder).into()]));
         words
     }
 
     /// What has to be in its environment: qemu loads its parts, such as TCG, from a folder that it was compiled with (util/module.c).
     pub fn variable(&self) -> Option<(&'static str, PathBuf)> {
-        self.root.as_ref().map(|root| ("QEMU_MODULE_DIR", root.join(LIBRARIES).join("qemu")))
+        self.root.as_ref().map(|root| ("QEMU_MODULE_DIR", root.join(rooted::LIBRARIES).join("qemu")))
     }
 
     /// The process, to which arguments can be added.
@@ -96,7 +92,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
         assert!(Qemu::of_root(root, "qemu-system-x86_64").is_err());
-        for file in [LOADER, "usr/bin/qemu-system-x86_64"] {
+        for file in ["usr/lib64/ld-linux-x86-64.so.2", "usr/bin/qemu-system-x86_64"] {
             std::fs::create_dir_all(root.join(file).parent().unwrap()).unwrap();
             std::fs::write(root.join(file), "").unwrap();
         }

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use reqwest::StatusCode;
 use reqwest::blocking::{Client, Response};
-use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, IF_RANGE, LAST_MODIFIED, RANGE};
+use reqwest::header::{ACCEPT, CONTENT_RANGE, ETAG, HeaderMap, IF_RANGE, LAST_MODIFIED, RANGE};
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -18,6 +18,8 @@ pub(super) struct Access {
     pub proxy: Option<String>,
     /// User and password.
     pub login: Option<(String, String)>,
+    /// The form that is asked for, a media type, where a server has several.
+    pub accept: Option<&'static str>,
 }
 
 /// What is to be downloaded.
@@ -122,7 +124,12 @@ fn get(
 
 /// The text of a small file.
 pub(super) fn text(url: &str, folder: &Path, events: Events) -> Result<String> {
-    let wanted = Wanted { url, access: None, sha256: None, size: None, most: 16 << 20 };
+    text_by(url, &Access::default(), folder, events)
+}
+
+/// The same of a server that is to be asked in a way of its own.
+pub(super) fn text_by(url: &str, access: &Access, folder: &Path, events: Events) -> Result<String> {
+    let wanted = Wanted { url, access: Some(access), sha256: None, size: None, most: 16 << 20 };
     let got = download(&wanted, folder, Patience::default(), events)?;
     let text = fs::read_to_string(&got.path).map_err(|e| Error::build(format!("{url}: this is not text")).because(e));
     let _ = fs::remove_file(&got.path);
@@ -223,6 +230,9 @@ fn attempt(client: &Client, wanted: &Wanted, part: &Part, events: Events) -> std
     let mut request = client.get(wanted.url);
     if let Some((user, password)) = wanted.access.and_then(|access| access.login.as_ref()) {
         request = request.basic_auth(user, Some(password));
+    }
+    if let Some(form) = wanted.access.and_then(|access| access.accept) {
+        request = request.header(ACCEPT, form);
     }
     if have > 0 {
         request = request.header(RANGE, format!("bytes={have}-"));

@@ -7,7 +7,7 @@ use super::spec::Spec;
 use super::unpack::{Limits, unpack};
 use super::version::{belongs, compare, is_version, nowhere, prefix, upstream};
 use super::wish::Wish;
-use super::{Context, Mirrors, archive, deb, dsc, index, release::Release};
+use super::{Context, Mirrors, archive, deb, dsc, index, release::Release, wheel};
 use crate::document::Document;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -95,6 +95,11 @@ pub(crate) fn sources(text: &str) {
 /// A list of checksums.
 pub(crate) fn sums(text: &str) {
     index::fuzz(text, &spec());
+}
+
+/// What an index of Python packages says of one.
+pub(crate) fn wheels(text: &str) {
+    wheel::fuzz(text);
 }
 
 /// Versions, one a line: an order, and no words of an error that do not fit.

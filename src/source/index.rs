@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// No source tarball comes near.
-const MOST: u64 = 4 << 30;
+pub(super) const MOST: u64 = 4 << 30;
 
 /// The tarball of the newest version that `wanted` means.
 pub(super) fn resolve(spec: &Spec, wanted: &str, ctx: &Context, events: Events) -> Result<Pin> {
@@ -71,7 +71,8 @@ pub(super) fn fetch(pin: &UrlPin, dest: &Path, ctx: &Context, events: Events) ->
     Ok(())
 }
 
-fn folder(ctx: &Context) -> PathBuf {
+/// Where downloads are kept until they are unpacked.
+pub(super) fn folder(ctx: &Context) -> PathBuf {
     ctx.cache.join("download")
 }
 
@@ -106,4 +107,4 @@ pub(super) fn fuzz(list: &str, spec: &Spec) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -30,6 +30,7 @@ mod spec;
 mod tested;
 mod unpack;
 mod version;
+mod wheel;
 mod wish;
 pub mod worktree;
 
@@ -120,6 +121,7 @@ pub fn fetch(spec: &Spec, pin: &Pin, dest: &Path, ctx: &Context, events: Events)
     }
     match pin {
         Pin::Package(pin) => debian::fetch(spec, pin, dest, ctx, events),
+        Pin::Url(pin) if spec.wheel.is_some() => wheel::fetch(pin, dest, ctx, events),
         Pin::Url(pin) => index::fetch(pin, dest, ctx, events),
         Pin::Packages(pin) if spec.binary.is_some() => binary::fetch(spec, pin, dest, ctx, events),
         Pin::Packages(pin) => packages::fetch(spec, pin, dest, ctx, events),

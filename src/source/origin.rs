@@ -17,6 +17,7 @@ pub(super) enum Origin {
     Git,
     Packages,
     Binary,
+    Wheel,
     /// A folder with all marks.
     Dir(PathBuf),
     /// The address of a tarball.
@@ -80,6 +81,7 @@ fn there(spec: &Spec) -> Vec<(&'static str, Origin)> {
         ("git", Origin::Git, spec.git.is_some()),
         ("packages", Origin::Packages, spec.packages.is_some()),
         ("package", Origin::Binary, spec.binary.is_some()),
+        ("wheel", Origin::Wheel, spec.wheel.is_some()),
     ];
     all.into_iter().filter(|(_, _, there)| *there).map(|(name, origin, _)| (name, origin)).collect()
 }

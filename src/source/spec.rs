@@ -23,6 +23,8 @@ pub struct Spec {
     pub dsc: Option<DscSpec>,
     /// A git repository.
     pub git: Option<GitSpec>,
+    /// A Python package, as somebody has compiled it.
+    pub wheel: Option<WheelSpec>,
     /// A folder that people edit.
     pub dir: Option<DirSpec>,
     /// The address of a tarball may be given. With `url` it always may.
@@ -50,6 +52,18 @@ pub struct DscSpec {
     pub component: Option<String>,
     /// Debian's suite that has it for a host that has none of its own, such as Arch.
     pub suite: Option<String>,
+}
+
+/// A Python package that has been compiled: the file itself, which Python unpacks.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WheelSpec {
+    /// The folder of an index that speaks the simple API in JSON (PEP 691), with a slash at its end.
+    pub index: String,
+    /// Its name there.
+    pub project: String,
+    /// The Python that loads it, as wheels name it (PEP 425): "cp311".
+    pub python: String,
 }
 
 /// A git repository. The option `repository` takes the place of every address in it.

@@ -1,4 +1,4 @@
-//! The toolchains that this quiz was tested with, as pins in the program. Who has pinned none yet gets these, so that all who use this quiz
+//! The toolchains and the drgn that this quiz was tested with, as pins in the program. Who has pinned none yet gets these, so that all who use this quiz
 //! have the same compilers, and the same keys.
 
 use super::apt::Host;
@@ -50,7 +50,11 @@ pub(super) fn pin(
 }
 
 fn pin_on(host: &Host, tested: &Lock, wish: &Wish, ctx: &Context, events: Events) -> Result<Option<Pin>> {
-    let Some(Pin::Packages(pin)) = tested.get(wish) else { return Ok(None) };
+    let pin = match tested.get(wish) {
+        Some(Pin::Packages(pin)) => pin,
+        // Of what is not Debian's nobody has to be asked: it stays where it is.
+        other => return Ok(other.cloned()),
+    };
     let PackagesPin { suite, packages } = pin;
     let archive = Archive::new(host, suite, What::Packages, ctx, events)?;
     // Where the suite cannot be asked, what brings the packages says why.
@@ -149,6 +153,18 @@ mod tests {
             let wish = Wish::new(&spec, &options, &ctx).unwrap();
             assert!(tested.get(&wish).is_some(), "src/source/pins/bookworm.lock has no pin of the set {set}: {wish}");
         }
-        assert_eq!(tested.iter().count(), sets.len(), "and none of a set that there is not");
+        assert_eq!(tested.iter().count(), sets.len() + 1, "and none of a set that there is not, but that of drgn");
+    }
+
+    /// Without a look at the index: it need not be there.
+    #[test]
+    fn the_drgn_that_is_brought_is_the_one_that_was_tested() {
+        let text = include_str!("../../recipes/drgn-wheel/recipe.toml");
+        let recipe: toml::Table = toml::from_str(text).unwrap();
+        let spec: Spec = recipe["source"].clone().try_into().unwrap();
+        let (ctx, dir) = (context(Path::new("/none"), true), tempfile::tempdir().unwrap());
+        let wish = Wish::new(&spec, &BTreeMap::new(), &ctx).unwrap();
+        let pin = crate::source::pinned(&spec, &wish, &dir.path().join("quiz.lock"), &ctx, &|_| {}).unwrap();
+        assert!(matches!(&pin, Pin::Url(pin) if pin.version.as_deref() == Some("0.3.0")), "{pin}");
     }
 }

@@ -53,7 +53,7 @@ pub(in crate::cli) enum CrashCommand {
         #[arg(long)]
         all: bool,
     },
-    /// Look into the memory of one with drgn (which has to be installed), with the kernel's types, functions and lines: makes its debug information
+    /// Look into the memory of one with drgn, which quiz brings, with the kernel's types, functions and lines: makes its debug information
     /// first, if that is missing
     #[command(after_help = "Exit status: drgn's own; 1 or 2 quiz could not do its part.")]
     Drgn(Debugger),

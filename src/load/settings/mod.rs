@@ -107,6 +107,12 @@ pub const SCHEMA: &[SchemaEntry] = &[
         "what the cache may take, such as 20G, looked at after runs; empty = all",
     ),
     entry(
+        "drgn.program",
+        Default::Text("toolchain"),
+        "the drgn of quiz drgn: toolchain = one that quiz brings, pinned as compilers are; host = the one in PATH",
+    ),
+    entry("drgn.version", Default::Text("default"), "series (0.2) or release (0.3.0) of that drgn, or default"),
+    entry(
         "kernel.compiler",
         Default::Text("gcc"),
         "what compiles the kernel and modules for it: gcc, clang, or one with its number, such as gcc-11 or clang-19",

@@ -69,7 +69,7 @@ impl Config {
             only == protocol && (rest == machine || rest.starts_with(&format!("{}/", machine.trim_end_matches('/'))))
         };
         let login = self.logins.iter().find(meant).map(|login| (login.user.clone(), login.password.clone()));
-        Access { proxy: proxy.map(str::to_owned), login }
+        Access { proxy: proxy.map(str::to_owned), login, accept: None }
     }
 }
 

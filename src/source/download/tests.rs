@@ -232,7 +232,7 @@ fn what_is_known_of_a_server_is_used() {
     let dir = tempfile::tempdir().unwrap();
     let server = serve(vec![say("200 OK", BODY)]);
     let proxy = server.url.strip_suffix("/file.tar").map(str::to_owned);
-    let access = Access { proxy, login: Some(("me".into(), "secret".into())) };
+    let access = Access { proxy, login: Some(("me".into(), "secret".into())), accept: None };
     let wanted = Wanted { access: Some(&access), ..wanted("http://nowhere.invalid/file.tar") };
     assert_eq!(content(download(&wanted, dir.path(), SHORT, &|_| {})), BODY);
     let request = &server.thread.join().unwrap()[0];

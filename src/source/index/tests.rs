@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 
 /// Serves `files` (path → content) to as many requests as there are; gives "http://host/".
-fn serve(files: Vec<(&'static str, Vec<u8>)>) -> String {
+pub(in crate::source) fn serve(files: Vec<(&'static str, Vec<u8>)>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("http://{}/", listener.local_addr().unwrap());
     std::thread::spawn(move || {

@@ -105,4 +105,14 @@ fn a_kernel_of_the_distributions_has_lines_and_types_wherever_it_chose_to_lie() 
     assert!(line.is_some_and(|line| line.contains("  drivers/tty/sysrq.c:")), "{shown}");
     let stack = gdb(&real, &["thread apply all backtrace"]);
     assert!(stack.out.contains("sysrq_handle_crash (key=") && stack.out.contains("kernel/panic.c:"), "{stack:?}");
+    // drgn is brought, and runs nothing that lies here: neither in the place of a module of quiz's own nor by another name.
+    let says = "import sys\nsys.exit(\"this is a project's\")\n";
+    for name in ["quiz_zfs.py", "quiz_drgn.py", "mine.py"] {
+        real.0.write(name, says);
+    }
+    let drgn = |script: &str| real.run(&["crash", "drgn", "--", "-e", script]);
+    let ran = drgn("import quiz_zfs; print(prog.crashed_thread().stack_trace())");
+    assert!(ran.status == Some(0) && ran.out.contains("sysrq_handle_crash"), "{ran:?}");
+    let ran = drgn("import mine");
+    assert!(ran.status == Some(1) && ran.err.contains("No module named 'mine'"), "{ran:?}");
 }
