@@ -14,7 +14,7 @@ const SETTING: &str = "drgn.program";
 /// The stage with its Python package, whose root has the Python for it.
 const STAGE: &str = "drgn";
 const PYTHON: &str = "python3";
-/// What starts it: recipes/drgn has it.
+/// Of recipes/drgn: starts drgn.
 const MODULE: &str = "quiz_drgn";
 
 /// What starts it.
@@ -53,8 +53,7 @@ fn installed() -> Result<Drgn> {
             .hint("pipx install drgn, or your distribution's package of that name")
             .hint(format!("or take the one that quiz brings: {SETTING} = \"{TOOLCHAIN}\"")));
     }
-    let program = host::program(NAME).get_program().to_owned();
-    Ok(Drgn { words: vec![program], package: None })
+    Ok(Drgn { words: vec![NAME.into()], package: None })
 }
 
 fn brought(engine: &Engine<'_>) -> Result<Drgn> {

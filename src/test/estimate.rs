@@ -110,8 +110,8 @@ fn remembered(cache: &Cache, group: &str) -> Option<Duration> {
     Some(Duration::from_millis(u64::from_le_bytes(bytes.try_into().ok()?)))
 }
 
-/// How long it takes until all are over: as long as the longest one that is left, and as all of them side by side. Nothing while nothing is known of
-/// any.
+/// How long it takes until all are over: as long as the longest one that is left, and as all of them side by side. One that takes longer than the last
+/// time goes on as it went so far. Nothing while nothing is known of any.
 fn left(groups: &[State], jobs: usize, now: Instant) -> Option<Duration> {
     let known = groups.iter().filter_map(|group| Some((group.took?, group.tests)));
     let (took, tests) =
@@ -119,7 +119,12 @@ fn left(groups: &[State], jobs: usize, now: Instant) -> Option<Duration> {
     let each = took.checked_div(u32::try_from(tests).ok()?)?;
     let rest = |group: &State| {
         let all = group.took.unwrap_or_else(|| each.saturating_mul(u32::try_from(group.tests).unwrap_or(u32::MAX)));
-        all.saturating_sub(group.began.map_or(Duration::ZERO, |began| now.saturating_duration_since(began)))
+        let spent = group.began.map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
+        if spent <= all {
+            return all - spent;
+        }
+        let count = |tests: usize| u32::try_from(tests).unwrap_or(u32::MAX);
+        spent.saturating_mul(count(group.tests.saturating_sub(group.done))) / count(group.done.max(1))
     };
     let rests = || groups.iter().filter(|group| !group.is_over).map(rest);
     let sum = rests().fold(Duration::ZERO, Duration::saturating_add);
@@ -150,7 +155,12 @@ mod tests {
         assert_eq!(left(&groups, 9, now), Some(seconds(30)), "as long as the longest");
         let running = [State { began: Some(now), ..groups[0] }, State { is_over: true, ..groups[1] }, groups[2]];
         assert_eq!(left(&running, 1, now + seconds(4)), Some(seconds(36)));
-        assert_eq!(left(&running, 1, now + seconds(400)), Some(seconds(30)), "late is not less than nothing");
+        // Late: three of its four tests are left, and one took eight seconds.
+        let late = [State { began: Some(now), done: 1, ..state(4, Some(4)) }];
+        assert_eq!(left(&late, 1, now + seconds(4)), Some(seconds(0)));
+        assert_eq!(left(&late, 1, now + seconds(8)), Some(seconds(24)));
+        let late = [State { began: Some(now), ..state(4, Some(4)) }];
+        assert_eq!(left(&late, 1, now + seconds(8)), Some(seconds(32)), "as if the first ended now");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What takes longer: only `tests/run --full` runs these.
 
+mod crowd;
 mod debugger;
 mod filesystems;
 

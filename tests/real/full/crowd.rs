@@ -1,0 +1,49 @@
+//! Many machines at once, in one worktree.
+
+use super::super::Real;
+use crate::project::Ran;
+use std::collections::BTreeMap;
+use std::process::{Child, Stdio};
+
+/// They share the machine with as many that do not crash as there are of each ten of them.
+const CRASHES: u8 = 100;
+const OTHERS: u8 = 10;
+
+/// What each does, and the status that has to come of it.
+fn deed(number: u8) -> (String, i32) {
+    if number < CRASHES {
+        return (format!("echo {number}; echo c >/proc/sysrq-trigger; sleep 600"), 123);
+    }
+    (format!("echo {number}; exit {number}"), i32::from(number))
+}
+
+#[test]
+#[ignore = "starts 110 machines at once: tests/run --full"]
+fn a_hundred_crashes_side_by_side_are_all_kept_and_each_run_has_its_own_status() {
+    let real = Real::new();
+    // With room for the memory of each, which is read when all have ended.
+    real.0.write(
+        "quiz.toml",
+        "[machine]\nmemory = \"256M\"\nboot-timeout = 900\n[runs]\nkeep = 200\nkeep-crashes = 200\n",
+    );
+    assert_eq!(real.run(&["up", "--", "true"]).status, Some(0));
+    let start = |number: u8| -> Child {
+        let mut up = real.command(&["up", "--", "sh", "-c", &deed(number).0]);
+        up.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let runs: Vec<(u8, Child)> = (0..CRASHES + OTHERS).map(|number| (number, start(number))).collect();
+    let ended = runs.into_iter().map(|(number, child)| (number, Ran::from(child.wait_with_output().unwrap())));
+    let ended: BTreeMap<u8, Ran> = ended.collect();
+    for (number, ran) in &ended {
+        assert_eq!((ran.status, ran.out.trim()), (Some(deed(*number).1), &*number.to_string()), "{ran:?}");
+    }
+    let crashes: serde_json::Value = serde_json::from_str(&real.run(&["--json", "crash", "ls"]).out).unwrap();
+    let crashes = crashes.as_array().unwrap();
+    assert_eq!(crashes.len(), usize::from(CRASHES));
+    let signature = &crashes[0]["signature"];
+    for crash in crashes {
+        assert_eq!(&crash["signature"], signature, "{crash}");
+        let size = std::fs::metadata(crash["memory"].as_str().expect("a memory")).unwrap().len();
+        assert!(size > crash["used"].as_u64().unwrap() && crash["cut"].is_null(), "{size}: {crash}");
+    }
+}
