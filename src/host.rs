@@ -65,6 +65,12 @@ pub fn program(name: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// The program of that name in those folders, if it is there.
+#[must_use]
+pub fn find(name: &str) -> Option<PathBuf> {
+    std::env::split_paths(&path()).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
 /// Lets a process that is to be started die with the thread that starts it, and keep these open, which are open here until it runs.
 pub fn tie(process: &mut Command, fds: Vec<RawFd>) {
     let quiz = getpid();

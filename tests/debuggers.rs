@@ -116,3 +116,24 @@ for name in ["pools", "dbgmsg", "stuck"]:
         "t?[2J\u{fffd}: ACTIVE  (spa_t *)0x0\n00:00:00  noted?]0;x??more\n1: t?[2J\u{fffd} 0 D\n    zio_wait?[2J\n";
     assert_eq!(python("quiz_zfs.py", looks), wanted);
 }
+
+/// drgn itself puts the current folder first.
+#[test]
+fn drgn_loads_nothing_that_lies_where_it_is_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let main = "import sys\ndef _main():\n    sys.path.insert(0, \"\")\n    print(sys.argv)\n    import mine\n";
+    std::fs::create_dir(folder.path().join("drgn")).unwrap();
+    std::fs::write(folder.path().join("drgn/cli.py"), main).unwrap();
+    let here = tempfile::tempdir().unwrap();
+    for name in ["mine.py", "quiz_drgn.py"] {
+        std::fs::write(here.path().join(name), "print(\"a project's\")\n").unwrap();
+    }
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/drgn");
+    let path = std::env::join_paths([ours.as_path(), folder.path()]).unwrap();
+    let mut python = Command::new("python3");
+    // As `quiz drgn` starts it.
+    python.args(["-P", "-s", "-m", "quiz_drgn", "-c", "core"]).current_dir(here.path());
+    let ran = python.env("PYTHONPATH", path).env("PYTHONDONTWRITEBYTECODE", "1").output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&ran.stdout), "['drgn', '-c', 'core']\n", "{ran:?}");
+    assert!(String::from_utf8_lossy(&ran.stderr).contains("No module named 'mine'"), "{ran:?}");
+}

@@ -63,3 +63,26 @@ fn what_cannot_be_taken_in_is_named_and_what_is_edited_stays_here() {
     project.ok(&["build", "--fresh", "t-edited"]);
     project.ok(&["cache", "export", "pack", "t-edited"]);
 }
+
+/// What runs outside of a sandbox would be whatever a pack says that it is.
+#[test]
+fn no_pack_brings_what_runs_on_this_machine() {
+    let keys = || {
+        let project = project();
+        let sum = "a".repeat(64);
+        let pin = format!(
+            "version = 1\n[[pin]]\nentry = \"drgn\"\nwanted = \"wheel default for cp311 x86_64\"\n\
+             is.url = {{ version = \"0.3.0\", url = \"https://example.org/x.whl\", sha256 = \"{sum}\" }}\n"
+        );
+        std::fs::write(project.dir().with_file_name("home").join(".config/quiz/quiz.lock"), pin).unwrap();
+        let graph: serde_json::Value = serde_json::from_str(&project.ok(&["-v", "--json", "graph"]).out).unwrap();
+        let key = |name: &str| {
+            let stage = graph.as_array().unwrap().iter().find(|stage| stage["stage"] == name).unwrap();
+            stage["key"].as_str().unwrap_or_else(|| panic!("{stage}")).to_owned()
+        };
+        (key("t-in"), key("drgn-wheel"))
+    };
+    let (one, other) = (keys(), keys());
+    assert_eq!(one.0, other.0, "all else is the same everywhere");
+    assert_ne!(one.1, other.1);
+}

@@ -31,7 +31,7 @@ fn project(programs: &[&str]) -> (Project, PathBuf) {
     let project = Project::new();
     let root = root(&project, programs);
     let toolchain = format!(
-        "version = 1\nabout = \"a root\"\n[sets]\nkernel = [\"shell\"]\nroot = []\nzfs = []\n[outputs]\ntree = \"tree\"\n\
+        "version = 1\nabout = \"a root\"\n[sets]\nkernel = [\"shell\"]\nqemu = []\nroot = []\nzfs = []\n[outputs]\ntree = \"tree\"\n\
          [options]\norigin = {{ type = \"string\", default = \"{}\", about = \"its folder\" }}\n\
          [source]\nentry = \"toolchain\"\n[source.dir]\nmarks = [\"usr/bin/sh\"]\n",
         root.display()
@@ -63,6 +63,10 @@ fn a_script_sees_its_root_and_nothing_of_the_hosts() {
     assert_eq!(project.ok(&["build", "t"]).count("Making"), 0, "as it was before");
     let graph = project.ok(&["graph"]).out;
     assert!(graph.contains("toolchain:kernel"), "{graph}");
+    // What quiz would make in a root of its own, drgn, is not there; and what runs outside of the sandbox is none of the project's.
+    assert!(!project.ok(&["-v", "graph"]).out.contains("toolchain:drgn"));
+    project.write("quiz.toml", "[toolchain]\nsuite = \"bookworm\"\n[machine]\nqemu = \"toolchain\"\n");
+    project.run(&["up", "--dry-run"]).says(&["toolchain:qemu runs on this machine outside of a sandbox"]);
 }
 
 /// That it can fail shows the same script where its root is the host's own.

@@ -19,6 +19,7 @@
 //! | the parameter of a stage such as `layer:work/tree` | not at all: equal inputs give equal results |
 //! | a folder that people edit, as a source stage | digest of its files |
 //! | whether and how it builds on what an earlier run left | themselves, if it does |
+//! | of what runs outside of a sandbox: something that this cache alone knows | digest |
 //! | number of jobs, place of cache and project, user, time | not at all |
 //!
 //! The family of a persistent folder is the same without the inputs that are brought into it, and without what names them.
@@ -27,8 +28,9 @@
 
 use super::tools::{self, MISSING};
 use super::{Context, Records};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Bound, NodeIndex, Stage};
+use crate::host;
 use crate::load::{OutputKind, Value};
 use crate::source::RootSpec;
 use quiz_cache::{Digest, Key, KeyEncoder, Manifest, Output};
@@ -95,6 +97,9 @@ fn encode(
             encoder.text(&format!("pin/{name}"), &value);
         }
     }
+    if stage.is_outside() {
+        encoder.digest("this cache's own", &own(ctx)?);
+    }
     encode_options(stage, encoder);
     for (name, kind) in &recipe.outputs {
         let kind = match kind {
@@ -121,6 +126,20 @@ fn encode(
         encoder.text(tools::HEADERS, ctx.tools.headers());
     }
     Ok(())
+}
+
+/// What nobody else knows, so that no pack brings a result under such a key. It is made when it is first needed.
+fn own(ctx: &Context<'_>) -> Result<Digest> {
+    const MEMO: &str = "own";
+    let failed = |e| Error::build("the cache cannot be used").because(e);
+    let key = KeyEncoder::new("quiz own 1").finish().0;
+    if ctx.cache.memo(MEMO, &key).map_err(failed)?.is_none() {
+        let random: [u8; 32] = host::random().map_err(|e| Error::build("cannot read /dev/urandom").because(e))?;
+        ctx.cache.set_memo(MEMO, &key, &random).map_err(failed)?;
+    }
+    // Another process may have been a moment earlier, or later.
+    let known = ctx.cache.memo(MEMO, &key).map_err(failed)?;
+    known.map(|bytes| Digest::of(&bytes)).ok_or_else(|| Error::build("the cache forgot what it was told just now"))
 }
 
 /// What a script is told; those of a source stage are in its pin.

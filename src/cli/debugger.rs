@@ -199,9 +199,10 @@ fn start_drgn(engine: &Engine<'_>, drgn: &Drgn, target: &Target, symbols: &Symbo
     let theirs = std::env::var_os("PYTHONPATH").unwrap_or_default();
     let theirs = std::env::split_paths(&theirs).filter(|path| !path.as_os_str().is_empty());
     let ours = [Some(script(engine, IN_DRGN)?), drgn.package.clone()].into_iter().flatten();
-    if let Ok(path) = std::env::join_paths(ours.chain(theirs)) {
-        command.env("PYTHONPATH", path);
-    }
+    let path = std::env::join_paths(ours.chain(theirs)).map_err(|e| {
+        Error::input(format!("Python finds nothing in the cache {}", engine.cache.root().display())).because(e)
+    })?;
+    command.env("PYTHONPATH", path);
     Err(Error::boot("cannot start drgn").because(command.args(words).exec()))
 }
 
@@ -213,7 +214,7 @@ fn debugger(program: &OsStr) -> Process {
 }
 
 fn require_gdb() -> Result<()> {
-    if std::env::split_paths(&host::path()).any(|folder| folder.join(GDB).is_file()) {
+    if host::find(GDB).is_some() {
         return Ok(());
     }
     Err(Error::input(format!("{GDB} is not installed"))

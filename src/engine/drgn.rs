@@ -2,17 +2,17 @@
 
 use super::{Engine, outside};
 use crate::build::Depth;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::graph::Bound;
 use crate::host::{self, rooted};
 use crate::load::TOOLCHAIN;
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+/// What it is called, and the stage with its Python package, whose root has the Python for it.
 const NAME: &str = "drgn";
 const SETTING: &str = "drgn.program";
-/// The stage with its Python package, whose root has the Python for it.
-const STAGE: &str = "drgn";
+const HOST: &str = "host";
 const PYTHON: &str = "python3";
 /// Of recipes/drgn: starts drgn.
 const MODULE: &str = "quiz_drgn";
@@ -29,26 +29,33 @@ pub struct Drgn {
 /// The drgn; one that quiz brings is made if it is not there.
 ///
 /// # Errors
-/// The setting is no word that it may be; there is none; it cannot be fetched or made.
+/// The setting is no word that it may be, or a project's; there is none; it cannot be fetched or made.
 pub fn made(engine: &Engine<'_>) -> Result<Drgn> {
     let settings = &engine.project.settings;
     match settings.text(SETTING) {
-        "host" => installed(),
-        TOOLCHAIN | "" => brought(engine).map_err(|error| {
-            error.hint(format!(
-                "or take the one that is installed here: {SETTING} = \"host\" in ~/.config/quiz/quiz.toml"
-            ))
+        // It looks for modules in the current folder first.
+        HOST if engine.project.is_own(SETTING) => Err(settings
+            .wrong(
+                SETTING,
+                HOST,
+                format!(
+                    "{SETTING} = {HOST:?} is nothing that a project may say: that drgn loads what lies in the project"
+                ),
+            )
+            .hint("say it in ~/.config/quiz/quiz.toml, or once: QUIZ_DRGN_PROGRAM=host")),
+        HOST => installed(),
+        TOOLCHAIN => brought(engine).map_err(|error| match error.kind() {
+            Kind::Build => error.hint(format!("or take the one that is installed here: QUIZ_DRGN_PROGRAM={HOST}")),
+            _ => error,
         }),
         other => Err(settings
-            .wrong(SETTING, other, format!("{SETTING} = {other:?}: there is `{TOOLCHAIN}` and `host`"))
-            .hint("`host` is the first one in PATH")),
+            .wrong(SETTING, other, format!("{SETTING} = {other:?}: there is `{TOOLCHAIN}` and `{HOST}`"))
+            .hint(format!("`{HOST}` is the first one in PATH"))),
     }
 }
 
 fn installed() -> Result<Drgn> {
-    let path = host::path();
-    let is_there = std::env::split_paths(&path).any(|folder| folder.join(NAME).is_file());
-    if !is_there {
+    if host::find(NAME).is_none() {
         return Err(Error::input(format!("{NAME} is not installed"))
             .hint("pipx install drgn, or your distribution's package of that name")
             .hint(format!("or take the one that quiz brings: {SETTING} = \"{TOOLCHAIN}\"")));
@@ -57,23 +64,51 @@ fn installed() -> Result<Drgn> {
 }
 
 fn brought(engine: &Engine<'_>) -> Result<Drgn> {
-    let stages = engine.stages([STAGE])?;
-    let id = stages.graph.find(STAGE)?;
+    let stages = engine.stages([NAME])?;
+    let id = stages.graph.find(NAME)?;
     outside::check(&stages, id)?;
     let root = match stages.graph.stage(id).toolchain().map(|input| &input.from) {
         Some(Bound::Output { stage, .. }) => *stage,
-        _ => return Err(Error::build(format!("{STAGE}: it is made in no root of packages"))),
+        _ => return Err(Error::build(format!("{NAME}: it is made in no root of packages"))),
     };
     let made = engine.build(&stages, &[id, root], Depth::Outputs)?;
     let place = |id| made[&id].outputs.values().next().map(|output| engine.cache.path(output));
     let (Some(package), Some(root)) = (place(id), place(root)) else {
-        return Err(Error::build(format!("{STAGE}: there is nothing of it")));
+        return Err(Error::build(format!("{NAME}: there is nothing of it")));
     };
-    let python = rooted::find(&root, PYTHON)
+    started(&root, package)
+}
+
+/// That package, by the Python of that root.
+fn started(root: &Path, package: PathBuf) -> Result<Drgn> {
+    let python = rooted::find(root, PYTHON)
         .ok_or_else(|| Error::build(format!("there is no {PYTHON} in the root {}", root.display())))?;
     // Python finds the rest of it by what it is called (--argv0, glibc 2.33). Neither the current folder, which may be somebody else's project, nor
     // what the user has installed for another Python is looked at.
-    let mut words = rooted::words(&root, &python, &[OsStr::new("--argv0"), python.as_os_str()]);
+    let mut words = rooted::words(root, &python, &[OsStr::new("--argv0"), python.as_os_str()]);
     words.extend(["-P", "-s", "-m", MODULE].map(OsString::from));
     Ok(Drgn { words, package: Some(package) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_python_is_that_of_the_root_and_looks_into_no_folder_of_the_users() {
+        let root = tempfile::tempdir().unwrap();
+        let at = root.path();
+        assert!(started(at, PathBuf::new()).is_err());
+        for file in ["usr/lib64/ld-linux-x86-64.so.2", "usr/bin/python3"] {
+            std::fs::create_dir_all(at.join(file).parent().unwrap()).unwrap();
+            std::fs::write(at.join(file), "").unwrap();
+        }
+        let words: Vec<String> =
+            started(at, "/p".into()).unwrap().words.into_iter().map(|word| word.into_string().unwrap()).collect();
+        let at = at.display();
+        let python = format!("{at}/usr/bin/python3");
+        let loader = format!("{at}/usr/lib64/ld-linux-x86-64.so.2 --inhibit-cache --argv0 {python}");
+        let wanted = format!("{loader} --library-path {at}/usr/lib/x86_64-linux-gnu {python} -P -s -m quiz_drgn");
+        assert_eq!(words.join(" "), wanted);
+    }
 }

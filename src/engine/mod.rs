@@ -30,9 +30,10 @@ use crate::build::{self, Causes, Context, Depth, Needed, Records, StageState, To
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::graph::{Graph, NodeIndex};
-use crate::load::{FlagValue, Project, Recipe};
+use crate::load::{FlagValue, Project, Recipe, TOOLCHAIN};
 use crate::source::{self, Pin};
 use quiz_cache::{Cache, Fingerprint};
+use std::borrow::Cow;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -172,9 +173,29 @@ impl<'a> Engine<'a> {
         self.stages([name])
     }
 
+    /// Where a source is looked for: what runs on this machine not where a project says, as its mirror may stand still at what has a known fault.
+    fn source_of(&self, wish: &SourceWish) -> Cow<'_, source::Context> {
+        let is_theirs = |key| wish.is_outside && self.project.is_own(key);
+        let (mirror, snapshot) = (is_theirs("packages.mirror"), is_theirs("packages.snapshot"));
+        if !mirror && !snapshot {
+            return Cow::Borrowed(&self.source);
+        }
+        let mut source = self.source.clone();
+        if mirror {
+            source.mirrors.mirror.clear();
+        }
+        if snapshot {
+            source.mirrors.snapshot.clear();
+        }
+        Cow::Owned(source)
+    }
+
     fn plain_recipes(&self) -> impl Iterator<Item = &Recipe> {
         let settings = &self.project.settings;
-        self.project.recipes.values().filter(|recipe| !recipe.takes_parameter() && recipe.is_there(settings))
+        // Where a project makes all roots what has a suite of its own is not made.
+        let is_own = self.project.recipes.get(TOOLCHAIN).is_some_and(|toolchain| toolchain.own.is_some());
+        let recipes = self.project.recipes.values().filter(move |recipe| !(is_own && recipe.suite.is_some()));
+        recipes.filter(|recipe| !recipe.takes_parameter() && recipe.is_there(settings))
     }
 
     /// The tools that these stages need, those that bring their sources, those of the profiles, and quiz's own.
@@ -273,7 +294,7 @@ impl<'a> Engine<'a> {
         let mut pins = pinned_before(stages)?;
         for w in stages.wishes.iter().filter(|w| w.wish.dir().is_none()) {
             if let Entry::Vacant(place) = pins.entry(w.id) {
-                let pin = source::pinned(&w.spec, &w.wish, &w.lock, &self.source, self.events);
+                let pin = source::pinned(&w.spec, &w.wish, &w.lock, &self.source_of(w), self.events);
                 place.insert(pin.map_err(|error| w.failed(error))?);
             }
         }

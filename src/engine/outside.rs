@@ -1,48 +1,25 @@
 //! Stages whose programs run on this machine, outside of any sandbox: the toolchain's qemu, and drgn. What a project brings along has no part in
-//! them: quiz's own recipes make them, and what they fetch is pinned in the program or in the user's own quiz.lock.
+//! them: quiz's own recipes make them, from where the user's own settings say, and what they fetch is pinned in the program or in the user's own
+//! quiz.lock. Nor has another cache: their keys are this cache's alone.
 
 use super::Stages;
 use crate::error::{Error, Result};
-use crate::graph::{Bound, NodeIndex, Stage};
-use crate::load::TOOLCHAIN;
-
-/// The sets of packages that such programs are of.
-pub(super) const QEMU: &str = "qemu";
-const SETS: [&str; 2] = [QEMU, "drgn"];
-
-/// Whether what a source stage fetches is such a program, or runs one.
-pub(super) fn is_outside(stage: &Stage) -> bool {
-    let set = stage.name.strip_prefix(TOOLCHAIN).and_then(|rest| rest.strip_prefix(':'));
-    let set = set.map(|set| set.split(['@', ',']).next().unwrap_or_default());
-    let is_wheel = || stage.recipe.source().is_some_and(|spec| spec.wheel.is_some());
-    set.is_some_and(|set| SETS.contains(&set)) || is_wheel()
-}
+use crate::graph::NodeIndex;
 
 /// That a project has no recipe of its own for a stage or for what that is made of.
 ///
 /// # Errors
 /// It has one, which is named.
 pub(super) fn check(stages: &Stages, id: NodeIndex) -> Result<()> {
-    let mut seen = vec![id];
-    let mut at = 0;
-    while let Some(stage) = seen.get(at).map(|id| stages.graph.stage(*id)) {
-        at += 1;
-        if stage.recipe.own.is_some() {
-            let wanted = &stages.graph.stage(id).name;
-            return Err(Error::input(format!(
-                "{wanted} runs on this machine outside of a sandbox, so recipes of a project have no part in it"
-            ))
-            .detail(format!("{} is in the place of quiz's own", stage.recipe.path.display()))
-            .hint("take the one that is installed here: `host` in machine.qemu, drgn.program"));
-        }
-        let made = stage.inputs.iter().filter_map(|input| match &input.from {
-            Bound::Output { stage, .. } => Some(*stage),
-            Bound::Profiles => None,
-        });
-        let more: Vec<NodeIndex> = made.filter(|id| !seen.contains(id)).collect();
-        seen.extend(more);
-    }
-    Ok(())
+    let graph = &stages.graph;
+    let own = graph.closure(&[id]).into_iter().map(|id| &graph.stage(id).recipe).find(|recipe| recipe.own.is_some());
+    let Some(recipe) = own else { return Ok(()) };
+    let name = &graph.stage(id).name;
+    Err(Error::input(format!(
+        "{name} runs on this machine outside of a sandbox, so a project's recipes have no part in it"
+    ))
+    .detail(format!("{} is in the place of quiz's own", recipe.path.display()))
+    .hint("take the one that is installed here: `host` in machine.qemu, drgn.program"))
 }
 
 #[cfg(test)]

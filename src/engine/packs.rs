@@ -47,9 +47,16 @@ impl Engine<'_> {
             ))
             .hint(format!("quiz build --fresh {name} makes it from nothing")));
         }
+        if let Some(id) = wanted.iter().find(|id| stages.graph.stage(**id).is_outside()) {
+            let name = &stages.graph.stage(*id).name;
+            return Err(Error::input(format!(
+                "{name} runs outside of a sandbox: each cache fetches it by itself, and takes it from no pack"
+            )));
+        }
         let wanted: BTreeSet<NodeIndex> = wanted.iter().copied().collect();
         let results = stages.graph.order().into_iter().filter_map(|id| {
-            let record = known.get(&id).filter(|record| record.may_leave() && stages.folder(id).is_none())?;
+            let is_kept = stages.folder(id).is_some() || stages.graph.stage(id).is_outside();
+            let record = known.get(&id).filter(|record| record.may_leave() && !is_kept)?;
             Some((record.clone(), if wanted.contains(&id) { Packed::Whole } else { Packed::Record }))
         });
         let results: Vec<_> = results.collect();

@@ -74,7 +74,7 @@ fn of(root: Option<&Path>) -> Result<Qemu> {
 
 /// The name of the stage that it is.
 pub(super) fn stage() -> String {
-    format!("{TOOLCHAIN}:{}", outside::QEMU)
+    format!("{TOOLCHAIN}:qemu")
 }
 
 fn bound(engine: &Engine<'_>) -> Result<(Stages, NodeIndex)> {

@@ -21,9 +21,9 @@ impl Engine<'_> {
             return Err(Error::input(format!("quiz.lock has no entry `{wrong}`"))
                 .hint(format!("there is: {}", known.into_iter().collect::<Vec<_>>().join(", "))));
         }
-        // Other compilers make everything again, and nobody waits for another debugger: they move only when they are named.
+        // Other compilers make everything again, so they move only when they are named.
         let is_asked_for = |w: &&SourceWish| match entries {
-            [] => w.wish.entry() != TOOLCHAIN && w.spec.wheel.is_none(),
+            [] => w.wish.entry() != TOOLCHAIN,
             named => named.iter().any(|entry| entry == w.wish.entry()),
         };
         let mut seen = BTreeSet::new();
@@ -38,7 +38,7 @@ impl Engine<'_> {
                 continue;
             }
             let before = source::Lock::read(&w.lock)?.get(&w.wish).cloned();
-            let pin = source::resolve(&w.spec, &w.wish, &self.source, self.events).map_err(|e| w.failed(e))?;
+            let pin = source::resolve(&w.spec, &w.wish, &self.source_of(w), self.events).map_err(|e| w.failed(e))?;
             // An older quiz did not write where it was found: the bytes count.
             let moved = before.map(|before| before.facts()) != Some(pin.facts());
             let (entry, wanted) = (w.wish.entry().to_owned(), w.wish.to_string());

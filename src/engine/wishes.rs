@@ -1,6 +1,5 @@
 //! What the source stages of a graph ask for, by their options, and where that is pinned.
 
-use super::outside;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeIndex};
 use crate::load::{OptionSpec, Origin, Project, Value};
@@ -15,6 +14,8 @@ pub(super) struct SourceWish {
     pub lock: PathBuf,
     /// Its recipe's `[source]`.
     pub spec: Spec,
+    /// What it brings runs outside of the sandbox.
+    pub is_outside: bool,
     /// Of packages whose suite somebody chose for all that is compiled: what else there is, for when that suite does not have them.
     suite: Option<String>,
 }
@@ -62,14 +63,20 @@ pub(super) fn of(project: &Project, graph: &Graph, source: &source::Context) -> 
         if stage.suite() == Some(compilers) {
             keys.push(setting.to_owned());
         }
-        let wish = Wish::new(spec, &options, source);
+        let spec = Spec { entry: stage.entry().unwrap_or_default().to_owned(), ..spec.clone() };
+        let wish = Wish::new(&spec, &options, source);
         let wish = wish.map_err(|error| {
             let error = placed(project, error, &keys);
             keys.iter().fold(error, |error, key| asked_by(project, error, key))
         })?;
-        // What a project pins is no program of this machine's.
-        let lock = if outside::is_outside(stage) { project.lock_path([]) } else { project.lock_path(keys) };
-        wishes.push(SourceWish { id, wish, lock, spec: spec.clone(), suite: chosen });
+        let lock = match &stage.recipe.own {
+            // Who else has such a wish means something else by it.
+            Some(_) => project.own_lock(),
+            // What a project pins is no program of this machine's.
+            None if stage.is_outside() => project.lock_path([]),
+            None => project.lock_path(keys),
+        };
+        wishes.push(SourceWish { id, wish, lock, spec, suite: chosen, is_outside: stage.is_outside() });
     }
     Ok(wishes)
 }
@@ -186,6 +193,28 @@ mod tests {
             ("toolchain:qemu", false),
         ];
         assert_eq!(locks, wanted.map(|(name, is_own)| (name.to_owned(), is_own)).into());
+        // They move by themselves, as other compilers make everything again.
+        let wishes = wishes_of(dir.path(), toml, &[], &["toolchain:qemu", "toolchain:kernel", "drgn"]);
+        let entries: Vec<&str> = wishes.values().map(|wish| wish.wish.entry()).collect();
+        assert_eq!(entries, ["drgn", "drgn", "toolchain", "qemu"]);
+    }
+
+    /// A project's own recipe would put its bytes behind the wish of one of quiz's own, for all projects of the user.
+    #[test]
+    fn what_a_projects_recipe_fetches_is_pinned_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let recipe = dir.path().join(".quiz/recipes/theirs");
+        std::fs::create_dir_all(&recipe).unwrap();
+        let text = "version = 1\nabout = \"x\"\noutside = true\n[options]\nversion = { type = \"string\", default = \"0.2\", about = \"x\" }\n\
+            [outputs]\ntree = \"tree\"\n[source]\nentry = \"drgn\"\n[source.wheel]\nindex = \"https://example.org/\"\n\
+            project = \"drgn\"\npython = \"cp311\"\n";
+        std::fs::write(recipe.join("recipe.toml"), text).unwrap();
+        let flags = [FlagValue { key: "drgn.version", value: Value::Text("0.2".into()), flag: "--x" }];
+        let wishes = wishes_of(dir.path(), "", &flags, &["theirs", "drgn"]);
+        let lock = |stage: &str| (wishes[stage].wish.to_string(), wishes[stage].lock == dir.path().join("quiz.lock"));
+        let wish = "wheel 0.2 for cp311 x86_64".to_owned();
+        assert_eq!((lock("theirs"), lock("drgn-wheel")), ((wish.clone(), true), (wish, false)));
+        assert!(!wishes["theirs"].is_outside && wishes["drgn-wheel"].is_outside);
     }
 
     #[test]

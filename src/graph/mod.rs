@@ -37,6 +37,20 @@ impl Stage {
     pub fn suite(&self) -> Option<&str> {
         roots::suite_in(&self.name)
     }
+
+    /// Whether what it makes runs on this machine, outside of any sandbox: quiz's own recipes say so of the toolchain's qemu and of drgn. Of a
+    /// project's recipe nothing does.
+    pub fn is_outside(&self) -> bool {
+        let recipe = &self.recipe;
+        let of_set = || roots::set_in(&self.name).is_some_and(|set| recipe.outside_sets.contains(set));
+        recipe.own.is_none() && (recipe.outside || of_set())
+    }
+
+    /// The name under which its pins are kept in quiz.lock, if it is a source stage: what runs on this machine moves by itself.
+    pub fn entry(&self) -> Option<&str> {
+        let entry = &self.recipe.source()?.entry;
+        Some(roots::set_in(&self.name).filter(|_| self.is_outside()).unwrap_or(entry))
+    }
 }
 
 /// One input of a stage.

@@ -72,6 +72,11 @@ pub(super) fn suite_in(stage: &str) -> Option<&str> {
     stage.split_once(OF_SUITE)?.1.split(',').next()
 }
 
+/// The set of packages that it says.
+pub(super) fn set_in(stage: &str) -> Option<&str> {
+    stage.split_once(':')?.1.split([OF_SUITE, ',']).next()
+}
+
 /// The options of the root that the recipe makes with this parameter: a set, `@` and a suite if it is not that of the settings, and
 /// further packages, with commas between.
 ///

@@ -202,14 +202,22 @@ impl Project {
         Ok((path, text))
     }
 
+    /// The quiz.lock beside the project's quiz.toml.
+    pub fn own_lock(&self) -> PathBuf {
+        self.dir.join("quiz.lock")
+    }
+
+    /// Whether the project's own quiz.toml says what the setting of that name is.
+    pub fn is_own(&self, key: &str) -> bool {
+        let own = self.dir.join("quiz.toml");
+        matches!(self.settings.get(key).map(|s| &s.origin), Some(Origin::File { path, .. }) if *path == own)
+    }
+
     /// The quiz.lock that holds what the given settings pin: beside the project's quiz.toml when that names one of them,
     /// else in the user's folder, so that worktrees share it.
     pub fn lock_path(&self, keys: impl IntoIterator<Item = String>) -> PathBuf {
-        let own = self.dir.join("quiz.toml");
-        let named = keys.into_iter().any(
-            |key| matches!(self.settings.get(&key).map(|s| &s.origin), Some(Origin::File { path, .. }) if *path == own),
-        );
-        if named { self.dir.join("quiz.lock") } else { self.config_dir.join("quiz.lock") }
+        let named = keys.into_iter().any(|key| self.is_own(&key));
+        if named { self.own_lock() } else { self.config_dir.join("quiz.lock") }
     }
 }
 

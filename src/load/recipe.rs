@@ -63,6 +63,10 @@ pub struct Recipe {
     pub compiler: bool,
     /// Its script changes into a root that it makes: it holds all capabilities, over a user namespace of its own.
     pub chroot: bool,
+    /// What it makes runs on this machine, outside of any sandbox.
+    pub outside: bool,
+    /// The same of roots of these sets of packages.
+    pub outside_sets: BTreeSet<String>,
     /// Its script is given a folder that all runs of this recipe share, for what it names by content.
     pub store: bool,
     /// It builds on what an earlier run left, when what it reads is a folder that people edit.
@@ -134,6 +138,10 @@ struct RecipeFile {
     suite: Option<String>,
     #[serde(default)]
     sets: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    outside: bool,
+    #[serde(default, rename = "outside-sets")]
+    outside_sets: BTreeSet<String>,
     #[serde(default)]
     needs: NeedsField,
     incremental: Option<Incremental>,
@@ -247,8 +255,16 @@ impl RecipeFile {
         if odd.is_some() {
             return odd;
         }
-        if let Some(wrong) = self.suite.as_ref().filter(|suite| !source::is_suite(suite)) {
-            return Some(Fault::new(format!("`{wrong}` is not the name of a suite")).inside(&["suite"]));
+        let of_suite = |what: String| Some(Fault::new(what).inside(&["suite"]));
+        match &self.suite {
+            Some(wrong) if !source::is_suite(wrong) => {
+                return of_suite(format!("`{wrong}` is not the name of a suite"));
+            }
+            Some(_) if self.script.is_none() => {
+                let what = "`suite` is that of the root in which a script runs, and this recipe has none";
+                return of_suite(what.to_owned());
+            }
+            _ => {}
         }
         if self.inputs.contains_key(TOOLCHAIN) {
             let what = format!("`{TOOLCHAIN}` is no name for an input: it is the root that the script runs in");
@@ -277,7 +293,13 @@ fn method(
             Err(of_script(&what).near(&script, names))
         }
         (Some(script), None) => Ok(Method::Script(script)),
-        (None, Some(spec)) => Ok(Method::Fetch(Box::new(spec))),
+        (None, Some(spec)) => match spec.wheel.as_ref().filter(|wheel| !wheel.index.starts_with("https://")) {
+            Some(_) => {
+                let what = "the index of [source.wheel] says what a file's checksum is: it must be an https address";
+                Err(Fault::new(what).inside(&["source", "wheel", "index"]))
+            }
+            None => Ok(Method::Fetch(Box::new(spec))),
+        },
     }
 }
 
@@ -329,6 +351,8 @@ pub(super) fn load(mut folder: LoadedFolder) -> Result<Recipe> {
         sets: file.sets,
         compiler: file.needs.compiler,
         chroot: file.needs.chroot,
+        outside: file.outside,
+        outside_sets: file.outside_sets,
         store: file.needs.store,
         incremental: file.incremental,
         only: file.only,

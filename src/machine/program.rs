@@ -25,9 +25,7 @@ impl Qemu {
     /// # Errors
     /// When it is not there.
     pub fn installed(name: &str) -> Result<Self> {
-        let path = crate::host::path();
-        let mut files = std::env::split_paths(&path).map(|folder| folder.join(name));
-        files.find(|file| file.is_file()).map(Self::from).ok_or_else(|| {
+        crate::host::find(name).map(Self::from).ok_or_else(|| {
             Error::input(format!("{name} is not installed"))
                 .hint(Distribution::here().line(&BTreeSet::from(["qemu-system-x86", "qemu-system-data"])))
                 .hint("or take the one that quiz brings: machine.qemu = \"toolchain\"")

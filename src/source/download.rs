@@ -141,7 +141,7 @@ pub(super) fn wrong_sum(what: &str, right: &str, wrong: &str) -> Error {
     Error::build(format!("{what} is not the file that was pinned"))
         .detail(format!("wanted sha256 {right}"))
         .detail(format!("   got sha256 {wrong}"))
-        .hint("if the file was replaced for a good reason, take the new one with `quiz update`")
+        .hint("if the file was replaced for a good reason, take the new one with `quiz update` and the name of its entry in quiz.lock")
 }
 
 /// The sha256 of a file, as hex.

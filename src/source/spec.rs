@@ -188,6 +188,11 @@ pub struct PackagesSpec {
 }
 
 impl Spec {
+    /// Whether the address of a tarball may be given.
+    pub(super) fn takes_address(&self) -> bool {
+        self.address || self.url.is_some()
+    }
+
     /// What this source brings of a pin, which it may share with others: that alone is an ingredient.
     pub fn part<'p>(&self, pin: &'p Pin) -> Cow<'p, Pin> {
         match (&self.binary, pin) {

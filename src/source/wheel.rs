@@ -58,20 +58,14 @@ pub(super) fn resolve(
     let there = listed(&list, &url, &wheel.project, (python, arch)).map_err(|why| {
         Error::build(format!("{url}: this is no list of files in the form of the simple API (PEP 691)")).because(why)
     })?;
-    let versions: Vec<&str> = there.iter().map(|pin| pin.version.as_deref().unwrap_or_default()).collect();
-    let newest = match wanted {
-        "default" => versions.iter().copied().max_by(|a, b| version::compare(a, b)),
-        wanted => version::newest(wanted, versions.iter().copied()),
-    };
-    let Some(newest) = newest else {
-        return Err(version::unknown(&spec.entry, wanted, &versions)
-            .detail(format!("looked for wheels of {python} on {arch} at {url}")));
-    };
-    there
-        .iter()
-        .find(|pin| pin.version.as_deref() == Some(newest))
-        .map(|pin| Pin::Url(pin.clone()))
-        .ok_or_else(|| version::unknown(&spec.entry, wanted, &versions))
+    let version = |pin: &UrlPin| pin.version.clone().unwrap_or_default();
+    let meant = there.iter().filter(|pin| wanted == "default" || version::belongs(wanted, &version(pin)));
+    let newest = meant.max_by(|a, b| version::compare(&version(a), &version(b)));
+    newest.map(|pin| Pin::Url(pin.clone())).ok_or_else(|| {
+        let versions: Vec<String> = there.iter().map(version).collect();
+        version::unknown(&spec.entry, wanted, &versions.iter().map(String::as_str).collect::<Vec<_>>())
+            .detail(format!("looked for wheels of {python} on {arch} at {url}"))
+    })
 }
 
 /// The wheels of releases in the list at an address, for that Python on that machine, against glibc.
@@ -91,7 +85,7 @@ fn listed(list: &str, address: &str, project: &str, (python, arch): (&str, &str)
     Ok(list.files.into_iter().filter_map(pin).collect())
 }
 
-/// The version in the name of a wheel, NAME-VERSION(-BUILD)-PYTHON-ABI-PLATFORM.whl, if it is a release for that Python on that machine.
+/// The version in the name of a wheel (PEP 427), NAME-VERSION(-BUILD)-PYTHON-ABI-PLATFORM.whl, if it is a release for that Python on that machine.
 fn release<'f>(file: &'f str, project: &str, python: &str, arch: &str) -> Option<&'f str> {
     let parts: Vec<&str> = file.strip_suffix(".whl")?.split('-').collect();
     let [name, version, .., tag, abi, platforms] = parts[..] else { return None };
@@ -100,7 +94,9 @@ fn release<'f>(file: &'f str, project: &str, python: &str, arch: &str) -> Option
     };
     // Not "0.3.0rc1", which is none yet.
     let is_release = version::is_version(version) && version.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    let fits = name == project && tag == python && abi == python && platforms.split('.').any(is_here);
+    // As names of projects are compared (PEP 503), and written in those of wheels.
+    let plain = |name: &str| name.to_ascii_lowercase().replace(['-', '.'], "_");
+    let fits = plain(name) == plain(project) && tag == python && abi == python && platforms.split('.').any(is_here);
     (is_release && fits).then_some(version)
 }
 

@@ -64,7 +64,7 @@ impl Wish {
         let version = if one("version").is_empty() { "default" } else { one("version") };
         let repository = one("repository");
         let what = match origin::choose(spec, Asked { origin: one("origin"), version, repository }, ctx)? {
-            Origin::Address(address) if spec.address || spec.url.is_some() => tarball(&address)?,
+            Origin::Address(address) if spec.takes_address() => tarball(&address)?,
             Origin::Address(address) => {
                 return Err(Error::input(format!(
                     "{}: an address was given ({address}), but this source takes none",
@@ -183,9 +183,10 @@ fn plain(spec: &Spec, version: &str) -> Result<String> {
     if version == "default" || version::is_version(version) {
         return Ok(version.to_owned());
     }
-    Err(Error::input(format!("{}: `{version}` is not a version", spec.entry)).hint(
-        "write `default`, a series such as 6.1, a version such as 6.1.170 or 6.1.170-3, or the https:// address of a tarball",
-    ))
+    let hint = "write `default`, a series such as 6.1, a version such as 6.1.170 or 6.1.170-3";
+    let hint =
+        if spec.takes_address() { format!("{hint}, or the https:// address of a tarball") } else { hint.to_owned() };
+    Err(Error::input(format!("{}: `{version}` is not a version", spec.entry)).hint(hint))
 }
 
 fn git_wish(spec: &Spec, version: &str, repository: &str, ctx: &Context) -> Result<What> {
