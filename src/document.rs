@@ -7,6 +7,7 @@ mod edit;
 pub use edit::add_to_list;
 
 use crate::error::{Error, Place, Result};
+use crate::host;
 use serde::de::DeserializeOwned;
 use std::io;
 use std::ops::Range;
@@ -48,7 +49,7 @@ impl Document {
     /// # Errors
     /// It cannot be read, or is no UTF-8.
     pub fn load(path: &Path) -> Result<Option<Self>> {
-        match std::fs::read(path) {
+        match host::read_file(path) {
             Ok(bytes) => Self::of_bytes(path, &bytes).map(Some),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::input(format!("cannot read {}", path.display())).because(e)),

@@ -140,6 +140,23 @@ fn a_run_that_is_detached_gives_its_number_and_leaves_what_it_said_and_its_statu
     assert!(file("3/quiz.log").contains("Kernel panic"), "{}", file("3/quiz.log"));
 }
 
+/// Who reads to the end what a script writes, as ssh and CI do, would wait for the machine.
+#[test]
+fn a_run_that_is_detached_keeps_nothing_open_of_who_started_it() {
+    let fake = Fake::new();
+    let up = fake.up("lives", &["-p", "ztest", "--detach"]);
+    let mut script = fake.0.other("sh");
+    script.args(["-c", "exec 9>&1 >/dev/null; exec \"$@\"", "sh"]).arg(up.get_program()).args(up.get_args());
+    script.envs(up.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let child = script.stdout(Stdio::piped()).spawn().unwrap();
+    let (said, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || said.send(child.wait_with_output().unwrap().status.code()));
+    let status = ended.recv_timeout(Duration::from_secs(60));
+    let lives = ps(&fake).len();
+    fake.0.ok(&["stop"]);
+    assert_eq!((status, lives), (Ok(Some(0)), 1));
+}
+
 #[test]
 fn a_guest_that_crashed_stands_still_for_a_debugger_until_it_is_stopped() {
     let fake = Fake::new();

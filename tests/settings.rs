@@ -123,3 +123,14 @@ fn a_home_is_needed_by_nothing_that_another_variable_says() {
         ran.says(&[&format!("neither {missing} nor HOME is set"), &format!("hint: set {missing}, or HOME,")]);
     }
 }
+
+#[test]
+fn settings_that_are_no_file_are_said_to_be_none_and_nobody_waits_for_them() {
+    let project = Project::new();
+    let path = project.dir().join("quiz.toml");
+    std::fs::remove_file(&path).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let ran = project.run(&["config"]);
+    assert_eq!(ran.status, Some(2), "{ran:?}");
+    ran.says(&["cannot read", "quiz.toml", "it is no plain file"]);
+}

@@ -39,6 +39,7 @@ pub fn start(arguments: impl IntoIterator<Item = OsString>) -> Result<Started> {
     let mut command = Command::new("/proc/self/exe");
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
     host::lead_session(&mut command);
+    host::keep_nothing_open(&mut command);
     host::tie(&mut command, Vec::new());
     let mut child = command.spawn().map_err(failed)?;
     let mut said = child.stdout.take().ok_or_else(|| Error::boot("cannot start quiz once more"))?;
