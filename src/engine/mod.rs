@@ -17,6 +17,7 @@ pub mod program;
 pub mod qemu;
 pub mod running;
 pub mod shares;
+pub mod sharing;
 pub mod snapshots;
 pub mod ssh;
 pub mod symbols;
@@ -101,13 +102,9 @@ impl<'a> Engine<'a> {
                 .wrong("arch", arch, format!("quiz cannot build for `{arch}`"))
                 .hint(format!("it can for: {}", ARCHES.join(", "))));
         }
-        let cache = Cache::open(&project.cache_dir).map_err(|e| {
-            Error::build(format!("the cache {} cannot be used", project.cache_dir.display()))
-                .because(e)
-                .hint("QUIZ_CACHE_DIR sets another place")
-        })?;
+        let cache = sharing::open(&project)?;
         let source = source::Context {
-            cache: cache.root().join("source"),
+            cache: cache.own().join("source"),
             arch: arch.to_owned(),
             mirrors: source::Mirrors {
                 mirror: project.settings.text("packages.mirror").to_owned(),
@@ -201,7 +198,7 @@ impl<'a> Engine<'a> {
 
     /// Where it is remembered whether KVM works here.
     pub fn kvm_verdicts(&self) -> PathBuf {
-        self.cache.root().join("kvm.toml")
+        self.cache.own().join("kvm.toml")
     }
 
     /// What would be done: the walk without making anything, without resolving anything.

@@ -107,6 +107,11 @@ pub const SCHEMA: &[SchemaEntry] = &[
         "what the cache may take, such as 20G, looked at after runs; empty = all",
     ),
     entry(
+        "cache.shared",
+        Default::Text(""),
+        "group = the cache is one of all in its folder's group, who trust each other; not in a project; empty = yours alone",
+    ),
+    entry(
         "kernel.compiler",
         Default::Text("gcc"),
         "what compiles the kernel and modules for it: gcc, clang, or one with its number, such as gcc-11 or clang-19",
