@@ -169,7 +169,8 @@ impl<'a> Engine<'a> {
 
     fn plain_recipes(&self) -> impl Iterator<Item = &Recipe> {
         let settings = &self.project.settings;
-        self.project.recipes.values().filter(|recipe| !recipe.takes_parameter() && recipe.is_there(settings))
+        let recipes = self.project.recipes.values().map(AsRef::as_ref);
+        recipes.filter(|recipe: &&Recipe| !recipe.takes_parameter() && recipe.is_there(settings))
     }
 
     /// The tools that these stages need, those that bring their sources, those of the profiles, and quiz's own.
@@ -177,13 +178,14 @@ impl<'a> Engine<'a> {
         let Stages { graph, wishes } = stages;
         let stages = graph.order().into_iter().map(|id| graph.stage(id));
         let on_host: Vec<_> = stages.filter(|stage| stage.toolchain().is_none()).collect();
-        let needed = build::needed(on_host.iter().map(|stage| &stage.recipe));
+        let needed = build::needed(on_host.iter().map(|stage| stage.recipe.as_ref()));
         let tools: BTreeSet<_> = wishes.iter().flat_map(|w| w.wish.tools()).copied().collect();
         let new: Vec<_> = tools.into_iter().filter(|(name, _)| !needed.iter().any(|n| n.name == *name)).collect();
         // What a recipe takes only when a profile asks for it nobody needs but its stage, here or in a root.
         let in_root = |tool: &str| {
             let demands = |recipe: &Recipe| recipe.tools_on_demand.contains_key(tool);
-            self.project.recipes.values().any(demands) && !on_host.iter().any(|stage| demands(&stage.recipe))
+            self.project.recipes.values().any(|recipe| demands(recipe))
+                && !on_host.iter().any(|stage| demands(&stage.recipe))
         };
         let by_profiles = self.project.profiles.iter().flat_map(|profile| {
             let by = format!("the profile {}", profile.name);
