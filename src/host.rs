@@ -5,6 +5,7 @@
 //! Knows nothing of what the programs and files are for.
 
 pub mod distribution;
+pub mod many;
 pub mod rooted;
 pub mod signals;
 pub mod terminal;
@@ -14,10 +15,10 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal, setsid};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::{BorrowedFd, RawFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -144,9 +145,14 @@ pub fn write_whole(path: &Path, text: &str, options: &mut OpenOptions) -> std::i
 /// # Errors
 /// There is no plain file, or it cannot be read.
 pub fn open_plain(path: &Path) -> std::io::Result<File> {
+    plain(path).map(|(file, _)| file)
+}
+
+fn plain(path: &Path) -> std::io::Result<(File, Metadata)> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("it is no plain file")) }
+    let meta = file.metadata()?;
+    if meta.is_file() { Ok((file, meta)) } else { Err(std::io::Error::other("it is no plain file")) }
 }
 
 /// The same, and links are followed.
@@ -172,6 +178,20 @@ pub fn read_plain(path: &Path) -> std::io::Result<Vec<u8>> {
 /// As [`read_plain`].
 pub fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
     content(open_file(path)?)
+}
+
+/// What such a file has, as [`read_plain`], and its mode. Of thousands of small ones no more is asked than has to be.
+///
+/// # Errors
+/// As [`read_plain`].
+pub fn read_plain_and_mode(path: &Path) -> std::io::Result<(Vec<u8>, u32)> {
+    const LARGE: u64 = 1 << 20;
+    let (file, meta) = plain(path)?;
+    // One byte more, into which nothing is read in the end. A file that says it is long may not be.
+    let mut content = Vec::with_capacity(usize::try_from(meta.len().min(LARGE)).unwrap_or_default() + 1);
+    // Else the file would be asked again how long it is.
+    file.take(u64::MAX).read_to_end(&mut content)?;
+    Ok((content, meta.mode()))
 }
 
 fn content(mut file: File) -> std::io::Result<Vec<u8>> {
@@ -252,6 +272,22 @@ mod tests {
         for name in ["link", "fifo", ".", "none"] {
             assert!(open_plain(&at(name)).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn all_of_a_file_is_read_however_long_it_is() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        for length in [0, 1, 31, 32, 33, 8192, (1 << 20) - 1, (1 << 20) + 7] {
+            let text: Vec<u8> = (0..=255).cycle().take(length).collect();
+            std::fs::write(&path, &text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+            let (read, mode) = read_plain_and_mode(&path).unwrap();
+            assert!(read == text && mode & 0o7777 == 0o640, "{length}");
+        }
+        std::os::unix::fs::symlink("file", dir.path().join("link")).unwrap();
+        assert!(read_plain_and_mode(&dir.path().join("link")).is_err());
     }
 
     #[test]

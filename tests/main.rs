@@ -12,6 +12,7 @@ mod edits;
 mod ends;
 mod engine;
 mod fresh;
+mod group;
 mod hurt;
 mod init;
 mod kconfig;

@@ -24,6 +24,7 @@ use crate::workspace::WorkFolder;
 use crate::{Cache, Digest, Key, Kind, Node, Output, Record, Tree};
 use fs4::{FileExt, TryLockError};
 use outside::Seen;
+use rustix::fs::{Timespec, Timestamps, UTIME_NOW};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::{self, File, Metadata};
@@ -151,7 +152,9 @@ fn empty(bin: WorkFolder, alone: Held) -> Result<()> {
 pub(crate) fn note_use(file: &File) {
     let age = file.metadata().and_then(|meta| meta.modified()).map(|time| time.elapsed().unwrap_or_default());
     if age.is_ok_and(|age| age > DAY) {
-        let _ = file.set_modified(SystemTime::now());
+        // To now and nothing else: that may do who may write to it, and not its owner alone.
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let _ = rustix::fs::futimens(file, &Timestamps { last_access: now, last_modification: now });
     }
 }
 
@@ -249,7 +252,7 @@ impl Sweep<'_> {
             }
         }
         // What was wrong lies there by when that was found.
-        for path in folders(&self.cache.root().join(crate::verify::FOLDER)) {
+        for path in folders(&self.cache.folder(crate::verify::FOLDER)) {
             if self.is_old(&path)? {
                 self.remove(crate::verify::FOLDER, &path)?;
             }

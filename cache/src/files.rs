@@ -3,6 +3,7 @@
 //! A sealed file is read-only and has one fixed modification time, so one `lstat` tells of any later write through the file
 //! system. Does not know the layout of the cache.
 
+use crate::access::{Access, is_anothers, is_sealed_mode};
 use crate::error::{Result, at};
 use crate::{Digest, Error};
 use rayon::prelude::*;
@@ -18,11 +19,6 @@ use std::time::{Duration, Instant, SystemTime};
 /// The modification time of everything that is sealed, in seconds: 2001-09-09, also the SOURCE_DATE_EPOCH of builds.
 const SEALED_AT: i64 = 1_000_000_000;
 
-/// The permissions of a sealed file.
-pub(crate) fn sealed_mode(executable: bool) -> u32 {
-    if executable { 0o555 } else { 0o444 }
-}
-
 /// Whether a file of this size counts as executable: the owner's bit decides, as in git.
 pub(crate) fn is_executable(meta: &Metadata) -> bool {
     meta.mode() & 0o100 != 0
@@ -30,7 +26,7 @@ pub(crate) fn is_executable(meta: &Metadata) -> bool {
 
 /// Whether this is a sealed regular file of that size.
 pub(crate) fn file_is_sealed(meta: &Metadata, size: u64, executable: bool) -> bool {
-    meta.is_file() && meta.len() == size && meta.mode() & 0o7777 == sealed_mode(executable) && time_is_sealed(meta)
+    meta.is_file() && meta.len() == size && is_sealed_mode(meta.mode(), executable) && time_is_sealed(meta)
 }
 
 /// Whether the modification time is the sealed one. Of a folder: nothing was added or removed.
@@ -73,7 +69,8 @@ fn take_over(path: &Path, spare: &Path) -> Result<()> {
 
 /// Makes a regular file read-only and sets its sealed time.
 pub(crate) fn seal(path: &Path, executable: bool) -> Result<()> {
-    fs::set_permissions(path, Permissions::from_mode(sealed_mode(executable))).map_err(at("set the mode of", path))?;
+    fs::set_permissions(path, Permissions::from_mode(Access::Own.sealed_mode(executable)))
+        .map_err(at("set the mode of", path))?;
     seal_time(path)
 }
 
@@ -134,22 +131,20 @@ pub(crate) fn copy_sealed(from: &Path, to: &Path, executable: bool) -> Result<()
     seal(to, executable)
 }
 
-/// A hard link, or a sealed copy when the file has as many links as the file system allows (65,000 on ext4).
+/// A hard link, or a sealed copy where there can be none.
 pub(crate) fn link_or_copy(from: &Path, to: &Path, executable: bool) -> Result<()> {
     match fs::hard_link(from, to) {
-        Err(e) if e.kind() == io::ErrorKind::TooManyLinks => copy_sealed(from, to, executable),
+        Err(e) if no_link(&e, from) => copy_sealed(from, to, executable),
         other => other.map_err(at("link", to)),
     }
 }
 
-/// Renames; makes the folder that it goes to when that is missing.
-pub(crate) fn rename_into(from: &Path, to: &Path) -> io::Result<()> {
-    match fs::rename(from, to) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound && from.symlink_metadata().is_ok() => {
-            fs::create_dir_all(to.parent().unwrap_or(to))?;
-            fs::rename(from, to)
-        }
-        other => other,
+/// Whether the file has as many links as the file system allows (65,000 on ext4), or is another user's who did not let this one write to it.
+pub(crate) fn no_link(error: &io::Error, from: &Path) -> bool {
+    match error.kind() {
+        io::ErrorKind::TooManyLinks => true,
+        io::ErrorKind::PermissionDenied => is_anothers(from),
+        _ => false,
     }
 }
 

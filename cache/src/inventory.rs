@@ -246,7 +246,10 @@ impl Cache {
         let logs: u64 =
             self.entries("logs").iter().filter(|path| !self.is_of_result(path)).map(|path| blocks_below(path)).sum();
         notes.own += logs;
-        for path in fs::read_dir(self.root()).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        let own = Some(self.own()).filter(|own| *own != self.root());
+        let folders = [self.root()].into_iter().chain(own);
+        let entries = folders.flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
+        for path in entries.map(|entry| entry.path()).filter(|path| !self.own().starts_with(path)) {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let is_known = LARGE.contains(&name.as_str());
             if NOTES.contains(&name.as_str()) || path.is_file() {

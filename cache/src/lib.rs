@@ -40,6 +40,7 @@
 //!
 //! The disk format is in this crate's README. The crate starts no process and prints nothing.
 
+mod access;
 mod codec;
 mod collect;
 mod digest;
@@ -70,6 +71,7 @@ mod verify;
 mod walk;
 mod workspace;
 
+pub use access::group_name;
 pub use collect::{Collected, Count, Fitted, Held, Roots};
 pub use digest::{Digest, ParseDigestError};
 pub use error::{Error, Result};

@@ -5,6 +5,7 @@
 //!
 //! Does not know what is locked.
 
+use crate::access::Access;
 use crate::error::{Result, at};
 use fs4::{FileExt, TryLockError};
 use std::fs::{self, File};
@@ -25,11 +26,11 @@ pub(crate) struct Lock {
 
 impl Lock {
     /// Waits for the lock. Calls `waiting` once, with the pid of the holder, when that takes long.
-    pub(crate) fn wait(path: &Path, waiting: &dyn Fn(u32)) -> Result<Self> {
+    pub(crate) fn wait(path: &Path, access: Access, waiting: &dyn Fn(u32)) -> Result<Self> {
         let start = Instant::now();
         let mut told = false;
         loop {
-            let mut file = open(path)?;
+            let mut file = open(path, access)?;
             match FileExt::try_lock(&file) {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) if start.elapsed() < PATIENCE => {
@@ -52,8 +53,8 @@ impl Lock {
     }
 
     /// The lock if nobody holds it.
-    pub(crate) fn at_once(path: &Path) -> Result<Option<Self>> {
-        let file = open(path)?;
+    pub(crate) fn at_once(path: &Path, access: Access) -> Result<Option<Self>> {
+        let file = open(path, access)?;
         match FileExt::try_lock(&file) {
             Ok(()) => Self::held(path, file),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -92,17 +93,25 @@ impl Drop for Lock {
     }
 }
 
-fn open(path: &Path) -> Result<File> {
+fn open(path: &Path, access: Access) -> Result<File> {
     let mut options = fs::OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
-    match options.open(path) {
+    let file = match options.open(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             let folder = path.parent().unwrap_or(path);
-            fs::create_dir_all(folder).map_err(at("create the folder", folder))?;
-            options.open(path).map_err(at("open", path))
+            access.create_folder(folder).map_err(at("create the folder", folder))?;
+            options.open(path)
         }
-        other => other.map_err(at("open", path)),
-    }
+        // Another member has just made it, or died when he had; he locks it only when all may open it, and asks then whether it is still this one.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied && access != Access::Own => {
+            let _ = fs::remove_file(path);
+            options.open(path)
+        }
+        other => other,
+    };
+    let file = file.map_err(at("open", path))?;
+    access.give_open(&file).map_err(at("set the group of", path))?;
+    Ok(file)
 }
 
 fn holder(file: &mut File) -> Option<u32> {
@@ -120,12 +129,12 @@ mod tests {
     fn second_waits_is_told_the_pid_and_the_file_goes_away() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("locks/key");
-        let first = Lock::wait(&path, &|_| panic!("nobody holds it")).unwrap();
+        let first = Lock::wait(&path, Access::Own, &|_| panic!("nobody holds it")).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), std::process::id().to_string());
         assert!(Lock::if_free(&path).is_none());
         let told = AtomicU32::new(0);
         std::thread::scope(|scope| {
-            let second = scope.spawn(|| Lock::wait(&path, &|pid| told.store(pid, SeqCst)));
+            let second = scope.spawn(|| Lock::wait(&path, Access::Own, &|pid| told.store(pid, SeqCst)));
             while told.load(SeqCst) == 0 {
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -145,7 +154,7 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..20 {
-                        let _lock = Lock::wait(&path, &|_| {}).unwrap();
+                        let _lock = Lock::wait(&path, Access::Own, &|_| {}).unwrap();
                         assert_eq!(inside.fetch_add(1, SeqCst), 0);
                         inside.fetch_sub(1, SeqCst);
                     }
@@ -160,7 +169,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         fs::write(&path, "1").unwrap();
-        drop(Lock::wait(&path, &|_| panic!("pid 1 does not hold it")).unwrap());
+        drop(Lock::wait(&path, Access::Own, &|_| panic!("pid 1 does not hold it")).unwrap());
         assert!(!path.exists());
         assert!(Lock::if_free(&path).is_none(), "the file is not made");
     }

@@ -4,7 +4,7 @@
 
 use crate::codec::What;
 use crate::error::{Result, at};
-use crate::files::{copy_plain, rename_into, seal_and_digest, write_new, write_sealed};
+use crate::files::{copy_plain, seal_and_digest, write_new, write_sealed};
 use crate::objects::{FileNode, LISTINGS, files, make_folders};
 use crate::{Cache, Digest, Error, Fingerprint, Key, Kind, Output, Record, Tree};
 use rayon::prelude::*;
@@ -213,7 +213,7 @@ impl Cache {
         write_new(&written, &self.encoded(What::Tree, tree, &place)?)?;
         self.sync()?;
         missing.par_iter().try_for_each(|(path, node)| self.publish(&new.join(path), node, &work))?;
-        rename_into(&written, &place).map_err(at("store", &place))?;
+        self.put_file(&written, &place).map_err(at("store", &place))?;
         self.realise(tree, &output, None)?;
         Ok(output)
     }

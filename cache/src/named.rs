@@ -8,7 +8,7 @@
 
 use crate::codec::What;
 use crate::error::{Result, at};
-use crate::files::{has_content, look, outlast, plain_files, remove_tree, rename_into, small_digest};
+use crate::files::{has_content, look, outlast, plain_files, remove_tree, small_digest};
 use crate::workspace::WorkFolder;
 use crate::{Cache, Digest, Error};
 use serde::{Deserialize, Serialize};
@@ -99,7 +99,7 @@ impl Cache {
     pub fn all_named(&self) -> Result<Vec<Named>> {
         let list = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
         let mut all = Vec::new();
-        for place in list(&self.root().join(FOLDER)).flat_map(|dd| list(&dd).collect::<Vec<_>>()) {
+        for place in list(&self.folder(FOLDER)).flat_map(|dd| list(&dd).collect::<Vec<_>>()) {
             all.extend(self.named_at(&place)?);
         }
         all.sort_by(|a, b| (&a.owner, &a.name).cmp(&(&b.owner, &b.name)));
@@ -195,6 +195,7 @@ impl NamedSlot {
         let place = Digest::of(&[from.as_os_str().as_bytes(), &now.to_le_bytes()].concat());
         let files_go = self.cache.place(FILES, &place);
         let owner = owner.as_os_str().as_bytes().to_vec();
+        let needed = needs.iter().copied().collect();
         let index = Index { owner, name: name.to_owned(), about, needs, place, files };
         let index = self.cache.encoded(What::Named, &index, &to)?;
         let new = self.cache.workspace()?.fresh();
@@ -204,7 +205,11 @@ impl NamedSlot {
             let parent = path.parent().unwrap_or(path);
             File::open(parent).and_then(|folder| folder.sync_all()).map_err(at("sync", parent))
         };
-        rename_into(from, &files_go).map_err(at("store", &files_go))?;
+        self.cache.rename_into(from, &files_go).map_err(at("store", &files_go))?;
+        if self.cache.group().is_some() {
+            // Who cannot see the name sees that it needs something.
+            self.cache.keep_for(&to, self.cache.own(), needed)?;
+        }
         let put = || {
             sync(&files_go.join("all"))?;
             sync(&files_go)?;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
-use std::io::ErrorKind::{NotADirectory, NotFound};
+use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -109,6 +109,8 @@ impl Need {
                 let mut around = fs::read_dir(&self.within).into_iter().flatten().flatten();
                 if around.next().is_some() { There::No } else { There::Missing }
             }
+            // Where another user's folder cannot be looked into, nobody knows better than he.
+            Err(e) if e.kind() == PermissionDenied => There::Yes,
             Err(_) => There::Missing,
         }
     }

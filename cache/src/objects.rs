@@ -2,10 +2,11 @@
 //!
 //! Does not know keys or records.
 
+use crate::access::{Access, is_tree_mode};
 use crate::codec::What;
 use crate::error::{Result, at};
 use crate::files::{
-    adopt, copy_sealed, file_is_sealed, is_executable, link_or_copy, look, rename_into, seal_time, time_is_sealed,
+    adopt, copy_sealed, file_is_sealed, is_executable, link_or_copy, look, no_link, seal_time, time_is_sealed,
 };
 use crate::workspace::WorkFolder;
 use crate::{Cache, Digest, Error, Kind, Node, Output, Tree, walk};
@@ -93,16 +94,17 @@ impl Cache {
     /// Puts a sealed file under its digest. Afterwards `from` is a link to the object, or a good copy of it.
     pub(crate) fn publish(&self, from: &Path, node: &FileNode, work: &WorkFolder) -> Result<()> {
         let object = self.place("objects", &node.digest);
+        self.access().give_sealed(from, node.executable)?;
         for _ in 0..16 {
             match fs::hard_link(from, &object) {
                 Ok(()) => return Ok(()),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                    let folder = object.parent().unwrap_or(&object);
-                    fs::create_dir_all(folder).map_err(at("create the folder", folder))?;
+                    self.create_for(&object).map_err(at("create the folder of", &object))?;
                 }
-                Err(e) if e.kind() == io::ErrorKind::TooManyLinks => {
+                Err(e) if no_link(&e, from) => {
                     let spare = work.spare();
                     copy_sealed(from, &spare, node.executable)?;
+                    self.access().give_sealed(&spare, node.executable)?;
                     return fs::rename(&spare, &object).map_err(at("store", &object));
                 }
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
@@ -111,7 +113,7 @@ impl Cache {
                     return if file_is_sealed(&meta, node.size, node.executable) {
                         share(from, &object, &meta, work)
                     } else {
-                        replace_object(from, &object, work)
+                        replace_object(from, &object, node.executable, work)
                     };
                 }
                 Err(e) => return Err(at("store", &object)(e)),
@@ -153,10 +155,10 @@ impl Cache {
 
     /// Seals the folders of a finished tree and renames it into its place. A good one that is there stays, a damaged one goes.
     pub(crate) fn install_tree(&self, top: &Path, tree: &Tree, output: &Output, work: &WorkFolder) -> Result<()> {
-        seal_folders(top, tree)?;
+        seal_folders(top, tree, self.access())?;
         let path = self.path(output);
         for _ in 0..16 {
-            match rename_into(top, &path) {
+            match self.rename_into(top, &path) {
                 Ok(()) => return Ok(()),
                 Err(e) if matches!(e.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => {}
                 Err(e) if e.kind() == io::ErrorKind::NotADirectory => {}
@@ -272,15 +274,15 @@ fn share(from: &Path, object: &Path, meta: &Metadata, work: &WorkFolder) -> Resu
     let spare = work.spare();
     match fs::hard_link(object, &spare) {
         Ok(()) => fs::rename(&spare, from).map_err(at("replace", from)),
-        // `from` is as good as the object, which has no links left to give or has just been removed.
-        Err(e) if matches!(e.kind(), io::ErrorKind::TooManyLinks | io::ErrorKind::NotFound) => Ok(()),
+        // `from` is as good as the object, which has no links to give or has just been removed.
+        Err(e) if no_link(&e, object) || e.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(e) => Err(at("link", object)(e)),
     }
 }
 
-fn replace_object(from: &Path, object: &Path, work: &WorkFolder) -> Result<()> {
+fn replace_object(from: &Path, object: &Path, executable: bool, work: &WorkFolder) -> Result<()> {
     let spare = work.spare();
-    fs::hard_link(from, &spare).map_err(at("link", from))?;
+    link_or_copy(from, &spare, executable)?;
     fs::rename(&spare, object).map_err(at("replace the damaged", object))
 }
 
@@ -289,20 +291,22 @@ fn open_folder(path: &Path) -> Result<()> {
 }
 
 /// Gives symlinks and folders the sealed time, and folders their mode, deepest first: a folder's time shows later changes.
-fn seal_folders(top: &Path, tree: &Tree) -> Result<()> {
+fn seal_folders(top: &Path, tree: &Tree, access: Access) -> Result<()> {
+    let seal_folder = |path: &Path| {
+        open_folder(path)?;
+        access.give_tree_folder(path)?;
+        seal_time(path)
+    };
     for (path, node) in tree.items().iter().rev() {
         let path = top.join(path);
         match node {
-            Node::File { .. } => {}
+            // One that could not be a link to its object.
+            Node::File { executable, .. } => access.give_sealed(&path, *executable)?,
             Node::Symlink { .. } => seal_time(&path)?,
-            Node::Folder => {
-                open_folder(&path)?;
-                seal_time(&path)?;
-            }
+            Node::Folder => seal_folder(&path)?,
         }
     }
-    open_folder(top)?;
-    seal_time(top)
+    seal_folder(top)
 }
 
 /// Whether a folder holds exactly this tree and nothing was written to, added to or removed from it.
@@ -311,7 +315,7 @@ pub(crate) fn folder_is_sealed(top: &Path, tree: &Tree) -> Result<bool> {
         let Some(meta) = look(path)? else { return Ok(false) };
         Ok(match node {
             Node::File { size, executable, .. } => file_is_sealed(&meta, *size, *executable),
-            Node::Folder => meta.is_dir() && meta.mode() & 0o7777 == 0o755 && time_is_sealed(&meta),
+            Node::Folder => meta.is_dir() && is_tree_mode(meta.mode()) && time_is_sealed(&meta),
             Node::Symlink { target } => {
                 meta.is_symlink() && fs::read_link(path).is_ok_and(|t| t.as_os_str() == target.as_str())
             }

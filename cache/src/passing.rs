@@ -62,7 +62,7 @@ impl Cache {
             return Ok(Passing::Hit(path));
         }
         let folder = self.workspace()?.folder()?;
-        let lock = Lock::wait(&self.root().join("locks").join(format!("passing-{key}")), waiting)?;
+        let lock = self.wait_for(&self.own().join("locks").join(format!("passing-{key}")), waiting)?;
         Ok(match self.passing_hit(key)? {
             Some(path) => Passing::Hit(path),
             None => Passing::Miss(PassingSlot { cache: self.clone(), key: *key, folder, lock }),
@@ -139,7 +139,7 @@ impl Cache {
     pub fn prune_passing(&self) {
         let list = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|e| e.path());
         let mut found = Vec::new();
-        for folder in list(&self.root().join("passing")).flat_map(|path| list(&path).collect::<Vec<_>>()) {
+        for folder in list(&self.folder("passing")).flat_map(|path| list(&path).collect::<Vec<_>>()) {
             let used = used_at(&folder);
             let index = self.peek::<Index>(What::Passing, &folder.join(INDEX)).ok().flatten();
             let valid = index.is_some_and(|index| index.boot == boot());

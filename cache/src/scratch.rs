@@ -131,7 +131,7 @@ impl Cache {
         self.workspace()?;
         let owner = owner.as_os_str().as_bytes();
         let folder = self.place("scratch", family.digest()).join(Digest::of(owner).to_string());
-        let lock = Lock::wait(&self.scratch_lock(&folder), waiting)?;
+        let lock = self.wait_for(&self.scratch_lock(&folder), waiting)?;
         let (cache, owner) = (self.clone(), owner.to_owned());
         let mut scratch = Scratch { cache, folder, family: *family, owner, items: None, running: None, _lock: lock };
         let state = self.scratch_state(&scratch.folder, family)?.filter(|state| state.owner == scratch.owner);
@@ -147,7 +147,7 @@ impl Cache {
     /// By the names of family and owner, and not by the path: that has several spellings.
     fn scratch_lock(&self, folder: &Path) -> PathBuf {
         let name = |path: Option<&Path>| path.and_then(Path::file_name).unwrap_or_default().display().to_string();
-        self.root().join("locks").join(format!("scratch-{}-{}", name(folder.parent()), name(Some(folder))))
+        self.own().join("locks").join(format!("scratch-{}-{}", name(folder.parent()), name(Some(folder))))
     }
 
     /// Removes a scratch folder as a whole: half of one could be taken for one that is good.

@@ -8,7 +8,7 @@
 
 use crate::codec::What;
 use crate::error::{Result, at};
-use crate::files::{adopt, is_executable, look, remove_tree, rename_into, write_new};
+use crate::files::{adopt, is_executable, look, remove_tree, write_new};
 use crate::lock::Lock;
 use crate::objects::{FileNode, LISTINGS, add_links, digest_folder, files, folder_is_sealed};
 use crate::workspace::WorkFolder;
@@ -111,13 +111,25 @@ impl Cache {
     pub fn anew(&self, key: &Key, waiting: &dyn Fn(u32)) -> Result<Slot> {
         // First, because making it sweeps the lock files that dead processes left.
         let folder = self.workspace()?.folder()?;
-        let lock = Lock::wait(&self.root().join("locks").join(key.to_string()), waiting)?;
+        let lock = self.wait_for(&self.root().join("locks").join(key.to_string()), waiting)?;
         let (out, scratch) = (folder.path().join("out"), folder.path().join("scratch"));
         let log = self.log_path(key);
-        for wanted in [&out, &scratch, log.parent().unwrap_or(&log)] {
+        for wanted in [&out, &scratch] {
             fs::create_dir_all(wanted).map_err(at("create the folder", wanted))?;
         }
+        self.create_for(&log).and_then(|()| self.new_log(&log)).map_err(at("create", &log))?;
         Ok(Slot { cache: self.clone(), key: *key, out, scratch, log, folder, lock })
+    }
+
+    /// In a group's cache the last log may be another member's. One that all read is put in its place.
+    fn new_log(&self, log: &Path) -> io::Result<()> {
+        if self.group().is_none() {
+            return Ok(());
+        }
+        match fs::remove_file(log) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => self.access().give_open(&fs::File::create_new(log)?),
+        }
     }
 
     /// A place for two results of a key that are to be compared, and are no results of the cache. What was there is removed. It
@@ -233,7 +245,7 @@ impl Slot {
         for output in pending.into_values() {
             self.publish(output)?;
         }
-        rename_into(&written, &path).map_err(at("store", &path))?;
+        self.cache.put_file(&written, &path).map_err(at("store", &path))?;
         let Self { folder, lock, .. } = self;
         // Whoever waits need not wait for the removal of the scratch folder.
         drop(lock);
@@ -256,7 +268,7 @@ impl Slot {
             };
             found.insert(name.clone(), (pending.output, tree));
         }
-        rename_into(&self.out, to).map_err(at("store", to))?;
+        self.cache.rename_into(&self.out, to).map_err(at("store", to))?;
         Ok(found)
     }
 
@@ -310,7 +322,7 @@ impl Slot {
                     false => self.cache.publish(&pending.path.join(path), &node, &self.folder),
                 })?;
                 let place = self.cache.place(LISTINGS, &pending.output.digest);
-                rename_into(&listing, &place).map_err(at("store", &place))?;
+                self.cache.put_file(&listing, &place).map_err(at("store", &place))?;
                 self.cache.install_tree(&pending.path, &tree, &pending.output, &self.folder)
             }
         }

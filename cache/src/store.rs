@@ -2,10 +2,11 @@
 //!
 //! Does not know what is in the structured files; the other modules add the methods that do.
 
+use crate::access::{Access, FOLDER};
 use crate::codec::{self, What};
 use crate::collect::note_use;
 use crate::error::{Result, at};
-use crate::files::{rename_into, write_new};
+use crate::files::write_new;
 use crate::workspace::Workspace;
 use crate::{Digest, Error, Key, Record};
 use serde::{Serialize, de::DeserializeOwned};
@@ -25,22 +26,40 @@ pub struct Cache(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     root: PathBuf,
+    access: Access,
+    /// What this user has alone lies in it.
+    own: PathBuf,
     /// Made when it is first needed: a run with nothing to do writes nothing.
     workspace: Mutex<Option<Arc<Workspace>>>,
     damaged: Mutex<Vec<PathBuf>>,
 }
 
 impl Cache {
-    /// Opens the cache in this folder; makes it when the folder is missing or empty.
+    /// Opens the cache in this folder; makes it when the folder is missing or empty. Whether it is its user's alone or a group's is what the folder
+    /// says: [`Cache::group`].
     ///
     /// # Errors
-    /// A folder that holds something else, or a cache of another format version: the message says which and what to do.
+    /// A folder that holds something else, a cache of another format version, or of a group of others: the message says which and what to do.
     pub fn open(root: &Path) -> Result<Self> {
+        Self::open_as(root, false)
+    }
+
+    /// The same, and it has to be a group's: one that is made here is that of the folder's group.
+    ///
+    /// # Errors
+    /// As [`Cache::open`]; a cache that is there and is one user's.
+    pub fn open_shared(root: &Path) -> Result<Self> {
+        Self::open_as(root, true)
+    }
+
+    fn open_as(root: &Path, wants_group: bool) -> Result<Self> {
         let root = std::path::absolute(root).map_err(at("find", root))?;
         let version = root.join("version");
         let wanted = format!("quiz-cache {}\n", codec::FORMAT);
+        let access = || fs::metadata(&root).map_or(Ok(Access::Own), |meta| Access::of(&root, &meta));
+        let mut is = access()?;
         match fs::read_to_string(&version) {
-            Ok(found) if found == wanted => {}
+            Ok(found) if found == wanted => is.check(&root, wants_group)?,
             Ok(found) => {
                 return Err(Error::new(format!(
                     "{} says `{}`, but this program reads and writes `{}`: delete the cache (it only costs time) or use another folder",
@@ -49,15 +68,34 @@ impl Cache {
                     wanted.trim()
                 )));
             }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => create(&root, &version, &wanted)?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                create(&root, &version, &wanted, wants_group)?;
+                is = access()?;
+                if wants_group && is == Access::Own {
+                    return Err(Error::new(format!(
+                        "{} cannot be made a group's: its group is not yours",
+                        root.display()
+                    )));
+                }
+            }
             Err(e) => return Err(at("read", &version)(e)),
         }
-        Ok(Self(Arc::new(Inner { root, workspace: Mutex::default(), damaged: Mutex::default() })))
+        let own = is.own_folder(&root)?;
+        Ok(Self(Arc::new(Inner { root, access: is, own, workspace: Mutex::default(), damaged: Mutex::default() })))
     }
 
     /// The folder of the cache, absolute.
     pub fn root(&self) -> &Path {
         &self.0.root
+    }
+
+    /// The folder of what this user has alone: that of the cache, or in a group's one in it that others cannot enter.
+    pub fn own(&self) -> &Path {
+        &self.0.own
+    }
+
+    pub(crate) fn access(&self) -> Access {
+        self.0.access
     }
 
     /// What the key led to; `None` also when the record is damaged (see [`Cache::damaged`]). Its objects need not be there.
@@ -88,10 +126,10 @@ impl Cache {
         locked(&self.0.damaged).push(path);
     }
 
-    /// `<root>/<folder>/<first two digits>/<all digits>`.
+    /// `<folder>/<first two digits>/<all digits>`.
     pub(crate) fn place(&self, folder: &str, digest: &Digest) -> PathBuf {
         let hex = digest.to_string();
-        let mut path = self.0.root.join(folder);
+        let mut path = self.folder(folder);
         path.push(&hex[..2]);
         path.push(hex);
         path
@@ -100,8 +138,7 @@ impl Cache {
     /// What lies in a folder of the cache, each by its digest, sorted.
     pub(crate) fn entries(&self, folder: &str) -> Vec<PathBuf> {
         let list = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-        let mut all: Vec<PathBuf> =
-            list(&self.0.root.join(folder)).flat_map(|dd| list(&dd).collect::<Vec<_>>()).collect();
+        let mut all: Vec<PathBuf> = list(&self.folder(folder)).flat_map(|dd| list(&dd).collect::<Vec<_>>()).collect();
         all.sort();
         all
     }
@@ -112,7 +149,7 @@ impl Cache {
         if let Some(workspace) = &*workspace {
             return Ok(Arc::clone(workspace));
         }
-        let new = Arc::new(Workspace::new(&self.0.root)?);
+        let new = Arc::new(Workspace::new(self)?);
         *workspace = Some(Arc::clone(&new));
         Ok(new)
     }
@@ -151,7 +188,7 @@ impl Cache {
     pub(crate) fn store<T: Serialize>(&self, what: What, path: &Path, value: &T) -> Result<()> {
         let written = self.workspace()?.fresh();
         write_new(&written, &self.encoded(what, value, path)?)?;
-        rename_into(&written, path).map_err(|e| {
+        self.put_file(&written, path).map_err(|e| {
             let _ = fs::remove_file(&written);
             at("store", path)(e)
         })
@@ -168,13 +205,19 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn create(root: &Path, version: &Path, content: &str) -> Result<()> {
+fn create(root: &Path, version: &Path, content: &str, wants_group: bool) -> Result<()> {
     // Who could write to it would decide what is built and run.
+    let mode = if wants_group { 0o755 } else { 0o700 };
+    let parent = root.parent().unwrap_or(root);
+    fs::DirBuilder::new().recursive(true).mode(mode).create(parent).map_err(at("create the folder", parent))?;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(at("create the folder", root))?;
     for entry in fs::read_dir(root).map_err(at("read the folder", root))? {
         let name = entry.map_err(at("read the folder", root))?.file_name();
         // Another process may be creating the same cache.
-        let ours = name == "version" || name == "CACHEDIR.TAG" || name.to_string_lossy().starts_with(".version");
+        let ours = name == "version"
+            || name == "CACHEDIR.TAG"
+            || name == FOLDER
+            || [".version", ".new-"].iter().any(|start| name.to_string_lossy().starts_with(start));
         if !ours && !version.exists() {
             return Err(Error::new(format!(
                 "{} is not a cache and not empty (it has `{}` in it): use another folder",
@@ -183,11 +226,20 @@ fn create(root: &Path, version: &Path, content: &str) -> Result<()> {
             )));
         }
     }
-    let tag = root.join("CACHEDIR.TAG");
-    fs::write(&tag, CACHEDIR_TAG).map_err(at("write", &tag))?;
-    let mut file =
-        tempfile::Builder::new().prefix(".version").tempfile_in(root).map_err(at("create a file in", root))?;
-    file.write_all(content.as_bytes()).map_err(at("write", version))?;
-    file.persist(version).map_err(|e| at("write", version)(e.error))?;
-    Ok(())
+    let look = || fs::metadata(root).map_err(at("look at", root));
+    if wants_group && Access::of(root, &look()?)? == Access::Own {
+        Access::make_groups(root)?;
+    }
+    let access = Access::of(root, &look()?)?;
+    // Before it is one: a group's cache without it was made for one user alone.
+    access.own_folder(root)?;
+    let write = |path: &Path, content: &str| -> Result<()> {
+        let mut file =
+            tempfile::Builder::new().prefix(".version").tempfile_in(root).map_err(at("create a file in", root))?;
+        file.write_all(content.as_bytes()).map_err(at("write", path))?;
+        access.give_file(file.path()).map_err(at("set the group of", path))?;
+        file.persist(path).map(drop).map_err(|e| at("write", path)(e.error))
+    };
+    write(&root.join("CACHEDIR.TAG"), CACHEDIR_TAG)?;
+    write(version, content)
 }

@@ -8,6 +8,7 @@
 
 mod aside;
 
+use crate::access::is_tree_mode;
 use crate::codec::{self, What};
 use crate::collect::digest_of;
 use crate::error::{Result, at};
@@ -242,7 +243,7 @@ impl Cache {
     ) -> Result<Option<String>> {
         let Some(meta) = look(path)? else { return Ok(Some("it is not there".to_owned())) };
         let is_good = match node {
-            Node::Folder => meta.is_dir() && meta.mode() & 0o7777 == 0o755 && time_is_sealed(&meta),
+            Node::Folder => meta.is_dir() && is_tree_mode(meta.mode()) && time_is_sealed(&meta),
             Node::Symlink { target } => fs::read_link(path).is_ok_and(|is| is.as_os_str() == target.as_str()),
             Node::File { digest, size, executable } => {
                 if !file_is_sealed(&meta, *size, *executable) {

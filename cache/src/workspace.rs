@@ -3,6 +3,8 @@
 //! What dead processes left, their temporary places and the lock files of keys, is removed when the next place is made. Only
 //! the lock says whether an owner lives: pids are used again. Does not know what is put in.
 
+use crate::Cache;
+use crate::access::Access;
 use crate::error::{Result, at};
 use crate::files::remove_tree;
 use crate::lock::Lock;
@@ -20,11 +22,11 @@ pub(crate) struct Workspace {
 }
 
 impl Workspace {
-    /// A new place in `root`/tmp; sweeps first.
-    pub(crate) fn new(root: &Path) -> Result<Self> {
-        let tmp = root.join("tmp");
+    /// A new place in `tmp`; sweeps first.
+    pub(crate) fn new(cache: &Cache) -> Result<Self> {
+        let tmp = cache.folder("tmp");
         fs::create_dir_all(&tmp).map_err(at("create the folder", &tmp))?;
-        sweep(root);
+        sweep(&tmp, &[cache.root().join("locks"), cache.own().join("locks")]);
         let name = tempfile::Builder::new()
             .prefix(&format!("{}-", std::process::id()))
             .suffix(".lock")
@@ -33,7 +35,7 @@ impl Workspace {
             .map_err(at("create a file in", &tmp))?
             .1;
         // Should a sweeper have taken the new file for a dead one, this makes it again.
-        let lock = Lock::wait(&name, &|_| {})?;
+        let lock = Lock::wait(&name, Access::Own, &|_| {})?;
         let folder = name.with_extension("");
         fs::create_dir(&folder).map_err(at("create the folder", &folder))?;
         Ok(Self { folder, next: AtomicU64::new(0), _lock: lock })
@@ -89,9 +91,9 @@ impl Drop for WorkFolder {
 }
 
 /// Removes what dead processes left. An error only means that it is left for the next time.
-fn sweep(root: &Path) {
-    let names = |folder: &str| fs::read_dir(root.join(folder)).into_iter().flatten().flatten().map(|e| e.path());
-    for path in names("tmp") {
+fn sweep(tmp: &Path, locks: &[PathBuf]) {
+    let names = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path());
+    for path in names(tmp) {
         if path.extension().is_some_and(|e| e == "lock") {
             if let Some(_dead) = Lock::if_free(&path) {
                 let _ = remove_tree(&path.with_extension(""));
@@ -101,7 +103,7 @@ fn sweep(root: &Path) {
             let _ = remove_tree(&path);
         }
     }
-    for path in names("locks") {
+    for path in locks.iter().flat_map(|folder| names(folder)) {
         drop(Lock::if_free(&path));
     }
 }
@@ -117,7 +119,8 @@ mod tests {
     #[test]
     fn what_the_dead_left_is_swept_and_the_living_are_left_alone() {
         let root = tempfile::tempdir().unwrap();
-        let living = Arc::new(Workspace::new(root.path()).unwrap());
+        let cache = Cache::open(root.path()).unwrap();
+        let living = Arc::new(Workspace::new(&cache).unwrap());
         let folder = living.folder().unwrap();
         fs::write(folder.path().join("file"), "x").unwrap();
         // The pid of a living process: only the lock counts.
@@ -128,7 +131,7 @@ mod tests {
         fs::create_dir(root.path().join("locks")).unwrap();
         fs::write(root.path().join("locks/abc"), "1").unwrap();
 
-        let other = Workspace::new(root.path()).unwrap();
+        let other = Workspace::new(&cache).unwrap();
         assert!(!dead.exists() && !dead.with_extension("lock").exists());
         assert_eq!((names(root.path(), "tmp"), names(root.path(), "locks")), (4, 0));
         assert!(folder.path().join("file").exists());

@@ -15,10 +15,10 @@ pub(super) fn of(ctx: &Context<'_>, id: NodeIndex) -> Result<Option<Record>> {
     ctx.cache.latest(&in_project(&ctx.project.dir, &ctx.graph.stage(id).name)).map_err(cache_error)
 }
 
-/// Whether a stage of this project was last made under this key, also when nothing else is known of that any more.
-pub(super) fn was(ctx: &Context<'_>, id: NodeIndex, key: &Key) -> Result<bool> {
+/// The key under which a stage of this project was last made, also when nothing else is known of that any more.
+pub(super) fn key(ctx: &Context<'_>, id: NodeIndex) -> Result<Option<Key>> {
     let name = in_project(&ctx.project.dir, &ctx.graph.stage(id).name);
-    Ok(ctx.cache.latest_key(&name).map_err(cache_error)? == Some(*key))
+    ctx.cache.latest_key(&name).map_err(cache_error)
 }
 
 /// The keys under which the stages of every worktree were last made or found, by the worktree's folder and the stage's name.

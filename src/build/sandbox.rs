@@ -194,6 +194,10 @@ fn command(sandbox: &Sandbox<'_>, userns: Option<RawFd>) -> Vec<OsString> {
     for (name, value) in fixed {
         add(&[o("--setenv"), o(name), o(value)]);
     }
+    if !sandbox.chroot {
+        // It may give nothing to anybody; and what another member of a group that shares the cache has made belongs to nobody in there.
+        add(&[o("--setenv"), o("TAR_OPTIONS"), o("--no-same-owner")]);
+    }
     for (name, value) in &sandbox.env {
         add(&[o("--setenv"), o(name), value]);
     }
@@ -311,6 +315,14 @@ mod tests {
                 |path: &str| [&root.to_string(), "/cache/", "/proc/"].iter().any(|start| path.starts_with(*start));
             let stray: Vec<&str> = bound.filter(|path| !own(path)).collect();
             assert_eq!(stray, ["/dev/null"], "{line}");
+        }
+    }
+
+    #[test]
+    fn tar_gives_files_to_others_only_where_there_are_others() {
+        for user in [User::Root, User::Confined, User::Ordinary] {
+            assert!(line(false, user).contains("--setenv TAR_OPTIONS --no-same-owner "));
+            assert!(!line(true, user).contains("TAR_OPTIONS"));
         }
     }
 

@@ -220,7 +220,7 @@ pub(super) fn link_toolchain(ctx: &Context<'_>, id: NodeIndex, root: &Path) -> P
     if put().is_ok() { link } else { root.to_owned() }
 }
 
-/// The folder that all runs of this recipe share. A project's own recipe, whatever it calls itself, and one that runs in a
+/// The folder that all runs of this recipe by this user share. A project's own recipe, whatever it calls itself, and one that runs in a
 /// project's own root, has one for each content: what is in a store is part of no key, so nobody else may write to that of a built-in one.
 fn store(ctx: &Context<'_>, stage: &Stage) -> Result<PathBuf> {
     let own = projects_own(ctx, stage);
@@ -229,7 +229,7 @@ fn store(ctx: &Context<'_>, stage: &Stage) -> Result<PathBuf> {
         // No name of a recipe begins with a dot, so no built-in one has this folder.
         own => format!(".own/{}-{}", stage.recipe.name, own.join("-")),
     };
-    let path = ctx.cache.root().join("store").join(name);
+    let path = ctx.cache.own().join("store").join(name);
     create(&path)?;
     Ok(path)
 }

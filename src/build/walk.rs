@@ -7,6 +7,7 @@ use super::{Context, Records, cache_error, compare, history, key, latest, make, 
 use crate::error::{Error, Result};
 use crate::event::{Event, waiting};
 use crate::graph::{Bound, NodeIndex, Role};
+use crate::host::many::each;
 use quiz_cache::{Built, Change, Entry, Key, Manifest, Output, Record};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -57,25 +58,45 @@ enum Lookup {
 /// # Errors
 /// The cache cannot be read.
 pub fn plan(ctx: &Context<'_>) -> Result<Vec<(NodeIndex, StageState)>> {
-    let mut known = Records::new();
-    let mut states = Vec::new();
-    for id in ctx.graph.order() {
-        let open = ctx.graph.inputs(id).into_iter().find(|input| !known.contains_key(input));
-        let source = ctx.graph.stage(id).recipe.source().is_some();
-        let state = match open {
-            Some(input) => StageState::Unknown(input),
-            None if source && !ctx.pins.contains_key(&id) && !ctx.live.contains_key(&id) => StageState::Unresolved,
-            None => match look(ctx, id, &known)? {
-                Lookup::Found(record) => StageState::Known(record),
-                Lookup::Missing(missing) => StageState::Missing(missing),
-            },
-        };
-        if let StageState::Known(record) = &state {
-            known.insert(id, record.clone());
+    let order = ctx.graph.order();
+    let (mut known, mut states) = (Records::new(), BTreeMap::new());
+    for level in levels(ctx, &order) {
+        // None of them reads another one.
+        for (id, state) in each(level, |id| Ok((id, state(ctx, id, &known)?)))? {
+            if let StageState::Known(record) = &state {
+                known.insert(id, record.clone());
+            }
+            states.insert(id, state);
         }
-        states.push((id, state));
     }
-    Ok(states)
+    Ok(order.into_iter().filter_map(|id| states.remove(&id).map(|state| (id, state))).collect())
+}
+
+/// The stages, each behind all that it reads: first those that read nothing.
+fn levels(ctx: &Context<'_>, order: &[NodeIndex]) -> Vec<Vec<NodeIndex>> {
+    let (mut level_of, mut levels) = (BTreeMap::new(), Vec::<Vec<NodeIndex>>::new());
+    for &id in order {
+        let above = ctx.graph.inputs(id).iter().filter_map(|input| level_of.get(input)).max();
+        let level = above.map_or(0, |above: &usize| above + 1);
+        level_of.insert(id, level);
+        levels.resize_with(levels.len().max(level + 1), Vec::new);
+        levels[level].push(id);
+    }
+    levels
+}
+
+/// What is known of a stage, by what is `known` of those that it reads.
+fn state(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> Result<StageState> {
+    let open = ctx.graph.inputs(id).into_iter().find(|input| !known.contains_key(input));
+    let source = ctx.graph.stage(id).recipe.source().is_some();
+    Ok(match open {
+        Some(input) => StageState::Unknown(input),
+        None if source && !ctx.pins.contains_key(&id) && !ctx.live.contains_key(&id) => StageState::Unresolved,
+        None => match look(ctx, id, known)? {
+            Lookup::Found(record) => StageState::Known(record),
+            Lookup::Missing(missing) => StageState::Missing(missing),
+        },
+    })
 }
 
 /// What has to lie in the cache when a build is over.
@@ -332,10 +353,11 @@ fn look(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> Result<Lookup> {
     if let Some(record) = ctx.cache.record(&key).map_err(cache_error)? {
         return Ok(Lookup::Found(record));
     }
-    let latest = latest::of(ctx, id)?;
+    let last = latest::key(ctx, id)?;
+    let latest = last.as_ref().map(|last| ctx.cache.record(last)).transpose().map_err(cache_error)?.flatten();
     let changes = latest.as_ref().map(|latest| manifest.diff(&latest.manifest)).unwrap_or_default();
     let told = changes.iter().map(|change| (change.name.clone(), tools::told(ctx.cache, change)));
     let told = told.filter(|(_, words)| !words.is_empty()).collect();
-    let gone = latest.is_none() && latest::was(ctx, id, &key)?;
+    let gone = latest.is_none() && last == Some(key);
     Ok(Lookup::Missing(Missing { key, manifest, changes, told, made_before: latest.is_some() || gone, gone }))
 }

@@ -2,7 +2,7 @@
 
 use super::args::CacheCommand;
 use crate::engine::holders::Holders;
-use crate::engine::{Engine, pins};
+use crate::engine::{Engine, pins, sharing};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::report::{self, Style};
@@ -36,7 +36,10 @@ fn list(engine: &Engine<'_>, shown: &Shown<'_>) -> Result<()> {
     let holders = Holders::find(&engine.cache)?;
     let root = engine.cache.root();
     report::result(&if shown.json {
-        format!("{}\n", report::cache_json(root, &inventory, &holders))
+        format!(
+            "{}\n",
+            report::cache_json(root, engine.cache.group().map(quiz_cache::group_name), &inventory, &holders)
+        )
     } else {
         // Of a stdout that is no terminal nobody can tell.
         let columns = rustix::termios::tcgetwinsize(std::io::stdout()).map(|size| size.ws_col);
@@ -45,7 +48,12 @@ fn list(engine: &Engine<'_>, shown: &Shown<'_>) -> Result<()> {
             root,
             &inventory,
             &holders,
-            &report::CacheShown { verbose: shown.verbose, width, style: shown.style },
+            &report::CacheShown {
+                verbose: shown.verbose,
+                width,
+                style: shown.style,
+                shared: sharing::told(engine).as_deref(),
+            },
         )
     })
 }

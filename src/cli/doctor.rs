@@ -29,6 +29,7 @@ pub(super) fn run(engine: &Engine<'_>, with_install: bool, json: bool, style: &S
     }
     let needed = needed();
     let mut checks: Vec<Check> = Vec::new();
+    checks.extend(engine::sharing::told(engine).map(|words| ("cache".to_owned(), Ok(words))));
     if needed.iter().any(|tool| tool.name == "bwrap" && tool.found.is_some()) {
         checks.push(("sandbox".to_owned(), sandbox(engine, false)));
         checks.push(("sandbox with a root of its own".to_owned(), sandbox(engine, true)));

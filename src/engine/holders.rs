@@ -30,6 +30,14 @@ pub enum Holder {
     Last(PathBuf),
 }
 
+/// Another user's that cannot be looked into is there.
+fn is_there(project: &Path) -> bool {
+    match fs::metadata(project) {
+        Ok(meta) => meta.is_dir(),
+        Err(e) => e.kind() == std::io::ErrorKind::PermissionDenied,
+    }
+}
+
 type Held<T> = BTreeMap<T, BTreeSet<Holder>>;
 
 /// All of them.
@@ -90,7 +98,7 @@ impl Holders {
     fn add_last(&mut self, cache: &Cache) -> Result<BTreeSet<PathBuf>> {
         let mut there: BTreeMap<PathBuf, bool> = BTreeMap::new();
         for last in build::everywhere(cache)? {
-            let is_there = *there.entry(last.project.clone()).or_insert_with(|| last.project.is_dir());
+            let is_there = *there.entry(last.project.clone()).or_insert_with(|| is_there(&last.project));
             if is_there {
                 self.results.entry(last.key).or_default().insert(Holder::Last(last.project));
             }
@@ -107,7 +115,7 @@ impl Holders {
             let open = open.filter_map(|entry| fs::read_link(entry.path()).ok());
             for path in told.chain(open) {
                 let Some(digest) = named::digest(&path) else { continue };
-                if path.starts_with(cache.root().join("passing")) {
+                if path.starts_with(cache.own().join("passing")) {
                     self.passing.entry(digest).or_default().insert(holder.clone());
                 } else {
                     self.holds(digest, &holder);

@@ -19,6 +19,7 @@ pub mod program;
 pub mod qemu;
 pub mod running;
 pub mod shares;
+pub mod sharing;
 pub mod snapshots;
 pub mod ssh;
 pub mod symbols;
@@ -104,13 +105,9 @@ impl<'a> Engine<'a> {
                 .wrong("arch", arch, format!("quiz cannot build for `{arch}`"))
                 .hint(format!("it can for: {}", ARCHES.join(", "))));
         }
-        let cache = Cache::open(&project.cache_dir).map_err(|e| {
-            Error::build(format!("the cache {} cannot be used", project.cache_dir.display()))
-                .because(e)
-                .hint("QUIZ_CACHE_DIR sets another place")
-        })?;
+        let cache = sharing::open(&project)?;
         let source = source::Context {
-            cache: cache.root().join("source"),
+            cache: cache.own().join("source"),
             arch: arch.to_owned(),
             mirrors: source::Mirrors {
                 mirror: project.settings.text("packages.mirror").to_owned(),
@@ -194,7 +191,8 @@ impl<'a> Engine<'a> {
         let settings = &self.project.settings;
         // Where a project makes all roots what has a suite of its own is not made.
         let is_own = self.project.recipes.get(TOOLCHAIN).is_some_and(|toolchain| toolchain.own.is_some());
-        let recipes = self.project.recipes.values().filter(move |recipe| !(is_own && recipe.suite.is_some()));
+        let recipes = self.project.recipes.values().map(AsRef::as_ref);
+        let recipes = recipes.filter(move |recipe: &&Recipe| !(is_own && recipe.suite.is_some()));
         recipes.filter(|recipe| !recipe.takes_parameter() && recipe.is_there(settings))
     }
 
@@ -203,13 +201,14 @@ impl<'a> Engine<'a> {
         let Stages { graph, wishes } = stages;
         let stages = graph.order().into_iter().map(|id| graph.stage(id));
         let on_host: Vec<_> = stages.filter(|stage| stage.toolchain().is_none()).collect();
-        let needed = build::needed(on_host.iter().map(|stage| &stage.recipe));
+        let needed = build::needed(on_host.iter().map(|stage| stage.recipe.as_ref()));
         let tools: BTreeSet<_> = wishes.iter().flat_map(|w| w.wish.tools()).copied().collect();
         let new: Vec<_> = tools.into_iter().filter(|(name, _)| !needed.iter().any(|n| n.name == *name)).collect();
         // What a recipe takes only when a profile asks for it nobody needs but its stage, here or in a root.
         let in_root = |tool: &str| {
             let demands = |recipe: &Recipe| recipe.tools_on_demand.contains_key(tool);
-            self.project.recipes.values().any(demands) && !on_host.iter().any(|stage| demands(&stage.recipe))
+            self.project.recipes.values().any(|recipe| demands(recipe))
+                && !on_host.iter().any(|stage| demands(&stage.recipe))
         };
         let by_profiles = self.project.profiles.iter().flat_map(|profile| {
             let by = format!("the profile {}", profile.name);
@@ -224,7 +223,7 @@ impl<'a> Engine<'a> {
 
     /// Where it is remembered whether KVM works here.
     pub fn kvm_verdicts(&self) -> PathBuf {
-        self.cache.root().join("kvm.toml")
+        self.cache.own().join("kvm.toml")
     }
 
     /// What would be done: the walk without making anything, without resolving anything.

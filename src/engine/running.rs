@@ -49,7 +49,7 @@ pub(super) fn say_where(engine: &Engine<'_>) {
 pub fn announce(engine: &Engine<'_>) -> Result<Announced> {
     say_where(engine);
     let folder = RunFolder::create(&engine.project.state_dir, super::machine::kept(engine))?;
-    let links = engine.cache.root().join(FOLDER);
+    let links = engine.cache.own().join(FOLDER);
     let put = |path: &Path| {
         host::folder(&links)?;
         let run = fs::canonicalize(folder.path())?;
@@ -109,7 +109,7 @@ pub fn living(cache: &Cache) -> Result<Vec<PathBuf>> {
 }
 
 fn links(cache: &Cache) -> Result<Vec<(PathBuf, PathBuf)>> {
-    let links = cache.root().join(FOLDER);
+    let links = cache.own().join(FOLDER);
     let entries = match fs::read_dir(&links) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(|e| cannot("list", &links, e))?,

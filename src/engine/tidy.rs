@@ -48,7 +48,7 @@ pub fn most(engine: &Engine<'_>) -> Result<Option<u64>> {
 pub fn start(engine: &Engine<'_>) {
     // One that is wrong was told before anything ran.
     let Ok(Some(most)) = most(engine) else { return };
-    if !is_due(&engine.cache.root().join(FILE)) {
+    if !is_due(&engine.cache.own().join(FILE)) {
         return;
     }
     let mut command = Command::new("/proc/self/exe");
@@ -72,7 +72,7 @@ fn is_due(file: &Path) -> bool {
 /// # Errors
 /// The cache cannot be read or written.
 pub fn run(engine: &Engine<'_>, most: u64) -> Result<Option<Fitted>> {
-    let path = engine.cache.root().join(FILE);
+    let path = engine.cache.own().join(FILE);
     let file = open(&path)?;
     if file.try_lock().is_err() || !is_due(&path) && file.metadata().is_ok_and(|meta| meta.len() > 0) {
         return Ok(None);

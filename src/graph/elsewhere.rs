@@ -69,7 +69,7 @@ pub(super) fn hints(project: &Project) -> BTreeMap<String, String> {
 
 fn in_place<'p>(project: &'p Project, stage: &str) -> Option<(&'p Recipe, &'p Instead)> {
     let recipe = project.recipes.get(stage)?;
-    recipe.instead(&project.settings).map(|instead| (recipe, instead))
+    recipe.instead(&project.settings).map(|instead| (recipe.as_ref(), instead))
 }
 
 /// The stage of "stage/output".

@@ -13,6 +13,7 @@ use petgraph::algo::{astar, toposort};
 use petgraph::graph::DiGraph;
 pub use petgraph::graph::NodeIndex;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// A recipe bound to its options and inputs.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ pub struct Stage {
     /// The recipe's name; for one with a parameter `recipe:stage/output`.
     pub name: String,
     /// How it is made.
-    pub recipe: Recipe,
+    pub recipe: Arc<Recipe>,
     /// Every option of the recipe with its value.
     pub options: BTreeMap<String, Value>,
     /// What it reads, sorted by name.
@@ -232,7 +233,7 @@ impl<'p> Binder<'p> {
         if let (false, Some(parameter)) = (recipe.sets.is_empty(), parameter) {
             options.extend(roots::options(self.project, recipe, parameter)?);
         }
-        let stage = Stage { name: name.to_owned(), recipe: recipe.clone(), options, inputs: Vec::new() };
+        let stage = Stage { name: name.to_owned(), recipe: Arc::clone(recipe), options, inputs: Vec::new() };
         // Known before its inputs are bound: a circle then closes, and is found as one afterwards.
         let id = self.dag.add_node(stage);
         self.by_name.insert(name.to_owned(), id);

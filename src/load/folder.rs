@@ -2,7 +2,8 @@
 
 use crate::document::Document;
 use crate::error::{Error, Result};
-use crate::host;
+use crate::host::{self, many::each};
+use std::fs::FileType;
 use std::path::{Path, PathBuf};
 
 /// The files of one recipe or profile, and where they come from.
@@ -54,33 +55,32 @@ pub(super) fn embedded(dir: &'static include_dir::Dir<'static>, shown: &str) -> 
 
 /// The folders on disk under `dir`; none if `dir` does not exist.
 pub(super) fn on_disk(dir: &Path) -> Result<Vec<LoadedFolder>> {
-    let mut folders = Vec::new();
     if !dir.exists() {
-        return Ok(folders);
+        return Ok(Vec::new());
     }
-    for entry in read_dir(dir)? {
-        if entry.is_dir() {
-            let mut files = Vec::new();
-            collect_disk(&entry, &entry, &mut files)?;
-            files.sort();
-            folders.push(LoadedFolder { name: utf8_name(&entry)?.to_owned(), path: entry, files });
+    let load = |(path, kind): (PathBuf, FileType)| {
+        // Of a link what it leads to.
+        if !(kind.is_dir() || kind.is_symlink() && path.is_dir()) {
+            return Ok(None);
         }
-    }
-    Ok(folders)
+        let mut files = Vec::new();
+        collect_disk(&path, &path, &mut files)?;
+        files.sort();
+        Ok(Some(LoadedFolder { name: utf8_name(&path)?.to_owned(), path, files }))
+    };
+    Ok(each(read_dir(dir)?, load)?.into_iter().flatten().collect())
 }
 
 fn collect_disk(dir: &Path, top: &Path, files: &mut Vec<(String, Vec<u8>, bool)>) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    for path in read_dir(dir)? {
+    for (path, kind) in read_dir(dir)? {
         let fail = |e| Error::input(format!("cannot read {}", path.display())).because(e);
         utf8_name(&path)?;
-        let meta = std::fs::symlink_metadata(&path).map_err(fail)?;
-        if meta.is_dir() {
+        if kind.is_dir() {
             collect_disk(&path, top, files)?;
-        } else if meta.is_file() {
-            let bytes = host::read_plain(&path).map_err(fail)?;
+        } else if kind.is_file() {
+            let (bytes, mode) = host::read_plain_and_mode(&path).map_err(fail)?;
             let relative = path.strip_prefix(top).unwrap_or(&path).display().to_string();
-            files.push((relative, bytes, meta.permissions().mode() & 0o111 != 0));
+            files.push((relative, bytes, mode & 0o111 != 0));
         } else {
             return Err(Error::input(format!("{} is neither a file nor a folder", path.display()))
                 .hint("make links in the profile's init, or in the recipe's script"));
@@ -95,12 +95,14 @@ fn utf8_name(path: &Path) -> Result<&str> {
         .ok_or_else(|| Error::input(format!("the name of {} is not UTF-8", path.display())))
 }
 
-fn read_dir(dir: &Path) -> Result<Vec<PathBuf>> {
+/// What is in a folder, with what each is: most file systems say that in the list.
+fn read_dir(dir: &Path) -> Result<Vec<(PathBuf, FileType)>> {
     let fail = |e| Error::input(format!("cannot read the folder {}", dir.display())).because(e);
-    let mut paths = Vec::new();
+    let mut entries = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(fail)? {
-        paths.push(entry.map_err(fail)?.path());
+        let entry = entry.map_err(fail)?;
+        entries.push((entry.path(), entry.file_type().map_err(fail)?));
     }
-    paths.sort();
-    Ok(paths)
+    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(entries)
 }

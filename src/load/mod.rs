@@ -32,6 +32,7 @@ use crate::source::{self, worktree};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The folder that holds a project's runs, shared folder, and its own recipes and profiles.
 pub const PROJECT_FOLDER: &str = ".quiz";
@@ -57,7 +58,7 @@ pub struct Project {
     /// Every setting with its origin.
     pub settings: Settings,
     /// All recipes by name: the built-in ones, with the project's own added or in their place.
-    pub recipes: BTreeMap<String, Recipe>,
+    pub recipes: BTreeMap<String, Arc<Recipe>>,
     /// What compiles kernels and modules. Its programs are among the tools of the recipes that ask for it.
     pub compiler: Compiler,
     /// The profiles that are on, in the order in which they are laid over the root.
@@ -103,6 +104,8 @@ impl Project {
         let mut profiles = profile::load_active(&own.join("profiles"), &names, &around)?;
         module::bring(&modules, &mut profiles);
         let state_dir = state_dir(&dir);
+        // From here on nobody changes them, and every stage has the one that it is of.
+        let recipes = recipes.into_iter().map(|(name, recipe)| (name, Arc::new(recipe))).collect();
         Ok(Self { dir, state_dir, config_dir, cache_dir, settings, recipes, compiler, profiles })
     }
 

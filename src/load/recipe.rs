@@ -15,6 +15,7 @@ use super::settings::{Settings, Value};
 use super::tools;
 use crate::document::Document;
 use crate::error::Result;
+use crate::host::many::each;
 use crate::source;
 use fault::Fault;
 use input::InputField;
@@ -164,10 +165,11 @@ struct NeedsField {
 
 /// Adds those under `own`, or puts them in the place of others.
 pub(super) fn add_own(own: &Path, recipes: &mut BTreeMap<String, Recipe>) -> Result<()> {
-    for folder in folder::on_disk(own)? {
+    let read = |folder: LoadedFolder| {
         let own = Some(digest(&folder));
-        recipes.insert(folder.name.clone(), Recipe { own, ..load(folder)? });
-    }
+        Ok(Recipe { own, ..load(folder)? })
+    };
+    recipes.extend(each(folder::on_disk(own)?, read)?.into_iter().map(|recipe| (recipe.name.clone(), recipe)));
     Ok(())
 }
 

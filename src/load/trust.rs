@@ -6,7 +6,7 @@
 
 use super::PROJECT_FOLDER;
 use crate::error::{Error, Result};
-use crate::host::{self, quoted};
+use crate::host::{self, many, quoted};
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
@@ -164,24 +164,21 @@ fn doubt(dir: &Path, start: &Path, me: Me) -> Result<Option<Doubt>> {
 /// The first path in a folder of recipes or profiles, itself included, that is another user's. Links are followed where those who read
 /// it follow them: to such a folder, and to one recipe or profile.
 fn below(path: &Path, depth: usize, me: Me) -> Result<Option<Doubt>> {
-    if let Some(doubt) = of_another(path, me)? {
-        return Ok(Some(doubt));
-    }
-    let is_folder = if depth <= 1 { path.is_dir() } else { path.is_dir() && !path.is_symlink() };
-    if !is_folder {
-        return Ok(None);
+    let meta = fs::symlink_metadata(path).map_err(|e| unreadable(path, e))?;
+    let doubt = match meta.is_symlink() {
+        true => of_another(path, me)?,
+        false => of_owner(path, meta.uid(), me),
+    };
+    let is_folder = if meta.is_symlink() { depth <= 1 && path.is_dir() } else { meta.is_dir() };
+    if doubt.is_some() || !is_folder {
+        return Ok(doubt);
     }
     let mut paths = Vec::new();
     for entry in fs::read_dir(path).map_err(|e| unreadable(path, e))? {
         paths.push(entry.map_err(|e| unreadable(path, e))?.path());
     }
     paths.sort();
-    for path in paths {
-        if let Some(doubt) = below(&path, depth + 1, me)? {
-            return Ok(Some(doubt));
-        }
-    }
-    Ok(None)
+    many::first(&paths, |path| below(path, depth + 1, me).transpose()).transpose()
 }
 
 /// Both a link and what it leads to have to be ours.
@@ -193,8 +190,11 @@ fn of_another(path: &Path, me: Me) -> Result<Option<Doubt>> {
         Err(e) if e.kind() == ErrorKind::NotFound => link,
         Err(e) => return Err(unreadable(path, e)),
     };
-    let owner = [link, file].into_iter().find(|owner| !me.takes_from(*owner));
-    Ok(owner.map(|owner| Doubt::Owner(path.to_owned(), owner)))
+    Ok([link, file].into_iter().find_map(|owner| of_owner(path, owner, me)))
+}
+
+fn of_owner(path: &Path, owner: u32, me: Me) -> Option<Doubt> {
+    (!me.takes_from(owner)).then(|| Doubt::Owner(path.to_owned(), owner))
 }
 
 fn unreadable(path: &Path, error: std::io::Error) -> Error {

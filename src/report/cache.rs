@@ -28,6 +28,8 @@ pub struct Shown<'a> {
     pub width: Option<usize>,
     /// Colours.
     pub style: &'a Style,
+    /// With whom the cache is shared.
+    pub shared: Option<&'a str>,
 }
 
 /// Things that have one row.
@@ -59,7 +61,7 @@ pub fn cache(root: &Path, inventory: &Inventory, holders: &Holders, shown: &Show
         ends.push((size(frees), format!("{} more that free less than 1 MiB each: -v", little.len())));
     }
     ends.push((size(inventory.total), format!("all of {}", root.display())));
-    table(rows, &ends, shown)
+    table(rows, &ends, shown) + &shown.shared.map_or_else(String::new, |words| format!("It is {words}.\n"))
 }
 
 /// The rows, numbers to the right, and below them sums with their words, which may be longer than a column.
@@ -299,10 +301,11 @@ mod tests {
         let ends = ["all of /home/somebody/.cache/a-rather-long-way/to/quiz", "9 more"]
             .map(|words| ("1 B".to_owned(), words.to_owned()));
         let style = Style::new(Color::Never, false);
-        let whole = table(rows.clone(), &ends, &Shown { verbose: false, width: None, style: &style });
+        let whole = table(rows.clone(), &ends, &Shown { verbose: false, width: None, style: &style, shared: None });
         assert!(whole.contains(long) && whole.contains("worktree-0, worktree-1, 7 more"), "{whole}");
         for width in [80, 100, 60] {
-            let text = table(rows.clone(), &ends, &Shown { verbose: false, width: Some(width), style: &style });
+            let text =
+                table(rows.clone(), &ends, &Shown { verbose: false, width: Some(width), style: &style, shared: None });
             assert!(text.lines().all(|line| line.chars().count() <= width), "{width}:\n{text}");
             assert!(text.contains("kernel ×12") && text.contains("pin") && text.contains("toolchain:ker"), "{text}");
             assert!(text.contains("worktree-0") && text.lines().count() == 6, "{text}");

@@ -12,14 +12,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// All of it as JSON: each thing alone, what frees most first.
 #[must_use]
-pub fn cache_json(root: &Path, inventory: &Inventory, holders: &Holders) -> Json {
+pub fn cache_json(root: &Path, group: Option<String>, inventory: &Inventory, holders: &Holders) -> Json {
     let each: Vec<usize> = (0..inventory.items.len()).collect();
     let stages = stages(inventory);
     let mut all: Vec<(&Item, Sizes)> =
         inventory.items.iter().zip(inventory.sizes(&each, each.len())).filter(|(_, sizes)| sizes.all > 0).collect();
     all.sort_by_key(|(_, sizes)| std::cmp::Reverse((sizes.alone, sizes.all)));
     let items = all.into_iter().map(|(item, sizes)| kept(item, sizes, &stages, holders)).collect();
-    json!(Held { cache: root.to_string_lossy(), bytes: inventory.total, items })
+    json!(Held { cache: root.to_string_lossy(), group, bytes: inventory.total, items })
 }
 
 fn kept<'a>(item: &'a Item, sizes: Sizes, stages: &BTreeMap<Key, &str>, holders: &Holders) -> Kept<'a> {

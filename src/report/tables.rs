@@ -158,11 +158,12 @@ pub fn graph_json(
     causes: Option<&Explained<'_>>,
 ) -> Json {
     let last: BTreeMap<_, _> = cost.stages.iter().copied().collect();
+    let critical: BTreeSet<_> = cost.critical.iter().collect();
     let stages = states.iter().map(|(id, state)| {
         let mut shape = stage(graph, *id, state);
         if let Some(took) = last.get(id) {
             shape.last_seconds = Some(took.map(|took| took.as_secs_f64()));
-            shape.on_critical_path = Some(cost.critical.contains(id));
+            shape.on_critical_path = Some(critical.contains(id));
         }
         shape
     });

@@ -3,7 +3,7 @@
 use super::outside::Behind;
 use super::{Sweep, digest_of};
 use crate::error::{Result, at};
-use crate::files::{look, rename_into};
+use crate::files::look;
 use crate::needs::PATIENCE;
 use crate::{Cache, Digest};
 use std::collections::HashSet;
@@ -26,7 +26,7 @@ impl Cache {
         }
         let new = self.workspace()?.fresh();
         std::os::unix::fs::symlink(link, &new).map_err(at("create", &new))?;
-        rename_into(&new, &place).map_err(at("store", &place))
+        self.rename_into(&new, &place).map_err(at("store", &place))
     }
 
     /// The links that keep trees, and which tree each leads to.

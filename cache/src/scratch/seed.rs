@@ -59,7 +59,7 @@ impl Scratch {
             .find_map(|(_, folder)| Some((folder.clone(), self.cache.lock_scratch(folder).ok().flatten()?)));
         match (free, siblings.into_iter().next()) {
             (None, Some((_, folder))) => {
-                let lock = Lock::wait(&self.cache.scratch_lock(&folder), waiting)?;
+                let lock = self.cache.wait_for(&self.cache.scratch_lock(&folder), waiting)?;
                 Ok(Some((folder, lock)))
             }
             (free, _) => Ok(free),
@@ -131,7 +131,7 @@ impl Cache {
     fn sweep_scratch(&self, except: &Path) {
         let mut of_owner: std::collections::HashMap<Vec<u8>, Vec<(SystemTime, PathBuf)>> =
             std::collections::HashMap::new();
-        let all = folders(&self.root().join("scratch")).into_iter().flat_map(|dd| folders(&dd));
+        let all = folders(&self.folder("scratch")).into_iter().flat_map(|dd| folders(&dd));
         for folder in all.flat_map(|family| folders(&family)).filter(|folder| folder != except) {
             let (Ok(owner), Ok(used)) =
                 (fs::read(folder.join(OWNER)), fs::metadata(&folder).and_then(|m| m.modified()))
@@ -156,7 +156,7 @@ impl Cache {
 impl Cache {
     /// The lock of a scratch folder if nobody holds it.
     pub(crate) fn lock_scratch(&self, folder: &Path) -> Result<Option<Lock>> {
-        Lock::at_once(&self.scratch_lock(folder))
+        Lock::at_once(&self.scratch_lock(folder), self.access())
     }
 }
 

@@ -12,7 +12,7 @@ use super::order::{set_time, time};
 use super::{Scratch, Stat};
 use crate::codec::What;
 use crate::error::{Result, at};
-use crate::files::{look, open_plain, remove_tree, rename_into, write_new};
+use crate::files::{look, open_plain, remove_tree, write_new};
 use crate::{Digest, Key};
 use fs4::{FileExt, TryLockError};
 use rayon::prelude::*;
@@ -135,7 +135,7 @@ impl Scratch {
         if look(&copy)?.is_none() {
             let new = self.cache.workspace()?.fresh();
             write_new(&new, &content)?;
-            rename_into(&new, &copy).map_err(at("store", &copy))?;
+            self.cache.rename_into(&new, &copy).map_err(at("store", &copy))?;
         }
         Ok(Kept::Copy(digest))
     }

@@ -15,7 +15,7 @@ impl Cache {
     /// Moves what is wrong, and the records that lead to it.
     pub(super) fn set_wrong_aside(&self, found: &Found, verified: &mut Verified) -> Result<()> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let aside = self.root().join(FOLDER).join(format!("{now}-{}", std::process::id()));
+        let aside = self.folder(FOLDER).join(format!("{now}-{}", std::process::id()));
         let moved = fs::create_dir_all(&aside).map_err(at("create the folder", &aside)).and_then(|()| {
             for wrong in &found.wrong {
                 if let Some(inode) = wrong.inode {

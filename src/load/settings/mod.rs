@@ -107,6 +107,11 @@ pub const SCHEMA: &[SchemaEntry] = &[
         "what the cache may take, such as 20G, looked at after runs; empty = all",
     ),
     entry(
+        "cache.shared",
+        Default::Text(""),
+        "group = the cache is one of all in its folder's group, who trust each other; not in a project; empty = yours alone",
+    ),
+    entry(
         "drgn.program",
         Default::Text("toolchain"),
         "the drgn of quiz drgn: toolchain = one that quiz brings, pinned as compilers are; host = the one in PATH",

@@ -9,7 +9,10 @@ use std::borrow::Cow;
 pub(in crate::report) struct Held<'a> {
     /// The folder of the cache.
     pub cache: Cow<'a, str>,
-    /// On the disk, all of it.
+    /// The group that shares it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// On the disk, all of it that this user can look into.
     pub bytes: u64,
     /// Each thing alone, what frees most first.
     pub items: Vec<Kept<'a>>,

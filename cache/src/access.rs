@@ -1,0 +1,325 @@
+//! Who may use the files of a cache: one user, or a group whose members trust each other. What says it is the folder of the cache: with the setgid bit
+//! and writable for its group it is the group's, whatever umask or setting anybody has.
+//!
+//! In a group's cache folders are 2770, files 0660, and what is sealed 0464 and 0575 (folders of trees 0775): not for its owner to write, but for
+//! the other members, since Linux links a file of another owner only for who may read and write it (`fs.protected_hardlinks`, proc(5)), and removes what is in
+//! a folder only for who may write that. Nobody else comes past the first folder. What is of one user alone lies in `own/<uid>` (0700), see [`OWN`].
+//!
+//! Does not know what is in the files.
+
+use crate::error::{Result, at};
+use crate::{Cache, Error, lock::Lock};
+use rustix::process::{getegid, geteuid, getgroups};
+use std::fs::{self, File, Metadata, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+/// The folder of members' own folders.
+pub(crate) const FOLDER: &str = "own";
+
+/// What each member has alone: places where something is being made, with its scripts' own modes; memories of machines; and what goes on from
+/// what its owner made before.
+const OWN: &[&str] = &["aside", "named", "named-files", "passing", "scratch", "tmp", "wrong"];
+
+/// Setgid, and writable for the group.
+const GROUPS: u32 = 0o2020;
+const OTHERS_WRITE: u32 = 0o002;
+/// A member's folder is removed by no other one.
+const STICKY: u32 = 0o1000;
+const SHARED_FOLDER: u32 = 0o2770;
+const SHARED_FILE: u32 = 0o660;
+
+/// Who may use a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Its user.
+    Own,
+    /// The members of the group of this number.
+    Group(u32),
+}
+
+/// The name of a group of this machine, or its number where /etc/group has none.
+#[must_use]
+pub fn group_name(gid: u32) -> String {
+    let text = fs::read_to_string("/etc/group").unwrap_or_default();
+    let name = text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(gid)).then_some(name)
+    });
+    name.map_or_else(|| format!("{gid}"), str::to_owned)
+}
+
+/// Whether a file with these permissions is the group's to write, and its owner's not.
+pub(crate) fn is_sealed_mode(mode: u32, executable: bool) -> bool {
+    [Access::Own, Access::Group(0)].iter().any(|access| mode & 0o7777 == access.sealed_mode(executable))
+}
+
+/// The same of a folder in a tree.
+pub(crate) fn is_tree_mode(mode: u32) -> bool {
+    [Access::Own, Access::Group(0)].iter().any(|access| mode & 0o7777 == access.tree_mode())
+}
+
+fn is_mine(meta: &Metadata) -> bool {
+    meta.uid() == geteuid().as_raw()
+}
+
+/// Whether a link to this file may be refused to this user.
+pub(crate) fn is_anothers(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|meta| !is_mine(&meta))
+}
+
+impl Access {
+    /// What the folder of a cache says.
+    pub(crate) fn of(root: &Path, meta: &Metadata) -> Result<Self> {
+        if meta.mode() & GROUPS != GROUPS {
+            return Ok(Self::Own);
+        }
+        let (gid, dir) = (meta.gid(), root.display());
+        if meta.mode() & OTHERS_WRITE != 0 {
+            return Err(Error::new(format!(
+                "everybody may write to {dir}, and would decide what its group {} builds and runs: chmod o-rwx {dir}",
+                group_name(gid)
+            )));
+        }
+        let groups = getgroups().unwrap_or_default();
+        let is_member = geteuid().is_root() || groups.iter().chain([&getegid()]).any(|group| group.as_raw() == gid);
+        if is_member {
+            return Ok(Self::Group(gid));
+        }
+        Err(Error::new(format!(
+            "{dir} is the cache of the group {name}, and this process is not in it: have somebody type `usermod -aG {name} USER` and log in again, or use another folder",
+            name = group_name(gid)
+        )))
+    }
+
+    /// The permissions of a sealed file.
+    pub(crate) fn sealed_mode(self, executable: bool) -> u32 {
+        match (self, executable) {
+            (Self::Own, false) => 0o444,
+            (Self::Own, true) => 0o555,
+            (Self::Group(_), false) => 0o464,
+            (Self::Group(_), true) => 0o575,
+        }
+    }
+
+    fn tree_mode(self) -> u32 {
+        if self == Self::Own { 0o755 } else { 0o775 }
+    }
+
+    /// Lets a sealed file be used as the cache is. One of another member's was that before.
+    pub(crate) fn give_sealed(self, path: &Path, executable: bool) -> Result<()> {
+        self.give(path, self.sealed_mode(executable)).map_err(at("set the group of", path))
+    }
+
+    /// The same for a folder of a tree.
+    pub(crate) fn give_tree_folder(self, path: &Path) -> Result<()> {
+        self.give(path, self.tree_mode()).map_err(at("set the group of", path))
+    }
+
+    /// The same for any other file.
+    pub(crate) fn give_file(self, path: &Path) -> io::Result<()> {
+        self.give(path, SHARED_FILE)
+    }
+
+    fn give(self, path: &Path, mode: u32) -> io::Result<()> {
+        let Self::Group(gid) = self else { return Ok(()) };
+        let meta = fs::symlink_metadata(path)?;
+        if meta.is_symlink() || !is_mine(&meta) && !geteuid().is_root() {
+            return Ok(());
+        }
+        if meta.gid() != gid {
+            chown(path, None, Some(gid))?;
+        }
+        if meta.mode() & 0o7777 != mode {
+            fs::set_permissions(path, Permissions::from_mode(mode))?;
+        }
+        Ok(())
+    }
+
+    /// The same for a file that was just made, before others can find it locked.
+    pub(crate) fn give_open(self, file: &File) -> io::Result<()> {
+        let Self::Group(gid) = self else { return Ok(()) };
+        let meta = file.metadata()?;
+        if is_mine(&meta) && (meta.gid() != gid || meta.mode() & 0o7777 != SHARED_FILE) {
+            std::os::unix::fs::fchown(file, None, Some(gid))?;
+            file.set_permissions(Permissions::from_mode(SHARED_FILE))?;
+        }
+        Ok(())
+    }
+
+    /// Makes a folder in which all who use the cache may make and remove things, and those above it that are missing.
+    pub(crate) fn create_folder(self, path: &Path) -> io::Result<()> {
+        match self {
+            Self::Own => fs::create_dir_all(path),
+            Self::Group(_) => self.create_shared(path, SHARED_FOLDER),
+        }
+    }
+
+    fn create_shared(self, path: &Path, mode: u32) -> io::Result<()> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        let parent = path.parent().unwrap_or(path);
+        self.create_folder(parent)?;
+        // With its mode before it has its name: nobody ever meets one that the umask has closed.
+        let new = tempfile::Builder::new().prefix(".new-").tempdir_in(parent)?;
+        self.give(new.path(), mode)?;
+        match fs::rename(new.path(), path) {
+            Ok(()) => drop(new.keep()),
+            // Somebody else has made it meanwhile.
+            Err(_) if path.is_dir() => {}
+            Err(e) => return Err(e),
+        }
+        Ok(())
+    }
+
+    /// The folder of what is this user's alone. Makes it.
+    pub(crate) fn own_folder(self, root: &Path) -> Result<PathBuf> {
+        if self == Self::Own {
+            return Ok(root.to_owned());
+        }
+        let (all, me) = (root.join(FOLDER), geteuid().as_raw());
+        let own = all.join(me.to_string());
+        let make = || {
+            self.create_shared(&all, SHARED_FOLDER | STICKY)?;
+            match fs::create_dir(&own) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+                other => other?,
+            }
+            // Not the group's, which files in it would inherit: no script knows that.
+            chown(&own, None, Some(getegid().as_raw()))
+        };
+        make().map_err(at("create the folder", &own))?;
+        let meta = fs::symlink_metadata(&own).map_err(at("look at", &own))?;
+        if !meta.is_dir() || !is_mine(&meta) {
+            return Err(Error::new(format!(
+                "{} is for what user {me} has alone in this cache, and is another user's: rm -r {}",
+                own.display(),
+                own.display()
+            )));
+        }
+        if meta.mode() & 0o7777 != 0o700 {
+            fs::set_permissions(&own, Permissions::from_mode(0o700)).map_err(at("set the mode of", &own))?;
+        }
+        Ok(own)
+    }
+
+    /// Makes an empty folder the group's: that which it has, or gets from the folder that it lies in.
+    pub(crate) fn make_groups(root: &Path) -> Result<()> {
+        fs::set_permissions(root, Permissions::from_mode(SHARED_FOLDER)).map_err(at("set the mode of", root))
+    }
+
+    /// The error of a cache that is there and is one user's, where a group's is wanted; or one that was made so, and became the group's later.
+    pub(crate) fn check(self, root: &Path, wants_group: bool) -> Result<()> {
+        let dir = root.display();
+        match self {
+            Self::Own if wants_group => Err(Error::new(format!(
+                "{dir} is a cache of one user alone, and one of a group is asked for: mv {dir} {dir}.old (what is in it only costs time), mkdir {dir}, chgrp GROUP {dir}, and once more; or use another folder"
+            ))),
+            Self::Group(gid) if !root.join(FOLDER).is_dir() => Err(Error::new(format!(
+                "the group {} may write to {dir}, which was made as a cache of one user alone: chmod g-ws {dir} if it is to stay that; a group's begins empty: mv {dir} {dir}.old, mkdir {dir}, chgrp GROUP {dir}, chmod 2770 {dir}",
+                group_name(gid)
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Cache {
+    /// The group that shares the cache; `None` if it is its user's alone.
+    pub fn group(&self) -> Option<u32> {
+        match self.access() {
+            Access::Own => None,
+            Access::Group(gid) => Some(gid),
+        }
+    }
+
+    /// Where a folder of the cache lies.
+    pub(crate) fn folder(&self, folder: &str) -> PathBuf {
+        let base = if OWN.contains(&folder) { self.own() } else { self.root() };
+        base.join(folder)
+    }
+
+    /// Gives a file its place, where all who use the cache find it.
+    pub(crate) fn put_file(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.access().give_file(from)?;
+        self.rename_into(from, to)
+    }
+
+    /// Renames; makes the folder that it goes to when that is missing.
+    pub(crate) fn rename_into(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match fs::rename(from, to) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && from.symlink_metadata().is_ok() => {
+                self.create_for(to)?;
+                fs::rename(from, to)
+            }
+            other => other,
+        }
+    }
+
+    /// Waits for a lock. Calls `waiting` once, with the pid of the holder, when that takes long.
+    pub(crate) fn wait_for(&self, lock: &Path, waiting: &dyn Fn(u32)) -> Result<Lock> {
+        // What is in a user's own folder is nobody else's.
+        let is_own = self.group().is_some() && lock.starts_with(self.own());
+        Lock::wait(lock, if is_own { Access::Own } else { self.access() }, waiting)
+    }
+
+    /// Makes the folder in which something is to lie.
+    pub(crate) fn create_for(&self, path: &Path) -> io::Result<()> {
+        let folder = path.parent().unwrap_or(path);
+        // The user's own folder in a group's cache, too, is in the hands of nobody else.
+        if self.group().is_some() && folder.starts_with(self.own()) {
+            return fs::create_dir_all(folder);
+        }
+        self.access().create_folder(folder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Digest, Roots};
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    fn shared() -> (tempfile::TempDir, Cache) {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open_shared(&dir.path().join("above/cache")).unwrap();
+        (dir, cache)
+    }
+
+    fn mode(path: &Path) -> u32 {
+        path.metadata().unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn who_opens_a_groups_cache_uses_it_as_the_group_does_and_one_of_his_own_is_never_made_one() {
+        let (dir, cache) = shared();
+        let root = cache.root();
+        assert_eq!((mode(root), mode(cache.own())), (0o2770, 0o700));
+        let again = Cache::open(root).unwrap();
+        assert_eq!((again.group(), again.own()), (cache.group(), cache.own()));
+        assert_eq!(cache.group(), Some(root.metadata().unwrap().gid()));
+        let own = dir.path().join("own");
+        assert_eq!(Cache::open(&own).unwrap().own(), own);
+        assert_eq!(mode(&own), 0o700);
+        assert!(Cache::open_shared(&own).unwrap_err().to_string().contains("of one user alone"));
+    }
+
+    #[test]
+    fn what_a_named_result_needs_others_know_and_the_result_they_do_not() {
+        let (_dir, cache) = shared();
+        let digest = Digest::of(b"needed");
+        let slot = cache.named_slot().unwrap();
+        fs::write(slot.path().join("memory"), "secret").unwrap();
+        let path = slot.commit(Path::new("/a"), "x", Vec::new(), vec![digest], false).unwrap();
+        assert!(path.starts_with(cache.own()) && !cache.root().join("named").exists());
+        let needs = cache.needs().unwrap();
+        assert_eq!(needs.iter().map(|need| need.digests.clone()).collect::<Vec<_>>(), [BTreeSet::from([digest])]);
+        cache.remove_named(Path::new("/a"), "x").unwrap();
+        cache.collect(Duration::ZERO, &Roots::default(), false, &|| {}).unwrap();
+        assert_eq!(cache.needs().unwrap(), []);
+    }
+}
