@@ -50,6 +50,9 @@ pub struct Missing {
 enum Lookup {
     Found(Record),
     Missing(Missing),
+    /// Its key cannot be told before these outputs of other stages lie in the cache: it reads a part of each, and which files they have is not
+    /// known.
+    Unlisted(Vec<(NodeIndex, String)>),
 }
 
 /// What `build` would do, stage by stage, inputs first.
@@ -68,6 +71,7 @@ pub fn plan(ctx: &Context<'_>) -> Result<Vec<(NodeIndex, StageState)>> {
             None => match look(ctx, id, &known)? {
                 Lookup::Found(record) => StageState::Known(record),
                 Lookup::Missing(missing) => StageState::Missing(missing),
+                Lookup::Unlisted(inputs) => StageState::Unknown(inputs[0].0),
             },
         };
         if let StageState::Known(record) = &state {
@@ -232,11 +236,11 @@ fn attempt(ctx: &Context<'_>, order: &[NodeIndex]) -> Result<Option<Records>> {
                 let Some(next) = waiting.iter().position(is_ready) else { break };
                 let id = waiting.remove(next);
                 match wanted(ctx, id, &known) {
-                    Ok(Lookup::Missing(missing)) => {
+                    Ok(lookup @ (Lookup::Missing(_) | Lookup::Unlisted(_))) => {
                         running += 1;
                         let (done, known) = (done.clone(), known.clone());
                         scope.spawn(move || {
-                            let made = catch_unwind(AssertUnwindSafe(|| obtain(ctx, id, missing, &known)));
+                            let made = catch_unwind(AssertUnwindSafe(|| obtain(ctx, id, lookup, &known)));
                             let name = &ctx.graph.stage(id).name;
                             let bug = |_| Err(Error::build(format!("quiz itself failed while it made {name}")));
                             // The receiver lives until every thread has sent.
@@ -244,8 +248,7 @@ fn attempt(ctx: &Context<'_>, order: &[NodeIndex]) -> Result<Option<Records>> {
                         });
                     }
                     Ok(Lookup::Found(record)) => {
-                        (ctx.events)(Event::Cached { stage: ctx.graph.stage(id).name.clone() });
-                        ctx.history.found(id, &ctx.graph.inputs(id), &record);
+                        found(ctx, id, &record);
                         known.insert(id, record);
                     }
                     Err(error) => failure = Some(error),
@@ -280,9 +283,35 @@ fn attempt(ctx: &Context<'_>, order: &[NodeIndex]) -> Result<Option<Records>> {
     }
 }
 
+fn found(ctx: &Context<'_>, id: NodeIndex, record: &Record) {
+    (ctx.events)(Event::Cached { stage: ctx.graph.stage(id).name.clone() });
+    ctx.history.found(id, &ctx.graph.inputs(id), record);
+}
+
+/// Gets the artifact of a stage: what has to be there to tell its key first. `None` if an input came out different and the key is void.
+fn obtain(ctx: &Context<'_>, id: NodeIndex, mut lookup: Lookup, known: &Records) -> Result<Option<Record>> {
+    if let Lookup::Unlisted(inputs) = &lookup {
+        for (stage, output) in inputs {
+            if restore(ctx, *stage, output, known)? == Restored::Different {
+                return Ok(None);
+            }
+        }
+        lookup = wanted(ctx, id, known)?;
+    }
+    match lookup {
+        Lookup::Missing(missing) => make_missing(ctx, id, missing, known),
+        Lookup::Found(record) => {
+            found(ctx, id, &record);
+            Ok(Some(record))
+        }
+        // Damaged once more, by somebody else.
+        Lookup::Unlisted(_) => Ok(None),
+    }
+}
+
 /// Gets the artifact of a key that has no record yet: makes it, or takes what another process made meanwhile. `None` if an input
 /// came out different and the key is void.
-fn obtain(ctx: &Context<'_>, id: NodeIndex, missing: Missing, known: &Records) -> Result<Option<Record>> {
+fn make_missing(ctx: &Context<'_>, id: NodeIndex, missing: Missing, known: &Records) -> Result<Option<Record>> {
     if restore_inputs(ctx, id, READ, known)? == Restored::Different {
         return Ok(None);
     }
@@ -320,7 +349,13 @@ fn wanted(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> Result<Lookup> {
 /// The record of a stage whose inputs are all known, or what has to be made.
 fn look(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> Result<Lookup> {
     let stage = ctx.graph.stage(id);
-    let (key, manifest) = key::key(ctx, id, known)?;
+    let (key, manifest) = match key::key(ctx, id, known) {
+        Ok(key) => key,
+        Err(error) => {
+            let inputs = unlisted(ctx, id, known)?;
+            return if inputs.is_empty() { Err(error) } else { Ok(Lookup::Unlisted(inputs)) };
+        }
+    };
     if let (Some(live), Some(output)) = (ctx.live.get(&id), stage.recipe.outputs.keys().next()) {
         let outputs = [(output.clone(), live.output().clone())].into();
         let (stage, built) = (stage.name.clone(), Built::FromNothing);
@@ -338,4 +373,17 @@ fn look(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> Result<Lookup> {
     let told = told.filter(|(_, words)| !words.is_empty()).collect();
     let gone = latest.is_none() && latest::was(ctx, id, &key)?;
     Ok(Lookup::Missing(Missing { key, manifest, changes, told, made_before: latest.is_some() || gone, gone }))
+}
+
+/// The outputs of other stages of which it reads parts that nobody can tell.
+fn unlisted(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> Result<Vec<(NodeIndex, String)>> {
+    let mut inputs = Vec::new();
+    for input in &ctx.graph.stage(id).inputs {
+        if let Bound::Output { stage, output } = &input.from
+            && !key::is_told(ctx, input, known)?
+        {
+            inputs.push((*stage, output.clone()));
+        }
+    }
+    Ok(inputs)
 }
