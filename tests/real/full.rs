@@ -2,6 +2,7 @@
 
 mod debugger;
 mod filesystems;
+mod opened;
 
 use super::{Real, die};
 use crate::project::Ran;
