@@ -2,6 +2,7 @@
 //! have in common.
 
 mod bare;
+mod twins;
 
 use super::cache;
 use crate::project::Ran;
