@@ -99,7 +99,12 @@ bare() {
     cp -rL /usr/share/qemu "$root/usr/share/qemu"
     program "$root" "$2"
     ln -s "$2" "$root/usr/bin/quiz"
-    echo root:x:0:0:root:/root:/bin/sh >"$root/etc/passwd"
+    chmod 1777 "$root/tmp"
+    # The ordinary user has no range of further ids: there is no /etc/subuid.
+    printf '%s\n' root:x:0:0:root:/root:/bin/sh "$user:x:1000:1000:$user:/home/$user:/bin/sh" >"$root/etc/passwd"
+    printf '%s\n' root:x:0: "$user:x:1000:" >"$root/etc/group"
+    mkdir -p "$root/home/$user/quiz"
+    chown -R 1000:1000 "$root/home/$user"
 }
 
 run() {
@@ -148,7 +153,11 @@ enter() {
     set -- env -i "PATH=$rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" "HOME=$home" "USER=$who" TERM=dumb \
         ${http_proxy:+"http_proxy=$http_proxy"} ${https_proxy:+"https_proxy=$https_proxy"} ${no_proxy:+"no_proxy=$no_proxy"} \
         sh -c "cd ~/quiz && $command"
-    [ "$who" = root ] || set -- runuser -u "$who" -- "$@"
+    if [ "$who" != root ]; then
+        # busybox has no runuser.
+        # shellcheck disable=SC2016 # The shell of su reads it.
+        if command -v runuser >/dev/null; then set -- runuser -u "$who" -- "$@"; else set -- su -c 'exec "$@"' -- "$who" sh "$@"; fi
+    fi
     # Not exec: the first process of a PID namespace must outlive what it starts, and reap.
     "$@"
 }

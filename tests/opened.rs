@@ -1,12 +1,14 @@
 //! What scripts of stages open, as the kernel tells it (fanotify(7)): nothing of the host's, by device and inode.
 //!
 //! The process of an event may be gone when one asks. But each event has the mount through which the file was opened, and a sandbox has mounts
-//! of its own: they are learned from any of its processes that still lives, and is below the one that is listened to.
+//! of its own: they are learned from any of its processes that still lives, and is below the one that is listened to. Other sandboxes come and go
+//! meanwhile, of other tests, too. Where the kernel gives no mount the number of one that is gone (Linux 6.8), none of theirs is taken for ours.
 
 use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
+use rustix::fs::{AtFlags, CWD, StatxFlags};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -50,7 +52,7 @@ pub fn listen(cache: &Path) -> Listener {
     .unwrap();
     for place in HOST.iter().map(Path::new).chain([cache]).filter(|place| place.exists()) {
         let what = MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_FILESYSTEM;
-        group.mark(what, MaskFlags::FAN_OPEN | MaskFlags::FAN_OPEN_EXEC, rustix::fs::CWD, Some(place)).unwrap();
+        group.mark(what, MaskFlags::FAN_OPEN | MaskFlags::FAN_OPEN_EXEC, CWD, Some(place)).unwrap();
     }
     let end = Arc::new(AtomicBool::new(false));
     let of = Arc::new(AtomicI32::new(0));
@@ -88,7 +90,16 @@ pub fn listen(cache: &Path) -> Listener {
 /// The ids of all mounts that a process sees; none of one that is gone.
 fn mounts(process: &str) -> BTreeSet<u64> {
     let text = fs::read_to_string(format!("/proc/{process}/mountinfo")).unwrap_or_default();
-    text.lines().map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect()
+    let points = text.lines().map(|line| line.split(' ').nth(4).unwrap().replace("\\040", " "));
+    points.filter_map(|point| mount(CWD, &format!("/proc/{process}/root{point}"), AtFlags::SYMLINK_NOFOLLOW)).collect()
+}
+
+/// The id of the mount in which a file is; nothing if it cannot be looked at any more.
+fn mount(folder: BorrowedFd<'_>, path: &str, flags: AtFlags) -> Option<u64> {
+    /// `STATX_MNT_ID_UNIQUE` of linux/stat.h. A kernel without it gives the id that mountinfo has.
+    const UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+    let found = rustix::fs::statx(folder, path, flags | AtFlags::NO_AUTOMOUNT, StatxFlags::MNT_ID | UNIQUE).ok()?;
+    Some(found.stx_mnt_id)
 }
 
 /// Whether a process is of this one's making, as far as its parents still live.
@@ -98,15 +109,14 @@ fn is_below(mut process: i32, top: i32) -> bool {
         let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
         process = parent.map_or(0, |parent| parent.trim().parse().unwrap());
     }
-    process == top
+    // Before there is one, 0 is nobody's.
+    process > 1 && process == top
 }
 
 /// The mount and the file of an open descriptor.
 fn looked_at(fd: BorrowedFd<'_>) -> (u64, Id) {
     let meta = File::from(fd.try_clone_to_owned().unwrap()).metadata().unwrap();
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).unwrap();
-    let mount = info.lines().find_map(|line| line.strip_prefix("mnt_id:")).unwrap().trim().parse().unwrap();
-    (mount, (meta.dev(), meta.ino()))
+    (mount(fd, "", AtFlags::EMPTY_PATH).unwrap(), (meta.dev(), meta.ino()))
 }
 
 impl Listener {

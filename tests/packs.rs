@@ -34,6 +34,40 @@ fn what_was_exported_is_a_hit_elsewhere_and_what_it_was_made_of_is_known_there()
     assert_eq!(json, serde_json::json!({ "taken": [], "known": 2 }));
 }
 
+/// Which files a tree has is not in its record, so the key of who reads a part of it can be told when it is made again, and not before.
+#[test]
+fn what_reads_a_part_of_a_tree_that_did_not_come_along_is_a_hit_when_that_is_made() {
+    let project = || {
+        let project = Project::new();
+        project.recipe(
+            "t-tree",
+            "[outputs]\ntree = \"tree\"\n",
+            "mkdir /quiz/out/tree; cd /quiz/out/tree; echo a >a; echo b >b\n",
+        );
+        for (name, part) in [("t-part", "a"), ("t-other", "b")] {
+            let tables = format!("[inputs]\nin = {{ from = \"t-tree/tree\", paths = [\"{part}\"] }}\n{OUT}");
+            project.recipe(name, &tables, "cat /quiz/in/in/? >/quiz/out/out\n");
+        }
+        project
+    };
+    let (here, there) = (project(), project());
+    let file = here.dir().join("pack");
+    let name = file.to_str().unwrap();
+    here.ok(&["cache", "export", name, "t-part"]);
+    there.ok(&["cache", "import", name]);
+    let graph = there.ok(&["graph"]).out;
+    let line = |stage: &str| graph.lines().find(|line| line.contains(stage)).unwrap().to_owned();
+    for stage in ["t-part", "t-other"] {
+        assert!(line(stage).contains("unknown") && line(stage).contains("needs t-tree"), "{graph}");
+    }
+    there.ok(&["why", "t-part"]);
+    let built = there.ok(&["build", "t-part", "t-other"]);
+    let made = |stage: &str| built.count(&format!("Made {stage} in"));
+    assert_eq!(["t-tree", "t-part", "t-other"].map(made), [1, 0, 1], "{built:?}");
+    assert_eq!(std::fs::read(there.built("t-part")).unwrap(), b"a\n");
+    assert_eq!(there.ok(&["build", "t-part", "t-other"]).count("Making"), 0);
+}
+
 #[test]
 fn what_cannot_be_taken_in_is_named_and_what_is_edited_stays_here() {
     let project = project();

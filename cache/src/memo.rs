@@ -127,6 +127,18 @@ impl Cache {
         self.part(tree, patterns, || Ok(Cow::Owned(self.tree(tree)?)))
     }
 
+    /// Whether [`Cache::subtree`] has an answer: it is remembered, or the files of the tree are listed here. Of a result that came with its record
+    /// alone they are not.
+    ///
+    /// # Errors
+    /// When the cache cannot be read.
+    pub fn has_subtree(&self, tree: &Output, patterns: &[String]) -> Result<bool> {
+        let (path, patterns) = self.subtree_path(tree, patterns);
+        Ok(patterns.is_empty()
+            || self.known_part(tree, &path, &patterns)?.is_some()
+            || self.listing(&tree.digest)?.is_some())
+    }
+
     /// As [`Cache::subtree`], of a source folder as it was when it was fingerprinted. Its files need not be in the cache.
     ///
     /// # Errors
@@ -229,13 +241,16 @@ impl Cache {
             return Ok(tree.clone());
         }
         let (path, patterns) = self.subtree_path(tree, patterns);
-        if let Some(known) = self.load::<Subtree>(What::Subtree, &path)?
-            && known.of == tree.digest
-            && known.patterns == patterns
-        {
-            return Ok(known.output);
+        match self.known_part(tree, &path, &patterns)? {
+            Some(known) => Ok(known),
+            None => self.make_subtree(tree, &*whole()?, &path, patterns).map(|(_, output)| output),
         }
-        self.make_subtree(tree, &*whole()?, &path, patterns).map(|(_, output)| output)
+    }
+
+    /// The part that is remembered at `path`, if it is that of this tree by these patterns.
+    fn known_part(&self, tree: &Output, path: &Path, patterns: &[String]) -> Result<Option<Output>> {
+        let known = self.load::<Subtree>(What::Subtree, path)?;
+        Ok(known.filter(|known| known.of == tree.digest && known.patterns == patterns).map(|known| known.output))
     }
 
     fn make_subtree(&self, of: &Output, whole: &Tree, at: &Path, patterns: Vec<String>) -> Result<(Tree, Output)> {

@@ -3,7 +3,7 @@
 //! Makes nothing. What a changed file had in it is the matter of `changed.rs`.
 
 use super::changed::{self, FileChange};
-use super::walk::{Missing, StageState};
+use super::plan::{Missing, StageState};
 use super::{Context, Records, key, latest, tools};
 use crate::error::Result;
 use crate::graph::{Bound, Graph, NodeIndex};
@@ -141,9 +141,12 @@ fn changes(ctx: &Context<'_>, id: NodeIndex, state: &StageState, known: &Records
         },
         StageState::Unknown(_) => {
             let Some(last) = latest::of(ctx, id)? else { return Ok(Vec::new()) };
-            let is_open = |from: &Bound| matches!(from, Bound::Output { stage, .. } if !known.contains_key(stage));
-            let inputs = ctx.graph.stage(id).inputs.iter();
-            let open: Vec<String> = inputs.filter(|i| is_open(&i.from)).map(|i| i.name.clone()).collect();
+            let mut open = Vec::new();
+            for input in &ctx.graph.stage(id).inputs {
+                if !key::is_told(ctx, input, known)? {
+                    open.push(input.name.clone());
+                }
+            }
             let is_open = |name: &str| name.strip_prefix("input/").is_some_and(|name| open.iter().any(|o| o == name));
             let now = key::partly(ctx, id, known, &open)?;
             now.diff(&last.manifest).into_iter().filter(|change| !is_open(&change.name)).collect()

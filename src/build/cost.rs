@@ -1,7 +1,7 @@
 //! What a build would cost now, by how long its stages took when they were last made. Makes nothing.
 
 use super::latest::last_took;
-use super::walk::StageState;
+use super::plan::StageState;
 use crate::error::Result;
 use crate::graph::{Graph, NodeIndex};
 use quiz_cache::Cache;

@@ -29,7 +29,7 @@
 use super::tools::{self, MISSING};
 use super::{Context, Records};
 use crate::error::{Error, Result};
-use crate::graph::{Bound, NodeIndex, Stage};
+use crate::graph::{Bound, BoundInput, NodeIndex, Stage};
 use crate::host;
 use crate::load::{OutputKind, Value};
 use crate::source::RootSpec;
@@ -165,6 +165,17 @@ fn encode_root(root: &RootSpec, encoder: &mut KeyEncoder) {
     for (path, text) in &root.files {
         encoder.text(&format!("root/file/{path}"), text);
     }
+}
+
+/// Whether the digest of an input can be told. That of a part of a tree cannot where the tree's files are not listed: its record came in a pack
+/// without it, or the list is damaged.
+pub(super) fn is_told(ctx: &Context<'_>, input: &BoundInput, known: &Records) -> Result<bool> {
+    let Bound::Output { stage, output } = &input.from else { return Ok(true) };
+    let Some(record) = known.get(stage) else { return Ok(false) };
+    if ctx.live.contains_key(stage) {
+        return Ok(true);
+    }
+    ctx.cache.has_subtree(&record.outputs[output], &input.paths).map_err(super::cache_error)
 }
 
 /// The digest of what a script sees as one input.

@@ -3,101 +3,18 @@
 //! A record is enough to go on: objects are asked for only by a stage that really runs, and by boot. What is missing or
 //! damaged then is made again.
 
-use super::{Context, Records, cache_error, compare, history, key, latest, make, tools};
+use super::plan::{Lookup, Missing, look};
+use super::{Context, Records, cache_error, compare, history, latest, make};
 use crate::error::{Error, Result};
 use crate::event::{Event, waiting};
 use crate::graph::{Bound, NodeIndex, Role};
-use crate::host::many::each;
-use quiz_cache::{Built, Change, Entry, Key, Manifest, Output, Record};
+use quiz_cache::{Entry, Output, Record};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
-use std::time::Duration;
 
 /// How often a walk starts over when an input, made again, came out different. Twice in a row says that it always will.
 const ATTEMPTS: usize = 3;
-
-/// What the walk knows of a stage.
-#[derive(Debug)]
-pub enum StageState {
-    /// Its record is in the cache.
-    Known(Record),
-    /// It has to be made.
-    Missing(Missing),
-    /// Its key depends on this stage, which is not made.
-    Unknown(NodeIndex),
-    /// A source stage whose moving name is not pinned in quiz.lock yet.
-    Unresolved,
-}
-
-/// A stage that has to be made.
-#[derive(Debug)]
-pub struct Missing {
-    /// The key under which.
-    pub key: Key,
-    /// What the key is made of.
-    pub manifest: Manifest,
-    /// What differs from the last time it was made here.
-    pub changes: Vec<Change>,
-    /// By the name of a change of a tool what is different about it, in words, as far as it is remembered.
-    pub told: BTreeMap<String, Vec<String>>,
-    /// It was made here before.
-    pub made_before: bool,
-    /// It was made here under this very key, and the record of that is gone: deleted, or by `quiz gc`.
-    pub gone: bool,
-}
-
-/// What the cache has of a stage whose inputs are all known.
-enum Lookup {
-    Found(Record),
-    Missing(Missing),
-}
-
-/// What `build` would do, stage by stage, inputs first.
-///
-/// # Errors
-/// The cache cannot be read.
-pub fn plan(ctx: &Context<'_>) -> Result<Vec<(NodeIndex, StageState)>> {
-    let order = ctx.graph.order();
-    let (mut known, mut states) = (Records::new(), BTreeMap::new());
-    for level in levels(ctx, &order) {
-        // None of them reads another one.
-        for (id, state) in each(level, |id| Ok((id, state(ctx, id, &known)?)))? {
-            if let StageState::Known(record) = &state {
-                known.insert(id, record.clone());
-            }
-            states.insert(id, state);
-        }
-    }
-    Ok(order.into_iter().filter_map(|id| states.remove(&id).map(|state| (id, state))).collect())
-}
-
-/// The stages, each behind all that it reads: first those that read nothing.
-fn levels(ctx: &Context<'_>, order: &[NodeIndex]) -> Vec<Vec<NodeIndex>> {
-    let (mut level_of, mut levels) = (BTreeMap::new(), Vec::<Vec<NodeIndex>>::new());
-    for &id in order {
-        let above = ctx.graph.inputs(id).iter().filter_map(|input| level_of.get(input)).max();
-        let level = above.map_or(0, |above: &usize| above + 1);
-        level_of.insert(id, level);
-        levels.resize_with(levels.len().max(level + 1), Vec::new);
-        levels[level].push(id);
-    }
-    levels
-}
-
-/// What is known of a stage, by what is `known` of those that it reads.
-fn state(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> Result<StageState> {
-    let open = ctx.graph.inputs(id).into_iter().find(|input| !known.contains_key(input));
-    let source = ctx.graph.stage(id).recipe.source().is_some();
-    Ok(match open {
-        Some(input) => StageState::Unknown(input),
-        None if source && !ctx.pins.contains_key(&id) && !ctx.live.contains_key(&id) => StageState::Unresolved,
-        None => match look(ctx, id, known)? {
-            Lookup::Found(record) => StageState::Known(record),
-            Lookup::Missing(missing) => StageState::Missing(missing),
-        },
-    })
-}
 
 /// What has to lie in the cache when a build is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -253,11 +170,11 @@ fn attempt(ctx: &Context<'_>, order: &[NodeIndex]) -> Result<Option<Records>> {
                 let Some(next) = waiting.iter().position(is_ready) else { break };
                 let id = waiting.remove(next);
                 match wanted(ctx, id, &known) {
-                    Ok(Lookup::Missing(missing)) => {
+                    Ok(lookup @ (Lookup::Missing(_) | Lookup::Unlisted(_))) => {
                         running += 1;
                         let (done, known) = (done.clone(), known.clone());
                         scope.spawn(move || {
-                            let made = catch_unwind(AssertUnwindSafe(|| obtain(ctx, id, missing, &known)));
+                            let made = catch_unwind(AssertUnwindSafe(|| obtain(ctx, id, lookup, &known)));
                             let name = &ctx.graph.stage(id).name;
                             let bug = |_| Err(Error::build(format!("quiz itself failed while it made {name}")));
                             // The receiver lives until every thread has sent.
@@ -265,8 +182,7 @@ fn attempt(ctx: &Context<'_>, order: &[NodeIndex]) -> Result<Option<Records>> {
                         });
                     }
                     Ok(Lookup::Found(record)) => {
-                        (ctx.events)(Event::Cached { stage: ctx.graph.stage(id).name.clone() });
-                        ctx.history.found(id, &ctx.graph.inputs(id), &record);
+                        found(ctx, id, &record);
                         known.insert(id, record);
                     }
                     Err(error) => failure = Some(error),
@@ -301,9 +217,35 @@ fn attempt(ctx: &Context<'_>, order: &[NodeIndex]) -> Result<Option<Records>> {
     }
 }
 
+fn found(ctx: &Context<'_>, id: NodeIndex, record: &Record) {
+    (ctx.events)(Event::Cached { stage: ctx.graph.stage(id).name.clone() });
+    ctx.history.found(id, &ctx.graph.inputs(id), record);
+}
+
+/// Gets the artifact of a stage: what has to be there to tell its key first. `None` if an input came out different and the key is void.
+fn obtain(ctx: &Context<'_>, id: NodeIndex, mut lookup: Lookup, known: &Records) -> Result<Option<Record>> {
+    if let Lookup::Unlisted(inputs) = &lookup {
+        for (stage, output) in inputs {
+            if restore(ctx, *stage, output, known)? == Restored::Different {
+                return Ok(None);
+            }
+        }
+        lookup = wanted(ctx, id, known)?;
+    }
+    match lookup {
+        Lookup::Missing(missing) => make_missing(ctx, id, missing, known),
+        Lookup::Found(record) => {
+            found(ctx, id, &record);
+            Ok(Some(record))
+        }
+        // Damaged once more, by somebody else.
+        Lookup::Unlisted(_) => Ok(None),
+    }
+}
+
 /// Gets the artifact of a key that has no record yet: makes it, or takes what another process made meanwhile. `None` if an input
 /// came out different and the key is void.
-fn obtain(ctx: &Context<'_>, id: NodeIndex, missing: Missing, known: &Records) -> Result<Option<Record>> {
+fn make_missing(ctx: &Context<'_>, id: NodeIndex, missing: Missing, known: &Records) -> Result<Option<Record>> {
     if restore_inputs(ctx, id, READ, known)? == Restored::Different {
         return Ok(None);
     }
@@ -336,28 +278,4 @@ fn wanted(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> Result<Lookup> {
         }
         other => other,
     })
-}
-
-/// The record of a stage whose inputs are all known, or what has to be made.
-fn look(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> Result<Lookup> {
-    let stage = ctx.graph.stage(id);
-    let (key, manifest) = key::key(ctx, id, known)?;
-    if let (Some(live), Some(output)) = (ctx.live.get(&id), stage.recipe.outputs.keys().next()) {
-        let outputs = [(output.clone(), live.output().clone())].into();
-        let (stage, built) = (stage.name.clone(), Built::FromNothing);
-        return Ok(Lookup::Found(Record { key, stage, outputs, manifest, took: Duration::ZERO, made_at: 0, built }));
-    }
-    if stage.recipe.source().is_some() {
-        ctx.pin(id)?;
-    }
-    if let Some(record) = ctx.cache.record(&key).map_err(cache_error)? {
-        return Ok(Lookup::Found(record));
-    }
-    let last = latest::key(ctx, id)?;
-    let latest = last.as_ref().map(|last| ctx.cache.record(last)).transpose().map_err(cache_error)?.flatten();
-    let changes = latest.as_ref().map(|latest| manifest.diff(&latest.manifest)).unwrap_or_default();
-    let told = changes.iter().map(|change| (change.name.clone(), tools::told(ctx.cache, change)));
-    let told = told.filter(|(_, words)| !words.is_empty()).collect();
-    let gone = latest.is_none() && last == Some(key);
-    Ok(Lookup::Missing(Missing { key, manifest, changes, told, made_before: latest.is_some() || gone, gone }))
 }

@@ -21,7 +21,7 @@ pub(super) fn resolve(spec: &Spec, wanted: &str, ctx: &Context, events: Events) 
 
 fn resolve_on(host: &Host, spec: &Spec, wanted: &str, ctx: &Context, events: Events) -> Result<Pin> {
     let table = table(spec)?;
-    let today = in_a_suite(host, table, ctx, events, &|archive| archive.today(&spec.entry))?;
+    let (suite, today) = in_a_suite(host, table, ctx, events, &|archive| archive.today(&spec.entry))?;
     let there: Vec<DscPin> = today.sources(&table.package)?.into_iter().map(|source| source.pin).collect();
     let versions: Vec<&str> = there.iter().map(|p| p.version.as_str()).collect();
     let newest = match wanted {
@@ -29,7 +29,7 @@ fn resolve_on(host: &Host, spec: &Spec, wanted: &str, ctx: &Context, events: Eve
         wanted => version::newest(wanted, versions.iter().copied()),
     };
     if let Some(package) = newest.and_then(|newest| there.iter().find(|p| p.version == newest)) {
-        return Ok(Pin::Dsc(package.clone()));
+        return Ok(Pin::Dsc(DscPin { suite: Some(suite), ..package.clone() }));
     }
     let error = version::unknown(&spec.entry, wanted, &versions);
     Err(if spec.git.is_some() { error.hint("the origin `git` has every release") } else { error })
@@ -41,7 +41,18 @@ pub(super) fn fetch(spec: &Spec, pin: &DscPin, dest: &Path, ctx: &Context, event
 }
 
 fn fetch_on(host: &Host, spec: &Spec, pin: &DscPin, dest: &Path, ctx: &Context, events: Events) -> Result<()> {
-    let paths = in_a_suite(host, table(spec)?, ctx, events, &|archive| archive.fetch_source(pin, &spec.entry))?;
+    let table = table(spec)?;
+    // As the lists have it.
+    let wanted = DscPin { suite: None, ..pin.clone() };
+    let bring = |archive: &Archive<'_>| archive.fetch_source(&wanted, &spec.entry);
+    // The host's own suite is another one where the pin came from another host.
+    let pinned = pin.suite.as_deref().map(|suite| in_suite(host, (suite, table), ctx, events, &bring));
+    let (_, paths) = match pinned {
+        Some(Err(error)) if error.kind() != Kind::Input => return Err(error),
+        Some(Ok(paths)) => paths,
+        // There is no such suite here.
+        Some(Err(_)) | None => in_a_suite(host, table, ctx, events, &bring)?,
+    };
     let files: Vec<(&str, &PathBuf)> = pin.files.iter().map(|file| file.name.as_str()).zip(&paths).collect();
     assemble(&files, &format!("{} {}", pin.name, pin.version), &host.id, dest, events).inspect_err(|_| {
         // The error that matters is the one at hand.
@@ -52,6 +63,19 @@ fn fetch_on(host: &Host, spec: &Spec, pin: &DscPin, dest: &Path, ctx: &Context, 
     Ok(())
 }
 
+/// Does something with the archive of a suite, whose name comes along.
+fn in_suite<T>(
+    host: &Host,
+    (suite, table): (&str, &DscSpec),
+    ctx: &Context,
+    events: Events,
+    work: &dyn Fn(&Archive<'_>) -> Result<T>,
+) -> Result<(String, T)> {
+    let what = What::Sources(table.component.as_deref().unwrap_or_default());
+    let found = Archive::new(host, suite, what, ctx, events).and_then(|archive| work(&archive))?;
+    Ok((suite.to_owned(), found))
+}
+
 /// Does something with the archive of the host's own suite; where there is no such suite, with that of the table's.
 fn in_a_suite<T>(
     host: &Host,
@@ -59,9 +83,8 @@ fn in_a_suite<T>(
     ctx: &Context,
     events: Events,
     work: &dyn Fn(&Archive<'_>) -> Result<T>,
-) -> Result<T> {
-    let what = What::Sources(table.component.as_deref().unwrap_or_default());
-    let in_suite = |suite: &str| Archive::new(host, suite, what, ctx, events).and_then(|archive| work(&archive));
+) -> Result<(String, T)> {
+    let in_suite = |suite: &str| in_suite(host, (suite, table), ctx, events, work);
     let own = host.suite().and_then(in_suite);
     match (own, &table.suite) {
         (Err(error), Some(suite)) if error.kind() == Kind::Input && host.suite().ok() != Some(suite) => in_suite(suite),

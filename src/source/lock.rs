@@ -126,7 +126,11 @@ impl Lock {
                 }
                 Pin::Dsc(p) => {
                     let (name, version) = (quoted(&p.name), quoted(&p.version));
-                    let _ = writeln!(text, "is.dsc.name = {name}\nis.dsc.version = {version}\nis.dsc.files = [");
+                    let _ = writeln!(text, "is.dsc.name = {name}\nis.dsc.version = {version}");
+                    if let Some(suite) = &p.suite {
+                        let _ = writeln!(text, "is.dsc.suite = {}", quoted(suite));
+                    }
+                    text.push_str("is.dsc.files = [\n");
                     for DscFile { name, sha256, size } in &p.files {
                         let (name, sum) = (quoted(name), quoted(sha256));
                         let _ = writeln!(text, "  {{ name = {name}, sha256 = {sum}, size = {size} }},");

@@ -102,6 +102,8 @@ pub struct DscPin {
     pub version: String,
     /// The .dsc, the tarballs and what else belongs to it, sorted.
     pub files: Vec<DscFile>,
+    /// The suite that had it, where another host looks for it; older pins do not say.
+    pub suite: Option<String>,
 }
 
 /// One file of a Debian source package.

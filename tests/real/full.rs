@@ -3,6 +3,7 @@
 mod crowd;
 mod debugger;
 mod filesystems;
+mod opened;
 
 use super::{Real, die};
 use crate::project::Ran;

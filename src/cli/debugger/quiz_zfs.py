@@ -35,7 +35,8 @@ def _global(name):
 
 
 def _has(value, member):
-    return any(one.name == member for one in value.type_.unaliased().members or ())
+    # An array has none to ask for, and a struct that is only declared says None.
+    return any(one.name == member for one in getattr(value.type_.unaliased(), "members", None) or ())
 
 
 def each_in_avl(tree, type_name):

@@ -141,7 +141,10 @@ impl<'a> Entry<'a> {
         let is_plain_folder = !folder.starts_with('/') && folder.split('/').all(|part| part != "..");
         let is_plain = is_plain_folder && is_package(&name) && is_version(&version);
         match files(self.field("Checksums-Sha256")).filter(|_| is_plain) {
-            Some(files) => Ok(super::Source { pin: DscPin { name, version, files }, folder: folder.to_owned(), place }),
+            Some(files) => {
+                let pin = DscPin { name, version, files, suite: None };
+                Ok(super::Source { pin, folder: folder.to_owned(), place })
+            }
             None => Err(Error::build(format!("the package lists have no good Checksums-Sha256 for {name} {version}"))),
         }
     }

@@ -240,6 +240,22 @@ fn other_formats() {
     assert!(error.to_string().contains("the format `1.0`"), "{error}");
 }
 
+/// Its own suite has another version, or none; the pin says where this one was.
+#[test]
+fn a_host_of_another_suite_brings_what_is_pinned() {
+    let world = World::new("3.0 (quilt)", &[("first", EDIT)]);
+    let pin = world.pin("default").unwrap();
+    assert_eq!(pin.suite.as_deref(), Some("s"));
+    let etc = world.dir.path().join("other");
+    fs::create_dir_all(&etc).unwrap();
+    let archive = world.dir.path().join("archive");
+    fs::write(etc.join("sources.list"), format!("deb [trusted=yes] file:{} t main\n", archive.display())).unwrap();
+    let other = World { host: Host::of("ID=x\nVERSION_CODENAME=t\n", &etc), ..world };
+    assert_eq!(read(other.fetch(&pin).unwrap().join("a")), "one\n2\nthree\n");
+    let error = other.fetch(&DscPin { suite: None, ..pin }).unwrap_err().to_string();
+    assert_eq!(error, "the source package z 1-2 is pinned in quiz.lock, but no archive has it");
+}
+
 #[test]
 fn what_no_archive_has_any_more_comes_from_the_snapshot_archive_or_is_said() {
     let world = World::new("3.0 (quilt)", &[("first", EDIT)]);

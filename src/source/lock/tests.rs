@@ -83,6 +83,7 @@ entry = "zfs"
 wanted = "dsc default"
 is.dsc.name = "l"
 is.dsc.version = "1"
+is.dsc.suite = "bookworm"
 is.dsc.files = [
   { name = "l_1.dsc", sha256 = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff", size = 7 },
 ]
@@ -95,7 +96,8 @@ fn the_text_is_stable_sorted_and_read_back() {
     let debs =
         Pin::Packages(PackagesPin { suite: "bookworm".into(), packages: vec![package("bash"), package("less")] });
     let file = DscFile { name: "l_1.dsc".into(), sha256: "f".repeat(64), size: 7 };
-    let dsc = Pin::Dsc(DscPin { name: "l".into(), version: "1".into(), files: vec![file] });
+    let dsc =
+        Pin::Dsc(DscPin { name: "l".into(), version: "1".into(), files: vec![file], suite: Some("bookworm".into()) });
     let (repository, name) = ("https://example.org/x.git".into(), "master".into());
     let git = Pin::Git(GitPin { repository, name, commit: "a".repeat(40), tree: "b".repeat(40) });
     let pins = [

@@ -1,0 +1,112 @@
+//! Two hosts side by side, Debian 12 and 13, with other compilers and an empty cache each: what is pinned is all that they share.
+
+use super::{Host, ONE_AT_A_TIME};
+use crate::project::Ran;
+use crate::real::opened::TINY;
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+/// Projects by the folder in the home, what is in their quiz.toml, and the stages that are made of them. The first has the whole image but its
+/// kernel, which is the distribution's; of the other one the kernel itself is not made, as that takes an hour, but its key is looked at.
+const PROJECTS: [(&str, &str, &str); 2] = [
+    ("package", "profiles = [\"zfs\"]\n[kernel]\nversion = \"6.1@package\"\n", "image zfs agent"),
+    ("own", "[kernel]\nversion = \"6.1\"\n", "tiny kernel-config compile-commands"),
+];
+
+/// What must be among what is compared: made here, from nothing.
+const MADE: [&str; 9] = [
+    "package agent",
+    "package image",
+    "package kernel-package",
+    "package kernel-package-devel",
+    "package rootfs",
+    "package zfs-modules",
+    "package zfs-user",
+    "own kernel-config",
+    "own tiny",
+];
+
+/// Key and outputs of a stage, as JSON.
+type Stages = BTreeMap<String, (String, Option<String>)>;
+
+impl Host {
+    /// One with the quiz of this machine, what that needs to make stages, and an empty cache.
+    fn with_quiz(suite: &str) -> Self {
+        let host = Self::new(suite, "twin");
+        std::fs::copy(env!("CARGO_BIN_EXE_quiz"), host.root.join("usr/local/bin/quiz")).unwrap();
+        host.done("apt-get update -q && apt-get install -q -y --no-install-recommends bubblewrap");
+        for (folder, toml, _) in PROJECTS {
+            let project = host.root.join("root").join(folder);
+            std::fs::create_dir_all(&project).unwrap();
+            std::fs::write(project.join("quiz.toml"), toml).unwrap();
+        }
+        let recipe = host.root.join("root/own/.quiz/recipes/tiny");
+        std::fs::create_dir_all(&recipe).unwrap();
+        std::fs::write(recipe.join("recipe.toml"), TINY.0).unwrap();
+        std::fs::write(recipe.join("build.sh"), TINY.1).unwrap();
+        host
+    }
+
+    /// Runs as root, and demands success.
+    fn done(&self, command: &str) -> Ran {
+        let ran = self.run("root", command);
+        assert_eq!(ran.status, Some(0), "{command}: {ran:?}");
+        ran
+    }
+
+    /// Builds all, with these variables: how many stages were made, and what each stage of either project is then, as far as it is known.
+    fn build(&self, variables: &str) -> (usize, Stages) {
+        let quiz = |folder: &str, args: &str| self.done(&format!("cd ~/{folder} && {variables} quiz {args}"));
+        let making = PROJECTS.map(|(folder, _, wanted)| quiz(folder, &format!("build {wanted}")).count("Making"));
+        let mut stages = Stages::new();
+        for (folder, ..) in PROJECTS {
+            let graph: serde_json::Value = serde_json::from_str(&quiz(folder, "-v --json graph").out).unwrap();
+            for stage in graph.as_array().unwrap() {
+                if let Some(key) = stage["key"].as_str() {
+                    let outputs = stage.get("outputs").map(ToString::to_string);
+                    stages.insert(format!("{folder} {}", stage["stage"].as_str().unwrap()), (key.to_owned(), outputs));
+                }
+            }
+        }
+        (making.iter().sum(), stages)
+    }
+}
+
+/// Fails with the stages that are not the same.
+fn same(one: &Stages, other: &Stages) {
+    let names: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+    let differ = names.into_iter().filter(|name| one.get(*name) != other.get(*name));
+    let differ: Vec<_> = differ.map(|name| (name, one.get(name), other.get(name))).collect();
+    assert!(differ.is_empty(), "{differ:#?}");
+}
+
+#[test]
+#[ignore = "compiles OpenZFS and a small kernel in roots of Debian 12 and 13: tests/run --full hosts"]
+fn hosts_with_other_compilers_make_the_same_bytes_under_the_same_keys_and_take_each_others_cache() {
+    let _turn = ONE_AT_A_TIME.lock();
+    let (one, other) = (Host::with_quiz("bookworm"), Host::with_quiz("trixie"));
+    assert_ne!(one.done("gcc -dumpversion").out, other.done("gcc -dumpversion").out);
+    let (making, first) = one.build("");
+    assert!(making >= MADE.len(), "{making}");
+    for stage in MADE {
+        assert!(first.get(stage).is_some_and(|(_, outputs)| outputs.is_some()), "{stage}: {first:#?}");
+    }
+    let kernel = &first["own kernel"];
+    assert_eq!(kernel.1, None, "only its key is known");
+    std::fs::create_dir_all(other.root.join("root/.config/quiz")).unwrap();
+    for lock in [".config/quiz/quiz.lock", "package/quiz.lock", "own/quiz.lock"].map(|lock| format!("root/{lock}")) {
+        std::fs::copy(one.root.join(&lock), other.root.join(&lock)).unwrap();
+    }
+    let (from, copied) = (one.root.join("root/.cache/quiz"), other.root.join("root/copied"));
+    assert!(Command::new("cp").arg("-a").arg(from).arg(&copied).status().unwrap().success());
+    let (making_of_hits, hits) = other.build("QUIZ_CACHE_DIR=~/copied");
+    same(&first, &hits);
+    assert_eq!(making_of_hits, 0);
+    std::fs::remove_dir_all(&copied).unwrap();
+    let (making_there, second) = other.build("");
+    same(&first, &second);
+    assert!(making_there >= MADE.len(), "{making_there}");
+    for host in [one, other] {
+        std::fs::remove_dir_all(host.root).unwrap();
+    }
+}
