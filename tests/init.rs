@@ -56,7 +56,10 @@ fn in_a_folder_of_modules_these_are_what_the_file_sets() {
     let project = tree(&[]);
     project.write("Kbuild", "obj-m := x.o\n");
     let told = init(&project, &[]);
-    assert_eq!((&told["sets"], &told["next"]), (&serde_json::json!(["modules"]), &"quiz up --install -- lsmod".into()));
+    assert_eq!(
+        (&told["sets"], &told["next"]),
+        (&serde_json::json!(["modules"]), &"quiz -k package up --install -- lsmod".into())
+    );
     let before = project.ok(&["-C", "/", "config"]).out;
     let set: Vec<String> = config(&project).lines().filter(|line| !before.contains(*line)).map(str::to_owned).collect();
     assert!(matches!(&set[..], [line] if line.starts_with("modules = [\".\"]")), "{set:?}");

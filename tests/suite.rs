@@ -208,7 +208,8 @@ fn any_commands_run_each_in_a_machine_of_its_own() {
     // In another order, with more: what is known is not run again.
     let ran = fake.each("panic\nfail 2\npass 1\nlost\n", &[]);
     assert_eq!((ran.status, ran.count("Testing")), (Some(1), 2), "{ran:?}");
-    for line in ["PANIC   panic: VERIFY3(a == b) failed\n", "LOST    lost: the machine was lost"] {
+    for line in ["PANIC   panic: VERIFY3(a == b) failed (quiz crash show 2/1)\n", "LOST    lost: the machine was lost"]
+    {
         assert!(ran.out.contains(line), "{}", ran.out);
     }
     assert_eq!(fake.each("pass 1\n", &[]).status, Some(0));

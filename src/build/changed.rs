@@ -143,7 +143,9 @@ fn object(ctx: &Context<'_>, digest: &Digest) -> PathBuf {
 fn fill(one: &mut FileChange, before: Option<String>, after: Option<String>) {
     match (before, after) {
         (Some(before), Some(after)) => one.diff = difference(&before, &after),
-        _ => one.what += " (no difference is shown: a version is not at hand any more, or is no small text)",
+        _ => {
+            one.what += " (no difference is shown: of folders that are compiled where they lie no version is kept; or one is gone, or no small text)"
+        }
     }
 }
 
@@ -205,6 +207,6 @@ mod tests {
         assert_eq!(checked(b"text").as_deref(), Some("text"));
         let mut one = FileChange::new("x", "changed");
         fill(&mut one, None, Some("x".into()));
-        assert!(one.diff.is_empty() && one.what.contains("not at hand"), "{one:?}");
+        assert!(one.diff.is_empty() && one.what.contains("no version is kept"), "{one:?}");
     }
 }

@@ -6,6 +6,7 @@ mod inner;
 mod invocation;
 #[cfg(test)]
 mod shown;
+mod wrong;
 
 use crate::status;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -292,7 +293,8 @@ impl Cli {
     /// # Errors
     /// What clap says of it, or its help.
     pub fn read(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
-        let matches = Self::definition().try_get_matches_from(words)?;
+        let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+        let matches = Self::definition().try_get_matches_from(&words).map_err(|error| wrong::told(error, &words))?;
         let mut cli = Self::from_arg_matches(&matches)?;
         let mut inner = &matches;
         while let Some((_, behind)) = inner.subcommand() {

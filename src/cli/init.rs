@@ -68,7 +68,7 @@ const MODULE: Kind = Kind {
         include_str!("start/settings/machine.toml"),
     ],
     sets: &["modules"],
-    next: "up --install -- lsmod",
+    next: "-k package up --install -- lsmod",
 };
 
 const ANY: Kind = Kind {

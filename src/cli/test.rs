@@ -7,6 +7,7 @@ use crate::engine::{Engine, machine, running, shares};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::host;
+use crate::load::Origin;
 use crate::report::{self, Style};
 use crate::source::worktree::Worktree;
 use crate::status;
@@ -70,6 +71,12 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Test, shown: &Shown<'_>) -> Resul
         folder,
         events: engine.events,
     })?;
+    let none = |test: &test::TestEnd| test.why.as_ref().is_some_and(|why| why.starts_with("status 127"));
+    if asked.each.is_some() && results.groups.iter().flat_map(|group| &group.tests).any(none) {
+        let message =
+            "status 127 is of a program that the guest has not: of this folder it sees .quiz/shared alone, as /shared";
+        (engine.events)(Event::Warning { message: message.to_owned() });
+    }
     let out = folder.out();
     let written = test::output::write(&out, &results).and_then(|()| write_page(folder.path(), &results));
     report::result(&if shown.json {
@@ -113,6 +120,17 @@ fn lines(file: &Path) -> Result<Vec<Group>> {
 
 /// The groups of the suite that are asked for.
 fn sections(engine: &Engine<'_>, asked: &Test) -> Result<Vec<Section>> {
+    let is_all = asked.tests.is_empty() && asked.tags.is_empty() && asked.runfiles.is_empty() && asked.since.is_none();
+    if is_all && !asked.list && !is_about_openzfs(engine)? {
+        // It would be compiled first, whoever is there.
+        return Err(Error::input(
+            "this is no worktree of OpenZFS, and no [zfs] is set: its whole test suite is not run unasked",
+        )
+        .hint("tests of your own: quiz test --each FILE, which has one command a line")
+        .hint(
+            "the ZFS Test Suite on the distribution's OpenZFS: quiz test -r common -r linux, or groups of it: -t atime",
+        ));
+    }
     let (source, is_edited) = source(engine)?;
     let names: Vec<&str> = match &asked.runfiles[..] {
         [] => RUNFILES.to_vec(),
@@ -127,6 +145,14 @@ fn sections(engine: &Engine<'_>, asked: &Test) -> Result<Vec<Section>> {
         );
     }
     touched(engine, &source, rev, sections)
+}
+
+/// Whether quiz runs in a worktree of it, or somebody said which one is meant.
+fn is_about_openzfs(engine: &Engine<'_>) -> Result<bool> {
+    let stages = engine.stages([SOURCE])?;
+    let is_set = |key: &str| engine.project.settings.get(key).is_some_and(|set| set.origin != Origin::Default);
+    Ok(stages.folder(stages.graph.find(SOURCE)?).is_some()
+        || ["zfs.repository", "zfs.source", "zfs.version"].iter().any(|key| is_set(key)))
 }
 
 /// The suite's source, and whether that is a folder that people edit.

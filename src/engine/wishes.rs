@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeIndex};
-use crate::load::{OptionSpec, Origin, Project, Value};
+use crate::load::{OptionSpec, Origin, Project, Value, nearest};
 use crate::source::{self, Spec, Wish};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,6 +23,13 @@ pub(super) struct SourceWish {
 impl SourceWish {
     /// The error of what could not be had, with what to type.
     pub fn failed(&self, error: Error) -> Error {
+        // A name that only git could have, which it may not be.
+        let git = self.wish.to_string();
+        let is_near = git.strip_prefix("git ").and_then(|name| nearest(name, ["package", "default"]));
+        let error = match is_near {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error,
+        };
         match &self.suite {
             Some(hint) => error.hint(hint.clone()),
             None => error,

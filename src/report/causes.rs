@@ -155,7 +155,9 @@ pub fn cost(graph: &Graph, cost: &Cost, style: &Style) -> String {
     let mut text = format!("{number} stage{} to make", if number == 1 { "" } else { "s" });
     let (unknown, known): (Vec<_>, Vec<_>) = cost.stages.iter().partition(|(_, took)| took.is_none());
     if !known.is_empty() {
-        text += &format!(", about {} by the last times", duration(cost.time));
+        // Of the others nobody knows how long they take.
+        let bound = if unknown.is_empty() { "about" } else { "over" };
+        text += &format!(", {bound} {} by the last times", duration(cost.time));
         if cost.work > cost.time {
             text += &format!(" ({} one after the other)", duration(cost.work));
         }

@@ -29,7 +29,7 @@ pub fn tests(results: &Results, out: &Path, all: bool, style: &Style) -> String 
         for same in
             told.chunk_by(|a, b| !all && a.verdict == Verdict::NotRun && (b.verdict, &b.why) == (a.verdict, &a.why))
         {
-            text += &line(group, same, style);
+            text += &line(group, same, out, style);
         }
     }
     let sum = results.groups.iter().map(counts).fold([0; 3], |a, b| std::array::from_fn(|n| a[n] + b[n]));
@@ -73,7 +73,7 @@ fn verdicts(results: &Results) -> String {
 }
 
 /// The line of tests that ended in the same way.
-fn line(group: &GroupEnd, tests: &[&TestEnd], style: &Style) -> String {
+fn line(group: &GroupEnd, tests: &[&TestEnd], out: &Path, style: &Style) -> String {
     let [test, more @ ..] = tests else { return String::new() };
     let verdict = format!("{:<7}", test.verdict.to_string());
     let verdict = match (test.verdict, test.expected) {
@@ -86,7 +86,11 @@ fn line(group: &GroupEnd, tests: &[&TestEnd], style: &Style) -> String {
         0 => format!("{}/{}", group.name, test.name),
         more => format!("{}/{} and {more} more", group.name, test.name),
     };
-    let why = test.why.as_ref().map_or(String::new(), |why| format!(": {why}"));
+    let mut why = test.why.as_ref().map_or(String::new(), |why| format!(": {why}"));
+    // Its run is that of the folder; each group is one of its machines.
+    if let (Verdict::Panic, Some(run)) = (test.verdict, out.parent().and_then(Path::file_name)) {
+        why += &format!(" (quiz crash show {}/{})", run.display(), group.folder);
+    }
     format!("{verdict} {name}{}\n", if test.expected { style.dim(&why) } else { why })
 }
 

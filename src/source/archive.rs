@@ -179,7 +179,7 @@ impl<'a> Archive<'a> {
         let folder = self.ctx.cache.join("archive/packages");
         let broken = |e: io::Error| Error::build(format!("cannot prepare {}", folder.display())).because(e);
         fs::create_dir_all(&folder).map_err(broken)?;
-        let waits_for = || "another download of packages".to_owned();
+        let waits_for = || "the download of packages that runs now, this quiz's or another's,".to_owned();
         let _lock = super::take_lock(&folder.join("lock"), waits_for, self.events).map_err(broken)?;
         let partial = folder.join("partial");
         fs::create_dir_all(&partial).map_err(broken)?;
