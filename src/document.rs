@@ -11,10 +11,14 @@ use crate::host;
 use serde::de::DeserializeOwned;
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+/// The number of /dev/null: null(4).
+const NULL: u64 = 1 << 8 | 3;
 
 /// A TOML file, as it was read.
 #[derive(Debug, Clone)]
@@ -49,7 +53,10 @@ impl Document {
     /// # Errors
     /// It cannot be read, or is no UTF-8.
     pub fn load(path: &Path) -> Result<Option<Self>> {
-        match host::read_file(path) {
+        // What is masked by /dev/null, as systemd does it, is empty.
+        let is_null =
+            std::fs::metadata(path).is_ok_and(|meta| meta.rdev() == NULL && meta.file_type().is_char_device());
+        match if is_null { Ok(Vec::new()) } else { host::read_file(path) } {
             Ok(bytes) => Self::of_bytes(path, &bytes).map(Some),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::input(format!("cannot read {}", path.display())).because(e)),

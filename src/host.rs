@@ -155,7 +155,16 @@ fn plain(path: &Path) -> std::io::Result<(File, Metadata)> {
     if meta.is_file() { Ok((file, meta)) } else { Err(std::io::Error::other("it is no plain file")) }
 }
 
-/// The same, and links are followed.
+/// Makes a file, or empties the one that is there, where others may have put a link: none is followed.
+///
+/// # Errors
+/// It cannot be written, or is a link.
+pub fn rewrite_plain(path: &Path) -> std::io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)
+}
+
+/// The same as [`open_plain`], and links are followed.
 ///
 /// # Errors
 /// As [`open_plain`].

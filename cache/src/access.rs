@@ -9,10 +9,11 @@
 
 use crate::error::{Result, at};
 use crate::{Cache, Error, lock::Lock};
+use rustix::fs::OFlags;
 use rustix::process::{getegid, geteuid, getgroups};
 use std::fs::{self, File, Metadata, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 /// The folder of members' own folders.
@@ -71,8 +72,8 @@ pub(crate) fn is_anothers(path: &Path) -> bool {
 }
 
 impl Access {
-    /// What the folder of a cache says.
-    pub(crate) fn of(root: &Path, meta: &Metadata) -> Result<Self> {
+    /// What the folder of a cache says. Root is a member where that is said, or the folder is root's own: what members made would run as root.
+    pub(crate) fn of(root: &Path, meta: &Metadata, wants_group: bool) -> Result<Self> {
         if meta.mode() & GROUPS != GROUPS {
             return Ok(Self::Own);
         }
@@ -84,9 +85,16 @@ impl Access {
             )));
         }
         let groups = getgroups().unwrap_or_default();
-        let is_member = geteuid().is_root() || groups.iter().chain([&getegid()]).any(|group| group.as_raw() == gid);
+        let is_root = geteuid().is_root() && (wants_group || is_mine(meta));
+        let is_member = is_root || groups.iter().chain([&getegid()]).any(|group| group.as_raw() == gid);
         if is_member {
             return Ok(Self::Group(gid));
+        }
+        if geteuid().is_root() {
+            return Err(Error::new(format!(
+                "{dir} is the cache of the group {}, whose members would decide what runs as root: QUIZ_CACHE_SHARED=group if that is meant, or use another folder",
+                group_name(gid)
+            )));
         }
         Err(Error::new(format!(
             "{dir} is the cache of the group {name}, and this process is not in it: have somebody type `usermod -aG {name} USER` and log in again, or use another folder",
@@ -123,17 +131,26 @@ impl Access {
         self.give(path, SHARED_FILE)
     }
 
+    /// By what is opened, and not by its name, which another member may give to something else meanwhile.
     fn give(self, path: &Path, mode: u32) -> io::Result<()> {
         let Self::Group(gid) = self else { return Ok(()) };
-        let meta = fs::symlink_metadata(path)?;
-        if meta.is_symlink() || !is_mine(&meta) && !geteuid().is_root() {
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = match File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path) {
+            Ok(file) => file,
+            // Not this user's to give.
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+            Err(_) if fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink()) => return Ok(()),
+            Err(e) => return Err(e),
+        };
+        let meta = file.metadata()?;
+        if !is_mine(&meta) && !geteuid().is_root() {
             return Ok(());
         }
         if meta.gid() != gid {
-            chown(path, None, Some(gid))?;
+            fchown(&file, None, Some(gid))?;
         }
         if meta.mode() & 0o7777 != mode {
-            fs::set_permissions(path, Permissions::from_mode(mode))?;
+            file.set_permissions(Permissions::from_mode(mode))?;
         }
         Ok(())
     }
@@ -143,7 +160,7 @@ impl Access {
         let Self::Group(gid) = self else { return Ok(()) };
         let meta = file.metadata()?;
         if is_mine(&meta) && (meta.gid() != gid || meta.mode() & 0o7777 != SHARED_FILE) {
-            std::os::unix::fs::fchown(file, None, Some(gid))?;
+            fchown(file, None, Some(gid))?;
             file.set_permissions(Permissions::from_mode(SHARED_FILE))?;
         }
         Ok(())
@@ -184,18 +201,19 @@ impl Access {
         let own = all.join(me.to_string());
         let make = || {
             self.create_shared(&all, SHARED_FOLDER | STICKY)?;
-            match fs::create_dir(&own) {
+            match fs::DirBuilder::new().mode(0o700).create(&own) {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
                 other => other?,
             }
             // Not the group's, which files in it would inherit: no script knows that.
-            chown(&own, None, Some(getegid().as_raw()))
+            let made = File::options().read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(&own)?;
+            fchown(&made, None, Some(getegid().as_raw()))
         };
         make().map_err(at("create the folder", &own))?;
         let meta = fs::symlink_metadata(&own).map_err(at("look at", &own))?;
         if !meta.is_dir() || !is_mine(&meta) {
             return Err(Error::new(format!(
-                "{} is for what user {me} has alone in this cache, and is another user's: rm -r {}",
+                "{} is for what user {me} has alone in this cache, and is another user's: its owner, or root, types rm -r {}",
                 own.display(),
                 own.display()
             )));
@@ -211,19 +229,23 @@ impl Access {
         fs::set_permissions(root, Permissions::from_mode(SHARED_FOLDER)).map_err(at("set the mode of", root))
     }
 
-    /// The error of a cache that is there and is one user's, where a group's is wanted; or one that was made so, and became the group's later.
-    pub(crate) fn check(self, root: &Path, wants_group: bool) -> Result<()> {
+    /// Whether an empty folder was made for a group. One that others may look into is as volumes of containers come (2775), for one user alone.
+    pub(crate) fn is_meant(meta: &Metadata) -> bool {
+        meta.mode() & GROUPS == GROUPS && meta.mode() & 0o007 == 0
+    }
+
+    /// The error of a cache that is one user's, where a group's is wanted.
+    pub(crate) fn not_shared(root: &Path) -> Error {
         let dir = root.display();
-        match self {
-            Self::Own if wants_group => Err(Error::new(format!(
-                "{dir} is a cache of one user alone, and one of a group is asked for: mv {dir} {dir}.old (what is in it only costs time), mkdir {dir}, chgrp GROUP {dir}, and once more; or use another folder"
-            ))),
-            Self::Group(gid) if !root.join(FOLDER).is_dir() => Err(Error::new(format!(
-                "the group {} may write to {dir}, which was made as a cache of one user alone: chmod g-ws {dir} if it is to stay that; a group's begins empty: mv {dir} {dir}.old, mkdir {dir}, chgrp GROUP {dir}, chmod 2770 {dir}",
-                group_name(gid)
-            ))),
-            _ => Ok(()),
-        }
+        Error::new(format!(
+            "{dir} is a cache of one user alone, and one of a group is asked for: mv {dir} {dir}.old (what is in it only costs time), mkdir {dir}, chgrp GROUP {dir}, and once more; or use another folder"
+        ))
+    }
+
+    /// The error of a group's cache whose folder does not say so any more: who took it for a user's own would lock the others out.
+    pub(crate) fn lost(root: &Path) -> Error {
+        let dir = root.display();
+        Error::new(format!("{dir} is the cache of a group, and its folder has lost that: chmod 2770 {dir}"))
     }
 }
 

@@ -8,9 +8,10 @@
 use crate::access::Access;
 use crate::error::{Result, at};
 use fs4::{FileExt, TryLockError};
+use rustix::fs::OFlags;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -64,7 +65,7 @@ impl Lock {
 
     /// The lock if nobody holds it. Does not make the file.
     pub(crate) fn if_free(path: &Path) -> Option<Self> {
-        let file = fs::OpenOptions::new().read(true).write(true).open(path).ok()?;
+        let file = options().open(path).ok()?;
         FileExt::try_lock(&file).ok()?;
         Self::held(path, file).ok()?
     }
@@ -72,7 +73,7 @@ impl Lock {
     /// Turns a locked file into a lock, unless its name now belongs to another file or to none.
     fn held(path: &Path, mut file: File) -> Result<Option<Self>> {
         let ours = file.metadata().map_err(at("look at", path))?;
-        match fs::metadata(path) {
+        match fs::symlink_metadata(path) {
             Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => {}
             Ok(_) => return Ok(None),
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -93,9 +94,16 @@ impl Drop for Lock {
     }
 }
 
-fn open(path: &Path, access: Access) -> Result<File> {
+/// A lock is written to: in a group's cache a member's link would lead to a file of somebody else's.
+fn options() -> fs::OpenOptions {
     let mut options = fs::OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
+    options.read(true).write(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    options
+}
+
+fn open(path: &Path, access: Access) -> Result<File> {
+    let mut options = options();
+    options.create(true).truncate(false);
     let file = match options.open(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             let folder = path.parent().unwrap_or(path);

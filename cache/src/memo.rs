@@ -134,7 +134,9 @@ impl Cache {
     /// When the cache cannot be read.
     pub fn has_subtree(&self, tree: &Output, patterns: &[String]) -> Result<bool> {
         let (path, patterns) = self.subtree_path(tree, patterns);
+        // Of a file its answer is an error.
         Ok(patterns.is_empty()
+            || tree.kind != Kind::Tree
             || self.known_part(tree, &path, &patterns)?.is_some()
             || self.listing(&tree.digest)?.is_some())
     }

@@ -12,6 +12,7 @@ use crate::files::{has_content, look, outlast, plain_files, remove_tree, small_d
 use crate::workspace::WorkFolder;
 use crate::{Cache, Digest, Error};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -195,7 +196,7 @@ impl NamedSlot {
         let place = Digest::of(&[from.as_os_str().as_bytes(), &now.to_le_bytes()].concat());
         let files_go = self.cache.place(FILES, &place);
         let owner = owner.as_os_str().as_bytes().to_vec();
-        let needed = needs.iter().copied().collect();
+        let needed: BTreeSet<Digest> = needs.iter().copied().collect();
         let index = Index { owner, name: name.to_owned(), about, needs, place, files };
         let index = self.cache.encoded(What::Named, &index, &to)?;
         let new = self.cache.workspace()?.fresh();
@@ -207,8 +208,9 @@ impl NamedSlot {
         };
         self.cache.rename_into(from, &files_go).map_err(at("store", &files_go))?;
         if self.cache.group().is_some() {
-            // Who cannot see the name sees that it needs something.
-            self.cache.keep_for(&to, self.cache.own(), needed)?;
+            // Who cannot see the name sees that it needs something; until the new one is in its place, what the old one does, too.
+            let old = self.cache.named_known(&to)?.map(|known| known.needs).unwrap_or_default();
+            self.cache.keep_for(&to, self.cache.own(), needed.iter().copied().chain(old).collect())?;
         }
         let put = || {
             sync(&files_go.join("all"))?;

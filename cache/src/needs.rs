@@ -98,10 +98,11 @@ impl Need {
     /// Whether the folder around it is there without it, so that the next collection forgets it.
     #[must_use]
     pub fn is_gone(&self) -> bool {
-        self.look() == There::No
+        self.look(false) == There::No
     }
 
-    pub(crate) fn look(&self) -> There {
+    /// In a group's cache it may be another user's.
+    pub(crate) fn look(&self, is_shared: bool) -> There {
         match fs::symlink_metadata(&self.place) {
             Ok(_) => There::Yes,
             // A folder where a disk is mounted at other times is empty.
@@ -110,7 +111,7 @@ impl Need {
                 if around.next().is_some() { There::No } else { There::Missing }
             }
             // Where another user's folder cannot be looked into, nobody knows better than he.
-            Err(e) if e.kind() == PermissionDenied => There::Yes,
+            Err(e) if is_shared && e.kind() == PermissionDenied => There::Yes,
             Err(_) => There::Missing,
         }
     }
@@ -129,7 +130,7 @@ impl Sweep<'_> {
                 There::Yes => None,
                 There::Missing => Some(need.missing.unwrap_or(now)),
                 // Somebody may have made it since.
-                There::No if need.look() != There::No => None,
+                There::No if need.look(self.cache.group().is_some()) != There::No => None,
                 There::No => {
                     self.remove(FOLDER, &path)?;
                     continue;
@@ -163,8 +164,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let within = dir.path().join("project");
         let place = within.join("runs/1");
-        let look =
-            || Need { place: place.clone(), within: within.clone(), digests: BTreeSet::new(), missing: None }.look();
+        let look = || {
+            Need { place: place.clone(), within: within.clone(), digests: BTreeSet::new(), missing: None }.look(false)
+        };
         assert_eq!(look(), There::Missing, "no folder");
         fs::create_dir(&within).unwrap();
         assert_eq!(look(), There::Missing, "nothing is mounted");

@@ -9,8 +9,10 @@
 //!
 //! In front of `quiz-pack` there may be plain files of somebody else's, who tells what they are, and which results may come behind them ([`Guard`]).
 
+use crate::access::Access;
 use crate::codec::{self, What};
 use crate::error::{Result, at};
+use crate::files::is_executable;
 use crate::slot::check_name;
 use crate::workspace::WorkFolder;
 use crate::{Cache, Entry, Error, Kind, Node, Record};
@@ -376,7 +378,8 @@ fn put(tar: &mut Builder<impl Write>, place: &str, content: impl Read, size: u64
 fn put_file(tar: &mut Builder<impl Write>, place: &str, path: &Path) -> Result<()> {
     let file = File::open(path).map_err(at("read", path))?;
     let meta = file.metadata().map_err(at("read", path))?;
-    let mode = std::os::unix::fs::MetadataExt::mode(&meta) & 0o777;
+    // As in a cache of one user's, also out of a group's.
+    let mode = Access::Own.sealed_mode(is_executable(&meta));
     put(tar, place, file, meta.len(), mode).map_err(at("pack", path))
 }
 

@@ -99,9 +99,13 @@ impl Cache {
         if let Some(record) = hit()? {
             return Ok(Entry::Hit(record));
         }
-        let slot = self.anew(key, waiting)?;
+        let slot = self.wait_for_slot(key, waiting)?;
         // Somebody may have made it while he was waited for.
-        Ok(hit()?.map_or(Entry::Miss(slot), Entry::Hit))
+        if let Some(record) = hit()? {
+            return Ok(Entry::Hit(record));
+        }
+        self.new_log(&slot.log).map_err(at("create", &slot.log))?;
+        Ok(Entry::Miss(slot))
     }
 
     /// A slot to make the result of a key in, also when there is one. Its commit takes the place of that. Waits as [`Cache::slot`].
@@ -109,6 +113,12 @@ impl Cache {
     /// # Errors
     /// When the cache cannot be read or written.
     pub fn anew(&self, key: &Key, waiting: &dyn Fn(u32)) -> Result<Slot> {
+        let slot = self.wait_for_slot(key, waiting)?;
+        self.new_log(&slot.log).map_err(at("create", &slot.log))?;
+        Ok(slot)
+    }
+
+    fn wait_for_slot(&self, key: &Key, waiting: &dyn Fn(u32)) -> Result<Slot> {
         // First, because making it sweeps the lock files that dead processes left.
         let folder = self.workspace()?.folder()?;
         let lock = self.wait_for(&self.root().join("locks").join(key.to_string()), waiting)?;
@@ -117,7 +127,7 @@ impl Cache {
         for wanted in [&out, &scratch] {
             fs::create_dir_all(wanted).map_err(at("create the folder", wanted))?;
         }
-        self.create_for(&log).and_then(|()| self.new_log(&log)).map_err(at("create", &log))?;
+        self.create_for(&log).map_err(at("create", &log))?;
         Ok(Slot { cache: self.clone(), key: *key, out, scratch, log, folder, lock })
     }
 

@@ -55,31 +55,42 @@ impl Cache {
     fn open_as(root: &Path, wants_group: bool) -> Result<Self> {
         let root = std::path::absolute(root).map_err(at("find", root))?;
         let version = root.join("version");
-        let wanted = format!("quiz-cache {}\n", codec::FORMAT);
-        let access = || fs::metadata(&root).map_or(Ok(Access::Own), |meta| Access::of(&root, &meta));
-        let mut is = access()?;
-        match fs::read_to_string(&version) {
-            Ok(found) if found == wanted => is.check(&root, wants_group)?,
+        let (private, shared) =
+            (format!("quiz-cache {}\n", codec::FORMAT), format!("quiz-cache {} group\n", codec::FORMAT));
+        let of =
+            || fs::metadata(&root).map_err(at("look at", &root)).and_then(|meta| Access::of(&root, &meta, wants_group));
+        let is = match fs::read_to_string(&version) {
+            // Whatever its folder says: it was made so before anybody thought of groups, or by who has no such thing in mind.
+            Ok(found) if found == private && !wants_group => Access::Own,
+            Ok(found) if found == private => return Err(Access::not_shared(&root)),
+            Ok(found) if found == shared => match of()? {
+                Access::Own => return Err(Access::lost(&root)),
+                group => group,
+            },
             Ok(found) => {
                 return Err(Error::new(format!(
                     "{} says `{}`, but this program reads and writes `{}`: delete the cache (it only costs time) or use another folder",
                     version.display(),
                     found.trim().escape_debug(),
-                    wanted.trim()
+                    private.trim()
                 )));
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                create(&root, &version, &wanted, wants_group)?;
-                is = access()?;
-                if wants_group && is == Access::Own {
-                    return Err(Error::new(format!(
-                        "{} cannot be made a group's: its group is not yours",
-                        root.display()
-                    )));
+                let is_groups = wants_group || fs::metadata(&root).is_ok_and(|meta| Access::is_meant(&meta));
+                create(&root, &version, if is_groups { &shared } else { &private }, is_groups)?;
+                match if is_groups { of()? } else { Access::Own } {
+                    Access::Own if is_groups => {
+                        return Err(Error::new(format!(
+                            "{} cannot be made a group's: its group is not yours",
+                            root.display()
+                        )));
+                    }
+                    is => is,
                 }
             }
-            Err(e) => return Err(at("read", &version)(e)),
-        }
+            // Of a group that this user is not in nothing can be read.
+            Err(e) => return Err(of().map_or_else(|error| error, |_| at("read", &version)(e))),
+        };
         let own = is.own_folder(&root)?;
         Ok(Self(Arc::new(Inner { root, access: is, own, workspace: Mutex::default(), damaged: Mutex::default() })))
     }
@@ -227,11 +238,10 @@ fn create(root: &Path, version: &Path, content: &str, wants_group: bool) -> Resu
         }
     }
     let look = || fs::metadata(root).map_err(at("look at", root));
-    if wants_group && Access::of(root, &look()?)? == Access::Own {
+    if wants_group && Access::of(root, &look()?, true)? == Access::Own {
         Access::make_groups(root)?;
     }
-    let access = Access::of(root, &look()?)?;
-    // Before it is one: a group's cache without it was made for one user alone.
+    let access = if wants_group { Access::of(root, &look()?, true)? } else { Access::Own };
     access.own_folder(root)?;
     let write = |path: &Path, content: &str| -> Result<()> {
         let mut file =

@@ -26,7 +26,8 @@ impl Workspace {
     pub(crate) fn new(cache: &Cache) -> Result<Self> {
         let tmp = cache.folder("tmp");
         fs::create_dir_all(&tmp).map_err(at("create the folder", &tmp))?;
-        sweep(&tmp, &[cache.root().join("locks"), cache.own().join("locks")]);
+        let locks = [cache.root().join("locks"), cache.own().join("locks")];
+        sweep(&tmp, if locks[0] == locks[1] { &locks[..1] } else { &locks });
         let name = tempfile::Builder::new()
             .prefix(&format!("{}-", std::process::id()))
             .suffix(".lock")

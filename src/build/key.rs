@@ -34,6 +34,7 @@ use crate::host;
 use crate::load::{OutputKind, Value};
 use crate::source::RootSpec;
 use quiz_cache::{Digest, Key, KeyEncoder, Manifest, Output};
+use std::sync::Mutex;
 
 /// Raised when scripts are run in another way (paths, environment, namespaces), so that nothing old is taken for new.
 const LAYOUT: u64 = 3;
@@ -131,6 +132,9 @@ fn encode(
 /// What nobody else knows, so that no pack brings a result under such a key. It is made when it is first needed.
 fn own(ctx: &Context<'_>) -> Result<Digest> {
     const MEMO: &str = "own";
+    // One at a time: what two stages are told is the same.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock();
     let failed = |e| Error::build("the cache cannot be used").because(e);
     let key = KeyEncoder::new("quiz own 1").finish().0;
     if ctx.cache.memo(MEMO, &key).map_err(failed)?.is_none() {

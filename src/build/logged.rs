@@ -8,6 +8,7 @@ use super::{Context, follow};
 use crate::error::{Error, Result};
 use crate::event::{Event, Unit};
 use crate::graph::Stage;
+use crate::host;
 use quiz_cache::{Built, Key, KeyEncoder};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -37,7 +38,7 @@ impl Logged<'_> {
     pub(super) fn run(&self, command: &mut Command, paths: Vec<(String, PathBuf)>) -> Result<ExitStatus> {
         let Self { ctx, stage, log, built } = *self;
         let broken = |e: std::io::Error| Error::build(format!("cannot write the log {}", log.display())).because(e);
-        let mut file = std::fs::File::create(log).map_err(broken)?;
+        let mut file = host::rewrite_plain(log).map_err(broken)?;
         let mut paths = PathMap::new(paths);
         let is_whole = built == Built::FromNothing;
         let mut steps = Steps::new(if is_whole { self.remembered() } else { [None; 2] });

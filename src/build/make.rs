@@ -5,10 +5,12 @@ use super::{Context, Records, cache_error, editor, latest, scratch, script};
 use crate::error::{Error, Result};
 use crate::event::{Event, waiting};
 use crate::graph::{NodeIndex, Stage};
+use crate::host;
 use crate::load::{Method, OutputKind};
 use crate::source;
 use quiz_cache::{Built, Key, Kind, Made, Manifest, Output, Record, Slot, Tree};
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
@@ -107,7 +109,7 @@ fn not_right(stage: &Stage, log: &Path, error: quiz_cache::Error) -> Error {
 fn fetch(ctx: &Context<'_>, id: NodeIndex, stage: &Stage, spec: &source::Spec, slot: &Slot) -> Result<()> {
     let log = |e: std::io::Error| Error::build(format!("cannot write {}", slot.log().display())).because(e);
     let pin = ctx.pin(id)?;
-    std::fs::write(slot.log(), format!("fetching {pin}\n")).map_err(log)?;
+    host::rewrite_plain(slot.log()).and_then(|mut file| writeln!(file, "fetching {pin}")).map_err(log)?;
     let Some(output) = stage.recipe.outputs.keys().next() else { return Ok(()) };
     source::fetch(spec, pin, &slot.out().join(output), &ctx.source, ctx.events)
 }

@@ -30,11 +30,11 @@ pub enum Holder {
     Last(PathBuf),
 }
 
-/// Another user's that cannot be looked into is there.
-fn is_there(project: &Path) -> bool {
+/// In a group's cache another user's that cannot be looked into is there.
+fn is_there(cache: &Cache, project: &Path) -> bool {
     match fs::metadata(project) {
         Ok(meta) => meta.is_dir(),
-        Err(e) => e.kind() == std::io::ErrorKind::PermissionDenied,
+        Err(e) => cache.group().is_some() && e.kind() == std::io::ErrorKind::PermissionDenied,
     }
 }
 
@@ -98,7 +98,7 @@ impl Holders {
     fn add_last(&mut self, cache: &Cache) -> Result<BTreeSet<PathBuf>> {
         let mut there: BTreeMap<PathBuf, bool> = BTreeMap::new();
         for last in build::everywhere(cache)? {
-            let is_there = *there.entry(last.project.clone()).or_insert_with(|| is_there(&last.project));
+            let is_there = *there.entry(last.project.clone()).or_insert_with(|| is_there(cache, &last.project));
             if is_there {
                 self.results.entry(last.key).or_default().insert(Holder::Last(last.project));
             }

@@ -48,10 +48,10 @@ fn fetch_on(host: &Host, spec: &Spec, pin: &DscPin, dest: &Path, ctx: &Context, 
     // The host's own suite is another one where the pin came from another host.
     let pinned = pin.suite.as_deref().map(|suite| in_suite(host, (suite, table), ctx, events, &bring));
     let (_, paths) = match pinned {
-        Some(Err(error)) if error.kind() != Kind::Input => return Err(error),
         Some(Ok(paths)) => paths,
-        // There is no such suite here.
-        Some(Err(_)) | None => in_a_suite(host, table, ctx, events, &bring)?,
+        // The host's own may have it, too, and be what can be reached from here.
+        Some(Err(error)) => in_a_suite(host, table, ctx, events, &bring).map_err(|_| error)?,
+        None => in_a_suite(host, table, ctx, events, &bring)?,
     };
     let files: Vec<(&str, &PathBuf)> = pin.files.iter().map(|file| file.name.as_str()).zip(&paths).collect();
     assemble(&files, &format!("{} {}", pin.name, pin.version), &host.id, dest, events).inspect_err(|_| {

@@ -33,7 +33,7 @@ pub(super) struct Seen {
 impl Seen {
     pub(super) fn look(cache: &Cache) -> Result<Self> {
         let links = cache.entries(LINKS).into_iter().map(|path| (path.clone(), cache.behind(&path))).collect();
-        let need = |path: PathBuf| Ok(cache.need_at(&path)?.map(|need| (path, need.look())));
+        let need = |path: PathBuf| Ok(cache.need_at(&path)?.map(|need| (path, need.look(cache.group().is_some()))));
         let needs = cache.entries(FOLDER).into_iter().filter_map(|path| need(path).transpose());
         let needs = needs.collect::<Result<_>>()?;
         let scratch = cache.entries("scratch").into_iter().flat_map(|family| folders(&family));
