@@ -1,13 +1,14 @@
 //! The results of `quiz test` as a table for stdout, or as JSON.
 
 use super::lines::{count, duration};
+use super::row::cut;
 use super::shapes::{Listed, Tested};
 use super::style::Style;
 use crate::test::{Group, GroupEnd, Results, TestEnd, Verdict};
 use serde_json::{Value as Json, json};
 use std::path::Path;
 
-/// Longer names of groups do not widen the table.
+/// Longer names of groups are cut in the table; what is not as it should be is said below with its whole name.
 const WIDEST: usize = 60;
 
 /// A line for each group, then one for each test that did not pass (with `all`, for every test), then the sum.
@@ -16,12 +17,13 @@ pub fn tests(results: &Results, out: &Path, all: bool, style: &Style) -> String 
     let mut text = style.dim(&format!("{:<width$}  passed  excused  wrong    time", "group")) + "\n";
     for group in &results.groups {
         let [passed, excused, wrong] = counts(group);
-        let fill = " ".repeat(width.saturating_sub(group.name.chars().count()));
+        let name = cut(&group.name, width);
+        let fill = " ".repeat(width.saturating_sub(name.chars().count()));
         let wrong_text = format!("{wrong:>5}");
         let wrong_text = if wrong == 0 { wrong_text } else { style.bad(&wrong_text) };
         let cached = if group.cached { style.dim("  cached") } else { String::new() };
         let took = duration(group.took);
-        text += &format!("{}{fill}  {passed:>6}  {excused:>7}  {wrong_text}  {took:>6}{cached}\n", group.name);
+        text += &format!("{name}{fill}  {passed:>6}  {excused:>7}  {wrong_text}  {took:>6}{cached}\n");
     }
     for group in &results.groups {
         let told: Vec<&TestEnd> = group.tests.iter().filter(|test| all || test.verdict != Verdict::Pass).collect();
