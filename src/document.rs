@@ -8,6 +8,7 @@ pub use edit::add_to_list;
 
 use crate::error::{Error, Place, Result};
 use crate::host;
+use rustix::fs::makedev;
 use serde::de::DeserializeOwned;
 use std::io;
 use std::ops::Range;
@@ -16,9 +17,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
-
-/// The number of /dev/null: null(4).
-const NULL: u64 = 1 << 8 | 3;
 
 /// A TOML file, as it was read.
 #[derive(Debug, Clone)]
@@ -53,12 +51,11 @@ impl Document {
     /// # Errors
     /// It cannot be read, or is no UTF-8.
     pub fn load(path: &Path) -> Result<Option<Self>> {
-        // What is masked by /dev/null, as systemd does it, is empty.
-        let is_null =
-            std::fs::metadata(path).is_ok_and(|meta| meta.rdev() == NULL && meta.file_type().is_char_device());
-        match if is_null { Ok(Vec::new()) } else { host::read_file(path) } {
+        match host::read_file(path) {
             Ok(bytes) => Self::of_bytes(path, &bytes).map(Some),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            // What is masked so, as systemd does it, is empty.
+            Err(_) if is_null(path) => Ok(Some(Self::new(path, ""))),
             Err(e) => Err(Error::input(format!("cannot read {}", path.display())).because(e)),
         }
     }
@@ -239,6 +236,11 @@ fn bare(line: &str) -> Option<&str> {
     let is_number = || word.bytes().all(|b| b.is_ascii_digit());
     (!word.is_empty() && word.chars().all(is_plain) && !["true", "false"].contains(&word) && !is_number())
         .then_some(word)
+}
+
+/// Whether it is /dev/null, or a link to it: null(4) has its number.
+fn is_null(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_char_device() && meta.rdev() == makedev(1, 3))
 }
 
 /// The name among `names` that was most likely meant by `wrong`, if one is near enough.

@@ -136,6 +136,12 @@ fn a_debugger_gets_what_came_along() {
     here.ok(&["crash", "show", "--lines"]);
     there.ok(&["crash", "import", exported(&here).to_str().unwrap()]);
     there.stand_in("drgn", "echo \"$@\"\n");
+    // It would load what lies in the project.
+    there.write("quiz.toml", "[drgn]\nprogram = \"host\"\n");
+    let theirs = there.run(&["crash", "drgn"]);
+    assert_eq!((theirs.status, theirs.count("vmcore")), (Some(2), 0), "{theirs:?}");
+    theirs.says(&["quiz.toml:2", "is nothing that a project may say", "QUIZ_DRGN_PROGRAM=host"]);
+    there.write("quiz.toml", "");
     let host = there.command(&["crash", "drgn"]).env("QUIZ_DRGN_PROGRAM", "host").output().unwrap();
     let ran = Ran::from(host);
     assert_eq!(ran.status, Some(0), "{ran:?}");

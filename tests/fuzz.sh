@@ -8,7 +8,7 @@
 set -eu
 
 # cargo calls this script for the compiler of quiz's own crates; all others are taken as they are built for the tests.
-case "${1-} $*" in
+case "$*" in
 # It runs while cargo builds, without libFuzzer.
 *rustc\ *--crate-name\ build_script_*) exec "$@" ;;
 *rustc\ *)

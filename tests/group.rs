@@ -1,6 +1,7 @@
 //! A cache that a group shares, with its members as users of their own: who does what to whose files. Several users need root, as which CI runs.
 
 mod links;
+mod refused;
 
 use crate::project::{Ran, files};
 use quiz_cache::Cache;
@@ -160,6 +161,16 @@ const MORE: &str = "cp -R /quiz/in/tree/. /quiz/out/out; tar -C /quiz/in/tree -c
                     echo new >/quiz/out/out/new\n";
 
 impl Place {
+    /// One of which both members have the setting and the recipes.
+    fn shared(umask: &'static str) -> Option<Self> {
+        let place = Self::new(umask)?;
+        for user in [ANNA, BEN] {
+            place.shares(user);
+            place.recipes(user);
+        }
+        Some(place)
+    }
+
     fn recipes(&self, user: u32) {
         self.recipe(user, "t-tree", "[outputs]\nout = \"tree\"\n", TREE);
         self.recipe(
@@ -179,11 +190,7 @@ fn inode(path: PathBuf) -> (u64, u32) {
 #[test]
 fn what_one_member_has_made_another_one_finds_builds_on_and_removes_whatever_their_umask_is() {
     for umask in ["002", "022", "077"] {
-        let Some(place) = Place::new(umask) else { return };
-        for user in [ANNA, BEN] {
-            place.shares(user);
-            place.recipes(user);
-        }
+        let Some(place) = Place::shared(umask) else { return };
         let tree = place.built(ANNA, "t-tree");
         place.is_the_groups();
         let hit = place.ok(BEN, &["build", "t-tree"]);
@@ -215,11 +222,7 @@ fn what_one_member_has_made_another_one_finds_builds_on_and_removes_whatever_the
 
 #[test]
 fn what_a_member_has_damaged_or_another_group_left_is_made_again_by_any() {
-    let Some(place) = Place::new("077") else { return };
-    for user in [ANNA, BEN] {
-        place.shares(user);
-        place.recipes(user);
-    }
+    let Some(place) = Place::shared("077") else { return };
     let tree = place.built(ANNA, "t-tree");
     // As a cache that somebody has copied has it: to link to it is refused to Ben.
     for path in files(&place.cache().join("objects")) {
@@ -258,56 +261,6 @@ fn a_member_without_the_setting_spoils_nothing_and_is_told_whose_it_is() {
     let prepared = place.folder("srv/prepared", 0, GROUP, 0o2770);
     let ran = Ran::from(place.command(BEN, &["build", "t-tree"]).env("QUIZ_CACHE_DIR", &prepared).output().unwrap());
     assert_eq!((ran.status, prepared.join("own").is_dir()), (Some(0), true), "{ran:?}");
-}
-
-#[test]
-fn who_is_not_in_the_group_or_has_a_cache_of_his_own_is_told_what_to_type() {
-    let Some(place) = Place::new("022") else { return };
-    place.shares(ANNA);
-    place.recipes(ANNA);
-    place.built(ANNA, "t-tree");
-    let cache = place.cache().display().to_string();
-    place.run(STRANGER, &["graph"]).says(&[
-        &format!("{cache} is the cache of the group {GROUP}, and this process is not in it"),
-        "usermod -aG",
-        "QUIZ_CACHE_DIR",
-    ]);
-    // One that is there and is one user's, with the setting and without.
-    let own = place.folder("own", BEN, BEN, 0o755).join("cache");
-    let ben = |variable: &str| {
-        let mut command = place.command(BEN, &["graph"]);
-        command.env("QUIZ_CACHE_DIR", &own).env("QUIZ_CACHE_SHARED", variable);
-        Ran::from(command.output().unwrap())
-    };
-    assert_eq!(ben("").status, Some(0));
-    assert_eq!(own.metadata().unwrap().mode() & 0o7777, 0o700);
-    let refused = ben("group");
-    assert_ne!(refused.status, Some(0));
-    refused.says(&["is a cache of one user alone", "chgrp GROUP"]);
-    // What it was made as it stays: volumes of containers have such folders.
-    fs::set_permissions(&own, Permissions::from_mode(0o2777)).unwrap();
-    assert_eq!(ben("").status, Some(0));
-    fs::set_permissions(place.cache(), Permissions::from_mode(0o770)).unwrap();
-    place.run(ANNA, &["graph"]).says(&["is the cache of a group, and its folder has lost that", "chmod 2770"]);
-    fs::set_permissions(place.cache(), Permissions::from_mode(0o2777)).unwrap();
-    place.run(ANNA, &["graph"]).says(&["everybody may write to", "chmod o-rwx"]);
-}
-
-#[test]
-fn the_setting_is_a_users_own_and_a_word_that_is_none_has_the_nearest_one() {
-    let Some(place) = Place::new("022") else { return };
-    place.write(ANNA, "project/quiz.toml", SHARED);
-    let ran = place.run(ANNA, &["graph"]);
-    assert_eq!(ran.status, Some(2), "{ran:?}");
-    ran.says(&["project/quiz.toml:2", "cache.shared is no setting of a project", ".config/quiz/quiz.toml"]);
-    assert!(!place.cache().exists());
-    for (word, hint) in
-        [("groups", "did you mean `group`?"), ("everyone", "`group`: with those in the group of its folder")]
-    {
-        let text = format!("[cache]\nshared = \"{word}\"\n");
-        place.write(BEN, "home/.config/quiz/quiz.toml", &text);
-        place.run(BEN, &["graph"]).says(&["quiz.toml:2", &format!("a cache cannot be shared with `{word}`"), hint]);
-    }
 }
 
 #[test]
@@ -351,11 +304,7 @@ fn two_members_in_one_worktree_have_a_build_folder_each_and_one_result() {
 
 #[test]
 fn what_another_member_needs_in_a_place_that_cannot_be_looked_into_stays() {
-    let Some(place) = Place::new("022") else { return };
-    for user in [ANNA, BEN] {
-        place.shares(user);
-        place.recipes(user);
-    }
+    let Some(place) = Place::shared("022") else { return };
     let tree = place.built(ANNA, "t-tree");
     let digest = tree.file_name().unwrap().to_str().unwrap().parse().unwrap();
     let within = place.path(&format!("{ANNA}/project"));

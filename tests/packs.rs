@@ -109,6 +109,10 @@ fn no_pack_brings_what_runs_on_this_machine() {
              is.url = {{ version = \"0.3.0\", url = \"https://example.org/x.whl\", sha256 = \"{sum}\" }}\n"
         );
         std::fs::write(project.dir().with_file_name("home").join(".config/quiz/quiz.lock"), pin).unwrap();
+        // Nor is it written, or fetched to be refused.
+        let ran = project.run(&["--offline", "cache", "export", "pack", "drgn-wheel"]);
+        assert_eq!(ran.status, Some(2), "{ran:?}");
+        ran.says(&["drgn-wheel runs outside of a sandbox"]);
         let graph: serde_json::Value = serde_json::from_str(&project.ok(&["-v", "--json", "graph"]).out).unwrap();
         let key = |name: &str| {
             let stage = graph.as_array().unwrap().iter().find(|stage| stage["stage"] == name).unwrap();

@@ -96,6 +96,24 @@ fn the_test_command_installs_what_a_part_needs() {
     assert!(edits.contains(" strace\n") && !edits.contains("g++"), "{edits}");
 }
 
+/// It would be linked without libFuzzer, and calls what only that has.
+#[test]
+fn cargo_compiles_no_build_script_for_the_fuzzer() {
+    let project = Project::new();
+    project.stand_in("rustc", "echo \"$@\"\n");
+    let rustc = |args: &str| {
+        let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz.sh"));
+        let ran = command.arg(project.bin().join("rustc")).args(args.split(' ')).output().unwrap();
+        assert!(ran.status.success(), "{ran:?}");
+        String::from_utf8(ran.stdout).unwrap()
+    };
+    let script = "--crate-name build_script_build --edition=2024 build.rs";
+    assert_eq!(rustc(script).trim(), script);
+    let library = "--crate-name quiz --edition=2024 src/lib.rs";
+    let compiled = rustc(library);
+    assert!(compiled.starts_with(library) && compiled.contains("-Cpasses=sancov-module"), "{compiled}");
+}
+
 /// What editors are told of a folder of objects: the files of `listed`, with this text each.
 fn commands(directory: &str, folder: &Path) -> Vec<String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/compile-commands/list.pl");

@@ -76,6 +76,10 @@ fn without_network_and_without_a_lock_the_way_out_is_said() {
     let ran = project.run(&["--offline", "build", "kernel-source"]);
     assert_eq!(ran.status, Some(2), "{ran:?}");
     ran.says(&["quiz.lock", "quiz update"]);
+    // A word for a way to get a kernel could be a name of git's, too.
+    let ran = project.run(&["--offline", "-k", "packag", "build", "kernel-source"]);
+    assert_eq!(ran.status, Some(2), "{ran:?}");
+    ran.says(&["did you mean `package`?"]);
 }
 
 #[test]

@@ -216,6 +216,25 @@ fn any_commands_run_each_in_a_machine_of_its_own() {
 }
 
 #[test]
+fn a_program_that_the_guest_has_not_is_told_with_what_it_sees_of_the_folder() {
+    let fake = Fake::new();
+    let words = "status 127 is of a program that the guest has not";
+    let ran = fake.each("missing\n", &[]);
+    assert_eq!((ran.status, ran.count(words)), (Some(1), 1), "{ran:?}");
+    ran.says(&["/shared"]);
+    assert_eq!(fake.each("fail\n", &[]).count(words), 0);
+}
+
+#[test]
+fn the_whole_suite_is_not_run_unasked_where_nobody_works_on_openzfs() {
+    let project = Project::new();
+    let ran = project.run(&["test"]);
+    assert_eq!((ran.status, ran.count("Making")), (Some(2), 0), "{ran:?}");
+    ran.says(&["this is no worktree of OpenZFS", "quiz test --each FILE", "-r common -r linux"]);
+    assert!(!project.dir().join(".quiz/runs").exists());
+}
+
+#[test]
 fn a_run_is_a_page_too_with_the_kernels_words_and_the_runs_before() {
     let fake = Fake::new();
     let evil = "pass </script><script>alert(1)</script>";

@@ -178,6 +178,11 @@ fn the_graph_says_what_a_build_would_cost_by_the_last_times() {
         assert!(stage["last-seconds"].as_f64().unwrap() > 0.0, "{stage}");
         assert_eq!(stage["on-critical-path"], json!(stage["stage"] != "t-two"), "{stage}");
     }
+    // What nobody knows of comes on top of that.
+    project.recipe("t-new", OUT, "echo >/quiz/out/out\n");
+    let over = project.ok(&["-v", "graph"]).out;
+    let last = over.lines().last().unwrap();
+    assert!(last.contains(" stages to make, over ") && last.contains("; no last time: "), "{over}");
 }
 
 #[test]

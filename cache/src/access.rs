@@ -1,5 +1,5 @@
-//! Who may use the files of a cache: one user, or a group whose members trust each other. What says it is the folder of the cache: with the setgid bit
-//! and writable for its group it is the group's, whatever umask or setting anybody has.
+//! Who may use the files of a cache: one user, or a group whose members trust each other. The cache's file `version` says which since it was made,
+//! whatever umask or setting anybody has; whose the group's is, its folder says, which has the setgid bit and is writable for that group.
 //!
 //! In a group's cache folders are 2770, files 0660, and what is sealed 0464 and 0575 (folders of trees 0775): not for its owner to write, but for
 //! the other members, since Linux links a file of another owner only for who may read and write it (`fs.protected_hardlinks`, proc(5)), and removes what is in
@@ -66,13 +66,27 @@ fn is_mine(meta: &Metadata) -> bool {
     meta.uid() == geteuid().as_raw()
 }
 
+fn is_in(gid: u32) -> bool {
+    getgroups().unwrap_or_default().iter().chain([&getegid()]).any(|group| group.as_raw() == gid)
+}
+
+fn set(file: &File, meta: &Metadata, gid: u32, mode: u32) -> io::Result<()> {
+    if meta.gid() != gid {
+        fchown(file, None, Some(gid))?;
+    }
+    if meta.mode() & 0o7777 != mode {
+        file.set_permissions(Permissions::from_mode(mode))?;
+    }
+    Ok(())
+}
+
 /// Whether a link to this file may be refused to this user.
 pub(crate) fn is_anothers(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|meta| !is_mine(&meta))
 }
 
 impl Access {
-    /// What the folder of a cache says. Root is a member where that is said, or the folder is root's own: what members made would run as root.
+    /// What the folder of a group's cache says. Root is a member where that is said, or the folder is root's own: what members made would run as root.
     pub(crate) fn of(root: &Path, meta: &Metadata, wants_group: bool) -> Result<Self> {
         if meta.mode() & GROUPS != GROUPS {
             return Ok(Self::Own);
@@ -84,10 +98,8 @@ impl Access {
                 group_name(gid)
             )));
         }
-        let groups = getgroups().unwrap_or_default();
         let is_root = geteuid().is_root() && (wants_group || is_mine(meta));
-        let is_member = is_root || groups.iter().chain([&getegid()]).any(|group| group.as_raw() == gid);
-        if is_member {
+        if is_root || is_in(gid) {
             return Ok(Self::Group(gid));
         }
         if geteuid().is_root() {
@@ -143,27 +155,15 @@ impl Access {
             Err(e) => return Err(e),
         };
         let meta = file.metadata()?;
-        if !is_mine(&meta) && !geteuid().is_root() {
-            return Ok(());
-        }
-        if meta.gid() != gid {
-            fchown(&file, None, Some(gid))?;
-        }
-        if meta.mode() & 0o7777 != mode {
-            file.set_permissions(Permissions::from_mode(mode))?;
-        }
-        Ok(())
+        // What a script made as root may be any user's.
+        if is_mine(&meta) || geteuid().is_root() { set(&file, &meta, gid, mode) } else { Ok(()) }
     }
 
     /// The same for a file that was just made, before others can find it locked.
     pub(crate) fn give_open(self, file: &File) -> io::Result<()> {
         let Self::Group(gid) = self else { return Ok(()) };
         let meta = file.metadata()?;
-        if is_mine(&meta) && (meta.gid() != gid || meta.mode() & 0o7777 != SHARED_FILE) {
-            fchown(file, None, Some(gid))?;
-            file.set_permissions(Permissions::from_mode(SHARED_FILE))?;
-        }
-        Ok(())
+        if is_mine(&meta) { set(file, &meta, gid, SHARED_FILE) } else { Ok(()) }
     }
 
     /// Makes a folder in which all who use the cache may make and remove things, and those above it that are missing.
@@ -225,8 +225,23 @@ impl Access {
     }
 
     /// Makes an empty folder the group's: that which it has, or gets from the folder that it lies in.
-    pub(crate) fn make_groups(root: &Path) -> Result<()> {
-        fs::set_permissions(root, Permissions::from_mode(SHARED_FOLDER)).map_err(at("set the mode of", root))
+    pub(crate) fn make_groups(root: &Path) -> Result<Self> {
+        let look = || fs::metadata(root).map_err(at("look at", root));
+        let meta = look()?;
+        match Self::of(root, &meta, true)? {
+            // chmod(2) would leave out the setgid bit, say nothing, and let that group in.
+            Self::Own if !geteuid().is_root() && !is_in(meta.gid()) => Err(Error::new(format!(
+                "{dir} cannot be made the cache of the group {name}, as this process is not in it: chgrp GROUP {dir}",
+                dir = root.display(),
+                name = group_name(meta.gid())
+            ))),
+            Self::Own => {
+                fs::set_permissions(root, Permissions::from_mode(SHARED_FOLDER))
+                    .map_err(at("set the mode of", root))?;
+                Self::of(root, &look()?, true)
+            }
+            group => Ok(group),
+        }
     }
 
     /// Whether an empty folder was made for a group. One that others may look into is as volumes of containers come (2775), for one user alone.
@@ -281,21 +296,24 @@ impl Cache {
         }
     }
 
+    /// Who may use what lies at this place: what is in a user's own folder of a group's cache is nobody else's.
+    fn access_at(&self, path: &Path) -> Access {
+        if path.starts_with(self.own()) && self.group().is_some() { Access::Own } else { self.access() }
+    }
+
     /// Waits for a lock. Calls `waiting` once, with the pid of the holder, when that takes long.
     pub(crate) fn wait_for(&self, lock: &Path, waiting: &dyn Fn(u32)) -> Result<Lock> {
-        // What is in a user's own folder is nobody else's.
-        let is_own = self.group().is_some() && lock.starts_with(self.own());
-        Lock::wait(lock, if is_own { Access::Own } else { self.access() }, waiting)
+        Lock::wait(lock, self.access_at(lock), waiting)
+    }
+
+    /// The lock if nobody holds it.
+    pub(crate) fn lock_at_once(&self, lock: &Path) -> Result<Option<Lock>> {
+        Lock::at_once(lock, self.access_at(lock))
     }
 
     /// Makes the folder in which something is to lie.
     pub(crate) fn create_for(&self, path: &Path) -> io::Result<()> {
-        let folder = path.parent().unwrap_or(path);
-        // The user's own folder in a group's cache, too, is in the hands of nobody else.
-        if self.group().is_some() && folder.starts_with(self.own()) {
-            return fs::create_dir_all(folder);
-        }
-        self.access().create_folder(folder)
+        self.access_at(path).create_folder(path.parent().unwrap_or(path))
     }
 }
 
@@ -340,6 +358,11 @@ mod tests {
         assert!(path.starts_with(cache.own()) && !cache.root().join("named").exists());
         let needs = cache.needs().unwrap();
         assert_eq!(needs.iter().map(|need| need.digests.clone()).collect::<Vec<_>>(), [BTreeSet::from([digest])]);
+        // Of what was there before the new one has come nothing is needed any more.
+        let other = Digest::of(b"other");
+        cache.named_slot().unwrap().commit(Path::new("/a"), "x", Vec::new(), vec![other], true).unwrap();
+        let needs = cache.needs().unwrap();
+        assert_eq!(needs.iter().map(|need| need.digests.clone()).collect::<Vec<_>>(), [BTreeSet::from([other])]);
         cache.remove_named(Path::new("/a"), "x").unwrap();
         cache.collect(Duration::ZERO, &Roots::default(), false, &|| {}).unwrap();
         assert_eq!(cache.needs().unwrap(), []);

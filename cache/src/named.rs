@@ -9,6 +9,7 @@
 use crate::codec::What;
 use crate::error::{Result, at};
 use crate::files::{has_content, look, outlast, plain_files, remove_tree, small_digest};
+use crate::lock::Lock;
 use crate::workspace::WorkFolder;
 use crate::{Cache, Digest, Error};
 use serde::{Deserialize, Serialize};
@@ -156,6 +157,36 @@ impl Cache {
     }
 }
 
+/// What a name needs, for those members of a group who cannot see the name.
+struct Told {
+    cache: Cache,
+    place: PathBuf,
+    needed: BTreeSet<Digest>,
+    /// Else what another process gives the name at that time could lose what it needs.
+    _turn: Lock,
+}
+
+impl Cache {
+    /// Says what the name is about to need, beside what it needs until then. Nobody but its user sees a cache that has no group.
+    fn tell_needs(&self, place: &Path, needed: BTreeSet<Digest>) -> Result<Option<Told>> {
+        if self.group().is_none() {
+            return Ok(None);
+        }
+        let name = place.file_name().unwrap_or_default().to_string_lossy();
+        let turn = self.wait_for(&self.own().join("locks").join(format!("named-{name}")), &|_| {})?;
+        let until = self.named_known(place)?.map(|known| known.needs).unwrap_or_default();
+        self.keep_for(place, self.own(), needed.iter().copied().chain(until).collect())?;
+        Ok(Some(Told { cache: self.clone(), place: place.to_owned(), needed, _turn: turn }))
+    }
+}
+
+impl Told {
+    /// Says that the name needs no more than that now.
+    fn are_all(self) -> Result<()> {
+        self.cache.keep_for(&self.place, self.cache.own(), self.needed)
+    }
+}
+
 /// A path has no NUL byte.
 fn identity(owner: &Path, name: &str) -> Digest {
     Digest::of(&[owner.as_os_str().as_bytes(), &[0], name.as_bytes()].concat())
@@ -196,7 +227,7 @@ impl NamedSlot {
         let place = Digest::of(&[from.as_os_str().as_bytes(), &now.to_le_bytes()].concat());
         let files_go = self.cache.place(FILES, &place);
         let owner = owner.as_os_str().as_bytes().to_vec();
-        let needed: BTreeSet<Digest> = needs.iter().copied().collect();
+        let needed = needs.iter().copied().collect();
         let index = Index { owner, name: name.to_owned(), about, needs, place, files };
         let index = self.cache.encoded(What::Named, &index, &to)?;
         let new = self.cache.workspace()?.fresh();
@@ -207,11 +238,7 @@ impl NamedSlot {
             File::open(parent).and_then(|folder| folder.sync_all()).map_err(at("sync", parent))
         };
         self.cache.rename_into(from, &files_go).map_err(at("store", &files_go))?;
-        if self.cache.group().is_some() {
-            // Who cannot see the name sees that it needs something; until the new one is in its place, what the old one does, too.
-            let old = self.cache.named_known(&to)?.map(|known| known.needs).unwrap_or_default();
-            self.cache.keep_for(&to, self.cache.own(), needed.iter().copied().chain(old).collect())?;
-        }
+        let told = self.cache.tell_needs(&to, needed)?;
         let put = || {
             sync(&files_go.join("all"))?;
             sync(&files_go)?;
@@ -229,6 +256,7 @@ impl NamedSlot {
         let old = put().inspect_err(|_: &Error| drop(remove_tree(&files_go)))?;
         // A link has left the name that it was made from.
         let _ = fs::remove_file(&new);
+        told.map_or(Ok(()), Told::are_all)?;
         // What is left of it, a collection removes.
         old.into_iter().for_each(|old| drop(remove_tree(&old.files)));
         Ok(files_go)

@@ -35,8 +35,8 @@ struct Inner {
 }
 
 impl Cache {
-    /// Opens the cache in this folder; makes it when the folder is missing or empty. Whether it is its user's alone or a group's is what the folder
-    /// says: [`Cache::group`].
+    /// Opens the cache in this folder; makes it when the folder is missing or empty. It stays what it was made as, its user's alone or a group's
+    /// ([`Cache::group`]): a group's where the empty folder is writable for its group, has the setgid bit, and is closed for all others.
     ///
     /// # Errors
     /// A folder that holds something else, a cache of another format version, or of a group of others: the message says which and what to do.
@@ -57,8 +57,8 @@ impl Cache {
         let version = root.join("version");
         let (private, shared) =
             (format!("quiz-cache {}\n", codec::FORMAT), format!("quiz-cache {} group\n", codec::FORMAT));
-        let of =
-            || fs::metadata(&root).map_err(at("look at", &root)).and_then(|meta| Access::of(&root, &meta, wants_group));
+        let look = || fs::metadata(&root).map_err(at("look at", &root));
+        let of = || Access::of(&root, &look()?, wants_group);
         let is = match fs::read_to_string(&version) {
             // Whatever its folder says: it was made so before anybody thought of groups, or by who has no such thing in mind.
             Ok(found) if found == private && !wants_group => Access::Own,
@@ -76,17 +76,8 @@ impl Cache {
                 )));
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                let is_groups = wants_group || fs::metadata(&root).is_ok_and(|meta| Access::is_meant(&meta));
-                create(&root, &version, if is_groups { &shared } else { &private }, is_groups)?;
-                match if is_groups { of()? } else { Access::Own } {
-                    Access::Own if is_groups => {
-                        return Err(Error::new(format!(
-                            "{} cannot be made a group's: its group is not yours",
-                            root.display()
-                        )));
-                    }
-                    is => is,
-                }
+                let is_groups = wants_group || look().is_ok_and(|meta| Access::is_meant(&meta));
+                create(&root, &version, if is_groups { &shared } else { &private }, is_groups)?
             }
             // Of a group that this user is not in nothing can be read.
             Err(e) => return Err(of().map_or_else(|error| error, |_| at("read", &version)(e))),
@@ -216,9 +207,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn create(root: &Path, version: &Path, content: &str, wants_group: bool) -> Result<()> {
+fn create(root: &Path, version: &Path, content: &str, is_groups: bool) -> Result<Access> {
     // Who could write to it would decide what is built and run.
-    let mode = if wants_group { 0o755 } else { 0o700 };
+    let mode = if is_groups { 0o755 } else { 0o700 };
     let parent = root.parent().unwrap_or(root);
     fs::DirBuilder::new().recursive(true).mode(mode).create(parent).map_err(at("create the folder", parent))?;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(at("create the folder", root))?;
@@ -237,11 +228,7 @@ fn create(root: &Path, version: &Path, content: &str, wants_group: bool) -> Resu
             )));
         }
     }
-    let look = || fs::metadata(root).map_err(at("look at", root));
-    if wants_group && Access::of(root, &look()?, true)? == Access::Own {
-        Access::make_groups(root)?;
-    }
-    let access = if wants_group { Access::of(root, &look()?, true)? } else { Access::Own };
+    let access = if is_groups { Access::make_groups(root)? } else { Access::Own };
     access.own_folder(root)?;
     let write = |path: &Path, content: &str| -> Result<()> {
         let mut file =
@@ -251,5 +238,6 @@ fn create(root: &Path, version: &Path, content: &str, wants_group: bool) -> Resu
         file.persist(path).map(drop).map_err(|e| at("write", path)(e.error))
     };
     write(&root.join("CACHEDIR.TAG"), CACHEDIR_TAG)?;
-    write(version, content)
+    write(version, content)?;
+    Ok(access)
 }

@@ -297,6 +297,7 @@ case $what in
         case $line in
             pass*) ended 0 "$line" ;;
             fail*) ended 3 "$line" ;;
+            missing*) ended 127 "$line" ;;
             warn*) warn; ended 0 "$line" ;;
             panic*) panic ;;
             lost*) reset ;;

@@ -137,13 +137,14 @@ fn own(ctx: &Context<'_>) -> Result<Digest> {
     let _turn = TURN.lock();
     let failed = |e| Error::build("the cache cannot be used").because(e);
     let key = KeyEncoder::new("quiz own 1").finish().0;
-    if ctx.cache.memo(MEMO, &key).map_err(failed)?.is_none() {
-        let random: [u8; 32] = host::random().map_err(|e| Error::build("cannot read /dev/urandom").because(e))?;
-        ctx.cache.set_memo(MEMO, &key, &random).map_err(failed)?;
+    let known = || Ok(ctx.cache.memo(MEMO, &key).map_err(failed)?.map(|bytes| Digest::of(&bytes)));
+    if let Some(digest) = known()? {
+        return Ok(digest);
     }
+    let random: [u8; 32] = host::random().map_err(|e| Error::build("cannot read /dev/urandom").because(e))?;
+    ctx.cache.set_memo(MEMO, &key, &random).map_err(failed)?;
     // Another process may have been a moment earlier, or later.
-    let known = ctx.cache.memo(MEMO, &key).map_err(failed)?;
-    known.map(|bytes| Digest::of(&bytes)).ok_or_else(|| Error::build("the cache forgot what it was told just now"))
+    known()?.ok_or_else(|| Error::build("the cache forgot what it was told just now"))
 }
 
 /// What a script is told; those of a source stage are in its pin.

@@ -42,6 +42,18 @@ fn an_unknown_key_or_value_is_placed_and_the_nearest_named_or_all_of_them() {
 }
 
 #[test]
+fn a_file_that_is_masked_is_empty_and_any_other_device_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let linked = |device: &str| {
+        let path = dir.path().join(device.replace('/', "."));
+        std::os::unix::fs::symlink(device, &path).unwrap();
+        Document::load(&path)
+    };
+    assert_eq!(linked("/dev/null").unwrap().unwrap().text(), "");
+    assert!(linked("/dev/zero").unwrap_err().to_string().starts_with("cannot read "));
+}
+
+#[test]
 fn what_is_missing_twice_or_of_another_type_is_placed() {
     let (error, label, _) = fails("# first\nkind = \"file\"\n");
     assert!(error.ends_with("missing field `version`") && error.starts_with("f:1:1: "), "{error}");

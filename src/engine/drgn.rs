@@ -64,9 +64,7 @@ fn installed() -> Result<Drgn> {
 }
 
 fn brought(engine: &Engine<'_>) -> Result<Drgn> {
-    let stages = engine.stages([NAME])?;
-    let id = stages.graph.find(NAME)?;
-    outside::check(&stages, id)?;
+    let (stages, id) = outside::bound(engine, NAME)?;
     let root = match stages.graph.stage(id).toolchain().map(|input| &input.from) {
         Some(Bound::Output { stage, .. }) => *stage,
         _ => return Err(Error::build(format!("{NAME}: it is made in no root of packages"))),
@@ -96,19 +94,11 @@ mod tests {
 
     #[test]
     fn its_python_is_that_of_the_root_and_looks_into_no_folder_of_the_users() {
-        let root = tempfile::tempdir().unwrap();
-        let at = root.path();
-        assert!(started(at, PathBuf::new()).is_err());
-        for file in ["usr/lib64/ld-linux-x86-64.so.2", "usr/bin/python3"] {
-            std::fs::create_dir_all(at.join(file).parent().unwrap()).unwrap();
-            std::fs::write(at.join(file), "").unwrap();
-        }
-        let words: Vec<String> =
-            started(at, "/p".into()).unwrap().words.into_iter().map(|word| word.into_string().unwrap()).collect();
-        let at = at.display();
-        let python = format!("{at}/usr/bin/python3");
-        let loader = format!("{at}/usr/lib64/ld-linux-x86-64.so.2 --inhibit-cache --argv0 {python}");
-        let wanted = format!("{loader} --library-path {at}/usr/lib/x86_64-linux-gnu {python} -P -s -m quiz_drgn");
-        assert_eq!(words.join(" "), wanted);
+        assert!(started(tempfile::tempdir().unwrap().path(), PathBuf::new()).is_err());
+        let root = rooted::tests::root("python3");
+        let words = started(root.path(), "/p".into()).unwrap().words;
+        let wanted = "ROOT/usr/lib64/ld-linux-x86-64.so.2 --inhibit-cache --argv0 ROOT/usr/bin/python3 --library-path \
+            ROOT/usr/lib/x86_64-linux-gnu ROOT/usr/bin/python3 -P -s -m quiz_drgn";
+        assert_eq!(rooted::tests::line(root.path(), &words), wanted);
     }
 }

@@ -170,29 +170,22 @@ impl<'a> Engine<'a> {
         self.stages([name])
     }
 
-    /// Where a source is looked for: what runs on this machine not where a project says, as its mirror may stand still at what has a known fault.
+    /// Where a source is looked for.
     fn source_of(&self, wish: &SourceWish) -> Cow<'_, source::Context> {
-        let is_theirs = |key| wish.is_outside && self.project.is_own(key);
-        let (mirror, snapshot) = (is_theirs("packages.mirror"), is_theirs("packages.snapshot"));
-        if !mirror && !snapshot {
+        if !wish.is_outside {
             return Cow::Borrowed(&self.source);
         }
-        let mut source = self.source.clone();
-        if mirror {
-            source.mirrors.mirror.clear();
-        }
-        if snapshot {
-            source.mirrors.snapshot.clear();
-        }
-        Cow::Owned(source)
+        let mirrors = outside::mirrors(&self.project, &self.source.mirrors);
+        Cow::Owned(source::Context { mirrors, ..self.source.clone() })
     }
 
     fn plain_recipes(&self) -> impl Iterator<Item = &Recipe> {
         let settings = &self.project.settings;
-        // Where a project makes all roots what has a suite of its own is not made.
+        // Where a project makes all roots, what quiz would make in one of a suite is not made.
         let is_own = self.project.recipes.get(TOOLCHAIN).is_some_and(|toolchain| toolchain.own.is_some());
         let recipes = self.project.recipes.values().map(AsRef::as_ref);
-        let recipes = recipes.filter(move |recipe: &&Recipe| !(is_own && recipe.suite.is_some()));
+        let recipes =
+            recipes.filter(move |recipe: &&Recipe| !(is_own && recipe.own.is_none() && recipe.suite.is_some()));
         recipes.filter(|recipe| !recipe.takes_parameter() && recipe.is_there(settings))
     }
 

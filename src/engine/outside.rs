@@ -2,15 +2,34 @@
 //! them: quiz's own recipes make them, from where the user's own settings say, and what they fetch is pinned in the program or in the user's own
 //! quiz.lock. Nor has another cache: their keys are this cache's alone.
 
-use super::Stages;
+use super::{Engine, Stages};
 use crate::error::{Error, Result};
 use crate::graph::NodeIndex;
+use crate::load::Project;
+use crate::source::Mirrors;
+
+/// The stage of this name, and what it reads.
+///
+/// # Errors
+/// As of [`Engine::stages`]; a project's recipe is among them.
+pub(super) fn bound(engine: &Engine<'_>, name: &str) -> Result<(Stages, NodeIndex)> {
+    let stages = engine.stages([name])?;
+    let id = stages.graph.find(name)?;
+    check(&stages, id)?;
+    Ok((stages, id))
+}
+
+/// Of those mirrors the ones that are the user's own. A project's may stand still at what has a known fault.
+pub(super) fn mirrors(project: &Project, all: &Mirrors) -> Mirrors {
+    let own = |key, mirror: &String| if project.is_own(key) { String::new() } else { mirror.clone() };
+    Mirrors { mirror: own("packages.mirror", &all.mirror), snapshot: own("packages.snapshot", &all.snapshot) }
+}
 
 /// That a project has no recipe of its own for a stage or for what that is made of.
 ///
 /// # Errors
 /// It has one, which is named.
-pub(super) fn check(stages: &Stages, id: NodeIndex) -> Result<()> {
+fn check(stages: &Stages, id: NodeIndex) -> Result<()> {
     let graph = &stages.graph;
     let own = graph.closure(&[id]).into_iter().map(|id| &graph.stage(id).recipe).find(|recipe| recipe.own.is_some());
     let Some(recipe) = own else { return Ok(()) };
@@ -53,5 +72,20 @@ mod tests {
             assert!(error.to_string().starts_with(&words), "{error}");
             assert!(error.details()[0].ends_with("is in the place of quiz's own"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_projects_mirror_has_no_part_in_it_and_the_users_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = Mirrors { mirror: "file:///m".into(), snapshot: "file:///s".into() };
+        let mirrors_with = |toml: &str| {
+            std::fs::write(dir.path().join("quiz.toml"), toml).unwrap();
+            mirrors(&Project::load(dir.path(), &[]).unwrap(), &all)
+        };
+        assert_eq!(mirrors_with(""), all);
+        let with = mirrors_with("[packages]\nmirror = \"file:///m\"\n");
+        assert_eq!(with, Mirrors { mirror: String::new(), ..all.clone() });
+        let with = mirrors_with("[packages]\nsnapshot = \"file:///s\"\n");
+        assert_eq!(with, Mirrors { snapshot: String::new(), ..all.clone() });
     }
 }

@@ -39,6 +39,12 @@ impl Engine<'_> {
         if !folder.is_dir() {
             return Err(cannot(io::ErrorKind::NotFound.into()));
         }
+        if let Some(id) = wanted.iter().find(|id| stages.graph.stage(**id).is_outside()) {
+            let name = &stages.graph.stage(*id).name;
+            return Err(Error::input(format!(
+                "{name} runs outside of a sandbox: each cache fetches it by itself, and takes it from no pack"
+            )));
+        }
         let known = self.build(stages, wanted, Depth::Outputs)?;
         if let Some(id) = wanted.iter().find(|id| !known[id].may_leave() || stages.folder(**id).is_some()) {
             let name = &stages.graph.stage(*id).name;
@@ -46,12 +52,6 @@ impl Engine<'_> {
                 "{name} was built incrementally, or is a folder: it stays on this machine"
             ))
             .hint(format!("quiz build --fresh {name} makes it from nothing")));
-        }
-        if let Some(id) = wanted.iter().find(|id| stages.graph.stage(**id).is_outside()) {
-            let name = &stages.graph.stage(*id).name;
-            return Err(Error::input(format!(
-                "{name} runs outside of a sandbox: each cache fetches it by itself, and takes it from no pack"
-            )));
         }
         let wanted: BTreeSet<NodeIndex> = wanted.iter().copied().collect();
         let results = stages.graph.order().into_iter().filter_map(|id| {

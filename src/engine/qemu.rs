@@ -1,10 +1,9 @@
 //! The qemu that the machines of a project run in: the host's, or that of the toolchain, which is a stage as any other.
 
-use super::{Engine, Stages, outside};
+use super::{Engine, outside};
 use crate::boot;
 use crate::build::{Depth, StageState};
 use crate::error::{Error, Result};
-use crate::graph::NodeIndex;
 use crate::load::TOOLCHAIN;
 use crate::machine::{Arch, Qemu};
 use std::path::Path;
@@ -45,7 +44,7 @@ pub fn made(engine: &Engine<'_>) -> Result<Qemu> {
     if !is_brought(engine)? {
         return Qemu::installed(ARCH.qemu());
     }
-    let (stages, id) = bound(engine)?;
+    let (stages, id) = outside::bound(engine, &stage())?;
     let made = engine.build(&stages, &[id], Depth::Outputs)?;
     of(made[&id].outputs.values().next().map(|output| engine.cache.path(output)).as_deref())
 }
@@ -58,7 +57,7 @@ pub fn there(engine: &Engine<'_>) -> Result<Qemu> {
     if !is_brought(engine)? {
         return Qemu::installed(ARCH.qemu());
     }
-    let (stages, id) = bound(engine)?;
+    let (stages, id) = outside::bound(engine, &stage())?;
     let plan = engine.plan(&stages)?;
     let record = plan.iter().find_map(|(other, state)| match state {
         StageState::Known(record) if *other == id => Some(record),
@@ -75,11 +74,4 @@ fn of(root: Option<&Path>) -> Result<Qemu> {
 /// The name of the stage that it is.
 pub(super) fn stage() -> String {
     format!("{TOOLCHAIN}:qemu")
-}
-
-fn bound(engine: &Engine<'_>) -> Result<(Stages, NodeIndex)> {
-    let stages = engine.stages([stage().as_str()])?;
-    let id = stages.graph.find(&stage())?;
-    outside::check(&stages, id)?;
-    Ok((stages, id))
 }

@@ -1,7 +1,8 @@
 //! Whose the cache is: the setting `cache.shared`, and what is said of a cache that a group has.
 //!
 //! The setting is the user's own: the folder is his, whatever project he is in, and a project that came from somebody would open it to others. What it is
-//! for is to make one; of a cache that is there its folder says it, so that who has no such setting spoils nothing. How that is kept only the cache knows.
+//! for is to make one; a cache that is there says by itself what it was made as, so that who has no such setting spoils nothing. How that is kept only the
+//! cache knows.
 
 use super::Engine;
 use crate::error::{Error, Result};

@@ -24,3 +24,37 @@ pub fn words(root: &Path, program: &Path, options: &[&OsStr]) -> Vec<OsString> {
     words.extend(["--library-path".into(), root.join(LIBRARIES).into(), program.into()]);
     words
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A root that has a loader and this program.
+    pub fn root(program: &str) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for file in [LOADER, &format!("usr/bin/{program}")] {
+            let file = root.path().join(file);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, "").unwrap();
+        }
+        root
+    }
+
+    /// The words as one line, in which the root is `ROOT`.
+    pub fn line(root: &Path, words: &[OsString]) -> String {
+        words.join(OsStr::new(" ")).to_str().unwrap().replace(root.to_str().unwrap(), "ROOT")
+    }
+
+    #[test]
+    fn a_program_is_started_by_its_roots_loader_with_its_roots_libraries() {
+        let root = root("cat");
+        let root = root.path();
+        assert_eq!(find(root, "tac"), None);
+        let program = find(root, "cat").unwrap();
+        let wanted = "ROOT/usr/lib64/ld-linux-x86-64.so.2 --inhibit-cache --argv0 x --library-path \
+            ROOT/usr/lib/x86_64-linux-gnu ROOT/usr/bin/cat";
+        assert_eq!(line(root, &words(root, &program, &["--argv0", "x"].map(OsStr::new))), wanted);
+        std::fs::remove_file(root.join(LOADER)).unwrap();
+        assert_eq!(find(root, "cat"), None, "there is nothing that could start it");
+    }
+}

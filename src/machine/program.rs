@@ -87,21 +87,14 @@ mod tests {
 
     #[test]
     fn a_qemu_of_a_root_sees_nothing_of_the_host() {
-        let root = tempfile::tempdir().unwrap();
+        const NAME: &str = "qemu-system-x86_64";
+        assert!(Qemu::of_root(tempfile::tempdir().unwrap().path(), NAME).is_err());
+        let root = rooted::tests::root(NAME);
         let root = root.path();
-        assert!(Qemu::of_root(root, "qemu-system-x86_64").is_err());
-        for file in ["usr/lib64/ld-linux-x86-64.so.2", "usr/bin/qemu-system-x86_64"] {
-            std::fs::create_dir_all(root.join(file).parent().unwrap()).unwrap();
-            std::fs::write(root.join(file), "").unwrap();
-        }
-        let qemu = Qemu::of_root(root, "qemu-system-x86_64").unwrap();
-        let words: Vec<String> = qemu.words().into_iter().map(|word| word.into_string().unwrap()).collect();
-        let at = root.display();
-        let wanted = format!(
-            "{at}/usr/lib64/ld-linux-x86-64.so.2 --inhibit-cache --library-path {at}/usr/lib/x86_64-linux-gnu \
-             {at}/usr/bin/qemu-system-x86_64 -L {at}/usr/share/qemu -L {at}/usr/share/seabios"
-        );
-        assert_eq!(words.join(" "), wanted);
+        let qemu = Qemu::of_root(root, NAME).unwrap();
+        let wanted = "ROOT/usr/lib64/ld-linux-x86-64.so.2 --inhibit-cache --library-path ROOT/usr/lib/x86_64-linux-gnu \
+            ROOT/usr/bin/qemu-system-x86_64 -L ROOT/usr/share/qemu -L ROOT/usr/share/seabios";
+        assert_eq!(rooted::tests::line(root, &qemu.words()), wanted);
         assert_eq!(qemu.variable(), Some(("QEMU_MODULE_DIR", root.join("usr/lib/x86_64-linux-gnu/qemu"))));
         let own = Qemu::from(PathBuf::from("/usr/bin/qemu-system-x86_64"));
         assert_eq!((own.words(), own.variable()), (vec!["/usr/bin/qemu-system-x86_64".into()], None));

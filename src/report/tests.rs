@@ -84,7 +84,7 @@ fn line(group: &GroupEnd, tests: &[&TestEnd], out: &Path, style: &Style) -> Stri
         (_, false) => style.bad(&verdict),
     };
     let name = match more.len() {
-        _ if group.name == test.name => test.name.clone(),
+        _ if group.is_command(test) => test.name.clone(),
         0 => format!("{}/{}", group.name, test.name),
         more => format!("{}/{} and {more} more", group.name, test.name),
     };

@@ -59,8 +59,8 @@ fn test_json(group: &GroupEnd, test: &TestEnd, log: Option<(String, bool)>, runs
     };
     let (log, cut) = log.unzip();
     // A command has no runner that takes its time: that of its machine.
-    let is_all = group.tests.len() == 1 && test.seconds == 0;
-    let seconds = if is_all { group.took.as_secs_f64() } else { Duration::from_secs(test.seconds).as_secs_f64() };
+    let seconds =
+        if group.is_command(test) { group.took.as_secs_f64() } else { Duration::from_secs(test.seconds).as_secs_f64() };
     json!({
         "test": test.name, "verdict": test.verdict, "expected": test.expected, "why": test.why, "output": test.output,
         "seconds": seconds, "log": log, "cut": cut, "no-log": no_log, "past": runs.iter().map(end).collect::<Vec<_>>(),

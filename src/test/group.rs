@@ -163,6 +163,11 @@ impl GroupEnd {
         self.tests.iter().all(|test| test.expected)
     }
 
+    /// Whether that is a command and not a test of a suite: the group is it, and has its name.
+    pub fn is_command(&self, test: &TestEnd) -> bool {
+        test.name == self.name
+    }
+
     /// How many tests ended so.
     pub fn count(&self, verdict: Verdict) -> usize {
         self.tests.iter().filter(|test| test.verdict == verdict).count()

@@ -61,7 +61,7 @@ fn case(group: &GroupEnd, test: &TestEnd) -> TestCase {
     });
     let mut case = TestCase::new(test.name.as_str(), status);
     // The suite tells whole seconds, and nobody the time of a command but its machine.
-    let took = if group.tests.len() == 1 { group.took } else { Duration::from_secs(test.seconds) };
+    let took = if group.is_command(test) { group.took } else { Duration::from_secs(test.seconds) };
     case.set_classname(group.name.as_str()).set_time(took);
     case
 }
@@ -97,7 +97,7 @@ pub fn tap(results: &Results) -> String {
             };
             // A `#` would begin a directive.
             let name =
-                if group.name == test.name { group.name.clone() } else { format!("{} {}", group.name, test.name) };
+                if group.is_command(test) { group.name.clone() } else { format!("{} {}", group.name, test.name) };
             let name = one_line(&name).replace('#', "\\#");
             let _ = writeln!(text, "{ok} {number} - {}", format!("{name}{directive}").trim_end());
             if !test.expected {
@@ -164,6 +164,7 @@ mod tests {
             (case("setup").attribute("classname"), case("setup").attribute("time")),
             (Some("functional/a"), Some("67.000"))
         );
+        assert_eq!(case("echo # x").attribute("time"), Some("1.500"), "a command takes as long as its machine");
         let failure = case("one").children().find(|n| n.has_tag_name("failure")).unwrap();
         assert_eq!(
             (failure.attribute("type"), failure.attribute("message")),

@@ -8,11 +8,7 @@ use std::os::unix::fs::{MetadataExt, lchown};
 /// What is written to would be whatever it leads to.
 #[test]
 fn a_members_link_in_the_place_of_a_lock_or_a_log_leads_nobody_to_his_own_files() {
-    let Some(place) = Place::new("022") else { return };
-    for user in [ANNA, BEN] {
-        place.shares(user);
-        place.recipes(user);
-    }
+    let Some(place) = Place::shared("022") else { return };
     let tree = place.built(ANNA, "t-tree");
     place.write(BEN, "home/secret", "mine\n");
     let secret = place.path(&format!("{BEN}/home/secret"));

@@ -156,7 +156,7 @@ impl Cache {
 impl Cache {
     /// The lock of a scratch folder if nobody holds it.
     pub(crate) fn lock_scratch(&self, folder: &Path) -> Result<Option<Lock>> {
-        Lock::at_once(&self.scratch_lock(folder), self.access())
+        self.lock_at_once(&self.scratch_lock(folder))
     }
 }
 
