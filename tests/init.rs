@@ -68,6 +68,40 @@ fn in_a_folder_of_modules_these_are_what_the_file_sets() {
 }
 
 #[test]
+fn what_is_set_by_flags_counts_in_the_file_too() {
+    let project = tree(&[]);
+    project.write("hello/Kbuild", "obj-m := x.o\n");
+    let flags = ["-k", "package", "-p", "net,memdev:count=2", "-j3", "--package=gdb", "--config", "CONFIG_A=\"b\""];
+    let told = init(&project, &[&flags[..], &["--module", "hello"]].concat());
+    assert_eq!(told["next"], "quiz up --install -- uname -a");
+    let keys = ["kernel.version", "kernel.config", "rootfs.packages", "modules", "profiles", "build.jobs"];
+    assert_eq!(told["sets"], serde_json::json!(keys));
+    let config = config(&project);
+    for set in [
+        "kernel.source = \"package\"",
+        "kernel.config = [\"CONFIG_A=\\\"b\\\"\"]",
+        "rootfs.packages = [\"gdb\"]",
+        "modules = [\"hello\"]",
+        "profiles = [\"net,memdev:count=2\"]",
+        "build.jobs = 3",
+    ] {
+        let line = config.lines().find(|line| line.starts_with(set)).unwrap_or_else(|| panic!("no {set} in {config}"));
+        assert!(line.contains("quiz.toml:"), "{line}");
+    }
+    let profiles: Vec<serde_json::Value> = serde_json::from_str(&project.ok(&["--json", "profiles"]).out).unwrap();
+    let on: Vec<_> =
+        profiles.iter().filter(|one| one["on"] == true).map(|one| one["profile"].as_str().unwrap()).collect();
+    assert_eq!(on, ["base", "memdev", "module", "net"]);
+    // A module's own folder goes on to count.
+    let module = tree(&[]);
+    module.write("Kbuild", "obj-m := x.o\n");
+    module.write("more/Kbuild", "obj-m := y.o\n");
+    assert_eq!(init(&module, &["-k", "package", "--module", "more"])["next"], "quiz up --install -- lsmod");
+    let config = self::config(&module);
+    assert!(config.contains("modules = [\".\", \"more\"]"), "{config}");
+}
+
+#[test]
 fn in_a_folder_of_a_tree_the_file_is_the_trees_and_the_next_command_names_it_only_elsewhere() {
     let project = tree(&ZFS);
     let dir = project.dir();

@@ -2,6 +2,7 @@
 //! whose make lists and compiles as Kbuild does; that a real one does, and that a machine loads them, is in `real`.
 
 use crate::project::{Project, Ran, files};
+use crate::worktree::git;
 use std::path::{Path, PathBuf};
 
 /// Compiles each object of `obj-m`, newer kernels' way of listing them.
@@ -59,6 +60,44 @@ fn all_modules_of_a_folder_are_made_and_listed_in_their_order_and_only_what_was_
     project.write("hello/Kbuild", "obj-m := one.o\n");
     let made = modules(&build(&project, &["--module", "hello"]));
     assert_eq!((std::fs::read_to_string(made.join("order")).unwrap().as_str(), files(&made).len()), ("one\n", 2));
+}
+
+#[test]
+fn of_an_edit_the_lines_are_shown_though_no_copy_of_the_folder_is_kept() {
+    let project = project();
+    let why = || project.ok(&["--module", "hello", "why", "module-hello"]).out;
+    build(&project, &["--module", "hello"]);
+    project.write("hello/zero.c", "int nought;\n");
+    assert!(
+        why().contains("    zero.c: changed\n      @@ -1 +1 @@\n      -int zero;\n      +int nought;\n"),
+        "{}",
+        why()
+    );
+    build(&project, &["--module", "hello"]);
+    project.write("hello/zero.c", "int nil;\n");
+    assert!(why().contains("      -int nought;\n      +int nil;\n"), "{}", why());
+}
+
+#[test]
+fn of_an_edit_in_a_large_folder_git_has_what_it_was() {
+    let project = project();
+    (0..30).for_each(|n| drop(project.write(&format!("hello/a{n:02}.h"), &format!("int a{n};\n"))));
+    let hello = project.dir().join("hello");
+    git(&hello, &["init", "-q"]);
+    git(&hello, &["add", "-A"]);
+    git(&hello, &["commit", "-q", "-m", "first"]);
+    let why = || project.ok(&["--module", "hello", "why", "module-hello"]).out;
+    build(&project, &["--module", "hello"]);
+    project.write("hello/zero.c", "int nought;\n");
+    assert!(why().contains("      -int zero;\n      +int nought;\n"), "{}", why());
+    git(&hello, &["commit", "-q", "-a", "-m", "second"]);
+    assert!(why().contains("      -int zero;\n      +int nought;\n"), "{}", why());
+    std::fs::remove_dir_all(hello.join(".git")).unwrap();
+    assert!(
+        why().contains("zero.c: changed (no difference is shown: what it was is not at hand any more"),
+        "{}",
+        why()
+    );
 }
 
 #[test]

@@ -124,9 +124,8 @@ fn what_a_package_does_not_have_is_named_before_anything_boots() {
         "config = [\"CONFIG_KASAN=y\", \"SQUASHFS=y\", \"CONFIG_HZ=1000\", \"# CONFIG_PRINTK is not set\"]\n",
     );
     asked.says(&[
-        "has CONFIG_KASAN=n, and a profile or the settings ask for: CONFIG_KASAN=y",
-        "has CONFIG_HZ=250, and a profile or the settings ask for: CONFIG_HZ=1000",
-        "has CONFIG_PRINTK=y, and a profile or the settings ask for: PRINTK=n",
+        "is not as profiles or settings ask for: CONFIG_HZ=1000 (is 250), CONFIG_KASAN=y, PRINTK=n (is y)\n",
+        "without -k package",
     ]);
     assert_eq!(asked.count("SQUASHFS"), 0, "a module will do: {asked:?}");
     refused(CONFIG, "config-file = \"c\"\n").says(&["kernel.config-file is for a kernel that is compiled here"]);

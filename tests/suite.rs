@@ -221,8 +221,28 @@ fn a_program_that_the_guest_has_not_is_told_with_what_it_sees_of_the_folder() {
     let words = "status 127 is of a program that the guest has not";
     let ran = fake.each("missing\n", &[]);
     assert_eq!((ran.status, ran.count(words)), (Some(1), 1), "{ran:?}");
-    ran.says(&["/shared"]);
+    ran.says(&["/shared", "--share . --cwd ."]);
     assert_eq!(fake.each("fail\n", &[]).count(words), 0);
+}
+
+#[test]
+fn folders_of_the_host_are_for_reading_and_nothing_is_remembered_of_what_lies_there() {
+    let fake = Fake::new();
+    let ran = fake.each("pass\n", &["--share", ".:rw"]);
+    assert_eq!((ran.status, ran.count("Testing")), (Some(2), 0), "{ran:?}");
+    ran.says(&["--share .:rw: no test may write what another one reads", "DIR:overlay"]);
+    let ran = fake.each("pass\n", &["--cwd", "tests"]);
+    assert_eq!((ran.status, ran.count("Testing")), (Some(2), 0), "{ran:?}");
+    ran.says(&["--cwd tests: the guest does not see ", "--share . shares the current folder"]);
+    let shared = ["--share", ".", "--cwd", "."];
+    for _ in 0..2 {
+        let ran = fake.each("pass\nmissing\n", &shared);
+        assert_eq!((ran.status, ran.count("Testing pass"), ran.count("/shared")), (Some(1), 1, 0), "{ran:?}");
+    }
+    let command = std::fs::read_to_string(fake.run(2).join("groups/1/command")).unwrap();
+    let dir = fake.0.dir().canonicalize().unwrap();
+    let share = format!(",path={},security_model=none,multidevs=remap,readonly=on", dir.display());
+    assert!(command.contains(&share), "{command}");
 }
 
 #[test]

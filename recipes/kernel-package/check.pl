@@ -39,12 +39,15 @@ while (<$file>) {
     next if grep { !@$_ } @any or !@any;
     $asked{$any[0][0]} = [$_, \@any];
 }
+# In one line: a profile asks for a dozen of them, and what to do is the same for all.
+my @other;
 for my $symbol (sort keys %asked) {
     my ($line, $any) = @{$asked{$symbol}};
-    push @wrong, "CONFIG_$symbol=" . value($symbol) . ", and a profile or the settings ask for: $line"
-        unless grep { has(@$_) } @$any;
+    my $is = value($symbol);
+    push @other, $line . ($is eq 'n' ? '' : " (is $is)") unless grep { has(@$_) } @$any;
 }
-exit 0 unless @wrong;
-print STDERR "error: this kernel, which the distribution compiled, has ", /^CONFIG_\w+=/ ? '' : 'no ', "$_\n" for @wrong;
-print STDERR "error: take one that is compiled here: kernel.source = \"\", and a version without \@package\n";
+exit 0 unless @wrong || @other;
+print STDERR "error: this kernel, which the distribution compiled, has no $_\n" for @wrong;
+print STDERR "error: this kernel, which the distribution compiled, is not as profiles or settings ask for: ", join(', ', @other), "\n" if @other;
+print STDERR "error: take one that is compiled here: without -k package, or with kernel.source = \"\" and a version without \@package\n";
 exit 1;

@@ -28,7 +28,7 @@ dpkg --compare-versions "$there" ge "${needed#GLIBC_}" || {
 # the sandbox's: a namespace with one id cannot mount a /dev/pts of mmdebstrap's kind.
 sed -n 's/^Package: //p' /quiz/in/debs/Packages >/quiz/scratch/names
 names=$(paste -s -d , /quiz/scratch/names)
-TMPDIR=/quiz/scratch mmdebstrap --quiet --mode=root --variant=custom --format=directory \
+TMPDIR=/quiz/scratch mmdebstrap --verbose --mode=root --variant=custom --format=directory \
     --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --skip=check/qemu,chroot/mount \
     --extract-hook="mkdir -p \"\$1$fake\" && cp $fake/*.so \"\$1$fake/\"" \
     --extract-hook='set -e; for dir in dev proc; do mount --rbind "/$dir" "$1/$dir"; done' \

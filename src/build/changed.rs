@@ -2,22 +2,18 @@
 //!
 //! Does not know why that is asked.
 
-use super::{Context, cache_error};
+use super::{Context, cache_error, texts};
 use crate::error::Result;
 use crate::graph::NodeIndex;
-use crate::host;
 use diffy::DiffOptions;
 use quiz_cache::{Change, Digest, Kind, Node, Output, Tree};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// So many files are named.
 const NAMED: usize = 20;
 /// Of so many the difference is shown.
 const SHOWN: usize = 5;
-/// Larger files are only named, in bytes.
-const SMALL: u64 = 64 << 10;
 /// No more lines of one difference.
 const LINES: usize = 40;
 
@@ -117,15 +113,19 @@ fn of_trees(ctx: &Context<'_>, old: &Tree, new: &Tree, now: &Now<'_>) -> Vec<Fil
                 _ => "changed",
             },
         );
-        if let (Some(Node::File { digest: a, .. }), Some(Node::File { digest: b, .. })) = (before, after)
+        if let (Some(Node::File { digest: a, executable, .. }), Some(Node::File { digest: b, .. })) = (before, after)
             && all.len() < SHOWN
         {
+            let before = || match now {
+                Now::Folder(root) => checked(&texts::kept(ctx.cache, root, path, (a, *executable))?),
+                Now::Memory(_) | Now::Cache => None,
+            };
             let after = match now {
                 Now::Folder(root) => text(&root.join(path)),
                 Now::Memory(files) => files.iter().find(|(p, _)| p == path).and_then(|(_, bytes)| checked(bytes)),
                 Now::Cache => text(&object(ctx, b)),
             };
-            fill(&mut one, text(&object(ctx, a)), after);
+            fill(&mut one, text(&object(ctx, a)).or_else(before), after);
         }
         all.push(one);
     }
@@ -144,20 +144,19 @@ fn fill(one: &mut FileChange, before: Option<String>, after: Option<String>) {
     match (before, after) {
         (Some(before), Some(after)) => one.diff = difference(&before, &after),
         _ => {
-            one.what += " (no difference is shown: of folders that are compiled where they lie no version is kept; or one is gone, or no small text)"
+            one.what +=
+                " (no difference is shown: what it was is not at hand any more, or one of the two is no small text)"
         }
     }
 }
 
-/// A small text. In a worktree there may be something else by now.
+/// A small text.
 fn text(path: &Path) -> Option<String> {
-    let mut bytes = Vec::new();
-    host::open_plain(path).ok()?.take(SMALL + 1).read_to_end(&mut bytes).ok()?;
-    checked(&bytes)
+    checked(&texts::read(path)?)
 }
 
 fn checked(bytes: &[u8]) -> Option<String> {
-    let is_small = u64::try_from(bytes.len()).is_ok_and(|length| length <= SMALL);
+    let is_small = u64::try_from(bytes.len()).is_ok_and(|length| length <= texts::SMALL);
     let text = std::str::from_utf8(bytes).ok().filter(|_| is_small)?;
     (!text.contains('\0')).then(|| text.to_owned())
 }
@@ -207,6 +206,6 @@ mod tests {
         assert_eq!(checked(b"text").as_deref(), Some("text"));
         let mut one = FileChange::new("x", "changed");
         fill(&mut one, None, Some("x".into()));
-        assert!(one.diff.is_empty() && one.what.contains("no version is kept"), "{one:?}");
+        assert!(one.diff.is_empty() && one.what.contains("no difference is shown"), "{one:?}");
     }
 }

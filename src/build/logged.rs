@@ -1,6 +1,6 @@
 //! Runs the command of a stage's script: what it prints goes to the log and out as events, and so does how far it is.
 //!
-//! make and configure say a line for each thing they do. How many those were when the stage was last made from nothing is remembered, for
+//! make, configure and dpkg say a line for each thing they do. How many those were when the stage was last made from nothing is remembered, for
 //! each project and for all together. Does not know what the script does, nor in what it runs.
 
 use super::paths::PathMap;
@@ -20,7 +20,7 @@ const WARNING: &str = "warning: ";
 /// Between two words on how far it is.
 const PAUSE: Duration = Duration::from_millis(100);
 /// What is counted, in the order in which it is remembered.
-const UNITS: [Unit; 2] = [Unit::Objects, Unit::Checks];
+const UNITS: [Unit; 3] = [Unit::Objects, Unit::Checks, Unit::Packages];
 /// Under which the cache remembers it.
 const MEMO: &str = "steps of a stage";
 
@@ -41,7 +41,7 @@ impl Logged<'_> {
         let mut file = host::rewrite_plain(log).map_err(broken)?;
         let mut paths = PathMap::new(paths);
         let is_whole = built == Built::FromNothing;
-        let mut steps = Steps::new(if is_whole { self.remembered() } else { [None; 2] });
+        let mut steps = Steps::new(if is_whole { self.remembered() } else { [None; 3] });
         let status = follow::follow(command, None, &mut |line| {
             let text = paths.outside(String::from_utf8_lossy(line).trim_end());
             // A script whose log cannot be written is ended: nobody could tell afterwards why it failed.
@@ -62,22 +62,21 @@ impl Logged<'_> {
     }
 
     /// How many there were, of this project, else of any. What cannot be read is not known: nothing but the progress needs it.
-    fn remembered(&self) -> [Option<u64>; 2] {
+    fn remembered(&self) -> [Option<u64>; 3] {
         let Some(bytes) = self.keys().iter().find_map(|key| self.ctx.cache.memo(MEMO, key).ok().flatten()) else {
-            return [None; 2];
+            return [None; 3];
         };
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let mut numbers = text.split(' ').map(|number| number.parse().ok().filter(|number| *number > 0));
-        [numbers.next().flatten(), numbers.next().flatten()]
+        [(); 3].map(|()| numbers.next().flatten())
     }
 
     fn remember(&self, steps: &Steps) {
-        let [objects, checks] = steps.done;
-        // Most scripts call neither.
-        if steps.done == [0; 2] || steps.done == steps.last.map(Option::unwrap_or_default) {
+        // Most scripts call none of them.
+        if steps.done == [0; 3] || steps.done == steps.last.map(Option::unwrap_or_default) {
             return;
         }
-        let value = format!("{objects} {checks}");
+        let value = steps.done.map(|done| done.to_string()).join(" ");
         for key in self.keys() {
             // The stage has succeeded.
             let _ = self.ctx.cache.set_memo(MEMO, &key, value.as_bytes());
@@ -96,14 +95,14 @@ impl Logged<'_> {
 
 /// What was counted so far, in the order of [`UNITS`].
 struct Steps {
-    done: [u64; 2],
-    last: [Option<u64>; 2],
-    told: [Option<Instant>; 2],
+    done: [u64; 3],
+    last: [Option<u64>; 3],
+    told: [Option<Instant>; 3],
 }
 
 impl Steps {
-    fn new(last: [Option<u64>; 2]) -> Self {
-        Self { done: [0; 2], last, told: [None; 2] }
+    fn new(last: [Option<u64>; 3]) -> Self {
+        Self { done: [0; 3], last, told: [None; 3] }
     }
 
     /// Counts; unit, number and how many are expected, when it is time to tell. More than expected are an unknown number.
@@ -116,16 +115,21 @@ impl Steps {
         let total = self.last[n].filter(|last| self.done[n] < *last);
         is_due.then(|| {
             self.told[n] = Some(now);
-            (unit, self.done[n], total)
+            // Each package has two lines: it is unpacked, and set up.
+            let lines = if unit == Unit::Packages { 2 } else { 1 };
+            (unit, self.done[n] / lines, total.map(|total| total / lines))
         })
     }
 }
 
 /// Whether a line says that something is being made, as Kbuild and automake do when they are not verbose (`  CC [M]  fs/zfs.o`,
-/// `  CCLD     zfs`), or looked for, as configure does (`checking for gcc... gcc`).
+/// `  CCLD     zfs`), or looked for, as configure does (`checking for gcc... gcc`), or installed, as dpkg does (`Setting up zlib1g:amd64 (1:1.2.13) ...`).
 fn unit(line: &str) -> Option<Unit> {
     if line.starts_with("checking ") {
         return Some(Unit::Checks);
+    }
+    if line.ends_with(") ...") && (line.starts_with("Unpacking ") || line.starts_with("Setting up ")) {
+        return Some(Unit::Packages);
     }
     let (word, target) = line.strip_prefix("  ")?.split_once(' ')?;
     let is_word = word.starts_with(|c: char| c.is_ascii_uppercase())
@@ -147,6 +151,9 @@ mod tests {
             assert_eq!(unit(line), Some(Unit::Objects), "{line}");
         }
         assert_eq!(unit("checking for gcc... gcc"), Some(Unit::Checks));
+        for line in ["Unpacking libc6:amd64 (2.36-9+deb12u14) ...", "Setting up mawk (1.3.4.20200120-3.1) ..."] {
+            assert_eq!(unit(line), Some(Unit::Packages), "{line}");
+        }
         for line in
             ["", "  ", "make[1]: Entering directory 'x'", "  CC", "  OK", "   12 |   foo();", "  Cc x", "CC x", "  A b"]
         {
@@ -156,12 +163,15 @@ mod tests {
 
     #[test]
     fn steps_are_told_ten_times_a_second_against_what_there_was_last_time() {
-        let (mut steps, start) = (Steps::new([Some(3), None]), Instant::now());
+        let (mut steps, start) = (Steps::new([Some(3), None, Some(234)]), Instant::now());
         let mut line = |milliseconds| steps.line("  CC      a.o", start + Duration::from_millis(milliseconds));
         assert_eq!(line(0), Some((Unit::Objects, 1, Some(3))));
         assert_eq!(line(99), None);
         assert_eq!(line(100), Some((Unit::Objects, 3, None)), "more than last time may come");
         assert_eq!(steps.line("checking x", start), Some((Unit::Checks, 1, None)));
-        assert_eq!(steps.done, [3, 1]);
+        // Unpacked, and set up.
+        let mut line = |milliseconds| steps.line("Setting up x (1) ...", start + Duration::from_millis(milliseconds));
+        assert_eq!([line(0), line(500)], [0, 1].map(|done| Some((Unit::Packages, done, Some(117)))));
+        assert_eq!(steps.done, [3, 1, 2]);
     }
 }

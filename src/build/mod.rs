@@ -26,6 +26,7 @@ mod sandbox;
 mod scratch;
 mod script;
 mod terminal;
+mod texts;
 mod tools;
 mod trial;
 mod userns;

@@ -1,10 +1,10 @@
-//! `quiz init`: a quiz.toml to start from, of what is worth setting in such a folder, all but what such a folder must
-//! have behind comment marks. Reads nothing
-//! of a project but what tells which kind it is.
+//! `quiz init`: a quiz.toml to start from, of what is worth setting in such a folder. All but what such a folder must have, and what
+//! flags set, is behind comment marks. Reads nothing of a project but what tells which kind it is.
 
 use super::args::Cli;
 use crate::error::{Error, Result};
-use crate::{host, load, report};
+use crate::load::{self, FlagValue, Value};
+use crate::{host, report};
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -106,12 +106,73 @@ pub(super) fn run(cli: &Cli, user: bool) -> Result<()> {
     let config_dir = load::config_dir()?;
     let (kind, dir) = if user { (&USER, config_dir) } else { place(&start, &config_dir)? };
     let path = dir.join(FILE);
-    write(&path, &text(kind))?;
+    let mut flags = cli.invocation().flags;
+    flags.iter_mut().for_each(|flag| below(&dir, flag));
+    write(&path, &flags.iter().fold(text(kind), |text, flag| set(&text, flag)))?;
+    let mut sets = kind.sets.to_vec();
+    sets.extend(flags.iter().map(|flag| flag.key).filter(|key| !kind.sets.contains(key)));
     // Without -C only where this leads to the very project.
     let is_here = user || std::env::current_dir().is_ok_and(|here| here.starts_with(&dir));
     let there = if is_here { String::new() } else { format!("-C {} ", host::quoted(&dir)) };
-    let next = format!("quiz {there}{}", kind.next);
-    report::result(&report::begun(&path, kind.name, kind.sets, &next, cli.global.json))
+    let again = if sets.contains(&"kernel.version") { kind.next.trim_start_matches("-k package ") } else { kind.next };
+    let next = format!("quiz {there}{again}");
+    report::result(&report::begun(&path, kind.name, &sets, &next, cli.global.json))
+}
+
+/// Folders below the project are written as that, so that the file is right in every checkout.
+fn below(project: &Path, flag: &mut FlagValue) {
+    let Value::List(items) = &mut flag.value else { return };
+    for item in items.iter_mut().filter(|_| flag.key == "modules") {
+        match Path::new(item).strip_prefix(project) {
+            Ok(rest) if rest.as_os_str().is_empty() => *item = ".".to_owned(),
+            Ok(rest) => *item = rest.to_string_lossy().into_owned(),
+            Err(_) => {}
+        }
+    }
+}
+
+/// The text with the line that says what the flag says: in the place of its setting's line, else at the end of its table.
+fn set(text: &str, flag: &FlagValue) -> String {
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let (table, key) = flag.key.rsplit_once('.').unwrap_or(("", flag.key));
+    let start = if table.is_empty() { Some(0) } else { lines.iter().position(|line| *line == format!("[{table}]")) };
+    let start = start.unwrap_or_else(|| {
+        lines.extend([String::new(), format!("[{table}]")]);
+        lines.len() - 1
+    });
+    let after = |at: usize| at + 1;
+    let end =
+        lines[after(start)..].iter().position(|line| line.starts_with('[')).map_or(lines.len(), |n| n + after(start));
+    let is_its = |line: &String| line.trim_start_matches('#').starts_with(&format!("{key} = "));
+    let there = lines[start..end].iter().position(is_its).map(|n| n + start);
+    // What counts already, and a list of more: a module's folder is one of those that are named.
+    let mut value = flag.value.clone();
+    if let Value::List(items) = &mut value
+        && there.is_some_and(|there| lines[there] == "modules = [\".\"]")
+        && !items.iter().any(|item| item == ".")
+    {
+        items.insert(0, ".".to_owned());
+    }
+    let line = format!("{key} = {}", literal(&value));
+    match there {
+        Some(there) => lines[there] = line,
+        None => {
+            let filled = lines[start..end].iter().rposition(|line| !line.is_empty()).map_or(start, |n| n + start);
+            lines.insert(filled + 1, line);
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+/// As TOML has it.
+fn literal(value: &Value) -> String {
+    match value {
+        Value::Text(text) => toml::Value::from(text.as_str()).to_string(),
+        Value::List(items) => toml::Value::from(items.clone()).to_string(),
+        Value::Number(number) => number.to_string(),
+        Value::Flag(yes) => yes.to_string(),
+        Value::File { path, .. } => toml::Value::from(path.to_string_lossy().as_ref()).to_string(),
+    }
 }
 
 /// What the folder is, and where its file belongs: at the root of a tree, in a module's

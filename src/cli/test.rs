@@ -3,7 +3,8 @@
 use super::args::Test;
 use crate::boot::Options;
 use crate::build::Depth;
-use crate::engine::{Engine, machine, running, shares};
+use crate::engine::shares::{self, Folder};
+use crate::engine::{Engine, machine, running};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::host;
@@ -14,9 +15,11 @@ use crate::status;
 use crate::test::runfile::{self, Section};
 use crate::test::{self, Group, Plan, select, since};
 use quiz_cache::{Digest, Selection};
+use std::ffi::OsString;
 use std::fs;
 use std::io::Read;
 use std::num::NonZero;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// The stage whose tree has the suite's runfiles.
@@ -49,9 +52,11 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Test, shown: &Shown<'_>) -> Resul
     if groups.is_empty() {
         return Ok(status::FINE);
     }
+    // Before anything that takes long.
+    let folders = folders(engine, &asked.share)?;
+    let dir = shares::dir(&asked.cwd, Some(&folders))?;
     let mut built = super::machine(engine, asked.guest.install, false)?;
     built.machine.disks = machine::disks(&engine.project, Path::new(""))?;
-    let folders = shares::wanted(engine, &[])?;
     let announced = running::announce(engine)?;
     let folder = &announced.folder;
     let results = test::schedule::run(&Plan {
@@ -59,6 +64,7 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Test, shown: &Shown<'_>) -> Resul
         machine: &built.machine,
         shares: &|folder| shares::devices(folder, &folders, false),
         mounts: shares::mounts(&folders, false),
+        dir: &dir,
         options: Options {
             again: super::typed(None),
             ..machine::options(engine, asked.guest.timeout, built.why_not_kvm)?
@@ -73,9 +79,13 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Test, shown: &Shown<'_>) -> Resul
     })?;
     let none = |test: &test::TestEnd| test.why.as_ref().is_some_and(|why| why.starts_with("status 127"));
     if asked.each.is_some() && results.groups.iter().flat_map(|group| &group.tests).any(none) {
-        let message =
-            "status 127 is of a program that the guest has not: of this folder it sees .quiz/shared alone, as /shared";
-        (engine.events)(Event::Warning { message: message.to_owned() });
+        let sees = if folders.is_empty() {
+            ": of this folder it sees .quiz/shared alone, as /shared; --share . --cwd . runs it where it lies"
+        } else {
+            ""
+        };
+        let message = format!("status 127 is of a program that the guest has not{sees}");
+        (engine.events)(Event::Warning { message });
     }
     let out = folder.out();
     let written = test::output::write(&out, &results).and_then(|()| write_page(folder.path(), &results));
@@ -86,6 +96,15 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Test, shown: &Shown<'_>) -> Resul
     })?;
     written?;
     Ok(results.status())
+}
+
+/// What all guests see of the host besides `/shared`.
+fn folders(engine: &Engine<'_>, words: &[OsString]) -> Result<Vec<Folder>> {
+    if let Some(word) = words.iter().find(|word| word.as_bytes().ends_with(b":rw")) {
+        return Err(Error::input(format!("--share {}: no test may write what another one reads", word.display()))
+            .hint("DIR:overlay keeps what it writes in its guest's memory; what is to come back goes to /out"));
+    }
+    shares::wanted(engine, words)
 }
 
 /// The page for a browser, beside the other files of results.

@@ -3,7 +3,7 @@
 //! | value | enters the key as |
 //! |---|---|
 //! | the machine: image, devices, kernel words, qemu, processor, the agent's protocol | the key that its snapshot would have |
-//! | the program, what it reads on stdin | themselves |
+//! | the program, what it reads on stdin, the folder in which it starts | themselves |
 //! | how many equal lines come before it | a number: who wants to run it twice wants to know both ends |
 //! | `/shared` | digest of its files; the guest cannot write there |
 //! | the time limit | not at all: who reached it is not remembered |
@@ -15,6 +15,7 @@
 //! other folders of the host.
 
 use quiz_cache::{Cache, Digest, Key, KeyEncoder};
+use std::path::Path;
 
 use super::group::{Group, GroupEnd, Verdict};
 use crate::boot::Allowed;
@@ -25,17 +26,23 @@ use crate::snapshot;
 const NAME: &str = "test result";
 
 /// The key of what `group` comes to in `machine`; nothing when that depends on more than can be told. `shared`: the files that the
-/// guest sees as `/shared`; nothing where it sees more of the host.
-pub(super) fn key(cache: &Cache, machine: &Machine, group: &Group, shared: Option<&Digest>) -> Option<Key> {
+/// guest sees as `/shared`; nothing where it sees more of the host. The program starts in `dir` of the guest.
+pub(super) fn key(
+    cache: &Cache,
+    machine: &Machine,
+    group: &Group,
+    (shared, dir): (Option<&Digest>, &Path),
+) -> Option<Key> {
     let shared = shared?;
     if !machine.extra.is_empty() || machine.net.is_some() || machine.disks.iter().any(|disk| disk.persistent) {
         return None;
     }
     // A qemu that cannot be read runs nothing.
     let (machine, _) = snapshot::key(cache, machine, Level::Full).ok()?;
-    let mut encoder = KeyEncoder::new("quiz test result 3");
+    let mut encoder = KeyEncoder::new("quiz test result 4");
     encoder.text("machine", &machine.to_string()).digest("shared", shared);
     encoder.list("program", &group.program).text("input", &group.input);
+    encoder.text("dir", dir.to_str()?);
     encoder.number("again", u64::try_from(group.again).unwrap_or(u64::MAX));
     Some(encoder.finish().0)
 }
@@ -104,7 +111,9 @@ mod tests {
     #[test]
     fn what_a_group_can_see_is_in_the_key_and_how_it_is_watched_is_not() {
         let (_dir, cache) = cache();
-        let key = |machine: &Machine, group: &Group, shared: &Digest| key(&cache, machine, group, Some(shared));
+        let key = |machine: &Machine, group: &Group, shared: &Digest| {
+            key(&cache, machine, group, (Some(shared), Path::new("/root")))
+        };
         let shared = Digest::of(b"");
         let group = &Group::of_lines("true\n")[0];
         let base = key(&machine(), group, &shared).unwrap();
@@ -131,13 +140,16 @@ mod tests {
         ] {
             assert_eq!(key(&open, group, &shared), None);
         }
-        assert_eq!(super::key(&cache, &machine(), group, None), None);
+        let elsewhere = super::key(&cache, &machine(), group, (Some(&shared), Path::new("/shared")));
+        assert!(elsewhere.is_some_and(|elsewhere| elsewhere != base));
+        assert_eq!(super::key(&cache, &machine(), group, (None, Path::new("/root"))), None);
     }
 
     #[test]
     fn only_what_is_complete_is_remembered_and_no_complaint() {
         let (_dir, cache) = cache();
-        let key = key(&cache, &machine(), &Group::of_lines("true\n")[0], Some(&Digest::of(b""))).unwrap();
+        let key = key(&cache, &machine(), &Group::of_lines("true\n")[0], (Some(&Digest::of(b"")), Path::new("/root")))
+            .unwrap();
         let ended = GroupEnd {
             name: "true".into(),
             folder: "1".into(),

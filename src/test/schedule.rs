@@ -5,6 +5,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, PipeReader, Write};
 use std::num::NonZero;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -36,6 +37,8 @@ pub struct Plan<'a> {
     pub shares: &'a (dyn Fn(&RunFolder) -> Vec<Share> + Sync),
     /// Where the guest mounts those that not each run has.
     pub mounts: Vec<Mounted>,
+    /// The folder of the guest in which each group's program starts.
+    pub dir: &'a Path,
     /// How each machine is watched. A time limit here counts for all, in place of the groups' own.
     pub options: Options,
     /// The digest of the folder that the guests see as `/shared`; nothing where they see more of the host.
@@ -123,7 +126,7 @@ fn spoil(ended: &mut GroupEnd, error: &Error) {
 impl Plan<'_> {
     /// One group: from the cache, or in a machine.
     fn group(&self, group: &Group, stop: &Stop, turn: Turn<'_>) -> GroupEnd {
-        let key = memo::key(self.cache, self.machine, group, self.shared.as_ref());
+        let key = memo::key(self.cache, self.machine, group, (self.shared.as_ref(), self.dir));
         if let Some(known) = key.as_ref().filter(|_| !self.rerun).and_then(|key| self.recall(key)) {
             return GroupEnd { folder: group.folder.clone(), ..known };
         }
@@ -171,7 +174,7 @@ impl Plan<'_> {
         let request = Request {
             program: group.program.iter().map(Into::into).collect(),
             env: Vec::new(),
-            dir: "/root".into(),
+            dir: self.dir.into(),
             tty: None,
             shell_after: false,
             shares: self.mounts.clone(),

@@ -41,6 +41,15 @@ fn four_folders_are_shared_at_their_own_paths_each_as_it_was_asked_for() {
     assert_eq!(each().status, Some(0));
     std::fs::remove_file(dir.join("by, profile/folder/file")).unwrap();
     assert_eq!(each().status, Some(1));
+    // A script is tested where it lies, and what it writes beside itself is its own machine's.
+    real.0.write(
+        "lines",
+        "./renamed && ! test -e kept && touch kept\n! touch ../../read/no 2>/dev/null && ! test -e kept\n",
+    );
+    let shares = ["--share", "written:overlay", "--share", "read", "--cwd", "written/folder"];
+    let ran = real.run(&[&["test", "--each", "lines"], &shares[..]].concat());
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    assert!(!written.join("kept").exists());
 }
 
 #[test]

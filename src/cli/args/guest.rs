@@ -242,6 +242,13 @@ pub(in crate::cli) struct Test {
     /// Run each line of FILE by the shell in a machine of its own, instead of the ZFS Test Suite; `-` is stdin
     #[arg(long, value_name = "FILE", conflicts_with_all = ["tags", "tests", "runfiles", "since"])]
     pub each: Option<PathBuf>,
+    /// A folder of this machine at the same path in the guests, up to four: DIR (no guest can write there, as several run at a time), DIR:overlay
+    /// (what a guest writes stays in its memory). Results are not remembered then
+    #[arg(long, value_name = "DIR[:overlay]")]
+    pub share: Vec<OsString>,
+    /// The folder of the guest in which the command starts; a relative one is meant from the current folder on, and has to be in a share
+    #[arg(long, value_name = "DIR", default_value = "/root")]
+    pub cwd: OsString,
     /// Take no result from the cache
     #[arg(long)]
     pub rerun: bool,
