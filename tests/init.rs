@@ -1,4 +1,4 @@
-//! What `quiz init` promises: a file for what is there, which sets nothing, and never in the place of another.
+//! What `quiz init` promises: a file for what is there, which sets nothing but what flags say, and never in the place of another.
 
 use crate::project::{Project, Ran, files};
 use std::path::Path;
@@ -92,6 +92,12 @@ fn what_is_set_by_flags_counts_in_the_file_too() {
     let on: Vec<_> =
         profiles.iter().filter(|one| one["on"] == true).map(|one| one["profile"].as_str().unwrap()).collect();
     assert_eq!(on, ["base", "memdev", "module", "net"]);
+    // What is wrong would be wrong in every later command.
+    for wrong in [["-p", "nosuch"], ["--module", "nosuch"]] {
+        let project = tree(&[]);
+        assert_eq!(project.run(&[&wrong[..], &["init"]].concat()).status, Some(2), "{wrong:?}");
+        assert!(!project.dir().join("quiz.toml").exists());
+    }
     // A module's own folder goes on to count.
     let module = tree(&[]);
     module.write("Kbuild", "obj-m := x.o\n");

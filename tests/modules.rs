@@ -76,18 +76,23 @@ fn of_an_edit_the_lines_are_shown_though_no_copy_of_the_folder_is_kept() {
     build(&project, &["--module", "hello"]);
     project.write("hello/zero.c", "int nil;\n");
     assert!(why().contains("      -int nought;\n      +int nil;\n"), "{}", why());
+    // What does not compile has been brought in as well, in its place.
+    project.write("hello/zero.c", "int nil\n");
+    assert_eq!(build(&project, &["--module", "hello"]).status, Some(1));
+    let gone = "zero.c: changed (no difference is shown: what it was is not at hand any more";
+    assert!(why().contains(gone), "{}", why());
 }
 
 #[test]
-fn of_an_edit_in_a_large_folder_git_has_what_it_was() {
+fn what_was_brought_in_and_is_gone_git_may_have() {
     let project = project();
-    (0..30).for_each(|n| drop(project.write(&format!("hello/a{n:02}.h"), &format!("int a{n};\n"))));
     let hello = project.dir().join("hello");
     git(&hello, &["init", "-q"]);
     git(&hello, &["add", "-A"]);
     git(&hello, &["commit", "-q", "-m", "first"]);
     let why = || project.ok(&["--module", "hello", "why", "module-hello"]).out;
     build(&project, &["--module", "hello"]);
+    std::fs::remove_dir_all(project.cache().join("scratch")).unwrap();
     project.write("hello/zero.c", "int nought;\n");
     assert!(why().contains("      -int zero;\n      +int nought;\n"), "{}", why());
     git(&hello, &["commit", "-q", "-a", "-m", "second"]);

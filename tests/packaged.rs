@@ -125,7 +125,7 @@ fn what_a_package_does_not_have_is_named_before_anything_boots() {
     );
     asked.says(&[
         "is not as profiles or settings ask for: CONFIG_HZ=1000 (is 250), CONFIG_KASAN=y, PRINTK=n (is y)\n",
-        "without -k package",
+        "take one that is compiled here: kernel.source = \"\", and a kernel.version (-k, or in quiz.toml) without `package`",
     ]);
     assert_eq!(asked.count("SQUASHFS"), 0, "a module will do: {asked:?}");
     refused(CONFIG, "config-file = \"c\"\n").says(&["kernel.config-file is for a kernel that is compiled here"]);

@@ -234,7 +234,10 @@ fn folders_of_the_host_are_for_reading_and_nothing_is_remembered_of_what_lies_th
     let ran = fake.each("pass\n", &["--cwd", "tests"]);
     assert_eq!((ran.status, ran.count("Testing")), (Some(2), 0), "{ran:?}");
     ran.says(&["--cwd tests: the guest does not see ", "--share . shares the current folder"]);
-    let shared = ["--share", ".", "--cwd", "."];
+    let ran = fake.each("elsewhere\n", &["--cwd", "/nowhere"]);
+    ran.says(&["status 126 is of a program that cannot be started, or not in /nowhere"]);
+    // As a profile may have it, once more in other words.
+    let shared = ["--share", ".", "--share", ".:ro", "--cwd", "."];
     for _ in 0..2 {
         let ran = fake.each("pass\nmissing\n", &shared);
         assert_eq!((ran.status, ran.count("Testing pass"), ran.count("/shared")), (Some(1), 1, 0), "{ran:?}");

@@ -49,5 +49,5 @@ for my $symbol (sort keys %asked) {
 exit 0 unless @wrong || @other;
 print STDERR "error: this kernel, which the distribution compiled, has no $_\n" for @wrong;
 print STDERR "error: this kernel, which the distribution compiled, is not as profiles or settings ask for: ", join(', ', @other), "\n" if @other;
-print STDERR "error: take one that is compiled here: without -k package, or with kernel.source = \"\" and a version without \@package\n";
+print STDERR "error: take one that is compiled here: kernel.source = \"\", and a kernel.version (-k, or in quiz.toml) without `package`\n";
 exit 1;

@@ -298,6 +298,7 @@ case $what in
             pass*) ended 0 "$line" ;;
             fail*) ended 3 "$line" ;;
             missing*) ended 127 "$line" ;;
+            elsewhere*) ended 126 "$line" ;;
             warn*) warn; ended 0 "$line" ;;
             panic*) panic ;;
             lost*) reset ;;

@@ -2,18 +2,25 @@
 //!
 //! Does not know why that is asked.
 
-use super::{Context, cache_error, texts};
+use super::{Context, cache_error, scratch};
 use crate::error::Result;
 use crate::graph::NodeIndex;
+use crate::host;
+use crate::source::worktree::Worktree;
 use diffy::DiffOptions;
 use quiz_cache::{Change, Digest, Kind, Node, Output, Tree};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// So many files are named.
 const NAMED: usize = 20;
 /// Of so many the difference is shown.
 const SHOWN: usize = 5;
+/// Larger files are only named, in bytes.
+const SMALL: u64 = 64 << 10;
+/// Where git may have what was built last: the commit that is checked out, and those that were before.
+const COMMITS: &[&str] = &["HEAD", "HEAD@{1}", "ORIG_HEAD"];
 /// No more lines of one difference.
 const LINES: usize = 40;
 
@@ -113,19 +120,20 @@ fn of_trees(ctx: &Context<'_>, old: &Tree, new: &Tree, now: &Now<'_>) -> Vec<Fil
                 _ => "changed",
             },
         );
-        if let (Some(Node::File { digest: a, executable, .. }), Some(Node::File { digest: b, .. })) = (before, after)
+        if let (Some(Node::File { digest: a, size, executable }), Some(Node::File { digest: b, .. })) = (before, after)
             && all.len() < SHOWN
         {
-            let before = || match now {
-                Now::Folder(root) => checked(&texts::kept(ctx.cache, root, path, (a, *executable))?),
-                Now::Memory(_) | Now::Cache => None,
+            let before = match (object(ctx, a), now) {
+                (object, _) if object.exists() => text(&object),
+                (_, Now::Folder(root)) if *size <= SMALL => brought_in(ctx, root, path, (a, *executable)),
+                _ => None,
             };
             let after = match now {
                 Now::Folder(root) => text(&root.join(path)),
                 Now::Memory(files) => files.iter().find(|(p, _)| p == path).and_then(|(_, bytes)| checked(bytes)),
                 Now::Cache => text(&object(ctx, b)),
             };
-            fill(&mut one, text(&object(ctx, a)).or_else(before), after);
+            fill(&mut one, before, after);
         }
         all.push(one);
     }
@@ -150,13 +158,34 @@ fn fill(one: &mut FileChange, before: Option<String>, after: Option<String>) {
     }
 }
 
+/// The text of a file of a folder that people edit, as it was: where stages brought it in, until the next build takes its place, or in git.
+fn brought_in(ctx: &Context<'_>, root: &Path, path: &str, (digest, executable): (&Digest, bool)) -> Option<String> {
+    let is_it = |bytes: &Vec<u8>| Digest::of_file(bytes, executable) == *digest;
+    let places: BTreeSet<String> =
+        ctx.graph.order().into_iter().map(|id| scratch::place(ctx.graph.stage(id))).collect();
+    let folders = ctx.cache.scratch_folders(root);
+    let copies = folders.iter().flat_map(|folder| places.iter().map(|place| folder.join(place).join(path)));
+    // What git cannot say is only not shown.
+    let worktree = Worktree::open(root).ok().filter(Worktree::is_git);
+    let of_commit = |commit| Some(worktree.as_ref()?.file_at(commit, path).ok()??.into_bytes());
+    let mut copies = copies.filter_map(|copy| read(&copy)).chain(COMMITS.iter().filter_map(|commit| of_commit(commit)));
+    copies.find(is_it).and_then(|bytes| checked(&bytes))
+}
+
 /// A small text.
 fn text(path: &Path) -> Option<String> {
-    checked(&texts::read(path)?)
+    checked(&read(path)?)
+}
+
+/// A small file. In a worktree there may be something else by now.
+fn read(path: &Path) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    host::open_plain(path).ok()?.take(SMALL + 1).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 fn checked(bytes: &[u8]) -> Option<String> {
-    let is_small = u64::try_from(bytes.len()).is_ok_and(|length| length <= texts::SMALL);
+    let is_small = u64::try_from(bytes.len()).is_ok_and(|length| length <= SMALL);
     let text = std::str::from_utf8(bytes).ok().filter(|_| is_small)?;
     (!text.contains('\0')).then(|| text.to_owned())
 }

@@ -4,7 +4,6 @@
 //! half one. Only a build that made something is noted, so that a run with nothing to do writes nothing. Does not know how stages are made.
 
 use super::live::has_moved;
-use super::texts;
 use super::{Context, cache_error};
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -167,8 +166,10 @@ pub(super) fn note(ctx: &Context<'_>, error: Option<&Error>) {
     let began = SystemTime::now().checked_sub(took).and_then(|began| began.duration_since(UNIX_EPOCH).ok());
     let (began, took) = (began.unwrap_or_default().as_secs(), took.as_secs_f64());
     let build = Build { began, took, succeeded: error.is_none(), stages };
-    let noted = add(ctx.cache, &ctx.project.dir, build)
-        .and_then(|()| ctx.live.values().try_for_each(|live| texts::keep(ctx.cache, live)));
+    let noted = add(ctx.cache, &ctx.project.dir, build).and_then(|()| {
+        // With the list of what was in a source folder the next edit of it can be named.
+        ctx.live.values().try_for_each(|live| ctx.cache.keep_listing(live).map_err(cache_error))
+    });
     // What is only told later is no reason to fail.
     if let Err(error) = noted {
         (ctx.events)(Event::Note { message: format!("this build is not noted: {error}") });

@@ -26,7 +26,6 @@ mod sandbox;
 mod scratch;
 mod script;
 mod terminal;
-mod texts;
 mod tools;
 mod trial;
 mod userns;

@@ -45,6 +45,11 @@ pub(super) fn persistent(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> R
     ctx.cache.scratch(&family, live.root(), &waiting).map(Some).map_err(cache_error)
 }
 
+/// Where in a persistent folder that lies which is brought in.
+pub(super) fn place(stage: &Stage) -> String {
+    into(stage).map_or_else(|| SOURCE.to_owned(), |into| format!("{SCRATCH}/{into}"))
+}
+
 pub(super) fn into(stage: &Stage) -> Option<&str> {
     stage.recipe.incremental.as_ref().and_then(|incremental| incremental.into.as_deref())
 }
@@ -83,7 +88,7 @@ fn parts(ctx: &Context<'_>, stage: &Stage, known: &Records, stored: bool) -> Res
 /// Brings what changed into the persistent folder.
 pub(super) fn bring(ctx: &Context<'_>, stage: &Stage, scratch: &mut Scratch, known: &Records) -> Result<Built> {
     let parts = parts(ctx, stage, known, false)?;
-    let place = into(stage).map_or_else(|| SOURCE.to_owned(), |into| format!("{SCRATCH}/{into}"));
+    let place = place(stage);
     let sources: Vec<Source<'_>> = parts.iter().map(|(tree, root)| Source { tree, root, into: &place }).collect();
     let waiting = waiting(ctx.events, &stage.name);
     let synced = scratch.sync(&sources, &waiting).map_err(cache_error)?;

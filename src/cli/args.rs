@@ -222,7 +222,7 @@ pub(super) enum Command {
         command: KernelCommand,
     },
     /// Write a quiz.toml to start from: what is worth setting in a tree of OpenZFS or Linux, a module's folder, or elsewhere. Before you take a
-    /// line out of its comment only a module's folder counts; a file that is there stays as it is
+    /// line out of its comment only a module's folder counts, and what flags say: quiz -k package init. A file that is there stays as it is
     Init {
         /// Into your own folder of settings (~/.config/quiz), for all projects, instead of this one
         #[arg(long)]

@@ -107,27 +107,38 @@ pub(super) fn run(cli: &Cli, user: bool) -> Result<()> {
     let (kind, dir) = if user { (&USER, config_dir) } else { place(&start, &config_dir)? };
     let path = dir.join(FILE);
     let mut flags = cli.invocation().flags;
-    flags.iter_mut().for_each(|flag| below(&dir, flag));
+    if !flags.is_empty() {
+        // With a file that says something wrong every later command would fail.
+        load::Project::load(&start, &flags)?;
+    }
+    if let Some(modules) = flags.iter_mut().find(|flag| flag.key == "modules") {
+        named_below(&dir, kind, modules);
+    }
     write(&path, &flags.iter().fold(text(kind), |text, flag| set(&text, flag)))?;
     let mut sets = kind.sets.to_vec();
     sets.extend(flags.iter().map(|flag| flag.key).filter(|key| !kind.sets.contains(key)));
     // Without -C only where this leads to the very project.
     let is_here = user || std::env::current_dir().is_ok_and(|here| here.starts_with(&dir));
     let there = if is_here { String::new() } else { format!("-C {} ", host::quoted(&dir)) };
-    let again = if sets.contains(&"kernel.version") { kind.next.trim_start_matches("-k package ") } else { kind.next };
+    // Of a distribution's kernel nobody can choose the config, as these do or may do.
+    let is_chosen =
+        ["kernel.version", "kernel.config", "kernel.config-file", "profiles"].iter().any(|key| sets.contains(key));
+    let again = if is_chosen { kind.next.trim_start_matches("-k package ") } else { kind.next };
     let next = format!("quiz {there}{again}");
     report::result(&report::begun(&path, kind.name, &sets, &next, cli.global.json))
 }
 
-/// Folders below the project are written as that, so that the file is right in every checkout.
-fn below(project: &Path, flag: &mut FlagValue) {
-    let Value::List(items) = &mut flag.value else { return };
-    for item in items.iter_mut().filter(|_| flag.key == "modules") {
-        match Path::new(item).strip_prefix(project) {
-            Ok(rest) if rest.as_os_str().is_empty() => *item = ".".to_owned(),
-            Ok(rest) => *item = rest.to_string_lossy().into_owned(),
-            Err(_) => {}
+/// Folders below the project as they are called there, so that the file is right in every checkout; with that which counts already.
+fn named_below(project: &Path, kind: &Kind, flag: &mut FlagValue) {
+    let Value::List(folders) = &mut flag.value else { return };
+    for folder in folders.iter_mut() {
+        let whole = fs::canonicalize(&*folder).unwrap_or_default();
+        if let Ok(below) = whole.strip_prefix(project) {
+            *folder = if below.as_os_str().is_empty() { ".".to_owned() } else { below.to_string_lossy().into_owned() };
         }
+    }
+    if kind.sets.contains(&flag.key) && !folders.iter().any(|folder| folder == ".") {
+        folders.insert(0, ".".to_owned());
     }
 }
 
@@ -140,25 +151,15 @@ fn set(text: &str, flag: &FlagValue) -> String {
         lines.extend([String::new(), format!("[{table}]")]);
         lines.len() - 1
     });
-    let after = |at: usize| at + 1;
     let end =
-        lines[after(start)..].iter().position(|line| line.starts_with('[')).map_or(lines.len(), |n| n + after(start));
+        lines.iter().skip(start + 1).position(|line| line.starts_with('[')).map_or(lines.len(), |n| n + start + 1);
+    let line = format!("{key} = {}", literal(&flag.value));
     let is_its = |line: &String| line.trim_start_matches('#').starts_with(&format!("{key} = "));
-    let there = lines[start..end].iter().position(is_its).map(|n| n + start);
-    // What counts already, and a list of more: a module's folder is one of those that are named.
-    let mut value = flag.value.clone();
-    if let Value::List(items) = &mut value
-        && there.is_some_and(|there| lines[there] == "modules = [\".\"]")
-        && !items.iter().any(|item| item == ".")
-    {
-        items.insert(0, ".".to_owned());
-    }
-    let line = format!("{key} = {}", literal(&value));
-    match there {
-        Some(there) => lines[there] = line,
+    match lines[start..end].iter().position(is_its) {
+        Some(there) => lines[start + there] = line,
         None => {
-            let filled = lines[start..end].iter().rposition(|line| !line.is_empty()).map_or(start, |n| n + start);
-            lines.insert(filled + 1, line);
+            let filled = lines[start..end].iter().rposition(|line| !line.is_empty()).unwrap_or(0);
+            lines.insert(start + filled + 1, line);
         }
     }
     lines.join("\n") + "\n"
@@ -171,7 +172,7 @@ fn literal(value: &Value) -> String {
         Value::List(items) => toml::Value::from(items.clone()).to_string(),
         Value::Number(number) => number.to_string(),
         Value::Flag(yes) => yes.to_string(),
-        Value::File { path, .. } => toml::Value::from(path.to_string_lossy().as_ref()).to_string(),
+        Value::File { path, .. } => toml::Value::from(&*path.to_string_lossy()).to_string(),
     }
 }
 

@@ -3,8 +3,7 @@
 use super::args::Test;
 use crate::boot::Options;
 use crate::build::Depth;
-use crate::engine::shares::{self, Folder};
-use crate::engine::{Engine, machine, running};
+use crate::engine::{Engine, machine, running, shares};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::host;
@@ -15,11 +14,9 @@ use crate::status;
 use crate::test::runfile::{self, Section};
 use crate::test::{self, Group, Plan, select, since};
 use quiz_cache::{Digest, Selection};
-use std::ffi::OsString;
 use std::fs;
 use std::io::Read;
 use std::num::NonZero;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// The stage whose tree has the suite's runfiles.
@@ -53,7 +50,7 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Test, shown: &Shown<'_>) -> Resul
         return Ok(status::FINE);
     }
     // Before anything that takes long.
-    let folders = folders(engine, &asked.share)?;
+    let folders = shares::wanted(engine, &asked.share, false)?;
     let dir = shares::dir(&asked.cwd, Some(&folders))?;
     let mut built = super::machine(engine, asked.guest.install, false)?;
     built.machine.disks = machine::disks(&engine.project, Path::new(""))?;
@@ -77,8 +74,16 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Test, shown: &Shown<'_>) -> Resul
         folder,
         events: engine.events,
     })?;
-    let none = |test: &test::TestEnd| test.why.as_ref().is_some_and(|why| why.starts_with("status 127"));
-    if asked.each.is_some() && results.groups.iter().flat_map(|group| &group.tests).any(none) {
+    let commands = || results.groups.iter().filter(|_| asked.each.is_some()).flat_map(|group| &group.tests);
+    let any = |status: &str| commands().any(|test| test.why.as_ref().is_some_and(|why| why.starts_with(status)));
+    if asked.cwd != "/root" && any("status 126") {
+        let dir = dir.display();
+        let message = format!(
+            "status 126 is of a program that cannot be started, or not in {dir}: is that a folder of the guest, or in a --share?"
+        );
+        (engine.events)(Event::Warning { message });
+    }
+    if any("status 127") {
         let sees = if folders.is_empty() {
             ": of this folder it sees .quiz/shared alone, as /shared; --share . --cwd . runs it where it lies"
         } else {
@@ -96,15 +101,6 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Test, shown: &Shown<'_>) -> Resul
     })?;
     written?;
     Ok(results.status())
-}
-
-/// What all guests see of the host besides `/shared`.
-fn folders(engine: &Engine<'_>, words: &[OsString]) -> Result<Vec<Folder>> {
-    if let Some(word) = words.iter().find(|word| word.as_bytes().ends_with(b":rw")) {
-        return Err(Error::input(format!("--share {}: no test may write what another one reads", word.display()))
-            .hint("DIR:overlay keeps what it writes in its guest's memory; what is to come back goes to /out"));
-    }
-    shares::wanted(engine, words)
 }
 
 /// The page for a browser, beside the other files of results.

@@ -34,7 +34,7 @@ pub(super) fn keep(engine: &Engine<'_>, up: &Up, name: &str, replace: bool) -> R
 
 /// The same in a machine that crashed, as it was then.
 pub(super) fn again(engine: &Engine<'_>, up: &Up, (prepared, guest): (Prepared, Guest), crash: &Crash) -> Result<u8> {
-    let folders = shares::wanted(engine, &up.around.share)?;
+    let folders = shares::wanted(engine, &up.around.share, true)?;
     let dir = shares::dir(&up.around.cwd, Some(&folders))?;
     let Prepared { machine, why_not_kvm } = prepared;
     let way = Way::Again { guest: Box::new(guest), flags: crash.flags.clone(), imported: crash.imported.clone() };
@@ -116,7 +116,7 @@ enum Way {
 
 fn build(engine: &Engine<'_>, up: &Up) -> Result<Built> {
     // Before anything that takes long.
-    let folders = shares::wanted(engine, &up.around.share)?;
+    let folders = shares::wanted(engine, &up.around.share, true)?;
     let dir = shares::dir(&up.around.cwd, Some(&folders))?;
     if let Some(name) = &up.from {
         if up.gdb == Some(Gdb::Start) {

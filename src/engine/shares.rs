@@ -33,11 +33,12 @@ pub struct Folder {
     pub mode: ShareMode,
 }
 
-/// Those that the profiles that are on bring, and those that were asked for in words: `DIR`, `DIR:ro`, `DIR:overlay`.
+/// Those that the profiles that are on bring, and those that were asked for in words: `DIR`, `DIR:ro`, `DIR:overlay`. Of several machines
+/// none may write what another one reads: `alone` says that there is only one.
 ///
 /// # Errors
-/// One is no folder, or no guest can have it there; there are too many.
-pub fn wanted(engine: &Engine<'_>, words: &[OsString]) -> Result<Vec<Folder>> {
+/// One is no folder, or no guest can have it there; there are too many; one is for writing by several machines.
+pub fn wanted(engine: &Engine<'_>, words: &[OsString], alone: bool) -> Result<Vec<Folder>> {
     let mut folders = Vec::new();
     for profile in &engine.project.profiles {
         for device in &profile.devices {
@@ -63,7 +64,13 @@ pub fn wanted(engine: &Engine<'_>, words: &[OsString]) -> Result<Vec<Folder>> {
     }
     for word in words {
         let (path, mode) = split(word);
-        folders.push(folder(Path::new(path), mode, &format!("--share {}", word.display()))?);
+        let says = format!("--share {}", word.display());
+        if !alone && word.as_bytes().ends_with(b":rw") {
+            return Err(Error::input(format!("{says}: no test may write what another one reads"))
+                .hint("DIR:overlay keeps what it writes in its guest's memory; what is to come back goes to /out"));
+        }
+        let mode = if mode == ShareMode::ReadWrite && !alone { ShareMode::ReadOnly } else { mode };
+        folders.push(folder(Path::new(path), mode, &says)?);
     }
     together(folders)
 }
@@ -115,8 +122,7 @@ fn together(folders: Vec<Folder>) -> Result<Vec<Folder>> {
     Ok(all)
 }
 
-/// The devices of the machine that runs in that folder. Of several machines none may write what another one reads: `alone` says that there is
-/// only one.
+/// The devices of the machine that runs in that folder; `alone` as of [`wanted`].
 pub fn devices(folder: &RunFolder, folders: &[Folder], alone: bool) -> Vec<Share> {
     at([folder.shared(), &folder.out(), &folder.nothing()], folders, alone)
 }

@@ -154,6 +154,14 @@ impl Cache {
 }
 
 impl Cache {
+    /// What was brought into the scratch folders of this owner, of every family ([`super::Scratch::path`]), to be read only: nobody is waited for, so it may
+    /// be half, or gone.
+    pub fn scratch_folders(&self, owner: &Path) -> Vec<PathBuf> {
+        let owner = crate::Digest::of(owner.as_os_str().as_bytes()).to_string();
+        let families = folders(&self.folder("scratch")).into_iter().flat_map(|dd| folders(&dd));
+        families.map(|family| family.join(&owner).join("work")).filter(|work| work.is_dir()).collect()
+    }
+
     /// The lock of a scratch folder if nobody holds it.
     pub(crate) fn lock_scratch(&self, folder: &Path) -> Result<Option<Lock>> {
         self.lock_at_once(&self.scratch_lock(folder))
