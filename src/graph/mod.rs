@@ -34,6 +34,11 @@ impl Stage {
         self.inputs.iter().find(|input| input.role == Role::Root)
     }
 
+    /// Whether something of that stage is among its inputs.
+    fn reads(&self, other: NodeIndex) -> bool {
+        self.inputs.iter().any(|input| matches!(&input.from, Bound::Output { stage, .. } if *stage == other))
+    }
+
     /// The suite that the name of a root says, `toolchain:kernel@bullseye`; none where it is that of `toolchain.suite`.
     pub fn suite(&self) -> Option<&str> {
         roots::suite_in(&self.name)
@@ -239,22 +244,26 @@ impl<'p> Binder<'p> {
         self.by_name.insert(name.to_owned(), id);
         for (input_name, input) in &recipe.inputs {
             for (name, from) in self.bind_input(input_name, input, recipe, parameter)? {
-                if let Bound::Output { stage, .. } = &from {
-                    self.dag.update_edge(*stage, id, ());
-                }
                 let role = if input.digest_only { Role::DigestOnly } else { Role::Files };
-                self.dag[id].inputs.push(BoundInput { name, from, paths: input.paths.clone(), role });
+                self.read(id, BoundInput { name, from, paths: input.paths.clone(), role });
             }
         }
         if let Some(root) = roots::of(self.project, recipe)? {
             let from = self.output(&root, None, &Asked::new(&recipe.file, &["toolchain"]))?;
-            if let Bound::Output { stage, .. } = &from {
-                self.dag.update_edge(*stage, id, ());
-            }
-            let name = TOOLCHAIN.to_owned();
-            self.dag[id].inputs.push(BoundInput { name, from, paths: Vec::new(), role: Role::Root });
+            self.read(id, BoundInput { name: TOOLCHAIN.to_owned(), from, paths: Vec::new(), role: Role::Root });
         }
         Ok(id)
+    }
+
+    /// One more input of a stage. Of two from one other stage there is one edge: looked for among the stage's own inputs, which are few, and not
+    /// among all that read that other one, as all read a root.
+    fn read(&mut self, id: NodeIndex, input: BoundInput) {
+        if let Bound::Output { stage, .. } = &input.from
+            && !self.dag[id].reads(*stage)
+        {
+            self.dag.add_edge(*stage, id, ());
+        }
+        self.dag[id].inputs.push(input);
     }
 
     /// What an input stands for; a list gives `name/NN-stage` for each of its items.

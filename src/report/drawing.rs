@@ -25,8 +25,9 @@ pub(super) fn drawing(graph: &Graph, states: &[(NodeIndex, StageState)], snapsho
         ids.insert(*id, drawing.add_node(Row { name, ..row(graph, state) }));
     }
     for (id, to) in &ids {
+        // Each is there once, and of what all read nobody has to look through the edges for that.
         for input in graph.inputs(*id) {
-            drawing.update_edge(ids[&input], *to, ());
+            drawing.add_edge(ids[&input], *to, ());
         }
     }
     let SnapshotStates { full, base } = snapshots;

@@ -12,7 +12,7 @@ use crate::engine::snapshots::SnapshotStates;
 use crate::graph::{Graph, NodeIndex};
 use quiz_cache::Key;
 use serde_json::{Value as Json, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 const PAGE: &str = include_str!("page.html");
@@ -65,15 +65,17 @@ fn worktrees(graph: &Graph, states: &[(NodeIndex, StageState)], past: &Past<'_>)
         StageState::Missing(missing) => Some(missing.key),
         StageState::Unknown(_) | StageState::Unresolved => None,
     };
-    let here: Vec<(&str, Option<Key>)> =
-        states.iter().map(|(id, state)| (graph.stage(*id).name.as_str(), key(state))).collect();
+    // With its place in the order of the picture.
+    let stages = states.iter().enumerate().map(|(n, (id, state))| (graph.stage(*id).name.as_str(), (n, key(state))));
+    let here: HashMap<&str, (usize, Option<Key>)> = stages.collect();
     let others = past.worktrees.iter().filter(|(folder, _)| Path::new(folder) != past.here);
+    // There may be hundreds of them, which know a few stages each.
     let one = |(folder, there): (&String, &BTreeMap<String, Key>)| {
+        let known = there.iter().filter_map(|(name, key)| Some((here.get(name.as_str())?, name, key)));
+        let mut known: Vec<_> = known.map(|((n, mine), name, key)| (*n, name, *mine == Some(*key))).collect();
+        known.sort_unstable();
         let split = |same: bool| {
-            let is = |(name, key): &&(&str, Option<Key>)| {
-                there.get(*name).is_some_and(|other| (Some(*other) == *key) == same)
-            };
-            here.iter().filter(is).map(|(name, _)| *name).collect::<Vec<_>>()
+            known.iter().filter(|(.., is_same)| *is_same == same).map(|(_, name, _)| *name).collect::<Vec<_>>()
         };
         json!({ "folder": folder, "is-there": Path::new(folder).is_dir(), "same": split(true), "other": split(false) })
     };
