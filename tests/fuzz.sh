@@ -1,9 +1,9 @@
 #!/bin/sh
-# Lets libFuzzer make up inputs for the readers of src/fuzz.rs: each, or those that are named, for FUZZ_TIME seconds (60).
+# Lets libFuzzer make up inputs for the readers of src/fuzz.rs: each, or those that are named, for FUZZ_TIME seconds (60) of a processor.
 #
 # Needs a C++ compiler, and of Rust no more than the stable compiler: what shows libFuzzer which branches an input takes are flags of
 # LLVM's, as cargo-fuzz has them. Starts from tests/corpus and what earlier runs have found (target/fuzz/corpus), so that one that was
-# stopped goes on from there; a target that has had its time with this very program is not run again. What breaks a reader lies in
+# stopped goes on from there, and how long a target has run with this very program is noted each minute. What breaks a reader lies in
 # target/fuzz/broken.
 set -eu
 
@@ -27,6 +27,14 @@ RUSTC_WORKSPACE_WRAPPER="$PWD/tests/fuzz.sh" cargo build --locked --features fuz
 program=target/debug/examples/fuzz
 sum="$(sha256sum <"$program")"
 
+# Sets `processor` to the seconds that the programs started so far have had of one: a busy machine gives less than the clock says. A shell within
+# this one has started none, so this is no function that prints.
+of_processor() {
+    times >target/fuzz/times
+    processor=$(sed -n '2s/[ms]/ /gp' target/fuzz/times | awk '{ print int($1 * 60 + $2 + $3 * 60 + $4) }')
+}
+
+mkdir -p target/fuzz
 [ $# -gt 0 ] || set -- tests/corpus/*
 failed=
 for target; do
@@ -35,22 +43,30 @@ for target; do
         echo "tests/fuzz.sh: there is no target $target" >&2
         exit 2
     }
-    done="target/fuzz/done/$target"
-    if [ "$(cat "$done" 2>/dev/null)" = "$seconds $sum" ]; then
-        echo "$target: had its $seconds s"
-        continue
-    fi
-    echo "$target: $seconds s"
     mkdir -p "target/fuzz/corpus/$target" target/fuzz/broken target/fuzz/done
-    if QUIZ_FUZZ="$target" "$program" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=512 -max_len=8192 \
-        -print_final_stats=1 -artifact_prefix="target/fuzz/broken/$target-" \
-        "target/fuzz/corpus/$target" "tests/corpus/$target" >"target/fuzz/$target.log" 2>&1; then
-        echo "$seconds $sum" >"$done"
-        sed -n 's/^stat::number_of_executed_units: */    inputs: /p' "target/fuzz/$target.log"
-    else
-        failed="$failed $target"
-        tail -n 30 "target/fuzz/$target.log" >&2
-    fi
+    done="target/fuzz/done/$target"
+    read -r had inputs of 2>/dev/null <"$done" || of=
+    [ "$of" = "$sum" ] || had=0 inputs=0
+    echo "$target: $had of $seconds s"
+    while [ "$had" -lt "$seconds" ]; do
+        left=$((seconds - had))
+        of_processor
+        before=$processor
+        QUIZ_FUZZ="$target" "$program" -max_total_time=$((left < 60 ? left : 60)) -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=512 \
+            -max_len=8192 -print_final_stats=1 -artifact_prefix="target/fuzz/broken/$target-" \
+            "target/fuzz/corpus/$target" "tests/corpus/$target" >"target/fuzz/$target.log" 2>&1 || {
+            failed="$failed $target"
+            tail -n 30 "target/fuzz/$target.log" >&2
+            break
+        }
+        # One that is there for less than a second ran all the same.
+        of_processor
+        spent=$((processor - before))
+        had=$((had + (spent > 0 ? spent : 1)))
+        inputs=$((inputs + $(sed -n 's/^stat::number_of_executed_units: *//p' "target/fuzz/$target.log")))
+        echo "$had $inputs $sum" >"$done"
+    done
+    echo "    inputs: $inputs"
 done
 [ -z "$failed" ] || {
     echo "broken:$failed; what breaks them is in target/fuzz/broken, and belongs into tests/corpus when it is mended" >&2

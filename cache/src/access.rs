@@ -364,7 +364,7 @@ mod tests {
         let needs = cache.needs().unwrap();
         assert_eq!(needs.iter().map(|need| need.digests.clone()).collect::<Vec<_>>(), [BTreeSet::from([other])]);
         cache.remove_named(Path::new("/a"), "x").unwrap();
-        cache.collect(Duration::ZERO, &Roots::default(), false, &|| {}).unwrap();
+        cache.collect(Duration::ZERO, &Roots::default(), false, &|_| {}).unwrap();
         assert_eq!(cache.needs().unwrap(), []);
     }
 }

@@ -6,22 +6,25 @@
 //!
 //! Does not know what results are.
 
+mod empty;
 mod fit;
 mod links;
 mod named;
 mod outside;
 
+pub use empty::Step;
 pub use fit::Fitted;
 
 use crate::codec::What;
 use crate::error::{Result, at};
-use crate::files::{look, remove_tree};
+use crate::files::look;
 use crate::memo::{Latest, Subtree};
 use crate::needs::There;
 use crate::objects::LISTINGS;
 use crate::scratch::{folders, has_owner};
 use crate::workspace::WorkFolder;
 use crate::{Cache, Digest, Key, Kind, Node, Output, Record, Tree};
+use empty::empty;
 use fs4::{FileExt, TryLockError};
 use outside::Seen;
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW};
@@ -78,17 +81,17 @@ impl Cache {
     }
 
     /// Removes what was not used for so long and a day, and is none of `roots`. With `only_look` it stays, and what would go is counted. Waits until
-    /// nobody holds the cache ([`Cache::hold`]), and calls `waiting` once if it has to.
+    /// nobody holds the cache ([`Cache::hold`]), and says so once if it has to.
     ///
     /// # Errors
     /// When the cache cannot be read or locked, or something cannot be removed. What is left is removed by the next collection.
-    pub fn collect(&self, unused: Duration, roots: &Roots, only_look: bool, waiting: &dyn Fn()) -> Result<Collected> {
+    pub fn collect(&self, unused: Duration, roots: &Roots, only_look: bool, told: &dyn Fn(Step)) -> Result<Collected> {
         // What was used after it was last noted was used less than a day later; and what begins while others are waited for is used now.
         let before = SystemTime::now().checked_sub(unused.saturating_add(DAY)).unwrap_or(SystemTime::UNIX_EPOCH);
         let seen = Seen::look(self)?;
-        let alone = self.lock(true, waiting)?;
+        let alone = self.lock(true, &|| told(Step::Waiting))?;
         let (collected, bin) = self.sweep(before, roots, only_look, &seen)?;
-        empty(bin, alone)?;
+        empty(bin, alone, told)?;
         Ok(collected)
     }
 
@@ -140,12 +143,6 @@ impl Cache {
         locked.map_err(at("lock", &path))?;
         Ok(Held { _locked: file })
     }
-}
-
-/// Removes what was collected, after others may go on.
-fn empty(bin: WorkFolder, alone: Held) -> Result<()> {
-    drop(alone);
-    remove_tree(bin.path()).map_err(at("remove", bin.path()))
 }
 
 /// Notes that a structured file was read, unless that was noted in the last day. Where it cannot be noted, it only goes earlier.

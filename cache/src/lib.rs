@@ -72,7 +72,7 @@ mod walk;
 mod workspace;
 
 pub use access::group_name;
-pub use collect::{Collected, Count, Fitted, Held, Roots};
+pub use collect::{Collected, Count, Fitted, Held, Roots, Step};
 pub use digest::{Digest, ParseDigestError};
 pub use error::{Error, Result};
 pub use fingerprint::{Fingerprint, Selection};

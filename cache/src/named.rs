@@ -300,7 +300,7 @@ mod tests {
         give(&cache, "/b", "x", "two");
         give(&cache, "/a", "w", "three");
         cache.prune_passing();
-        cache.collect(Duration::ZERO, &Roots::default(), false, &|| {}).unwrap();
+        cache.collect(Duration::ZERO, &Roots::default(), false, &|_| {}).unwrap();
         let found = cache.named(Path::new("/a"), "x").unwrap().unwrap();
         assert_eq!((&found.path, &found.about[..], found.damaged), (&place, &b"about"[..], None));
         assert_eq!(fs::read(place.join("small")).unwrap(), b"one");

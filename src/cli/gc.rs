@@ -3,8 +3,11 @@
 use crate::engine::holders::Holders;
 use crate::engine::{Engine, named, tidy};
 use crate::error::{Error, Result};
-use crate::event::Event;
+use crate::event::told::Teller;
+use crate::event::{Event, Unit};
 use crate::{host, report};
+use quiz_cache::Step;
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 /// What was asked for.
@@ -26,7 +29,14 @@ pub(super) fn run(engine: &Engine<'_>, asked: Asked, json: bool) -> Result<()> {
         return tidy::run(engine, most).map(drop);
     }
     let unused = Duration::from_secs(u64::from(days) * 24 * 60 * 60);
-    let waiting = || (engine.events)(Event::Paused { what: "every build".to_owned() });
+    let removing = RefCell::new(None);
+    let told = |step| match step {
+        Step::Waiting => (engine.events)(Event::Paused { what: "every build".to_owned() }),
+        Step::Removed { done, all } => {
+            let new = || Teller::new("removing", Unit::Objects, all as u64, engine.events);
+            removing.borrow_mut().get_or_insert_with(new).tell(done as u64);
+        }
+    };
     let failed = |e| Error::build("the cache cannot be cleaned up").because(e);
     let began = Instant::now();
     let holders = Holders::find(&engine.cache)?;
@@ -37,9 +47,9 @@ pub(super) fn run(engine: &Engine<'_>, asked: Asked, json: bool) -> Result<()> {
     // What began since then was used since then.
     let unused = unused + began.elapsed();
     let collected = match most {
-        None => engine.cache.collect(unused, &roots, dry_run, &waiting).map_err(failed)?,
+        None => engine.cache.collect(unused, &roots, dry_run, &told).map_err(failed)?,
         Some(most) => {
-            let fitted = engine.cache.collect_to(most, &roots, dry_run, &waiting).map_err(failed)?;
+            let fitted = engine.cache.collect_to(most, &roots, dry_run, &told).map_err(failed)?;
             if fitted.left > most {
                 let message = format!(
                     "{} are left: what was used in the last day stays, and so does what was downloaded, what is pinned, and what `quiz snap` keeps",
@@ -50,6 +60,7 @@ pub(super) fn run(engine: &Engine<'_>, asked: Asked, json: bool) -> Result<()> {
             fitted.collected
         }
     };
+    drop(removing.take());
     for named in named::deserted(&engine.cache)? {
         let (size, dir) = (report::size(named.size), host::quoted(&named.owner));
         let message = format!(

@@ -2,8 +2,9 @@
 //!
 //! What would go is found out while others work; only the removal itself keeps them waiting.
 
+use super::empty::{Step, empty};
 use super::outside::Seen;
-use super::{Collected, DAY, Roots, empty};
+use super::{Collected, DAY, Roots};
 use crate::error::Result;
 use crate::files::{blocks_below, look};
 use crate::objects::LISTINGS;
@@ -36,15 +37,15 @@ impl Cache {
     ///
     /// # Errors
     /// As [`Cache::collect`].
-    pub fn collect_to(&self, most: u64, roots: &Roots, only_look: bool, waiting: &dyn Fn()) -> Result<Fitted> {
+    pub fn collect_to(&self, most: u64, roots: &Roots, only_look: bool, told: &dyn Fn(Step)) -> Result<Fitted> {
         let now = SystemTime::now();
         let seen = Seen::look(self)?;
         let cut = self.cut(most, roots, &seen, now)?;
         if cut.before.is_none() {
             return Ok(Fitted { collected: Collected::new(), left: cut.all });
         }
-        let alone = self.lock(true, waiting)?;
-        self.fit(&cut, roots, only_look, &seen, alone)
+        let alone = self.lock(true, &|| told(Step::Waiting))?;
+        self.fit(&cut, roots, only_look, (&seen, alone), told)
     }
 
     /// The same for when nobody asked: `None` when somebody holds the cache, or `roots` gives nothing, and nothing goes then. It is asked while others
@@ -62,13 +63,20 @@ impl Cache {
             return Ok(Some(Fitted { collected: Collected::new(), left: cut.all }));
         }
         let Some(alone) = self.try_alone()? else { return Ok(None) };
-        self.fit(&cut, &roots, false, &seen, alone).map(Some)
+        self.fit(&cut, &roots, false, (&seen, alone), &|_| {}).map(Some)
     }
 
-    fn fit(&self, cut: &Cut, roots: &Roots, only_look: bool, seen: &Seen, alone: Held) -> Result<Fitted> {
+    fn fit(
+        &self,
+        cut: &Cut,
+        roots: &Roots,
+        only_look: bool,
+        (seen, alone): (&Seen, Held),
+        told: &dyn Fn(Step),
+    ) -> Result<Fitted> {
         let before = cut.before.unwrap_or(SystemTime::UNIX_EPOCH);
         let (collected, bin) = self.sweep(before, roots, only_look, seen)?;
-        empty(bin, alone)?;
+        empty(bin, alone, told)?;
         let left = cut.all.saturating_sub(freed(&collected));
         Ok(Fitted { collected, left })
     }

@@ -52,7 +52,9 @@ impl Host {
     }
 
     fn collect(&self) -> Collected {
-        self.cache.collect(MONTH, &Roots::default(), false, &|| panic!("nobody holds it")).unwrap()
+        self.cache
+            .collect(MONTH, &Roots::default(), false, &|step| assert_ne!(step, Step::Waiting, "nobody holds it"))
+            .unwrap()
     }
 
     fn is_present(&self, record: &Record) -> bool {
@@ -71,10 +73,13 @@ fn what_was_not_used_goes_and_what_was_used_stays_whole() {
     assert_eq!(host.collect(), Collected::new(), "all of it is new");
     host.pass(MONTH + DAY + DAY);
     assert_eq!(host.cache.record(&used.key).unwrap().as_ref(), Some(&used));
-    let looked = host.cache.collect(MONTH, &Roots::default(), true, &|| {}).unwrap();
+    let looked = host.cache.collect(MONTH, &Roots::default(), true, &|_| {}).unwrap();
     assert!(host.cache.path(&old.outputs["tree"]).exists(), "it was only looked at");
-    let collected = host.collect();
+    let steps = RefCell::new(Vec::new());
+    let collected = host.cache.collect(MONTH, &Roots::default(), false, &|step| steps.borrow_mut().push(step)).unwrap();
     assert_eq!(collected, looked);
+    let all = collected.values().map(|count| count.number).sum();
+    assert_eq!(steps.into_inner(), (1..=all).map(|done| Step::Removed { done, all }).collect::<Vec<_>>());
     // Two contents of its own, of which one has two names in the tree.
     let numbers = ["records", "objects", "trees", "manifests", "logs"].map(|name| collected[name].number);
     assert_eq!(numbers, [1, 2, 1, 1, 1]);
@@ -157,7 +162,11 @@ fn what_is_held_is_waited_for_and_keeps_what_comes_waiting() {
         scope.spawn(|| {
             // Another process would have a handle of its own, as this has.
             let other = Cache::open(host.cache.root()).unwrap();
-            other.collect(MONTH, &Roots::default(), false, &|| waits.store(true, SeqCst)).unwrap();
+            other
+                .collect(MONTH, &Roots::default(), false, &|step| {
+                    waits.fetch_or(step == Step::Waiting, SeqCst);
+                })
+                .unwrap();
             done.store(true, SeqCst);
         });
         while !waits.load(SeqCst) {
@@ -256,7 +265,7 @@ fn what_something_outside_needs_stays_until_it_is_gone_or_was_missing_for_long()
     assert!(host.is_present(&kept) && !host.is_present(&other));
     fs::rename(&project, &away).unwrap();
     let roots = Roots::default();
-    host.cache.collect(MONTH, &roots, true, &|| {}).unwrap();
+    host.cache.collect(MONTH, &roots, true, &|_| {}).unwrap();
     let is_missed = || host.cache.needs().unwrap()[0].missing.is_some();
     assert!(!is_missed(), "it was only looked at");
     host.collect();
@@ -298,7 +307,9 @@ fn to_fit_a_size_what_was_used_longest_ago_goes_first_and_what_was_used_today_ne
     host.pass(day(10));
     let new = large("cccc");
     let fit = |most: u64, only_look| {
-        host.cache.collect_to(most, &Roots::default(), only_look, &|| panic!("nobody holds it")).unwrap()
+        host.cache
+            .collect_to(most, &Roots::default(), only_look, &|step| assert_ne!(step, Step::Waiting, "nobody holds it"))
+            .unwrap()
     };
     let all = fit(u64::MAX, false);
     assert!(all.collected.is_empty() && all.left > 3 << 20, "{all:?}");
@@ -325,10 +336,10 @@ fn to_fit_a_size_nothing_goes_that_was_used_in_the_last_day_also_if_that_was_not
     // Too soon after it was made to be noted.
     host.cache.record(&used.key).unwrap().unwrap();
     host.pass(hours(23));
-    host.cache.collect_to(0, &Roots::default(), false, &|| {}).unwrap();
+    host.cache.collect_to(0, &Roots::default(), false, &|_| {}).unwrap();
     assert!(host.is_present(&used));
     host.pass(hours(3));
-    host.cache.collect_to(0, &Roots::default(), false, &|| {}).unwrap();
+    host.cache.collect_to(0, &Roots::default(), false, &|_| {}).unwrap();
     assert!(!host.is_present(&used));
 }
 

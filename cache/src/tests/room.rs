@@ -72,7 +72,7 @@ fn what_nothing_else_has_is_what_is_free_when_it_goes() {
         .unwrap()
         .set_modified(std::time::UNIX_EPOCH)
         .unwrap();
-    cache.collect(Duration::ZERO, &Roots::default(), false, &|| {}).unwrap();
+    cache.collect(Duration::ZERO, &Roots::default(), false, &|_| {}).unwrap();
     let freed = before - on_disk(root.path(), &mut Default::default());
     assert_eq!(freed, expected, "what it said is what the disk has more");
 }
@@ -139,7 +139,7 @@ fn what_is_pinned_stays_with_all_that_it_needs_until_the_pin_goes() {
             }
         }
     };
-    let collect = || cache.collect(MONTH, &Roots::default(), false, &|| {}).unwrap();
+    let collect = || cache.collect(MONTH, &Roots::default(), false, &|_| {}).unwrap();
     age();
     collect();
     let is_there = |record: &Record| {

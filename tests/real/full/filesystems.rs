@@ -8,26 +8,6 @@ use std::path::{Path, PathBuf};
 const PROFILE: &str = "about = \"file systems\"\nneeds = [\"memdev\"]\nmemory = 3000\npackages = [\"bubblewrap\", \"btrfs-progs\", \
     \"gcc\", \"git\", \"libc6-dev\", \"make\", \"nfs-kernel-server\", \"xfsprogs\"]\n";
 
-/// By its name, what puts one at /mnt; `$disk` is empty.
-const ALL: &[(&str, &str)] = &[
-    ("tmpfs", "mount -t tmpfs none /mnt"),
-    ("ext4", "mkfs.ext4 -q -b 4096 $disk; mount $disk /mnt"),
-    ("btrfs", "mkfs.btrfs -q $disk; mount $disk /mnt"),
-    ("xfs", "mkfs.xfs -q $disk; mount $disk /mnt"),
-    (
-        "overlay",
-        "mkfs.ext4 -q -b 4096 $disk; mount $disk /srv; mkdir /srv/lower /srv/upper /srv/work\n\
-         mount -t overlay -o lowerdir=/srv/lower,upperdir=/srv/upper,workdir=/srv/work none /mnt",
-    ),
-    (
-        "nfs4",
-        "mkfs.ext4 -q -b 4096 $disk; mount $disk /srv; ip link set lo up; mount -t nfsd nfsd /proc/fs/nfsd\n\
-         echo '/srv *(rw,no_root_squash,fsid=0,insecure)' >/etc/exports; rpc.mountd -N 2 -N 3; exportfs -a; rpc.nfsd -N 3 2\n\
-         mount -t nfs4 -o vers=4.2 127.0.0.1:/ /mnt",
-    ),
-    ("zfs", "zpool create -m /mnt t $disk"),
-];
-
 /// The newest of the test programs whose names begin so.
 fn program(folder: &Path, name: &str) -> PathBuf {
     let is_it = |path: &PathBuf| {
@@ -38,9 +18,8 @@ fn program(folder: &Path, name: &str) -> PathBuf {
     all.max_by_key(|path| path.metadata().unwrap().modified().unwrap()).expect("a test program")
 }
 
-#[test]
-#[ignore = "builds OpenZFS, and runs hundreds of tests under emulation: tests/run --full"]
-fn a_cache_on_each_file_system_passes_its_own_tests_and_a_hundred_kills() {
+/// In a guest that has been told what puts such a file system at /mnt; `$disk` is empty.
+fn pass(name: &str, make: &str) {
     let real = Real::new();
     real.0.write(".quiz/profiles/filesystems/profile.toml", PROFILE);
     let quiz = Path::new(env!("CARGO_BIN_EXE_quiz"));
@@ -50,24 +29,73 @@ fn a_cache_on_each_file_system_passes_its_own_tests_and_a_hundred_kills() {
     let shares = [format!("{source}:ro"), format!("{}:ro", quiz.parent().unwrap().display())];
     // A build folder may lie within the source.
     let shares = if quiz.starts_with(source) { &shares[..1] } else { &shares[..] };
-    for (name, make) in ALL {
-        // From a share each page would come once more.
-        let script = format!(
-            "set -e; disk=$(head -n 1 /run/quiz/devices)\n{make}\nmkdir /mnt/tmp; export TMPDIR=/mnt/tmp\n\
-             stat -f -c %T /mnt; mkdir /root/p; mount -t tmpfs none /root/p\n\
-             for one in {quiz} {this} {own}; do cp $one /root/p/; mount --bind /root/p/${{one##*/}} $one; done\n\
-             cd {source}\n{own} -q\n{this} --ignored --exact kill::{kills}\n",
-            quiz = quiz.display(),
-            this = this.display(),
-            own = own.display(),
-            kills = "a_hundred_kills_on_the_file_system_of_tmpdir_leave_nothing_half_and_the_next_run_is_right",
-        );
-        let profiles = if *name == "zfs" { "filesystems,zfs" } else { "filesystems" };
-        let mut words = vec!["-k", "package", "-p", profiles, "up"];
-        words.extend(shares.iter().flat_map(|share| ["--share", share]));
-        words.extend(["--", "sh", "-c", &script]);
-        let ran = real.run(&words);
-        assert_eq!(ran.status, Some(0), "{name}: {ran:?}");
-        assert_eq!(ran.out.matches("test result: ok.").count(), 2, "{name}: {ran:?}");
-    }
+    // From a share each page would come once more.
+    let script = format!(
+        "set -e; disk=$(head -n 1 /run/quiz/devices)\n{make}\nmkdir /mnt/tmp; export TMPDIR=/mnt/tmp\n\
+         stat -f -c %T /mnt; mkdir /root/p; mount -t tmpfs none /root/p\n\
+         for one in {quiz} {this} {own}; do cp $one /root/p/; mount --bind /root/p/${{one##*/}} $one; done\n\
+         cd {source}\n{own} -q\n{this} --ignored --exact kill::{kills}\n",
+        quiz = quiz.display(),
+        this = this.display(),
+        own = own.display(),
+        kills = "a_hundred_kills_on_the_file_system_of_tmpdir_leave_nothing_half_and_the_next_run_is_right",
+    );
+    let profiles = if name == "zfs" { "filesystems,zfs" } else { "filesystems" };
+    let mut words = vec!["-k", "package", "-p", profiles, "up"];
+    words.extend(shares.iter().flat_map(|share| ["--share", share]));
+    words.extend(["--", "sh", "-c", &script]);
+    let ran = real.run(&words);
+    assert_eq!(ran.status, Some(0), "{name}: {ran:?}");
+    assert_eq!(ran.out.matches("test result: ok.").count(), 2, "{name}: {ran:?}");
+}
+
+#[test]
+#[ignore = "runs hundreds of tests under emulation: tests/run --full"]
+fn a_cache_on_tmpfs_passes_its_own_tests_and_a_hundred_kills() {
+    pass("tmpfs", "mount -t tmpfs none /mnt");
+}
+
+#[test]
+#[ignore = "runs hundreds of tests under emulation: tests/run --full"]
+fn a_cache_on_ext4_passes_its_own_tests_and_a_hundred_kills() {
+    pass("ext4", "mkfs.ext4 -q -b 4096 $disk; mount $disk /mnt");
+}
+
+#[test]
+#[ignore = "runs hundreds of tests under emulation: tests/run --full"]
+fn a_cache_on_btrfs_passes_its_own_tests_and_a_hundred_kills() {
+    pass("btrfs", "mkfs.btrfs -q $disk; mount $disk /mnt");
+}
+
+#[test]
+#[ignore = "runs hundreds of tests under emulation: tests/run --full"]
+fn a_cache_on_xfs_passes_its_own_tests_and_a_hundred_kills() {
+    pass("xfs", "mkfs.xfs -q $disk; mount $disk /mnt");
+}
+
+#[test]
+#[ignore = "runs hundreds of tests under emulation: tests/run --full"]
+fn a_cache_on_overlayfs_passes_its_own_tests_and_a_hundred_kills() {
+    pass(
+        "overlay",
+        "mkfs.ext4 -q -b 4096 $disk; mount $disk /srv; mkdir /srv/lower /srv/upper /srv/work\n\
+         mount -t overlay -o lowerdir=/srv/lower,upperdir=/srv/upper,workdir=/srv/work none /mnt",
+    );
+}
+
+#[test]
+#[ignore = "runs hundreds of tests under emulation: tests/run --full"]
+fn a_cache_on_nfs_passes_its_own_tests_and_a_hundred_kills() {
+    pass(
+        "nfs4",
+        "mkfs.ext4 -q -b 4096 $disk; mount $disk /srv; ip link set lo up; mount -t nfsd nfsd /proc/fs/nfsd\n\
+         echo '/srv *(rw,no_root_squash,fsid=0,insecure)' >/etc/exports; rpc.mountd -N 2 -N 3; exportfs -a; rpc.nfsd -N 3 2\n\
+         mount -t nfs4 -o vers=4.2 127.0.0.1:/ /mnt",
+    );
+}
+
+#[test]
+#[ignore = "builds OpenZFS, and runs hundreds of tests under emulation: tests/run --full"]
+fn a_cache_on_openzfs_passes_its_own_tests_and_a_hundred_kills() {
+    pass("zfs", "zpool create -m /mnt t $disk");
 }

@@ -1,0 +1,35 @@
+//! The end of a collection: what it took leaves the disk.
+
+use super::Held;
+use crate::error::{Result, at};
+use crate::files::remove_tree;
+use crate::workspace::WorkFolder;
+use std::{fs, io};
+
+/// How far a collection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Somebody holds the cache, and is waited for.
+    Waiting,
+    /// So many of all files and folders that go are gone from the disk. Nobody is kept waiting meanwhile.
+    Removed {
+        /// So many.
+        done: usize,
+        /// Of so many.
+        all: usize,
+    },
+}
+
+/// Removes what was collected, after others may go on.
+pub(super) fn empty(bin: WorkFolder, alone: Held, told: &dyn Fn(Step)) -> Result<()> {
+    drop(alone);
+    let gone = fs::read_dir(bin.path()).map_err(at("read", bin.path()))?.collect::<io::Result<Vec<_>>>();
+    let gone = gone.map_err(at("read", bin.path()))?;
+    for (done, entry) in gone.iter().enumerate() {
+        let path = entry.path();
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_folder { remove_tree(&path) } else { fs::remove_file(&path) }.map_err(at("remove", &path))?;
+        told(Step::Removed { done: done + 1, all: gone.len() });
+    }
+    Ok(())
+}
