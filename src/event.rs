@@ -105,7 +105,7 @@ pub enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unit {
-    /// Things that make says it made: objects, archives, programs.
+    /// Things that make says it made: objects, archives, programs; and what a collection removes of a cache.
     Objects,
     /// Things that configure looked for.
     Checks,

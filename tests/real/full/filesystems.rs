@@ -40,8 +40,10 @@ fn pass(name: &str, make: &str) {
         own = own.display(),
         kills = "a_hundred_kills_on_the_file_system_of_tmpdir_leave_nothing_half_and_the_next_run_is_right",
     );
-    let profiles = if name == "zfs" { "filesystems,zfs" } else { "filesystems" };
-    let mut words = vec!["-k", "package", "-p", profiles, "up"];
+    // XFS wants more than 300 MB.
+    let mut words = vec!["-k", "package", "-p", "filesystems,memdev:count=1,size=1G"];
+    words.extend(["-p", "zfs"].iter().filter(|_| name == "zfs"));
+    words.push("up");
     words.extend(shares.iter().flat_map(|share| ["--share", share]));
     words.extend(["--", "sh", "-c", &script]);
     let ran = real.run(&words);
