@@ -70,7 +70,7 @@ pub use complaint::{Allowed, Complaint, Heard};
 pub use folder::{Kept, RunFolder};
 pub use job::{Options, Streams};
 pub use outcome::{GuestState, Outcome, Recorded, Saved};
-pub use request::{Mounted, Request, Size};
+pub use request::{HOME, Mounted, Request, Size};
 pub use run::{Ran, Run, run};
 pub use signals::Stop;
 pub use tty::terminal_size;

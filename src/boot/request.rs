@@ -25,6 +25,9 @@ impl Size {
     }
 }
 
+/// Where a program starts unless somebody says otherwise: the home of the guest's root.
+pub const HOME: &str = "/root";
+
 /// A share of the machine that has its place only now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mounted {

@@ -21,6 +21,8 @@ const WARNING: &str = "warning: ";
 const PAUSE: Duration = Duration::from_millis(100);
 /// What is counted, in the order in which it is remembered.
 const UNITS: [Unit; 3] = [Unit::Objects, Unit::Checks, Unit::Packages];
+/// One for each of them.
+type Each<T> = [T; UNITS.len()];
 /// Under which the cache remembers it.
 const MEMO: &str = "steps of a stage";
 
@@ -41,7 +43,7 @@ impl Logged<'_> {
         let mut file = host::rewrite_plain(log).map_err(broken)?;
         let mut paths = PathMap::new(paths);
         let is_whole = built == Built::FromNothing;
-        let mut steps = Steps::new(if is_whole { self.remembered() } else { [None; 3] });
+        let mut steps = Steps::new(if is_whole { self.remembered() } else { Each::default() });
         let status = follow::follow(command, None, &mut |line| {
             let text = paths.outside(String::from_utf8_lossy(line).trim_end());
             // A script whose log cannot be written is ended: nobody could tell afterwards why it failed.
@@ -62,18 +64,18 @@ impl Logged<'_> {
     }
 
     /// How many there were, of this project, else of any. What cannot be read is not known: nothing but the progress needs it.
-    fn remembered(&self) -> [Option<u64>; 3] {
+    fn remembered(&self) -> Each<Option<u64>> {
         let Some(bytes) = self.keys().iter().find_map(|key| self.ctx.cache.memo(MEMO, key).ok().flatten()) else {
-            return [None; 3];
+            return Each::default();
         };
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let mut numbers = text.split(' ').map(|number| number.parse().ok().filter(|number| *number > 0));
-        [(); 3].map(|()| numbers.next().flatten())
+        UNITS.map(|_| numbers.next().flatten())
     }
 
     fn remember(&self, steps: &Steps) {
         // Most scripts call none of them.
-        if steps.done == [0; 3] || steps.done == steps.last.map(Option::unwrap_or_default) {
+        if steps.done.iter().all(|done| *done == 0) || steps.done == steps.last.map(Option::unwrap_or_default) {
             return;
         }
         let value = steps.done.map(|done| done.to_string()).join(" ");
@@ -95,14 +97,14 @@ impl Logged<'_> {
 
 /// What was counted so far, in the order of [`UNITS`].
 struct Steps {
-    done: [u64; 3],
-    last: [Option<u64>; 3],
-    told: [Option<Instant>; 3],
+    done: Each<u64>,
+    last: Each<Option<u64>>,
+    told: Each<Option<Instant>>,
 }
 
 impl Steps {
-    fn new(last: [Option<u64>; 3]) -> Self {
-        Self { done: [0; 3], last, told: [None; 3] }
+    fn new(last: Each<Option<u64>>) -> Self {
+        Self { done: Each::default(), last, told: Each::default() }
     }
 
     /// Counts; unit, number and how many are expected, when it is time to tell. More than expected are an unknown number.

@@ -2,7 +2,7 @@
 
 use super::running;
 use crate::boot::exec::{Ended, exec};
-use crate::boot::{Request, Streams};
+use crate::boot::{HOME, Request, Streams};
 use crate::engine::Engine;
 use crate::error::{Error, Result, cannot};
 use crate::event::Events;
@@ -82,7 +82,7 @@ fn script(run: &Path, script: &str, words: &[&OsStr], stdin: OwnedFd, stdout: Ow
     let program = [OsStr::new("sh"), OsStr::new("-c"), OsStr::new(script), OsStr::new("quiz-cp")];
     let program = program.iter().chain(words).map(|word| (*word).to_owned()).collect();
     let request =
-        Request { program, env: Vec::new(), dir: "/root".into(), tty: None, shell_after: false, shares: Vec::new() };
+        Request { program, env: Vec::new(), dir: HOME.into(), tty: None, shell_after: false, shares: Vec::new() };
     let stderr = Streams::inherit(true)?.stderr;
     exec(run, request, &Streams { stdin, stdout, stderr })
 }

@@ -1,5 +1,5 @@
 //! `quiz init`: a quiz.toml to start from, of what is worth setting in such a folder. All but what such a folder must have, and what
-//! flags set, is behind comment marks. Reads nothing of a project but what tells which kind it is.
+//! flags set, is behind comment marks. Reads no more of a project than tells which kind it is, or whether the flags are right there.
 
 use super::args::Cli;
 use crate::error::{Error, Result};
@@ -165,14 +165,12 @@ fn set(text: &str, flag: &FlagValue) -> String {
     lines.join("\n") + "\n"
 }
 
-/// As TOML has it.
+/// As TOML has it: for people it is shown as Rust has it.
 fn literal(value: &Value) -> String {
     match value {
         Value::Text(text) => toml::Value::from(text.as_str()).to_string(),
         Value::List(items) => toml::Value::from(items.clone()).to_string(),
-        Value::Number(number) => number.to_string(),
-        Value::Flag(yes) => yes.to_string(),
-        Value::File { path, .. } => toml::Value::from(&*path.to_string_lossy()).to_string(),
+        other => other.to_string(),
     }
 }
 

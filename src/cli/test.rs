@@ -1,7 +1,7 @@
 //! `quiz test`: groups of the ZFS Test Suite, or commands of a list, each in a pristine machine; tables and files of results.
 
 use super::args::Test;
-use crate::boot::Options;
+use crate::boot::{HOME, Options};
 use crate::build::Depth;
 use crate::engine::{Engine, machine, running, shares};
 use crate::error::{Error, Result};
@@ -60,7 +60,7 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Test, shown: &Shown<'_>) -> Resul
         groups: &groups,
         machine: &built.machine,
         shares: &|folder| shares::devices(folder, &folders, false),
-        mounts: shares::mounts(&folders, false),
+        mounts: shares::mounts(&folders),
         dir: &dir,
         options: Options {
             again: super::typed(None),
@@ -74,23 +74,8 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Test, shown: &Shown<'_>) -> Resul
         folder,
         events: engine.events,
     })?;
-    let commands = || results.groups.iter().filter(|_| asked.each.is_some()).flat_map(|group| &group.tests);
-    let any = |status: &str| commands().any(|test| test.why.as_ref().is_some_and(|why| why.starts_with(status)));
-    if asked.cwd != "/root" && any("status 126") {
-        let dir = dir.display();
-        let message = format!(
-            "status 126 is of a program that cannot be started, or not in {dir}: is that a folder of the guest, or in a --share?"
-        );
-        (engine.events)(Event::Warning { message });
-    }
-    if any("status 127") {
-        let sees = if folders.is_empty() {
-            ": of this folder it sees .quiz/shared alone, as /shared; --share . --cwd . runs it where it lies"
-        } else {
-            ""
-        };
-        let message = format!("status 127 is of a program that the guest has not{sees}");
-        (engine.events)(Event::Warning { message });
+    if asked.each.is_some() {
+        hint(engine, &results, &dir, folders.is_empty());
     }
     let out = folder.out();
     let written = test::output::write(&out, &results).and_then(|()| write_page(folder.path(), &results));
@@ -101,6 +86,23 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Test, shown: &Shown<'_>) -> Resul
     })?;
     written?;
     Ok(results.status())
+}
+
+/// What to look at when a command could not be started; in `dir` of a guest that sees nothing of the host beyond `/shared`, or more.
+fn hint(engine: &Engine<'_>, results: &test::Results, dir: &Path, is_alone: bool) {
+    let warn = |message: String| (engine.events)(Event::Warning { message });
+    let commands = || results.groups.iter().flat_map(|group| &group.tests);
+    let any = |status: &str| commands().any(|test| test.why.as_ref().is_some_and(|why| why.starts_with(status)));
+    if dir != Path::new(HOME) && any("status 126") {
+        let dir = dir.display();
+        warn(format!(
+            "status 126 is of a program that cannot be started, or not in {dir}: is that a folder of the guest, or in a --share?"
+        ));
+    }
+    if any("status 127") {
+        let sees = ": of this folder it sees .quiz/shared alone, as /shared; --share . --cwd . runs it where it lies";
+        warn(format!("status 127 is of a program that the guest has not{}", if is_alone { sees } else { "" }));
+    }
 }
 
 /// The page for a browser, beside the other files of results.

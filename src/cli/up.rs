@@ -282,6 +282,6 @@ fn request(up: &Up, wraps: &[String], folders: &[Folder], dir: PathBuf) -> Reque
         dir: dir.into(),
         tty,
         shell_after: up.shell,
-        shares: shares::mounts(folders, true),
+        shares: shares::mounts(folders),
     }
 }

@@ -4,7 +4,7 @@
 
 use super::machine::{self, Prepared};
 use super::{Engine, running, shares};
-use crate::boot::{Outcome, Request, Run, Streams};
+use crate::boot::{HOME, Outcome, Request, Run, Streams};
 use crate::error::Result;
 use crate::machine::disk;
 use crate::snapshot;
@@ -25,10 +25,10 @@ pub fn run(engine: &Engine<'_>, prepared: Prepared, program: Vec<OsString>, stre
     let request = Request {
         program,
         env: Vec::new(),
-        dir: "/root".into(),
+        dir: HOME.into(),
         tty: None,
         shell_after: false,
-        shares: shares::mounts(&folders, true),
+        shares: shares::mounts(&folders),
     };
     let options = machine::options(engine, None, why_not_kvm)?;
     let _disks = disk::take(&machine.disks, &folder.id())?;

@@ -63,14 +63,8 @@ pub fn wanted(engine: &Engine<'_>, words: &[OsString], alone: bool) -> Result<Ve
         }
     }
     for word in words {
-        let (path, mode) = split(word);
-        let says = format!("--share {}", word.display());
-        if !alone && word.as_bytes().ends_with(b":rw") {
-            return Err(Error::input(format!("{says}: no test may write what another one reads"))
-                .hint("DIR:overlay keeps what it writes in its guest's memory; what is to come back goes to /out"));
-        }
-        let mode = if mode == ShareMode::ReadWrite && !alone { ShareMode::ReadOnly } else { mode };
-        folders.push(folder(Path::new(path), mode, &says)?);
+        let (path, mode) = asked(word, alone)?;
+        folders.push(folder(Path::new(path), mode, &format!("--share {}", word.display()))?);
     }
     together(folders)
 }
@@ -80,6 +74,19 @@ fn split(word: &OsStr) -> (&OsStr, ShareMode) {
     let endings = [(":ro", ShareMode::ReadOnly), (":overlay", ShareMode::Overlay), (":rw", ShareMode::ReadWrite)];
     let found = endings.iter().find_map(|(end, mode)| Some((word.as_bytes().strip_suffix(end.as_bytes())?, *mode)));
     found.map_or((word, ShareMode::ReadWrite), |(path, mode)| (OsStr::from_bytes(path), mode))
+}
+
+/// The same, of one machine or of several: what several see is for reading, and who wants to write there is told.
+fn asked(word: &OsStr, alone: bool) -> Result<(&OsStr, ShareMode)> {
+    match split(word) {
+        (path, ShareMode::ReadWrite) if !alone && path == word => Ok((path, ShareMode::ReadOnly)),
+        (_, ShareMode::ReadWrite) if !alone => {
+            let says = format!("--share {}: no test may write what another one reads", word.display());
+            Err(Error::input(says)
+                .hint("DIR:overlay keeps what it writes in its guest's memory; what is to come back goes to /out"))
+        }
+        found => Ok(found),
+    }
 }
 
 fn folder(path: &Path, mode: ShareMode, says: &str) -> Result<Folder> {
@@ -122,7 +129,7 @@ fn together(folders: Vec<Folder>) -> Result<Vec<Folder>> {
     Ok(all)
 }
 
-/// The devices of the machine that runs in that folder; `alone` as of [`wanted`].
+/// The devices of the machine that runs in that folder; `alone` as of [`wanted`], of which the folders are: `/shared` is for reading then, too.
 pub fn devices(folder: &RunFolder, folders: &[Folder], alone: bool) -> Vec<Share> {
     at([folder.shared(), &folder.out(), &folder.nothing()], folders, alone)
 }
@@ -137,7 +144,7 @@ pub fn at([shared, out, nothing]: [&Path; 3], folders: &[Folder], alone: bool) -
     };
     let spare = (0..MOST).map(|number| {
         let (path, read_only) = match folders.get(number) {
-            Some(Folder { path, mode }) => (path.as_path(), !alone || *mode != ShareMode::ReadWrite),
+            Some(Folder { path, mode }) => (path.as_path(), *mode != ShareMode::ReadWrite),
             None => (nothing, true),
         };
         Share { tag: tag(number), path: path.to_owned(), read_only, spare: true }
@@ -146,12 +153,9 @@ pub fn at([shared, out, nothing]: [&Path; 3], folders: &[Folder], alone: bool) -
 }
 
 /// Where the guest finds them.
-pub fn mounts(folders: &[Folder], alone: bool) -> Vec<Mounted> {
-    let mount = |(number, Folder { path, mode }): (usize, &Folder)| Mounted {
-        tag: tag(number),
-        at: path.clone(),
-        mode: if *mode == ShareMode::ReadWrite && !alone { ShareMode::ReadOnly } else { *mode },
-    };
+pub fn mounts(folders: &[Folder]) -> Vec<Mounted> {
+    let mount =
+        |(number, Folder { path, mode }): (usize, &Folder)| Mounted { tag: tag(number), at: path.clone(), mode: *mode };
     folders.iter().enumerate().map(mount).collect()
 }
 
@@ -230,8 +234,14 @@ mod tests {
             |read_only| [("shared".to_owned(), "/s".to_owned(), read_only), ("out".to_owned(), "/o".to_owned(), false)];
         let rest = [1, 2, 3].map(|number| spare(number, "/n", true));
         assert_eq!(devices(&folders, true), [&own(false)[..], &[spare(0, "/a", false)], &rest].concat());
+        let several = asked(OsStr::new("/a"), false).unwrap();
+        let folders = [Folder { path: several.0.into(), mode: several.1 }];
         assert_eq!(devices(&folders, false), [&own(true)[..], &[spare(0, "/a", true)], &rest].concat());
         assert_eq!(devices(&[], true), [&own(false)[..], &[spare(0, "/n", true)], &rest].concat());
-        assert_eq!(mounts(&folders, false)[0].mode, ShareMode::ReadOnly);
+        assert_eq!(mounts(&folders)[0].mode, ShareMode::ReadOnly);
+        assert!(asked(OsStr::new("/a:rw"), false).is_err());
+        for word in ["/a", "/a:rw", "/a:overlay"].map(OsStr::new) {
+            assert_eq!(asked(word, true).unwrap(), split(word));
+        }
     }
 }

@@ -18,15 +18,12 @@ use quiz_cache::{Cache, Digest, Key, KeyEncoder};
 use std::path::Path;
 
 use super::group::{Group, GroupEnd, Verdict};
-use crate::boot::Allowed;
+use crate::boot::{Allowed, HOME};
 use crate::error::{Error, Result};
 use crate::machine::{Level, Machine};
 use crate::snapshot;
 
 const NAME: &str = "test result";
-
-/// Where programs start unless somebody says otherwise.
-const HOME: &str = "/root";
 
 /// The key of what `group` comes to in `machine`; nothing when that depends on more than can be told. `shared`: the files that the
 /// guest sees as `/shared`; nothing where it sees more of the host. The program starts in `dir` of the guest.
@@ -118,7 +115,7 @@ mod tests {
     fn what_a_group_can_see_is_in_the_key_and_how_it_is_watched_is_not() {
         let (_dir, cache) = cache();
         let key = |machine: &Machine, group: &Group, shared: &Digest| {
-            key(&cache, machine, group, (Some(shared), Path::new("/root")))
+            key(&cache, machine, group, (Some(shared), Path::new(HOME)))
         };
         let shared = Digest::of(b"");
         let group = &Group::of_lines("true\n")[0];
@@ -148,14 +145,14 @@ mod tests {
         }
         let elsewhere = super::key(&cache, &machine(), group, (Some(&shared), Path::new("/shared")));
         assert!(elsewhere.is_some_and(|elsewhere| elsewhere != base));
-        assert_eq!(super::key(&cache, &machine(), group, (None, Path::new("/root"))), None);
+        assert_eq!(super::key(&cache, &machine(), group, (None, Path::new(HOME))), None);
     }
 
     #[test]
     fn only_what_is_complete_is_remembered_and_no_complaint() {
         let (_dir, cache) = cache();
-        let key = key(&cache, &machine(), &Group::of_lines("true\n")[0], (Some(&Digest::of(b"")), Path::new("/root")))
-            .unwrap();
+        let key =
+            key(&cache, &machine(), &Group::of_lines("true\n")[0], (Some(&Digest::of(b"")), Path::new(HOME))).unwrap();
         let ended = GroupEnd {
             name: "true".into(),
             folder: "1".into(),

@@ -1,5 +1,6 @@
 //! The commands that have to do with a machine: what can be typed behind each. Knows no other command.
 
+use crate::boot::HOME;
 use crate::load::size;
 use clap::{ArgAction, Args, ValueEnum};
 use std::ffi::OsString;
@@ -43,7 +44,7 @@ pub(in crate::cli) struct Around {
     #[arg(long, value_name = "DIR[:ro|:overlay]")]
     pub share: Vec<OsString>,
     /// The folder of the guest in which the program starts; a relative one is meant from the current folder on, and has to be in a share
-    #[arg(long, value_name = "DIR", default_value = "/root")]
+    #[arg(long, value_name = "DIR", default_value = HOME)]
     pub cwd: OsString,
     /// Show kernel messages among the program's output even when it does not go to a terminal
     #[arg(long)]
@@ -201,7 +202,7 @@ pub(in crate::cli) struct Exec {
     /// The run's number, as `.quiz/runs` has it, with the group behind it for one of `quiz test` [default: the newest of this project that runs]
     pub id: Option<String>,
     /// The folder of the guest in which the program starts; a relative one is meant from the current folder on, as a share has it
-    #[arg(long, value_name = "DIR", default_value = "/root")]
+    #[arg(long, value_name = "DIR", default_value = HOME)]
     pub cwd: OsString,
     /// Read nothing: the program's stdin is empty
     #[arg(short = 'n', long)]
@@ -247,7 +248,7 @@ pub(in crate::cli) struct Test {
     #[arg(long, value_name = "DIR[:overlay]")]
     pub share: Vec<OsString>,
     /// The folder of the guest in which the command starts; a relative one is meant from the current folder on, and has to be in a share
-    #[arg(long, value_name = "DIR", default_value = "/root")]
+    #[arg(long, value_name = "DIR", default_value = HOME)]
     pub cwd: OsString,
     /// Take no result from the cache
     #[arg(long)]
