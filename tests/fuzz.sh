@@ -23,6 +23,7 @@ command -v c++ >/dev/null || {
     exit 1
 }
 seconds="${FUZZ_TIME:-60}"
+trap 'rm -f "target/fuzz/times.$$"' EXIT
 RUSTC_WORKSPACE_WRAPPER="$PWD/tests/fuzz.sh" cargo build --locked --features fuzz --example fuzz
 program=target/debug/examples/fuzz
 sum="$(sha256sum <"$program")"
@@ -30,8 +31,8 @@ sum="$(sha256sum <"$program")"
 # Sets `processor` to the seconds that the programs started so far have had of one: a busy machine gives less than the clock says. A shell within
 # this one has started none, so this is no function that prints.
 of_processor() {
-    times >target/fuzz/times
-    processor=$(sed -n '2s/[ms]/ /gp' target/fuzz/times | awk '{ print int($1 * 60 + $2 + $3 * 60 + $4) }')
+    times >"target/fuzz/times.$$"
+    processor=$(sed -n '2s/[ms]/ /gp' "target/fuzz/times.$$" | awk '{ print int($1 * 60 + $2 + $3 * 60 + $4) }')
 }
 
 mkdir -p target/fuzz

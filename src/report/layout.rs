@@ -12,15 +12,44 @@ pub(super) const HEIGHT: f64 = 44.0;
 const GAP: f64 = 14.0;
 /// Between two columns.
 const BETWEEN: f64 = 56.0;
+/// Lines that cross more columns than that, all together, run straight: the picture has as many pieces.
+const CROSSINGS: usize = 20_000;
 /// How often the columns are put in order again; more changes little.
 const SWEEPS: usize = 4;
 
-/// Where the upper left corner of each node lies, in the order of the nodes, and the size of it all.
+/// Where all is, and how large it is.
 #[derive(Debug)]
 pub(super) struct Layout {
+    /// The upper left corner of each node, in the order of the nodes.
     pub(super) places: Vec<(f64, f64)>,
     pub(super) width: f64,
     pub(super) height: f64,
+    /// Which column each node stands in.
+    column: Vec<usize>,
+    /// The left and the upper edges of each column's boxes, those from above.
+    columns: Vec<(f64, Vec<f64>)>,
+    /// Whether there are too many lines to lead each around the boxes.
+    straight: bool,
+}
+
+impl Layout {
+    /// Where a line between two nodes begins to cross each column that is between them: in the gap between boxes that is nearest to its way, so
+    /// that it runs behind none.
+    pub(super) fn crossings(&self, from: NodeIndex, to: NodeIndex) -> Vec<(f64, f64)> {
+        let [(x, y), (to_x, to_y)] = [from, to].map(|id| self.places[id.index()]);
+        // Lines of several nodes share a gap; a little apart, each can be followed.
+        let apart = [0.0, -2.0, 2.0, -4.0, 4.0][from.index() % 5];
+        let between = self.column[from.index()] + 1..self.column[to.index()];
+        let between = if self.straight { &[] } else { &self.columns[between] };
+        let crossing = |(at, tops): &(f64, Vec<f64>)| {
+            let straight = y + (to_y - y) * (at - x) / (to_x - x) + HEIGHT / 2.0;
+            let below = tops.partition_point(|top| top + HEIGHT / 2.0 < straight);
+            let least = below.checked_sub(1).map_or(f64::NEG_INFINITY, |above| tops[above] + HEIGHT + GAP / 2.0);
+            let most = tops.get(below).map_or(f64::INFINITY, |top| top - GAP / 2.0);
+            (*at, straight.max(least).min(most) + apart)
+        };
+        between.iter().map(crossing).collect()
+    }
 }
 
 /// Lays a graph without circles out, whose boxes are all `width` wide.
@@ -44,13 +73,26 @@ pub(super) fn layout<N>(graph: &DiGraph<N, ()>, width: f64) -> Layout {
     }
     let top = y.iter().copied().fold(f64::INFINITY, f64::min);
     let mut places = vec![(0.0, 0.0); graph.node_count()];
+    let mut column = vec![0; graph.node_count()];
     let mut x = 0.0;
-    for column in &columns {
-        column.iter().for_each(|id| places[id.index()] = (x, y[id.index()] - top));
+    let mut edges = Vec::new();
+    for (number, ids) in columns.iter().enumerate() {
+        for id in ids {
+            (places[id.index()], column[id.index()]) = ((x, y[id.index()] - top), number);
+        }
+        edges.push((x, ids.iter().map(|id| places[id.index()].1).collect()));
         x += width + BETWEEN;
     }
-    let height = places.iter().map(|(_, y)| y + HEIGHT).fold(0.0, f64::max);
-    Layout { places, width: (x - BETWEEN).max(0.0), height }
+    let crossed =
+        graph.raw_edges().iter().map(|edge| column[edge.target().index()] - column[edge.source().index()] - 1);
+    Layout {
+        width: (x - BETWEEN).max(0.0),
+        height: places.iter().map(|(_, y)| y + HEIGHT).fold(0.0, f64::max),
+        straight: crossed.sum::<usize>() > CROSSINGS,
+        columns: edges,
+        places,
+        column,
+    }
 }
 
 /// Each node in the column after the last of its inputs.

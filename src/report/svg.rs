@@ -12,6 +12,8 @@ use std::fmt::Write as _;
 const MARGIN: f64 = 16.0;
 /// What a character of the widest line takes; the font is monospace at 12 px.
 const CHARACTER: f64 = 7.3;
+/// How far a line runs level beside a box before it turns.
+const BEND: f64 = 28.0;
 /// Longer names are cut in the box; the box's title has the whole.
 const LONGEST: usize = 44;
 
@@ -51,12 +53,20 @@ fn svg(drawing: &Drawing) -> String {
     );
     // Lines first: boxes lie over them.
     for edge in drawing.edge_references() {
-        let [(x, y), (to_x, to_y)] = [edge.source(), edge.target()].map(|id| laid.places[id.index()]);
-        let [x, to_x] = [x + box_width + MARGIN, to_x + MARGIN];
-        let [y, to_y] = [y, to_y].map(|y| y + HEIGHT / 2.0 + MARGIN);
-        let bend = 28.0;
-        let (left, right) = (x + bend, to_x - bend);
-        _ = writeln!(text, "<path d=\"M{x:.1} {y:.1}C{left:.1} {y:.1} {right:.1} {to_y:.1} {to_x:.1} {to_y:.1}\"/>");
+        let [(from_x, from_y), (to_x, to_y)] = [edge.source(), edge.target()].map(|id| {
+            let (x, y) = laid.places[id.index()];
+            (x + MARGIN, y + HEIGHT / 2.0 + MARGIN)
+        });
+        let (mut x, mut y) = (from_x + box_width, from_y);
+        _ = write!(text, "<path d=\"M{x:.1} {y:.1}");
+        for (next_x, next_y) in laid.crossings(edge.source(), edge.target()) {
+            let (next_x, next_y) = (next_x + MARGIN, next_y + MARGIN);
+            curve(&mut text, (x, y), (next_x, next_y));
+            (x, y) = (next_x + box_width, next_y);
+            _ = write!(text, "H{x:.1}");
+        }
+        curve(&mut text, (x, y), (to_x, to_y));
+        text += "\"/>\n";
     }
     for id in drawing.node_indices() {
         let row = &drawing[id];
@@ -75,6 +85,12 @@ fn svg(drawing: &Drawing) -> String {
         );
     }
     text + "</svg>\n"
+}
+
+/// From one column to the next, level where it begins and ends.
+fn curve(text: &mut String, (x, y): (f64, f64), (to_x, to_y): (f64, f64)) {
+    let (left, right) = (x + BEND, to_x - BEND);
+    _ = write!(text, "C{left:.1} {y:.1} {right:.1} {to_y:.1} {to_x:.1} {to_y:.1}");
 }
 
 fn cut(name: &str) -> String {
@@ -103,18 +119,7 @@ mod tests {
         let ids: Vec<_> = names
             .iter()
             .zip(states)
-            .map(|(name, state)| {
-                let none = String::new;
-                let why = "changed: <a>".to_owned();
-                drawing.add_node(Row {
-                    name: (*name).to_owned(),
-                    state,
-                    took: none(),
-                    size: none(),
-                    digest: none(),
-                    why,
-                })
-            })
+            .map(|(name, state)| drawing.add_node(Row { state, why: "changed: <a>".to_owned(), ..row(name) }))
             .collect();
         drawing.add_edge(ids[0], ids[1], ());
         drawing.add_edge(ids[0], ids[4], ());
@@ -132,5 +137,67 @@ mod tests {
             read.descendants().all(|node| node.attributes().all(|a| a.name() != "href" && !a.name().starts_with("on")))
         );
         assert!(!text.contains("url(") && !text.contains("@import"));
+    }
+
+    fn row(name: &str) -> Row {
+        let [took, size, digest, why] = [(); 4].map(|()| String::new());
+        Row { name: name.to_owned(), state: "cached", took, size, digest, why }
+    }
+
+    /// Points on a path of the commands M, H and C, in pixels.
+    fn points(path: &str) -> Vec<(f64, f64)> {
+        let mut all: Vec<(f64, f64)> = Vec::new();
+        for part in path.replace('M', ";M ").replace('H', ";H ").replace('C', ";C ").split(';').skip(1) {
+            let numbers: Vec<f64> = part[1..].split_whitespace().map(|number| number.parse().unwrap()).collect();
+            match (&part[..1], &numbers[..]) {
+                ("M", [x, y]) => all.push((*x, *y)),
+                ("H", [x]) => {
+                    let (from, y) = *all.last().unwrap();
+                    all.extend((1..=20).map(|n| (from + (x - from) * f64::from(n) / 20.0, y)));
+                }
+                ("C", [a, b, c, d, x, y]) => {
+                    let from = *all.last().unwrap();
+                    all.extend((1..=20).map(|n| {
+                        let t = f64::from(n) / 20.0;
+                        let u = 1.0 - t;
+                        let at = |p, q, r, s| u * u * u * p + 3.0 * t * u * u * q + 3.0 * t * t * u * r + t * t * t * s;
+                        (at(from.0, *a, *c, *x), at(from.1, *b, *d, *y))
+                    }));
+                }
+                _ => panic!("{part} in {path}"),
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn a_line_over_several_columns_runs_behind_no_box() {
+        let mut drawing = Drawing::new();
+        let stages: Vec<_> = (0..30).map(|n| drawing.add_node(row(&format!("stage {n}")))).collect();
+        // Six columns of five; each reads one of the column before, and one of an earlier column.
+        for n in 5..30 {
+            drawing.update_edge(stages[n - 5], stages[n], ());
+            drawing.update_edge(stages[n * 7 % (n - 4)], stages[n], ());
+        }
+        let text = svg(&drawing);
+        let read = roxmltree::Document::parse(&text).unwrap();
+        let all = |name: &'static str| read.descendants().filter(move |node| node.has_tag_name(name));
+        let boxes: Vec<[f64; 4]> = all("rect")
+            .map(|rect| ["x", "y", "width", "height"].map(|name| rect.attribute(name).unwrap().parse().unwrap()))
+            .collect();
+        assert_eq!(all("path").count(), drawing.edge_count());
+        for (line, edge) in all("path").zip(drawing.raw_edges()) {
+            let points = points(line.attribute("d").unwrap());
+            let [from, to] = [edge.source(), edge.target()].map(|id| boxes[id.index()]);
+            assert_eq!(points[0], (from[0] + from[2], from[1] + HEIGHT / 2.0));
+            let (x, y) = *points.last().unwrap();
+            assert!((x - to[0]).abs() < 0.2 && (y - to[1] - HEIGHT / 2.0).abs() < 0.2, "{x} {y} of {to:?}");
+            for (x, y) in points {
+                let within = |[left, top, width, height]: &[f64; 4]| {
+                    left + 1.0 < x && x < left + width - 1.0 && top + 1.0 < y && y < top + height - 1.0
+                };
+                assert!(!boxes.iter().any(within), "{x} {y} lies in a box");
+            }
+        }
     }
 }
