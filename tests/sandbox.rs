@@ -229,6 +229,35 @@ echo 'that is not its own /proc' >/quiz/out/out\n";
     assert_eq!(ran.status, Some(1), "{ran:?}");
 }
 
+/// The filters of Podman and Docker let nobody set a host name who may not administrate the host.
+#[test]
+fn in_a_container_whose_filter_lets_nobody_set_a_host_name_stages_run_with_the_one_that_is_there() {
+    let project = Project::new();
+    project.recipe("t-one", OUT, "cat /proc/sys/kernel/hostname >/quiz/out/out\n");
+    let text = |ran: &Ran| {
+        assert_eq!(ran.status, Some(0), "{ran:?}");
+        std::fs::read_to_string(ran.out.split_whitespace().next_back().unwrap()).unwrap()
+    };
+    assert_eq!(text(&project.run(&["build", "t-one"])), "quiz\n");
+    // Loads the number of the system call; sethostname is an error, EPERM; all others are allowed.
+    let number = if cfg!(target_arch = "aarch64") { 161 } else { 170 };
+    let filter = format!(
+        "import ctypes, os, struct, sys
+code = struct.pack('HBBI' * 4, 0x20, 0, 0, 0, 0x15, 0, 1, {number}, 0x06, 0, 0, 0x00050001, 0x06, 0, 0, 0x7fff0000)
+code = ctypes.create_string_buffer(code)
+prog = ctypes.create_string_buffer(struct.pack('HL', 4, ctypes.addressof(code)))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, prog) == 0, ctypes.get_errno()
+os.execvp(sys.argv[1], sys.argv[1:])"
+    );
+    let before = format!("set -- python3 -c \"{filter}\" \"$@\"");
+    let container = |args: &[&str]| within(&before, &[], &project, args);
+    let line = line_of_doctor(&container(&["doctor"]), "sandbox");
+    assert!(line.ends_with("bubblewrap works, with this machine's host name, as none may be set here"), "{line}");
+    let own = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    assert_eq!(text(&container(&["build", "--fresh", "t-one"])), own);
+}
+
 /// A container as Podman makes one: root of a namespace of users, without the right to mount, and parts of /proc cannot be written.
 #[test]
 fn in_a_container_that_hides_parts_of_proc_stages_run_with_the_one_that_is_there() {

@@ -18,6 +18,7 @@ pub use fit::Fitted;
 use crate::codec::What;
 use crate::error::{Result, at};
 use crate::files::look;
+use crate::lock;
 use crate::memo::{Latest, Subtree};
 use crate::needs::There;
 use crate::objects::LISTINGS;
@@ -122,7 +123,7 @@ impl Cache {
     /// The same lock for a collection, if nobody holds the cache.
     fn try_alone(&self) -> Result<Option<Held>> {
         let path = self.root().join("version");
-        let file = File::open(&path).map_err(at("open", &path))?;
+        let file = lock::open_alone(&path).map_err(at("open", &path))?;
         match FileExt::try_lock(&file) {
             Ok(()) => Ok(Some(Held { _locked: file })),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -133,7 +134,7 @@ impl Cache {
     /// Locks the one file that is there as long as the cache is.
     fn lock(&self, alone: bool, waiting: &dyn Fn()) -> Result<Held> {
         let path = self.root().join("version");
-        let file = File::open(&path).map_err(at("open", &path))?;
+        let file = if alone { lock::open_alone(&path) } else { File::open(&path) }.map_err(at("open", &path))?;
         match if alone { FileExt::try_lock(&file) } else { FileExt::try_lock_shared(&file) } {
             Ok(()) => return Ok(Held { _locked: file }),
             Err(TryLockError::WouldBlock) => waiting(),

@@ -101,6 +101,17 @@ fn options() -> fs::OpenOptions {
     options
 }
 
+/// Opens a file that is there for a lock that one alone has. On NFS such a lock is one of byte ranges, which takes a file that is open for writing
+/// (flock(2), "NFS details"). Who may not write to it has it for reading, which does on all others.
+pub(crate) fn open_alone(path: &Path) -> io::Result<File> {
+    match options().open(path) {
+        Err(e) if matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
+            File::open(path)
+        }
+        other => other,
+    }
+}
+
 fn open(path: &Path, access: Access) -> Result<File> {
     let mut options = options();
     options.create(true).truncate(false);
@@ -143,7 +154,7 @@ mod tests {
         let told = AtomicU32::new(0);
         std::thread::scope(|scope| {
             let second = scope.spawn(|| Lock::wait(&path, Access::Own, &|pid| told.store(pid, SeqCst)));
-            while told.load(SeqCst) == 0 {
+            while told.load(SeqCst) == 0 && !second.is_finished() {
                 std::thread::sleep(Duration::from_millis(1));
             }
             drop(first);
@@ -151,6 +162,16 @@ mod tests {
         });
         assert_eq!(told.load(SeqCst), std::process::id());
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_one_alone_locks_is_open_for_writing_as_nfs_wants_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("version");
+        assert!(open_alone(&path).is_err(), "it is not made");
+        fs::write(&path, "x").unwrap();
+        let mode = rustix::fs::fcntl_getfl(open_alone(&path).unwrap()).unwrap() & OFlags::RWMODE;
+        assert_eq!((mode, fs::read(&path).unwrap()), (OFlags::RDWR, b"x".to_vec()));
     }
 
     #[test]

@@ -79,7 +79,8 @@ pub(super) fn sweep(runs: &Path) {
     for entry in fs::read_dir(runs).into_iter().flatten().flatten() {
         let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
         if is_ours && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            let lives = host::open_plain(&entry.path().join(LOCK)).is_ok_and(|lock| lock.try_lock().is_err());
+            // Shared, since it is open for reading alone, with which NFS gives no other.
+            let lives = host::open_plain(&entry.path().join(LOCK)).is_ok_and(|lock| lock.try_lock_shared().is_err());
             if !lives {
                 // What cannot be removed only takes room.
                 let _ = fs::remove_dir_all(entry.path());

@@ -15,6 +15,8 @@ const CONTAINER: &str = "start the container with --security-opt seccomp=unconfi
 
 /// Words of whoever has no user namespace for root.
 const NO_USERS: &str = "for root: ";
+/// bubblewrap's where a host name may not be set, not even in a namespace of one's own.
+const NO_HOSTNAME: &str = "Can't set hostname to ";
 /// bubblewrap's where a new /proc would show what is hidden in the one that is there.
 const NO_PROC: &str = "Can't mount proc on /newroot/proc: ";
 
@@ -27,11 +29,18 @@ const KNOWN: &[(&[&str], &str, &str)] = &[
     ),
     (
         &["No permissions to creat"],
-        "an ordinary user may not make namespaces here",
-        "sudo sysctl -w kernel.unprivileged_userns_clone=1    (in a container: start it with --privileged)",
+        "namespaces may not be made here, as by an ordinary user, or in a container",
+        "sudo sysctl -w kernel.unprivileged_userns_clone=1; a container is started with --security-opt seccomp=unconfined \
+         --security-opt apparmor=unconfined, or with --privileged",
     ),
     (
-        &["Creating new namespace failed: Operation not permitted", "unshare failed: Operation not permitted"],
+        &[
+            "Creating new namespace failed: Operation not permitted",
+            "unshare failed: Operation not permitted",
+            // Some filters say that of all that they do not know.
+            "Creating new namespace failed: Function not implemented",
+            "unshare failed: Function not implemented",
+        ],
         "namespaces may not be made here, as in a container",
         CONTAINER,
     ),
@@ -66,6 +75,11 @@ const KNOWN: &[(&[&str], &str, &str)] = &[
         "mount -t proc proc /proc",
     ),
     (
+        &["Can't set hostname to quiz: Operation not permitted"],
+        "no host name may be set here, as in a container",
+        CONTAINER,
+    ),
+    (
         &["Can't mount proc on /newroot/proc: Operation not permitted"],
         "parts of /proc are hidden, as in a container",
         "start the container with --security-opt systempaths=unconfined, or with --privileged",
@@ -94,7 +108,7 @@ pub(super) fn of(log: &str) -> Option<Refusal> {
 
 /// What these words mean, which are all of the sandbox.
 pub(super) fn told(log: &str) -> Refusal {
-    let lack = [(NO_PROC, Lack::Proc), (NO_USERS, Lack::Users)];
+    let lack = [(NO_HOSTNAME, Lack::Hostname), (NO_PROC, Lack::Proc), (NO_USERS, Lack::Users)];
     let lack = lack.into_iter().find(|(words, _)| log.contains(words)).map(|(_, lack)| lack);
     let explained = log.lines().find_map(|line| {
         let is_it = |(words, ..): &&(&[&str], _, _)| words.iter().any(|words| line.contains(words));
@@ -140,6 +154,8 @@ mod tests {
     const TABLE: &[(&str, &str, &str)] = &[
         ("bwrap: Creating new namespace failed: Operation not permitted", "as in a container", "--privileged"),
         ("unshare: unshare failed: Operation not permitted", "as in a container", "seccomp=unconfined"),
+        ("bwrap: Creating new namespace failed: Function not implemented", "as in a container", "seccomp=unconfined"),
+        ("unshare: unshare failed: Function not implemented", "as in a container", "seccomp=unconfined"),
         ("bwrap: Failed to make / slave: Permission denied", "AppArmor or SELinux", "apparmor=unconfined"),
         ("bwrap: Failed to mount tmpfs: Permission denied", "AppArmor or SELinux", "label=disable"),
         ("unshare: unshare failed: No space left on device", "no more", "user.max_user_namespaces="),
@@ -163,14 +179,14 @@ mod tests {
         (
             "bwrap: No permissions to create new namespace, likely because the kernel does not allow non-privileged user \
              namespaces. See <https://deb.li/bubblewrap> or <file:///usr/share/doc/bubblewrap/README.Debian.gz>.",
-            "ordinary user",
-            "kernel.unprivileged_userns_clone=1",
+            "in a container",
+            "kernel.unprivileged_userns_clone=1; a container is started with --security-opt seccomp=unconfined",
         ),
         (
             "bwrap: No permissions to creating new namespace, likely because the kernel does not allow non-privileged user \
              namespaces. On e.g. debian this can be enabled with 'sysctl kernel.unprivileged_userns_clone=1'.",
-            "ordinary user",
-            "kernel.unprivileged_userns_clone=1",
+            "in a container",
+            "kernel.unprivileged_userns_clone=1; a container is started with --security-opt seccomp=unconfined",
         ),
         ("bwrap: Failed to make / slave: Invalid argument", "plain chroot", "systemd-nspawn -D DIR"),
         (
@@ -178,6 +194,7 @@ mod tests {
             "/proc is not mounted",
             "mount -t proc proc /proc",
         ),
+        ("bwrap: Can't set hostname to quiz: Operation not permitted", "no host name", "seccomp=unconfined"),
         (
             "bwrap: Can't mount proc on /newroot/proc: Operation not permitted",
             "parts of /proc are hidden",
@@ -230,6 +247,7 @@ mod tests {
     #[test]
     fn what_a_sandbox_can_do_without_is_known_by_its_words() {
         for (words, lack) in [
+            ("bwrap: Can't set hostname to quiz: Operation not permitted", Some(Lack::Hostname)),
             ("bwrap: Can't mount proc on /newroot/proc: Operation not permitted", Some(Lack::Proc)),
             ("bwrap: Can't mount proc on /newroot/proc: Permission denied", Some(Lack::Proc)),
             ("quiz: a user namespace for root: No space left on device (os error 28)", Some(Lack::Users)),

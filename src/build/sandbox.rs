@@ -118,7 +118,7 @@ impl Sandbox<'_> {
     /// Whether it may do without that. What root could undo with capabilities of his own is left to no script of a project.
     pub(super) fn bears(&self, lack: Lack) -> bool {
         match lack {
-            Lack::Proc => true,
+            Lack::Hostname | Lack::Proc => true,
             Lack::Users => self.chroot && self.is_roots() && self.own,
         }
     }
@@ -155,7 +155,9 @@ fn command(sandbox: &Sandbox<'_>, userns: Option<RawFd>) -> Vec<OsString> {
     }
     add(&[o("bwrap"), o("--die-with-parent"), o("--new-session")]);
     add(&[o("--unshare-pid"), o("--unshare-ipc"), o("--unshare-uts"), o("--unshare-net"), o("--unshare-cgroup-try")]);
-    add(&[o("--hostname"), o("quiz")]);
+    if !sandbox.lacks.has(Lack::Hostname) {
+        add(&[o("--hostname"), o("quiz")]);
+    }
     // Without capabilities a script that runs as the real root cannot mount its inputs writable.
     let has_all = sandbox.chroot && !sandbox.has_roots_own();
     add(&[o(if has_all { "--cap-add" } else { "--cap-drop" }), o("ALL")]);
@@ -350,6 +352,16 @@ mod tests {
                 weaker.lacks.add(Lack::Proc);
                 assert_eq!(line_of(&weaker), full.replace("--proc /proc ", "--bind /proc /proc "), "{user:?}");
             }
+        }
+    }
+
+    #[test]
+    fn without_a_host_name_of_its_own_all_else_stays() {
+        for (chroot, user) in [(true, User::Root), (false, User::Confined), (true, User::Ordinary)] {
+            let mut weaker = sandbox(None, chroot, user);
+            assert!(weaker.bears(Lack::Hostname));
+            weaker.lacks.add(Lack::Hostname);
+            assert_eq!(line_of(&weaker), line(chroot, user).replace("--hostname quiz ", ""), "{user:?}");
         }
     }
 

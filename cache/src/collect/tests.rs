@@ -159,7 +159,7 @@ fn what_is_held_is_waited_for_and_keeps_what_comes_waiting() {
     let also = host.cache.hold(&|| panic!("two may hold it")).unwrap();
     let (waits, done) = (AtomicBool::new(false), AtomicBool::new(false));
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let collection = scope.spawn(|| {
             // Another process would have a handle of its own, as this has.
             let other = Cache::open(host.cache.root()).unwrap();
             other
@@ -169,7 +169,7 @@ fn what_is_held_is_waited_for_and_keeps_what_comes_waiting() {
                 .unwrap();
             done.store(true, SeqCst);
         });
-        while !waits.load(SeqCst) {
+        while !waits.load(SeqCst) && !collection.is_finished() {
             std::thread::yield_now();
         }
         drop(held);

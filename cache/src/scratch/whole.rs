@@ -13,7 +13,7 @@ use super::{Scratch, Stat};
 use crate::codec::What;
 use crate::error::{Result, at};
 use crate::files::{look, open_plain, remove_tree, write_new};
-use crate::{Digest, Key};
+use crate::{Digest, Key, lock};
 use fs4::{FileExt, TryLockError};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -249,7 +249,7 @@ pub(super) fn is_marked(folder: &Path, mark: &File) -> Result<bool> {
 
 /// Waits until the last process of a build that died is gone: the lock of the folder is free a moment before. `false`: it stays.
 fn is_over(mark: &Path) -> Result<bool> {
-    let file = File::open(mark).map_err(at("open", mark))?;
+    let file = lock::open_alone(mark).map_err(at("open", mark))?;
     let start = Instant::now();
     loop {
         match FileExt::try_lock(&file) {
