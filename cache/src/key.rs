@@ -17,7 +17,7 @@
 
 use crate::Digest;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
 /// The digest of everything that can change a result. Only a [`KeyEncoder`] makes one.
@@ -135,22 +135,27 @@ pub struct Change {
 }
 
 impl Manifest {
-    /// What is different since `older`: changed and new ingredients in this manifest's order, then those that are gone.
+    /// What is different since `older`: changed and new ingredients in this manifest's order, then those that are gone. Of a name that stands
+    /// there twice, as in a damaged or made up file, the first counts.
     pub fn diff(&self, older: &Manifest) -> Vec<Change> {
-        let now = self.entries.iter().filter_map(|(name, value)| {
-            let before = older.get(name);
-            (before != Some(value.as_str())).then(|| Change {
-                name: name.clone(),
+        let change = |name: &str, before: Option<&str>, after: Option<&str>| {
+            (before != after).then(|| Change {
+                name: name.to_owned(),
                 before: before.map(str::to_owned),
-                after: Some(value.clone()),
+                after: after.map(str::to_owned),
             })
-        });
-        let gone = older.entries.iter().filter(|(name, _)| self.get(name).is_none()).map(|(name, value)| Change {
-            name: name.clone(),
-            before: Some(value.clone()),
-            after: None,
-        });
-        now.chain(gone).collect()
+        };
+        let now = self.first().filter_map(|(name, value)| change(name, older.get(name), Some(value)));
+        let gone = older.first().filter(|(name, _)| self.get(name).is_none());
+        now.chain(gone.filter_map(|(name, value)| change(name, Some(value), None))).collect()
+    }
+
+    fn first(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mut seen = HashSet::new();
+        self.entries
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .filter(move |(name, _)| seen.insert(*name))
     }
 
     /// The value of an ingredient.

@@ -1,7 +1,7 @@
 //! What is collected and what is not.
 
 use super::*;
-use crate::tests::made;
+use crate::tests::{made, settle};
 use crate::{Entry, Key, KeyEncoder, Passing, Selection};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
@@ -73,6 +73,7 @@ fn what_was_not_used_goes_and_what_was_used_stays_whole() {
     assert_eq!(host.collect(), Collected::new(), "all of it is new");
     host.pass(MONTH + DAY + DAY);
     assert_eq!(host.cache.record(&used.key).unwrap().as_ref(), Some(&used));
+    settle(host.cache.root());
     let looked = host.cache.collect(MONTH, &Roots::default(), true, &|_| {}).unwrap();
     assert!(host.cache.path(&old.outputs["tree"]).exists(), "it was only looked at");
     let steps = RefCell::new(Vec::new());
@@ -311,6 +312,7 @@ fn to_fit_a_size_what_was_used_longest_ago_goes_first_and_what_was_used_today_ne
             .collect_to(most, &Roots::default(), only_look, &|step| assert_ne!(step, Step::Waiting, "nobody holds it"))
             .unwrap()
     };
+    settle(host.cache.root());
     let all = fit(u64::MAX, false);
     assert!(all.collected.is_empty() && all.left > 3 << 20, "{all:?}");
     // A MiB each: two of them and what lies around fit.

@@ -9,6 +9,12 @@ use std::fs::{self, FileTimes};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::Duration;
 
+/// The time so many seconds from now, in nanoseconds since 1970.
+fn in_seconds(later: i128) -> i128 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
+    i128::try_from(now).unwrap() + later * 1_000_000_000
+}
+
 struct Place {
     _folder: tempfile::TempDir,
     cache: Cache,
@@ -35,9 +41,7 @@ impl Place {
 
     /// A scan as it would be `later` seconds from now.
     fn scan_as(&self, selection: Selection, later: i128) -> Result<Fingerprint> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
-        let now = i128::try_from(now).unwrap() + later * 1_000_000_000;
-        self.cache.scan_at(&self.source, selection, now)
+        self.cache.scan_at(&self.source, selection, in_seconds(later))
     }
 
     fn scan_in(&self, later: i128) -> Tree {

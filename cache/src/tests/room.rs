@@ -91,6 +91,7 @@ fn all_of_it_is_counted_once_and_what_nothing_names_is_told() {
     drop(cache.scratch(&key("family").0, root.path(), &nobody).unwrap());
     fs::create_dir(root.path().join("strange")).unwrap();
     fs::write(root.path().join("strange/x"), vec![1; 200_000]).unwrap();
+    settle(root.path());
     let inventory = cache.inventory().unwrap();
     // Not counted are the folders by which files are found, of some thousand bytes each.
     let folders = |bytes: u64| bytes.div_ceil(1 << 20);

@@ -101,5 +101,5 @@ fn a_cache_on_nfs_passes_its_own_tests_and_a_hundred_kills() {
 #[test]
 #[ignore = "builds OpenZFS, and runs hundreds of tests under emulation: tests/run --full"]
 fn a_cache_on_openzfs_passes_its_own_tests_and_a_hundred_kills() {
-    pass("zfs", "zpool create -m /mnt t $disk");
+    pass("zfs", "zpool create -o ashift=12 -O compression=off -m /mnt t $disk");
 }
