@@ -71,12 +71,16 @@ fn make(cache: &Cache, name: &str) -> Record {
     slot.commit(made(&OUTPUTS, manifest)).unwrap()
 }
 
-/// Waits until each file under `folder` takes as much of the disk as it holds: OpenZFS knows that some seconds after it was written.
+/// Waits until each file under `folder` takes as much of the disk as it holds, and no less than the smallest block has: some file systems know that
+/// seconds after it was written, and until then tell one sector.
 pub(crate) fn settle(folder: &Path) {
     fn is_settled(folder: &Path) -> bool {
         fs::read_dir(folder).into_iter().flatten().flatten().all(|entry| {
             let meta = entry.metadata().unwrap();
-            if meta.is_dir() { is_settled(&entry.path()) } else { !meta.is_file() || meta.blocks() * 512 >= meta.len() }
+            match meta.is_dir() {
+                true => is_settled(&entry.path()),
+                false => !meta.is_file() || meta.len() == 0 || meta.blocks() * 512 >= meta.len().max(1024),
+            }
         })
     }
     (0..2000).take_while(|_| !is_settled(folder)).for_each(|_| std::thread::sleep(Duration::from_millis(10)));
