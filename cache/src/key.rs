@@ -150,6 +150,7 @@ impl Manifest {
         now.chain(gone.filter_map(|(name, value)| change(name, Some(value), None))).collect()
     }
 
+    /// Each name once, with its first value, in order.
     fn first(&self) -> impl Iterator<Item = (&str, &str)> {
         let mut seen = HashSet::new();
         self.entries

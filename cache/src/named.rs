@@ -119,7 +119,7 @@ impl Cache {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
             other => other.map_err(at("remove", &place))?,
         }
-        known.map_or(Ok(()), |known| remove_tree(&known.files).map_err(at("remove", &known.files)))?;
+        known.map_or(Ok(()), |known| self.take_away(&known.files))?;
         Ok(true)
     }
 

@@ -19,7 +19,7 @@ pub(crate) use seed::{OWNER, folders, has_owner};
 
 use crate::codec::What;
 use crate::error::{Result, at};
-use crate::files::{look, remove_tree};
+use crate::files::look;
 use crate::lock::Lock;
 use crate::memo::Latest;
 use crate::{Cache, Digest, Error, Key, Record, Tree};
@@ -150,15 +150,6 @@ impl Cache {
         self.own().join("locks").join(format!("scratch-{}-{}", name(folder.parent()), name(Some(folder))))
     }
 
-    /// Removes a scratch folder as a whole: half of one could be taken for one that is good.
-    fn remove_scratch(&self, folder: &Path) -> Result<()> {
-        let gone = self.workspace()?.fresh();
-        match fs::rename(folder, &gone) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other.and_then(|()| remove_tree(&gone)).map_err(at("remove", folder)),
-        }
-    }
-
     fn scratch_state(&self, folder: &Path, family: &Key) -> Result<Option<ScratchState>> {
         let mut state =
             self.load::<ScratchState>(What::Scratch, &folder.join("state"))?.filter(|s| s.family == *family);
@@ -235,7 +226,7 @@ impl Scratch {
     /// Nothing of it is taken over.
     fn start_empty(&mut self) -> Result<()> {
         self.items = None;
-        self.cache.remove_scratch(&self.folder)?;
+        self.cache.take_away(&self.folder)?;
         fs::create_dir_all(self.path()).map_err(at("create the folder", &self.path()))?;
         let name = self.folder.join(OWNER);
         fs::write(&name, &self.owner).map_err(at("write", &name))

@@ -8,7 +8,7 @@
 
 use crate::codec::What;
 use crate::error::{Result, at};
-use crate::files::{adopt, is_executable, look, remove_tree, write_new};
+use crate::files::{adopt, is_executable, look, write_new};
 use crate::lock::Lock;
 use crate::objects::{FileNode, LISTINGS, add_links, digest_folder, files, folder_is_sealed};
 use crate::workspace::WorkFolder;
@@ -148,11 +148,9 @@ impl Cache {
     /// # Errors
     /// When the cache cannot be written.
     pub fn aside(&self, key: &Key) -> Result<PathBuf> {
-        let (place, gone) = (self.place("aside", key.digest()), self.workspace()?.fresh());
-        match fs::rename(&place, &gone) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(place),
-            other => other.and_then(|()| remove_tree(&gone)).map_err(at("remove", &place)).map(|()| place),
-        }
+        let place = self.place("aside", key.digest());
+        self.take_away(&place)?;
+        Ok(place)
     }
 }
 

@@ -6,7 +6,7 @@ use crate::access::{Access, FOLDER};
 use crate::codec::{self, What};
 use crate::collect::note_use;
 use crate::error::{Result, at};
-use crate::files::write_new;
+use crate::files::{remove_tree, write_new};
 use crate::workspace::Workspace;
 use crate::{Digest, Error, Key, Record};
 use serde::{Serialize, de::DeserializeOwned};
@@ -154,6 +154,19 @@ impl Cache {
         let new = Arc::new(Workspace::new(self)?);
         *workspace = Some(Arc::clone(&new));
         Ok(new)
+    }
+
+    /// Takes a folder away as a whole, and removes it: half of one could be taken for one that is good. What cannot be removed yet, as on NFS a
+    /// folder of which somebody has a file open, goes with the temporary place, or when a later one is made.
+    pub(crate) fn take_away(&self, folder: &Path) -> Result<()> {
+        let gone = self.workspace()?.fresh();
+        match fs::rename(folder, &gone) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(at("remove", folder)(e)),
+            _ => {
+                let _ = remove_tree(&gone);
+                Ok(())
+            }
+        }
     }
 
     /// Reads a structured file; `None` when it is missing or damaged. That counts as a use.

@@ -145,7 +145,7 @@ impl Cache {
             folders.sort_by_key(|(used, _)| std::cmp::Reverse(*used));
             for (_, folder) in folders.into_iter().skip(if is_gone { 0 } else { KEPT - 1 }) {
                 if let Ok(Some(_lock)) = self.lock_scratch(&folder) {
-                    let _ = self.remove_scratch(&folder);
+                    let _ = self.take_away(&folder);
                     let _ = folder.parent().map(fs::remove_dir);
                 }
             }
