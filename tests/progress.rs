@@ -97,9 +97,10 @@ fn a_build_shows_how_far_it_is_by_the_last_one_and_fits_in_each_terminal() {
     let project = project("");
     let (lines, text) = run(build(&project), 80, &[]);
     let moving = |line: &&String| line.trim_start().starts_with("t-made");
-    let first = lines.iter().find(moving).unwrap_or_else(|| panic!("{text}"));
-    assert!(first.trim_start().starts_with("t-made") && !first.contains(" of "), "nobody knows how many: {first}");
-    assert!(first.contains("  CC      fs/a/"), "{first}");
+    let shown: Vec<&String> = lines.iter().filter(moving).collect();
+    assert!(shown.iter().all(|line| !line.contains(" of ")), "nobody knows how many: {shown:?}");
+    // Not each line: on a busy machine one is drawn before make has begun.
+    assert!(shown.iter().any(|line| line.contains("  CC      fs/a/")), "{text}");
     for columns in [80, 200, 30] {
         let (lines, text) = run(build(&project), columns, &[]);
         let shown: Vec<&String> = lines.iter().filter(moving).collect();
