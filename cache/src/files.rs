@@ -237,6 +237,19 @@ pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     }
 }
 
+/// The same, but what is still in use is left there without an error: on NFS a file that somebody has open.
+pub(crate) fn remove_closed(path: &Path) -> Result<()> {
+    match remove_tree(path) {
+        Err(e) if !in_use(&e) => Err(at("remove", path)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether something could not be removed since somebody has a file of it open on NFS, writes into it, or has mounted something there.
+pub(crate) fn in_use(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::ResourceBusy)
+}
+
 fn open_folders(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(0o700))?;
     for entry in fs::read_dir(path)? {

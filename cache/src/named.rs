@@ -8,7 +8,7 @@
 
 use crate::codec::What;
 use crate::error::{Result, at};
-use crate::files::{has_content, look, outlast, plain_files, remove_tree, small_digest};
+use crate::files::{has_content, look, outlast, plain_files, remove_closed, remove_tree, small_digest};
 use crate::lock::Lock;
 use crate::workspace::WorkFolder;
 use crate::{Cache, Digest, Error};
@@ -119,7 +119,9 @@ impl Cache {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
             other => other.map_err(at("remove", &place))?,
         }
-        known.map_or(Ok(()), |known| self.take_away(&known.files))?;
+        // Nothing names these files any more, so half of them does no harm: they need no temporary place, which a full disk does not give. Those that
+        // somebody still has open on NFS go with a collection.
+        known.map_or(Ok(()), |known| remove_closed(&known.files))?;
         Ok(true)
     }
 
@@ -331,6 +333,21 @@ mod tests {
         let left: Vec<_> = left.filter(|path| path.is_dir()).flat_map(|path| fs::read_dir(path).unwrap()).collect();
         // That of the name that was refused goes with the handle.
         assert!(left.len() <= 1, "{left:?}");
+    }
+
+    #[test]
+    fn to_remove_one_takes_no_room() {
+        let (_folder, cache) = cache();
+        let place = give(&cache, "/a", "x", "one");
+        let later = Cache::open(cache.root()).unwrap();
+        drop(cache);
+        // As on a full disk: nothing can be made there.
+        let tmp = later.root().join("tmp");
+        fs::remove_dir_all(&tmp).unwrap();
+        fs::write(&tmp, "").unwrap();
+        later.workspace().unwrap_err();
+        assert!(later.remove_named(Path::new("/a"), "x").unwrap());
+        assert!(!place.exists());
     }
 
     #[test]

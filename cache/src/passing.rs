@@ -197,8 +197,7 @@ impl PassingSlot {
         let index = self.cache.encoded(What::Passing, &Index { key: self.key, boot: boot(), files }, &to)?;
         fs::write(from.join(INDEX), index).map_err(at("write", from))?;
         outlast(&from.join(INDEX), &metas)?;
-        let _ = fs::remove_file(to.join(INDEX));
-        let _ = remove_tree(&to);
+        self.cache.take_away(&to)?;
         fs::create_dir_all(to.parent().unwrap_or(&to)).map_err(at("create the folder", &to))?;
         fs::rename(from, &to).map_err(at("store", &to))?;
         drop(self.lock);

@@ -6,7 +6,7 @@ use crate::access::{Access, FOLDER};
 use crate::codec::{self, What};
 use crate::collect::note_use;
 use crate::error::{Result, at};
-use crate::files::{remove_tree, write_new};
+use crate::files::{remove_closed, write_new};
 use crate::workspace::Workspace;
 use crate::{Digest, Error, Key, Record};
 use serde::{Serialize, de::DeserializeOwned};
@@ -161,11 +161,10 @@ impl Cache {
     pub(crate) fn take_away(&self, folder: &Path) -> Result<()> {
         let gone = self.workspace()?.fresh();
         match fs::rename(folder, &gone) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(at("remove", folder)(e)),
-            _ => {
-                let _ = remove_tree(&gone);
-                Ok(())
-            }
+            // The folder is missing, and not the temporary place.
+            Err(e) if e.kind() == io::ErrorKind::NotFound && folder.symlink_metadata().is_err() => Ok(()),
+            Err(e) => Err(at("remove", folder)(e)),
+            Ok(()) => remove_closed(&gone),
         }
     }
 

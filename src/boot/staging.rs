@@ -101,6 +101,7 @@ mod tests {
         let folder = staging.folder("crash").unwrap();
         let dead = runs.join(format!("{PREFIX}dead"));
         fs::create_dir_all(dead.join("crash")).unwrap();
+        fs::write(dead.join("lock"), "").unwrap();
         fs::create_dir(runs.join("7")).unwrap();
         std::os::unix::fs::symlink(base.path(), runs.join(format!("{PREFIX}link"))).unwrap();
         sweep(&runs);

@@ -2,7 +2,7 @@
 
 use super::Held;
 use crate::error::{Result, at};
-use crate::files::remove_tree;
+use crate::files::remove_closed;
 use crate::workspace::WorkFolder;
 use std::{fs, io};
 
@@ -25,11 +25,15 @@ pub(super) fn empty(bin: WorkFolder, alone: Held, told: &dyn Fn(Step)) -> Result
     drop(alone);
     let gone = fs::read_dir(bin.path()).map_err(at("read", bin.path()))?.collect::<io::Result<Vec<_>>>();
     let gone = gone.map_err(at("read", bin.path()))?;
+    let mut first_error = Ok(());
     for (done, entry) in gone.iter().enumerate() {
         let path = entry.path();
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if is_folder { remove_tree(&path) } else { fs::remove_file(&path) }.map_err(at("remove", &path))?;
+        // All others go in any case.
+        let removed =
+            if is_folder { remove_closed(&path) } else { fs::remove_file(&path).map_err(at("remove", &path)) };
+        first_error = first_error.and(removed);
         told(Step::Removed { done: done + 1, all: gone.len() });
     }
-    Ok(())
+    first_error
 }
