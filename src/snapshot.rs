@@ -45,7 +45,7 @@ pub fn boot(machine: &Machine, run: &Run<'_>) -> Result<Outcome> {
 fn outcome(ran: Ran) -> Result<Outcome> {
     match ran {
         Ran::Ended(outcome) => Ok(outcome),
-        Ran::NotRestored(why) => Err(Error::boot(why)),
+        Ran::NotRestored { why, .. } => Err(Error::boot(why)),
     }
 }
 
@@ -70,7 +70,11 @@ pub fn run(cache: &Cache, machine: &Machine, run: &Run<'_>) -> Result<Outcome> {
                 let restored = Machine { start: Start::Restore(place), ..machine.clone() };
                 match boot::run(&restored, run, &|_, _| {})? {
                     Ran::Ended(outcome) => return Ok(outcome),
-                    Ran::NotRestored(why) => run.drop(cache, &key, &why),
+                    Ran::NotRestored { why, no_kvm: true } => {
+                        run.note(format!("the snapshot {} stays: {why}", key.short()));
+                        break;
+                    }
+                    Ran::NotRestored { why, .. } => run.drop(cache, &key, &why),
                 }
             }
             Ok(Passing::Miss(slot)) => return run.make(cache, machine, &key, Some(slot)),
@@ -100,7 +104,8 @@ pub fn keep(cache: &Cache, machine: &Machine, run: &Run<'_>, to: &Path) -> Resul
     {
         match boot::run(&start(Some(place)), run, &saved)? {
             Ran::Ended(outcome) => return Ok((outcome, kept.into_inner())),
-            Ran::NotRestored(why) => run.drop(cache, &key, &why),
+            Ran::NotRestored { why, no_kvm: true } => run.note(format!("the snapshot {} stays: {why}", key.short())),
+            Ran::NotRestored { why, .. } => run.drop(cache, &key, &why),
         }
     }
     let outcome = outcome(boot::run(&start(None), run, &saved)?)?;
@@ -149,7 +154,7 @@ impl Run<'_> {
             Ok(Passing::Hit(base)) => {
                 match boot::run(&with(Start::Grow { base, full: full.clone() }), self, &saved)? {
                     Ran::Ended(outcome) => return Ok(outcome),
-                    Ran::NotRestored(why) => useless = Some(why),
+                    Ran::NotRestored { why, no_kvm } => useless = Some(why).filter(|_| !no_kvm),
                 }
                 None
             }

@@ -142,6 +142,22 @@ if [ "${accel-}" = kvm ]; then
             exit 0
             ;;
         kvm-slow) ;;
+        kvm-killed) # as by the host, which has no memory left
+            kill -KILL $$
+            ;;
+        kvm-internal-early) # while the kernel boots
+            kernel 'Linux version'
+            event '{"event": "STOP"}'
+            wait_for query-status
+            event '{"return": {"status": "internal-error", "running": false}, "id": "status"}'
+            wait_for quit
+            exit 0
+            ;;
+        kvm-aborts) # the same
+            kernel 'Linux version'
+            echo "kvm_buf_set_msrs: Assertion \`ret == cpu->kvm_msr_buf->nmsrs' failed." >&2
+            kill -ABRT $$
+            ;;
         kvm-interrupted) # each time
             echo "ioctl(KVM_CREATE_VM) failed: 4 Interrupted system call" >&2
             exit 1
@@ -160,7 +176,7 @@ if [ "${accel-}" = kvm ]; then
     esac
 fi
 case $what in
-    kvm-works | kvm-silent | kvm-interrupted | kvm-busy-once:*) what=program ;;
+    kvm-works | kvm-silent | kvm-killed | kvm-internal-early | kvm-aborts | kvm-interrupted | kvm-busy-once:*) what=program ;;
     kvm-slow) # speaks at once, and takes its time
         kernel 'Linux version'
         read -r -t 1 _ <&"$never" || what=program

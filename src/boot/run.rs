@@ -2,7 +2,7 @@
 //!
 //! Must be called on a thread that lives as long as the machine, best the main thread: the host's kernel ends qemu with it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ use super::tsc;
 use super::wire::ToGuest;
 use crate::error::Result;
 use crate::event::{Event, Events};
-use crate::machine::accel::{is_passing, remember};
+use crate::machine::accel::{is_of_no_machine, is_passing, remember};
 use crate::machine::{Accel, Level, Machine, Start};
 use crate::status;
 
@@ -49,8 +49,13 @@ pub struct Run<'a> {
 pub enum Ran {
     /// It ended so.
     Ended(Outcome),
-    /// The snapshot that the machine should start from is of no use, and why. The program did not start.
-    NotRestored(String),
+    /// The machine could not start from its snapshot. The program did not start.
+    NotRestored {
+        /// Why.
+        why: String,
+        /// KVM gives no machine at all, whatever it is to start from: nothing was said against the snapshot.
+        no_kvm: bool,
+    },
 }
 
 /// Runs a program in `machine` and says how that ended. Calls `saved` once for each level at which the machine is to be saved, before
@@ -65,45 +70,52 @@ pub fn run(machine: &Machine, run: &Run<'_>, saved: &dyn Fn(Level, Saved)) -> Re
     let kept = machine.start.to(Level::Kept).is_some();
     let bytes = ToGuest::Request { request: request.clone(), bounded, kept }.encode()?;
     let request = Asked { request, bytes, bounded };
-    let job = Job { request: &request, folder, options, streams, events, awake: Cell::new(false), saved };
-    let first = job.once(machine, options.why_not_kvm.clone());
-    if machine.start.from().is_some() {
-        return match first {
-            Ok(ended) if matches!(ended.end, End::NoLife(_)) => Ok(Ran::NotRestored(why_no_life(&ended))),
-            Ok(ended) => job.close(ended).map(Ran::Ended),
-            Err(error) if job.awake.get() => Err(error),
-            Err(error) => Ok(Ran::NotRestored(error.to_string())),
-        };
-    }
-    let (mut ended, mut broken) = (first?, None);
+    let told = RefCell::new(Vec::new());
+    let saved = |level, what| {
+        told.borrow_mut().push(level);
+        saved(level, what);
+    };
+    let job = Job { request: &request, folder, options, streams, events, awake: Cell::new(false), saved: &saved };
     // With arguments of the user's own it is as well their fault.
-    let is_lifeless = |ended: &SessionEnd| {
+    let is_kvms = |ended: &SessionEnd| {
         machine.accel == Accel::Kvm && machine.extra.is_empty() && matches!(ended.end, End::NoLife(_))
     };
-    if is_lifeless(&ended) && is_passing(&why_no_life(&ended)) {
+    let mut started = Instant::now();
+    let mut first = job.once(machine, options.why_not_kvm.clone());
+    if first.as_ref().is_ok_and(|ended| is_kvms(ended) && is_passing(&why_no_life(ended))) {
         std::thread::sleep(BUSY);
-        ended = job.once(machine, None)?;
+        started = Instant::now();
+        first = job.once(machine, None);
     }
-    if is_lifeless(&ended) {
-        let why = format!("KVM does not work: {}", why_no_life(&ended));
-        events(Event::Warning { message: why.clone() });
-        let start = match &machine.start {
-            Start::Keep { to, .. } => Start::Keep { from: None, to: to.clone() },
-            // The snapshot's place belongs to a machine under KVM.
-            _ => Start::Cold,
+    if machine.start.from().is_some() {
+        return match first {
+            Ok(ended) if matches!(ended.end, End::NoLife(_)) => {
+                let why = why_no_life(&ended);
+                Ok(Ran::NotRestored { no_kvm: machine.accel == Accel::Kvm && is_of_no_machine(&why), why })
+            }
+            Ok(ended) => job.close(ended).map(Ran::Ended),
+            Err(error) if job.awake.get() => Err(error),
+            Err(error) => Ok(Ran::NotRestored { why: error.to_string(), no_kvm: false }),
         };
-        let tcg = Machine { accel: Accel::Tcg, start, ..machine.clone() };
-        ended = job.once(&tcg, Some(why.clone()))?;
-        broken = Some(why);
     }
-    let passing = broken.as_ref().is_some_and(|why| is_passing(why));
-    // Only a machine that lived proves that it was KVM's fault.
-    if let (Accel::Kvm, Some(memory), true) = (machine.accel, &options.verdicts, ended.lived && !passing)
+    let mut ended = first?;
+    if is_kvms(&ended) {
+        let levels = [Level::Base, Level::Full].into_iter().filter(|level| machine.start.to(*level).is_some());
+        let untold: Vec<Level> = levels.filter(|level| !told.borrow().contains(level)).collect();
+        ended = job.emulated(machine, &why_no_life(&ended), started.elapsed() >= options.life_within, &untold)?;
+    } else if machine.accel == Accel::Kvm && ended.lived {
+        verdict(machine, options, events, None);
+    }
+    job.close(ended).map(Ran::Ended)
+}
+
+/// Remembers that KVM works, or why it does not.
+fn verdict(machine: &Machine, options: &Options, events: Events<'_>, broken: Option<String>) {
+    if let Some(memory) = &options.verdicts
         && let Err(error) = remember(memory, machine.qemu.path(), broken)
     {
         events(Event::Warning { message: error.to_string() });
     }
-    job.close(ended).map(Ran::Ended)
 }
 
 impl Job<'_> {
@@ -122,6 +134,41 @@ impl Job<'_> {
         }
         let mut ended = Session::new(self, machine, started, console, spawned)?.play()?;
         ended.words.qemu = fs::read_to_string(self.folder.qemu_log()).unwrap_or_default();
+        Ok(ended)
+    }
+
+    /// The same machine under TCG, after KVM showed no life for that reason. `silent`: it had all the time that it gets.
+    fn emulated(&self, machine: &Machine, words: &str, silent: bool, untold: &[Level]) -> Result<SessionEnd> {
+        let why = format!("KVM does not work: {words}");
+        (self.events)(Event::Warning { message: why.clone() });
+        // It saves nothing, and who waits for what was to be saved need not wait for its end.
+        untold.iter().for_each(|level| (self.saved)(*level, Saved::Failed(why.clone())));
+        let start = match &machine.start {
+            Start::Keep { to, .. } => Start::Keep { from: None, to: to.clone() },
+            // The snapshot's place belongs to a machine under KVM.
+            _ => Start::Cold,
+        };
+        let tcg = Machine { accel: Accel::Tcg, start, ..machine.clone() };
+        let &Job { request, folder, options, streams, events, saved, .. } = self;
+        // A qemu that somebody killed, or that had no more files to open, says nothing of KVM.
+        let is_kvms = (silent || words.to_lowercase().contains("kvm")) && !is_passing(words);
+        let condemn = || {
+            if is_kvms {
+                verdict(machine, options, events, Some(why.clone()));
+            }
+        };
+        // Only a machine that lived proves that it was KVM's fault. Others that start meanwhile are to know.
+        let told = |event: Event| {
+            if matches!(event, Event::Ready { .. }) {
+                condemn();
+            }
+            events(event);
+        };
+        let job = Job { request, folder, options, streams, events: &told, awake: Cell::new(false), saved };
+        let ended = job.once(&tcg, Some(why.clone()))?;
+        if ended.lived {
+            condemn();
+        }
         Ok(ended)
     }
 

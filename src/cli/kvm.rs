@@ -58,7 +58,7 @@ const CHECKS: [Check; 8] = [
     ("a kernel boots", |trial| {
         let ran = trial.up(&["--no-snapshot"], "uname -r");
         ran.ended(status::FINE)?;
-        ran.says(&format!("({}", trial.accel))?;
+        ran.says(&format!(" ({}", trial.accel))?;
         Ok(format!("Linux {} in {:.2} s", ran.out.trim(), ran.took.as_secs_f64()))
     }),
     ("all processors run", |trial| {
@@ -135,11 +135,25 @@ impl Trial<'_> {
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         match output {
             Ok(output) => {
-                Ran { status: output.status.code(), out: text(output.stdout), err: text(output.stderr), took }
+                let (out, err) = (text(output.stdout), text(output.stderr));
+                // A run that began again under another accelerator shows nothing of this one.
+                match strays(&err, self.accel) {
+                    Some(line) => Ran { status: None, out, err: format!("not under {}: {line}", self.accel), took },
+                    None => Ran { status: output.status.code(), out, err, took },
+                }
             }
             Err(error) => Ran { status: None, out: String::new(), err: format!("cannot start quiz: {error}"), took },
         }
     }
+}
+
+/// The line of a machine that was started under another accelerator, of what quiz said.
+fn strays<'a>(said: &'a str, accel: &str) -> Option<&'a str> {
+    let mut starts = said
+        .lines()
+        .map(str::trim_start)
+        .filter(|line| ["Booting ", "Restoring "].iter().any(|word| line.starts_with(word)) && line.contains(" ("));
+    starts.rfind(|line| !line.contains(&format!(" ({accel}")))
 }
 
 /// Makes all checks and prints the report. Status 0 if all of them went well, under KVM; else 1.
@@ -161,6 +175,8 @@ pub(super) fn run(engine: &Engine<'_>) -> Result<u8> {
         return Err(Error::build("there is no image to try"));
     }
     let qemu = engine::qemu::made(engine)?;
+    // Else the runs below go by what an earlier one found.
+    accel::forget(&engine.kvm_verdicts())?;
     let choice = accel::choose(qemu.path(), None);
     let kvm = match (choice.accel, choice.why_not_kvm) {
         (Accel::Kvm, _) => Ok("/dev/kvm opens, and the processor has vmx or svm".to_owned()),
@@ -202,4 +218,18 @@ fn head(qemu: &Qemu) -> String {
     let version = version.map_or_else(|error| error.to_string(), |out| first(&String::from_utf8_lossy(&out.stdout)));
     let kernel = first(&read("/proc/sys/kernel/osrelease"));
     format!("quiz {}, {version}, host Linux {kernel}, {model}{nested}\n", env!("CARGO_PKG_VERSION"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_began_again_elsewhere_shows_nothing() {
+        let fine = "        Made image in 0.1s\n     Booting /r/1 (kvm)\nBooting late\n";
+        assert_eq!(strays(fine, "kvm"), None);
+        let again = format!("{fine}warning: KVM does not work: x\n     Booting /r/1 (tcg; no KVM: x)\n");
+        assert_eq!(strays(&again, "kvm"), Some("Booting /r/1 (tcg; no KVM: x)"));
+        assert_eq!(strays("   Restoring /r/2 (tcg)\n", "tcg"), None);
+    }
 }

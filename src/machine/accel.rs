@@ -34,6 +34,15 @@ const PASSING: [&str; 4] = [
     "Cannot allocate memory",
 ];
 
+/// What qemu says where KVM gives no machine, whatever that is to be: `kvm_init` and `kvm_init_vcpu` of its accel/kvm/kvm-all.c.
+const NO_MACHINE: [&str; 4] =
+    ["failed to initialize kvm", "Could not access KVM", "ioctl(KVM_CREATE_VM)", "kvm_init_vcpu"];
+
+/// Whether qemu, which ended with these words, would have been given no machine of any kind.
+pub(crate) fn is_of_no_machine(words: &str) -> bool {
+    is_passing(words) || NO_MACHINE.iter().any(|none| words.contains(none))
+}
+
 /// Whether KVM may work in the next moment, although qemu ended with these words.
 pub(crate) fn is_passing(words: &str) -> bool {
     PASSING.iter().any(|passing| words.contains(passing))
@@ -130,6 +139,17 @@ pub fn remember(memory: &Path, qemu: &Path, broken: Option<String>) -> Result<()
         Ok(())
     };
     write().map_err(|e| cannot("write", memory, e))
+}
+
+/// Forgets what was found out: the next machine is tried under KVM, if that opens.
+///
+/// # Errors
+/// When the file is there and cannot be removed.
+pub fn forget(memory: &Path) -> Result<()> {
+    match fs::remove_file(memory) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(cannot("remove", memory, e)),
+        _ => Ok(()),
+    }
 }
 
 fn verdict_of(qemu: &Path, broken: Option<String>) -> Verdict {

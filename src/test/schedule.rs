@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, PipeReader, Write};
 use std::num::NonZero;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ use crate::boot::{Mounted, Options, Outcome, Request, Run, RunFolder, Stop, Stre
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::host;
-use crate::machine::{Machine, Share, disk};
+use crate::machine::{Accel, Machine, Share, accel, disk};
 use crate::snapshot;
 
 /// What runs, and in what.
@@ -126,7 +126,13 @@ fn spoil(ended: &mut GroupEnd, error: &Error) {
 impl Plan<'_> {
     /// One group: from the cache, or in a machine.
     fn group(&self, group: &Group, stop: &Stop, turn: Turn<'_>) -> GroupEnd {
-        let key = memo::key(self.cache, self.machine, group, (self.shared.as_ref(), self.dir));
+        let mut machine = self.machine.clone();
+        // KVM may have turned out not to work since the first group: not each of the others has to find that out, and what is remembered of
+        // machines under TCG counts for them.
+        if machine.accel == Accel::Kvm {
+            machine.accel = accel::choose(machine.qemu.path(), self.options.verdicts.as_deref()).accel;
+        }
+        let key = memo::key(self.cache, &machine, group, (self.shared.as_ref(), self.dir));
         if let Some(known) = key.as_ref().filter(|_| !self.rerun).and_then(|key| self.recall(key)) {
             return GroupEnd { folder: group.folder.clone(), ..known };
         }
@@ -138,7 +144,10 @@ impl Plan<'_> {
             Ok(folder) => folder,
             Err(error) => return judge(group, transcript, &Err(error), "", started.elapsed()),
         };
-        let outcome = self.boot(group, &folder, stop, (&mut transcript, turn));
+        let wanted = machine.accel;
+        let fell_back = AtomicBool::new(false);
+        let booting = |accelerator: &str| fell_back.store(accelerator != wanted.name(), Ordering::Relaxed);
+        let outcome = self.boot(group, (machine, &folder), stop, (&mut transcript, turn), &booting);
         let console = fs::read(folder.console_log()).unwrap_or_default();
         let console = String::from_utf8_lossy(&console);
         let mut ended = judge(group, transcript, &outcome, &console, started.elapsed());
@@ -147,6 +156,8 @@ impl Plan<'_> {
         if group.reads == Reads::Suite {
             self.keep_slices(group, &console).unwrap_or_else(|error| spoil(&mut ended, &error));
         }
+        // What it came to under TCG says nothing of KVM, under which the key is.
+        let key = key.filter(|_| !fell_back.into_inner());
         if let Some(Err(error)) = key.map(|key| memo::remember(self.cache, &key, &ended)) {
             self.warn(&error);
         }
@@ -166,9 +177,16 @@ impl Plan<'_> {
         (self.events)(Event::Warning { message: in_words(error) });
     }
 
-    /// Runs the group's program in a machine and reads what it prints as it comes.
-    fn boot(&self, group: &Group, folder: &RunFolder, stop: &Stop, to: (&mut Transcript, Turn<'_>)) -> Result<Outcome> {
-        let mut machine = Machine { shares: (self.shares)(folder), ..self.machine.clone() };
+    /// Runs the group's program in a machine and reads what it prints as it comes. `booting` is told each time under what it boots.
+    fn boot(
+        &self,
+        group: &Group,
+        (machine, folder): (Machine, &RunFolder),
+        stop: &Stop,
+        to: (&mut Transcript, Turn<'_>),
+        booting: &(dyn Fn(&str) + Sync),
+    ) -> Result<Outcome> {
+        let mut machine = Machine { shares: (self.shares)(folder), ..machine };
         machine.disks.iter_mut().for_each(|disk| disk.path = folder.path().join(&disk.path));
         let _disks = disk::take(&machine.disks, &folder.id())?;
         let request = Request {
@@ -193,8 +211,8 @@ impl Plan<'_> {
         let (stderr, copy) = (file("stderr")?, file("stdout")?);
         let streams = Streams { stdin: stdin.into(), stdout: to_quiz.into(), stderr: stderr.into() };
         let events = |event: Event| match event {
-            Event::Booting { .. }
-            | Event::Ready { .. }
+            Event::Booting { accelerator, .. } => booting(&accelerator),
+            Event::Ready { .. }
             | Event::Kernel { .. }
             | Event::Complained { .. }
             | Event::Dumping { .. }

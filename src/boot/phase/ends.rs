@@ -1,8 +1,11 @@
 //! What a machine ended with that did not end as it was meant to, and by whose fault: the guest's, the host's, or that of what it was
 //! started from.
 
+use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Instant;
+
+use signal_hook::consts::SIGABRT;
 
 use super::saves::KEPT;
 use super::{Effect, Phase, Play, Run, Sign, Stream};
@@ -53,6 +56,10 @@ impl Play {
         };
         match self.phase {
             Phase::Booting if !self.seen.spoke => End::NoLife(None),
+            // qemu aborts where KVM does what it should not.
+            _ if self.is_kvms_alone() && gone.flatten().and_then(|status| status.signal()) == Some(SIGABRT) => {
+                End::NoLife(None)
+            }
             _ => End::Host { why, program },
         }
     }
@@ -84,6 +91,16 @@ impl Play {
             Phase::Saving(..) | Phase::Mounting | Phase::Waking => self.plan.start.from().is_some(),
             _ => false,
         }
+    }
+
+    /// Under KVM and before the program: what only KVM can be guilty of is tried again without it.
+    fn is_kvms_alone(&self) -> bool {
+        let is_early = match self.phase {
+            Phase::Saving(level, _) => level != Level::Kept,
+            Phase::Restoring | Phase::Booting | Phase::Mounting | Phase::Waking => true,
+            _ => false,
+        };
+        self.plan.kvm.is_some() && is_early
     }
 
     pub(super) fn qemu(&mut self, said: Said, now: Instant) -> Vec<Effect> {
@@ -165,7 +182,7 @@ impl Play {
                     self.seen.disk.clone().unwrap_or_else(|| "a disk's file cannot be read or written".to_owned());
                 End::Host { why, program }
             }
-            "internal-error" if self.is_doubtful() => {
+            "internal-error" if self.is_doubtful() || self.is_kvms_alone() => {
                 End::NoLife(Some("KVM stopped with an internal error".to_owned()))
             }
             "internal-error" => End::Host { why: "KVM stopped with an internal error".to_owned(), program },

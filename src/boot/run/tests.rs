@@ -1,5 +1,7 @@
 //! Runs against `fake-qemu.sh`: what no unit of this room shows alone. No guest, no qemu.
 
+mod kvm;
+
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::Path;
@@ -74,7 +76,8 @@ fn play_in(
     let all = Run { request: &request, folder: &folder, options, streams: &streams, events: &send };
     let result = run(&machine, &all, saved).and_then(|ran| match ran {
         Ran::Ended(outcome) => Ok(outcome),
-        Ran::NotRestored(why) => Err(Error::boot(format!("not restored: {why}"))),
+        Ran::NotRestored { why, no_kvm: false } => Err(Error::boot(format!("not restored: {why}"))),
+        Ran::NotRestored { why, no_kvm: true } => Err(Error::boot(format!("no KVM to restore it: {why}"))),
     });
     let text = |file: &mut fs::File| {
         let mut text = String::new();
@@ -174,70 +177,6 @@ fn a_guest_that_cannot_start_the_program_is_an_error() {
     assert!(play_tcg("hook").result.unwrap_err().to_string().ends_with("hook"));
     let refused = play_tcg("refuse").result.unwrap_err();
     assert_eq!(refused.details(), ["qemu: bad option"]);
-}
-
-#[test]
-fn kvm_that_does_not_work_is_tcg_in_the_same_run_and_remembered() {
-    let base = tempfile::tempdir().unwrap();
-    let played = play(base.path(), Accel::Kvm, "program");
-    assert_eq!(played.accelerators(), ["kvm", "tcg"]);
-    assert_eq!(played.result.unwrap(), Outcome::Exited(7));
-    let verdict = fs::read_to_string(base.path().join("kvm")).unwrap();
-    assert!(verdict.contains("failed to initialize kvm: No such device"), "{verdict}");
-    assert!(fs::read_to_string(played.folder.command()).unwrap().contains("-accel tcg"));
-}
-
-#[test]
-fn kvm_that_gives_no_byte_is_tcg_and_a_slow_guest_is_not() {
-    let base = tempfile::tempdir().unwrap();
-    let play = |what: &str| {
-        let (verdicts, life_within) = (Some(base.path().join("kvm")), Duration::from_millis(400));
-        let options = Options { verdicts, life_within, ..Options::default() };
-        let folder = RunFolder::create(base.path(), Kept::ALL).unwrap();
-        play_in(folder, &options, Accel::Kvm, what, Start::Cold, &|_, _| panic!("nothing is saved"))
-    };
-    let slow = play("kvm-slow");
-    assert_eq!(slow.accelerators(), ["kvm"]);
-    assert_eq!(slow.result.unwrap(), Outcome::Exited(7));
-    let silent = play("kvm-silent");
-    assert_eq!(silent.accelerators(), ["kvm", "tcg"]);
-    assert_eq!(silent.result.unwrap(), Outcome::Exited(7));
-    let verdict = fs::read_to_string(base.path().join("kvm")).unwrap();
-    assert!(verdict.contains("no sign of life"), "{verdict}");
-}
-
-#[test]
-fn a_busy_host_is_asked_once_more_and_condemns_nothing() {
-    let base = tempfile::tempdir().unwrap();
-    let verdict = || fs::read_to_string(base.path().join("kvm")).unwrap_or_default();
-    let once = format!("kvm-busy-once:{}", base.path().join("tried").display());
-    let played = play(base.path(), Accel::Kvm, &once);
-    assert_eq!(played.accelerators(), ["kvm", "kvm"]);
-    assert_eq!(played.result.unwrap(), Outcome::Exited(7));
-    assert!(!verdict().contains("broken"), "{}", verdict());
-    let played = play(base.path(), Accel::Kvm, "kvm-interrupted");
-    assert_eq!(played.accelerators(), ["kvm", "kvm", "tcg"]);
-    assert_eq!(played.result.unwrap(), Outcome::Exited(7));
-    assert!(!verdict().contains("broken"), "{}", verdict());
-}
-
-#[test]
-fn with_an_argument_of_the_users_kvm_is_not_condemned() {
-    let base = tempfile::tempdir().unwrap();
-    let played = play(base.path(), Accel::Kvm, "program -device,none");
-    assert_eq!(played.accelerators(), ["kvm"]);
-    let error = played.result.unwrap_err();
-    assert_eq!(error.details(), ["failed to initialize kvm: No such device"]);
-    assert!(!base.path().join("kvm").exists());
-    assert_eq!(play(base.path(), Accel::Kvm, "kvm-works -s").result.unwrap(), Outcome::Exited(7));
-}
-
-#[test]
-fn a_machine_that_never_lived_does_not_prove_anything_about_kvm() {
-    let base = tempfile::tempdir().unwrap();
-    let played = play(base.path(), Accel::Kvm, "refuse");
-    assert!(played.result.is_err());
-    assert!(!base.path().join("kvm").exists());
 }
 
 #[test]
