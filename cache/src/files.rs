@@ -246,7 +246,7 @@ pub(crate) fn remove_closed(path: &Path) -> Result<()> {
 }
 
 /// Whether something could not be removed since somebody has a file of it open on NFS, writes into it, or has mounted something there.
-pub(crate) fn in_use(error: &io::Error) -> bool {
+fn in_use(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::ResourceBusy)
 }
 

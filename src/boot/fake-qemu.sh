@@ -158,6 +158,21 @@ if [ "${accel-}" = kvm ]; then
             echo "kvm_buf_set_msrs: Assertion \`ret == cpu->kvm_msr_buf->nmsrs' failed." >&2
             kill -ABRT $$
             ;;
+        kvm-device-aborts) # while the kernel boots, which takes its time
+            kernel 'Linux version'
+            read -r -t 1.2 _ <&"$never" || :
+            echo "/home/kvm/qemu-kvm: ../hw/virtio/virtio.c:1: virtio_reset: Assertion \`x' failed." >&2
+            kill -ABRT $$
+            ;;
+        kvm-no-memory) # the same
+            kernel 'Linux version'
+            printf '%s\n' "error: kvm run failed Cannot allocate memory" "RAX=0000000000000000 RBX=0000000000000000" >&2
+            event '{"event": "STOP"}'
+            wait_for query-status
+            event '{"return": {"status": "internal-error", "running": false}, "id": "status"}'
+            wait_for quit
+            exit 0
+            ;;
         kvm-interrupted) # each time
             echo "ioctl(KVM_CREATE_VM) failed: 4 Interrupted system call" >&2
             exit 1
@@ -176,7 +191,7 @@ if [ "${accel-}" = kvm ]; then
     esac
 fi
 case $what in
-    kvm-works | kvm-silent | kvm-killed | kvm-internal-early | kvm-aborts | kvm-interrupted | kvm-busy-once:*) what=program ;;
+    kvm-works | kvm-silent | kvm-killed | kvm-internal-early | kvm-aborts | kvm-device-aborts | kvm-no-memory | kvm-interrupted | kvm-busy-once:*) what=program ;;
     kvm-slow) # speaks at once, and takes its time
         kernel 'Linux version'
         read -r -t 1 _ <&"$never" || what=program

@@ -161,6 +161,11 @@ impl Play {
         &self.phase
     }
 
+    /// The kernel spoke, since the machine began here.
+    pub(super) fn spoke(&self) -> bool {
+        self.seen.spoke
+    }
+
     /// The agent spoke when the kernel had booted.
     pub(super) fn lived(&self) -> bool {
         self.seen.lived

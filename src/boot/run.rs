@@ -22,7 +22,7 @@ use super::tsc;
 use super::wire::ToGuest;
 use crate::error::Result;
 use crate::event::{Event, Events};
-use crate::machine::accel::{is_of_no_machine, is_passing, remember};
+use crate::machine::accel::{broken, gives_no_machine, is_of_kvm, is_passing, remember};
 use crate::machine::{Accel, Level, Machine, Start};
 use crate::status;
 
@@ -80,18 +80,37 @@ pub fn run(machine: &Machine, run: &Run<'_>, saved: &dyn Fn(Level, Saved)) -> Re
     let is_kvms = |ended: &SessionEnd| {
         machine.accel == Accel::Kvm && machine.extra.is_empty() && matches!(ended.end, End::NoLife(_))
     };
+    let is_alone = machine.start.from().is_none();
+    let untold = || {
+        let levels = [Level::Base, Level::Full].into_iter().filter(|level| machine.start.to(*level).is_some());
+        levels.filter(|level| !told.borrow().contains(level)).collect::<Vec<_>>()
+    };
+    // Found out by another run, while this one waited for what that was to save.
+    if machine.accel == Accel::Kvm
+        && machine.extra.is_empty()
+        && is_alone
+        && let Some(why) = options.verdicts.as_ref().and_then(|memory| broken(memory, machine.qemu.path()))
+    {
+        return job.emulated(machine, why, false, &untold()).and_then(|ended| job.close(ended)).map(Ran::Ended);
+    }
     let mut started = Instant::now();
     let mut first = job.once(machine, options.why_not_kvm.clone());
-    if first.as_ref().is_ok_and(|ended| is_kvms(ended) && is_passing(&why_no_life(ended))) {
+    // One that goes on from somewhere may have written to its disks, unless there never was a machine.
+    let is_passed = |ended: &SessionEnd| {
+        let why = why_no_life(ended);
+        is_kvms(ended) && is_passing(&why) && (is_alone || gives_no_machine(&why))
+    };
+    if first.as_ref().is_ok_and(is_passed) {
         std::thread::sleep(BUSY);
         started = Instant::now();
         first = job.once(machine, None);
     }
-    if machine.start.from().is_some() {
+    if !is_alone {
         return match first {
             Ok(ended) if matches!(ended.end, End::NoLife(_)) => {
                 let why = why_no_life(&ended);
-                Ok(Ran::NotRestored { no_kvm: machine.accel == Accel::Kvm && is_of_no_machine(&why), why })
+                let no_kvm = machine.accel == Accel::Kvm && (is_passing(&why) || gives_no_machine(&why));
+                Ok(Ran::NotRestored { why, no_kvm })
             }
             Ok(ended) => job.close(ended).map(Ran::Ended),
             Err(error) if job.awake.get() => Err(error),
@@ -100,10 +119,12 @@ pub fn run(machine: &Machine, run: &Run<'_>, saved: &dyn Fn(Level, Saved)) -> Re
     }
     let mut ended = first?;
     if is_kvms(&ended) {
-        let levels = [Level::Base, Level::Full].into_iter().filter(|level| machine.start.to(*level).is_some());
-        let untold: Vec<Level> = levels.filter(|level| !told.borrow().contains(level)).collect();
-        ended = job.emulated(machine, &why_no_life(&ended), started.elapsed() >= options.life_within, &untold)?;
-    } else if machine.accel == Accel::Kvm && ended.lived {
+        let words = why_no_life(&ended);
+        let is_silent = !ended.spoke && started.elapsed() >= options.life_within;
+        // A qemu that somebody killed says nothing of KVM.
+        let is_verdict = (is_silent || is_of_kvm(&words)) && !is_passing(&words);
+        ended = job.emulated(machine, format!("KVM does not work: {words}"), is_verdict, &untold())?;
+    } else if machine.accel == Accel::Kvm && ended.lived && !matches!(ended.end, End::NoLife(_)) {
         verdict(machine, options, events, None);
     }
     job.close(ended).map(Ran::Ended)
@@ -137,9 +158,8 @@ impl Job<'_> {
         Ok(ended)
     }
 
-    /// The same machine under TCG, after KVM showed no life for that reason. `silent`: it had all the time that it gets.
-    fn emulated(&self, machine: &Machine, words: &str, silent: bool, untold: &[Level]) -> Result<SessionEnd> {
-        let why = format!("KVM does not work: {words}");
+    /// The same machine under TCG, `why` KVM is not taken. That is remembered if it `is_verdict`.
+    fn emulated(&self, machine: &Machine, why: String, is_verdict: bool, untold: &[Level]) -> Result<SessionEnd> {
         (self.events)(Event::Warning { message: why.clone() });
         // It saves nothing, and who waits for what was to be saved need not wait for its end.
         untold.iter().for_each(|level| (self.saved)(*level, Saved::Failed(why.clone())));
@@ -150,10 +170,8 @@ impl Job<'_> {
         };
         let tcg = Machine { accel: Accel::Tcg, start, ..machine.clone() };
         let &Job { request, folder, options, streams, events, saved, .. } = self;
-        // A qemu that somebody killed, or that had no more files to open, says nothing of KVM.
-        let is_kvms = (silent || words.to_lowercase().contains("kvm")) && !is_passing(words);
         let condemn = || {
-            if is_kvms {
+            if is_verdict {
                 verdict(machine, options, events, Some(why.clone()));
             }
         };
@@ -166,6 +184,7 @@ impl Job<'_> {
         };
         let job = Job { request, folder, options, streams, events: &told, awake: Cell::new(false), saved };
         let ended = job.once(&tcg, Some(why.clone()))?;
+        // Also one that did not come as far as the program.
         if ended.lived {
             condemn();
         }
@@ -238,7 +257,9 @@ fn timed(machine: &Machine) -> Machine {
 
 fn why_no_life(ended: &SessionEnd) -> String {
     if let End::NoLife(Some(why)) = &ended.end {
-        return why.clone();
+        // What the host answered stands before the processor's registers: it may only be busy.
+        let answer = ended.words.qemu.lines().rfind(|line| line.contains("kvm run failed"));
+        return answer.unwrap_or(why).to_owned();
     }
     // A warning is not why qemu ended: it goes on after one.
     match (ended.words.qemu.lines().rfind(|line| !line.contains(": warning: ")), ended.qemu) {

@@ -47,6 +47,8 @@ const TCG_PATIENCE: u32 = 5;
 pub(super) struct SessionEnd {
     pub(super) end: End,
     pub(super) words: Words,
+    /// The kernel spoke.
+    pub(super) spoke: bool,
     /// The agent spoke.
     pub(super) lived: bool,
     /// How qemu ended.
@@ -110,6 +112,7 @@ impl<'a> Session<'a> {
         let plan = Plan {
             start: machine.start.clone(),
             kvm: kvm.then_some(job.options.life_within),
+            tried_again: kvm && machine.extra.is_empty(),
             debugged: machine.is_debugged(),
             dumps: job.options.memories > 0 && !machine.is_debugged(),
             shows: job.options.shows,
@@ -200,8 +203,8 @@ impl<'a> Session<'a> {
         };
         let heard = self.console.complaints();
         let unlogged = self.console.unlogged().map(str::to_owned);
-        let lived = self.play.lived();
-        Ok(SessionEnd { end, words, lived, qemu: status, kernel_shown: self.kernel_shown, heard, unlogged })
+        let (spoke, lived) = (self.play.spoke(), self.play.lived());
+        Ok(SessionEnd { end, words, spoke, lived, qemu: status, kernel_shown: self.kernel_shown, heard, unlogged })
     }
 
     /// A step is done.

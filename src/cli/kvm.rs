@@ -30,7 +30,7 @@ impl Ran {
             return Ok(());
         }
         let last = self.err.lines().last().unwrap_or("nothing was said");
-        let got = self.status.map_or("a signal".to_owned(), |status| status.to_string());
+        let got = self.status.map_or("none".to_owned(), |status| status.to_string());
         Err(format!("status {got} where {status} was expected: {last}"))
     }
 

@@ -26,21 +26,30 @@ pub struct Choice {
 /// What kept KVM from working may be over by then.
 const HOLDS: Duration = Duration::from_secs(3600);
 
-/// What a host says that is only busy: EBUSY (another hypervisor has the processor), EINTR, EAGAIN, ENOMEM.
-const PASSING: [&str; 4] = [
+/// What a host says that is only busy: EBUSY (another hypervisor has the processor), EINTR, EAGAIN, ENOMEM, EMFILE and ENFILE.
+const PASSING: [&str; 5] = [
     "Device or resource busy",
     "Interrupted system call",
     "Resource temporarily unavailable",
     "Cannot allocate memory",
+    "Too many open files",
 ];
 
 /// What qemu says where KVM gives no machine, whatever that is to be: `kvm_init` and `kvm_init_vcpu` of its accel/kvm/kvm-all.c.
 const NO_MACHINE: [&str; 4] =
     ["failed to initialize kvm", "Could not access KVM", "ioctl(KVM_CREATE_VM)", "kvm_init_vcpu"];
 
-/// Whether qemu, which ended with these words, would have been given no machine of any kind.
-pub(crate) fn is_of_no_machine(words: &str) -> bool {
-    is_passing(words) || NO_MACHINE.iter().any(|none| words.contains(none))
+/// What else it says of KVM; the word alone may be a part of its own name, `qemu-kvm`, or of a path.
+const OF_KVM: [&str; 5] = ["ioctl(KVM_", "KVM internal error", "KVM stopped", "kvm run failed", "kvm_"];
+
+/// Whether qemu, which ended with these words, was given no machine at all.
+pub(crate) fn gives_no_machine(words: &str) -> bool {
+    NO_MACHINE.iter().any(|none| words.contains(none))
+}
+
+/// Whether qemu, which ended with these words, has something against KVM.
+pub(crate) fn is_of_kvm(words: &str) -> bool {
+    gives_no_machine(words) || OF_KVM.iter().any(|name| words.contains(name))
 }
 
 /// Whether KVM may work in the next moment, although qemu ended with these words.
@@ -75,9 +84,9 @@ fn choose_from(device: &Path, cpuinfo: &str, qemu: &Path, memory: Option<&Path>)
     if !can_virtualise(cpuinfo) {
         return tcg(Some(format!("{} is there, but the processor has neither vmx nor svm", device.display())));
     }
-    match memory.and_then(|memory| recall(memory, qemu)) {
-        Some(Verdict { broken: Some(why), .. }) => tcg(Some(why)),
-        _ => Choice { accel: Accel::Kvm, why_not_kvm: None },
+    match memory.and_then(|memory| broken(memory, qemu)) {
+        Some(why) => tcg(Some(why)),
+        None => Choice { accel: Accel::Kvm, why_not_kvm: None },
     }
 }
 
@@ -110,6 +119,11 @@ fn advise(device: &Path, cpuinfo: &str) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+/// Why KVM does not work with `qemu`, as far as that is remembered.
+pub(crate) fn broken(memory: &Path, qemu: &Path) -> Option<String> {
+    recall(memory, qemu)?.broken
 }
 
 fn recall(memory: &Path, qemu: &Path) -> Option<Verdict> {

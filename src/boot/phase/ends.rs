@@ -57,7 +57,7 @@ impl Play {
         match self.phase {
             Phase::Booting if !self.seen.spoke => End::NoLife(None),
             // qemu aborts where KVM does what it should not.
-            _ if self.is_kvms_alone() && gone.flatten().and_then(|status| status.signal()) == Some(SIGABRT) => {
+            _ if self.is_tried_again() && gone.flatten().and_then(|status| status.signal()) == Some(SIGABRT) => {
                 End::NoLife(None)
             }
             _ => End::Host { why, program },
@@ -93,14 +93,9 @@ impl Play {
         }
     }
 
-    /// Under KVM and before the program: what only KVM can be guilty of is tried again without it.
-    fn is_kvms_alone(&self) -> bool {
-        let is_early = match self.phase {
-            Phase::Saving(level, _) => level != Level::Kept,
-            Phase::Restoring | Phase::Booting | Phase::Mounting | Phase::Waking => true,
-            _ => false,
-        };
-        self.plan.kvm.is_some() && is_early
+    /// What only KVM can be guilty of is tried again without it. Not once hooks run: those may have written to disks.
+    fn is_tried_again(&self) -> bool {
+        self.plan.tried_again && matches!(self.phase, Phase::Booting | Phase::Saving(Level::Base, _))
     }
 
     pub(super) fn qemu(&mut self, said: Said, now: Instant) -> Vec<Effect> {
@@ -182,7 +177,7 @@ impl Play {
                     self.seen.disk.clone().unwrap_or_else(|| "a disk's file cannot be read or written".to_owned());
                 End::Host { why, program }
             }
-            "internal-error" if self.is_doubtful() || self.is_kvms_alone() => {
+            "internal-error" if self.is_doubtful() || self.is_tried_again() => {
                 End::NoLife(Some("KVM stopped with an internal error".to_owned()))
             }
             "internal-error" => End::Host { why: "KVM stopped with an internal error".to_owned(), program },

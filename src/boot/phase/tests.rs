@@ -15,6 +15,7 @@ fn plan(start: Start) -> Plan {
     Plan {
         start,
         kvm: None,
+        tried_again: false,
         debugged: false,
         shows: false,
         dumps: false,
@@ -270,17 +271,21 @@ fn an_end_is_told_by_whose_fault_it_was() {
 fn kvm_is_condemned_by_a_machine_alone_that_said_nothing() {
     let kvm = || Plan { kvm: Some(20 * SECOND), ..plan(Start::Cold) };
     assert_eq!(end(Play::new(kvm(), Instant::now())), End::NoLife(None));
-    // What only KVM can do, though the kernel has spoken; and the same under TCG or in a program.
-    let aborted = || gone(6);
-    let booted = |plan: Plan| played(plan, [Input::Spoke, hello()]).0;
-    assert_eq!(
-        ends(booted(kvm()), stopped("internal-error")),
-        End::NoLife(Some("KVM stopped with an internal error".into()))
-    );
-    assert_eq!(ends(booted(kvm()), [aborted()]), End::NoLife(None));
-    assert_eq!(ends(booted(plan(Start::Cold)), [aborted()]), host("qemu ended (signal: 6 (SIGABRT))", None));
-    assert_eq!(ends(running(kvm()), [aborted()]), host("qemu ended (signal: 6 (SIGABRT))", None));
-    assert_eq!(ends(booted(kvm()), [gone(9)]), host("qemu ended (signal: 9 (SIGKILL))", None), "somebody killed it");
+    // What only KVM can do, though the kernel has spoken.
+    let again = || Plan { tried_again: true, ..kvm() };
+    let (spoke, mounts) = (|plan| played(plan, [Input::Spoke]).0, |plan| played(plan, [Input::Spoke, hello()]).0);
+    let internal = "KVM stopped with an internal error";
+    assert_eq!(ends(spoke(again()), stopped("internal-error")), End::NoLife(Some(internal.into())));
+    assert_eq!(ends(spoke(again()), [gone(6)]), End::NoLife(None));
+    // With the user's own arguments; after hooks, which may have written to disks; in a program; and who was killed says nothing.
+    let aborted = || host("qemu ended (signal: 6 (SIGABRT))", None);
+    for play in [spoke(kvm()), mounts(again()), running(again())] {
+        assert_eq!(ends(play, [gone(6)]), aborted());
+    }
+    for play in [spoke(kvm()), mounts(again()), running(again())] {
+        assert_eq!(ends(play, stopped("internal-error")), host(internal, None));
+    }
+    assert_eq!(ends(spoke(again()), [gone(9)]), host("qemu ended (signal: 9 (SIGKILL))", None));
     let slow = played(kvm(), [Input::Spoke]).0;
     assert_eq!(end(slow), End::Limit(60 * SECOND, GuestState::Booting), "as under TCG");
 }

@@ -97,6 +97,8 @@ pub(in crate::boot) struct Plan {
     pub(in crate::boot) start: Start,
     /// Under KVM the kernel must have spoken within this time.
     pub(in crate::boot) kvm: Option<Duration>,
+    /// What KVM alone can be guilty of is tried again without it.
+    pub(in crate::boot) tried_again: bool,
     /// Somebody looks at it with a debugger, which nothing that is saved goes together with.
     pub(in crate::boot) debugged: bool,
     /// It is the only machine: the first signal is the program's.

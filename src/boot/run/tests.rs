@@ -52,6 +52,19 @@ fn play_in(
     start: Start,
     saved: &dyn Fn(Level, Saved),
 ) -> Played {
+    play_before(folder, options, accel, what, start, saved, &|_| {})
+}
+
+/// Before the eyes of somebody who sees each event as it comes.
+fn play_before(
+    folder: RunFolder,
+    options: &Options,
+    accel: Accel,
+    what: &str,
+    start: Start,
+    saved: &dyn Fn(Level, Saved),
+    sees: &(dyn Fn(&Event) + Sync),
+) -> Played {
     let fake = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/boot/fake-qemu.sh");
     // A word behind it is an argument of the user's.
     let (what, argument) = what.split_once(' ').unwrap_or((what, ""));
@@ -72,7 +85,10 @@ fn play_in(
         stderr: stderr.try_clone().unwrap().into(),
     };
     let events = Mutex::new(Vec::new());
-    let send = |event| events.lock().unwrap().push(event);
+    let send = |event| {
+        sees(&event);
+        events.lock().unwrap().push(event);
+    };
     let all = Run { request: &request, folder: &folder, options, streams: &streams, events: &send };
     let result = run(&machine, &all, saved).and_then(|ran| match ran {
         Ran::Ended(outcome) => Ok(outcome),

@@ -32,7 +32,8 @@ fn any_plan(dice: &mut Dice) -> Plan {
     };
     let kvm = dice.flip().then_some(20 * SECOND);
     let (alone, timeout) = (dice.flip(), dice.flip().then_some(5 * SECOND));
-    Plan { kvm, alone, timeout, dumps: dice.flip(), shows: dice.flip(), ..plan(start) }
+    let tried_again = kvm.is_some() && dice.flip();
+    Plan { kvm, tried_again, alone, timeout, dumps: dice.flip(), shows: dice.flip(), ..plan(start) }
 }
 
 /// What would come next if all went well.

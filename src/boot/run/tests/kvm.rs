@@ -98,14 +98,34 @@ fn a_snapshot_is_not_to_blame_where_kvm_gives_no_machine() {
 #[test]
 fn nobody_waits_for_what_a_machine_without_kvm_does_not_save() {
     let [runs, base, full] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
-    let start = Start::Save { base: Some(base.path().to_owned()), full: Some(full.path().to_owned()) };
-    let told = Mutex::new(Vec::new());
-    let tell = |level, saved| told.lock().unwrap().push((level, saved));
-    let played = play_from(runs.path(), Accel::Kvm, "program", start, &tell);
-    assert_eq!(played.accelerators(), ["kvm", "tcg"]);
-    assert_eq!(played.result.unwrap(), Outcome::Exited(7));
+    let start = || Start::Save { base: Some(base.path().to_owned()), full: Some(full.path().to_owned()) };
+    let play = |verdicts: &Path| {
+        let folder = RunFolder::create(runs.path(), Kept::ALL).unwrap();
+        let (command, told) = (folder.command(), Mutex::new(Vec::new()));
+        let tell = |level, saved| {
+            // No other machine has been started meanwhile.
+            assert!(!fs::read_to_string(&command).unwrap_or_default().contains("-accel tcg"));
+            told.lock().unwrap().push((level, saved));
+        };
+        let options = Options { verdicts: Some(verdicts.to_owned()), ..Options::default() };
+        // As soon as the machine under TCG is ready, others know.
+        let sees = |event: &Event| {
+            if matches!(event, Event::Ready { .. }) {
+                assert!(verdicts.exists());
+            }
+        };
+        let played = play_before(folder, &options, Accel::Kvm, "program", start(), &tell, &sees);
+        (played, told.into_inner().unwrap())
+    };
     let why = || Saved::Failed("KVM does not work: failed to initialize kvm: No such device".to_owned());
-    assert_eq!(*told.lock().unwrap(), [(Level::Base, why()), (Level::Full, why())]);
+    let verdicts = runs.path().join("kvm");
+    // The second one waited for the first, and does not try what that has found out.
+    for accelerators in [&["kvm", "tcg"][..], &["tcg"]] {
+        let (played, told) = play(&verdicts);
+        assert_eq!(played.accelerators(), accelerators);
+        assert_eq!(played.result.unwrap(), Outcome::Exited(7));
+        assert_eq!(told, [(Level::Base, why()), (Level::Full, why())]);
+    }
 }
 
 #[test]
@@ -118,7 +138,7 @@ fn a_qemu_that_somebody_kills_condemns_nothing() {
 }
 
 #[test]
-fn an_error_of_kvms_before_the_program_starts_the_machine_over() {
+fn an_error_of_kvms_while_the_kernel_boots_starts_the_machine_over() {
     for (what, words) in [("kvm-internal-early", "internal error"), ("kvm-aborts", "kvm_buf_set_msrs: Assertion")] {
         let base = tempfile::tempdir().unwrap();
         let played = play(base.path(), Accel::Kvm, what);
@@ -126,5 +146,21 @@ fn an_error_of_kvms_before_the_program_starts_the_machine_over() {
         assert_eq!(played.result.unwrap(), Outcome::Exited(7), "{what}");
         let verdict = fs::read_to_string(base.path().join("kvm")).unwrap();
         assert!(verdict.contains(words), "{verdict}");
+    }
+}
+
+#[test]
+fn what_is_no_fault_of_kvms_condemns_nothing() {
+    // Whatever qemu is called and where it lies, though its kernel, which has spoken, was slow; and a host without memory, which says so before
+    // the processor's registers.
+    for what in ["kvm-device-aborts", "kvm-no-memory"] {
+        let base = tempfile::tempdir().unwrap();
+        let life_within = Duration::from_secs(1);
+        let options = Options { verdicts: Some(base.path().join("kvm")), life_within, ..Options::default() };
+        let folder = RunFolder::create(base.path(), Kept::ALL).unwrap();
+        let played = play_in(folder, &options, Accel::Kvm, what, Start::Cold, &|_, _| {});
+        assert_eq!(played.accelerators().last(), Some(&"tcg"), "{what}");
+        assert_eq!(played.result.unwrap(), Outcome::Exited(7), "{what}");
+        assert!(!base.path().join("kvm").exists(), "{what}");
     }
 }
