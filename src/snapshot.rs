@@ -9,7 +9,7 @@ use crate::build;
 use crate::error::{Error, Result};
 use crate::event::{Event, waiting};
 use crate::machine::qemu::{Fds, command};
-use crate::machine::{Bus, Level, Machine, Net, Start};
+use crate::machine::{Accel, Bus, Level, Machine, Net, Start, disk};
 use quiz_cache::{Cache, Key, KeyEncoder, Manifest, Passing, PassingSlot};
 use rustix::process::setpriority_process;
 use std::cell::{Cell, RefCell};
@@ -156,6 +156,8 @@ impl Run<'_> {
                     Ran::Ended(outcome) => return Ok(outcome),
                     Ran::NotRestored { why, no_kvm } => useless = Some(why).filter(|_| !no_kvm),
                 }
+                // Its hooks may have written to them, and run once more.
+                disk::renew(&machine.disks)?;
                 None
             }
             Ok(Passing::Miss(slot)) => {
@@ -242,7 +244,7 @@ pub fn look(cache: &Cache, machine: &Machine, level: Level) -> Result<Looked> {
 /// |---|---|
 /// | command | the machine, without the paths and ports of one run; of a base without the layers but the agent's |
 /// | qemu: its version, and its file's inode, size and time | the state is written in the words of one qemu |
-/// | processor | under KVM the guest has seen it |
+/// | processor | under KVM the guest has seen it, under TCG it counts as fast |
 /// | protocol | what the agent waits for when it is restored |
 ///
 /// # Errors
@@ -268,17 +270,21 @@ pub fn key(cache: &Cache, machine: &Machine, level: Level) -> Result<(Key, Manif
     let version = if machine.qemu.is_of_root() { String::new() } else { build::identify(machine.qemu.path(), cache)? };
     encoder.text("qemu", &version);
     encoder.list("qemu file", [meta.ino(), meta.size(), meta.mtime().cast_unsigned()].map(|n| n.to_string()));
-    encoder.text("processor", &processor(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()));
+    encoder.text("processor", &processor(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default(), machine.accel));
     encoder.number("protocol", PROTOCOL.into());
     Ok(encoder.finish())
 }
 
-/// What a host says of its first processor, without what is different each time.
-fn processor(cpuinfo: &str) -> String {
+/// What a guest sees of the host's first processor: under TCG how fast it counts, under KVM what it can do. Not its microcode, which is another
+/// one after each update, and not what Linux knows of its faults.
+fn processor(cpuinfo: &str, accel: Accel) -> String {
+    let seen: &[&str] = match accel {
+        Accel::Tcg => &["model name"],
+        Accel::Kvm => &["vendor_id", "cpu family", "model", "model name", "stepping", "flags", "address sizes"],
+    };
     let first = cpuinfo.lines().take_while(|line| !line.is_empty());
-    first
-        .filter(|line| !line.starts_with("cpu MHz") && !line.starts_with("bogomips"))
-        .fold(String::new(), |all, line| all + line + "\n")
+    let is_seen = |line: &&str| line.split_once(':').is_some_and(|(name, _)| seen.contains(&name.trim_end()));
+    first.filter(is_seen).fold(String::new(), |all, line| all + line + "\n")
 }
 
 #[cfg(test)]

@@ -107,6 +107,16 @@ fn a_qemu_is_the_hosts_or_the_toolchains_and_never_a_path() {
 }
 
 #[test]
+fn an_accelerator_is_one_that_there_is() {
+    let project = Project::new();
+    project.write("quiz.toml", "[machine]\naccel = \"xen\"\n");
+    for args in [&["up", "--", "true"][..], &["doctor"]] {
+        let ran = project.run(args);
+        assert_eq!(ran.count("machine.accel = \"xen\": there is `auto`, `kvm` and `tcg`"), 1, "{ran:?}");
+    }
+}
+
+#[test]
 fn a_home_is_needed_by_nothing_that_another_variable_says() {
     let project = Project::new();
     project.recipe("t-one", "[outputs]\nout = \"file\"\n", "echo one >/quiz/out/out\n");

@@ -16,9 +16,14 @@ for word in "$@"; do
         local,id=share1,path=*) out=${word#*path=} out=${out%%,*} ;;
         defer) incoming=yes ;;
         memory-backend-file,*) memory=${word##*share=} path=${word##*mem-path=} path=${path%%,*} ;;
+        *node-name=disk0,*) disk=${word##*file.filename=} disk=${disk%%,*} ;;
         *fake=*) what=${word##*fake=} what=${what%% *} ;;
+        --version) echo "QEMU emulator version 7.2.22" && exit ;;
     esac
 done
+
+# What a file says now, so that the same machine is another thing later.
+[ "${what#at:}" = "$what" ] || read -r what <"${what#at:}"
 
 # What its commands take: this one moves a machine's state as a stream alone.
 schema='[]'
@@ -206,6 +211,24 @@ case $what in
         frame '\004\021\0\0\0\007\003\0\0\0\0\0\0\0\005\0\0\0\0\0\0\0'
         synced
         wait_for quit
+        ;;
+    restore-breaks) # but boots
+        if [ "${incoming-}" ]; then
+            echo "error while loading state" >&2
+            exit 1
+        fi
+        hello; ready
+        ended 7 out
+        ;;
+    hooks-break) # where it goes on from a base, behind what they wrote to a disk; else it ends with 7 if that is empty
+        hello
+        if [ "${incoming-}" ]; then
+            echo dirt 1<>"$disk" >&1
+            exit 1
+        fi
+        ready
+        read -r dirt <"$disk" || :
+        ended $((${#dirt} > 0 ? 1 : 7)) "$dirt"
         ;;
     short) # says that there is one byte more than it sends, and goes away
         hello; ready

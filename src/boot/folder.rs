@@ -42,7 +42,7 @@ pub struct Kept {
 #[cfg(test)]
 impl Kept {
     /// Each of them.
-    pub(super) const ALL: Self = Self { plain: usize::MAX, with_results: usize::MAX, memories: usize::MAX };
+    pub(crate) const ALL: Self = Self { plain: usize::MAX, with_results: usize::MAX, memories: usize::MAX };
 }
 
 /// A run's folder, locked until this value is dropped.

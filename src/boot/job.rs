@@ -80,6 +80,8 @@ pub struct Options {
     pub imported: Option<Imported>,
     /// The file in which [`crate::machine::accel`] remembers whether KVM works.
     pub verdicts: Option<PathBuf>,
+    /// The machine under TCG is none in the place of one whose KVM does not work.
+    pub only_kvm: bool,
     /// What [`crate::machine::accel::choose`] said, for [`crate::event::Event::Booting`].
     pub why_not_kvm: Option<String>,
     /// The exit status when the guest goes away by itself, in the place of [`crate::status::LOST`].
@@ -105,6 +107,7 @@ impl Default for Options {
             again: String::new(),
             imported: None,
             verdicts: None,
+            only_kvm: false,
             why_not_kvm: None,
             lost_as: None,
             stop: None,

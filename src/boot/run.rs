@@ -80,14 +80,14 @@ pub fn run(machine: &Machine, run: &Run<'_>, saved: &dyn Fn(Level, Saved)) -> Re
     let is_kvms = |ended: &SessionEnd| {
         machine.accel == Accel::Kvm && machine.extra.is_empty() && matches!(ended.end, End::NoLife(_))
     };
+    let may_be_emulated = machine.accel == Accel::Kvm && machine.extra.is_empty() && !options.only_kvm;
     let is_alone = machine.start.from().is_none();
     let untold = || {
         let levels = [Level::Base, Level::Full].into_iter().filter(|level| machine.start.to(*level).is_some());
         levels.filter(|level| !told.borrow().contains(level)).collect::<Vec<_>>()
     };
     // Found out by another run, while this one waited for what that was to save.
-    if machine.accel == Accel::Kvm
-        && machine.extra.is_empty()
+    if may_be_emulated
         && is_alone
         && let Some(why) = options.verdicts.as_ref().and_then(|memory| broken(memory, machine.qemu.path()))
     {
@@ -118,12 +118,15 @@ pub fn run(machine: &Machine, run: &Run<'_>, saved: &dyn Fn(Level, Saved)) -> Re
         };
     }
     let mut ended = first?;
-    if is_kvms(&ended) {
+    if is_kvms(&ended) && may_be_emulated {
         let words = why_no_life(&ended);
         let is_silent = !ended.spoke && started.elapsed() >= options.life_within;
         // A qemu that somebody killed says nothing of KVM.
         let is_verdict = (is_silent || is_of_kvm(&words)) && !is_passing(&words);
         ended = job.emulated(machine, format!("KVM does not work: {words}"), is_verdict, &untold())?;
+    } else if is_kvms(&ended) {
+        let why = why_no_life(&ended);
+        ended.end = End::NoLife(Some(why).filter(|why| !ended.words.qemu.contains(why)));
     } else if machine.accel == Accel::Kvm && ended.lived && !matches!(ended.end, End::NoLife(_)) {
         verdict(machine, options, events, None);
     }

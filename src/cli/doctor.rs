@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::process::Stdio;
 
-/// The one check that stops nothing: without KVM machines are slow.
+/// The one check that stops nothing, unless `machine.accel` demands KVM: without it machines are slow.
 const ACCELERATOR: &str = "accelerator";
 
 type Check = (String, std::result::Result<String, String>);
@@ -23,6 +23,7 @@ type Check = (String, std::result::Result<String, String>);
 pub(super) fn run(engine: &Engine<'_>, with_install: bool, json: bool, style: &Style) -> Result<u8> {
     let stages = engine.all_stages()?;
     let qemu_tools = engine::qemu::tools(engine)?;
+    let demanded = engine::qemu::demanded(engine)?;
     let needed = || build::with_tools(engine.needed(&stages), qemu_tools);
     if with_install {
         install(&needed(), engine.events)?;
@@ -37,7 +38,7 @@ pub(super) fn run(engine: &Engine<'_>, with_install: bool, json: bool, style: &S
     match engine::qemu::made(engine) {
         Ok(qemu) => {
             checks.push(("qemu".to_owned(), proof::try_guest(&qemu, Accel::Tcg).map(|()| "runs a guest".into())));
-            checks.push((ACCELERATOR.to_owned(), accelerator(engine, &qemu)));
+            checks.push((ACCELERATOR.to_owned(), accelerator(engine, &qemu, demanded)));
         }
         // One that the host lacks is among the tools.
         Err(error) if qemu_tools.is_empty() => checks.push(("qemu".to_owned(), Err(error.to_string()))),
@@ -56,16 +57,21 @@ pub(super) fn run(engine: &Engine<'_>, with_install: bool, json: bool, style: &S
     } else {
         report::doctor(&needed, &checks, &changed, style)
     })?;
-    let stops = |(name, outcome): &Check| outcome.is_err() && name != ACCELERATOR;
+    let stops = |(name, outcome): &Check| outcome.is_err() && (name != ACCELERATOR || demanded.is_some());
     let is_absent = |tool: &Needed| tool.is_missing() || tool.refusal().is_some();
     Ok(u8::from(needed.iter().any(is_absent) || checks.iter().any(stops)))
 }
 
 /// Whether it is KVM, tried anew whatever an earlier run found.
-fn accelerator(engine: &Engine<'_>, qemu: &Qemu) -> std::result::Result<String, String> {
+fn accelerator(engine: &Engine<'_>, qemu: &Qemu, demanded: Option<Accel>) -> std::result::Result<String, String> {
+    let instead = match demanded {
+        Some(Accel::Tcg) => return Ok("TCG, as machine.accel says".to_owned()),
+        Some(Accel::Kvm) => "none, since machine.accel says kvm",
+        None => "TCG, which is slow",
+    };
     let tcg = |why: String| {
         let advice = accel::advice().map_or(String::new(), |advice| format!("; {advice}"));
-        Err(format!("TCG, which is slow: {why}{advice}"))
+        Err(format!("{instead}: {why}{advice}"))
     };
     let choice = accel::choose(qemu.path(), None);
     match (choice.accel, choice.why_not_kvm) {

@@ -8,7 +8,7 @@ use crate::boot::crash::{Crash, FOLDER, Guest};
 use crate::boot::folder::parts;
 use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::machine::{accel, qemu};
+use crate::machine::qemu;
 use quiz_cache::{Cache, Digest, Kind, Output};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -109,7 +109,7 @@ pub fn again(engine: &Engine<'_>, crash: &Crash, run: &str) -> Result<(Prepared,
         ));
     }
     let qemu = super::qemu::made(engine)?;
-    let choice = accel::choose(qemu.path(), Some(&engine.kvm_verdicts()));
+    let choice = super::qemu::accelerator(engine, &qemu)?;
     let layers: Vec<PathBuf> = layers.iter().map(|layer| engine.cache.path(layer)).collect();
     let machine = guest.machine(&kernel, layers, qemu, choice.accel);
     qemu::fits(&machine)?;

@@ -7,7 +7,7 @@ use crate::boot::{Allowed, Kept, Options, complaint};
 use crate::build::{self, Depth, Needed, Records};
 use crate::error::{Error, Result};
 use crate::load::{Device, DiskFormat, Origin, Profile, Project, state_dirs};
-use crate::machine::{Disk, Machine, Net, Qemu, Start, accel, disk, image, qemu};
+use crate::machine::{Accel, Disk, Machine, Net, Qemu, Start, disk, image, qemu};
 use quiz_cache::{Cache, Digest, Record};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -53,6 +53,7 @@ pub fn build(engine: &Engine<'_>, stages: &Stages, terminal: bool) -> Result<Pre
     allowed(engine)?;
     let id = stages.graph.find(IMAGE)?;
     let qemu = super::qemu::made(engine)?;
+    super::qemu::accelerator(engine, &qemu)?;
     // qemu opens what the image is made of, so that has to lie there, too.
     let known =
         engine.make(stages, &needed, &BTreeSet::new(), &|ctx| build::build(ctx, &[id], Depth::OutputsAndInputs))?;
@@ -114,7 +115,7 @@ pub fn of(engine: &Engine<'_>, qemu: Qemu, known: &Records, image: &Record, term
             .at(settings.place("machine.cpus", ""))
             .hint(format!("--config CONFIG_NR_CPUS={cpus} builds one that takes more")));
     }
-    let choice = accel::choose(qemu.path(), Some(&engine.kvm_verdicts()));
+    let choice = super::qemu::accelerator(engine, &qemu)?;
     let object = |digest: &Digest| object(&engine.cache, known, digest);
     // One `--append` may hold several words, as people paste them. The user's come last, and win.
     let words = settings.list("machine.append").iter().flat_map(|words| words.split_whitespace().map(str::to_owned));
@@ -182,6 +183,7 @@ pub fn options(engine: &Engine<'_>, timeout: Option<u64>, why_not_kvm: Option<St
         verdicts: Some(engine.kvm_verdicts()),
         flags: engine.project.settings.flags().collect(),
         why_not_kvm,
+        only_kvm: super::qemu::demanded(engine)? == Some(Accel::Kvm),
         ..Options::default()
     })
 }

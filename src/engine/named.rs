@@ -7,7 +7,7 @@ use super::{Engine, shares};
 use crate::boot::Options;
 use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::machine::{Accel, Arch, Disk, DiskFormat, Level, Machine, Net, Start, accel};
+use crate::machine::{Accel, Arch, Disk, DiskFormat, Level, Machine, Net, Start};
 use crate::snapshot;
 use quiz_cache::{Cache, Digest, Manifest, Named, NamedSlot};
 use serde::{Deserialize, Serialize};
@@ -222,6 +222,12 @@ pub(super) fn digest(path: &Path) -> Option<Digest> {
     path.iter().find_map(|part| part.to_str()?.parse().ok())
 }
 
+/// Whether a machine that was saved under one accelerator goes on where another is taken, unless that alone is demanded: emulation is there where
+/// KVM is, too.
+fn goes_on(saved: Accel, taken: Accel, demanded: Option<Accel>) -> bool {
+    saved == taken || (saved == Accel::Tcg && demanded.is_none())
+}
+
 impl OwnSnapshot {
     /// What to type where it cannot be used.
     pub fn again(&self) -> String {
@@ -243,8 +249,8 @@ impl OwnSnapshot {
             return Err(cannot(format!("{} is gone", gone.display())));
         }
         let qemu = super::qemu::made(engine)?;
-        let choice = accel::choose(qemu.path(), Some(&engine.kvm_verdicts()));
-        if choice.accel != saved.accel {
+        let choice = super::qemu::accelerator(engine, &qemu)?;
+        if !goes_on(saved.accel, choice.accel, super::qemu::demanded(engine)?) {
             let why = choice.why_not_kvm.map(|why| format!(": {why}")).unwrap_or_default();
             let (was, is) = (saved.accel.name(), choice.accel.name());
             return Err(cannot(format!("it was saved under {was}, and machines run under {is} here{why}")));
@@ -305,6 +311,13 @@ mod tests {
         for wrong in ["", "-a", ".", "..", ".a", "a/b", "a b", "ä", &"x".repeat(65)] {
             check(wrong).unwrap_err();
         }
+    }
+
+    #[test]
+    fn what_was_saved_under_emulation_goes_on_where_kvm_is() {
+        use Accel::{Kvm, Tcg};
+        assert!(goes_on(Tcg, Tcg, None) && goes_on(Kvm, Kvm, Some(Kvm)) && goes_on(Tcg, Kvm, None));
+        assert!(!goes_on(Tcg, Kvm, Some(Kvm)) && !goes_on(Kvm, Tcg, None) && !goes_on(Kvm, Tcg, Some(Tcg)));
     }
 
     #[test]

@@ -5,10 +5,12 @@ use crate::boot;
 use crate::build::{Depth, StageState};
 use crate::error::{Error, Result};
 use crate::load::TOOLCHAIN;
-use crate::machine::{Arch, Qemu};
+use crate::machine::accel::{self, Choice};
+use crate::machine::{Accel, Arch, Qemu};
 use std::path::Path;
 
 const SETTING: &str = "machine.qemu";
+const ACCEL: &str = "machine.accel";
 const ARCH: Arch = Arch::X86_64;
 
 /// Whether it is that of the toolchain.
@@ -25,6 +27,43 @@ pub fn is_brought(engine: &Engine<'_>) -> Result<bool> {
             .settings
             .wrong(SETTING, other, format!("{SETTING} = {other:?}: there is `host` and `{TOOLCHAIN}`"))
             .hint("`host` is the first one in PATH")),
+    }
+}
+
+/// What alone may run the guest's instructions; none where KVM is only better.
+///
+/// # Errors
+/// The setting names no accelerator.
+pub fn demanded(engine: &Engine<'_>) -> Result<Option<Accel>> {
+    let settings = &engine.project.settings;
+    match settings.text(ACCEL) {
+        "" | "auto" => Ok(None),
+        "kvm" => Ok(Some(Accel::Kvm)),
+        "tcg" => Ok(Some(Accel::Tcg)),
+        other => {
+            let what = format!("{ACCEL} = {other:?}: there is `auto`, `kvm` and `tcg`");
+            Err(settings.wrong(ACCEL, other, what).hint("`auto` is KVM where it works, else TCG"))
+        }
+    }
+}
+
+/// KVM or TCG, for machines of that qemu's.
+///
+/// # Errors
+/// The setting names no accelerator, or KVM, which is not there. Whether it works is not known before a machine has run.
+pub fn accelerator(engine: &Engine<'_>, qemu: &Qemu) -> Result<Choice> {
+    match demanded(engine)? {
+        None => Ok(accel::choose(qemu.path(), Some(&engine.kvm_verdicts()))),
+        Some(Accel::Tcg) => Ok(Choice { accel: Accel::Tcg, why_not_kvm: None }),
+        Some(Accel::Kvm) => match accel::choose(qemu.path(), None) {
+            there @ Choice { accel: Accel::Kvm, .. } => Ok(there),
+            Choice { why_not_kvm, .. } => {
+                let why = why_not_kvm.unwrap_or_else(|| "there is no /dev/kvm".to_owned());
+                let error = Error::boot(format!("{ACCEL} = \"kvm\": {why}"));
+                let error = error.at(engine.project.settings.place(ACCEL, ""));
+                Err(accel::advice().map(str::to_owned).into_iter().fold(error, Error::hint))
+            }
+        },
     }
 }
 

@@ -57,6 +57,18 @@ pub fn take(disks: &[Disk], run: &str) -> Result<Disks> {
     Ok(taken)
 }
 
+/// The disks as they were before the machine was started: it is to be started once more, and has written to them. A persistent one keeps what is on it.
+///
+/// # Errors
+/// A file that cannot be removed, or made again.
+pub fn renew(disks: &[Disk]) -> Result<()> {
+    for disk in disks.iter().filter(|disk| !disk.persistent) {
+        fs::remove_file(&disk.path).map_err(|e| cannot("remove", &disk.path, e))?;
+        make(disk)?;
+    }
+    Ok(())
+}
+
 /// The lock is a file of its own, which says who holds it: qemu has locks of another kind on the disk itself.
 fn lock(disk: &Path, run: &str) -> Result<File> {
     let path = disk.with_extension("lock");

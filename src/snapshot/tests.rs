@@ -1,5 +1,7 @@
 //! What decides whether a machine is one that was saved.
 
+mod played;
+
 use super::*;
 use crate::machine::{Accel, Arch, Disk, DiskFormat, Share};
 use std::ffi::OsString;
@@ -147,8 +149,19 @@ fn what_can_never_be_saved_is_said_before_anybody_tries() {
 }
 
 #[test]
-fn a_processors_clock_is_not_what_it_is() {
-    let info = |mhz: &str, model: &str| format!("model name\t: {model}\ncpu MHz\t\t: {mhz}\n\nmodel name\t: B\n");
-    assert_eq!(processor(&info("1", "A")), processor(&info("2", "A")));
-    assert_ne!(processor(&info("1", "A")), processor(&info("1", "C")));
+fn a_processor_is_what_the_guest_sees_of_it() {
+    let info = |model: &str, flags: &str, update: &str| {
+        format!(
+            "vendor_id\t: AuthenticAMD\nmodel name\t: {model}\nmicrocode\t: {update}\ncpu MHz\t\t: {update}\nflags\t\t: {flags}\n\
+             bugs\t\t: {update}\n\nmodel name\t: B\n"
+        )
+    };
+    let seen = |model: &str, flags: &str, update: &str| {
+        [Accel::Tcg, Accel::Kvm].map(|accel| processor(&info(model, flags, update), accel))
+    };
+    let same = seen("A", "fpu avx", "1");
+    assert_eq!(seen("A", "fpu avx", "2"), same);
+    assert_eq!(seen("C", "fpu avx", "1").iter().zip(&same).filter(|(now, was)| now != was).count(), 2);
+    let [tcg, kvm] = seen("A", "fpu", "1");
+    assert!(tcg == same[0] && kvm != same[1], "{tcg}{kvm}");
 }

@@ -129,7 +129,7 @@ impl Plan<'_> {
         let mut machine = self.machine.clone();
         // KVM may have turned out not to work since the first group: not each of the others has to find that out, and what is remembered of
         // machines under TCG counts for them.
-        if machine.accel == Accel::Kvm {
+        if machine.accel == Accel::Kvm && !self.options.only_kvm {
             machine.accel = accel::choose(machine.qemu.path(), self.options.verdicts.as_deref()).accel;
         }
         let key = memo::key(self.cache, &machine, group, (self.shared.as_ref(), self.dir));

@@ -197,6 +197,18 @@ fn what_the_kernel_cannot_take_is_said_before_it_boots() {
 }
 
 #[test]
+fn an_accelerator_that_is_demanded_is_the_one() {
+    let real = Real::new();
+    let tcg = real.run(&["up", "--accel", "tcg", "--", "true"]);
+    assert_eq!(tcg.status, Some(0), "{tcg:?}");
+    tcg.says(&[" (tcg)"]);
+    let kvm = real.run(&["up", "--accel", "kvm", "--no-snapshot", "--", "true"]);
+    let (works, said) = (kvm.status == Some(0), kvm.err.as_str());
+    assert!(said.contains(if works { " (kvm)" } else { "kvm" }) && !said.contains(" (tcg"), "{kvm:?}");
+    assert!(works || kvm.status == Some(125), "{kvm:?}");
+}
+
+#[test]
 fn a_terminal_that_the_root_does_not_know_is_one_there() {
     let real = Real::new();
     let quiz = env!("CARGO_BIN_EXE_quiz");

@@ -15,6 +15,9 @@ pub(in crate::cli) struct Guest {
     /// Processors of the guest [default: 2]
     #[arg(long, value_name = "N")]
     pub cpus: Option<u64>,
+    /// What runs the guest's instructions: tcg emulates them, and kvm alone is no machine where that does not work [default: auto, KVM where it works]
+    #[arg(long, value_name = "NAME", value_parser = ["auto", "kvm", "tcg"])]
+    pub accel: Option<String>,
     /// Add words to the kernel command line (repeatable)
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     pub append: Vec<String>,
@@ -149,6 +152,7 @@ impl Again {
         let guest = Guest {
             memory: None,
             cpus: None,
+            accel: None,
             append: Vec::new(),
             qemu_arg: Vec::new(),
             no_snapshot: true,

@@ -26,6 +26,7 @@ impl Cli {
         let guest = self.guest();
         if let Some(guest) = guest {
             text("machine.memory", &guest.memory, "--memory");
+            text("machine.accel", &guest.accel, "--accel");
         }
         let mut list = |key, items: &[String], flag| {
             if !items.is_empty() {

@@ -160,6 +160,11 @@ pub const SCHEMA: &[SchemaEntry] = &[
         "series (6.1), release (6.1.170), tag, branch, commit, URL, or default; package or 6.12@package = the distribution's",
     ),
     entry(
+        "machine.accel",
+        Default::Text("auto"),
+        "what runs the guest's instructions: kvm, tcg (emulation), or auto = KVM where it works, else TCG",
+    ),
+    entry(
         "machine.allow-file",
         Default::Text(""),
         "a file of what the guest's kernel may complain about, each line with its reason",

@@ -164,3 +164,33 @@ fn what_is_no_fault_of_kvms_condemns_nothing() {
         assert!(!base.path().join("kvm").exists(), "{what}");
     }
 }
+
+#[test]
+fn where_kvm_is_demanded_nothing_runs_under_emulation() {
+    let base = tempfile::tempdir().unwrap();
+    let verdicts = base.path().join("kvm");
+    let play = |what: &str| {
+        let life_within = Duration::from_millis(400);
+        let options = Options { verdicts: Some(verdicts.clone()), only_kvm: true, life_within, ..Options::default() };
+        let folder = RunFolder::create(base.path(), Kept::ALL).unwrap();
+        play_in(folder, &options, Accel::Kvm, what, Start::Cold, &|_, _| panic!("nothing is saved"))
+    };
+    for (what, why) in [
+        ("program", "failed to initialize kvm: No such device"),
+        ("kvm-silent", "the machine showed no sign of life"),
+        ("kvm-internal-early", "internal error"),
+    ] {
+        let played = play(what);
+        assert_eq!(played.accelerators(), ["kvm"], "{what}");
+        let error = played.result.unwrap_err();
+        assert!(error.details().iter().any(|line| line.contains(why)), "{what}: {:?}", error.details());
+        assert!(!verdicts.exists(), "{what}");
+    }
+    // What others found out is asked by nobody, and a machine that lives proves the contrary.
+    let tcg = play_from(base.path(), Accel::Kvm, "program", Start::Cold, &|_, _| {});
+    assert_eq!((tcg.accelerators().len(), verdicts.exists()), (2, true));
+    let played = play("kvm-works");
+    assert_eq!(played.accelerators(), ["kvm"]);
+    assert_eq!(played.result.unwrap(), Outcome::Exited(7));
+    assert!(!fs::read_to_string(&verdicts).unwrap().contains("broken"));
+}
