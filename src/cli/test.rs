@@ -53,6 +53,11 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Test, shown: &Shown<'_>) -> Resul
     let folders = shares::wanted(engine, &asked.share, false)?;
     let dir = shares::dir(&asked.cwd, Some(&folders))?;
     let mut built = super::machine(engine, asked.guest.install, false)?;
+    if let Some(why) = &built.why_not_kvm {
+        (engine.events)(Event::Warning {
+            message: format!("the tests run under emulation, which is slow; no KVM: {why}"),
+        });
+    }
     built.machine.disks = machine::disks(&engine.project, Path::new(""))?;
     let announced = running::announce(engine)?;
     let folder = &announced.folder;
