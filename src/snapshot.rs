@@ -270,21 +270,23 @@ pub fn key(cache: &Cache, machine: &Machine, level: Level) -> Result<(Key, Manif
     let version = if machine.qemu.is_of_root() { String::new() } else { build::identify(machine.qemu.path(), cache)? };
     encoder.text("qemu", &version);
     encoder.list("qemu file", [meta.ino(), meta.size(), meta.mtime().cast_unsigned()].map(|n| n.to_string()));
-    encoder.text("processor", &processor(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default(), machine.accel));
+    let [cpuinfo, kernel] =
+        ["/proc/cpuinfo", "/proc/sys/kernel/osrelease"].map(|file| fs::read_to_string(file).unwrap_or_default());
+    encoder.text("processor", &processor(&cpuinfo, machine.accel, kernel.trim_end()));
     encoder.number("protocol", PROTOCOL.into());
     Ok(encoder.finish())
 }
 
-/// What a guest sees of the host's first processor: under TCG how fast it counts, under KVM what it can do. Not its microcode, which is another
-/// one after each update, and not what Linux knows of its faults.
-fn processor(cpuinfo: &str, accel: Accel) -> String {
-    let seen: &[&str] = match accel {
-        Accel::Tcg => &["model name"],
-        Accel::Kvm => &["vendor_id", "cpu family", "model", "model name", "stepping", "flags", "address sizes"],
-    };
+/// What a guest sees of the host's first processor: under TCG how fast it counts, under KVM what it can do, which the host's kernel has a say in.
+/// Not the microcode, which is another one after each update, and not what Linux knows of the processor's faults.
+fn processor(cpuinfo: &str, accel: Accel, kernel: &str) -> String {
+    let which = ["vendor_id", "cpu family", "model", "model name", "stepping"];
+    let able: &[&str] = if accel == Accel::Kvm { &["flags", "vmx flags", "address sizes"] } else { &[] };
     let first = cpuinfo.lines().take_while(|line| !line.is_empty());
-    let is_seen = |line: &&str| line.split_once(':').is_some_and(|(name, _)| seen.contains(&name.trim_end()));
-    first.filter(is_seen).fold(String::new(), |all, line| all + line + "\n")
+    let is_seen = |name: &str| which.contains(&name) || able.contains(&name);
+    let seen = first.filter(|line| line.split_once(':').is_some_and(|(name, _)| is_seen(name.trim_end())));
+    let kernel = if accel == Accel::Kvm { kernel } else { "" };
+    seen.chain((!kernel.is_empty()).then_some(kernel)).map(|line| format!("{line}\n")).collect()
 }
 
 #[cfg(test)]

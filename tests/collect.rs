@@ -51,6 +51,12 @@ fn a_cache_is_brought_to_a_size_and_what_was_used_today_stays() {
     let old = project.built("t-old");
     age(&project, 5);
     let new = project.built("t-new");
+    // It is what a stage of a project was last, however old.
+    assert!(project.ok(&["gc", "--max-size", "5M"]).out.starts_with("removed 0 results, ") && old.exists());
+    project.recipe("t-old", OUT, "echo small >/quiz/out/out\n");
+    project.ok(&["build", "t-old"]);
+    age(&project, 5);
+    project.ok(&["build", "t-new"]);
     assert!(project.ok(&["gc", "--max-size", "1G"]).out.starts_with("removed 0 results, "));
     let ran = project.ok(&["gc", "--max-size", "5M"]);
     assert!(ran.out.starts_with("removed 1 results, ") && !old.exists() && new.exists(), "{ran:?}");

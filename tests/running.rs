@@ -1,5 +1,6 @@
 //! Machines that run, looked at and ended from elsewhere, with a script that plays qemu and the guest.
 
+use crate::collect::age;
 use crate::project::Ran;
 use crate::suite::Fake;
 use serde_json::Value;
@@ -103,6 +104,35 @@ fn all_are_ended_together_and_one_that_was_killed_is_no_longer_seen() {
         assert!([Some(143), Some(125)].contains(&status), "{status:?}");
     }
     assert_eq!((ps(&fake).len(), std::fs::read_dir(&links).unwrap().count()), (0, 0));
+}
+
+#[test]
+fn what_a_machine_that_runs_consists_of_no_collection_takes() {
+    let fake = Fake::new();
+    let (kernel, root) = (fake.0.built("kernel"), fake.0.built("t-root"));
+    let child = started(&fake, "lives");
+    // No stage of the project is that any more.
+    fake.0.recipe(
+        "kernel",
+        "[outputs]\nimage = \"tree\"\n",
+        "mkdir /quiz/out/image\necho new >/quiz/out/image/vmlinux\n",
+    );
+    fake.0.recipe("t-root", "[outputs]\nlayer = \"file\"\n", "echo new >/quiz/out/layer\n");
+    fake.0.ok(&["build", "kernel", "t-root"]);
+    age(&fake.0, 60);
+    let list: Value = serde_json::from_str(&fake.0.ok(&["--json", "cache"]).out).unwrap();
+    let by_run = |item: &&Value| item["held-by"].as_array().unwrap().iter().any(|holder| holder["by"] == "run");
+    let held: Vec<_> = list["items"].as_array().unwrap().iter().filter(by_run).map(|item| &item["name"]).collect();
+    assert!(held.contains(&&"kernel".into()) && held.contains(&&"t-root".into()), "{list}");
+    for words in [&["gc", "--max-size", "1K"][..], &["gc"]] {
+        fake.0.ok(words);
+        assert!(kernel.exists() && root.exists(), "{words:?}");
+    }
+    fake.0.ok(&["stop", "1"]);
+    ended(child);
+    age(&fake.0, 60);
+    fake.0.ok(&["gc"]);
+    assert!(!kernel.exists() && !root.exists());
 }
 
 #[test]

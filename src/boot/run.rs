@@ -106,16 +106,7 @@ pub fn run(machine: &Machine, run: &Run<'_>, saved: &dyn Fn(Level, Saved)) -> Re
         first = job.once(machine, None);
     }
     if !is_alone {
-        return match first {
-            Ok(ended) if matches!(ended.end, End::NoLife(_)) => {
-                let why = why_no_life(&ended);
-                let no_kvm = machine.accel == Accel::Kvm && (is_passing(&why) || gives_no_machine(&why));
-                Ok(Ran::NotRestored { why, no_kvm })
-            }
-            Ok(ended) => job.close(ended).map(Ran::Ended),
-            Err(error) if job.awake.get() => Err(error),
-            Err(error) => Ok(Ran::NotRestored { why: error.to_string(), no_kvm: false }),
-        };
+        return job.gone_on(first, machine.accel);
     }
     let mut ended = first?;
     if is_kvms(&ended) && may_be_emulated {
@@ -127,6 +118,8 @@ pub fn run(machine: &Machine, run: &Run<'_>, saved: &dyn Fn(Level, Saved)) -> Re
     } else if is_kvms(&ended) {
         let why = why_no_life(&ended);
         ended.end = End::NoLife(Some(why).filter(|why| !ended.words.qemu.contains(why)));
+        let hint = "machine.accel = \"kvm\" takes no emulation in its place; --accel auto does";
+        return job.close(ended).map(Ran::Ended).map_err(|e| if options.only_kvm { e.hint(hint) } else { e });
     } else if machine.accel == Accel::Kvm && ended.lived && !matches!(ended.end, End::NoLife(_)) {
         verdict(machine, options, events, None);
     }
@@ -159,6 +152,20 @@ impl Job<'_> {
         let mut ended = Session::new(self, machine, started, console, spawned)?.play()?;
         ended.words.qemu = fs::read_to_string(self.folder.qemu_log()).unwrap_or_default();
         Ok(ended)
+    }
+
+    /// What came of a machine that was to go on from somewhere.
+    fn gone_on(&self, ended: Result<SessionEnd>, accel: Accel) -> Result<Ran> {
+        match ended {
+            Ok(ended) if matches!(ended.end, End::NoLife(_)) => {
+                let why = why_no_life(&ended);
+                let no_kvm = accel == Accel::Kvm && (is_passing(&why) || gives_no_machine(&why));
+                Ok(Ran::NotRestored { why, no_kvm })
+            }
+            Ok(ended) => self.close(ended).map(Ran::Ended),
+            Err(error) if self.awake.get() => Err(error),
+            Err(error) => Ok(Ran::NotRestored { why: error.to_string(), no_kvm: false }),
+        }
     }
 
     /// The same machine under TCG, `why` KVM is not taken. That is remembered if it `is_verdict`.

@@ -112,7 +112,7 @@ impl<'a> Session<'a> {
         let plan = Plan {
             start: machine.start.clone(),
             kvm: kvm.then_some(job.options.life_within),
-            tried_again: kvm && machine.extra.is_empty(),
+            tried_again: kvm && machine.extra.is_empty() && !job.options.only_kvm,
             debugged: machine.is_debugged(),
             dumps: job.options.memories > 0 && !machine.is_debugged(),
             shows: job.options.shows,

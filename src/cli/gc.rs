@@ -43,7 +43,8 @@ pub(super) fn run(engine: &Engine<'_>, asked: Asked, json: bool) -> Result<()> {
     if !dry_run {
         holders.remember(&engine.cache)?;
     }
-    let roots = holders.roots(false);
+    // Who asks for a size did not say what may go, as who says how old it is.
+    let roots = holders.roots(most.is_some());
     // What began since then was used since then.
     let unused = unused + began.elapsed();
     let collected = match most {
@@ -52,7 +53,8 @@ pub(super) fn run(engine: &Engine<'_>, asked: Asked, json: bool) -> Result<()> {
             let fitted = engine.cache.collect_to(most, &roots, dry_run, &told).map_err(failed)?;
             if fitted.left > most {
                 let message = format!(
-                    "{} are left: what was used in the last day stays, and so does what was downloaded, what is pinned, and what `quiz snap` keeps",
+                    "{} are left: what was used in the last day stays, and so does what stages of projects that are there were last, what was \
+                     downloaded, what is pinned, and what `quiz snap` keeps; quiz gc --older-than DAYS goes by age alone",
                     report::size(fitted.left)
                 );
                 (engine.events)(Event::Warning { message });

@@ -250,8 +250,10 @@ impl OwnSnapshot {
         }
         let qemu = super::qemu::made(engine)?;
         let choice = super::qemu::accelerator(engine, &qemu)?;
-        if !goes_on(saved.accel, choice.accel, super::qemu::demanded(engine)?) {
-            let why = choice.why_not_kvm.map(|why| format!(": {why}")).unwrap_or_default();
+        let demanded = super::qemu::demanded(engine)?;
+        if !goes_on(saved.accel, choice.accel, demanded) {
+            let by = demanded.map(|_| ", as machine.accel says".to_owned());
+            let why = choice.why_not_kvm.map(|why| format!(": {why}")).or(by).unwrap_or_default();
             let (was, is) = (saved.accel.name(), choice.accel.name());
             return Err(cannot(format!("it was saved under {was}, and machines run under {is} here{why}")));
         }

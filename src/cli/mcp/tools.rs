@@ -46,6 +46,8 @@ pub(super) struct Guest {
     pub memory: Option<String>,
     /// Its processors
     pub cpus: Option<u32>,
+    /// What runs its instructions: tcg emulates them, kvm is no machine where that does not work, auto is KVM where it works
+    pub accel: Option<String>,
     /// Words for its kernel's command line
     #[serde(default)]
     pub append: Vec<String>,
@@ -283,6 +285,7 @@ impl Line {
     fn guest(&mut self, guest: &Guest) {
         self.flags("--memory", &guest.memory);
         self.flags("--cpus", &guest.cpus.map(|cpus| cpus.to_string()));
+        self.flags("--accel", &guest.accel);
         self.flags("--append", &guest.append);
         self.flags("--timeout", &guest.timeout.map(|seconds| seconds.to_string()));
         self.switch("--no-snapshot", guest.no_snapshot);

@@ -291,7 +291,7 @@ impl Settings {
 
     /// Those of them that say what is built and run, and not only how.
     pub fn shaping_flags(&self) -> impl Iterator<Item = String> {
-        self.flags().filter(|flag| !flag.starts_with("--jobs"))
+        self.flags().filter(|flag| !["--jobs", "--accel"].iter().any(|how| flag.starts_with(how)))
     }
 
     /// A text setting; "" if there is none of that name and type.

@@ -175,17 +175,20 @@ fn where_kvm_is_demanded_nothing_runs_under_emulation() {
         let folder = RunFolder::create(base.path(), Kept::ALL).unwrap();
         play_in(folder, &options, Accel::Kvm, what, Start::Cold, &|_, _| panic!("nothing is saved"))
     };
-    for (what, why) in [
-        ("program", "failed to initialize kvm: No such device"),
-        ("kvm-silent", "the machine showed no sign of life"),
-        ("kvm-internal-early", "internal error"),
-    ] {
+    for (what, why) in
+        [("program", "failed to initialize kvm: No such device"), ("kvm-silent", "the machine showed no sign of life")]
+    {
         let played = play(what);
         assert_eq!(played.accelerators(), ["kvm"], "{what}");
         let error = played.result.unwrap_err();
         assert!(error.details().iter().any(|line| line.contains(why)), "{what}: {:?}", error.details());
+        assert!(error.hints().iter().any(|hint| hint.contains("--accel auto")), "{what}: {:?}", error.hints());
         assert!(!verdicts.exists(), "{what}");
     }
+    // One whose kernel spoke ends as a machine that broke: with its last words.
+    let played = play("kvm-internal-early");
+    assert_eq!(played.accelerators(), ["kvm"]);
+    assert!(matches!(played.result.unwrap(), Outcome::Host { reason, .. } if reason.contains("internal error")));
     // What others found out is asked by nobody, and a machine that lives proves the contrary.
     let tcg = play_from(base.path(), Accel::Kvm, "program", Start::Cold, &|_, _| {});
     assert_eq!((tcg.accelerators().len(), verdicts.exists()), (2, true));
