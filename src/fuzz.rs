@@ -3,7 +3,7 @@
 //!
 //! A target may refuse its bytes, and must not panic, hang, or take more memory than they are worth.
 //!
-//! Not here: kernel configs, which Kconfig itself reads.
+//! Not here: kernel configs, which Kconfig itself reads, and lists of words and lines that are only taken apart (checksums of dpkg's, `trusted`).
 
 use crate::{boot, build, engine, load, machine, source, test};
 
@@ -14,6 +14,7 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("allowed", |bytes| boot::fuzz::allowed(&text(bytes))),
     ("archive", source::fuzz::archive),
+    ("capsule", engine::capsules::fuzz),
     // Its corpus is read by the cache's own tests.
     #[cfg(feature = "fuzz")]
     ("cache", quiz_cache::fuzz::file),
@@ -22,6 +23,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("deb", source::fuzz::deb),
     ("debian", |bytes| source::fuzz::debian(&text(bytes))),
     ("debug", engine::debug::fuzz),
+    ("elf", build::fuzz::elf),
     ("exec", boot::fuzz::exec),
     ("image", |bytes| machine::image::fuzz(&text(bytes))),
     ("lock", |bytes| source::fuzz::lock(&text(bytes))),
@@ -35,6 +37,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("result", test::fuzz::result),
     ("runfile", |bytes| test::fuzz::runfile(&text(bytes))),
     ("settings", |bytes| load::fuzz::settings(&text(bytes))),
+    ("signed", |bytes| source::fuzz::signed(&text(bytes))),
     ("sources", |bytes| source::fuzz::sources(&text(bytes))),
     ("sums", |bytes| source::fuzz::sums(&text(bytes))),
     ("transcript", |bytes| test::fuzz::transcript(&text(bytes))),

@@ -1,6 +1,11 @@
 //! The readers of this room for the fuzz targets.
 
-use super::{failure, refusal};
+use super::{failure, refusal, tools};
+
+/// A program, which may be a tool.
+pub(crate) fn elf(bytes: &[u8]) {
+    tools::elf::names(bytes);
+}
 
 /// What a failed script said; its first line is what a line may speak of.
 pub(crate) fn log(text: &str) {

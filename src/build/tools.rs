@@ -3,7 +3,7 @@
 //! A tool is where the sandbox finds it. One that a script would not see is refused, with what to type.
 
 mod compiler;
-mod elf;
+pub(super) mod elf;
 mod headers;
 mod identity;
 mod look;

@@ -30,6 +30,8 @@ use std::path::Path;
 use std::time::Duration;
 
 pub use arrival::Arrived;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use arrival::fuzz;
 
 const HEAD: &str = "quiz-crash";
 const FORMAT: &str = "1";

@@ -67,6 +67,11 @@ pub(crate) fn debian(text: &str) {
     text.lines().for_each(archive::fuzz::depends);
 }
 
+/// A text that is signed in the clear, and behind it the keys that are trusted.
+pub(crate) fn signed(text: &str) {
+    archive::fuzz::signed(text);
+}
+
 /// quiz.lock. What is read is written as what reads as the same.
 pub(crate) fn lock(text: &str) {
     let path = Path::new("quiz.lock");

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// The names that are in the file.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Names {
+pub(in crate::build) struct Names {
     /// `#!`, with its one argument, or the dynamic loader.
     pub interpreter: Option<String>,
     /// DT_NEEDED.
@@ -17,7 +17,7 @@ pub(super) struct Names {
 }
 
 /// What is named in the file; nothing in one that is damaged or of another kind.
-pub(super) fn names(file: &[u8]) -> Names {
+pub(in crate::build) fn names(file: &[u8]) -> Names {
     if let Some(script) = file.strip_prefix(b"#!") {
         let line = script.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let line = String::from_utf8_lossy(line).trim().to_owned();

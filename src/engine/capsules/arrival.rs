@@ -322,3 +322,14 @@ fn read(digest: Digest, size: u64, content: &mut dyn Read) -> std::result::Resul
         None => Ok(about),
     }
 }
+
+/// For the fuzz target: what is said of a crash, by somebody whose digest is right.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let _ = head(&mut &bytes[..]);
+    if let Ok(about) = read(Digest::of(bytes), bytes.len() as u64, &mut &bytes[..]) {
+        let crash = plain(&about.crash);
+        assert!(crash.lines.iter().chain([&crash.title]).all(|line| !line.contains('\u{1b}')));
+        let _ = (about.record(), about.crash.machine.as_ref().map(Guest::without_host));
+    }
+}

@@ -138,6 +138,18 @@ impl Keyring {
     }
 }
 
+/// For the fuzz target: a signed text, and the keys behind it.
+#[cfg(any(test, feature = "fuzz"))]
+pub(in crate::source) fn fuzz(text: &str) {
+    let (message, keys) = text.split_at(text.find("-----BEGIN PGP PUBLIC").unwrap_or(text.len()));
+    let mut ring = Keyring::default();
+    let _ = ring.add(keys.as_bytes());
+    if let Ok(signed) = ring.signed(message, 1_800_000_000) {
+        assert!(signed.lines().all(|line| message.contains(line)), "what is not signed is never given out");
+    }
+    Keyring::unchecked(message);
+}
+
 fn id(key: &impl KeyDetails) -> String {
     format!("{:X}", key.fingerprint())
 }
