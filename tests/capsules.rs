@@ -152,6 +152,19 @@ fn a_debugger_gets_what_came_along() {
 }
 
 #[test]
+fn a_kernel_that_says_nothing_of_its_layout_is_told_before_anything_is_compiled() {
+    let project = crashed();
+    let about = project.dir().join(".quiz/runs/1/crash/crash.json");
+    let text = std::fs::read_to_string(&about).unwrap().replace("\"release\":\"6.1\"", "\"release\":null");
+    std::fs::write(&about, text).unwrap();
+    project.stand_in("drgn", "echo \"$@\"\n");
+    let ran = Ran::from(project.command(&["crash", "drgn"]).env("QUIZ_DRGN_PROGRAM", "host").output().unwrap());
+    assert_eq!((ran.status, ran.count("Making"), ran.out.as_str()), (Some(2), 0, ""), "{ran:?}");
+    ran.says(&["the memory of run 1 has no VMCOREINFO", "CONFIG_VMCORE_INFO=y", "quiz gdb 1"]);
+    assert!(project.ok(&["crash", "show"]).out.contains("it has no VMCOREINFO, which drgn needs"));
+}
+
+#[test]
 fn debug_information_of_somebody_elses_is_for_their_crash_alone() {
     let (here, there) = (crashed(), crashed());
     here.ok(&["crash", "show", "--lines"]);

@@ -4,8 +4,11 @@ use crate::collect::age;
 use crate::project::Ran;
 use crate::suite::Fake;
 use serde_json::Value;
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A machine in the background, once the others see it.
@@ -133,6 +136,57 @@ fn what_a_machine_that_runs_consists_of_no_collection_takes() {
     age(&fake.0, 60);
     fake.0.ok(&["gc"]);
     assert!(!kernel.exists() && !root.exists());
+}
+
+/// Files of several users need root, as which CI runs.
+#[test]
+fn a_machine_of_another_user_is_neither_seen_nor_entered_nor_ended() {
+    const OTHER: u32 = 54_322;
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let fake = Fake::new();
+    let dir = fake.0.dir();
+    let place = dir.parent().unwrap();
+    let home = place.join("others");
+    std::fs::create_dir(&home).unwrap();
+    chown(&home, Some(OTHER), Some(OTHER)).unwrap();
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_quiz")).arg(place.join("quiz")).status().unwrap();
+    assert!(copied.success());
+    for folder in [place, &dir] {
+        std::fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
+    }
+    let child = started(&fake, "lives");
+    let other = |words: &[&str]| {
+        let mut command = Command::new(place.join("quiz"));
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", &home).env("QUIZ_TRUST", &dir);
+        command.args(words).current_dir(&dir).uid(OTHER).gid(OTHER).stdin(Stdio::null());
+        Ran::from(command.output().unwrap())
+    };
+    assert_eq!((other(&["ps"]).status, other(&["ps"]).out.as_str()), (Some(0), ""));
+    let commands: [&[&str]; 7] = [
+        &["exec", "1", "--", "true"],
+        &["attach", "1"],
+        &["stop", "1"],
+        &["dump", "1"],
+        &["logs", "1"],
+        &["monitor", "1", "info status"],
+        &["cp", "1:/etc/hostname", "there"],
+    ];
+    for words in commands {
+        let ran = other(words);
+        let wanted = match words[0] {
+            // 2 is the program's.
+            "exec" | "attach" => 125,
+            "logs" => 1,
+            _ => 2,
+        };
+        assert_eq!((ran.status, ran.out.as_str()), (Some(wanted), ""), "{words:?}: {ran:?}");
+        ran.says(&[if words[0] == "logs" { "Permission denied" } else { "run 1 is another user's" }]);
+    }
+    assert_eq!(ps(&fake).len(), 1);
+    fake.0.ok(&["stop", "1"]);
+    assert_eq!(ended(child).status, Some(143));
 }
 
 #[test]

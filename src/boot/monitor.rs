@@ -7,6 +7,7 @@
 use super::folder::{MONITOR, at_socket, is_live, number, run_of};
 use super::passed::send_with;
 use super::qmp;
+use super::running::not_live;
 use crate::error::{Error, Result, cannot};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
@@ -41,7 +42,7 @@ impl Monitor {
     pub fn open(place: &Path, patience: Duration) -> Result<Self> {
         let over = |e: std::io::Error| match is_live(run_of(place)) {
             true => cannot("connect to", &place.join(MONITOR), e),
-            false => Error::input(format!("run {} is over", number(place))).hint("`quiz ps` shows what runs"),
+            false => not_live(place),
         };
         let socket = at_socket(place, MONITOR, |path| UnixStream::connect(path)).map_err(over)?;
         socket.set_read_timeout(Some(patience)).map_err(over)?;

@@ -3,15 +3,15 @@
 //! Knows nothing of other runs.
 
 use super::crash::Imported;
-use super::folder::{RunFolder, is_live, parts};
+use super::folder::{RunFolder, is_live, number, parts, run_of};
 use super::job::Options;
-use crate::error::{Result, cannot};
+use crate::error::{Error, Result, cannot};
 use crate::host;
 use crate::machine::Machine;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -116,6 +116,18 @@ fn read(place: &Path) -> Option<Running> {
     let mut text = String::new();
     host::open_plain(&place.join(FILE)).ok()?.take(MOST).read_to_string(&mut text).ok()?;
     serde_json::from_str(&text).ok()
+}
+
+/// Why nothing is done with the run of that machine's folder, which is none that lives as far as this user can see.
+#[must_use]
+pub fn not_live(place: &Path) -> Error {
+    let name = number(place);
+    let is_hidden =
+        host::open_plain(&run_of(place).join("lock")).is_err_and(|e| e.kind() == ErrorKind::PermissionDenied);
+    if is_hidden {
+        return Error::input(format!("run {name} is another user's")).hint("only they, and root, reach its machine");
+    }
+    Error::input(format!("run {name} is over")).hint("`quiz ps` shows what runs")
 }
 
 /// The process of quiz that has a run: of that number, and with the run's lock open. Its number alone could be another one's by now.

@@ -89,6 +89,18 @@ impl Target {
         }
     }
 
+    /// That drgn finds the kernel in a memory: by what that says of its own layout.
+    fn says_where_it_lies(&self) -> Result<()> {
+        let Self::Crashed(crashed, _) = self else { return Ok(()) };
+        if crashed.crash.release.is_some() {
+            return Ok(());
+        }
+        let run = &crashed.run;
+        Err(Error::input(format!("the memory of run {run} has no VMCOREINFO, by which drgn finds the kernel in it"))
+            .hint("a kernel has that by CONFIG_VMCORE_INFO=y (CONFIG_CRASH_CORE before 6.9)")
+            .hint(format!("quiz gdb {run} goes without it")))
+    }
+
     fn name(&self) -> String {
         match self {
             Self::Live(place, _) => running::name(place),
@@ -120,6 +132,7 @@ fn start(engine: &Engine<'_>, program: &str, asked: &Asked, only_crashes: bool) 
         return gdb(engine, &target, &target.symbols(engine)?, &asked.words);
     }
     let target = find()?;
+    target.says_where_it_lies()?;
     let drgn = drgn::made(engine)?;
     start_drgn(engine, &drgn, &target, &target.symbols(engine)?, &asked.words)
 }

@@ -1,7 +1,7 @@
 //! `quiz ps`, `quiz stop` and `quiz logs`: the machines that run, whoever started them, and what their kernels say.
 
 use crate::boot::folder::{PARTS, all, is_live, live, number, parts, run_of};
-use crate::boot::running::{holder, machines};
+use crate::boot::running::{holder, machines, not_live};
 use crate::engine::{Engine, running};
 use crate::error::{Error, Result, cannot};
 use crate::event::Event;
@@ -64,7 +64,7 @@ pub(super) fn stop(engine: &Engine<'_>, id: Option<&str>, everything: bool) -> R
     if let (false, [run]) = (everything, &runs[..])
         && !is_live(run)
     {
-        return Err(Error::input(format!("run {} is over", number(run))).hint("`quiz ps` shows what runs"));
+        return Err(not_live(run));
     }
     // All are asked before any is waited for.
     let asked: Vec<_> = runs.iter().map(|run| (run, ask(run))).collect();
@@ -236,7 +236,7 @@ pub(super) fn lives(engine: &Engine<'_>, id: &str) -> Result<bool> {
 pub(super) fn living(engine: &Engine<'_>, command: &str, id: Option<&str>) -> Result<PathBuf> {
     let place = id.map_or_else(|| newest(engine), |id| named(engine, id))?;
     if !is_live(run_of(&place)) {
-        return Err(Error::input(format!("run {} is over", number(&place))).hint("`quiz ps` shows what runs"));
+        return Err(not_live(&place));
     }
     match &parts(&place)[..] {
         [] => Ok(place),

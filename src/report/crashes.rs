@@ -93,7 +93,10 @@ pub fn crash(crashed: &Crashed, looked: &Looked, most: usize, others: &[String],
     let memory = match (memory, &crash.cut) {
         (None, None) => "removed: runs.keep-crashes has how many stay".to_owned(),
         (None, Some(why)) => format!("none: {why}"),
-        (Some((path, bytes)), _) => format!("{} ({} on the disk)", path.display(), size(*bytes)),
+        (Some((path, bytes)), _) => {
+            let lacks = if crash.release.is_none() { "; it has no VMCOREINFO, which drgn needs" } else { "" };
+            format!("{} ({} on the disk){lacks}", path.display(), size(*bytes))
+        }
     };
     let rows = [
         ("run", format!("{run}, {} ago: {cause}", duration(crashed.age()))),

@@ -2,6 +2,7 @@
 
 use super::Real;
 use super::reach::{Running, eventually};
+use crate::project::Ran;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
@@ -156,4 +157,22 @@ fn a_crash_that_was_exported_crashes_again_elsewhere_in_the_same_machine() {
     // A program of one's own in that machine; nothing is left behind.
     let ran = run(&["again", "1", "--", "sh", "-c", "exit 7"]);
     assert_eq!(ran.status, Some(7), "{ran:?}");
+}
+
+#[test]
+fn a_memory_for_which_there_is_no_room_is_told_and_the_status_is_the_guests() {
+    let real = Real::new();
+    // The machine is saved, so that the run below writes nothing else that is large.
+    assert_eq!(real.run(&["up", "--", "true"]).status, Some(0));
+    let template = real.command(&[]);
+    let mut command = std::process::Command::new("sh");
+    let line = "trap '' XFSZ; ulimit -f 20480; exec \"$0\" up -- sh -c 'echo c >/proc/sysrq-trigger; sleep 100'";
+    command.args(["-c", line]).arg(env!("CARGO_BIN_EXE_quiz")).current_dir(real.0.dir()).env_clear();
+    command.envs(template.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let ran = Ran::from(command.output().unwrap());
+    assert_eq!(ran.status, Some(123), "{ran:?}");
+    let crash: serde_json::Value = serde_json::from_str(&real.run(&["--json", "crash", "show"]).out).unwrap();
+    assert!(crash["cut"].as_str().is_some_and(|why| why.contains("File too large")), "{crash}");
+    assert!(crash["memory"].is_null() && crash["title"].as_str().unwrap().contains("sysrq"), "{crash}");
+    real.run(&["crash", "drgn"]).says(&["the memory of run 2 is not there"]);
 }

@@ -1,16 +1,18 @@
 //! Machines that are saved under a name when a program has run in them, and go on from there.
 
 use super::{Real, new_word};
+use crate::project::Ran;
 use std::collections::BTreeSet;
+use std::process::Stdio;
 
 impl Real {
     /// A machine with a disk, which is saved when that script has run.
-    fn snap(&self, name: &str, more: &[&str], script: &str) -> crate::project::Ran {
+    fn snap(&self, name: &str, more: &[&str], script: &str) -> Ran {
         let machine = ["-p", "blockdev:count=1,size=64M", "snap", name];
         self.run(&[&machine, more, &["--", "sh", "-euc", script]].concat())
     }
 
-    fn from(&self, name: &str, more: &[&str], script: &str) -> crate::project::Ran {
+    fn from(&self, name: &str, more: &[&str], script: &str) -> Ran {
         self.run(&[&["up", "--from", name], more, &["--", "sh", "-euc", script]].concat())
     }
 }
@@ -41,14 +43,22 @@ fn a_machine_goes_on_from_what_its_program_has_left_and_each_for_itself() {
         echo other >/run/left; echo other | dd of=/dev/quizb0 conv=fsync,notrunc 2>/dev/null; cat /out/nothing 2>/dev/null || echo fine\n\
         getent hosts $(uname -n) | cut -d' ' -f1; test ! -e given/file || exit 9\n";
     let mut seen = BTreeSet::new();
-    for n in 3..=5 {
-        let ran = real.from("kept", &[], script);
+    // Side by side.
+    let start = |_| {
+        let mut command = real.command(&["up", "--from", "kept", "--", "sh", "-euc", script]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let started: Vec<_> = (3..=5).map(start).collect();
+    let mut names = BTreeSet::new();
+    for child in started {
+        let ran = Ran::from(child.wait_with_output().unwrap());
         assert_eq!((ran.status, ran.count("Restoring"), ran.count("Making")), (Some(0), 1, 0), "{ran:?}");
         let lines: Vec<&str> = ran.out.lines().collect();
-        assert_eq!(lines[0], format!("quiz-{n}"));
+        names.insert(lines[0].to_owned());
         assert!(lines[1..3].iter().all(|line| line.len() > 30 && seen.insert((*line).to_owned())), "{ran:?}");
         assert_eq!(lines[3..], ["in memory", "on the disk", "fine", "127.0.1.1"], "{ran:?}");
     }
+    assert_eq!(names, (3..=5).map(|n| format!("quiz-{n}")).collect());
     // A share, a status, and a crash are what they are in any machine.
     let ran = real.from("kept", &["--share", "given:ro", "--cwd", "given"], "cat file; exit 7");
     assert_eq!((ran.status, ran.out.as_str()), (Some(7), "of the host"), "{ran:?}");
@@ -83,6 +93,11 @@ fn what_cannot_be_kept_is_told_and_the_programs_status_is_its_own() {
     let ran = real.snap("failed", &[], "exit 7");
     assert_eq!(ran.status, Some(7), "{ran:?}");
     ran.says(&["no snapshot failed: only what ends with 0 is saved"]);
+    // It is gone, or its kernel is, before the program has ended.
+    for (letter, status) in [("o", 122), ("c", 123)] {
+        let ran = real.snap("gone", &[], &format!("echo {letter} >/proc/sysrq-trigger; sleep 100"));
+        assert_eq!((ran.status, ran.count("Saved")), (Some(status), 0), "{ran:?}");
+    }
     // Somebody in the guest has a file of the host's open.
     let holds = "cd /; sleep 1000 <given/file >/dev/null 2>&1 & holder=$!\n\
         until grep -q sleep /proc/$holder/comm; do :; done; echo $holder";

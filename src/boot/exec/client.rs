@@ -2,9 +2,10 @@
 
 use super::frame::{Decoder, Frame, WINDOW, kind};
 use crate::boot::flow::{Outflow, is_wait};
-use crate::boot::folder::{DOOR, at_socket, is_live, number};
+use crate::boot::folder::{DOOR, at_socket, is_live};
 use crate::boot::job::Streams;
 use crate::boot::request::Request;
+use crate::boot::running::not_live;
 use crate::boot::signals::Signals;
 use crate::boot::tty::{self, Escape, Raw};
 use crate::boot::wire::ToGuest;
@@ -60,7 +61,7 @@ struct Client<'a> {
 pub fn exec(run: &Path, request: Request, streams: &Streams) -> Result<Ended> {
     let over = |e: std::io::Error| match is_live(run) {
         true => cannot("connect to", &run.join(DOOR), e),
-        false => Error::input(format!("run {} is over", number(run))).hint("`quiz ps` shows what runs"),
+        false => not_live(run),
     };
     let socket = at_socket(run, DOOR, |path| UnixStream::connect(path)).map_err(over)?;
     let (tty, signals) = (request.tty.is_some(), Signals::catch()?);
