@@ -9,6 +9,8 @@
 //!
 //! In front of `quiz-pack` there may be plain files of somebody else's, who tells what they are, and which results may come behind them ([`Guard`]).
 
+mod workers;
+
 use crate::access::Access;
 use crate::codec::{self, What};
 use crate::error::{Result, at};
@@ -18,14 +20,11 @@ use crate::workspace::WorkFolder;
 use crate::{Cache, Entry, Error, Kind, Node, Record};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::num::NonZero;
 use std::path::{Component, Path, PathBuf};
 use tar::{Builder, EntryType, Header};
 
 const HEAD: &str = "quiz-pack";
 const FORMAT: &[u8] = b"1\n";
-const LEVEL: i32 = 12;
-const MOST_THREADS: usize = 8;
 
 /// What of a result goes into a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,11 +125,7 @@ impl Cache {
         tell: &mut dyn FnMut(usize),
     ) -> Result<()> {
         let failed = |e: io::Error| Error::refused("cannot write the pack", Some(e));
-        let mut encoder = zstd::Encoder::new(to, LEVEL).map_err(failed)?;
-        encoder.include_checksum(true).map_err(failed)?;
-        // The bytes are the same with any number of them (zstd.h, `ZSTD_c_nbWorkers`: what 0 gives is another); each takes some 70 MB.
-        let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS);
-        encoder.multithread(u32::try_from(threads).unwrap_or(1)).map_err(failed)?;
+        let encoder = workers::encoder(to, workers::here()).map_err(failed)?;
         let mut tar = Builder::new(Counted { inner: encoder, tell });
         for file in front {
             let mut content = (&mut file.content).take(file.size);
