@@ -25,8 +25,10 @@ pub(super) fn run(engine: &Engine<'_>, command: Option<&CacheCommand>, shown: &S
             let pin = if *rm { pins::unpin(engine, stage)? } else { pins::pin(engine, stage)? };
             report::result(&report::pinned(&pin, *rm, shown.json))?;
         }
-        Some(CacheCommand::Export { file, stages }) => export(engine, file, stages, shown.json)?,
-        Some(CacheCommand::Import { file }) => import(engine, file, shown.json)?,
+        Some(CacheCommand::Export { file, stages, sign }) => {
+            export(engine, file, stages, sign.as_deref(), shown.json)?;
+        }
+        Some(CacheCommand::Import { file, verify }) => import(engine, file, verify.as_deref(), shown.json)?,
     }
     Ok(status::FINE)
 }
@@ -89,15 +91,15 @@ fn verify(engine: &Engine<'_>, shown: &Shown<'_>) -> Result<u8> {
     Ok(if verified.wrong.is_empty() { status::FINE } else { status::FAILED })
 }
 
-/// Writes what these stages made to a file.
-fn export(engine: &Engine<'_>, file: &Path, names: &[String], json: bool) -> Result<()> {
+/// Writes what these stages made to a file, and with a key its signature.
+fn export(engine: &Engine<'_>, file: &Path, names: &[String], key: Option<&Path>, json: bool) -> Result<()> {
     let stages = engine.stages(names.iter().map(String::as_str))?;
     let wanted = names.iter().map(|name| stages.graph.find(name)).collect::<Result<Vec<_>>>()?;
-    let bytes = engine.export(&stages, &wanted, file)?;
+    let bytes = engine.export(&stages, &wanted, file, key)?;
     report::result(&report::exported(file, bytes, json))
 }
 
-/// Takes in what a file has.
-fn import(engine: &Engine<'_>, file: &Path, json: bool) -> Result<()> {
-    report::result(&report::imported(&engine.import(file)?, json))
+/// Takes in what a file has, if need be that one of these has signed.
+fn import(engine: &Engine<'_>, file: &Path, signers: Option<&Path>, json: bool) -> Result<()> {
+    report::result(&report::imported(&engine.import(file, signers)?, json))
 }

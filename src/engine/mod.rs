@@ -20,6 +20,7 @@ pub mod qemu;
 pub mod running;
 pub mod shares;
 pub mod sharing;
+mod signed;
 pub mod snapshots;
 pub mod ssh;
 pub mod symbols;

@@ -1,6 +1,6 @@
 //! Results as a file: written for another cache, taken in from one, and those that this program carries.
 
-use super::{Engine, Stages};
+use super::{Engine, Stages, signed};
 use crate::build::Depth;
 use crate::error::{Error, Result};
 use crate::event::told::{Teller, Told};
@@ -8,8 +8,9 @@ use crate::event::{Event, Events, Unit, waiting};
 use crate::graph::NodeIndex;
 use quiz_cache::{Digest, KeyEncoder, Packed, Unpacked};
 use std::collections::BTreeSet;
-use std::fs::{File, Metadata};
-use std::io::{self, BufReader, BufWriter, Read};
+use std::fs::{self, File, Metadata, Permissions};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -26,11 +27,12 @@ pub(super) fn packing(events: Events<'_>, bytes: u64) -> Teller<'_> {
 
 impl Engine<'_> {
     /// Writes what these stages made to a new file, and makes it first if it is missing. Of all that they were made of the records go along,
-    /// by which another cache knows their keys.
+    /// by which another cache knows their keys. With a `key`, an OpenSSH private key, a signature is written beside it. Gives the file's bytes.
     ///
     /// # Errors
-    /// A stage failed; one was built incrementally; the file is there, or cannot be written.
-    pub fn export(&self, stages: &Stages, wanted: &[NodeIndex], file: &Path) -> Result<u64> {
+    /// A stage failed; one was built incrementally; the file or its signature is there, or cannot be written; the key cannot sign. Then neither
+    /// is left.
+    pub fn export(&self, stages: &Stages, wanted: &[NodeIndex], file: &Path, key: Option<&Path>) -> Result<u64> {
         let cannot = |e: io::Error| Error::input(format!("cannot write {}", file.display())).because(e);
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if file.exists() {
@@ -39,6 +41,7 @@ impl Engine<'_> {
         if !folder.is_dir() {
             return Err(cannot(io::ErrorKind::NotFound.into()));
         }
+        key.map_or(Ok(()), |key| signed::can_sign(file, key))?;
         if let Some(id) = wanted.iter().find(|id| stages.graph.stage(**id).is_outside()) {
             let name = &stages.graph.stage(*id).name;
             return Err(Error::input(format!(
@@ -61,8 +64,9 @@ impl Engine<'_> {
         });
         let results: Vec<_> = results.collect();
         // Not before: the folder may be one of those that are built. Others may read the file, as the umask has it.
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-        let mut new = tempfile::Builder::new().permissions(mode).tempfile_in(folder).map_err(cannot)?;
+        let mode: Permissions = PermissionsExt::from_mode(0o666);
+        let empty = || tempfile::Builder::new().permissions(mode.clone()).tempfile_in(folder).map_err(cannot);
+        let mut new = empty()?;
         let mut told = packing(
             self.events,
             results.iter().filter(|(_, packed)| *packed == Packed::Whole).map(|(record, _)| record.size()).sum(),
@@ -70,18 +74,36 @@ impl Engine<'_> {
         let packed = self.cache.export(&results, BufWriter::new(&mut new), &mut |count| told.more(count));
         drop(told);
         packed.map_err(|e| Error::build("the results cannot be packed").because(e))?;
-        let file = new.persist_noclobber(file).map_err(|e| cannot(e.error))?;
-        file.sync_all().map_err(cannot)?;
-        file.metadata().map(|meta| meta.len()).map_err(cannot)
+        new.as_file().sync_all().map_err(cannot)?;
+        let sign = |key| {
+            let text = signed::sign(new.as_file(), key)?;
+            let mut sig = empty()?;
+            sig.write_all(text.as_bytes()).and_then(|()| sig.as_file().sync_all()).map_err(cannot)?;
+            Ok(sig)
+        };
+        let sig = key.map(sign).transpose()?;
+        let made = new.persist_noclobber(file).map_err(|e| cannot(e.error))?;
+        if let Some(sig) = sig {
+            // Last: where a signature is, there is what it signs.
+            let placed = sig.persist_noclobber(signed::beside(file));
+            placed.inspect_err(|_| drop(fs::remove_file(file))).map_err(|e| cannot(e.error))?;
+        }
+        made.metadata().map(|meta| meta.len()).map_err(cannot)
     }
 
-    /// Takes in what a file of results has and the cache has not.
+    /// Takes in what a file of results has and the cache has not. With `signers`, an allowed_signers file of OpenSSH's, only if one of them has
+    /// signed it.
     ///
     /// # Errors
-    /// It is no such file, or not what it says.
-    pub fn import(&self, file: &Path) -> Result<Unpacked> {
-        let opened =
+    /// It is no such file, or not what it says; it is not signed, or by nobody of those: then nothing of it is in the cache.
+    pub fn import(&self, file: &Path, signers: Option<&Path>) -> Result<Unpacked> {
+        let mut opened =
             File::open(file).map_err(|e| Error::input(format!("cannot read {}", file.display())).because(e))?;
+        if let Some(signers) = signers {
+            let size = opened.metadata().ok().filter(Metadata::is_file).map(|meta| meta.len());
+            let told = Told::new(opened, "verifying", size, self.events);
+            opened = signed::verified(told, file, signers, self.cache.own())?;
+        }
         let waiting = || (self.events)(Event::Paused { what: "`quiz gc`".to_owned() });
         let _held = self.cache.hold(&waiting).map_err(|e| Error::build("the cache cannot be locked").because(e))?;
         let size = opened.metadata().ok().filter(Metadata::is_file).map(|meta| meta.len());

@@ -29,12 +29,19 @@ pub(in crate::cli) enum CacheCommand {
         /// Stages, as `quiz graph` names them
         #[arg(required = true)]
         stages: Vec<String>,
+        /// Sign the file with this OpenSSH private key, by ssh-keygen: the signature is FILE.sig
+        #[arg(long, value_name = "KEY")]
+        sign: Option<PathBuf>,
     },
     /// Take in what a file of results has and the cache has not. Each content is checked; that it belongs to its key is the word of who made the
     /// file
     Import {
         /// The file
         file: PathBuf,
+        /// Take in nothing unless FILE.sig is a signature of it by one of these: an OpenSSH allowed_signers file, in which a line is
+        /// NAME namespaces="quiz-pack" KEY
+        #[arg(long, value_name = "SIGNERS")]
+        verify: Option<PathBuf>,
     },
 }
 
