@@ -1,6 +1,7 @@
 //! `quiz cache export` and `import`: what was made here is a hit elsewhere, and what is no result of this machine stays here.
 
-use crate::project::Project;
+use crate::project::{Project, Ran, files};
+use std::path::{Path, PathBuf};
 
 const OUT: &str = "[outputs]\nout = \"file\"\n";
 
@@ -123,4 +124,125 @@ fn no_pack_brings_what_runs_on_this_machine() {
     let (one, other) = (keys(), keys());
     assert_eq!(one.0, other.0, "all else is the same everywhere");
     assert_ne!(one.1, other.1);
+}
+
+/// A project with two keys, `mine` and `others`, and with `signers`, who are `mine` alone.
+fn with_keys() -> Project {
+    let project = project();
+    for name in ["mine", "others"] {
+        let made = project.other("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "", "-f", name]).status();
+        assert!(made.unwrap().success());
+    }
+    let public = std::fs::read_to_string(project.dir().join("mine.pub")).unwrap();
+    project.write("signers", &format!("me@example.org namespaces=\"quiz-pack\" {public}"));
+    project
+}
+
+/// Exports t-out to `name`, signed; gives the path.
+fn signed(project: &Project, name: &str, key: &str) -> PathBuf {
+    project.ok(&["cache", "export", "--sign", key, name, "t-out"]);
+    project.dir().join(name)
+}
+
+fn verified(project: &Project, pack: &Path, signers: &Path) -> Ran {
+    project.run(&["cache", "import", "--verify", signers.to_str().unwrap(), pack.to_str().unwrap()])
+}
+
+/// Fails unless it was refused with these words and nothing of a pack is in the cache.
+fn refused(project: &Project, ran: &Ran, words: &[&str]) {
+    assert_eq!((ran.status, ran.out.as_str()), (Some(2), ""), "{ran:?}");
+    ran.says(words);
+    let within = |path: &PathBuf| {
+        ["objects", "trees", "records"].iter().any(|part| path.starts_with(project.cache().join(part)))
+    };
+    let there: Vec<PathBuf> = files(&project.cache()).into_iter().filter(within).collect();
+    assert_eq!(there, [PathBuf::new(); 0]);
+}
+
+#[test]
+fn what_a_signer_has_signed_is_taken_in_and_ssh_keygen_alone_says_the_same() {
+    let (here, there) = (with_keys(), project());
+    let pack = signed(&here, "pack", "mine");
+    let signers = here.dir().join("signers");
+    let words = ["-Y", "verify", "-n", "quiz-pack", "-f", "signers", "-I", "me@example.org", "-s", "pack.sig"];
+    let alone = here.other("ssh-keygen").args(words).stdin(std::fs::File::open(&pack).unwrap()).output().unwrap();
+    assert!(alone.status.success(), "{alone:?}");
+    let ran = verified(&there, &pack, &signers);
+    assert_eq!((ran.status, ran.out.as_str()), (Some(0), "t-out\n"), "{ran:?}");
+    assert_eq!(there.ok(&["build", "t-out"]).count("Making"), 0);
+}
+
+#[test]
+fn nothing_is_taken_in_of_what_is_not_signed_or_by_another_key_or_was_changed() {
+    let (here, there) = (with_keys(), project());
+    let signers = here.dir().join("signers");
+    here.ok(&["cache", "export", "plain", "t-out"]);
+    let plain = here.dir().join("plain");
+    refused(&there, &verified(&there, &plain, &signers), &["plain is not signed", "plain.sig", "--sign KEY"]);
+
+    let others = signed(&here, "other", "others");
+    refused(&there, &verified(&there, &others, &signers), &["other.sig is of nobody in", "signers", "namespaces="]);
+    refused(&there, &verified(&there, &others, Path::new("none")), &["cannot read the signers none", "quiz-pack"]);
+
+    // Whole as a pack, but not what was signed.
+    let pack = signed(&here, "pack", "mine");
+    std::fs::OpenOptions::new()
+        .append(true)
+        .open(&pack)
+        .and_then(|mut file| std::io::Write::write_all(&mut file, b"x"))
+        .unwrap();
+    refused(
+        &there,
+        &verified(&there, &pack, &signers),
+        &["pack.sig is no good signature of it", "incorrect signature", "again"],
+    );
+
+    // What the same key has signed for something else.
+    let words = ["-q", "-Y", "sign", "-n", "file", "-f", "mine", "plain"];
+    assert!(here.other("ssh-keygen").args(words).status().unwrap().success());
+    refused(&there, &verified(&there, &plain, &signers), &["plain.sig is no good signature of it"]);
+
+    let mut bare = there.command(&["cache", "import", "--verify", signers.to_str().unwrap(), pack.to_str().unwrap()]);
+    let ran = Ran::from(bare.env("PATH", there.bin()).output().unwrap());
+    refused(&there, &ran, &["cannot start ssh-keygen", "openssh"]);
+}
+
+/// Somebody who may write to the file waits until it was looked at.
+#[test]
+fn what_is_taken_in_is_what_was_verified_whatever_becomes_of_the_file() {
+    let (here, there) = (with_keys(), project());
+    let (pack, signers) = (signed(&here, "pack", "mine"), here.dir().join("signers"));
+    here.ok(&["cache", "export", "evil", "t-in"]);
+    let evil = here.dir().join("evil");
+    let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    // Into the very file that quiz has open, before and after it is read by ssh-keygen.
+    let script = format!("cat {0} >{1}\nPATH={path} ssh-keygen \"$@\"\n", evil.display(), pack.display());
+    there.stand_in("ssh-keygen", &script);
+    let ran = verified(&there, &pack, &signers);
+    assert_eq!((ran.status, ran.out.as_str()), (Some(0), "t-out\n"), "{ran:?}");
+    assert_eq!(std::fs::read(&pack).unwrap(), std::fs::read(&evil).unwrap(), "it was changed");
+}
+
+#[test]
+fn an_export_that_cannot_be_signed_leaves_neither_file() {
+    let project = with_keys();
+    project.write("junk", "no key");
+    let left = || ["pack", "pack.sig"].map(|name| project.dir().join(name).exists());
+    let export = |key: &str, words: &[&str]| {
+        let ran = project.run(&["cache", "export", "--sign", key, "pack", "t-out"]);
+        assert_eq!(ran.status, Some(2), "{ran:?}");
+        ran.says(words);
+    };
+    export("nowhere", &["cannot read the key nowhere", "ssh-keygen -t ed25519 -f nowhere"]);
+    export("junk", &["cannot sign with junk", "OpenSSH private key"]);
+    assert_eq!(left(), [false, false]);
+    project.write("pack.sig", "old");
+    export("mine", &["pack.sig is there already", "another file"]);
+    assert_eq!(left(), [false, true]);
+    assert_eq!(std::fs::read(project.dir().join("pack.sig")).unwrap(), b"old");
+    std::fs::remove_file(project.dir().join("pack.sig")).unwrap();
+    signed(&project, "pack", "mine");
+    let names = std::fs::read_dir(project.dir()).unwrap().map(|entry| entry.unwrap().file_name());
+    let begun = names.filter(|name| name.to_str().unwrap().starts_with(".tmp")).count();
+    assert_eq!((left(), begun), ([true, true], 0));
 }
