@@ -238,3 +238,51 @@ fn the_page_has_the_last_builds_and_what_other_worktrees_share_and_a_run_with_no
     assert_eq!((&worktrees[0]["same"], &worktrees[0]["other"]), (&json!(["t-one"]), &json!(["t-three"])));
     assert_eq!(worktrees[0]["folder"], json!(other));
 }
+
+#[test]
+fn the_page_has_for_each_stage_what_changed_at_the_root_on_which_ways_and_of_a_list_only_what_differs() {
+    let project = diamond("one");
+    let option = "[options.word]\ntype = \"list\"\ndefault = []\nsetting = \"rootfs.packages\"\nabout = \"x\"\n";
+    project.recipe("t-two", &format!("[inputs]\na = \"t-one\"\n{OUT}{option}"), "echo $QUIZ_OPT_WORD >/quiz/out/out\n");
+    let long = "\"a-package-of-a-long-list\", ".repeat(20);
+    project.write("quiz.toml", &format!("[rootfs]\npackages = [{long}\"fio\"]\n"));
+    project.ok(&["build"]);
+    recipe_one(&project, "two");
+    project.write("quiz.toml", &format!("[rootfs]\npackages = [{long}\"<b>perl</b>\"]\n"));
+
+    let page = project.ok(&["graph", "--format", "html"]).out;
+    let (stages, more) = (data(&page, "data"), data(&page, "more"));
+    // Of a stage: which causes, by their files or what went and came, and on which ways.
+    let of = |name: &str| -> BTreeSet<String> {
+        let stage = stages.as_array().unwrap().iter().find(|stage| stage["stage"] == name).unwrap();
+        let told = |arrives: &Value| {
+            let cause = &more["causes"][usize::try_from(arrives["cause"].as_u64().unwrap()).unwrap()];
+            let what = cause["items"].as_array().map_or(&cause["files"][0]["path"], |_| &cause["items"]);
+            let paths: BTreeSet<String> = arrives["paths"].as_array().unwrap().iter().map(Value::to_string).collect();
+            assert_eq!(arrives["number-of-paths"], json!(paths.len()));
+            format!("{} {what} by {}", cause["name"].as_str().unwrap(), paths.into_iter().collect::<Vec<_>>().join(" "))
+        };
+        stage["causes"].as_array().unwrap().iter().map(told).collect()
+    };
+    let file = "files \"build.sh\" by ";
+    let package = "option/word [\"- fio\",\"+ <b>perl</b>\"] by ";
+    let is = |stage: &str, by_file: &str, by_package: &str| {
+        let all = [(file, by_file), (package, by_package)].into_iter().filter(|(_, by)| !by.is_empty());
+        assert_eq!(of(stage), all.map(|(what, by)| format!("{what}{by}")).collect(), "{stage}");
+    };
+    is("t-one", r#"["t-one"]"#, "");
+    is("t-two", r#"["t-one","t-two"]"#, r#"["t-two"]"#);
+    is("t-three", r#"["t-one","t-three"]"#, "");
+    let [two, three] = [r#"["t-one","t-two","t-four"]"#, r#"["t-one","t-three","t-four"]"#];
+    is("t-four", &format!("{three} {two}"), r#"["t-two","t-four"]"#);
+    // A snapshot is behind the stages that it is made of.
+    is(
+        "snapshot",
+        r#"["t-one","t-three","t-four","image","snapshot"] ["t-one","t-two","t-four","image","snapshot"]"#,
+        r#"["t-two","t-four","image","snapshot"]"#,
+    );
+    // The panel shows that before all else, and no text is cut there.
+    let panel = page.split_once("function show(").unwrap().1;
+    assert!(panel.find("changed(stage)").unwrap() < panel.find("list(\"Reads\"").unwrap());
+    assert!(!page.contains("slice(0, 100)") && !page.contains("<b>perl"));
+}

@@ -15,7 +15,7 @@ use std::time::Duration;
 pub(super) const GONE: &str = "same key, but the result is gone: gc or deleted";
 
 /// So many ways from a cause to a stage are shown.
-const WAYS: usize = 8;
+pub(super) const WAYS: usize = 8;
 
 /// A plan, and why it is so.
 #[derive(Debug, Clone, Copy)]
@@ -116,11 +116,12 @@ fn lines(graph: &Graph, cause: &Cause) -> Vec<String> {
         CauseKind::Tool if !cause.told.is_empty() => return cause.told.clone(),
         CauseKind::Files => vec![format!("files of {at}: {name}: {} → {}", value(before), value(after))],
         CauseKind::Recipe => vec![format!("the recipe's files of {at}: {name}: {} → {}", value(before), value(after))],
-        _ if is_list(before) || is_list(after) => vec![format!("{name} of {at}:")],
+        _ if is_list(before.as_deref()) || is_list(after.as_deref()) => vec![format!("{name} of {at}:")],
         _ => vec![format!("{name}: {} → {} ({at})", value(before), value(after))],
     };
-    if cause.files.is_empty() && (is_list(before) || is_list(after)) {
-        lines.extend(items(before.as_deref(), after.as_deref()));
+    if cause.files.is_empty() {
+        let items = items(before.as_deref(), after.as_deref());
+        lines.extend(items.into_iter().flatten().map(|item| format!("  {item}")));
     }
     for file in &cause.files {
         let path = if file.path.is_empty() { String::new() } else { format!("{}: ", file.path) };
@@ -130,20 +131,23 @@ fn lines(graph: &Graph, cause: &Cause) -> Vec<String> {
     lines
 }
 
-fn is_list(value: &Option<String>) -> bool {
-    value.as_ref().is_some_and(|value| value.contains('\n'))
+fn is_list(value: Option<&str>) -> bool {
+    value.is_some_and(|value| value.contains('\n'))
 }
 
-/// The items of a list that went and came.
-fn items(before: Option<&str>, after: Option<&str>) -> Vec<String> {
+/// The items of a list that went and came; nothing where there is no list.
+pub(super) fn items(before: Option<&str>, after: Option<&str>) -> Option<Vec<String>> {
+    if !is_list(before) && !is_list(after) {
+        return None;
+    }
     let list = |value: Option<&'_ str>| -> Vec<String> {
         value.unwrap_or_default().lines().filter(|line| *line != "[]").map(str::to_owned).collect()
     };
     let (old, new) = (list(before), list(after));
-    let gone = old.iter().filter(|item| !new.contains(item)).map(|item| format!("  - {item}"));
-    let came = new.iter().filter(|item| !old.contains(item)).map(|item| format!("  + {item}"));
+    let gone = old.iter().filter(|item| !new.contains(item)).map(|item| format!("- {item}"));
+    let came = new.iter().filter(|item| !old.contains(item)).map(|item| format!("+ {item}"));
     let lines: Vec<String> = gone.chain(came).collect();
-    if lines.is_empty() { vec!["  in another order".to_owned()] } else { lines }
+    Some(if lines.is_empty() { vec!["in another order".to_owned()] } else { lines })
 }
 
 /// The end line of the graph: what a build would cost now. Nothing where all is there.
@@ -204,10 +208,12 @@ mod tests {
 
     #[test]
     fn of_a_list_what_went_and_what_came_is_told() {
-        assert_eq!(items(Some("a\nb"), Some("b\nc")), ["  - a", "  + c"]);
-        assert_eq!(items(None, Some("c")), ["  + c"]);
-        assert_eq!(items(Some("c"), Some("[]")), ["  - c"]);
-        assert_eq!(items(Some("a\nb"), Some("b\na")), ["  in another order"]);
+        let told = |before, after| items(before, after).unwrap();
+        assert_eq!(told(Some("a\nb"), Some("b\nc")), ["- a", "+ c"]);
+        assert_eq!(told(None, Some("c\nd")), ["+ c", "+ d"]);
+        assert_eq!(told(Some("c\nd"), Some("[]")), ["- c", "- d"]);
+        assert_eq!(told(Some("a\nb"), Some("b\na")), ["in another order"]);
+        assert_eq!(items(Some("a"), Some("b")), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //!
 //! What stands in it comes from projects of others: it goes in as data, of which the page's script makes text and never markup.
 
-use super::causes::{Explained, build_json, cost_shape};
+use super::causes::{Explained, WAYS, build_json, cost_shape, items};
 use super::snapshots::why_snapshot_json;
 use super::svg::graph_svg;
 use super::tables::stage_whole;
@@ -33,29 +33,61 @@ pub struct Past<'a> {
 /// As a page.
 pub fn graph_html(graph: &Graph, explained: &Explained<'_>, snapshots: &SnapshotStates, past: &Past<'_>) -> String {
     let picture = graph_svg(graph, explained.states, snapshots);
+    let mut causes = json!(explained.shapes(graph, None));
+    with_items(Some(&mut causes));
     let more = json!({
-        "causes": explained.shapes(graph, None),
+        "causes": causes,
         "cost": cost_shape(graph, &past.cost),
         "builds": past.builds.iter().map(build_json).collect::<Json>(),
         "worktrees": worktrees(graph, explained.states, past),
     });
-    page(&picture, &data(graph, explained.states, snapshots), &more)
+    page(&picture, &data(graph, explained, snapshots), &more)
 }
 
 /// An object for each stage, in the order in which the picture has numbered them.
-fn data(graph: &Graph, states: &[(NodeIndex, StageState)], snapshots: &SnapshotStates) -> Json {
-    let stages = states.iter().map(|(id, state)| {
+fn data(graph: &Graph, explained: &Explained<'_>, snapshots: &SnapshotStates) -> Json {
+    let stages = explained.states.iter().map(|(id, state)| {
         let mut stage = json!(stage_whole(graph, *id, state));
         stage["about"] = json!(graph.stage(*id).recipe.about);
+        stage["causes"] = arriving(graph, explained, &[*id], None);
+        with_items(stage.get_mut("changes"));
         stage
     });
-    let [mut lower, mut upper] = [&snapshots.base, &snapshots.full].map(|one| why_snapshot_json(one, graph));
+    let [mut lower, mut upper] = [&snapshots.base, &snapshots.full].map(|one| {
+        let mut snapshot = why_snapshot_json(one, graph);
+        snapshot["causes"] = arriving(graph, explained, &one.inputs, Some(one.name));
+        snapshot
+    });
     lower["about"] = json!("kernel and agent, saved when they lived");
     upper["about"] = json!("the machine, saved when it was ready");
     if let Json::Array(inputs) = &mut upper["inputs"] {
         inputs.push(json!(SnapshotStates::BASE));
     }
     stages.chain([lower, upper]).collect()
+}
+
+/// The causes that arrive at one of the stages, each by its place among the page's causes, which has what changed, and with the first ways on which it
+/// arrives. A snapshot is no stage: its name comes behind those of the stages that it is made of.
+fn arriving(graph: &Graph, explained: &Explained<'_>, ends: &[NodeIndex], last: Option<&str>) -> Json {
+    let names =
+        |way: &Vec<NodeIndex>| way.iter().map(|id| graph.stage(*id).name.as_str()).chain(last).collect::<Vec<_>>();
+    let one = |(n, cause)| {
+        let found = ends.iter().map(|end| explained.causes.paths(cause, *end, WAYS));
+        let (ways, numbers): (Vec<_>, Vec<u64>) = found.unzip();
+        let ways: Vec<_> = ways.iter().flatten().take(WAYS).map(names).collect();
+        let number = numbers.into_iter().fold(0, u64::saturating_add);
+        (number > 0).then(|| json!({ "cause": n, "paths": ways, "number-of-paths": number }))
+    };
+    explained.causes.all.iter().enumerate().filter_map(one).collect()
+}
+
+/// Adds to each change of a list what went and what came: of two long lists nobody finds the word that differs.
+fn with_items(changes: Option<&mut Json>) {
+    for change in changes.and_then(Json::as_array_mut).into_iter().flatten() {
+        if let Some(items) = items(change["before"].as_str(), change["after"].as_str()) {
+            change["items"] = json!(items);
+        }
+    }
 }
 
 /// Of each other worktree which stages have the same result as here, and which another one.
