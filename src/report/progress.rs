@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 const SHORT: Duration = Duration::from_millis(500);
 /// Between two looks at the clock, on a terminal and elsewhere.
 const LOOK: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
-/// Where there is no terminal: between two lines of one kind in the first minute, and later.
+/// Where there is no terminal: between two lines, and between two words on one kind after its first minute.
 const LINES: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(60)];
 /// Columns of a terminal that does not know how many it has.
 const COLUMNS: u16 = 80;
@@ -38,7 +38,7 @@ struct State {
     board: Board,
     bars: BTreeMap<String, ProgressBar>,
     outside: Outside,
-    /// When there was a line of a kind, where nothing moves.
+    /// When a line said something of a kind, where nothing moves.
     told: BTreeMap<Kind, Instant>,
     /// Somebody looks at the clock.
     ticks: bool,
@@ -102,7 +102,7 @@ fn tick(shared: &Weak<Shared>, look: Duration) {
         match &shared.moving {
             Some(moving) => shared.move_on(moving),
             None => {
-                for line in shared.lock().lines(Instant::now()) {
+                if let Some(line) = shared.lock().plain(Instant::now()) {
                     let verb = shared.style.good("    Progress");
                     // A closed stderr is nobody who listens.
                     let _ = writeln!(std::io::stderr(), "{verb} {line}");
@@ -168,27 +168,28 @@ impl State {
         }
     }
 
-    /// The lines for where nothing moves that are due: one for each kind, with all that is of it.
-    fn lines(&mut self, now: Instant) -> Vec<String> {
+    /// The line for where nothing moves, when one is due: all kinds of which it is time to say something, each with all that is of it. What becomes due
+    /// while the last line is younger than ten seconds waits for the next, which has it: so nothing is left out for long.
+    fn plain(&mut self, now: Instant) -> Option<String> {
+        if self.told.values().any(|told| now.duration_since(*told) < LINES[0]) {
+            return None;
+        }
         let mut kinds: BTreeMap<Kind, Vec<&Task>> = BTreeMap::new();
         self.board
             .tasks()
             .filter(|task| task.kind != Kind::Group)
             .for_each(|task| kinds.entry(task.kind).or_default().push(task));
-        let mut lines = Vec::new();
+        let mut parts = Vec::new();
         for (kind, tasks) in kinds {
             let Some(began) = tasks.iter().map(|task| task.began).min() else { continue };
             let pause = LINES[usize::from(now.duration_since(began) > LINES[1])];
             let last = self.told.get(&kind).map_or(began, |told| began.max(*told));
-            // Of another thing of the kind there may have been one just now.
-            let is_due = now.duration_since(last) >= pause
-                && self.told.get(&kind).is_none_or(|told| now.duration_since(*told) >= LINES[0]);
-            if is_due {
+            if now.duration_since(last) >= pause {
                 self.told.insert(kind, now);
-                lines.push(tasks.iter().map(|task| task.plain(now)).collect::<Vec<_>>().join("; "));
+                parts.extend(tasks.iter().map(|task| task.plain(now)));
             }
         }
-        lines
+        (!parts.is_empty()).then(|| parts.join("; "))
     }
 }
 
@@ -212,32 +213,43 @@ mod tests {
         Event::Progress { what: stage.into(), unit: Unit::Objects, done, total: Some(1000), left: None }
     }
 
-    #[test]
-    fn without_a_terminal_there_is_a_line_of_a_kind_each_ten_seconds_and_later_each_minute() {
-        let mut state = State::default();
-        let start = Instant::now();
-        state.board.follow(&started("kernel"), start);
-        state.board.follow(&objects("kernel", 1), start);
-        state.board.follow(&started("rootfs"), start);
+    /// The lines of the first five minutes, each with its second. `more` happens at 95 s.
+    fn said(first: &[Event], more: &[Event]) -> Vec<(u64, String)> {
+        let (mut state, start) = (State::default(), Instant::now());
         let mut said = Vec::new();
         for second in 0..=300 {
             let now = start + Duration::from_secs(second);
-            if second == 95 {
-                state.board.follow(&started("zfs-user"), now);
-                state.board.follow(&objects("zfs-user", 1), now);
-                let what = "linux.tar.xz".to_owned();
-                state.board.follow(&Event::Download { what, done: 0, total: None }, now);
+            let events = if second == 0 { first } else { more };
+            if second == 0 || second == 95 {
+                events.iter().for_each(|event| state.board.follow(event, now));
             }
-            said.extend(state.lines(now).into_iter().map(|line| (second, line)));
+            said.extend(state.plain(now).map(|line| (second, line)));
         }
-        let of = |name: &str| {
-            said.iter().filter(|(_, line)| line.starts_with(name)).map(|(second, _)| *second).collect::<Vec<_>>()
-        };
-        assert_eq!(of("kernel"), [10, 20, 30, 40, 50, 60, 120, 180, 240, 300]);
-        assert_eq!(of("rootfs"), of("kernel"));
-        assert_eq!(of("linux.tar.xz"), [105, 115, 125, 135, 145, 155, 215, 275], "a kind of its own");
-        assert_eq!(of("zfs-user"), [0; 0], "it stands in the line of the other");
+        said
+    }
+
+    fn seconds(said: &[(u64, String)], word: &str) -> Vec<u64> {
+        said.iter().filter(|(_, line)| line.contains(word)).map(|(second, _)| *second).collect()
+    }
+
+    #[test]
+    fn without_a_terminal_each_kind_is_told_every_ten_seconds_and_later_each_minute() {
+        let first = [started("kernel"), objects("kernel", 1), started("rootfs")];
+        let said = said(&first, &[started("zfs-user"), objects("zfs-user", 1)]);
+        assert_eq!(seconds(&said, "kernel"), [10, 20, 30, 40, 50, 60, 120, 180, 240, 300]);
+        assert_eq!(seconds(&said, "rootfs"), seconds(&said, "kernel"));
+        assert_eq!(seconds(&said, "zfs-user"), [120, 180, 240, 300], "it stands in the line of the other");
         assert!(said.iter().any(|(second, line)| *second == 120 && line.contains("; zfs-user 25s")), "{said:?}");
+    }
+
+    #[test]
+    fn without_a_terminal_all_kinds_together_have_one_line_each_ten_seconds() {
+        let download = Event::Download { what: "linux.tar.xz".into(), done: 0, total: None };
+        let said = said(&[started("kernel"), objects("kernel", 1)], &[download]);
+        assert!(said.windows(2).all(|pair| pair[1].0 - pair[0].0 >= 10), "{said:?}");
+        // The other kind was told at 115 s and 175 s: this one waits for the next line, and stands in it.
+        assert_eq!(seconds(&said, "kernel"), [10, 20, 30, 40, 50, 60, 125, 185, 245]);
+        assert_eq!(seconds(&said, "linux.tar.xz"), [105, 115, 125, 135, 145, 155, 215, 275]);
     }
 
     #[test]
@@ -245,8 +257,8 @@ mod tests {
         let mut state = State::default();
         let start = Instant::now();
         state.board.follow(&started("a"), start);
-        assert!(state.lines(start + Duration::from_secs(9)).is_empty());
+        assert!(state.plain(start + Duration::from_secs(9)).is_none());
         state.board.follow(&Event::Finished { stage: "a".into(), took: Duration::from_secs(9) }, start);
-        assert!(state.lines(start + Duration::from_secs(99)).is_empty());
+        assert!(state.plain(start + Duration::from_secs(99)).is_none());
     }
 }
