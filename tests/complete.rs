@@ -1,6 +1,7 @@
 //! What a shell gets that asks quiz for candidates, by the very scripts that `quiz completions` prints; and the manual pages.
 
 use crate::project::{Project, Ran, files};
+use crate::worktree::git;
 
 /// What bash would offer for the last of these words.
 fn offered(project: &Project, words: &[&str]) -> (Vec<String>, Ran) {
@@ -32,6 +33,63 @@ fn stages_profiles_and_runs_of_the_project_are_offered_and_nothing_is_made() {
     assert!(offered(&project, &["quiz", "gra"]).0.contains(&"graph".to_owned()));
     assert_eq!(files(&project.dir()), before);
     assert!(!project.cache().exists(), "no cache is made to answer");
+}
+
+const COMMON: &str = "[DEFAULT]\ntags = ['functional']\n[tests/functional/atime]\ntests = ['atime_001_pos', 'atime_002_neg']\n\
+    tags = ['functional', 'atime']\n[tests/functional/cli_root/zfs_get]\ntests = ['zfs_get_001_pos', 'a$(reboot)']\n";
+const LINUX: &str = "[tests/functional/atime:Linux]\ntests = ['atime_003_pos']\ntags = ['functional', 'atime']\n";
+
+/// What tells a tree of OpenZFS, and the runfiles of its suite.
+fn openzfs(project: &Project) {
+    ["META", "module/zfs/zfs_ioctl.c", "configure.ac"].iter().for_each(|mark| drop(project.write(mark, "")));
+    project.write("tests/runfiles/common.run", COMMON);
+    project.write("tests/runfiles/linux.run", LINUX);
+}
+
+#[test]
+fn groups_tests_and_tags_of_the_suite_are_offered_in_a_tree_of_openzfs_and_no_cache_is_made() {
+    let project = Project::new();
+    assert_eq!(offered(&project, &["quiz", "test", "-t", "a"]).0, [""; 0], "no source of OpenZFS is there");
+    openzfs(&project);
+    let before = files(&project.dir());
+    let of = |words: &[&str]| {
+        let (mut words, ran) = offered(&project, &[&["quiz", "test"], words].concat());
+        assert_eq!((ran.err.as_str(), ran.status), ("", Some(0)), "{ran:?}");
+        words.sort();
+        words
+    };
+    assert_eq!(of(&["-t", "a"]), ["atime", "atime_001_pos", "atime_002_neg", "atime_003_pos"]);
+    assert_eq!(of(&["--test", "cli_root/"]), ["cli_root/zfs_get"]);
+    assert_eq!(of(&["-t", "atime_001_pos,zfs"]), ["atime_001_pos,zfs_get", "atime_001_pos,zfs_get_001_pos"]);
+    assert_eq!(of(&["-T", ""]), ["atime", "functional"]);
+    let all = of(&["-t", ""]);
+    assert!(all.contains(&"functional/atime".into()) && all.contains(&"zfs_get_001_pos".into()), "{all:?}");
+    // Each is one that `quiz test` takes.
+    all.iter().for_each(|name| drop(project.ok(&["test", "--list", "-t", name])));
+    std::fs::remove_dir_all(project.cache()).unwrap();
+    project.write("tests/runfiles/linux.run", "nonsense");
+    assert_eq!(of(&["-t", "a"]), [""; 0]);
+    assert_eq!((files(&project.dir()), project.cache().exists()), (before, false));
+}
+
+#[test]
+fn tests_of_a_source_that_is_fetched_are_offered_once_it_is_in_the_cache() {
+    let source = Project::new();
+    openzfs(&source);
+    git(&source.dir(), &["init", "-q", "-b", "main"]);
+    git(&source.dir(), &["add", "-A"]);
+    git(&source.dir(), &["commit", "-q", "-m", "first"]);
+    let project = Project::new();
+    let repository = source.dir();
+    project.write("quiz.toml", &format!("[zfs]\nversion = \"main\"\nrepository = \"{}\"\n", repository.display()));
+    let tags = || offered(&project, &["quiz", "test", "-T", ""]).0;
+    assert_eq!(tags(), [""; 0]);
+    assert!(!project.cache().exists() && !project.dir().join("quiz.lock").exists(), "nothing is looked up to answer");
+    project.ok(&["build", "zfs-source"]);
+    std::fs::remove_dir_all(repository).unwrap();
+    assert_eq!(tags(), ["atime", "functional"]);
+    std::fs::remove_dir_all(project.cache().join("trees")).unwrap();
+    assert_eq!(tags(), [""; 0]);
 }
 
 #[test]

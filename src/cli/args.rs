@@ -233,7 +233,7 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: NewCommand,
     },
-    /// Print what makes a shell complete quiz's command lines, with the stages, profiles, runs and snapshots of the project you are in
+    /// Print what makes a shell complete quiz's command lines, with the stages, profiles, tests, runs and snapshots of the project you are in
     #[command(after_help = "bash: quiz completions bash >~/.local/share/bash-completion/completions/quiz\n\
         zsh:  echo 'source <(quiz completions zsh)' >>~/.zshrc, behind compinit\n\
         fish: quiz completions fish >~/.config/fish/completions/quiz.fish")]

@@ -1,17 +1,21 @@
 //! Completions: `quiz completions` prints what makes a shell ask quiz, and quiz answers with what can stand there. Of the project that
-//! the user is in it reads the names of stages, profiles, runs and snapshots; it makes and starts nothing, and says nothing where there is no
-//! project, or one that nobody trusts.
+//! the user is in it reads the names of stages, profiles, runs and snapshots, and of OpenZFS's tests if its source is there; it makes and
+//! starts nothing, and says nothing where there is no project, or one that nobody trusts.
 
 use super::args::{Cli, Shell};
+use super::test;
 use crate::boot::folder;
-use crate::engine::{named, running};
+use crate::engine::{named, running, tree};
 use crate::error::{Error, Result};
 use crate::load::Project;
+use crate::test::runfile::Section;
+use crate::test::select::suffixes;
 use crate::{report, status};
 use clap::{Arg, Command, ValueHint};
 use clap_complete::env::{Bash, CompleteEnv, EnvCompleter, Fish, Zsh};
 use clap_complete::{ArgValueCandidates, CompletionCandidate};
 use quiz_cache::Cache;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 
 /// By which a shell's script says that it asks. None of `QUIZ_…`, which are settings.
@@ -64,6 +68,8 @@ fn with_candidate(arg: Arg) -> Arg {
         "stages" | "stage" => arg.add(ArgValueCandidates::new(stages)),
         "profile" | "shown" => arg.add(ArgValueCandidates::new(profiles)),
         "snapshot" => arg.add(ArgValueCandidates::new(snapshots)),
+        "tests" => arg.add(ArgValueCandidates::new(tests)),
+        "tags" => arg.add(ArgValueCandidates::new(tags)),
         "id" => arg.add(ArgValueCandidates::new(runs)),
         "directory" | "module" | "share" | "cwd" => arg.value_hint(ValueHint::DirPath),
         "config_file" | "from" | "to" => arg.value_hint(ValueHint::AnyPath),
@@ -101,10 +107,36 @@ fn snapshots() -> Vec<CompletionCandidate> {
     own.unwrap_or_default().iter().filter_map(|named| candidate(&named.name, &report::size(named.size))).collect()
 }
 
+/// The groups of the ZFS Test Suite that runs by default.
+fn suite() -> Vec<Section> {
+    let here = std::env::current_dir().ok();
+    let source = here.and_then(|here| tree::find(&here, test::SOURCE).ok()?);
+    source.and_then(|source| test::suite(&source, &[]).ok()).unwrap_or_default()
+}
+
+/// Groups, by each name that `--test` knows them by, then tests; several of one name are one candidate.
+fn tests() -> Vec<CompletionCandidate> {
+    let suite = suite();
+    let groups = suite.iter().flat_map(|group| {
+        let about = format!("{}: {} tests", group.title(), group.tests.len());
+        suffixes(group.folder()).map(move |name| (name, about.clone()))
+    });
+    let tests = suite.iter().flat_map(|group| group.tests.iter().map(|test| (test.as_str(), group.title().to_owned())));
+    let mut known = BTreeSet::new();
+    let all = groups.chain(tests).filter(|(name, _)| known.insert(*name));
+    all.filter_map(|(name, about)| candidate(name, &about)).collect()
+}
+
+fn tags() -> Vec<CompletionCandidate> {
+    let mut groups: BTreeMap<String, usize> = BTreeMap::new();
+    suite().iter().flat_map(Section::tags).for_each(|tag| *groups.entry(tag).or_default() += 1);
+    groups.iter().filter_map(|(tag, count)| candidate(tag, &format!("{count} groups"))).collect()
+}
+
 /// A name goes into the user's command line as it is, and may come from a project of others: one that a shell would take for more than a word is none. Of
 /// what it is for only the plain text is shown.
 fn candidate(name: &str, about: &str) -> Option<CompletionCandidate> {
-    let is_plain = !name.starts_with('-') && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    let is_plain = !name.starts_with('-') && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c));
     let about: String = about.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     is_plain.then(|| CompletionCandidate::new(name).help(Some(about.into())))
 }
@@ -138,6 +170,8 @@ mod tests {
             ("up", "profile"),
             ("up", "snapshot"),
             ("snap", "snapshot"),
+            ("test", "tests"),
+            ("test", "tags"),
         ] {
             assert!(has(name, id), "{name} {id}");
         }

@@ -20,7 +20,7 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 /// The stage whose tree has the suite's runfiles.
-const SOURCE: &str = "zfs-source";
+pub(super) const SOURCE: &str = "zfs-source";
 
 /// The runfiles that the suite runs by default.
 const RUNFILES: &[&str] = &["common", "linux"];
@@ -154,12 +154,7 @@ fn sections(engine: &Engine<'_>, asked: &Test) -> Result<Vec<Section>> {
         ));
     }
     let (source, is_edited) = source(engine)?;
-    let names: Vec<&str> = match &asked.runfiles[..] {
-        [] => RUNFILES.to_vec(),
-        given => given.iter().map(String::as_str).collect(),
-    };
-    let files = names.iter().map(|name| runfile(&source, name)).collect::<Result<Vec<_>>>()?;
-    let sections = select::select(runfile::read(&files)?, &asked.tags, &asked.tests)?;
+    let sections = select::select(suite(&source, &asked.runfiles)?, &asked.tags, &asked.tests)?;
     let Some(rev) = &asked.since else { return Ok(sections) };
     if !is_edited {
         return Err(
@@ -189,6 +184,15 @@ fn source(engine: &Engine<'_>) -> Result<(PathBuf, bool)> {
         Some(tree) => Ok((engine.cache.path(tree), false)),
         None => Err(Error::input(format!("the recipe {SOURCE} has no output"))),
     }
+}
+
+/// The groups of these runfiles, or without a name of those that the suite runs by default.
+pub(super) fn suite(source: &Path, names: &[String]) -> Result<Vec<Section>> {
+    let names: Vec<&str> = match names {
+        [] => RUNFILES.to_vec(),
+        given => given.iter().map(String::as_str).collect(),
+    };
+    runfile::read(&names.iter().map(|name| runfile(source, name)).collect::<Result<Vec<_>>>()?)
 }
 
 /// Name and text of a runfile, given by its name in the suite or by a path.

@@ -25,6 +25,7 @@ pub mod snapshots;
 pub mod ssh;
 pub mod symbols;
 pub mod tidy;
+pub mod tree;
 mod update;
 mod wishes;
 
@@ -107,17 +108,7 @@ impl<'a> Engine<'a> {
                 .hint(format!("it can for: {}", ARCHES.join(", "))));
         }
         let cache = sharing::open(&project)?;
-        let source = source::Context {
-            cache: cache.own().join("source"),
-            arch: arch.to_owned(),
-            mirrors: source::Mirrors {
-                mirror: project.settings.text("packages.mirror").to_owned(),
-                snapshot: project.settings.text("packages.snapshot").to_owned(),
-            },
-            offline: asked.offline,
-            base: project.dir.clone(),
-            start,
-        };
+        let source = source_context(&project, cache.own(), start, asked.offline);
         Ok(Self { project, cache, events, begun, source })
     }
 
@@ -345,6 +336,19 @@ impl<'a> Engine<'a> {
     ) -> Result<Context<'g>> {
         let tools = Tools::identify(needed, &self.cache)?;
         Context::new(&self.project, &stages.graph, &self.cache, tools, pins, live, self.source.clone(), self.events)
+    }
+}
+
+/// How a project looks for sources; `cache` is the folder of what is the user's own in his cache.
+fn source_context(project: &Project, cache: &Path, start: PathBuf, offline: bool) -> source::Context {
+    let text = |key: &str| project.settings.text(key).to_owned();
+    source::Context {
+        cache: cache.join("source"),
+        arch: text("arch"),
+        mirrors: source::Mirrors { mirror: text("packages.mirror"), snapshot: text("packages.snapshot") },
+        offline,
+        base: project.dir.clone(),
+        start,
     }
 }
 

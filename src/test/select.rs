@@ -75,8 +75,8 @@ impl Pattern {
     }
 }
 
-/// `a/b/c`, `b/c`, `c`.
-fn suffixes(path: &str) -> impl Iterator<Item = &str> {
+/// The names by which people know a path: `a/b/c`, `b/c`, `c`.
+pub fn suffixes(path: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(path), |path| path.split_once('/').map(|(_, rest)| rest))
 }
 
