@@ -1,4 +1,4 @@
-//! Tells the compiler what the program is built from, for `quiz --version --verbose`: the commit, its day, the target, the compiler. No clock and
+//! Tells the compiler what the program is built from, for `quiz --version`: the commit, its day, the target, the compiler. No clock and
 //! no path of this machine, so that the same source gives the same program. Outside of a git repository the commit is unknown, and that is all.
 
 use std::path::Path;
@@ -15,6 +15,7 @@ fn main() {
         println!("cargo::rerun-if-changed={path}");
     }
     let commit = of_git(root).or_else(|| of_package(root)).unwrap_or_default();
+    println!("cargo::rustc-env=BUILT_AS={}{}", variable("CARGO_PKG_VERSION"), commit.in_short());
     println!("cargo::rustc-env=BUILT_FROM_COMMIT={}", commit.id);
     println!("cargo::rustc-env=BUILT_FROM_MODIFIED={}", commit.is_modified);
     println!("cargo::rustc-env=BUILT_FROM_DAY={}", commit.day);
@@ -39,6 +40,15 @@ struct Commit {
     is_modified: bool,
     /// Of the commit, in UTC.
     day: String,
+}
+
+impl Commit {
+    /// What stands behind the version's number, as rustc has it; nothing of a commit that is not known.
+    fn in_short(&self) -> String {
+        let Some(id) = self.id.get(..12) else { return String::new() };
+        let modified = if self.is_modified { "-modified" } else { "" };
+        format!(" ({})", format!("{id}{modified} {}", self.day).trim_end())
+    }
 }
 
 /// The commit that is checked out, if this folder is the top of a repository that has its files: a source tarball may lie in one of somebody's own.

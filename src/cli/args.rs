@@ -19,7 +19,7 @@ use std::path::PathBuf;
 
 /// Build a Linux kernel and a root file system as cached stages, and boot the result in qemu.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "quiz", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(name = "quiz", version = env!("BUILT_AS"), max_term_width = 100, arg_required_else_help = true)]
 pub(super) struct Cli {
     #[command(flatten)]
     pub global: Global,

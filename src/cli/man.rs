@@ -12,6 +12,8 @@ use std::path::Path;
 pub(super) fn run(cli: &Cli, folder: &Path) -> Result<()> {
     let to = cli.global.directory.as_deref().unwrap_or(Path::new("")).join(folder);
     let failed = |e| Error::input(format!("cannot write manual pages into {}", to.display())).because(e);
-    std::fs::create_dir_all(&to).and_then(|()| clap_mangen::generate_to(Cli::definition(), &to)).map_err(failed)?;
+    // A page is about a version, whichever commit it was built from.
+    let definition = Cli::definition().version(env!("CARGO_PKG_VERSION"));
+    std::fs::create_dir_all(&to).and_then(|()| clap_mangen::generate_to(definition, &to)).map_err(failed)?;
     report::result(&report::written(&to, "manual pages: man -l quiz.1, man -l quiz-up.1, …", cli.global.json))
 }

@@ -3,7 +3,8 @@
 use crate::{report, source, status};
 use std::ffi::OsString;
 
-/// What build.rs found out. A commit and a day are empty where it found none.
+/// What build.rs found out. A commit and a day are empty where it found none, and then the line is the version's number alone.
+const LINE: &str = env!("BUILT_AS");
 const COMMIT: &str = env!("BUILT_FROM_COMMIT");
 const MODIFIED: &str = env!("BUILT_FROM_MODIFIED");
 const DAY: &str = env!("BUILT_FROM_DAY");
@@ -22,7 +23,7 @@ pub(super) fn answer(args: &[OsString]) -> Option<u8> {
     if !has("--version", 'V') || !(whole || as_json) || !asked.iter().all(is_about_this) {
         return None;
     }
-    let text = report::version(&built(), as_json);
+    let text = report::version(LINE, &built(), as_json);
     Some(report::result(&text).map_or(status::FAILED, |()| status::FINE))
 }
 
@@ -59,6 +60,7 @@ mod tests {
         assert!(of("rustc").starts_with("rustc 1."), "{built:?}");
         assert!(of("target").starts_with(std::env::consts::ARCH), "{built:?}");
         assert!(of("toolchain").starts_with("bookworm, "), "{built:?}");
+        assert!(LINE.starts_with(of("version")));
         let commit = of("commit").strip_suffix(", modified").unwrap_or(of("commit"));
         let is_id = commit.len() == 40 && commit.bytes().all(|b| b.is_ascii_hexdigit());
         assert!(is_id || commit.starts_with("unknown: "), "{built:?}");
