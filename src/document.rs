@@ -245,8 +245,16 @@ fn is_null(path: &Path) -> bool {
 
 /// The name among `names` that was most likely meant by `wrong`, if one is near enough.
 pub fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let names: Vec<&str> = names.into_iter().collect();
+    // Who leaves out a part knows the rest.
+    let whole = names.iter().filter(|name| wrong.len() > 3 && name.contains(wrong)).min_by_key(|name| name.len());
+    whole.copied().or_else(|| alike(wrong, &names))
+}
+
+fn alike<'a>(wrong: &str, names: &[&'a str]) -> Option<&'a str> {
     names
-        .into_iter()
+        .iter()
+        .copied()
         .map(|name| (strsim::jaro_winkler(wrong, name), name))
         .filter(|(score, _)| *score > 0.75)
         .max_by(|a, b| a.0.total_cmp(&b.0))

@@ -156,7 +156,7 @@ fn refused(project: &Project, ran: &Ran, words: &[&str]) {
         ["objects", "trees", "records"].iter().any(|part| path.starts_with(project.cache().join(part)))
     };
     let there: Vec<PathBuf> = files(&project.cache()).into_iter().filter(within).collect();
-    assert_eq!(there, [PathBuf::new(); 0]);
+    assert!(there.is_empty(), "{there:?}");
 }
 
 #[test]

@@ -107,6 +107,21 @@ fn a_qemu_is_the_hosts_or_the_toolchains_and_never_a_path() {
 }
 
 #[test]
+fn a_folder_of_modules_that_none_of_them_is_loaded_of_says_so_before_anything_is_made() {
+    let project = Project::new();
+    // Ends it early.
+    project.write("quiz.toml", "[machine]\naccel = \"xen\"\n");
+    let warned = || project.run(&["up", "--", "true"]).count("this folder makes kernel modules (obj-m), and none");
+    assert_eq!(warned(), 0);
+    project.write("Makefile", "obj-m := hello.o\n");
+    assert_eq!(warned(), 1);
+    project.write("quiz.toml", "modules = []\n[machine]\naccel = \"xen\"\n");
+    assert_eq!(warned(), 0);
+    project.write("quiz.toml", "modules = [\".\"]\n[machine]\naccel = \"xen\"\n");
+    assert_eq!(warned(), 0);
+}
+
+#[test]
 fn an_accelerator_is_one_that_there_is() {
     let project = Project::new();
     project.write("quiz.toml", "[machine]\naccel = \"xen\"\n");

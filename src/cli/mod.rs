@@ -37,6 +37,7 @@ use crate::engine::{Engine, IMAGE, tidy};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events, FORMAT};
 use crate::host;
+use crate::load::{self, Origin};
 use crate::report::{self, Reporter, Style, Verbosity};
 use crate::status;
 use args::{Cli, Command, CrashCommand, NewCommand, ProfilesCommand};
@@ -308,10 +309,26 @@ fn build_stages(engine: &Engine<'_>, names: &[String], fresh: bool, install: boo
 /// The machine of the project's image, which is built. With `install` missing host tools are installed first.
 fn machine(engine: &Engine<'_>, install: bool, terminal: bool) -> Result<Prepared> {
     let stages = engine.stages([IMAGE])?;
+    if let Some(message) = unloaded(engine)? {
+        (engine.events)(Event::Warning { message });
+    }
     if install {
         doctor::install(&machine::needed(engine, &stages)?, engine.events)?;
     }
     machine::build(engine, &stages, terminal)
+}
+
+/// Whoever runs a script in a folder of modules means these, and it may well pass without them. An empty list is somebody's wish.
+fn unloaded(engine: &Engine<'_>) -> Result<Option<String>> {
+    let project = &engine.project;
+    let is_set = project.settings.get("modules").is_some_and(|modules| modules.origin != Origin::Default);
+    if is_set || !load::makes_modules(&project.dir) || !load::worktrees(&project.dir)?.is_empty() {
+        return Ok(None);
+    }
+    let what = "this folder makes kernel modules (obj-m), and none of them is loaded";
+    Ok(Some(format!(
+        "{what}: quiz init, or --module ., compiles and loads them; `modules = []` in quiz.toml says that none is meant"
+    )))
 }
 
 fn update(engine: &Engine<'_>, entries: &[String]) -> Result<()> {

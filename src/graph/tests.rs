@@ -86,6 +86,9 @@ fn mistakes_name_the_recipe_and_the_way_out() {
         assert!(error.to_string().contains(message), "{error}");
         assert!(error.hints().iter().any(|h| h.contains(hint)), "{:?}", error.hints());
     };
+    // A part of a name is that name before any that is alike.
+    let stages = [("module-rot13", "", &["out"][..]), ("rot12", "", &["out"])];
+    check(&stages, "rot13", "there is no stage `rot13`", "did you mean `module-rot13`?");
     check(&[("t-abc", "", &["out"])], "t-abd", "there is no stage `t-abd`", "did you mean `t-abc`?");
     check(
         &[("t-abc", "x = \"t-xyz\"", &["out"]), ("t-xy", "", &["out"])],

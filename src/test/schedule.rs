@@ -282,7 +282,7 @@ fn explain(ended: &mut GroupEnd, group: &Group, folder: &RunFolder) {
             }
             Reads::Status => {
                 test.output = last_lines(folder.path());
-                let last = test.output.last().map_or(String::new(), |line| format!(": {line}"));
+                let last = test.output.last().map_or(", and it printed nothing".to_owned(), |line| format!(": {line}"));
                 test.why = test.why.take().map(|status| status + &last);
             }
         }

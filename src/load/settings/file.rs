@@ -56,7 +56,14 @@ impl Reader<'_> {
             }
             Value::Flag(_) => value.as_bool().map(Value::Flag).ok_or_else(|| wrong("true or false")),
             Value::Number(_) => {
-                let integer = value.as_integer().ok_or_else(|| wrong("a number that is not negative"))?;
+                let bare = || {
+                    let error = wrong("a number that is not negative");
+                    match value.as_str().filter(|text| text.parse::<u64>().is_ok()) {
+                        Some(number) => error.hint(format!("without quotes: {number}")),
+                        None => error,
+                    }
+                };
+                let integer = value.as_integer().ok_or_else(bare)?;
                 let (digits, radix) = (integer.as_str(), integer.radix());
                 u64::from_str_radix(digits, radix).map(Value::Number).map_err(|_| match digits.strip_prefix('-') {
                     Some(_) => wrong("a number that is not negative"),

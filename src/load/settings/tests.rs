@@ -75,6 +75,8 @@ fn a_wrong_type_is_placed_and_both_types_named() {
         let error = load("", project, &[]).unwrap_err();
         assert!(error.to_string().contains(wanted), "{error}");
     }
+    let quoted = load("", "[machine]\ncpus = \"4\"\n", &[]).unwrap_err();
+    assert_eq!(quoted.hints(), ["without quotes: 4"]);
     let error = load("", "[kernel\n", &[]).unwrap_err();
     assert!(error.to_string().contains("quiz.toml:1:"), "{error}");
 }
