@@ -170,7 +170,7 @@ fn a_machine_of_another_user_is_neither_seen_nor_entered_nor_ended() {
         &["stop", "1"],
         &["dump", "1"],
         &["logs", "1"],
-        &["monitor", "1", "info status"],
+        &["monitor", "1", "--", "info", "status"],
         &["cp", "1:/etc/hostname", "there"],
     ];
     for words in commands {

@@ -47,7 +47,7 @@ mod tests {
     fn all_cores_work_as_long_as_a_quarter_of_the_free_memory_is_enough() {
         assert_eq!(available("MemTotal: 9 kB\nMemAvailable:   2097152 kB\n"), Some(2 << 30));
         assert_eq!(available(""), None);
-        assert_eq!(fitting(64, Some(64 << 30)), 58);
+        assert_eq!(fitting(64, Some(16 << 30)), 58);
         assert_eq!(fitting(64, Some(128 << 30)), 64);
         assert_eq!(fitting(64, Some(2 << 30)), 7);
         assert_eq!(fitting(2, Some(0)), 1);
