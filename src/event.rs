@@ -83,10 +83,13 @@ pub enum Event {
     GroupEnded { group: String, tests: usize, unexpected: usize, took: Duration, cached: bool },
     /// The guest's kernel complained of something that ended nothing: its words, and the log with the rest.
     Complained { words: String, log: String },
-    /// The guest's memory is being written, and why: how the run ended, before anything else is said of that.
-    Dumping { why: String },
+    /// The guest's memory is being written, and why: how the run ended, before anything else is said of that. `over`: the program is, so that nobody has
+    /// the terminal for it.
+    Dumping { why: String, over: bool },
     /// That is done: where it lies, what was wrong, and how many bytes hold something.
     Dumped { run: String, title: String, used: u64, took: Duration },
+    /// The program has ended, and its machine is being saved under a name. Nobody has the terminal for it any more.
+    Saving,
     /// The machine was saved under that name, in so many bytes.
     Kept { name: String, bytes: u64 },
     /// The machine stands still for a debugger: before it begins, or when it is over; where its files lie.
@@ -105,8 +108,10 @@ pub enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unit {
-    /// Things that make says it made: objects, archives, programs; and what a collection removes of a cache.
+    /// Things that make says it made: objects, archives, programs; and what of a cache is looked at, or removed.
     Objects,
+    /// Files that are looked at, or read.
+    Files,
     /// Things that configure looked for.
     Checks,
     /// Debian packages.

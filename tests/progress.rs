@@ -1,6 +1,8 @@
 //! What is shown while quiz works: on pseudo terminals of several widths, and where there is no terminal.
 
 use crate::project::{Project, files};
+use crate::worktree;
+use rustix::fs::{Mode, mkfifoat};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -8,6 +10,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 /// What make says of a file that has a long name.
 const MAKE: &str = "i=0; while [ $i -lt 30 ]; do i=$((i+1)); \
@@ -222,4 +225,78 @@ fn a_count_that_can_be_neither_read_nor_kept_fails_no_stage() {
     }
     project.recipe("t-made", "[outputs]\nout = \"file\"\n", &script("two"));
     assert_eq!(project.ok(&["build", "t-made"]).count("Made t-made"), 1);
+}
+
+/// The progress of these events, by what it is of, with the last number of each.
+fn told(events: &str) -> Vec<(String, serde_json::Value)> {
+    let events = events.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let mut told: Vec<(String, serde_json::Value)> = Vec::new();
+    for event in events.filter(|event| event["event"] == "progress") {
+        let what = event["what"].as_str().unwrap().to_owned();
+        told.retain(|(before, _)| *before != what);
+        told.push((what, event));
+    }
+    told
+}
+
+/// Runs quiz on a cache whose disk does not answer for two seconds: a pipe stands there in the place of a result.
+fn on_a_slow_disk(project: &Project, args: &[&str]) -> String {
+    let pipe = project.cache().join("records/00").join("0".repeat(64));
+    std::fs::create_dir_all(pipe.parent().unwrap()).unwrap();
+    let _ = std::fs::remove_file(&pipe);
+    mkfifoat(rustix::fs::CWD, &pipe, Mode::from_raw_mode(0o600)).unwrap();
+    let mut command = project.command(args);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        let waited = scope.spawn(|| child.wait_with_output().unwrap());
+        // It may look there several times.
+        while !waited.is_finished() {
+            if begun.elapsed() > Duration::from_secs(2) {
+                let _ = File::options().read(true).write(true).open(&pipe);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let output = waited.join().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{text}");
+        text
+    })
+}
+
+#[test]
+fn a_look_through_a_cache_on_a_slow_disk_says_that_it_goes_on_and_a_quick_one_nothing() {
+    let project = project("");
+    project.ok(&["build", "t-made"]);
+    for args in [&["--json", "cache"][..], &["--json", "gc", "--dry-run"], &["--json", "gc"]] {
+        assert_eq!(told(&project.ok(args).err), [], "{args:?}");
+        let told = told(&on_a_slow_disk(&project, args));
+        assert_eq!(
+            told.iter().map(|(what, _)| what.as_str()).collect::<Vec<_>>()[0],
+            "the cache",
+            "{args:?}: {told:?}"
+        );
+        let last = &told[0].1;
+        assert_eq!((&last["unit"], &last["done"]), (&"objects".into(), &last["total"]), "it is over: {last}");
+        assert_eq!(last["done"].as_u64() > Some(0), args[1] == "cache", "what it counts: {last}");
+    }
+}
+
+#[test]
+fn a_slow_look_at_a_folder_of_source_says_that_it_goes_on_and_how_many_files_it_has() {
+    let project = Project::new();
+    worktree::recipes(&project, "cp tree/a /quiz/out/out\n");
+    project.write("MARK", "");
+    project.write("a", "");
+    project.write(".quiz/.gitignore", "*\n");
+    worktree::git(&project.dir(), &["init", "-q"]);
+    worktree::git(&project.dir(), &["add", "-A"]);
+    let looked = |events: &str| told(events).into_iter().find(|(what, _)| what == "looking at project");
+    let plan = |project: &Project| project.ok(&["--json", "graph"]).err;
+    project.stand_in("git", "sleep 1\nexec /usr/bin/git \"$@\"\n");
+    let (_, last) = looked(&plan(&project)).unwrap();
+    assert_eq!((&last["unit"], &last["done"], &last["total"]), (&"files".into(), &3.into(), &3.into()));
+    project.stand_in("git", "exec /usr/bin/git \"$@\"\n");
+    project.write("b", "");
+    assert_eq!(looked(&plan(&project)), None, "quick");
 }

@@ -16,7 +16,7 @@ mod watch;
 
 use crate::codec::What;
 use crate::error::{Result, at};
-use crate::{Cache, Digest, Error, Node, Output, Tree};
+use crate::{Cache, Digest, Error, Looked, Node, Output, Tree};
 use glance::Glance;
 use look::{Root, Stat, see};
 use rayon::prelude::*;
@@ -159,18 +159,22 @@ impl Stats {
     }
 
     /// Looks again at what `lstat` shows as changed. `now` as in [`Cache::scan_at`]. Whether nothing was changed.
-    fn refresh(&mut self, root: &Root, now: i128) -> Result<bool> {
+    fn refresh(&mut self, root: &Root, now: i128, looked: &Looked) -> Result<bool> {
+        looked.begin(self.items.len());
         let known = self.items.par_chunks(AT_A_TIME).enumerate();
         let changed: Vec<usize> = known
             .flat_map_iter(|(n, items)| {
                 let mut at = root.folders();
+                looked.more(items.len());
                 let items = items.iter().enumerate();
                 items
                     .filter(move |(_, item)| item.stat.is_none() || at.lstat(&item.path).ok() != item.stat)
                     .map(move |(i, _)| n * AT_A_TIME + i)
             })
             .collect();
-        let seen: Vec<_> = changed.par_iter().map(|i| see(root, &self.items[*i].path)).collect::<Result<_>>()?;
+        looked.begin(changed.len());
+        let see = |i: &usize| see(root, &self.items[*i].path).inspect(|_| looked.more(1));
+        let seen: Vec<_> = changed.par_iter().map(see).collect::<Result<_>>()?;
         let mut same = true;
         for (i, seen) in changed.into_iter().zip(seen) {
             let item = &mut self.items[i];
@@ -192,19 +196,20 @@ impl Stats {
 }
 
 impl Cache {
-    /// Digests a source folder. Reads only what is new or whose `lstat` changed since the last time; does not store it.
+    /// Digests a source folder. Reads only what is new or whose `lstat` changed since the last time; does not store it. `looked` counts first the files
+    /// whose `lstat` is compared, then those that are read.
     ///
     /// # Errors
     /// What cannot be read, a name that is not UTF-8, a device, fifo or socket, a file that keeps changing: each by name. The
     /// error of [`Selection::Asked`]'s `list`: as the inner error ([`std::io::Error::get_ref`]) of the source.
-    pub fn scan(&self, root: &Path, selection: Selection) -> Result<Fingerprint> {
+    pub fn scan(&self, root: &Path, selection: Selection, looked: &Looked) -> Result<Fingerprint> {
         // Taken before anything is looked at: the longer ago, the more counts as racy.
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
-        self.scan_at(root, selection, i128::try_from(now).unwrap_or(0))
+        self.scan_at(root, selection, i128::try_from(now).unwrap_or(0), looked)
     }
 
     /// `now` is in nanoseconds since 1970.
-    fn scan_at(&self, root: &Path, selection: Selection, now: i128) -> Result<Fingerprint> {
+    fn scan_at(&self, root: &Path, selection: Selection, now: i128, looked: &Looked) -> Result<Fingerprint> {
         let root = Root::open(std::path::absolute(root).map_err(at("find", root))?)?;
         let name = root.path.as_os_str().as_bytes();
         let (place, glance_place) = self.scan_places(&root.path);
@@ -225,7 +230,7 @@ impl Cache {
             stats.watched = watched;
             same &= stats.list(paths);
         }
-        same &= stats.refresh(&root, now)?;
+        same &= stats.refresh(&root, now, looked)?;
         let tree = OnceLock::new();
         let output = match &stats.output {
             Some(output) => output.clone(),

@@ -2,18 +2,18 @@
 
 use crate::error::{Error, Result};
 use crate::source::worktree::{Worktree, is_ours};
-use quiz_cache::{Cache, Fingerprint, Selection};
+use quiz_cache::{Cache, Fingerprint, Looked, Selection};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 /// Raised when other files count as source.
 const RULE: &str = "git 1";
 
-/// The source files of a folder, with digests: in a git worktree those that git says are source, elsewhere all.
+/// The source files of a folder, with digests: in a git worktree those that git says are source, elsewhere all. `looked` counts them.
 ///
 /// # Errors
 /// A file that cannot be read or keeps changing, by name; git's words where it does not list the files.
-pub fn scan(cache: &Cache, dir: &Path) -> Result<Fingerprint> {
+pub fn scan(cache: &Cache, dir: &Path, looked: &Looked) -> Result<Fingerprint> {
     let worktree = Worktree::open(dir)?;
     let also = worktree.also();
     // The cache carries errors as text; the hints are wanted too.
@@ -31,7 +31,7 @@ pub fn scan(cache: &Cache, dir: &Path) -> Result<Fingerprint> {
     } else {
         Selection::All { skip: &is_ours }
     };
-    cache.scan(dir, selection).map_err(|error| {
+    cache.scan(dir, selection, looked).map_err(|error| {
         let told = failed.lock().unwrap_or_else(PoisonError::into_inner).take();
         told.unwrap_or_else(|| match dir.is_dir() {
             true => Error::input(format!("the source folder {} cannot be read", dir.display())).because(error),

@@ -5,7 +5,8 @@
 use super::compare::{self, Difference, Side};
 use super::{Context, cache_error, key, make, walk};
 use crate::error::{Error, Result};
-use crate::event::Event;
+use crate::event::told::slowly;
+use crate::event::{Event, Unit};
 use crate::graph::{NodeIndex, Stage};
 use quiz_cache::{Output, Tree};
 use std::collections::BTreeMap;
@@ -49,7 +50,9 @@ pub fn verify(ctx: &Context<'_>, id: NodeIndex) -> Result<Verified> {
         let first = make::aside(ctx, id, &key, &known, &roots[0])?;
         std::thread::sleep(APART);
         let second = make::aside(ctx, id, &key, &known, &roots[1])?;
-        Ok((differences(&first, &second, &roots), first))
+        let what = format!("comparing {}", ctx.graph.stage(id).name);
+        let compare = || differences(&first, &second, &roots);
+        Ok((slowly(&what, Unit::Files, ctx.events, |_| compare()), first))
     };
     let result = twice();
     if let Ok((differences, _)) = &result

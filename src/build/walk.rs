@@ -6,7 +6,8 @@
 use super::plan::{Lookup, Missing, look};
 use super::{Context, Records, cache_error, compare, history, latest, make};
 use crate::error::{Error, Result};
-use crate::event::{Event, waiting};
+use crate::event::told::slowly;
+use crate::event::{Event, Unit, waiting};
 use crate::graph::{Bound, NodeIndex, Role};
 use quiz_cache::{Entry, Output, Record};
 use std::collections::BTreeMap;
@@ -112,7 +113,10 @@ fn restore(ctx: &Context<'_>, id: NodeIndex, output: &str, known: &Records) -> R
     let record = &known[&id];
     // What people edit is stored only now, when somebody needs it there; of anything else it is found out whether it still is.
     let ensure_stored = |object: &Output| match ctx.live.get(&id) {
-        Some(live) => ctx.cache.put_tree_from_scan(live).map(|_| true),
+        Some(live) => {
+            let what = format!("storing {}", ctx.graph.stage(id).name);
+            slowly(&what, Unit::Files, ctx.events, |_| ctx.cache.put_tree_from_scan(live)).map(|_| true)
+        }
         None => ctx.cache.is_present(object),
     };
     if let Some(object) = record.outputs.get(output)

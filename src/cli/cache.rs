@@ -4,7 +4,8 @@ use super::args::CacheCommand;
 use crate::engine::holders::Holders;
 use crate::engine::{Engine, pins, sharing};
 use crate::error::{Error, Result};
-use crate::event::Event;
+use crate::event::told::slowly;
+use crate::event::{Event, Unit};
 use crate::report::{self, Style};
 use crate::status;
 use std::path::Path;
@@ -34,8 +35,11 @@ pub(super) fn run(engine: &Engine<'_>, command: Option<&CacheCommand>, shown: &S
 }
 
 fn list(engine: &Engine<'_>, shown: &Shown<'_>) -> Result<()> {
-    let inventory = engine.cache.inventory().map_err(|e| Error::build("the cache cannot be read").because(e))?;
-    let holders = Holders::find(&engine.cache)?;
+    let (inventory, holders) = slowly("the cache", Unit::Objects, engine.events, |slow| {
+        let inventory = engine.cache.inventory(slow.looked);
+        let inventory = inventory.map_err(|e| Error::build("the cache cannot be read").because(e))?;
+        Ok((inventory, Holders::find(&engine.cache)?))
+    })?;
     let root = engine.cache.root();
     report::result(&if shown.json {
         format!(

@@ -3,6 +3,8 @@
 use crate::boot::clean::{Cleaned, Scope, clean};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::event::Unit;
+use crate::event::told::slowly;
 use crate::load::state_dirs;
 use crate::report;
 
@@ -10,7 +12,8 @@ pub(super) fn run(engine: &Engine<'_>, all: bool, dry_run: bool, json: bool) -> 
     let scope = if all { Scope::All } else { Scope::Runs };
     let mut cleaned = Cleaned::default();
     for dir in state_dirs(&engine.project.dir) {
-        let Cleaned { removed, left, failed } = clean(&dir, scope, dry_run)?;
+        let Cleaned { removed, left, failed } =
+            slowly("removing", Unit::Files, engine.events, |_| clean(&dir, scope, dry_run))?;
         cleaned.removed.extend(removed);
         cleaned.left.extend(left);
         cleaned.failed = cleaned.failed.or(failed);

@@ -3,10 +3,10 @@
 use crate::engine::holders::Holders;
 use crate::engine::{Engine, named, tidy};
 use crate::error::{Error, Result};
-use crate::event::told::Teller;
+use crate::event::told::{Slow, Teller, slowly};
 use crate::event::{Event, Unit};
 use crate::{host, report};
-use quiz_cache::Step;
+use quiz_cache::{Collected, Step};
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
@@ -24,15 +24,41 @@ pub(super) struct Asked {
 }
 
 pub(super) fn run(engine: &Engine<'_>, asked: Asked, json: bool) -> Result<()> {
-    let Asked { days, most, dry_run, by_itself } = asked;
+    let Asked { most, dry_run, by_itself, .. } = asked;
     if let (true, Some(most)) = (by_itself, most) {
         return tidy::run(engine, most).map(drop);
     }
+    let (collected, left) = slowly("the cache", Unit::Objects, engine.events, |slow| collect(engine, asked, slow))?;
+    if most.is_some_and(|most| left > most) {
+        let message = format!(
+            "{} are left: what was used in the last day stays, and so does what stages of projects that are there were last, what was \
+                     downloaded, what is pinned, and what `quiz snap` keeps; quiz gc --older-than DAYS goes by age alone",
+            report::size(left)
+        );
+        (engine.events)(Event::Warning { message });
+    }
+    for named in named::deserted(&engine.cache)? {
+        let (size, dir) = (report::size(named.size), host::quoted(&named.owner));
+        let message = format!(
+            "the snapshot {} of {dir}, which is not there, takes {size}: mkdir -p {dir} && quiz -C {dir} snap {} --rm",
+            named.name, named.name
+        );
+        (engine.events)(Event::Warning { message });
+    }
+    let text = if json { format!("{}\n", report::gc_json(&collected)) } else { report::gc(&collected, dry_run) };
+    report::result(&text)
+}
+
+/// What is removed, and how many bytes are left where a size was asked for.
+fn collect(engine: &Engine<'_>, asked: Asked, slow: &Slow<'_>) -> Result<(Collected, u64)> {
+    let Asked { days, most, dry_run, .. } = asked;
     let unused = Duration::from_secs(u64::from(days) * 24 * 60 * 60);
     let removing = RefCell::new(None);
     let told = |step| match step {
         Step::Waiting => (engine.events)(Event::Paused { what: "every build".to_owned() }),
         Step::Removed { done, all } => {
+            // All has been looked at.
+            slow.over();
             let new = || Teller::new("removing", Unit::Objects, all as u64, engine.events);
             removing.borrow_mut().get_or_insert_with(new).tell(done as u64);
         }
@@ -47,30 +73,11 @@ pub(super) fn run(engine: &Engine<'_>, asked: Asked, json: bool) -> Result<()> {
     let roots = holders.roots(most.is_some());
     // What began since then was used since then.
     let unused = unused + began.elapsed();
-    let collected = match most {
-        None => engine.cache.collect(unused, &roots, dry_run, &told).map_err(failed)?,
+    match most {
+        None => engine.cache.collect(unused, &roots, dry_run, &told).map(|collected| (collected, 0)),
         Some(most) => {
-            let fitted = engine.cache.collect_to(most, &roots, dry_run, &told).map_err(failed)?;
-            if fitted.left > most {
-                let message = format!(
-                    "{} are left: what was used in the last day stays, and so does what stages of projects that are there were last, what was \
-                     downloaded, what is pinned, and what `quiz snap` keeps; quiz gc --older-than DAYS goes by age alone",
-                    report::size(fitted.left)
-                );
-                (engine.events)(Event::Warning { message });
-            }
-            fitted.collected
+            engine.cache.collect_to(most, &roots, dry_run, &told).map(|fitted| (fitted.collected, fitted.left))
         }
-    };
-    drop(removing.take());
-    for named in named::deserted(&engine.cache)? {
-        let (size, dir) = (report::size(named.size), host::quoted(&named.owner));
-        let message = format!(
-            "the snapshot {} of {dir}, which is not there, takes {size}: mkdir -p {dir} && quiz -C {dir} snap {} --rm",
-            named.name, named.name
-        );
-        (engine.events)(Event::Warning { message });
     }
-    let text = if json { format!("{}\n", report::gc_json(&collected)) } else { report::gc(&collected, dry_run) };
-    report::result(&text)
+    .map_err(failed)
 }

@@ -6,9 +6,13 @@ use crate::engine::Engine;
 use crate::engine::debug::{dbgmsg, lines};
 use crate::engine::symbols::{Booted, Symbols};
 use crate::error::{Error, Result};
-use crate::event::Event;
+use crate::event::told::slowly;
+use crate::event::{Event, Unit};
 use crate::report::{Crashed, Looked};
 use std::path::Path;
+
+/// What is read for seconds, where the kernel's is large.
+const INFORMATION: &str = "debug information";
 
 /// What a crashed machine was booted of.
 pub(super) fn booted(crashed: &Crashed) -> Booted<'_> {
@@ -74,14 +78,16 @@ pub(super) fn look(engine: &Engine<'_>, crashed: &Crashed, make: bool) -> Result
         looked.missing.get_or_insert_with(|| format!("{again}, which takes minutes"));
         return Ok(looked);
     };
-    match lines::of(&symbols, &looked.frames) {
+    let slow = slowly(INFORMATION, Unit::Files, engine.events, |_| lines::of(&symbols, &looked.frames));
+    match slow {
         Ok(lines) => looked.lines = Some(lines),
         Err(error) if make => return Err(error),
         Err(error) => looked.missing = Some(format!("none: {error}")),
     }
     if let (None, Some((memory, _))) = (&looked.log, &crashed.memory) {
         let warn = |error: Error| (engine.events)(Event::Warning { message: error.to_string() });
-        looked.log = dbgmsg::read(&symbols, memory).unwrap_or_else(|error| {
+        let read = slowly(INFORMATION, Unit::Files, engine.events, |_| dbgmsg::read(&symbols, memory));
+        looked.log = read.unwrap_or_else(|error| {
             warn(error);
             None
         });

@@ -5,7 +5,8 @@ use crate::boot::{HOME, Options};
 use crate::build::Depth;
 use crate::engine::{Engine, machine, running, shares};
 use crate::error::{Error, Result};
-use crate::event::Event;
+use crate::event::told::slowly;
+use crate::event::{Event, Unit};
 use crate::host;
 use crate::load::Origin;
 use crate::report::{self, Style};
@@ -119,7 +120,9 @@ fn write_page(run: &Path, results: &test::Results) -> Result<()> {
 
 /// The digest of all that lies in the folder.
 fn digest(engine: &Engine<'_>, folder: &Path) -> Result<Digest> {
-    let scan = engine.cache.scan(folder, Selection::All { skip: &|_| false });
+    let what = format!("looking at {}", folder.file_name().unwrap_or(folder.as_os_str()).display());
+    let all = Selection::All { skip: &|_| false };
+    let scan = slowly(&what, Unit::Files, engine.events, |slow| engine.cache.scan(folder, all, slow.looked));
     let scan = scan.map_err(|e| Error::build(format!("cannot read {}", folder.display())).because(e))?;
     Ok(scan.output().digest)
 }

@@ -19,7 +19,8 @@ use super::symbols::Symbols;
 use crate::boot::crash::{ABOUT, Crash, FOLDER, MEMORY};
 use crate::engine::debug::dbgmsg;
 use crate::error::{Error, Result, cannot};
-use crate::event::Event;
+use crate::event::told::{Told, slowly};
+use crate::event::{Event, Unit};
 use crate::host;
 use quiz_cache::{Built, Digest, Front, Key, KeyEncoder, Kind, Manifest, Output, Packed, Record};
 use serde::{Deserialize, Serialize};
@@ -126,7 +127,9 @@ pub fn export(
         let path = place.join(FOLDER).join(name);
         match host::open_plain(&path) {
             Ok(mut opened) => {
-                let looked = Digest::of_reader(&opened, false).and_then(|looked| opened.rewind().map(|()| looked));
+                let size = opened.metadata().map_or(0, |meta| meta.len());
+                let told = Told::new(&opened, format!("reading {name}"), size, engine.events);
+                let looked = Digest::of_reader(told, false).and_then(|looked| opened.rewind().map(|()| looked));
                 let (digest, size) = looked.map_err(|e| cannot("read", &path, e))?;
                 files.push((name, opened, Output { kind: Kind::File, digest, size, files: 1 }));
             }
@@ -148,7 +151,7 @@ pub fn export(
     let mut new = tempfile::Builder::new().tempfile_in(folder).map_err(cannot_write)?;
     pack(engine, &about, &mut files, new.as_file_mut())
         .map_err(|e| Error::build(format!("run {run} cannot be packed")).because(e))?;
-    new.as_file().sync_all().map_err(cannot_write)?;
+    slowly("writing", Unit::Bytes, engine.events, |_| new.as_file().sync_all()).map_err(cannot_write)?;
     let file = new.persist_noclobber(file).map_err(|e| cannot_write(e.error))?;
     Ok(Exported { bytes: file.metadata().map_err(cannot_write)?.len(), missing })
 }

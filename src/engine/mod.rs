@@ -31,7 +31,8 @@ mod wishes;
 
 use crate::build::{self, Causes, Context, Depth, Needed, Records, StageState, Tools};
 use crate::error::{Error, Result};
-use crate::event::{Event, Events};
+use crate::event::told::slowly;
+use crate::event::{Event, Events, Unit};
 use crate::graph::{Graph, NodeIndex};
 use crate::load::{FlagValue, Project, Recipe, TOOLCHAIN};
 use crate::source::{self, Pin};
@@ -320,7 +321,9 @@ impl<'a> Engine<'a> {
         let mut live = BTreeMap::new();
         for (id, dir) in stages.wishes.iter().filter_map(|w| w.wish.dir().map(|dir| (w.id, dir))) {
             if !scans.contains_key(dir) {
-                scans.insert(dir.to_owned(), build::scan(&self.cache, dir)?);
+                let what = format!("looking at {}", dir.file_name().unwrap_or(dir.as_os_str()).display());
+                let scan = slowly(&what, Unit::Files, self.events, |slow| build::scan(&self.cache, dir, slow.looked))?;
+                scans.insert(dir.to_owned(), scan);
             }
             live.insert(id, scans[dir].clone());
         }

@@ -3,7 +3,7 @@
 use super::{Engine, Stages, signed};
 use crate::build::Depth;
 use crate::error::{Error, Result};
-use crate::event::told::{Teller, Told};
+use crate::event::told::{Teller, Told, slowly};
 use crate::event::{Event, Events, Unit, waiting};
 use crate::graph::NodeIndex;
 use quiz_cache::{Digest, KeyEncoder, Packed, Unpacked};
@@ -74,7 +74,7 @@ impl Engine<'_> {
         let packed = self.cache.export(&results, BufWriter::new(&mut new), &mut |count| told.more(count));
         drop(told);
         packed.map_err(|e| Error::build("the results cannot be packed").because(e))?;
-        new.as_file().sync_all().map_err(cannot)?;
+        slowly("writing", Unit::Bytes, self.events, |_| new.as_file().sync_all()).map_err(cannot)?;
         let sign = |key| {
             let text = signed::sign(new.as_file(), key)?;
             let mut sig = empty()?;

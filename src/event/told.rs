@@ -1,14 +1,20 @@
-//! Work that takes its time and tells how far it is: anything that is counted, and bytes that are read or written. Does not know what becomes
-//! of them.
+//! Work that takes its time and tells how far it is: anything that is counted, bytes that are read or written, and what mostly is quick. Does not know
+//! what becomes of them.
 
 use super::{Event, Events, Unit};
+use quiz_cache::Looked;
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 /// Between two words on how far it is.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// What mostly is quick is told when it has taken so long, and then each time that it has.
+const SHORT: Duration = Duration::from_millis(500);
 
 /// Says how much of `what` is done, but not too often. That it is over is said when this is dropped, with what was done by then: it may have
 /// failed.
@@ -101,6 +107,46 @@ impl<T: Write> Write for Told<'_, T> {
     }
 }
 
+/// Work that mostly is quick, while it is done.
+pub struct Slow<'a> {
+    /// Where it counts what it has looked at, if it counts at all.
+    pub looked: &'a Looked,
+    goes_on: Cell<Option<Sender<()>>>,
+}
+
+impl Slow<'_> {
+    /// It is over, or what follows is told in another way.
+    pub fn over(&self) {
+        self.goes_on.take();
+    }
+}
+
+/// Does work of which nobody knows before whether it is quick. When it is not, another thread says that `what` goes on, and how much was looked at
+/// by then, also while the work waits for a disk or a server. So quick work says nothing, and costs a thread that sleeps.
+pub fn slowly<T>(what: &str, unit: Unit, events: Events<'_>, work: impl FnOnce(&Slow<'_>) -> T) -> T {
+    let (looked, (goes_on, over)) = (&Looked::default(), channel());
+    std::thread::scope(|scope| {
+        // Goes also when the work panics; else the other thread would be waited for.
+        let slow = Slow { looked, goes_on: Cell::new(Some(goes_on)) };
+        let tell = move || {
+            let say = |done, total| events(Event::Progress { what: what.to_owned(), unit, done, total, left: None });
+            let mut told = false;
+            while over.recv_timeout(SHORT) == Err(RecvTimeoutError::Timeout) {
+                let (done, all) = looked.so_far();
+                say(done, all);
+                told = true;
+            }
+            if told {
+                let (done, _) = looked.so_far();
+                say(done, Some(done));
+            }
+        };
+        // Without it nothing is told, and all is done.
+        let _ = std::thread::Builder::new().name("slowly".to_owned()).spawn_scoped(scope, tell);
+        work(&slow)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +170,45 @@ mod tests {
         file.read_exact(&mut [0; 10]).unwrap();
         drop(file);
         assert_eq!(*said.lock().unwrap(), [(10, Some(1000)), (20, Some(20))]);
+    }
+
+    #[test]
+    fn what_mostly_is_quick_is_told_once_it_is_slow_and_is_over_with_its_end_or_before() {
+        let said = Mutex::new(Vec::new());
+        let events = |event| said.lock().unwrap().push(event);
+        let done = |done, total| Event::Progress { what: "x".into(), unit: Unit::Files, done, total, left: None };
+        assert_eq!(slowly("x", Unit::Files, &events, |_| 7), 7);
+        assert_eq!(*said.lock().unwrap(), []);
+        let told = || said.lock().unwrap().len();
+        let until = |count| {
+            let begun = Instant::now();
+            while told() < count {
+                assert!(begun.elapsed() < Duration::from_secs(30), "nothing is told");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        slowly("x", Unit::Files, &events, |_| until(1));
+        assert_eq!(
+            (said.lock().unwrap().remove(0), said.lock().unwrap().pop()),
+            (done(0, None), Some(done(0, Some(0))))
+        );
+        said.lock().unwrap().clear();
+        slowly("x", Unit::Files, &events, |slow| {
+            until(1);
+            slow.over();
+            while said.lock().unwrap().last() != Some(&done(0, Some(0))) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let count = told();
+            std::thread::sleep(SHORT + PAUSE);
+            assert_eq!(told(), count, "it is over");
+        });
+    }
+
+    #[test]
+    fn what_mostly_is_quick_and_panics_is_waited_for_by_nobody() {
+        let panics = || slowly("x", Unit::Files, &|_| {}, |_| panic!("on purpose"));
+        assert!(std::panic::catch_unwind(panics).is_err());
     }
 
     #[test]

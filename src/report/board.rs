@@ -20,6 +20,8 @@ const SOON: Duration = Duration::from_secs(3);
 const BOOT: &str = "(boot)";
 /// As above.
 const DUMP: &str = "(dump)";
+/// As above.
+const SAVE: &str = "(save)";
 
 /// What kind of thing takes the time: those of one kind share a line where there is no terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,8 +147,16 @@ impl Board {
                 (self.tasks, self.held) = (Vec::new(), false);
                 self.begin(BOOT, Kind::Boot, now).says.clone_from(accelerator);
             }
-            Event::Dumping { why } => self.begin(DUMP, Kind::Stage, now).says.clone_from(why),
+            Event::Dumping { why, over } => {
+                self.held &= !over;
+                self.begin(DUMP, Kind::Stage, now).says.clone_from(why);
+            }
+            Event::Saving => {
+                self.held = false;
+                self.begin(SAVE, Kind::Stage, now);
+            }
             Event::Dumped { .. } => self.end(DUMP),
+            Event::Kept { .. } => self.end(SAVE),
             Event::Ready { .. } | Event::Stands { .. } => (self.tasks, self.held) = (Vec::new(), true),
             Event::Ended { .. } => (self.tasks, self.held) = (Vec::new(), false),
             Event::Turn { .. } => self.held = false,
@@ -200,6 +210,7 @@ impl Task {
         match self.name.as_str() {
             BOOT => "boot",
             DUMP => "dump",
+            SAVE => "save",
             // An address: its end says more.
             name if name.contains("://") => name.trim_end_matches('/').rsplit('/').next().unwrap_or(name),
             name => name,
@@ -215,9 +226,12 @@ impl Task {
     /// What is known of how far it is, the most telling first.
     pub(super) fn parts(&self, now: Instant) -> Vec<String> {
         let mut parts = Vec::new();
-        if let Some((unit, measure)) = &self.count {
+        // Of what is not counted, or not yet, the time alone is shown.
+        let counted = self.count.as_ref().filter(|(_, measure)| measure.done > 0 || measure.total.is_some());
+        if let Some((unit, measure)) = counted {
             let unit = match unit {
                 Unit::Objects => "objects",
+                Unit::Files => "files",
                 Unit::Checks => "checks",
                 Unit::Packages => "packages",
                 Unit::Tests => "tests",

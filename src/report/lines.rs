@@ -54,7 +54,8 @@ pub(super) fn line(event: &Event, verbosity: Verbosity, style: &Style) -> Option
         Event::Complained { words, log } => {
             (Quiet, Some(format!("{} the guest's kernel complained: {words} ({log})", style.warn("warning:"))))
         }
-        Event::Dumping { why } => (Normal, verb("Dumping", &format!("the guest's memory: {why}"))),
+        Event::Dumping { why, .. } => (Normal, verb("Dumping", &format!("the guest's memory: {why}"))),
+        Event::Saving => (Verbose, verb("Saving", "the machine")),
         Event::Dumped { run, title: _, used, took } => (
             Normal,
             verb("Dumped", &format!("{} in {} to {run}/crash (quiz crash show)", size(*used), duration(*took))),

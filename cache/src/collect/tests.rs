@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::tests::{made, settle};
-use crate::{Entry, Key, KeyEncoder, Passing, Selection};
+use crate::{Entry, Key, KeyEncoder, Looked, Passing, Selection};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 const MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -121,7 +121,9 @@ fn scratch_folders_passing_results_and_what_was_remembered_go_too() {
         slot.commit().unwrap();
         host.cache.set_memo("memo", &key(name), b"value").unwrap();
         fs::write(host.folder.path().join(name).join("source"), name).unwrap();
-        host.cache.scan(&host.folder.path().join(name), Selection::All { skip: &|_| false }).unwrap();
+        host.cache
+            .scan(&host.folder.path().join(name), Selection::All { skip: &|_| false }, &Looked::default())
+            .unwrap();
     }
     host.pass(MONTH + DAY + DAY);
     let kept = scratch(&owners[0]);
@@ -129,7 +131,7 @@ fn scratch_folders_passing_results_and_what_was_remembered_go_too() {
     fs::remove_dir(&owners[2]).unwrap();
     assert!(matches!(host.cache.passing(&key("kept"), &|_| {}).unwrap(), Passing::Hit(_)));
     host.cache.memo("memo", &key("kept")).unwrap().unwrap();
-    host.cache.scan(&owners[0], Selection::All { skip: &|_| false }).unwrap();
+    host.cache.scan(&owners[0], Selection::All { skip: &|_| false }, &Looked::default()).unwrap();
     let collected = host.collect();
     let number = |name: &str| collected.get(name).map_or(0, |count| count.number);
     assert_eq!(["scratch", "passing", "memos", "stats"].map(number), [2, 1, 1, 1], "{collected:?}");

@@ -41,7 +41,7 @@ impl Place {
 
     /// A scan as it would be `later` seconds from now.
     fn scan_as(&self, selection: Selection, later: i128) -> Result<Fingerprint> {
-        self.cache.scan_at(&self.source, selection, in_seconds(later))
+        self.cache.scan_at(&self.source, selection, in_seconds(later), &Looked::default())
     }
 
     fn scan_in(&self, later: i128) -> Tree {
@@ -49,7 +49,7 @@ impl Place {
     }
 
     fn scan(&self) -> Result<Fingerprint> {
-        self.cache.scan(&self.source, ALL)
+        self.cache.scan(&self.source, ALL, &Looked::default())
     }
 
     fn memory(&self) -> PathBuf {
@@ -237,7 +237,7 @@ fn a_scan_is_stored_as_it_was_seen() {
     let output = place.cache.put_tree_from_scan(&scan).unwrap();
     assert_eq!(&output, scan.output());
     assert!(place.cache.is_present(&output).unwrap());
-    let again = place.cache.scan(&place.cache.path(&output), ALL).unwrap();
+    let again = place.cache.scan(&place.cache.path(&output), ALL, &Looked::default()).unwrap();
     assert_eq!(again.tree().unwrap(), scan.tree().unwrap());
 }
 

@@ -3,7 +3,7 @@
 mod hurt;
 
 use super::*;
-use crate::{KeyEncoder, Selection};
+use crate::{KeyEncoder, Looked, Selection};
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, SystemTime};
 
@@ -38,7 +38,7 @@ impl Place {
     }
 
     fn tree(&self, root: &Path) -> Tree {
-        self.cache.scan(root, Selection::All { skip: &|_| false }).unwrap().tree().unwrap().clone()
+        self.cache.scan(root, Selection::All { skip: &|_| false }, &Looked::default()).unwrap().tree().unwrap().clone()
     }
 
     fn open(&self, owner: &Path) -> Scratch {

@@ -1,7 +1,7 @@
 //! What takes room, and what is free when something goes.
 
 use super::*;
-use crate::{Digest, Inventory, Output, Pin, Roots, Sizes, Sort};
+use crate::{Digest, Inventory, Looked, Output, Pin, Roots, Sizes, Sort};
 use std::os::unix::fs::MetadataExt;
 
 /// A result with a file of its own and a tree with one of its own and one that all have, of so many KiB each.
@@ -50,7 +50,7 @@ fn what_nothing_else_has_is_what_is_free_when_it_goes() {
     let root = tempfile::tempdir().unwrap();
     let cache = Cache::open(root.path()).unwrap();
     let (a, b) = (make_large(&cache, "a", 512), make_large(&cache, "b", 256));
-    let inventory = cache.inventory().unwrap();
+    let inventory = cache.inventory(&Looked::default()).unwrap();
     let object = |record: &Record, name: &str| blocks(&cache.path(&record.outputs[name]));
     let tree = cache.path(&a.outputs["tree"]);
     let (own, all) = (blocks(&tree.join("sub/own")), blocks(&tree.join("all")));
@@ -92,7 +92,7 @@ fn all_of_it_is_counted_once_and_what_nothing_names_is_told() {
     fs::create_dir(root.path().join("strange")).unwrap();
     fs::write(root.path().join("strange/x"), vec![1; 200_000]).unwrap();
     settle(root.path());
-    let inventory = cache.inventory().unwrap();
+    let inventory = cache.inventory(&Looked::default()).unwrap();
     // Not counted are the folders by which files are found, of some thousand bytes each.
     let folders = |bytes: u64| bytes.div_ceil(1 << 20);
     let whole = on_disk(root.path(), &mut Default::default());
@@ -103,7 +103,7 @@ fn all_of_it_is_counted_once_and_what_nothing_names_is_told() {
     assert_eq!(sizes(&inventory, |sort| matches!(sort, Sort::Scratch { .. })).len(), 1);
     fs::remove_file(cache.place("records", record.key.digest())).unwrap();
     fs::remove_file(cache.place("manifests", &record.outputs["tree"].digest)).unwrap();
-    let left = cache.inventory().unwrap();
+    let left = cache.inventory(&Looked::default()).unwrap();
     let unnamed = sizes(&left, |sort| *sort == Sort::Other("unnamed".to_owned()))[0];
     assert!(unnamed.alone >= 64 << 10, "{unnamed:?}");
 }
@@ -172,7 +172,7 @@ fn to_fit_a_size_by_itself_waits_for_nobody_and_leaves_roots() {
             fs::File::open(path).unwrap().set_modified(std::time::SystemTime::now() - days * day).unwrap();
         });
     }
-    let all = cache.inventory().unwrap().total;
+    let all = cache.inventory(&Looked::default()).unwrap().total;
     let roots = Roots { results: [records[0].key].into(), ..Roots::default() };
     let give = || Some(roots.clone());
     // Too large by a little: one that is no root is enough.

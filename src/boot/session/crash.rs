@@ -55,7 +55,7 @@ impl Session<'_> {
             // Whoever sits at the terminal may not want to wait: their keys are signals again.
             self.raw = None;
         }
-        (self.job.events)(Event::Dumping { why });
+        (self.job.events)(Event::Dumping { why, over: end.is_some() });
         self.dump =
             Some(Dump { end, answers: Vec::new(), begun: Instant::now(), goes_on: Arc::default(), writer: None });
         let questions: String = questions(&self.machine).iter().map(|question| qmp::human(question)).collect();

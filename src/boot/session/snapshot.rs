@@ -14,6 +14,7 @@ use super::super::sparse::copy_sparse;
 use super::super::spawn::{CONSOLE, Port, STATE, TRANSPORT, memory_name};
 use super::Session;
 use crate::error::{Result, cannot};
+use crate::event::Event;
 use crate::machine::Level;
 
 /// The numbers by which qemu knows the files of states: another one each time, since it keeps them all.
@@ -57,6 +58,11 @@ impl Session<'_> {
     pub(super) fn begin_save(&mut self, level: Level) -> Option<Input> {
         let (transport, folder) = (self.transport?, self.start.to(level)?);
         let path = folder.join(STATE);
+        if level == Level::Kept {
+            // The program is over: whoever sits at the terminal sees how long this takes, and their keys are signals again.
+            self.raw = None;
+            (self.job.events)(Event::Saving);
+        }
         // Not for reading, too: of the files that it has, qemu takes the one that was opened as it would open it itself.
         match File::options().write(true).create_new(true).open(&path).map_err(|e| cannot("write", &path, e)) {
             Ok(state) => {

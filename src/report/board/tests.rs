@@ -127,8 +127,27 @@ fn no_line_is_wider_than_the_terminal_whatever_others_call_their_things() {
 
 #[test]
 fn a_memory_that_is_written_says_why_and_is_over_with_it() {
-    let dumping = Event::Dumping { why: "the guest hung after 5 s".into() };
+    let dumping = |over| Event::Dumping { why: "the guest hung after 5 s".into(), over };
     let dumped = Event::Dumped { run: "7".into(), title: String::new(), used: 1, took: seconds(3) };
-    assert_eq!(lines(79, &[(0, dumping.clone())], 2), ["        dump   2s  the guest hung after 5 s"]);
-    assert!(lines(79, &[(0, dumping), (3, dumped)], 4).is_empty());
+    assert_eq!(lines(79, &[(0, dumping(false))], 2), ["        dump   2s  the guest hung after 5 s"]);
+    assert!(lines(79, &[(0, dumping(true)), (3, dumped)], 4).is_empty());
+    // Of a machine whose program has the terminal nothing is shown, until that is over.
+    let ready = Event::Ready { milliseconds: 3 };
+    let after = |event: Event| lines(79, &[(0, ready.clone()), (1, event)], 3);
+    assert_eq!(after(dumping(false)), [""; 0]);
+    assert_eq!(after(dumping(true)), ["        dump   2s  the guest hung after 5 s"]);
+}
+
+#[test]
+fn a_machine_that_is_saved_under_a_name_shows_that_until_it_is_kept() {
+    let saving = [(0, Event::Ready { milliseconds: 3 }), (5, Event::Saving)];
+    assert_eq!(lines(79, &saving, 7), ["        save   2s"]);
+    let kept = Event::Kept { name: "x".into(), bytes: 1 };
+    assert!(lines(79, &[&saving[..], &[(8, kept)]].concat(), 9).is_empty());
+}
+
+#[test]
+fn what_is_not_counted_shows_its_time_alone() {
+    assert_eq!(lines(79, &[(0, progress("x", Unit::Files, 0, None))], 2), ["           x   2s"]);
+    assert_eq!(lines(79, &[(0, progress("x", Unit::Files, 3, Some(9)))], 2), ["           x   2s 3 of 9 files, 33%"]);
 }

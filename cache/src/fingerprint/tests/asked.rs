@@ -54,7 +54,7 @@ impl Worktree {
         };
         let Selection::Asked { list, decides, skip, .. } = selection(&list) else { unreachable!() };
         let selection = Selection::Asked { rule: self.rule.get(), list, decides, also: &self.also, skip };
-        let scan = self.place.cache.scan_at(&self.place.source, selection, now).unwrap();
+        let scan = self.place.cache.scan_at(&self.place.source, selection, now, &Looked::default()).unwrap();
         // Whatever was remembered, it is what one who remembers nothing sees.
         assert_eq!(*scan.tree().unwrap(), Place::fresh_scan(&self.place.source, selection));
         assert_eq!(*scan.output(), scan.tree().unwrap().output());
@@ -71,7 +71,7 @@ impl Place {
     fn fresh_scan(source: &Path, selection: Selection) -> Tree {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(&folder.path().join("cache")).unwrap();
-        cache.scan(source, selection).unwrap().tree().unwrap().clone()
+        cache.scan(source, selection, &Looked::default()).unwrap().tree().unwrap().clone()
     }
 }
 
