@@ -1,7 +1,9 @@
 //! What `quiz init` promises: a file for what is there, which sets nothing but what flags say, and never in the place of another.
 
 use crate::project::{Project, Ran, files};
+use std::io::Write;
 use std::path::Path;
+use std::process::Stdio;
 
 const LINUX: [&str; 4] = ["Kbuild", "Kconfig", "MAINTAINERS", "init/main.c"];
 const ZFS: [&str; 3] = ["META", "module/zfs/zfs_ioctl.c", "configure.ac"];
@@ -141,6 +143,35 @@ fn a_file_that_is_there_stays_and_so_does_what_a_link_leads_to() {
     assert_eq!(other.run(&["init"]).status, Some(2));
     assert!(!aim.exists());
     assert_eq!(other.run(&["init", "-C", "no-such-folder"]).status, Some(2));
+}
+
+/// `quiz init` on a terminal, with this answer: what it said, and whether the project and the user have a file.
+fn on_a_terminal(words: &str, answer: &str) -> (String, bool, bool) {
+    let project = tree(&ZFS);
+    let home = project.bin().join("config");
+    let line = format!("'{}' {words}", env!("CARGO_BIN_EXE_quiz"));
+    let mut script = project.on_terminal(&line);
+    script.env("XDG_CONFIG_HOME", &home).env("SHELL", "/bin/sh");
+    let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(answer.as_bytes()).unwrap();
+    let said = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    (said, project.dir().join("quiz.toml").exists(), home.join("quiz/quiz.toml").exists())
+}
+
+#[test]
+fn on_a_terminal_it_is_asked_where_the_settings_go_unless_that_is_said() {
+    for (answer, here, user) in [("\n", true, false), ("h\n", true, false), ("U\n", false, true), ("x\n", false, false)]
+    {
+        let (said, is_here, is_user) = on_a_terminal("init", answer);
+        assert!(said.contains("Where do the settings go?") && said.contains("this tree of OpenZFS"), "{said}");
+        assert_eq!((is_here, is_user), (here, user), "{answer:?}: {said}");
+        assert_eq!(said.contains("nothing was written"), !here && !user, "{said}");
+    }
+    for (words, here) in [("init --here", true), ("--json init", true), ("init --user", false)] {
+        let (said, is_here, is_user) = on_a_terminal(words, "");
+        assert_eq!((said.contains("[H/u]"), is_here, is_user), (false, here, !here), "{words}: {said}");
+    }
+    assert_eq!(tree(&ZFS).run(&["init", "--here", "--user"]).status, Some(2));
 }
 
 #[test]

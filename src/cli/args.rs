@@ -13,7 +13,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 pub(super) use global::Global;
 use global::everywhere;
 pub(super) use guest::{Again, Debugger, Exec, Gdb, Guest, Monitor, Snap, Ssh, Test, Up};
-pub(super) use inner::{CacheCommand, CrashCommand, KernelCommand, NewCommand, ProfilesCommand};
+pub(super) use inner::{CacheCommand, CrashCommand, Init, KernelCommand, NewCommand, ProfilesCommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -222,12 +222,9 @@ pub(super) enum Command {
         command: KernelCommand,
     },
     /// Write a quiz.toml to start from: what is worth setting in a tree of OpenZFS or Linux, a module's folder, or elsewhere. Before you take a
-    /// line out of its comment only a module's folder counts, and what flags say: quiz -k package init. A file that is there stays as it is
-    Init {
-        /// Into your own folder of settings (~/.config/quiz), for all projects, instead of this one
-        #[arg(long)]
-        user: bool,
-    },
+    /// line out of its comment only a module's folder counts, and what flags say: quiz -k package init. A file that is there stays as it is. On a
+    /// terminal it asks for which projects
+    Init(Init),
     /// Write a start for a recipe or a profile of your own, which works as it is, into the project's .quiz
     New {
         #[command(subcommand)]

@@ -1,7 +1,7 @@
 //! `quiz init`: a quiz.toml to start from, of what is worth setting in such a folder. All but what such a folder must have, and what
 //! flags set, is behind comment marks. Reads no more of a project than tells which kind it is, or whether the flags are right there.
 
-use super::args::Cli;
+use super::args::{Cli, Init};
 use crate::error::{Error, Result};
 use crate::load::{self, FlagValue, Value};
 use crate::{host, report};
@@ -98,13 +98,22 @@ const USER: Kind = Kind {
 /// Writes the file, and says what and where, and what to type next.
 ///
 /// # Errors
-/// There is one already; the folder is another user's; it cannot be written.
-pub(super) fn run(cli: &Cli, user: bool) -> Result<()> {
+/// There is one already; the folder is another user's; it cannot be written; who was asked said neither.
+pub(super) fn run(cli: &Cli, asked: &Init) -> Result<()> {
     let named = cli.global.directory.as_deref().unwrap_or(Path::new("."));
     let start = fs::canonicalize(named)
         .map_err(|e| Error::input(format!("there is no folder {}", named.display())).because(e))?;
     let config_dir = load::config_dir()?;
-    let (kind, dir) = if user { (&USER, config_dir) } else { place(&start, &config_dir)? };
+    let mut user = asked.user;
+    let (mut kind, mut dir) = (&USER, config_dir.clone());
+    if !user {
+        let (project, root) = place(&start, &config_dir)?;
+        // Who wants JSON is a program, which has no answer.
+        user = !asked.here && !cli.global.json && wants_user(project, &root, &config_dir)?;
+        if !user {
+            (kind, dir) = (project, root);
+        }
+    }
     let path = dir.join(FILE);
     let mut flags = cli.invocation().flags;
     if !flags.is_empty() {
@@ -126,6 +135,21 @@ pub(super) fn run(cli: &Cli, user: bool) -> Result<()> {
     let again = if is_chosen { kind.next.trim_start_matches("-k package ") } else { kind.next };
     let next = format!("quiz {there}{again}");
     report::result(&report::begun(&path, kind.name, &sets, &next, cli.global.json))
+}
+
+/// Asks whether the settings are for all of the user's projects; where nobody can be asked they are for this one.
+fn wants_user(kind: &Kind, root: &Path, config_dir: &Path) -> Result<bool> {
+    let line = |letter: char, dir: &Path, what: &str| {
+        let path = dir.join(FILE);
+        let there = if path.symlink_metadata().is_ok() { ", which is there already" } else { "" };
+        format!("  {letter}  {}{there}: settings for {what}\n", path.display())
+    };
+    let places = line('h', root, kind.name) + &line('u', config_dir, USER.name);
+    match report::asked(&format!("Where do the settings go?\n{places}[H/u]")).as_deref() {
+        None | Some("" | "h" | "here") => Ok(false),
+        Some("u" | "user") => Ok(true),
+        _ => Err(Error::input("nothing was written").hint("quiz init --here, or quiz init --user")),
+    }
 }
 
 /// Folders below the project as they are called there, so that the file is right in every checkout; with that which counts already.

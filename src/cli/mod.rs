@@ -240,7 +240,7 @@ fn carry_out(engine: &Engine<'_>, cli: &Cli) -> Result<u8> {
             return cache::run(engine, command.as_ref(), &cache::Shown { json, verbose, style: &style });
         }
         // Done above.
-        Command::Init { .. } | Command::Trust { .. } | Command::Completions { .. } => {}
+        Command::Init(_) | Command::Trust { .. } | Command::Completions { .. } => {}
         Command::Man { .. } | Command::Schema { .. } | Command::Mcp => {}
         Command::Gdb(_) | Command::Drgn(_) => {}
         Command::Config => report::result(&report::config(&engine.project.settings, cli.global.verbose))?,
@@ -260,7 +260,7 @@ fn tidied<T>(engine: &Engine<'_>, work: impl FnOnce() -> Result<T>) -> Result<T>
 fn without_project(cli: &Cli) -> Option<Result<()>> {
     Some(match &cli.command {
         Command::Trust { folders } => trust::run(cli, folders),
-        Command::Init { user } => init::run(cli, *user),
+        Command::Init(asked) => init::run(cli, asked),
         Command::Completions { shell } => complete::print(*shell),
         Command::Man { folder } => man::run(cli, folder),
         Command::Schema { name } => schema::run(name.as_deref()),

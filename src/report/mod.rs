@@ -181,16 +181,24 @@ pub fn columns() -> Option<usize> {
     Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
+/// What Ctrl-D sends, which nobody types among other letters.
+const END: &str = "\u{4}";
+
 /// Asks on the terminal, where Enter is yes. Where there is none nobody can be asked, and it is yes.
 pub fn agrees(question: &str) -> bool {
+    asked(&format!("{question} [Y/n]")).is_none_or(|answer| ["", "y", "yes"].contains(&answer.as_str()))
+}
+
+/// What is typed behind a question, in small letters: "" is Enter, and a control character the end of the input, which is no Enter. `None` where there is
+/// no terminal, and so nobody to ask.
+pub fn asked(question: &str) -> Option<String> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return true;
+        return None;
     }
-    eprint!("{question} [Y/n] ");
+    eprint!("{} ", plain::plain(question));
     let mut answer = String::new();
-    // The end of the input is no Enter.
     let read = std::io::stdin().read_line(&mut answer).unwrap_or(0);
-    read > 0 && ["", "y", "yes"].contains(&answer.trim().to_lowercase().as_str())
+    Some(if read > 0 { answer.trim().to_lowercase() } else { END.to_owned() })
 }
 
 /// Writes a result to stdout: to a terminal without what would be a command of it, to all else as it is. A reader that has gone away (`| head`)

@@ -1,8 +1,18 @@
-//! The commands of commands: of `cache`, `crash`, `kernel`, `new` and `profiles`.
+//! The words of `init`, and the commands of commands: of `cache`, `crash`, `kernel`, `new` and `profiles`.
 
 use super::{Again, Debugger};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use std::path::PathBuf;
+
+#[derive(Debug, Clone, Args)]
+pub(in crate::cli) struct Init {
+    /// Into this project, and ask nothing
+    #[arg(long, conflicts_with = "user")]
+    pub here: bool,
+    /// Into your own folder of settings (~/.config/quiz), for all projects, instead of this one
+    #[arg(long)]
+    pub user: bool,
+}
 
 #[derive(Debug, Clone, Subcommand)]
 pub(in crate::cli) enum CacheCommand {
