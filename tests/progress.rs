@@ -7,9 +7,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// What make says of a file that has a long name.
@@ -239,28 +240,35 @@ fn told(events: &str) -> Vec<(String, serde_json::Value)> {
     told
 }
 
-/// Runs quiz on a cache whose disk does not answer for two seconds: a pipe stands there in the place of a result.
+/// Runs quiz on a cache whose disk does not answer until it has said that it goes on: a pipe stands there in the place of a result.
 fn on_a_slow_disk(project: &Project, args: &[&str]) -> String {
     let pipe = project.cache().join("records/00").join("0".repeat(64));
     std::fs::create_dir_all(pipe.parent().unwrap()).unwrap();
     mkfifoat(rustix::fs::CWD, &pipe, Mode::from_raw_mode(0o600)).unwrap();
     let mut command = project.command(args);
-    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let begun = Instant::now();
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let stderr = BufReader::new(child.stderr.take().unwrap());
+    let (begun, told) = (Instant::now(), AtomicBool::new(false));
     std::thread::scope(|scope| {
-        let waited = scope.spawn(|| child.wait_with_output().unwrap());
+        let said = scope.spawn(|| {
+            let mut text = String::new();
+            for line in stderr.lines().map(Result::unwrap) {
+                told.fetch_or(line.contains("\"progress\""), Ordering::SeqCst);
+                text += &format!("{line}\n");
+            }
+            text
+        });
         // It may look there several times.
-        while !waited.is_finished() {
-            if begun.elapsed() > Duration::from_secs(2) {
+        while !said.is_finished() {
+            if told.load(Ordering::SeqCst) || begun.elapsed() > Duration::from_secs(60) {
                 let _ = File::options().read(true).write(true).open(&pipe);
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        let output = waited.join().unwrap();
+        let text = said.join().unwrap();
         // A collection has removed it.
         let _ = std::fs::remove_file(&pipe);
-        let text = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.success(), "{text}");
+        assert!(child.wait().unwrap().success(), "{text}");
         text
     })
 }

@@ -55,9 +55,12 @@ fn collect(engine: &Engine<'_>, asked: Asked, slow: &Slow<'_>) -> Result<(Collec
     let unused = Duration::from_secs(u64::from(days) * 24 * 60 * 60);
     let removing = RefCell::new(None);
     let told = |step| match step {
-        Step::Waiting => (engine.events)(Event::Paused { what: "every build".to_owned() }),
+        // All has been looked at.
+        Step::Waiting => {
+            slow.over();
+            (engine.events)(Event::Paused { what: "every build".to_owned() });
+        }
         Step::Removed { done, all } => {
-            // All has been looked at.
             slow.over();
             let new = || Teller::new("removing", Unit::Objects, all as u64, engine.events);
             removing.borrow_mut().get_or_insert_with(new).tell(done as u64);

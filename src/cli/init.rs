@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::load::{self, FlagValue, Value};
 use crate::{host, report};
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 /// The file's name.
@@ -109,7 +109,9 @@ pub(super) fn run(cli: &Cli, asked: &Init) -> Result<()> {
     if !user {
         let (project, root) = place(&start, &config_dir)?;
         // Who wants JSON is a program, which has no answer.
-        user = !asked.here && !cli.global.json && wants_user(project, &root, &config_dir)?;
+        // So is whoever reads what this prints.
+        let is_program = cli.global.json || !std::io::stdout().is_terminal();
+        user = !asked.here && !is_program && wants_user(project, &root, &config_dir)?;
         if !user {
             (kind, dir) = (project, root);
         }

@@ -322,7 +322,9 @@ fn machine(engine: &Engine<'_>, install: bool, terminal: bool) -> Result<Prepare
 fn unloaded(engine: &Engine<'_>) -> Result<Option<String>> {
     let project = &engine.project;
     let is_set = project.settings.get("modules").is_some_and(|modules| modules.origin != Origin::Default);
-    if is_set || !load::makes_modules(&project.dir) || !load::worktrees(&project.dir)?.is_empty() {
+    // Recipes of the project's own may bring them.
+    let has_recipes = load::state_dirs(&project.dir).iter().any(|dir| dir.join("recipes").is_dir());
+    if is_set || has_recipes || !load::makes_modules(&project.dir) || !load::worktrees(&project.dir)?.is_empty() {
         return Ok(None);
     }
     let what = "this folder makes kernel modules (obj-m), and none of them is loaded";

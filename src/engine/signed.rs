@@ -25,7 +25,8 @@ pub(super) fn beside(file: &Path) -> PathBuf {
     name.into()
 }
 
-/// Looks whether there is all that a signature of `file` will take, before anything is built for it.
+/// Looks whether there is a program, a file of a key, and a place for the signature of `file`, before anything is built for it. Whether it is a key, and
+/// its passphrase right, is known when something is signed.
 ///
 /// # Errors
 /// There is no ssh-keygen, or no key; the signature's place is taken.
@@ -117,7 +118,8 @@ pub(super) fn verified(mut pack: impl Read, file: &Path, signers: &Path, folder:
     let error = Error::input(format!("{name}: not taken in: {} is no good signature of it", sig.display()));
     let error = refused.iter().fold(error, said);
     Err(error.hint(format!(
-        "was it changed, or cut off? bring both files again; {} may also say for what and until when a key counts",
+        "was it changed, or cut off? bring both files again; {} may also say for what and until when a key counts, and of a key its first line \
+         alone is looked at: a list for packs is best one of its own",
         signers.display()
     )))
 }

@@ -24,7 +24,11 @@ pub(super) fn encoder<W: Write>(to: W, threads: u32) -> io::Result<zstd::Encoder
 /// How many threads this machine has for it.
 pub(super) fn here() -> u32 {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    fitting(cores, available(&fs::read_to_string("/proc/meminfo").unwrap_or_default()))
+    let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
+    // In a container /proc/meminfo is of the whole machine, and what it may take stands here; "max" is no limit.
+    let most = read("/sys/fs/cgroup/memory.max").trim().parse().ok();
+    let free = available(&read("/proc/meminfo"));
+    fitting(cores, free.map(|free| most.map_or(free, |most| free.min(most))))
 }
 
 /// One for each core, unless they would take more than a quarter of the memory that programs can still get: builds and machines may run beside it.
