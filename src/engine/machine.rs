@@ -52,9 +52,11 @@ pub fn build(engine: &Engine<'_>, stages: &Stages, terminal: bool) -> Result<Pre
     size(engine)?;
     allowed(engine)?;
     let id = stages.graph.find(IMAGE)?;
-    super::qemu::demanded(engine)?;
+    let demanded = super::qemu::demanded(engine)?;
     let qemu = super::qemu::made(engine)?;
-    super::qemu::accelerator(engine, &qemu)?;
+    if demanded == Some(Accel::Kvm) {
+        super::qemu::accelerator(engine, &qemu)?;
+    }
     // qemu opens what the image is made of, so that has to lie there, too.
     let known =
         engine.make(stages, &needed, &BTreeSet::new(), &|ctx| build::build(ctx, &[id], Depth::OutputsAndInputs))?;
