@@ -56,6 +56,21 @@ pub struct Request {
     pub shares: Vec<Mounted>,
 }
 
+#[cfg(test)]
+impl Request {
+    /// That program alone, at the root, on three streams.
+    pub(crate) fn of(program: &str) -> Self {
+        Self {
+            program: vec![program.into()],
+            env: vec![],
+            dir: "/".into(),
+            tty: None,
+            shell_after: false,
+            shares: vec![],
+        }
+    }
+}
+
 impl Request {
     /// Its bytes.
     ///

@@ -77,10 +77,9 @@ pub fn run(machine: &Machine, run: &Run<'_>, saved: &dyn Fn(Level, Saved)) -> Re
     };
     let job = Job { request: &request, folder, options, streams, events, awake: Cell::new(false), saved: &saved };
     // With arguments of the user's own it is as well their fault.
-    let is_kvms = |ended: &SessionEnd| {
-        machine.accel == Accel::Kvm && machine.extra.is_empty() && matches!(ended.end, End::NoLife(_))
-    };
-    let may_be_emulated = machine.accel == Accel::Kvm && machine.extra.is_empty() && !options.only_kvm;
+    let is_suspect = machine.accel == Accel::Kvm && machine.extra.is_empty();
+    let is_kvms = |ended: &SessionEnd| is_suspect && matches!(ended.end, End::NoLife(_));
+    let may_be_emulated = is_suspect && !options.only_kvm;
     let is_alone = machine.start.from().is_none();
     let untold = || {
         let levels = [Level::Base, Level::Full].into_iter().filter(|level| machine.start.to(*level).is_some());
@@ -109,7 +108,7 @@ pub fn run(machine: &Machine, run: &Run<'_>, saved: &dyn Fn(Level, Saved)) -> Re
         return job.gone_on(first, machine.accel);
     }
     let mut ended = first?;
-    if is_kvms(&ended) && may_be_emulated {
+    if may_be_emulated && is_kvms(&ended) {
         let words = why_no_life(&ended);
         let is_silent = !ended.spoke && started.elapsed() >= options.life_within;
         // A qemu that somebody killed says nothing of KVM.
@@ -119,7 +118,7 @@ pub fn run(machine: &Machine, run: &Run<'_>, saved: &dyn Fn(Level, Saved)) -> Re
         let why = why_no_life(&ended);
         ended.end = End::NoLife(Some(why).filter(|why| !ended.words.qemu.contains(why)));
         let hint = "machine.accel = \"kvm\" takes no emulation in its place; --accel auto does";
-        return job.close(ended).map(Ran::Ended).map_err(|e| if options.only_kvm { e.hint(hint) } else { e });
+        return job.close(ended).map(Ran::Ended).map_err(|e| e.hint(hint));
     } else if machine.accel == Accel::Kvm && ended.lived && !matches!(ended.end, End::NoLife(_)) {
         verdict(machine, options, events, None);
     }

@@ -108,8 +108,7 @@ pub(super) fn run(cli: &Cli, asked: &Init) -> Result<()> {
     let (mut kind, mut dir) = (&USER, config_dir.clone());
     if !user {
         let (project, root) = place(&start, &config_dir)?;
-        // Who wants JSON is a program, which has no answer.
-        // So is whoever reads what this prints.
+        // Who wants JSON, or reads what this prints, is a program, which has no answer.
         let is_program = cli.global.json || !std::io::stdout().is_terminal();
         user = !asked.here && !is_program && wants_user(project, &root, &config_dir)?;
         if !user {

@@ -30,8 +30,8 @@ impl Ran {
             return Ok(());
         }
         // The cause stands before where its files are, which are gone by then.
-        let error: Vec<&str> = self.err.lines().skip_while(|line| !line.starts_with("error:")).collect();
-        let error = error.split(|line| line.trim_start().starts_with("hint:")).next().unwrap_or_default().join("; ");
+        let error = self.err.lines().skip_while(|line| !line.starts_with("error:")).map(str::trim_start);
+        let error = error.take_while(|line| !line.starts_with("hint:")).collect::<Vec<_>>().join("; ");
         let last = if error.is_empty() { self.err.lines().last().unwrap_or("nothing was said") } else { &error };
         let got = self.status.map_or("none".to_owned(), |status| status.to_string());
         Err(format!("status {got} where {status} was expected: {last}"))
@@ -235,6 +235,6 @@ mod tests {
     fn a_run_that_failed_says_its_cause_and_not_where_its_files_were() {
         let said = "     Booting /r/1 (kvm)\nerror: qemu could not start the machine\n  KVM stopped\n  hint: the run's files are in /r/1\n";
         let why = ran(125, said).ended(0).unwrap_err();
-        assert_eq!(why, "status 125 where 0 was expected: error: qemu could not start the machine;   KVM stopped");
+        assert_eq!(why, "status 125 where 0 was expected: error: qemu could not start the machine; KVM stopped");
     }
 }

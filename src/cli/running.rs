@@ -10,7 +10,7 @@ use crate::load::{project_of, state_dirs};
 use crate::report::{self, Shown, Style};
 use rustix::process::{Signal, pidfd_send_signal};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -173,6 +173,7 @@ fn pass_on(log: &mut File, path: &Path) -> Result<()> {
 /// A run of several machines has a log for each.
 fn no_log(place: &Path, path: &Path, error: std::io::Error) -> Error {
     match &parts(place)[..] {
+        [] if error.kind() == ErrorKind::PermissionDenied => not_live(place),
         [] => cannot("open", path, error),
         parts => several(place, "logs", parts),
     }

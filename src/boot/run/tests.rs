@@ -70,14 +70,7 @@ fn play_before(
     let (what, argument) = what.split_once(' ').unwrap_or((what, ""));
     let extra = if argument.is_empty() { Vec::new() } else { vec![argument.into()] };
     let machine = Machine { qemu: fake.into(), append: vec![format!("fake={what}")], extra, start, ..machine(accel) };
-    let request = Request {
-        program: vec!["true".into()],
-        env: vec![],
-        dir: "/".into(),
-        tty: None,
-        shell_after: false,
-        shares: vec![],
-    };
+    let request = Request::of("true");
     let (mut stdout, mut stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
     let streams = Streams {
         stdin: fs::File::open("/dev/null").unwrap().into(),

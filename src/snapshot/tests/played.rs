@@ -55,14 +55,7 @@ impl Rig {
             ..machine(fake)
         };
         let _disks = disk::take(&machine.disks, "1").unwrap();
-        let request = Request {
-            program: vec!["true".into()],
-            env: vec![],
-            dir: "/".into(),
-            tty: None,
-            shell_after: false,
-            shares: vec![],
-        };
+        let request = Request::of("true");
         let file = || tempfile::tempfile().unwrap().into();
         let streams = Streams { stdin: fs::File::open("/dev/null").unwrap().into(), stdout: file(), stderr: file() };
         let options = Options { verdicts: Some(self.folder.path().join("kvm")), ..Options::default() };
