@@ -21,7 +21,7 @@ pub(super) fn list(engine: &Engine<'_>, cli: &Cli, style: &Style) -> Result<()> 
     report::result(&if cli.global.json {
         format!("{}\n", report::profiles_json(&listed))
     } else {
-        report::profiles(&listed, report::columns(), style)
+        report::profiles(&listed, report::screen(), style)
     })
 }
 
@@ -35,7 +35,7 @@ pub(super) fn show(engine: &Engine<'_>, name: &str, cli: &Cli, style: &Style) ->
         let error = Error::input(format!("there is no profile `{name}`"));
         return Err(match nearest(name, all.iter().map(|profile| profile.name.as_str())) {
             Some(near) => error.hint(format!("did you mean `{near}`? quiz profiles {near}")),
-            None => error.hint("all that there are: quiz profiles"),
+            None => error.hint("quiz profiles lists all"),
         });
     };
     let listed = listed(engine, cli, alone.clone(), &mut Scans::new());
@@ -56,10 +56,10 @@ fn listed(engine: &Engine<'_>, cli: &Cli, alone: Profile, scans: &mut Scans) -> 
     Listed { on: active.is_some(), own, cost, profile: active.cloned().unwrap_or(alone) }
 }
 
-/// What is missing when this profile is on, too.
+/// What has to be made when this profile is on as well.
 fn cost(engine: &Engine<'_>, cli: &Cli, on: bool, profile: &Profile, scans: &mut Scans) -> Result<Cost> {
     let mut cli = cli.clone();
-    // One that is on keeps its options.
+    // A profile that is on already keeps its options.
     cli.global.profile.extend((!on).then(|| profile.name.clone()));
     let with = Engine::open(&cli.invocation(), engine.events)?;
     let wanted = with.stages([IMAGE])?;

@@ -62,8 +62,10 @@ use plain::coloured;
 use progress::Progress;
 use shapes::{Failure, Line};
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{IsTerminal, Write};
+use std::sync::Mutex;
 
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,6 +88,8 @@ pub struct Reporter {
     events: Option<File>,
     /// What takes its time.
     progress: Option<Progress>,
+    /// What was waited for, and said.
+    awaited: Mutex<BTreeSet<String>>,
 }
 
 impl Reporter {
@@ -96,7 +100,7 @@ impl Reporter {
         // With -v the lines of scripts say how far they are.
         let shown = !json && verbosity == Verbosity::Normal;
         let progress = shown.then(|| Progress::new(terminal, style));
-        Self { style, verbosity, json, terminal, events: None, progress }
+        Self { style, verbosity, json, terminal, events: None, progress, awaited: Mutex::default() }
     }
 
     /// The same with events as JSON at the end of this file, and none on stderr, where a guest's program may write, too.
@@ -116,6 +120,12 @@ impl Reporter {
         }
         if let Some(progress) = &self.progress {
             progress.follow(event);
+        }
+        // Several stages may wait for the same, one after the other: that is said once.
+        if let Event::Paused { what } = event
+            && !self.awaited.lock().is_ok_and(|mut awaited| awaited.insert(what.clone()))
+        {
+            return;
         }
         if let Some(line) = lines::line(event, self.verbosity, &self.style) {
             self.print(&line);
@@ -156,7 +166,7 @@ impl Reporter {
         Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
     }
 
-    /// Writes a line to stderr, above the moving ones. A closed stderr is nobody who listens. On a terminal each line ends
+    /// Writes a line to stderr, above the moving ones. If stderr is closed, nobody reads it, which is no error. On a terminal each line ends
     /// with the cursor's return, too: the terminal is raw while the guest's program has it.
     fn print(&self, text: &str) {
         let text = if self.json { text.to_owned() } else { coloured(text) };
@@ -175,16 +185,16 @@ impl Reporter {
     }
 }
 
-/// Columns of the terminal that stdout is; none where it is none, or does not know.
-pub fn columns() -> Option<usize> {
+/// Columns and rows of the terminal that stdout is; `None` where it is no terminal, or one that does not know its size.
+pub fn screen() -> Option<(usize, usize)> {
     let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok()?;
-    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+    Some((usize::from(size.ws_col), usize::from(size.ws_row))).filter(|(columns, rows)| *columns > 0 && *rows > 0)
 }
 
-/// What Ctrl-D sends, which nobody types among other letters.
+/// The answer that stands for Ctrl-D, the end of the input: a character that nobody types among letters.
 const END: &str = "\u{4}";
 
-/// Asks on the terminal, where Enter is yes. Where there is none nobody can be asked, and it is yes.
+/// Asks on the terminal, where Enter is yes. Where there is no terminal nobody can be asked, and the answer is yes.
 pub fn agrees(question: &str) -> bool {
     asked(&format!("{question} [Y/n]")).is_none_or(|answer| ["", "y", "yes"].contains(&answer.as_str()))
 }
@@ -212,5 +222,28 @@ pub fn result(text: &str) -> Result<()> {
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::build("cannot write to stdout").because(e)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod said {
+    use super::*;
+
+    #[test]
+    fn what_several_stages_wait_for_is_said_once_to_people_and_each_time_to_programs() {
+        for (json, times) in [(false, 1), (true, 2)] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            let reporter = Reporter {
+                events: Some(file.reopen().unwrap()),
+                progress: None,
+                ..Reporter::new(Color::Never, Verbosity::Normal, json)
+            };
+            for what in ["one", "other", "one"] {
+                reporter.event(&Event::Paused { what: format!("what is the {what}") });
+            }
+            let text = std::fs::read_to_string(file.path()).unwrap();
+            let lines = |what: &str| text.lines().filter(|line| line.contains(&format!("what is the {what}"))).count();
+            assert_eq!((lines("one"), lines("other")), (times, 1), "{text}");
+        }
     }
 }

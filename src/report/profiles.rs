@@ -37,29 +37,82 @@ pub enum Cost {
     No(String),
 }
 
-/// Columns from which on there is room for what a profile is for.
+/// Columns from which on there is room for what a profile touches.
 const WIDE: usize = 110;
-/// Columns of what it touches, where there are few.
+/// Columns of what it touches.
 const TOUCHES: usize = 42;
+/// Columns from which on half a line has room for what a profile costs.
+const WIDE_HALF: usize = 60;
 
-/// A line for each below a head: what fits into so many columns, where somebody knows how many there are.
-pub fn profiles(all: &[Listed], columns: Option<usize>, style: &Style) -> String {
-    let is_wide = columns.is_none_or(|columns| columns >= WIDE);
-    let row = |listed: &Listed| {
-        let Listed { profile, on, own, .. } = listed;
-        let name = format!("{}{}", profile.name, if *own { " (own)" } else { "" });
-        let about = if is_wide { profile.about.clone() } else { String::new() };
-        let on = if *on { "on" } else { "" }.to_owned();
-        [cut(&name, 24), on, cost(&listed.cost), cut(&in_short(profile), TOUCHES), about]
+/// A table of them all that fits a screen of so many columns and rows, where there is one: a line for each, and two on a line where
+/// lines for all would scroll the first ones away.
+pub fn profiles(all: &[Listed], screen: Option<(usize, usize)>, style: &Style) -> String {
+    let foot = style.dim("quiz profiles NAME: all of one");
+    // Besides the profiles a head, the foot, and the shell's next prompt.
+    match screen {
+        Some((columns, rows)) if all.len() + 3 > rows => format!("{}{foot}\n", in_pairs(all, columns, style)),
+        _ => format!("{}{foot}\n", in_lines(all, screen.map(|(columns, _)| columns), style)),
+    }
+}
+
+/// A line for each below a head.
+fn in_lines(all: &[Listed], columns: Option<usize>, style: &Style) -> String {
+    let first = |listed: &Listed| [own_name(listed), if listed.on { "on" } else { "" }.to_owned(), cost(&listed.cost)];
+    let about = |listed: &Listed| listed.profile.about.clone();
+    let table = if columns.is_none_or(|columns| columns >= WIDE) {
+        let row = |listed: &Listed| {
+            let [name, on, cost] = first(listed);
+            [name, on, cost, cut(&in_short(&listed.profile), TOUCHES), about(listed)]
+        };
+        let head = ["profile", "", "cost", "touches", "for"].map(str::to_owned);
+        aligned(std::iter::once(head).chain(all.iter().map(row)).collect(), style)
+    } else {
+        let row = |listed: &Listed| {
+            let [name, on, cost] = first(listed);
+            [name, on, cost, about(listed)]
+        };
+        let head = ["profile", "", "cost", "for"].map(str::to_owned);
+        aligned(std::iter::once(head).chain(all.iter().map(row)).collect(), style)
     };
-    let head = ["profile", "", "cost", "touches", if is_wide { "for" } else { "" }].map(str::to_owned);
-    let table = aligned(std::iter::once(head).chain(all.iter().map(row)).collect(), style);
+    fitted(&table, columns)
+}
+
+/// Two on a line, read down the left column and then down the right one; `*` is one that is on.
+fn in_pairs(all: &[Listed], columns: usize, style: &Style) -> String {
+    let half = columns.saturating_sub(2) / 2;
+    let cell = |listed: &Listed, names: usize, costs: usize| {
+        let mark = if listed.on { "*" } else { " " };
+        let cost = if half >= WIDE_HALF { format!("  {:<costs$}", cost(&listed.cost)) } else { String::new() };
+        cut(&format!("{mark} {:<names$}{cost}  {}", own_name(listed), listed.profile.about), half)
+    };
+    let (left, right) = all.split_at(all.len().div_ceil(2));
+    let widest =
+        |of: &[Listed], word: fn(&Listed) -> String| of.iter().map(|one| word(one).chars().count()).max().unwrap_or(0);
+    let cells = |of: &[Listed]| {
+        let (names, costs) = (widest(of, own_name), widest(of, |listed| cost(&listed.cost)));
+        of.iter().map(|listed| cell(listed, names, costs)).collect::<Vec<_>>()
+    };
+    let (left, mut right) = (cells(left), cells(right));
+    right.resize(left.len(), String::new());
+    let head = [
+        if half >= WIDE_HALF { "* is on; what each costs now, and is for" } else { "* is on" }.to_owned(),
+        String::new(),
+    ];
+    let rows = left.into_iter().zip(right).map(|(left, right)| [format!("{left:<half$}"), right]);
+    aligned(std::iter::once(head).chain(rows).collect(), style)
+}
+
+/// Each line below the head, which is coloured and short, cut to so many columns.
+fn fitted(table: &str, columns: Option<usize>) -> String {
     let fit = |line: &str| columns.map_or(line.to_owned(), |columns| cut(line, columns)) + "\n";
     let mut lines = table.lines();
-    // The head is coloured, and short.
     let head = lines.next().map(|head| format!("{head}\n")).unwrap_or_default();
-    let foot = style.dim("quiz profiles NAME: all of one");
-    format!("{head}{}{foot}\n", lines.map(fit).collect::<String>())
+    head + &lines.map(fit).collect::<String>()
+}
+
+/// Its name, cut where a project's own is very long.
+fn own_name(listed: &Listed) -> String {
+    cut(&format!("{}{}", listed.profile.name, if listed.own { " (own)" } else { "" }), 24)
 }
 
 /// What kinds of things it touches.
@@ -225,5 +278,47 @@ fn shape(listed: &Listed) -> shapes::Profile<'_> {
         wrap: profile.wrap.as_deref(),
         devices: profile.devices.iter().map(device).collect(),
         cost,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::Project;
+
+    fn listed() -> Vec<Listed> {
+        let empty = tempfile::tempdir().unwrap();
+        let all = Project::load(empty.path(), &[]).unwrap().all_profiles().unwrap();
+        let cost = || Cost::Stages { stages: vec!["image".into()], took: Duration::from_secs(86), unknown: 0 };
+        all.into_iter()
+            .map(|profile| Listed { on: profile.name == "base", own: false, cost: cost(), profile })
+            .collect()
+    }
+
+    #[test]
+    fn what_each_is_for_is_shown_on_every_screen_and_none_of_them_scrolls_away() {
+        let all = listed();
+        for (columns, rows) in [(80, 24), (80, 50), (100, 24), (109, 40), (110, 40), (200, 24), (200, 50)] {
+            let text = profiles(&all, Some((columns, rows)), &Style::new(crate::report::Color::Never, false));
+            assert!(text.lines().count() < rows, "{columns} x {rows}: with the prompt below\n{text}");
+            for line in text.lines() {
+                assert!(line.chars().count() <= columns, "{columns} x {rows}: {line}");
+            }
+            for listed in &all {
+                let name = &listed.profile.name;
+                let begin: String = listed.profile.about.chars().take(14).collect();
+                assert!(
+                    text.lines().any(|line| line.contains(name) && line.contains(&begin)),
+                    "{columns} x {rows}: {name}\n{text}"
+                );
+            }
+            assert_eq!(
+                text.contains("1m 26s"),
+                columns == 200 || rows > 24,
+                "what they cost, where there is room: {text}"
+            );
+        }
+        let whole = profiles(&all, None, &Style::new(crate::report::Color::Never, false));
+        assert!(whole.contains("touches") && all.iter().all(|listed| whole.contains(&listed.profile.about)), "{whole}");
     }
 }
