@@ -1,8 +1,9 @@
-//! Folders of kernel modules that the setting `modules` names: each becomes two stages, its source and what Kbuild makes of it, and
+//! Folders of kernel modules that the setting `modules` names: each becomes stages, its source, what Kbuild makes of it, and,
+//! when a debugger asks for it, the same with debug information; and
 //! the profile `module`, which loads them, is on. Compiles nothing.
 //!
-//! quiz's own recipes `module-source` and `module` say how such stages are made, and are none themselves; one of the project's of that name is a stage
-//! as any other.
+//! quiz's own recipes `module-source`, `module` and `module-debug` are templates for such stages, and make no stage of their own; a recipe of the
+//! project's with one of these names makes a stage like any other.
 
 use super::profile::Profile;
 use super::recipe::{InputFrom, Recipe};
@@ -13,33 +14,38 @@ use crate::source;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The setting, with folders.
+/// The setting that names the folders.
 const SETTING: &str = "modules";
-/// Of what a stage is made; also the profile's name.
+/// The recipe that compiles the modules of a folder; also the name of the profile that loads them.
 const RECIPE: &str = "module";
-/// Of what the stage of its source is made.
+/// The recipe that takes a folder as source.
 const SOURCE: &str = "module-source";
+/// The recipe that compiles the modules once more, with debug information.
+const DEBUG: &str = "module-debug";
 /// The output with the modules.
 const OUTPUT: &str = "modules";
 
-/// By what each folder's stages are made.
+/// The recipes after which each folder's stages are made.
 pub(super) struct Templates {
     module: Option<Recipe>,
     source: Option<Recipe>,
+    debug: Option<Recipe>,
 }
 
 impl Templates {
     /// Takes them out of the recipes that make stages.
     pub fn take(recipes: &mut BTreeMap<String, Recipe>) -> Self {
-        Self { module: recipes.remove(RECIPE), source: recipes.remove(SOURCE) }
+        Self { module: recipes.remove(RECIPE), source: recipes.remove(SOURCE), debug: recipes.remove(DEBUG) }
     }
 
     /// Adds the stages of each folder that the setting names; gives the folders' names in the guest. Relative ones begin in `dir`.
     ///
     /// # Errors
-    /// A folder that is none, or in which Kbuild finds nothing to do.
+    /// The setting names something that is no folder, or one in which Kbuild finds nothing to do.
     pub fn add(&self, settings: &Settings, dir: &Path, recipes: &mut BTreeMap<String, Recipe>) -> Result<Vec<String>> {
-        let (Some(module), Some(source)) = (&self.module, &self.source) else { return Ok(Vec::new()) };
+        let (Some(module), Some(source), Some(debug)) = (&self.module, &self.source, &self.debug) else {
+            return Ok(Vec::new());
+        };
         let mut folders: Vec<String> = Vec::new();
         let mut names: Vec<String> = Vec::new();
         for given in settings.list(SETTING) {
@@ -47,25 +53,28 @@ impl Templates {
             if folders.contains(&folder) {
                 continue;
             }
-            let mut stages = (1..).map(|n| {
+            let mut free = (1..).filter_map(|n| {
                 let name = if n == 1 { plain(&folder) } else { format!("{}-{n}", plain(&folder)) };
-                (format!("{RECIPE}-{name}"), format!("{RECIPE}-{name}-source"), name)
+                let stages = [String::new(), "-source".to_owned(), "-debug".to_owned()];
+                let stages = stages.map(|end| format!("{RECIPE}-{name}{end}"));
+                (!stages.iter().any(|stage| recipes.contains_key(stage))).then_some((stages, name))
             });
-            let Some((stage, of, name)) =
-                stages.find(|(stage, of, _)| !recipes.contains_key(stage) && !recipes.contains_key(of))
-            else {
-                continue;
-            };
+            let Some((stages, name)) = free.next() else { continue };
+            let [stage, of, symbols] = stages;
             recipes.insert(of.clone(), named(source, &of, "origin", &folder));
-            let mut module = named(module, &stage, "name", &name);
-            for input in module.inputs.values_mut() {
-                if let InputFrom::Stage { stage, .. } = &mut input.from
-                    && stage == SOURCE
-                {
-                    stage.clone_from(&of);
+            for (template, own) in [(module, &stage), (debug, &symbols)] {
+                let mut recipe = named(template, own, "name", &name);
+                for input in recipe.inputs.values_mut() {
+                    if let InputFrom::Stage { stage: from, .. } = &mut input.from {
+                        match from.as_str() {
+                            SOURCE => from.clone_from(&of),
+                            RECIPE => from.clone_from(&stage),
+                            _ => {}
+                        }
+                    }
                 }
+                recipes.insert(own.clone(), recipe);
             }
-            recipes.insert(stage, module);
             folders.push(folder);
             names.push(name);
         }
@@ -78,10 +87,11 @@ pub(super) fn wanted(names: &[String]) -> Option<String> {
     (!names.is_empty()).then(|| format!("{RECIPE}:folders={}", names.join("+")))
 }
 
-/// Has the profile bring the modules of these folders.
+/// Has the profile bring the modules of these folders, and debuggers find what they were compiled from.
 pub(super) fn bring(names: &[String], profiles: &mut [Profile]) {
     if let Some(profile) = profiles.iter_mut().find(|profile| profile.name == RECIPE) {
         profile.modules.extend(names.iter().map(|name| format!("{RECIPE}-{name}/{OUTPUT}")));
+        profile.symbols.extend(names.iter().map(|name| format!("{RECIPE}-{name}-debug")));
     }
 }
 
@@ -114,7 +124,7 @@ fn is_kbuild(dir: &Path) -> bool {
     ["Kbuild", "Makefile"].iter().any(|name| dir.join(name).is_file())
 }
 
-/// Whether this folder says that kernel modules are made in it: of a Makefile alone that is not sure.
+/// Whether this folder says that kernel modules are made in it, by `obj-m`: a Makefile alone may be for anything.
 pub fn makes_modules(dir: &Path) -> bool {
     let file = ["Kbuild", "Makefile"].map(|name| dir.join(name)).into_iter().find(|path| path.is_file());
     let text = file.and_then(|path| host::read_file(&path).ok()).unwrap_or_default();
@@ -161,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn each_folder_is_two_stages_with_a_name_of_its_own_and_the_recipes_are_none() {
+    fn each_folder_is_stages_with_a_name_of_its_own_and_the_recipes_are_none() {
         let dir = furnished();
         let (names, recipes) =
             added("modules = [\"b/src\", \"Hello.World\", \"a/src\", \"./b/src\"]\n", dir.path()).unwrap();
@@ -170,10 +180,18 @@ mod tests {
             let (module, source) = (&recipes[&format!("module-{name}")], &recipes[&format!("module-{name}-source")]);
             let InputFrom::Stage { stage, .. } = &module.inputs["source"].from else { panic!("{module:?}") };
             assert_eq!((stage, &module.options["name"].default), (&source.name, &Value::Text(name.to_owned())));
+            let debug = &recipes[&format!("module-{name}-debug")];
+            let from = |input: &str| match &debug.inputs[input].from {
+                InputFrom::Stage { stage, .. } => stage.clone(),
+                other => panic!("{other:?}"),
+            };
+            assert_eq!([from("source"), from("modules")], [source.name.clone(), module.name.clone()]);
+            assert_eq!(debug.options["name"].default, Value::Text(name.to_owned()));
+            assert_eq!(debug.inputs["source"].paths, module.inputs["source"].paths, "what one reads the other does");
             let real = std::fs::canonicalize(dir.path().join(folder)).unwrap();
             assert_eq!(source.options["origin"].default, Value::Text(real.to_str().unwrap().to_owned()));
         }
-        assert!(!recipes.contains_key(RECIPE) && !recipes.contains_key(SOURCE));
+        assert!([RECIPE, SOURCE, DEBUG].iter().all(|name| !recipes.contains_key(*name)));
         assert_eq!(wanted(&names).unwrap(), "module:folders=src+hello-world+src-2");
     }
 

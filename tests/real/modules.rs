@@ -1,6 +1,9 @@
 //! A folder of kernel modules of the user's own, compiled by a real Kbuild and loaded in machines.
 
 use super::Real;
+use crate::project::files;
+use std::path::Path;
+use std::process::Command;
 
 const TOP: &str = "\
 #include <linux/module.h>
@@ -37,6 +40,14 @@ fn modules_of_a_folder_are_loaded_with_those_they_need_and_one_that_is_refused_i
     real.0.write("mine/quiz_test_base.c", &BASE.replace("42", "43"));
     let ran = up(&["mine"]);
     assert!(ran.out.ends_with("quiz_test_top: 43\n"), "{ran:?}");
+
+    // What debuggers ask for: the same code, with the lines of the sources.
+    let ran = real.run(&["--module", "mine", "build", "module-mine-debug"]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let symbols = Path::new(ran.out.trim().split_once(' ').unwrap().1);
+    let module = files(symbols).into_iter().find(|path| path.ends_with("quiz_test_base.ko")).unwrap();
+    let lines = Command::new("objdump").arg("--dwarf=decodedline").arg(module).output().unwrap();
+    assert!(String::from_utf8_lossy(&lines.stdout).contains("quiz_test_base.c"), "{lines:?}");
 
     real.0.write("refused/Makefile", "obj-m := quiz_test_refused.o\n");
     let text = "#include <linux/module.h>\nstatic int __init refused_init(void) { return -ENODEV; }\n\

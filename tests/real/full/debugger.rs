@@ -40,7 +40,7 @@ fn gdb_sees_lines_and_types_of_kernel_and_modules_wherever_a_machine_is() {
     let real = Real::new();
     for words in [&["--no-snapshot"][..], &[], &[]] {
         start(&real, words, "sleep infinity");
-        // Once more than once.
+        // A debugger comes twice to the same machine.
         for _ in 0..2 {
             sees_kernel_and_modules(&gdb(&real, &LOOK));
             assert_eq!(real.run(&["exec", "--", "true"]).status, Some(0), "it goes on");
@@ -115,4 +115,36 @@ fn a_kernel_of_the_distributions_has_lines_and_types_wherever_it_chose_to_lie() 
     assert!(ran.status == Some(0) && ran.out.contains("sysrq_handle_crash"), "{ran:?}");
     let ran = drgn("import mine");
     assert!(ran.status == Some(1) && ran.err.contains("No module named 'mine'"), "{ran:?}");
+}
+
+/// A module that crashes in a function of its own when its parameter is written.
+const BOOM: &str = "\
+#include <linux/module.h>
+#include <linux/moduleparam.h>
+static noinline void quiz_test_boom(int *where)
+{
+\tWRITE_ONCE(*where, 1);
+}
+static int boom_set(const char *value, const struct kernel_param *param) { quiz_test_boom((int *)8); return 0; }
+static const struct kernel_param_ops boom_ops = { .set = boom_set };
+module_param_cb(boom, &boom_ops, NULL, 0200);
+MODULE_LICENSE(\"GPL\");
+MODULE_DESCRIPTION(\"of a test\");
+";
+
+#[test]
+#[ignore = "fetches a gigabyte: tests/run --full"]
+fn a_crash_in_a_module_of_ones_own_has_the_line_of_its_source() {
+    let real = Real::new();
+    assert_eq!(real.run(&["-k", "package", "update", "kernel"]).status, Some(0));
+    real.0.write("mine/Kbuild", "obj-m := quiz_test_boom.o\n");
+    real.0.write("mine/quiz_test_boom.c", BOOM);
+    let script = "echo 1 >/sys/module/quiz_test_boom/parameters/boom";
+    let ran = real.run(&["-k", "package", "--module", "mine", "up", "--", "sh", "-c", script]);
+    assert_eq!(ran.status, Some(123), "{ran:?}");
+    let shown = real.run(&["crash", "show", "--lines"]).out;
+    let line = shown.lines().find(|line| line.contains(" quiz_test_boom+0x"));
+    assert!(line.is_some_and(|line| line.contains("mine/quiz_test_boom.c:5")), "{shown}");
+    let stack = gdb(&real, &["thread apply all backtrace"]);
+    assert!(stack.out.contains("quiz_test_boom (where=") && stack.out.contains("mine/quiz_test_boom.c:5"), "{stack:?}");
 }
