@@ -113,7 +113,7 @@ fn a_crash_from_elsewhere_is_a_run_with_its_memory_its_lines_and_its_image() {
         (0o700, 0o600)
     );
 
-    // Once more: it is there.
+    // Imported once more, it is known: nothing is added.
     let before = runs(&there);
     let ran = json(&there.ok(&["--json", "crash", "import", name]));
     assert_eq!(ran, json!({"run": "1", "known": true, "title": "Oops"}));
@@ -122,7 +122,7 @@ fn a_crash_from_elsewhere_is_a_run_with_its_memory_its_lines_and_its_image() {
     let ran = json(&here.ok(&["--json", "crash", "export", json_file.to_str().unwrap()]));
     crate::schema::hold("crash-export", &ran);
     assert_eq!(runs(&there), before);
-    // And from there to somebody else.
+    // And from there on to a third project.
     let third = Project::new();
     let further = exported(&there);
     third.ok(&["crash", "import", further.to_str().unwrap()]);
@@ -136,11 +136,11 @@ fn a_debugger_gets_what_came_along() {
     here.ok(&["crash", "show", "--lines"]);
     there.ok(&["crash", "import", exported(&here).to_str().unwrap()]);
     there.stand_in("drgn", "echo \"$@\"\n");
-    // It would load what lies in the project.
+    // The host's drgn would load what lies in the project.
     there.write("quiz.toml", "[drgn]\nprogram = \"host\"\n");
     let theirs = there.run(&["crash", "drgn"]);
     assert_eq!((theirs.status, theirs.count("vmcore")), (Some(2), 0), "{theirs:?}");
-    theirs.says(&["quiz.toml:2", "is nothing that a project may say", "QUIZ_DRGN_PROGRAM=host"]);
+    theirs.says(&["quiz.toml:2", "cannot be set by a project", "QUIZ_DRGN_PROGRAM=host"]);
     there.write("quiz.toml", "");
     let host = there.command(&["crash", "drgn"]).env("QUIZ_DRGN_PROGRAM", "host").output().unwrap();
     let ran = Ran::from(host);
@@ -203,7 +203,7 @@ fn what_cannot_come_along_is_told_and_the_rest_does() {
     }
     assert!(!missing.contains("memory"), "{missing}");
     std::fs::remove_file(crash.join("vmcore")).unwrap();
-    project.ok(&["crash", "export", "two"]).says(&["the guest's memory: it was removed (runs.keep-crashes)"]);
+    project.ok(&["crash", "export", "two"]).says(&["the guest's memory: it was removed, as runs.keep-crashes demands"]);
     let text = std::fs::read_to_string(crash.join("crash.json")).unwrap();
     std::fs::write(crash.join("crash.json"), text.replace("\"cut\":null", "\"cut\":\"the disk was full\"")).unwrap();
     project.ok(&["crash", "export", "three"]).says(&["the guest's memory: the disk was full"]);
@@ -228,11 +228,8 @@ fn what_cannot_be_exported_says_what_to_type() {
     refused(&["crash", "export", "no/such/folder/x"], &["cannot write no/such/folder/x"]);
     std::fs::remove_dir_all(project.cache().join("trees")).unwrap();
     let kernel = project.cache().join("trees").display().to_string();
-    let words = [
-        "the image of run 1 is not in the cache",
-        &format!("gone, or not what it was: {kernel}"),
-        "QUIZ_X=hidden quiz up",
-    ];
+    let words =
+        ["the image of run 1 is not in the cache", &format!("gone or damaged: {kernel}"), "QUIZ_X=hidden quiz up"];
     refused(&["crash", "export", "x"], &words);
     assert!(!project.dir().join("x").exists());
     let ran = project.run(&["crash", "again"]);
@@ -262,6 +259,12 @@ fn the_image_stays_as_long_as_the_crash_and_no_longer() {
     age(&there);
     there.ok(&["gc"]);
     assert_eq!(are_there(), (true, true));
+    // Who looks what holds it finds the crash.
+    let list = json(&there.ok(&["--json", "cache"]));
+    let run = there.dir().canonicalize().unwrap().join(".quiz/runs/1");
+    let by_crash = serde_json::json!({ "by": "crash", "run": run });
+    let held = |item: &&serde_json::Value| item["held-by"].as_array().unwrap().contains(&by_crash);
+    assert!(list["items"].as_array().unwrap().iter().any(|item| held(&item)), "{list}");
     there.ok(&["crash", "rm", "1"]);
     age(&there);
     there.ok(&["gc"]);

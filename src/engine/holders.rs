@@ -26,11 +26,11 @@ pub enum Holder {
     Snapshot(PathBuf, String),
     /// A link outside of the cache.
     Link(PathBuf),
-    /// A project whose folder is there: it is what one of its stages was last.
+    /// A project whose folder is there, and one of whose stages this result was last.
     Last(PathBuf),
 }
 
-/// In a group's cache another user's that cannot be looked into is there.
+/// Whether a project's folder is there. In a group's cache another user's folder that cannot be looked into counts as there.
 fn is_there(cache: &Cache, project: &Path) -> bool {
     match fs::metadata(project) {
         Ok(meta) => meta.is_dir(),
@@ -40,7 +40,7 @@ fn is_there(cache: &Cache, project: &Path) -> bool {
 
 type Held<T> = BTreeMap<T, BTreeSet<Holder>>;
 
-/// All of them.
+/// All holders, by what they hold.
 #[derive(Debug, Default)]
 pub struct Holders {
     results: Held<Key>,
@@ -77,9 +77,9 @@ impl Holders {
             holders.add_run(cache, &run);
         }
         for need in cache.needs().map_err(unreadable)? {
-            // Also of a project that is not there now.
+            // This holds a crash of a project that is not there now, too.
             if need.place.ends_with(FOLDER) && !need.is_gone() {
-                let holder = Holder::Crash(need.place.with_file_name(""));
+                let holder = Holder::Crash(need.place.parent().unwrap_or(&need.place).to_owned());
                 need.digests.into_iter().for_each(|digest| holders.holds(digest, &holder));
             }
             projects.insert(need.within);
@@ -94,7 +94,7 @@ impl Holders {
         self.contents.entry(digest).or_default().insert(holder.clone());
     }
 
-    /// Gives the projects that are there.
+    /// Adds the results that stages of projects were last. Gives the projects whose folders are there.
     fn add_last(&mut self, cache: &Cache) -> Result<BTreeSet<PathBuf>> {
         let mut there: BTreeMap<PathBuf, bool> = BTreeMap::new();
         for last in build::everywhere(cache)? {

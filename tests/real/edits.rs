@@ -5,11 +5,21 @@
 //! are the same: a run that was stopped goes on from there.
 
 use super::{Real, cache};
-use crate::project::Ran;
+use crate::edits::sequences;
+use crate::edits::tree::{Kind, Tree};
+use crate::project::{Ran, files};
 use crate::worktree::git;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+/// A digest of all of quiz's recipes.
+pub(crate) fn recipes() -> quiz_cache::Digest {
+    let mut all = files(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/recipes")));
+    all.sort();
+    let texts: Vec<u8> = all.iter().flat_map(|path| fs::read(path).unwrap()).collect();
+    quiz_cache::Digest::of(&texts)
+}
 
 /// A worktree in the cache that is built incrementally, and then from nothing.
 struct Edited {
@@ -30,9 +40,7 @@ impl Edited {
             make(&real, &dir);
         }
         fs::write(dir.join("quiz.toml"), "").unwrap();
-        let recipes = crate::project::files(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/recipes")));
-        let texts: Vec<u8> = recipes.iter().flat_map(|path| fs::read(path).unwrap()).collect();
-        let passed = folder.join(format!("{name}.{}", quiz_cache::Digest::of(&texts)));
+        let passed = folder.join(format!("{name}.{}", recipes()));
         Self { real, dir, stage, passed }
     }
 
@@ -184,4 +192,21 @@ fn edits_of_linux_give_the_kernel_that_a_build_from_nothing_gives() {
     edited.step(4, "kernel/quiz_edit.c");
     edited.checkout("HEAD");
     edited.step(5, "the way back");
+}
+
+/// Modules of 36 files below one folder, with a header that is generated in each of its four.
+#[test]
+#[ignore = "takes two hours: tests/run --full edits"]
+fn two_hundred_sequences_of_edits_of_modules_give_what_a_build_from_nothing_gives() {
+    let real = Real::new();
+    let start = |words: &[&str]| real.command(words);
+    // One tree for all: each sequence goes on where the one before ended, and the first of a run where nothing is.
+    let tree = Tree::new(&real.0, &start, Kind::Module, (4, 8));
+    sequences("modules", 200, 4, &mut |number, edits| {
+        for edit in edits {
+            tree.apply(edit);
+            tree.build();
+        }
+        assert_eq!(tree.differing(), [""; 0], "sequence {number}: {edits:?}");
+    });
 }

@@ -12,7 +12,7 @@
 
 mod crash;
 mod die;
-mod edits;
+pub(crate) mod edits;
 mod exec;
 mod full;
 mod hosts;
@@ -38,7 +38,7 @@ use std::sync::OnceLock;
 
 /// The cache that quiz itself would use. The locks of the test projects lie in one folder of it, so that all tests agree on
 /// the exact versions without each asking the network.
-fn cache() -> PathBuf {
+pub(crate) fn cache() -> PathBuf {
     let var = |name: &str| std::env::var_os(name).map(PathBuf::from);
     var("QUIZ_CACHE_DIR")
         .or_else(|| var("XDG_CACHE_HOME").map(|dir| dir.join("quiz")))

@@ -12,6 +12,14 @@ impl Real {
         self.run(&[&machine, more, &["--", "sh", "-euc", script]].concat())
     }
 
+    /// The names of what that holder keeps in the cache.
+    fn held_by(&self, holder: &serde_json::Value) -> BTreeSet<String> {
+        let cache: serde_json::Value = serde_json::from_str(&self.run(&["--json", "cache"]).out).unwrap();
+        let items = cache["items"].as_array().unwrap().iter();
+        let held = items.filter(|item| item["held-by"].as_array().unwrap().contains(holder));
+        held.filter_map(|item| Some(item["name"].as_str()?.to_owned())).collect()
+    }
+
     fn from(&self, name: &str, more: &[&str], script: &str) -> Ran {
         self.run(&[&["up", "--from", name], more, &["--", "sh", "-euc", script]].concat())
     }
@@ -37,6 +45,12 @@ fn a_machine_goes_on_from_what_its_program_has_left_and_each_for_itself() {
     let list: serde_json::Value = serde_json::from_str(&list.out).unwrap();
     assert_eq!((list[0]["name"].as_str(), list.as_array().map(Vec::len)), (Some("kept"), Some(1)));
     assert!(list[0]["profiles"].as_array().unwrap().contains(&"blockdev".into()), "{list}");
+
+    let held = real.held_by(&serde_json::json!({ "by": "own-snapshot", "project": dir, "name": "kept" }));
+    assert!(
+        ["snapshot kept", "kernel"].iter().all(|name| held.contains(*name)),
+        "itself, and what it was booted of: {held:?}"
+    );
 
     let script = "uname -n; cat /etc/machine-id /proc/sys/kernel/random/boot_id /run/left; head -c 12 /dev/quizb0\n\
         before=$(cat /run/count); until test $(cat /run/count) -gt $before; do sleep 0.1; done\n\
@@ -76,7 +90,7 @@ fn a_machine_goes_on_from_what_its_program_has_left_and_each_for_itself() {
     assert!(again.contains("snap kept") && again.contains(" --replace -- sh -euc "), "{again}");
     let ran = real.from("kept", &["-m", "2G"], "true");
     assert_eq!(ran.status, Some(125), "{ran:?}");
-    ran.says(&["--from kept goes on as it was saved: --memory=2G would change nothing", "quiz"]);
+    ran.says(&["--from kept goes on with the machine as it was saved: --memory=2G would change nothing", "quiz"]);
     let ran = real.from("kapt", &[], "true");
     ran.says(&["this project has no snapshot kapt", "it has kept"]);
     assert_eq!(ran.status, Some(125));
@@ -92,7 +106,7 @@ fn what_cannot_be_kept_is_told_and_the_programs_status_is_its_own() {
     real.0.write("given/file", "");
     let ran = real.snap("failed", &[], "exit 7");
     assert_eq!(ran.status, Some(7), "{ran:?}");
-    ran.says(&["no snapshot failed: only what ends with 0 is saved"]);
+    ran.says(&["the snapshot failed was not saved: only a machine whose program ends with 0 is"]);
     // It is gone, or its kernel is, before the program has ended.
     for (letter, status) in [("o", 122), ("c", 123)] {
         let ran = real.snap("gone", &[], &format!("echo {letter} >/proc/sysrq-trigger; sleep 100"));
@@ -105,7 +119,7 @@ fn what_cannot_be_kept_is_told_and_the_programs_status_is_its_own() {
     let ran = real.snap("holds", &["--share", "given"], &holds);
     assert_eq!(ran.status, Some(125), "{ran:?}");
     let process = format!("process {} (sleep) has something open in ", ran.out.trim());
-    ran.says(&["the program ended well, but the machine was not saved", &process]);
+    ran.says(&["the program ended with 0, but the machine was not saved", &process]);
     let ran = real.run(&["snap"]);
     assert_eq!((ran.status, ran.out.as_str()), (Some(0), ""), "{ran:?}");
     let ran = real.run(&["-p", "nvme", "snap", "disk", "--", "true"]);

@@ -2,6 +2,7 @@
 //! runs the very programs that were compiled here, by a share at the same paths, so this machine has to be of the guest's suite.
 
 use super::super::Real;
+use crate::project::Ran;
 use std::path::{Path, PathBuf};
 
 /// The programs run in the guest, and what its root needs for its file systems.
@@ -18,8 +19,9 @@ fn program(folder: &Path, name: &str) -> PathBuf {
     all.max_by_key(|path| path.metadata().unwrap().modified().unwrap()).expect("a test program")
 }
 
-/// In a guest that has been told what puts such a file system at /mnt; `$disk` is empty.
-fn pass(name: &str, make: &str) {
+/// Runs `tests` in a guest that has been told what puts such a file system at /mnt; `$disk` is empty. They are handed the programs with quiz's own
+/// tests and with the cache's as `$quiz` and `$cache`.
+fn inside(name: &str, make: &str, tests: &str) -> Ran {
     let real = Real::new();
     real.0.write(".quiz/profiles/filesystems/profile.toml", PROFILE);
     let quiz = Path::new(env!("CARGO_BIN_EXE_quiz"));
@@ -29,16 +31,15 @@ fn pass(name: &str, make: &str) {
     let shares = [format!("{source}:ro"), format!("{}:ro", quiz.parent().unwrap().display())];
     // A build folder may lie within the source.
     let shares = if quiz.starts_with(source) { &shares[..1] } else { &shares[..] };
-    // From a share each page would come once more.
+    // The programs are copied to a tmpfs: from a share, the guest would fetch their pages again and again.
     let script = format!(
         "set -e; disk=$(head -n 1 /run/quiz/devices)\n{make}\nmkdir /mnt/tmp; export TMPDIR=/mnt/tmp\n\
          stat -f -c %T /mnt; mkdir /root/p; mount -t tmpfs none /root/p\n\
-         for one in {quiz} {this} {own}; do cp $one /root/p/; mount --bind /root/p/${{one##*/}} $one; done\n\
-         cd {source}\n{own} -q\n{this} --ignored --exact kill::{kills}\n",
-        quiz = quiz.display(),
-        this = this.display(),
-        own = own.display(),
-        kills = "a_hundred_kills_on_the_file_system_of_tmpdir_leave_nothing_half_and_the_next_run_is_right",
+         for one in {program} {quiz} {cache}; do cp $one /root/p/; mount --bind /root/p/${{one##*/}} $one; done\n\
+         cd {source}; quiz={quiz}; cache={cache}\n{tests}\n",
+        program = quiz.display(),
+        quiz = this.display(),
+        cache = own.display(),
     );
     // XFS wants more than 300 MB.
     let mut words = vec!["-k", "package", "-p", "filesystems,memdev:count=1,size=1G"];
@@ -46,9 +47,31 @@ fn pass(name: &str, make: &str) {
     words.push("up");
     words.extend(shares.iter().flat_map(|share| ["--share", share]));
     words.extend(["--", "sh", "-c", &script]);
-    let ran = real.run(&words);
+    real.run(&words)
+}
+
+/// The cache's own tests, and the kills, all pass there.
+fn pass(name: &str, make: &str) {
+    let kills = "a_hundred_kills_on_the_file_system_of_tmpdir_leave_nothing_half_and_the_next_run_is_right";
+    let ran = inside(name, make, &format!("$cache -q\n$quiz --ignored --exact kill::{kills}"));
     assert_eq!(ran.status, Some(0), "{name}: {ran:?}");
     assert_eq!(ran.out.matches("test result: ok.").count(), 2, "{name}: {ran:?}");
+}
+
+#[test]
+#[ignore = "boots three guests with file systems of their own: tests/run --full"]
+fn copies_share_their_blocks_where_the_file_system_can() {
+    let test = "worktree::what_a_second_worktree_starts_from_shares_its_blocks";
+    let made = |name: &str, make: &str| inside(name, make, &format!("$quiz --ignored --exact {test}"));
+    for (name, make) in
+        [("btrfs", "mkfs.btrfs -q $disk; mount $disk /mnt"), ("xfs", "mkfs.xfs -q $disk; mount $disk /mnt")]
+    {
+        let ran = made(name, make);
+        assert!(ran.status == Some(0) && ran.out.contains("test result: ok. 1 passed"), "{name}: {ran:?}");
+    }
+    // What it looks at is not so everywhere.
+    let ran = made("ext4", "mkfs.ext4 -q -b 4096 $disk; mount $disk /mnt");
+    assert!(ran.status == Some(101) && ran.out.contains("a.c: "), "ext4: {ran:?}");
 }
 
 #[test]
