@@ -54,7 +54,7 @@ impl Document {
         match host::read_file(path) {
             Ok(bytes) => Self::of_bytes(path, &bytes).map(Some),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            // What is masked so, as systemd does it, is empty.
+            // A file that is masked by a link to /dev/null, as systemd does it, counts as empty.
             Err(_) if is_null(path) => Ok(Some(Self::new(path, ""))),
             Err(e) => Err(Error::input(format!("cannot read {}", path.display())).because(e)),
         }
@@ -63,7 +63,7 @@ impl Document {
     /// The whole file as a `T`. Keys that `T` does not know are errors when `T` says `deny_unknown_fields`.
     ///
     /// # Errors
-    /// It is no TOML, or no such thing.
+    /// It is no TOML, or no `T`.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
         toml::from_str(&self.text).map_err(|e| self.wrong(&e))
     }
@@ -123,7 +123,7 @@ impl Document {
         self.find(keys).0 == keys.len()
     }
 
-    /// How many of them are there, and the spans of the last one and of its value.
+    /// How many of these keys are there, each inside the one before, and the spans of the last one and of its value.
     fn find(&self, keys: &[&str]) -> (usize, Range<usize>, Range<usize>) {
         let (mut depth, mut key) = (0, 0..0);
         let value = self.walk(keys, |span| {
@@ -180,7 +180,7 @@ impl Document {
     fn wrong(&self, error: &toml::de::Error) -> Error {
         let (message, place) = (error.message(), self.place(&error.span().unwrap_or(0..0)));
         if let Some(unknown) = Unknown::of(message) {
-            // Of a table that says by a key of its own what it is, serde knows only the table.
+            // For a table that says by a key of its own what it is (`type = …`), serde tells only the place of the table.
             let start = error.span().map_or(0, |span| span.start);
             let key = self.key_behind(start, unknown.wrong).filter(|_| unknown.what == "field");
             let place = key.map_or(place, |span| self.place(&span));
@@ -192,10 +192,10 @@ impl Document {
         }
         let error = Error::input(message);
         if message.starts_with("duplicate key") {
-            return error.at(place.labelled("set before, above"));
+            return error.at(place.labelled("already set above"));
         }
         match bare(&place.parts().concat()) {
-            Some(word) => error.hint(format!("texts stand in quotes: \"{word}\"")),
+            Some(word) => error.hint(format!("write text in quotes: \"{word}\"")),
             None => error,
         }
         .at(place)
@@ -212,7 +212,7 @@ struct Unknown<'a> {
 impl<'a> Unknown<'a> {
     fn of(message: &'a str) -> Option<Self> {
         let (what, rest) = message.strip_prefix("unknown ")?.split_once(" `")?;
-        // From behind: the wrong name is anybody's.
+        // Split at the last one: the wrong name may itself have such words in it.
         let (wrong, right) = rest.rsplit_once("`, expected ").or_else(|| rest.rsplit_once("`, there are "))?;
         let what = if what == "variant" { "value" } else { what };
         Some(Self { what, wrong, right: right.split('`').skip(1).step_by(2).collect() })
@@ -224,7 +224,7 @@ impl<'a> Unknown<'a> {
             Some(name) => error.hint(format!("did you mean `{name}`?")),
             None => error,
         };
-        if self.right.is_empty() { error } else { error.hint(format!("there is: {}", self.right.join(", "))) }
+        if self.right.is_empty() { error } else { error.hint(format!("there are: {}", self.right.join(", "))) }
     }
 }
 
@@ -246,7 +246,7 @@ fn is_null(path: &Path) -> bool {
 /// The name among `names` that was most likely meant by `wrong`, if one is near enough.
 pub fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let names: Vec<&str> = names.into_iter().collect();
-    // Who leaves out a part knows the rest.
+    // First names that contain the wrong one: somebody left out a part.
     let whole = names.iter().filter(|name| wrong.len() > 3 && name.contains(wrong)).min_by_key(|name| name.len());
     whole.copied().or_else(|| alike(wrong, &names))
 }

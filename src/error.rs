@@ -112,7 +112,7 @@ impl Error {
     }
 }
 
-/// What the host could not do with a file of a machine, of its run, or of the way into it.
+/// An error for what the host could not do with a file or folder of a machine or of its run: "cannot", `what` and the path.
 pub(crate) fn cannot(what: &str, path: &Path, error: std::io::Error) -> Error {
     Error::boot(format!("cannot {what} {}", path.display())).because(error)
 }

@@ -12,17 +12,17 @@ pub type Events<'a> = &'a (dyn Fn(Event) + Sync);
 /// The version of what `--json` prints and of what is in the files for programs. What may change without another one: docs/json.md.
 pub const FORMAT: u32 = 1;
 
-/// Whose an exit status is.
+/// What an exit status is about: the program, its machine, or quiz.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ending {
-    /// The program's own: it ended, and all that it wrote came.
+    /// The program's own: it ended, and all that it wrote arrived.
     Program,
     /// 122: the guest went away by itself.
     Lost,
     /// 123: the guest's kernel gave up.
     Panic,
-    /// 123: the guest's kernel complained, where that was not to be.
+    /// 123: the guest's kernel complained, with `--fail-on-warning`.
     Warning,
     /// 124: a time limit was over.
     TimeLimit,
@@ -37,16 +37,16 @@ pub enum Ending {
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
-    /// The first line of `--json`: what all that follows is to be read by.
+    /// The first line of `--json`: the version of the format of all that follows.
     Format { version: u32 },
     /// A moving name ("6.1") was pinned in quiz.lock.
     Resolved { entry: String, wanted: String, pinned: String },
     /// Bytes of a download so far. `total` is unknown for some servers.
     Download { what: String, done: u64, total: Option<u64> },
-    /// A stage runs now. `last`: so long it took when it was made before.
+    /// A stage begins. `last`: how long it took when it was last made.
     Started { stage: String, log: String, last: Option<Duration> },
-    /// So many parts of something that takes its time are done. `total` is unknown, or what it was last time; `left` is set where more is known
-    /// than how fast it went so far. When `done` is `total` it is over.
+    /// How much is done of something that takes its time. `total` may be unknown, or what it was last time; `left`, how long it still takes, is set
+    /// where that is not told by the speed so far. When `done` is `total` it is over.
     Progress { what: String, unit: Unit, done: u64, total: Option<u64>, left: Option<Duration> },
     /// A stage printed a line.
     Output { stage: String, line: String },
@@ -60,7 +60,7 @@ pub enum Event {
     Finished { stage: String, took: Duration },
     /// A stage came out of the cache.
     Cached { stage: String },
-    /// A stage failed; the error follows by return.
+    /// A stage failed; its error comes at the end.
     Failed { stage: String, log: String },
     /// Of several kernels this one is next.
     Turn { kernel: String },
@@ -83,12 +83,12 @@ pub enum Event {
     GroupEnded { group: String, tests: usize, unexpected: usize, took: Duration, cached: bool },
     /// The guest's kernel complained of something that ended nothing: its words, and the log with the rest.
     Complained { words: String, log: String },
-    /// The guest's memory is being written, and why: how the run ended, before anything else is said of that. `over`: the program is, so that nobody has
-    /// the terminal for it.
+    /// The guest's memory is being written, and why: how the run ended, before anything else is said of that. `over`: the program has ended, and
+    /// does not have the terminal any more.
     Dumping { why: String, over: bool },
-    /// That is done: where it lies, what was wrong, and how many bytes hold something.
+    /// The guest's memory was written: the run's folder, what was wrong, how many bytes hold something, and how long it took.
     Dumped { run: String, title: String, used: u64, took: Duration },
-    /// The program has ended, and its machine is being saved under a name. Nobody has the terminal for it any more.
+    /// The program has ended, and its machine is being saved under a name. The program does not have the terminal any more.
     Saving,
     /// The machine was saved under that name, in so many bytes.
     Kept { name: String, bytes: u64 },
@@ -122,8 +122,8 @@ pub enum Unit {
     Bytes,
 }
 
-/// What tells, once somebody has to be waited for, that this process makes `stage`: but not of quiz itself, in which two machines may want one
-/// snapshot.
+/// Gives what is to be called with the process that has to be waited for because it makes `stage`: it sends the event, unless that process is this
+/// one, in which two machines may want the same snapshot.
 pub fn waiting<'a>(events: Events<'a>, stage: &'a str) -> impl Fn(u32) + 'a {
     move |pid| {
         if pid != std::process::id() {

@@ -7,10 +7,10 @@
 
 use crate::{boot, build, engine, load, machine, source, test};
 
-/// A reader.
+/// A reader, which is given any bytes.
 pub type Target = fn(&[u8]);
 
-/// All of them.
+/// All readers, by the names of their folders in tests/corpus.
 pub const TARGETS: &[(&str, Target)] = &[
     ("allowed", |bytes| boot::fuzz::allowed(&text(bytes))),
     ("archive", source::fuzz::archive),
@@ -56,7 +56,7 @@ pub fn target(name: &str) -> Option<Target> {
 fn pack(bytes: &[u8]) {
     let Ok(folder) = tempfile::tempdir() else { return };
     let Ok(cache) = quiz_cache::Cache::open(folder.path()) else { return };
-    // A refusal is an answer.
+    // That it refuses the bytes is no error.
     let _ = cache.import(bytes, &|_| {});
     let _ = zstd::encode_all(bytes, 1).map(|pack| cache.import(&pack[..], &|_| {}));
 }
@@ -71,7 +71,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
-    /// A file cut short at so many places, and with so many bytes changed.
+    /// Each file is tried cut short at so many places, and with a byte changed at each of these.
     const DAMAGES: usize = 40;
 
     #[test]
@@ -87,7 +87,7 @@ mod tests {
             for file in files {
                 let whole = std::fs::read(&file).unwrap();
                 target(&whole);
-                // These write files, so less of it.
+                // These readers write files, which takes time, so fewer places are tried.
                 let step = whole.len() / if ["archive", "deb", "pack"].contains(name) { 4 } else { DAMAGES } + 1;
                 for at in (0..whole.len()).step_by(step) {
                     target(&whole[..at]);

@@ -1,6 +1,6 @@
-//! Programs of this machine: where they are looked for. A project, which may come from anybody, has none of them: a folder of
-//! PATH that is relative, or lies in a project that quiz reads, does not count; and that they end with quiz. And files on it: those that are
-//! nobody else's, whatever the umask is.
+//! Programs of this machine: where they are looked for, and how they are made to end with quiz. A project may come from anybody, so none of its
+//! files is such a program: a folder of PATH that is relative, or lies in a project that quiz reads, does not count. And files that only
+//! their user can read, whatever the umask is.
 //!
 //! Knows nothing of what the programs and files are for.
 
@@ -40,7 +40,7 @@ pub fn distrust(project: &Path) {
     }
 }
 
-/// PATH without what does not count; never empty, which would stand for the current folder.
+/// PATH without the folders that do not count; never empty, which would stand for the current folder.
 pub fn path() -> OsString {
     let projects = PROJECTS.read().unwrap_or_else(PoisonError::into_inner);
     cleaned(&std::env::var_os("PATH").unwrap_or_default(), &projects)
@@ -61,7 +61,7 @@ fn cleaned(path: &OsString, projects: &BTreeSet<PathBuf>) -> OsString {
 /// The command that starts a program of this machine, which finds its own helpers in the same folders.
 pub fn program(name: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(name);
-    // Of a command that sets PATH the program, too, is looked for there.
+    // A PATH that is set for a command is also where std looks for its program.
     command.env("PATH", path());
     command
 }
@@ -114,14 +114,14 @@ pub fn keep_nothing_open(process: &mut Command) {
     unsafe { process.pre_exec(prepare) };
 }
 
-/// How a file is made that its user alone reads and writes: what a guest says, whoever may come in.
+/// How a file is opened or made that only its user can read and write: it has what a guest says, and others may be able to enter its folder.
 pub fn private_file() -> OpenOptions {
     let mut options = File::options();
     options.write(true).create(true).mode(0o600);
     options
 }
 
-/// The same, with this in it: whole, or not at all. What was there is gone.
+/// Writes such a file with this text in it, whole or not at all. A file that was there is replaced.
 ///
 /// # Errors
 /// It cannot be written.
@@ -152,7 +152,7 @@ fn plain(path: &Path) -> std::io::Result<(File, Metadata)> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
     let meta = file.metadata()?;
-    if meta.is_file() { Ok((file, meta)) } else { Err(std::io::Error::other("it is no plain file")) }
+    if meta.is_file() { Ok((file, meta)) } else { Err(std::io::Error::other("it is not a regular file")) }
 }
 
 /// Makes a file, or empties the one that is there, where others may have put a link: none is followed.
@@ -170,10 +170,10 @@ pub fn rewrite_plain(path: &Path) -> std::io::Result<File> {
 /// As [`open_plain`].
 pub fn open_file(path: &Path) -> std::io::Result<File> {
     let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("it is no plain file")) }
+    if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("it is not a regular file")) }
 }
 
-/// What a file has that others may have put there, as [`open_plain`] opens it.
+/// Reads a file that others may have put there, as [`open_plain`] opens it.
 ///
 /// # Errors
 /// There is no plain file, or it cannot be read.
@@ -181,7 +181,7 @@ pub fn read_plain(path: &Path) -> std::io::Result<Vec<u8>> {
     content(open_plain(path)?)
 }
 
-/// The same, as [`open_file`] opens it.
+/// Reads a file as [`open_file`] opens it.
 ///
 /// # Errors
 /// As [`read_plain`].
@@ -189,16 +189,16 @@ pub fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
     content(open_file(path)?)
 }
 
-/// What such a file has, as [`read_plain`], and its mode. Of thousands of small ones no more is asked than has to be.
+/// Reads such a file as [`read_plain`] does, and gives its mode, too. Makes as few system calls as it can: there may be thousands of small files.
 ///
 /// # Errors
 /// As [`read_plain`].
 pub fn read_plain_and_mode(path: &Path) -> std::io::Result<(Vec<u8>, u32)> {
     const LARGE: u64 = 1 << 20;
     let (file, meta) = plain(path)?;
-    // One byte more, into which nothing is read in the end. A file that says it is long may not be.
+    // Room for one byte more, so that the end is found without growing. Not for all of a large file: it may be shorter than it says.
     let mut content = Vec::with_capacity(usize::try_from(meta.len().min(LARGE)).unwrap_or_default() + 1);
-    // Else the file would be asked again how long it is.
+    // By `take`, since File's own read_to_end would ask for the length once more.
     file.take(u64::MAX).read_to_end(&mut content)?;
     Ok((content, meta.mode()))
 }
@@ -224,7 +224,7 @@ pub fn folder(path: &Path) -> std::io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o755).create(path)
 }
 
-/// A word that a shell takes for itself.
+/// A word quoted for a shell, where that is needed.
 pub fn quoted(word: impl AsRef<OsStr>) -> String {
     let word = word.as_ref().to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=/.,:+@%".contains(c);

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 /// The name under which it is remembered that a guest is in no state to be restored, and why.
 const NEVER: &str = "no snapshot";
 
-/// What is known of one.
+/// What is known of a snapshot.
 #[derive(Debug)]
 pub struct Looked {
     /// Its key.
@@ -29,7 +29,7 @@ pub struct Looked {
     pub manifest: Manifest,
     /// Its bytes on the disk, when it is there.
     pub size: Option<u64>,
-    /// Why there can be none.
+    /// Why there can be no such snapshot.
     pub why_not: Option<String>,
 }
 
@@ -41,7 +41,7 @@ pub fn boot(machine: &Machine, run: &Run<'_>) -> Result<Outcome> {
     outcome(boot::run(machine, run, &|_, _| {})?)
 }
 
-/// Where there is no other way to have the machine.
+/// The outcome of a machine that is not tried in another way: that it was not restored is an error.
 fn outcome(ran: Ran) -> Result<Outcome> {
     match ran {
         Ran::Ended(outcome) => Ok(outcome),
@@ -49,7 +49,7 @@ fn outcome(ran: Ran) -> Result<Outcome> {
     }
 }
 
-/// The same, but the machine need not boot when an equal one did.
+/// Runs the program in the machine, which is restored from a snapshot of an equal one if there is one, and else boots and is saved.
 ///
 /// # Errors
 /// As [`boot::run`].
@@ -63,7 +63,7 @@ pub fn run(cache: &Cache, machine: &Machine, run: &Run<'_>) -> Result<Outcome> {
         run.note(format!("no snapshot: {why}"));
         return run.make(cache, machine, &key, None);
     }
-    // The second time after one that was there turned out to be of no use.
+    // Twice, since a snapshot that is there may turn out to be of no use.
     for _ in 0..2 {
         match cache.passing(&key, &|pid| run.waiting(pid)) {
             Ok(Passing::Hit(place)) => {
@@ -71,7 +71,7 @@ pub fn run(cache: &Cache, machine: &Machine, run: &Run<'_>) -> Result<Outcome> {
                 match boot::run(&restored, run, &|_, _| {})? {
                     Ran::Ended(outcome) => return Ok(outcome),
                     Ran::NotRestored { why, no_kvm: true } => {
-                        run.note(format!("the snapshot {} stays: {why}", key.short()));
+                        run.note(format!("the snapshot {} was not used, and stays: {why}", key.short()));
                         break;
                     }
                     Ran::NotRestored { why, .. } => run.drop(cache, &key, &why),
@@ -96,7 +96,7 @@ pub fn keep(cache: &Cache, machine: &Machine, run: &Run<'_>, to: &Path) -> Resul
     if let Some(why) = why_not(machine) {
         return Err(Error::input(format!("the machine cannot be saved: {why}")));
     }
-    let kept = RefCell::new(Saved::Failed("it did not come so far".to_owned()));
+    let kept = RefCell::new(Saved::Failed("it was gone before it could be saved".to_owned()));
     let saved = |_, what| drop(kept.replace(what));
     let start = |from| Machine { start: Start::Keep { from, to: to.to_owned() }, ..machine.clone() };
     if let Some(key) = run.key(cache, machine, Level::Full)
@@ -104,7 +104,9 @@ pub fn keep(cache: &Cache, machine: &Machine, run: &Run<'_>, to: &Path) -> Resul
     {
         match boot::run(&start(Some(place)), run, &saved)? {
             Ran::Ended(outcome) => return Ok((outcome, kept.into_inner())),
-            Ran::NotRestored { why, no_kvm: true } => run.note(format!("the snapshot {} stays: {why}", key.short())),
+            Ran::NotRestored { why, no_kvm: true } => {
+                run.note(format!("the snapshot {} was not used, and stays: {why}", key.short()));
+            }
             Ran::NotRestored { why, .. } => run.drop(cache, &key, &why),
         }
     }
@@ -126,18 +128,18 @@ impl Run<'_> {
         key.inspect_err(|error| self.note(format!("no snapshot: {error}"))).ok().map(|(key, _)| key)
     }
 
-    /// Nobody shall try that snapshot again.
+    /// Removes a snapshot that cannot be used, so that nobody tries it again.
     fn drop(&self, cache: &Cache, key: &Key, why: &str) {
         self.note(format!("the snapshot {} cannot be used: {why}", key.short()));
         if let Err(error) = cache.drop_passing(key) {
-            self.note(format!("it cannot be dropped: {error}"));
+            self.note(format!("the snapshot {} cannot be removed: {error}", key.short()));
         }
     }
 
     /// Gets the machine ready, from a base if there is one, and saves it on the way: the base if there is none, and into `slot`.
     fn make(&self, cache: &Cache, machine: &Machine, key: &Key, slot: Option<PassingSlot>) -> Result<Outcome> {
         let Some(base_key) = self.key(cache, machine, Level::Base) else {
-            // Nobody waits for what will not come.
+            // So that no process waits for a snapshot that will not come.
             drop(slot);
             return boot(machine, self);
         };
@@ -156,7 +158,7 @@ impl Run<'_> {
                     Ran::Ended(outcome) => return Ok(outcome),
                     Ran::NotRestored { why, no_kvm } => useless = Some(why).filter(|_| !no_kvm),
                 }
-                // Its hooks may have written to them, and run once more.
+                // The machine's hooks may have written to its disks, and will run once more.
                 disk::renew(&machine.disks)?;
                 None
             }
@@ -185,7 +187,7 @@ impl Run<'_> {
             Saved::Done => slot.map_or(Ok(()), |slot| slot.commit().map(drop).map_err(|error| error.to_string())),
             Saved::Failed(why) => Err(why),
             Saved::Never(why) => {
-                // Nobody shall wait for it again. If that cannot be written, they do.
+                // Remembered, so that no process waits for such a snapshot again. If that cannot be written, they wait in vain.
                 let _ = cache.set_memo(NEVER, key, why.as_bytes());
                 Err(why)
             }
@@ -211,11 +213,11 @@ fn make_room(cache: &Cache) {
 /// Why a machine cannot be restored into another run, if so.
 pub fn why_not(machine: &Machine) -> Option<String> {
     if !machine.extra.is_empty() {
-        return Some("what is added by --qemu-arg, or a profile's qemu-args, may not be saved".to_owned());
+        return Some("qemu may not be able to save what --qemu-arg, or a profile's qemu-args, adds".to_owned());
     }
     let disk = machine.disks.iter().find(|disk| disk.persistent || disk.bus == Bus::Nvme)?;
     Some(match disk.bus {
-        // Linux keeps what it has read of a disk.
+        // A restored Linux takes what it read of a disk before for what is on it.
         _ if disk.persistent => format!("the disk {} may change between two runs", disk.serial),
         _ => format!("the disk {} is NVMe, whose state qemu cannot save", disk.serial),
     })
@@ -266,7 +268,8 @@ pub fn key(cache: &Cache, machine: &Machine, level: Level) -> Result<(Key, Manif
     encoder.flag("base", level == Level::Base);
     encoder.list("command", words.iter().map(|word| word.to_string_lossy()));
     encoder.list("sizes", machine.disks.iter().map(|disk| disk.size.to_string()));
-    // A root's name is the digest of all that is in it, and stands in the command. The host's loader would not start it.
+    // A qemu of the toolchain lies in a root whose path, which is in the command, has the digest of all in it: its version need not be known, and the
+    // host's loader could not start it.
     let version = if machine.qemu.is_of_root() { String::new() } else { build::identify(machine.qemu.path(), cache)? };
     encoder.text("qemu", &version);
     encoder.list("qemu file", [meta.ino(), meta.size(), meta.mtime().cast_unsigned()].map(|n| n.to_string()));

@@ -6,20 +6,20 @@
 pub const FINE: u8 = 0;
 /// A stage failed; of `quiz test`, something did not come out as expected.
 pub const FAILED: u8 = 1;
-/// What was asked for is wrong, of all commands but `up` and `ssh`.
+/// What was asked for is wrong. `up`, `snap`, `exec`, `wait` and `crash again` have [`HOST`] for that, and `ssh` has [`SSH`].
 pub const WRONG: u8 = 2;
-/// The guest went away by itself. `--lost-as` has another one.
+/// The guest went away by itself; `--lost-as` gives another status.
 pub const LOST: u8 = 122;
-/// The guest's kernel gave up, or complained where that was not to be.
+/// The guest's kernel gave up; with `--fail-on-warning` also: it complained.
 pub const PANICKED: u8 = 123;
 /// A time limit was over.
 pub const TIME_LIMIT: u8 = 124;
 /// quiz or the host could not do its part.
 pub const HOST: u8 = 125;
-/// quiz or ssh could not do its part, of `ssh`: as ssh has it, so that it is none of the remote program's.
+/// Of `quiz ssh`: quiz or ssh itself failed. ssh has this status for it, so that it is not taken for the remote program's.
 pub const SSH: u8 = 255;
 
-/// A signal ended it.
+/// The status for a signal that ended quiz or a program: 128 and its number, as shells have it.
 pub fn signal(number: i32) -> u8 {
     128 | u8::try_from(number).unwrap_or(0)
 }
@@ -28,7 +28,7 @@ pub fn signal(number: i32) -> u8 {
 pub const UP: &[(&str, &str, &str)] = &[
     (
         "the program's own",
-        "the program ended, and all that it wrote came",
+        "the program ended, and all that it wrote arrived",
         "0 good, 1 to 127 bad, more ends the bisect",
     ),
     ("122", "the guest went away by itself: reset, triple fault, power off, halt; `--lost-as N` gives N", "bad"),
@@ -42,7 +42,7 @@ pub const UP: &[(&str, &str, &str)] = &[
     ("128+n", "signal n ended quiz", "ends the bisect"),
 ];
 
-/// The same as lines of a help text.
+/// [`UP`] as lines of a help text.
 pub fn help() -> String {
     let line =
         |(status, when, bisect): &(&str, &str, &str)| format!("  {status}: {when}\n      git bisect run: {bisect}");

@@ -56,7 +56,7 @@ fn the_list_says_what_frees_what_and_who_holds_it() {
     let key = &new["key"].as_str().unwrap()[..12];
     let line = verbose.lines().find(|line| line.contains(key)).unwrap();
     assert!(line.contains("t-large") && line.ends_with("project"), "{line}");
-    // To look is no use, and leaves nothing behind.
+    // A look does not count as a use, and leaves nothing behind.
     let before = files(&project.cache()).len();
     project.ok(&["cache"]);
     assert_eq!(files(&project.cache()).len(), before);
@@ -73,10 +73,10 @@ fn bytes_that_changed_by_themselves_are_found_set_aside_and_made_again() {
     );
     let (input, result) = (project.built("t-input"), project.built("t-result"));
     let good = project.ok(&["cache", "verify"]).out;
-    assert!(good.contains("all as it was") && good.contains(" MB/s"), "{good}");
+    assert!(good.contains("all intact") && good.contains(" MB/s"), "{good}");
     let right = [fs::read(&input).unwrap(), fs::read(result.join("sub/x")).unwrap()];
     [&input, &result.join("sub/x")].iter().for_each(|path| flip(path));
-    // Nothing else notices.
+    // No other command notices it.
     assert_eq!(project.ok(&["build", "t-result"]).err, "");
     let found = project.run(&["--json", "cache", "verify"]);
     assert_eq!(found.status, Some(1), "{found:?}");
@@ -101,7 +101,7 @@ fn what_cannot_be_set_aside_is_an_error_that_says_who_can() {
     let ran = project.run(&["cache", "verify"]);
     assert_eq!(ran.status, Some(1));
     assert!(ran.out.contains("1 wrong"), "{ran:?}");
-    ran.says(&["what is wrong was not set aside", "run it as the user whose cache it is"]);
+    ran.says(&["what is damaged was not moved away", "run this as the user whose cache it is"]);
 }
 
 #[test]
@@ -125,12 +125,12 @@ fn what_is_pinned_no_collection_takes() {
     let project = Project::new();
     stage(&project, "t-one", 1200, "one");
     stage(&project, "t-two", 1200, "two");
-    project.run(&["cache", "pin", "t-one"]).says(&["t-one is not made as it is now", "quiz build t-one"]);
+    project.run(&["cache", "pin", "t-one"]).says(&["t-one is not built in its current state", "quiz build t-one"]);
     let (one, two) = (project.built("t-one"), project.built("t-two"));
     let pinned = json(&project.ok(&["--json", "cache", "pin", "t-one"]));
     let key = pinned["key"].as_str().unwrap();
     assert_eq!((&pinned["stage"], &pinned["pinned"]), (&serde_json::json!("t-one"), &serde_json::json!(true)));
-    // By the digest of an output.
+    // The result is named by the digest of an output.
     let digest = two.file_name().unwrap().to_str().unwrap();
     assert!(project.ok(&["cache", "pin", &digest[..10]]).out.starts_with("t-two "));
     let list = json(&project.ok(&["--json", "cache"]));
@@ -143,15 +143,15 @@ fn what_is_pinned_no_collection_takes() {
     assert!(one.exists() && two.exists());
     assert_eq!(project.ok(&["build", "t-one"]).count("Made"), 0);
     age(&project, 60);
-    assert!(project.ok(&["cache", "pin", &key[..12], "--rm"]).out.contains("pinned no more"));
+    assert!(project.ok(&["cache", "pin", &key[..12], "--rm"]).out.contains("no longer pinned"));
     assert!(project.ok(&["gc"]).out.starts_with("removed 1 results"));
     assert!(!one.exists() && two.exists());
     let wrong = project.run(&["cache", "pin", "t-one", "--rm"]);
     assert_eq!(wrong.status, Some(2));
-    wrong.says(&["\"t-one\" is not pinned", "these are: t-two"]);
+    wrong.says(&["\"t-one\" is not pinned", "pinned are: t-two"]);
     let nothing = project.run(&["cache", "pin", "0123456789abcdef"]);
     assert_eq!(nothing.status, Some(2));
-    nothing.says(&["no result in the cache has the digest 0123456789abcdef"]);
+    nothing.says(&["no result in the cache has a digest that begins with 0123456789abcdef"]);
     project.run(&["cache", "pin", "t-none"]).says(&["t-none"]);
 }
 
@@ -173,7 +173,7 @@ fn above_the_size_of_the_setting_what_was_used_longest_ago_goes_after_a_run() {
     stage(&project, "t-one", 2000, "new");
     let new = project.built("t-one");
     age(&project, 9);
-    // Nothing was asked for yet.
+    // No size was asked for yet.
     assert!(!project.cache().join("tidied").exists() && old.exists());
     project.write("quiz.toml", "[cache]\nmax-size = \"5M\"\n");
     let ran = project.ok(&["build", "t-one"]);
@@ -212,7 +212,7 @@ fn a_run_that_nobody_waits_for_keeps_its_status_and_what_a_worktree_that_is_gone
         std::thread::sleep(Duration::from_millis(50));
     }
     assert!(one.exists(), "it is what a stage of this project was last");
-    // By the same process, when the project is somewhere else.
+    // Once the project has moved, nothing is kept for its old place, and the next build tidies it away.
     let elsewhere = project.dir().with_file_name("elsewhere");
     fs::rename(project.dir(), &elsewhere).unwrap();
     let old = File::open(project.cache().join("tidied")).unwrap();

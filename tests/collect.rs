@@ -26,7 +26,7 @@ fn what_was_not_used_for_a_month_goes_and_is_made_again() {
     let (old, used) = (project.built("t-old"), project.built("t-used"));
     assert!(project.ok(&["gc"]).out.starts_with("removed 0 results, "));
     age(&project, 32);
-    // A look is a use.
+    // A build that finds its result uses it.
     project.ok(&["build", "t-used"]);
     assert!(project.ok(&["gc", "--older-than", "40"]).out.starts_with("removed 0 results, "));
     assert!(project.ok(&["gc", "--dry-run"]).out.starts_with("would remove 1 results, "));

@@ -58,7 +58,7 @@ fn a_test_in_which_the_kernel_complained_did_not_pass() {
     let json = std::fs::read_to_string(out.join("results.json")).unwrap();
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["groups"][0]["tests"][1]["verdict"], "WARN");
-    // Nothing is known of what comes next time.
+    // A group whose kernel complained is run again: nothing is known of the next time.
     assert_eq!(suite(&fake).count("Testing"), 2);
 }
 

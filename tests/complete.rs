@@ -39,7 +39,7 @@ const COMMON: &str = "[DEFAULT]\ntags = ['functional']\n[tests/functional/atime]
     tags = ['functional', 'atime']\n[tests/functional/cli_root/zfs_get]\ntests = ['zfs_get_001_pos', 'a$(reboot)']\n";
 const LINUX: &str = "[tests/functional/atime:Linux]\ntests = ['atime_003_pos']\ntags = ['functional', 'atime']\n";
 
-/// What tells a tree of OpenZFS, and the runfiles of its suite.
+/// The files by which a tree is taken for OpenZFS, and the runfiles of its suite.
 fn openzfs(project: &Project) {
     ["META", "module/zfs/zfs_ioctl.c", "configure.ac"].iter().for_each(|mark| drop(project.write(mark, "")));
     project.write("tests/runfiles/common.run", COMMON);
@@ -86,7 +86,7 @@ fn tests_of_a_source_that_is_fetched_are_offered_once_it_is_in_the_cache() {
     assert_eq!(tags(), [""; 0]);
     assert!(!project.cache().exists() && !project.dir().join("quiz.lock").exists(), "nothing is looked up to answer");
     project.ok(&["build", "zfs-source"]);
-    // What it was fetched from is not asked again.
+    // The repository from which it was fetched is not asked again.
     std::fs::remove_dir_all(&repository).unwrap();
     std::fs::create_dir(repository).unwrap();
     assert_eq!(tags(), ["atime", "functional"]);

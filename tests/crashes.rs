@@ -76,7 +76,7 @@ fn of_another_kernel_than_that_which_crashed_no_line_is_said() {
     assert!(ran.out.contains(&format!("\nlines     none: {other}\n")) && !ran.out.contains("x.c"), "{ran:?}");
     let ran = project.run(&["crash", "show", "--lines"]);
     assert_eq!(ran.status, Some(2));
-    ran.says(&[other, "it was run by: quiz up"]);
+    ran.says(&[other, "which was started by: quiz up"]);
 }
 
 #[test]

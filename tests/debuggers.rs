@@ -64,7 +64,7 @@ print(json.dumps([executed, "".join(written), refused, folder.name]))
     ];
     assert_eq!(executed, wanted);
     let written = said[1].as_str().unwrap();
-    let wanted = "brd at 0x1000\nspl\"\\ at 0x1000\nwithout symbols: zfs, x?shell touch mark?, odd?]0;x?\n";
+    let wanted = "brd at 0x1000\nspl\"\\ at 0x1000\nno symbols for: zfs, x?shell touch mark?, odd?]0;x?\n";
     assert_eq!(written, wanted);
     assert_eq!(said[2].as_array().unwrap().len(), 3, "{said}");
     assert_eq!(said[2][2], "control characters in a path: /a?[2J");

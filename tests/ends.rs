@@ -82,7 +82,7 @@ fn the_status_is_by_whose_fault_it_was() {
         ("panic", &["--lost-as", "99"], 123, "the guest's kernel gave up"),
         ("killed", &["--lost-as", "99"], 125, "not the guest's fault: qemu ended (signal: 9 (SIGKILL))"),
         ("short", &[], 125, "the program itself ended with status 0"),
-        ("unsynced", &[], 7, "not all that was written to /out, /shared and other shares may be there"),
+        ("unsynced", &[], 7, "what was written last to /out, /shared and other shares may be missing"),
         ("hangup", &[], 129, "ended by SIGHUP"),
         // Nothing of these would ever end by itself.
         ("host-full", &[], 125, "cannot write the file of disk0: No space left on device"),

@@ -26,7 +26,7 @@ fn a_changed_script_option_tool_or_file_makes_again_and_why_says_so() {
     let why = project.ok(&["why", "t-one"]);
     assert!(why.out.contains("stale") && why.out.contains("option/word: a → b"), "{}", why.out);
     assert_eq!(std::fs::read_to_string(project.built("t-one")).unwrap(), "b\n");
-    // Back again is a hit.
+    // Back to the old setting, whose result is there.
     project.write("quiz.toml", "");
     assert_eq!(project.ok(&["build", "t-one"]).err, "");
     project.write(".quiz/recipes/t-one/data", "x");
@@ -161,7 +161,7 @@ fn a_remade_output_that_differs_is_said_and_what_is_printed_is_there() {
     let first = project.built("t-random");
     std::fs::remove_file(&first).unwrap();
     let ran = project.ok(&["build", "t-random"]);
-    ran.says(&["t-random made again is not what it was"]);
+    ran.says(&["t-random, made again, came out different"]);
     let second = std::path::Path::new(ran.out.trim().split_once(' ').unwrap().1);
     assert!(second.exists() && second != first);
 }
@@ -254,7 +254,7 @@ fn an_option_that_is_a_file_enters_the_key_by_what_is_in_it() {
     project.run(&["build", "t-one"]).says(&["is no file\n"]);
     std::fs::write(project.dir().join("other"), [0xff, 0xfe]).unwrap();
     project.write("quiz.toml", "[recipe.t-one]\nlist = \"other\"\n");
-    project.run(&["build", "t-one"]).says(&["other is no text\n"]);
+    project.run(&["build", "t-one"]).says(&["other is no UTF-8 text\n"]);
 }
 
 #[test]
@@ -278,7 +278,7 @@ fn a_projects_recipe_shares_no_store_with_a_built_in_one_or_with_another_of_its_
     let beside = project.cache().join("store/.own");
     let count = || std::fs::read_dir(&beside).unwrap().count();
     assert_eq!(count(), 2);
-    // The same one has its own again, also when it has to be made anew.
+    // The same recipe has its own folder again, also when its result has to be made anew.
     std::fs::remove_file(project.built(name)).unwrap();
     assert_eq!((std::fs::read_to_string(project.built(name)).unwrap().as_str(), count()), ("kept\n", 2));
 }

@@ -35,17 +35,19 @@ fn fresh_runs_from_nothing_although_all_is_there_and_replaces_what_was_wrong() {
     let fresh = project.ok(&["build", "--fresh", "t-build"]);
     assert_eq!((text(&fresh).as_str(), fresh.count("Making t-build")), ("b\nrun\n", 1));
     fresh.says(&[
-        "t-build made from nothing is not what was stored (built incrementally), and takes its place: out (content)",
+        "t-build made from nothing differs from the stored result (built incrementally) and replaces it: out (content)",
     ]);
-    // It is what is stored now, and nothing is made.
+    // What was made is what is stored now, so nothing is made.
     let again = project.ok(&["build", "t-build"]);
     assert_eq!((text(&again).as_str(), again.err.as_str()), ("b\nrun\n", ""));
     assert!(!project.ok(&["why", "t-build"]).out.contains("incrementally"));
-    // The same again is made again, and nothing is to be said of it but with -v.
+    // The same result is told of only with -v.
     let same = project.ok(&["build", "--fresh", "t-build"]);
     assert_eq!((same.count("Made t-build"), same.count("stored")), (1, 0), "{}", same.err);
-    project.ok(&["-v", "build", "--fresh", "t-build"]).says(&["t-build made from nothing is what was stored"]);
-    // The folder of the next edit is as it was.
+    project
+        .ok(&["-v", "build", "--fresh", "t-build"])
+        .says(&["t-build made from nothing is the same as the stored result"]);
+    // The folder in which the next edit is built is as it was.
     project.write("a.c", "c\n");
     assert_eq!(text(&project.ok(&["build", "t-build"])), "c\nrun\nrun\nrun\n");
 }
@@ -68,7 +70,7 @@ fn of_two_that_were_made_from_nothing_the_new_one_stays_and_the_other_is_told() 
     let first = std::fs::read_to_string(project.built("t-random")).unwrap();
     let ran = project.ok(&["build", "--fresh", "t-random"]);
     ran.says(&[
-        "t-random made from nothing is not what was stored (made from nothing), and takes its place: out (content)",
+        "t-random made from nothing differs from the stored result (made from nothing) and replaces it: out (content)",
     ]);
     assert_ne!(text(&ran), first);
     assert_eq!(text(&project.ok(&["build", "t-random"])), text(&ran));
@@ -114,7 +116,7 @@ fn what_is_stored_and_is_something_else_is_told_by_a_stage_that_comes_out_the_sa
     project.ok(&["build", "t-build"]);
     let ran = project.ok(&["verify", "t-build"]);
     ran.says(&[
-        "what is stored of t-build is something else (built incrementally): `quiz build --fresh t-build` replaces it",
+        "the stored result of t-build differs from the two made now (built incrementally): `quiz build --fresh t-build` replaces it",
     ]);
     assert_eq!(text(&project.ok(&["build", "t-build"])), "b\nrun\nrun\n", "it stays as it is");
 }
@@ -138,7 +140,7 @@ fn a_stage_that_comes_out_different_is_named_file_by_file_and_both_are_kept() {
     };
     let random = |which: &str| std::fs::read_to_string(Path::new(&kept(which)).join("t/random")).unwrap();
     assert_ne!(random("first"), random("second"));
-    // Nothing is stored, and the next one takes the place.
+    // `quiz verify` stores nothing, and the next one puts its two results in the place of these.
     assert!(project.ok(&["graph"]).out.contains("missing"));
     let (status, value) = json(&project, &["verify", "t-wild"]);
     assert_eq!((status, &value["same"]), (Some(1), &serde_json::json!(false)));

@@ -9,7 +9,7 @@ set -eu
 
 # cargo calls this script for the compiler of quiz's own crates; all others are taken as they are built for the tests.
 case "$*" in
-# It runs while cargo builds, without libFuzzer.
+# A build script runs while cargo builds, and so without libFuzzer.
 *rustc\ *--crate-name\ build_script_*) exec "$@" ;;
 *rustc\ *)
     exec "$@" -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \

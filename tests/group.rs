@@ -156,12 +156,12 @@ impl Place {
 
 const TREE: &str = "mkdir -p /quiz/out/out/sub/deep; echo one >/quiz/out/out/one; echo two >/quiz/out/out/sub/deep/two\n\
                     echo exit >/quiz/out/out/run; chmod 700 /quiz/out/out/run; ln -s one /quiz/out/out/link\n";
-/// The same again, and something new.
+/// A script whose stage has all files of its input again, and a new one.
 const MORE: &str = "cp -R /quiz/in/tree/. /quiz/out/out; tar -C /quiz/in/tree -cf tar .; tar -C /quiz/out/out -xf tar\n\
                     echo new >/quiz/out/out/new\n";
 
 impl Place {
-    /// One of which both members have the setting and the recipes.
+    /// A place of which both members have the setting and the recipes.
     fn shared(umask: &'static str) -> Option<Self> {
         let place = Self::new(umask)?;
         for user in [ANNA, BEN] {

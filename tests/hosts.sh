@@ -86,7 +86,7 @@ bare() {
     mkdir -p "$root/usr/bin" "$root/usr/lib" "$root/usr/lib64" "$root/root/quiz" "$root/etc" "$root/proc" "$root/sys" "$root/dev" "$root/tmp"
     for name in bin lib lib64; do ln -s "usr/$name" "$root/$name"; done
     cp -L "$busybox" "$root/usr/bin/busybox"
-    # Of packages it knows something, too.
+    # dpkg and rpm are left out, as this host shall know no packages.
     for name in $("$busybox" --list | grep -vE '^(dpkg|rpm)'); do ln -s busybox "$root/usr/bin/$name" 2>/dev/null || :; done
     qemu=$(command -v qemu-system-x86_64)
     program "$root" "$(command -v bwrap)"

@@ -94,7 +94,7 @@ fn what_is_set_by_flags_counts_in_the_file_too() {
     let on: Vec<_> =
         profiles.iter().filter(|one| one["on"] == true).map(|one| one["profile"].as_str().unwrap()).collect();
     assert_eq!(on, ["base", "memdev", "module", "net"]);
-    // What is wrong would be wrong in every later command.
+    // A wrong flag is refused, as it would be wrong in every later command.
     for wrong in [["-p", "nosuch"], ["--module", "nosuch"]] {
         let project = tree(&[]);
         assert_eq!(project.run(&[&wrong[..], &["init"]].concat()).status, Some(2), "{wrong:?}");

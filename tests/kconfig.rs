@@ -131,7 +131,7 @@ fn of_a_whole_config_the_differences_are_counted_and_named() {
     checked.says("warning: mine.config: 1 lines are not known to this kernel, and 1 came out different");
     checked.says("warning: LAZY left out: they need what only the distribution's own build has");
     assert!(!checked.text.contains("DEEP") && !checked.text.contains("ALSO_GONE"), "{}", checked.text);
-    // What is said beside it counts as ever.
+    // A line that the user gives beside the file is demanded as ever.
     assert!(!check("", base, Some(("whole", whole)), "CONFIG_NET=y\n").ok);
 }
 

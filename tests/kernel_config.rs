@@ -117,7 +117,7 @@ fn what_cannot_be_had_is_told_and_nothing_is_saved() {
     project.run(&["build", "kernel-menuconfig"]).says(&["the menu needs a terminal: quiz kernel config"]);
     let flag = project.run(&["--config", "LAKE=n", "kernel", "config", "--set", "FRUIT=y"]);
     assert_eq!(flag.status, Some(2), "{flag:?}");
-    flag.says(&["kernel.config comes from --config"]);
+    flag.says(&["kernel.config is set by --config"]);
     let package = project.run(&["-k", "package", "kernel", "config", "--set", "FRUIT=y"]);
     assert_eq!(package.status, Some(2), "{package:?}");
     package.says(&["the distribution compiled this kernel"]);

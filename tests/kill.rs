@@ -25,11 +25,11 @@ const LONG: [(Kind, usize); COMMANDS] = [
     (Kind::Update, 50),
 ];
 
-/// The same for the file system that TMPDIR lies on: a hundred times.
+/// The same for the file system that TMPDIR lies on: a hundred times in all.
 const ELSEWHERE: [(Kind, usize); 5] =
     [(Kind::First, 25), (Kind::Edit, 30), (Kind::Fresh, 10), (Kind::Collect, 25), (Kind::Update, 10)];
 
-/// Past the capture of the test harness: it takes long.
+/// Prints past the capture of the test harness, as the test takes long.
 pub fn say(line: &str) {
     std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
 }
@@ -37,7 +37,7 @@ pub fn say(line: &str) {
 /// How far a command's kills have come.
 #[derive(Debug, Clone, Copy, Default)]
 struct Count {
-    /// Of the next one.
+    /// The number of the next kill.
     turn: usize,
     kills: usize,
 }
@@ -148,12 +148,12 @@ fn save(path: &Path, head: &str, counts: &[Count]) {
     std::fs::write(path, format!("{head}\n{}\n", lines.join("\n"))).unwrap();
 }
 
-/// The sandbox asks to die with quiz when it runs, and quiz may be dead by then: this one would not ask at all.
+/// The sandbox asks the kernel to end it with quiz, but only once it runs, and quiz may be dead by then. The stand-in here never asks.
 #[test]
 fn a_sandbox_whose_quiz_is_killed_as_it_starts_does_not_go_on_alone() {
     let project = crate::project::Project::new();
     project.recipe("t-slow", "[outputs]\nout = \"file\"\n", ":\n");
-    // By a name by which it is found.
+    // It runs under a name by which the test finds it.
     project.stand_in("bwrap", &format!("exec bash -c 'exec -a \"$0\" sleep 60' {}\n", project.dir().display()));
     for _ in 0..3 {
         let traced = run(project.command(&["build", "t-slow"]), At::Birth(1));

@@ -91,7 +91,7 @@ fn one_profile_is_shown_with_all_that_it_touches_and_a_wrong_name_with_the_neare
         ran.says(&["there is no profile `blokdev`", "did you mean `blockdev`? quiz profiles blockdev"]).status,
         Some(2)
     );
-    project.run(&["profiles", "xyzzy"]).says(&["there is no profile `xyzzy`", "all that there are: quiz profiles"]);
+    project.run(&["profiles", "xyzzy"]).says(&["there is no profile `xyzzy`", "quiz profiles lists all"]);
 }
 
 #[test]
@@ -129,9 +129,11 @@ fn a_new_profile_loads_and_nothing_is_overwritten() {
     project.write(".quiz/profiles/whole/profile.toml", &plain);
     let whole = one(&listed(&project, &[]), "whole").clone();
     assert_eq!((&whole["devices"], &whole["packages"]), (&json!(["a network card"]), &json!(["gdb"])), "{plain}");
-    for (name, why) in
-        [("my-test", "there is a profile my-test"), ("ssh", "there is a profile ssh"), ("My", "is no name")]
-    {
+    for (name, why) in [
+        ("my-test", "there is already a profile my-test"),
+        ("ssh", "there is already a profile ssh"),
+        ("My", "is no name"),
+    ] {
         for words in [["new", "profile"], ["profiles", "new"]] {
             let ran = project.run(&[words[0], words[1], name]);
             assert_eq!(ran.status, Some(2), "{name}");
@@ -162,9 +164,11 @@ fn a_new_recipe_builds_as_it_is_and_nothing_is_overwritten() {
     project.write(".quiz/recipes/whole/recipe.toml", &whole.join("\n"));
     project.write(".quiz/recipes/whole/build.sh", "true\n");
     project.ok(&["-v", "graph"]);
-    for (name, why) in
-        [("my-stage", "there is a recipe my-stage"), ("kernel", "there is a recipe kernel"), ("../x", "is no name")]
-    {
+    for (name, why) in [
+        ("my-stage", "there is already a recipe my-stage"),
+        ("kernel", "there is already a recipe kernel"),
+        ("../x", "is no name"),
+    ] {
         let ran = project.run(&["new", "recipe", name]);
         assert_eq!(ran.status, Some(2), "{name}");
         ran.says(&[why]);

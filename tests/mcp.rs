@@ -19,7 +19,7 @@ struct Client {
 }
 
 impl Client {
-    /// One that has said hello.
+    /// A client that has said hello.
     fn new(project: &Project, words: &[&str]) -> Self {
         let mut client = Self::silent(project, words);
         let hello = json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "test", "version": "0" } });
@@ -38,7 +38,7 @@ impl Client {
         let lines = BufReader::new(server.stdout.take().unwrap()).lines();
         let (tell, from) = channel();
         std::thread::spawn(move || {
-            // What is no JSON on stdout is the end of it all, and so of the test.
+            // Anything on stdout that is no JSON ends this thread, and so fails the test.
             lines.map_while(Result::ok).try_for_each(|line| tell.send(serde_json::from_str(&line).unwrap()))
         });
         Self { to: server.stdin.take(), server, from, last: 0 }
@@ -67,7 +67,7 @@ impl Client {
         answer["result"].clone()
     }
 
-    /// The same of one that went well.
+    /// The result of a tool that does well.
     fn good(&mut self, tool: &str, arguments: Value) -> Value {
         let result = self.call(tool, arguments);
         assert_eq!(result["isError"], false, "{result}");
@@ -77,7 +77,7 @@ impl Client {
         text
     }
 
-    /// The words of one that did not.
+    /// The words of a tool that fails.
     fn bad(&mut self, tool: &str, arguments: Value) -> String {
         let result = self.call(tool, arguments);
         assert_eq!(result["isError"], true, "{result}");
@@ -90,7 +90,7 @@ impl Client {
         self.good("run", json!({ "program": ["true"], "append": [append], "no_snapshot": true, "wait": 50 }))
     }
 
-    /// One that lives, seen by others.
+    /// Starts a run that lives, and waits until others see it.
     fn lives(&mut self, fake: &Fake) -> u64 {
         let asked = json!({ "append": ["fake=lives"], "no_snapshot": true });
         let started = self.good("run", asked);
@@ -232,7 +232,7 @@ fn what_is_wrong_is_told_with_what_to_do_and_costs_nothing_else() {
         ("why", json!({ "directory": other.dir(), "stage": "imag" }), "did you mean `image`?"),
         ("why", json!({}), "missing field `stage`"),
         ("why", json!({ "stage": ["x"] }), "the arguments are wrong"),
-        ("run", json!({ "programm": ["x"] }), "there is no argument `programm`\nhint: there is: "),
+        ("run", json!({ "programm": ["x"] }), "there is no argument `programm`\nhint: there are: "),
         ("run", json!({ "share": ["/"] }), "there is no argument `share`"),
         ("run", json!({ "qemu_arg": ["-S"] }), "there is no argument `qemu_arg`"),
         ("run", json!({ "kernel": "6.1,6.6" }), "one kernel\nhint: call it once for each"),
@@ -288,12 +288,12 @@ fn what_a_client_started_ends_with_it_however_that_ends() {
         assert_eq!(of_jobs, usize::from(end == "kill"), "{end}");
         let begun = Instant::now();
         while machines(&fake) > 0 || !processes(&fake).is_empty() {
-            // Only what was killed cannot wait for those that it leaves.
+            // Only a server that was killed cannot wait until its jobs are gone.
             assert!(end == "kill" && begun.elapsed() < PATIENCE, "{end}: {:?}", processes(&fake));
             std::thread::sleep(Duration::from_millis(10));
         }
     }
-    // Who never said a word, or the wrong one, is no reason for an endless process either.
+    // A client that never says a word, or says the wrong one, must not leave a process behind either.
     let mut client = Client::silent(&fake.0, &[]);
     drop(client.to.take());
     assert_eq!(client.ends(), Some(0));

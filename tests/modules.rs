@@ -79,7 +79,7 @@ fn of_an_edit_the_lines_are_shown_though_no_copy_of_the_folder_is_kept() {
     // What does not compile has been brought in as well, in its place.
     project.write("hello/zero.c", "int nil\n");
     assert_eq!(build(&project, &["--module", "hello"]).status, Some(1));
-    let gone = "zero.c: changed (no difference is shown: what it was is not at hand any more";
+    let gone = "zero.c: changed (no difference is shown: the old version is not at hand any more";
     assert!(why().contains(gone), "{}", why());
 }
 
@@ -99,7 +99,7 @@ fn what_was_brought_in_and_is_gone_git_may_have() {
     assert!(why().contains("      -int zero;\n      +int nought;\n"), "{}", why());
     std::fs::remove_dir_all(hello.join(".git")).unwrap();
     assert!(
-        why().contains("zero.c: changed (no difference is shown: what it was is not at hand any more"),
+        why().contains("zero.c: changed (no difference is shown: the old version is not at hand any more"),
         "{}",
         why()
     );
@@ -146,7 +146,7 @@ fn a_folder_that_makes_no_module_is_an_error_and_never_the_programs_status() {
     ran.says(&["error: Kbuild made no module"]);
 }
 
-/// A project had such a recipe before quiz had one.
+/// A project may have had a recipe of this name before quiz had one.
 #[test]
 fn a_recipe_of_the_projects_own_that_is_called_module_stays_a_stage() {
     let project = project();

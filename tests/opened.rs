@@ -25,7 +25,7 @@ type Id = (u64, u64);
 /// What was opened in sandboxes.
 #[derive(Debug)]
 pub struct Opened {
-    /// Of the host.
+    /// Files of the host, by path.
     pub host: BTreeSet<PathBuf>,
     /// Everything, by device and inode.
     pub all: BTreeSet<Id>,
@@ -109,7 +109,7 @@ fn is_below(mut process: i32, top: i32) -> bool {
         let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
         process = parent.map_or(0, |parent| parent.trim().parse().unwrap());
     }
-    // Before there is one, 0 is nobody's.
+    // The loop ends at 0 where a parent is gone, and `top` is 0 where there is no process to be below.
     process > 1 && process == top
 }
 

@@ -75,7 +75,7 @@ fn what_cannot_be_taken_in_is_named_and_what_is_edited_stays_here() {
     let broken = project.write("broken", "no pack");
     let ran = project.run(&["cache", "import", broken.to_str().unwrap()]);
     assert_eq!(ran.status, Some(2), "{ran:?}");
-    ran.says(&["broken: not taken in", "this is no pack of results"]);
+    ran.says(&["broken: not imported", "this is no pack of results"]);
     project.run(&["cache", "import", "nowhere"]).says(&["cannot read nowhere"]);
     let to = project.dir().join("no/such/folder");
     let ran = project.run(&["cache", "export", to.to_str().unwrap(), "t-out"]);
@@ -99,7 +99,7 @@ fn what_cannot_be_taken_in_is_named_and_what_is_edited_stays_here() {
     project.ok(&["cache", "export", "pack", "t-edited"]);
 }
 
-/// What runs outside of a sandbox would be whatever a pack says that it is.
+/// The host runs this without a sandbox: it would run whatever a pack brings.
 #[test]
 fn no_pack_brings_what_runs_on_this_machine() {
     let keys = || {
@@ -110,7 +110,7 @@ fn no_pack_brings_what_runs_on_this_machine() {
              is.url = {{ version = \"0.3.0\", url = \"https://example.org/x.whl\", sha256 = \"{sum}\" }}\n"
         );
         std::fs::write(project.dir().with_file_name("home").join(".config/quiz/quiz.lock"), pin).unwrap();
-        // Nor is it written, or fetched to be refused.
+        // Such a result is not exported either, nor fetched only to be refused.
         let ran = project.run(&["--offline", "cache", "export", "pack", "drgn-wheel"]);
         assert_eq!(ran.status, Some(2), "{ran:?}");
         ran.says(&["drgn-wheel runs outside of a sandbox"]);
@@ -181,7 +181,11 @@ fn nothing_is_taken_in_of_what_is_not_signed_or_by_another_key_or_was_changed() 
     refused(&there, &verified(&there, &plain, &signers), &["plain is not signed", "plain.sig", "--sign KEY"]);
 
     let others = signed(&here, "other", "others");
-    refused(&there, &verified(&there, &others, &signers), &["other.sig is of nobody in", "signers", "namespaces="]);
+    refused(
+        &there,
+        &verified(&there, &others, &signers),
+        &["other.sig was made by nobody in", "signers", "namespaces="],
+    );
     refused(&there, &verified(&there, &others, Path::new("none")), &["cannot read the signers none", "quiz-pack"]);
 
     // Whole as a pack, but not what was signed.
@@ -194,13 +198,13 @@ fn nothing_is_taken_in_of_what_is_not_signed_or_by_another_key_or_was_changed() 
     refused(
         &there,
         &verified(&there, &pack, &signers),
-        &["pack.sig is no good signature of it", "incorrect signature", "again"],
+        &["pack.sig is not a good signature of it", "incorrect signature", "again"],
     );
 
     // What the same key has signed for something else.
     let words = ["-q", "-Y", "sign", "-n", "file", "-f", "mine", "plain"];
     assert!(here.other("ssh-keygen").args(words).status().unwrap().success());
-    refused(&there, &verified(&there, &plain, &signers), &["plain.sig is no good signature of it"]);
+    refused(&there, &verified(&there, &plain, &signers), &["plain.sig is not a good signature of it"]);
 
     let mut bare = there.command(&["cache", "import", "--verify", signers.to_str().unwrap(), pack.to_str().unwrap()]);
     let ran = Ran::from(bare.env("PATH", there.bin()).output().unwrap());

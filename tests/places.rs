@@ -28,10 +28,15 @@ fn each_kind_of_mistake_in_a_quiz_toml_has_its_place() {
     for (text, place, message, hint) in [
         ("[kernal]\nversion = \"6\"", [1, 2], "there is no setting `kernal`", "did you mean `kernel`?"),
         ("cpus = 2", [1, 1], "there is no setting `cpus`", "did you mean `machine.cpus`?"),
-        ("[kernel]\nversion = 6.1", [2, 11], "`kernel.version` is a text in quotes, not float", "write \"6.1\""),
-        ("[kernel]\nversion = 6.1.170", [2, 0], "", "texts stand in quotes: \"6.1.170\""),
+        ("[kernel]\nversion = 6.1", [2, 11], "`kernel.version` has to be a text in quotes, not float", "write \"6.1\""),
+        ("[kernel]\nversion = 6.1.170", [2, 0], "", "write text in quotes: \"6.1.170\""),
         ("[machine]\ncpus = 99999999999999999999", [2, 8], "`machine.cpus` is too large", ""),
-        ("profiles = [\n  \"zfs\",\n  7,\n]", [3, 3], "`profiles` is a list of texts: [\"a\", \"b\"], not integer", ""),
+        (
+            "profiles = [\n  \"zfs\",\n  7,\n]",
+            [3, 3],
+            "`profiles` has to be a list of texts: [\"a\", \"b\"], not integer",
+            "",
+        ),
         ("[kernel]\nversion = \"6\"\nversion = \"7\"", [3, 1], "duplicate key", ""),
         ("profiles = [\"zfs,memdv:count=2\"]", [1, 18], "there is no profile `memdv`", "did you mean `memdev`?"),
         (
@@ -40,7 +45,7 @@ fn each_kind_of_mistake_in_a_quiz_toml_has_its_place() {
             "the profile memdev has no option `cuont`",
             "did you mean `count`?",
         ),
-        ("[kernel]\ncompiler = \"tcc\"", [2, 13], "kernel.compiler: `tcc` is no compiler of kernels", ""),
+        ("[kernel]\ncompiler = \"tcc\"", [2, 13], "kernel.compiler: `tcc` is no compiler for kernels", ""),
         ("arch = \"vax\"", [1, 9], "quiz cannot build for `vax`", ""),
         ("modules = [\"./gone\"]", [1, 13], "", ""),
         ("[kernel]\nsource = \"svn\"", [2, 10], "", ""),

@@ -30,7 +30,7 @@ fn json(fake: &Fake, run: u32) -> serde_json::Value {
 #[test]
 fn results_are_there_as_soon_as_a_group_has_ended_and_outlive_quiz() {
     let fake = Fake::new();
-    // What is built is not what is waited for.
+    // All stages are built first, so that the wait below is for the tests alone.
     each(&fake, "pass 0\n", &[]);
     fake.0.write("list", "pass 1\nhang\npass 2\n");
     let mut command = fake.command("fake=each", &["--each", "list", "-j1"]);
@@ -111,5 +111,8 @@ fn results_outlive_many_quick_runs_and_how_many_stay_is_a_setting() {
     assert!(there(&[3, 8]), "of those with results the newest");
     fake.0.write("quiz.toml", "[runs]\nkeep = -1\n");
     let wrong = Ran::from(fake.up("exit-0", &[]).output().unwrap());
-    assert_eq!(wrong.says(&["quiz.toml:2:8\n", "`runs.keep` is a number that is not negative"]).status, Some(125));
+    assert_eq!(
+        wrong.says(&["quiz.toml:2:8\n", "`runs.keep` has to be a number that is not negative"]).status,
+        Some(125)
+    );
 }

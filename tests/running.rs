@@ -114,7 +114,7 @@ fn what_a_machine_that_runs_consists_of_no_collection_takes() {
     let fake = Fake::new();
     let (kernel, root) = (fake.0.built("kernel"), fake.0.built("t-root"));
     let child = started(&fake, "lives");
-    // No stage of the project is that any more.
+    // The stages of the project make another kernel and another root from now on.
     fake.0.recipe(
         "kernel",
         "[outputs]\nimage = \"tree\"\n",
@@ -176,7 +176,7 @@ fn a_machine_of_another_user_is_neither_seen_nor_entered_nor_ended() {
     ];
     for words in commands {
         let ran = other(words);
-        // 2 is the program's.
+        // 2 could be the program's own status.
         let wanted = if ["exec", "attach"].contains(&words[0]) { 125 } else { 2 };
         assert_eq!((ran.status, ran.out.as_str()), (Some(wanted), ""), "{words:?}: {ran:?}");
         ran.says(&["run 1 is another user's"]);
@@ -248,7 +248,7 @@ fn a_guest_that_crashed_stands_still_for_a_debugger_until_it_is_stopped() {
     assert_eq!(ps(&fake).len(), 1);
     assert!(child.try_wait().unwrap().is_none());
     fake.0.ok(&["stop"]);
-    // What it was stopped for is its end.
+    // Its end is what it was stopped for.
     assert_eq!(child.wait().unwrap().code(), Some(123));
     assert!(said.any(|line| line.contains("Ended")));
     let ran = fake.0.run(&["-k", "6.1,6.12", "up", "--gdb"]);

@@ -206,13 +206,13 @@ fn where_root_may_make_no_user_namespace_a_projects_stage_gets_no_capabilities_a
     let ran = within(NO_USERS, &[], &project, &["build", "t-one"]);
     assert_eq!(ran.status, Some(1), "{ran:?}");
     ran.says(&[
-        "the stage t-one: the sandbox could not be made: there may be no more user namespaces",
+        "the stage t-one: the sandbox could not be made: the limit for user namespaces is reached",
         "sudo sysctl -w user.max_user_namespaces=15000",
         "run it again",
     ]);
     // What quiz itself has of that kind is tried with fewer rights than root's, and more than none.
     let line = line_of_doctor(&within(NO_USERS, &[], &project, &["doctor"]), "sandbox with a root of its own");
-    assert!(line.contains("bubblewrap works, with capabilities of root's own"), "{line}");
+    assert!(line.contains("bubblewrap works, with some of root's own capabilities"), "{line}");
 }
 
 /// Whether it was refused is read where the script writes, so its word alone does not count.
@@ -253,7 +253,7 @@ os.execvp(sys.argv[1], sys.argv[1:])"
     let before = format!("set -- python3 -c \"{filter}\" \"$@\"");
     let container = |args: &[&str]| within(&before, &[], &project, args);
     let line = line_of_doctor(&container(&["doctor"]), "sandbox");
-    assert!(line.ends_with("bubblewrap works, with this machine's host name, as none may be set here"), "{line}");
+    assert!(line.ends_with("bubblewrap works, with this machine's host name, as no other may be set here"), "{line}");
     let own = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     assert_eq!(text(&container(&["build", "--fresh", "t-one"])), own);
 }
@@ -290,7 +290,7 @@ echo x >/quiz/out/out\n",
     let ran = container(&["doctor"]);
     for check in ["sandbox", "sandbox with a root of its own"] {
         let line = line_of_doctor(&ran, check);
-        assert!(line.contains("bubblewrap works, with the /proc that is there"), "{line}");
+        assert!(line.contains("bubblewrap works, with this machine's own /proc"), "{line}");
     }
     // Nothing of that where nothing is hidden.
     let line = line_of_doctor(&project.run(&["doctor"]), "sandbox");

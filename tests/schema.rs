@@ -12,7 +12,7 @@ fn schemas() -> Value {
     serde_json::from_str(&Project::new().ok(&["schema"]).out).unwrap()
 }
 
-/// What is held where that is made which it needs: a memory of a crash, a kernel's config.
+/// Schemas that are held where what they need is made: the memory of a crash, a kernel's config.
 const ELSEWHERE: [&str; 4] = ["crash-export", "crash-import", "kernel-config", "kernel-config-diff"];
 
 /// Holds a value against the schema of that name.
@@ -33,7 +33,7 @@ impl Held {
         let validator = jsonschema::validator_for(schema).unwrap();
         let wrong: Vec<String> = validator.iter_errors(value).map(|e| format!("{}: {e}", e.instance_path())).collect();
         assert!(wrong.is_empty(), "{name}: {wrong:?} in {value}");
-        // It would let everything pass.
+        // A schema that allows this would let everything pass.
         assert!(!validator.is_valid(&json!("x")), "{name}");
         self.seen.insert(name.to_owned());
     }
@@ -151,7 +151,7 @@ fn one_schema_is_printed_by_its_name_and_a_wrong_name_is_told() {
     assert_eq!(graph, schemas()["schemas"]["graph"]);
     let ran = project.run(&["schema", "grph"]);
     assert_eq!(ran.status, Some(2), "{ran:?}");
-    ran.says(&["there is no schema `grph`", "there is: events, build, "]);
+    ran.says(&["there is no schema `grph`", "there are: events, build, "]);
 }
 
 /// Whether all that a schema promised still holds: what it names is there, and is what it was. Texts for people may change.

@@ -44,7 +44,7 @@ cat >Makefile <<'END'
 
 #[test]
 fn modules_for_a_kernel_that_knows_another_pahole_are_built_without_a_warning() {
-    // The fixture warns if nobody sees to it.
+    // Without a script that sees to it, the stand-in for the kernel's Makefile warns.
     let careless = "make -C /quiz/in/devel M=\"$PWD\" modules\nmkdir /quiz/out/modules\n";
     assert!(says(careless).contains("pahole version differs"));
     let seed = says(include_str!("../recipes/spl-seed/build.sh"));
@@ -96,7 +96,7 @@ fn the_test_command_installs_what_a_part_needs() {
     assert!(edits.contains(" strace\n") && !edits.contains("g++"), "{edits}");
 }
 
-/// It would be linked without libFuzzer, and calls what only that has.
+/// A build script would be linked without libFuzzer, and would call what only that has.
 #[test]
 fn cargo_compiles_no_build_script_for_the_fuzzer() {
     let project = Project::new();

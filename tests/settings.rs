@@ -90,7 +90,7 @@ fn a_folder_that_is_no_source_is_named_with_what_it_lacks_and_who_asked_for_it()
     let ran = project.run(&["build", "kernel-source"]);
     assert_eq!(ran.status, Some(2));
     ran.says(&[
-        "/linux is no source of it",
+        "/linux is not a folder with this source",
         "it has no Kconfig, MAINTAINERS, init/main.c",
         &format!("asked for by kernel.source = \"./linux\" ({}:2)", file.display()),
     ]);
@@ -102,14 +102,14 @@ fn a_qemu_is_the_hosts_or_the_toolchains_and_never_a_path() {
     project.write("quiz.toml", "[machine]\nqemu = \"./qemu\"\n");
     for args in [&["up", "--", "true"][..], &["doctor"]] {
         let ran = project.run(args);
-        assert_eq!(ran.count("machine.qemu = \"./qemu\": there is `host` and `toolchain`"), 1, "{ran:?}");
+        assert_eq!(ran.count("machine.qemu = \"./qemu\": it can be `host` or `toolchain`"), 1, "{ran:?}");
     }
 }
 
 #[test]
 fn a_folder_of_modules_that_none_of_them_is_loaded_of_says_so_before_anything_is_made() {
     let project = Project::new();
-    // Ends it early.
+    // A wrong setting, which ends the command before anything is built.
     project.write("quiz.toml", "[machine]\naccel = \"xen\"\n");
     let warned = || project.run(&["up", "--", "true"]).count("this folder makes kernel modules (obj-m), and none");
     assert_eq!(warned(), 0);
@@ -127,7 +127,7 @@ fn an_accelerator_is_one_that_there_is() {
     project.write("quiz.toml", "[machine]\naccel = \"xen\"\n");
     for args in [&["up", "--", "true"][..], &["doctor"]] {
         let ran = project.run(args);
-        assert_eq!(ran.count("machine.accel = \"xen\": there is `auto`, `kvm` and `tcg`"), 1, "{ran:?}");
+        assert_eq!(ran.count("machine.accel = \"xen\": it can be `auto`, `kvm` or `tcg`"), 1, "{ran:?}");
     }
 }
 
@@ -161,5 +161,5 @@ fn settings_that_are_no_file_are_said_to_be_none_and_nobody_waits_for_them() {
     assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
     let ran = project.run(&["config"]);
     assert_eq!(ran.status, Some(2), "{ran:?}");
-    ran.says(&["cannot read", "quiz.toml", "it is no plain file"]);
+    ran.says(&["cannot read", "quiz.toml", "it is not a regular file"]);
 }

@@ -100,7 +100,7 @@ fn a_panic_and_a_lost_machine_cost_their_group_and_the_status_is_true() {
     for line in [
         "FAIL    functional/bad/one\n",
         "PANIC   functional/panics/one: VERIFY3(a == b) failed",
-        "NOTRUN  functional/panics/two: the machine was gone before",
+        "NOTRUN  functional/panics/two: the machine was gone before its turn",
         "LOST    functional/lost/one: the machine was lost: the guest reset itself before the program ended",
         "FAIL    functional/good/two: Known issue",
         "PASS 6  FAIL 2  SKIP 0  PANIC 1  LOST 1  NOTRUN 1\n11 tests: 6 passed, 1 excused, 4 wrong, in ",
@@ -123,7 +123,7 @@ fn a_panic_and_a_lost_machine_cost_their_group_and_the_status_is_true() {
         "{tap}"
     );
     assert!(fake.run(1).join("groups/functional.panics/console.log").exists());
-    // What is good alone is good.
+    // The group that is good passes by itself.
     assert_eq!(fake.suite(&["-t", "good"]).status, Some(0));
     // The guest has the memory that profiles need, unless somebody says that it has less.
     let command = std::fs::read_to_string(fake.run(1).join("groups/functional.good/command")).unwrap();
@@ -140,7 +140,7 @@ fn an_unchanged_group_comes_from_the_cache_and_what_changes_it_runs_it_again() {
         (ran.count("Testing"), ran.count("Cached functional/good"), ran.out.matches("  cached").count())
     };
     assert_eq!(good(&[]), (4, 0, 0));
-    // Of the others the machine was lost: nothing is known of them.
+    // The machines of the other groups were lost, so nothing of them is remembered.
     assert_eq!(good(&[]), (2, 1, 2));
     assert_eq!(good(&["--rerun"]), (4, 0, 0));
     assert_eq!(good(&["-m", "2G"]), (4, 0, 0));
@@ -186,7 +186,7 @@ fn a_name_that_matches_nothing_is_wrong_input_before_anything_is_built() {
     for (args, words) in [
         (["-t", "godo"], ["no test or group `godo`", "did you mean `good`?"]),
         (["-T", "carsh"], ["no tag `carsh`", "did you mean `crash`?"]),
-        (["-r", "comon"], ["no runfile `comon`", "there is: common, linux"]),
+        (["-r", "comon"], ["no runfile `comon`", "there are: common, linux"]),
     ] {
         let ran = fake.suite(&args);
         assert_eq!((ran.status, ran.count("Making")), (Some(2), 0), "{ran:?}");
@@ -218,7 +218,7 @@ fn any_commands_run_each_in_a_machine_of_its_own() {
 #[test]
 fn a_program_that_the_guest_has_not_is_told_with_what_it_sees_of_the_folder() {
     let fake = Fake::new();
-    let words = "status 127 is of a program that the guest has not";
+    let words = "status 127: the guest has no such program";
     let ran = fake.each("missing\n", &[]);
     assert_eq!((ran.status, ran.count(words)), (Some(1), 1), "{ran:?}");
     ran.says(&["/shared", "--share . --cwd ."]);
@@ -235,7 +235,7 @@ fn folders_of_the_host_are_for_reading_and_nothing_is_remembered_of_what_lies_th
     assert_eq!((ran.status, ran.count("Testing")), (Some(2), 0), "{ran:?}");
     ran.says(&["--cwd tests: the guest does not see ", "--share . shares the current folder"]);
     let ran = fake.each("elsewhere\n", &["--cwd", "/nowhere"]);
-    ran.says(&["status 126 is of a program that cannot be started, or not in /nowhere"]);
+    ran.says(&["status 126: the program cannot be started, or not in /nowhere"]);
     // As a profile may have it, once more in other words.
     let shared = ["--share", ".", "--share", ".:ro", "--cwd", "."];
     for _ in 0..2 {
@@ -288,7 +288,7 @@ fn a_group_that_never_ends_is_ended_by_its_time_limit() {
 #[test]
 fn one_signal_ends_all_machines_and_starts_no_more() {
     let fake = Fake::new();
-    // What is built is not what is waited for.
+    // All stages are built first, so that the wait below is for the tests alone.
     fake.each("pass\n", &[]);
     fake.0.write("list", "hang 1\nhang 2\npass 3\n");
     let mut command = fake.command("fake=each", &["--each", "list", "-j2"]);

@@ -69,7 +69,7 @@ fn a_script_sees_its_root_and_nothing_of_the_hosts() {
     project.run(&["up", "--dry-run"]).says(&["toolchain:qemu runs on this machine outside of a sandbox"]);
 }
 
-/// That it can fail shows the same script where its root is the host's own.
+/// That this test can fail is shown by the same script in a root that is the host's own.
 #[test]
 fn all_that_a_script_opens_is_its_own_roots_by_device_and_inode() {
     if !rustix::process::geteuid().is_root() {
@@ -144,7 +144,7 @@ fn who_compiles_for_the_kernel_is_told_its_compiler_which_is_in_the_key() {
     let root = project.dir().with_file_name("root");
     std::fs::copy(root.join("usr/bin/cat"), root.join("usr/bin/gcc-0")).unwrap();
     assert_eq!(text(&project.built("t")), "make CC=gcc-0 modules\n");
-    // The root is the same, and the word another one.
+    // The root is the same, but is called otherwise.
     project.write("quiz.toml", "[toolchain]\nsuite = \"bookworm\"\n");
     assert_eq!(text(&project.built("t")), "make  modules\n");
     assert_eq!(text(&project.built("u")), "none\n");

@@ -39,7 +39,7 @@ fn a_stage_with_a_compiler_is_made_from_the_hosts_headers_and_what_changed_is_to
 
     project.stand_in("qemu-system-x86_64", "exit 1");
     let doctor = with_headers(&project, "one", &["doctor"]).out;
-    assert!(doctor.contains("\nsince stages were last made here:\n") && doctor.contains(words), "{doctor}");
+    assert!(doctor.contains("\nchanged since stages were last made here:\n") && doctor.contains(words), "{doctor}");
 }
 
 #[test]

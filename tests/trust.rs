@@ -160,7 +160,7 @@ fn the_environment_trusts_for_one_command_and_quiz_trust_for_good() {
     // For this user alone, and nothing below or above.
     is_refused(&place.run(0, &project, &["config"]), &project, "/quiz.toml", "");
     assert_eq!(place.run(USER, &place.path(""), &["-C", name, "trust", "gone"]).status, Some(2));
-    // A list of somebody else's is none.
+    // A list that belongs to somebody else does not count.
     chown(&list, Some(NOBODY), None).unwrap();
     fs::set_permissions(&list, Permissions::from_mode(0o644)).unwrap();
     place.run(USER, &project, &["config"]).says(&["quiz/trusted belongs to ", "HOME or XDG_CONFIG_HOME"]);
@@ -171,7 +171,7 @@ fn a_user_takes_what_root_wrote() {
     let Some(place) = Place::new() else { return };
     let project = place.project(0);
     is_read(&place.run(USER, &project, &["config"]));
-    // Both may have files in it.
+    // Files of both users may lie in it.
     fs::remove_file(project.join(".quiz/recipes/t-one/build.sh")).unwrap();
     place.file("project/.quiz/recipes/t-one/build.sh", USER, "true\n");
     is_read(&place.run(USER, &project, &["config"]));
@@ -205,7 +205,7 @@ fn a_file_above_in_a_folder_for_everybody_decides_nothing() {
         let mine = place.folder(&format!("public/{user}"), user, 0o755);
         let file = place.file("public/quiz.toml", NOBODY, "[kernel]\nversion = \"6.6.6\"\n");
         is_refused(&place.run(user, &mine, &["config"]), &public, "/quiz.toml", "nobody (uid 65534)");
-        // Nor does one of root's, or one's own that somebody could have linked there.
+        // Nor does a file of root's, or one of the user's own that somebody else could have linked there.
         for owner in [0, user] {
             chown(&file, Some(owner), None).unwrap();
             let ran = place.run(user, &mine, &["config"]);
@@ -219,7 +219,7 @@ fn a_file_above_in_a_folder_for_everybody_decides_nothing() {
         }
         place.file(&format!("public/{user}/quiz.toml"), user, "[machine]\nmemory = \"77M\"\n");
         is_read(&place.run(user, &mine, &["config"]));
-        // A repository of nobody's is found in the same way.
+        // A repository of the user nobody is found in the same way.
         fs::remove_file(&file).unwrap();
     }
     place.folder("public/.git", NOBODY, 0o755);

@@ -146,7 +146,7 @@ fn a_worktree_that_starts_from_a_folder_of_the_future_compiles_its_edits() {
     assert_eq!((text.lines().last(), ran.count("compiling a")), (Some("second"), 0), "{ran:?}");
 }
 
-/// Only the header was edited, and who depends on it was known to a list alone that was being written.
+/// Only the header was edited, and that the object depends on it stood only in a list that was being written.
 #[test]
 fn an_edit_of_a_header_is_compiled_though_a_killed_build_lost_who_depends_on_it() {
     let tree = Tree::new(SCRIPT);

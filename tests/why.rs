@@ -130,9 +130,9 @@ fn a_file_of_a_source_folder_is_named_with_its_difference_where_the_old_one_is_a
         |folder: &str| std::fs::rename(project.cache().join(folder), project.dir().with_file_name(folder)).unwrap();
     gone("objects");
     let why = project.ok(&["why", "t-above"]).out;
-    assert!(why.contains("a.c: changed (no difference is shown: what it was is not at hand any more"), "{why}");
+    assert!(why.contains("a.c: changed (no difference is shown: the old version is not at hand any more"), "{why}");
     gone("manifests");
-    assert!(project.ok(&["why", "t-above"]).out.contains("which files it was is not known any more"));
+    assert!(project.ok(&["why", "t-above"]).out.contains("which files changed is not known any more"));
 }
 
 #[test]

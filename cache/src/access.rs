@@ -1,6 +1,6 @@
 //! Who may use the files of a cache: one user, or a group whose members trust each other. The cache's file `version` says which since it was made,
 //! whatever umask or setting anybody has; whose the group's is, its folder says, which has the setgid bit and is writable for that group.
-//!
+//! whatever umask or setting anybody has; which group that is, its folder says, which has the setgid bit and is writable for that group.
 //! In a group's cache folders are 2770, files 0660, and what is sealed 0464 and 0575 (folders of trees 0775): not for its owner to write, but for
 //! the other members, since Linux links a file of another owner only for who may read and write it (`fs.protected_hardlinks`, proc(5)), and removes what is in
 //! a folder only for who may write that. Nobody else comes past the first folder. What is of one user alone lies in `own/<uid>` (0700), see [`OWN`].
@@ -26,7 +26,7 @@ const OWN: &[&str] = &["aside", "named", "named-files", "passing", "scratch", "t
 /// Setgid, and writable for the group.
 const GROUPS: u32 = 0o2020;
 const OTHERS_WRITE: u32 = 0o002;
-/// A member's folder is removed by no other one.
+/// Keeps members from removing each other's folders.
 const STICKY: u32 = 0o1000;
 const SHARED_FOLDER: u32 = 0o2770;
 const SHARED_FILE: u32 = 0o660;
@@ -57,7 +57,7 @@ pub(crate) fn is_sealed_mode(mode: u32, executable: bool) -> bool {
     [Access::Own, Access::Group(0)].iter().any(|access| mode & 0o7777 == access.sealed_mode(executable))
 }
 
-/// The same of a folder in a tree.
+/// As [`is_sealed_mode`], of a folder in a tree.
 pub(crate) fn is_tree_mode(mode: u32) -> bool {
     [Access::Own, Access::Group(0)].iter().any(|access| mode & 0o7777 == access.tree_mode())
 }
@@ -86,7 +86,7 @@ pub(crate) fn is_anothers(path: &Path) -> bool {
 }
 
 impl Access {
-    /// What the folder of a group's cache says. Root is a member where that is said, or the folder is root's own: what members made would run as root.
+    /// Whose a group's cache is, as its folder says. Root takes part only if asked to, or in a folder of its own: what members made runs as root.
     pub(crate) fn of(root: &Path, meta: &Metadata, wants_group: bool) -> Result<Self> {
         if meta.mode() & GROUPS != GROUPS {
             return Ok(Self::Own);
@@ -104,7 +104,7 @@ impl Access {
         }
         if geteuid().is_root() {
             return Err(Error::new(format!(
-                "{dir} is the cache of the group {}, whose members would decide what runs as root: QUIZ_CACHE_SHARED=group if that is meant, or use another folder",
+                "{dir} is the cache of the group {}, whose members would decide what runs as root: set QUIZ_CACHE_SHARED=group if that is meant, or use another folder",
                 group_name(gid)
             )));
         }
@@ -128,28 +128,28 @@ impl Access {
         if self == Self::Own { 0o755 } else { 0o775 }
     }
 
-    /// Lets a sealed file be used as the cache is. One of another member's was that before.
+    /// Gives a sealed file the mode and the group that the cache wants. Another member's file was given them before.
     pub(crate) fn give_sealed(self, path: &Path, executable: bool) -> Result<()> {
         self.give(path, self.sealed_mode(executable)).map_err(at("set the group of", path))
     }
 
-    /// The same for a folder of a tree.
+    /// As [`Self::give_sealed`], for a folder of a tree.
     pub(crate) fn give_tree_folder(self, path: &Path) -> Result<()> {
         self.give(path, self.tree_mode()).map_err(at("set the group of", path))
     }
 
-    /// The same for any other file.
+    /// As [`Self::give_sealed`], for any other file.
     pub(crate) fn give_file(self, path: &Path) -> io::Result<()> {
         self.give(path, SHARED_FILE)
     }
 
-    /// By what is opened, and not by its name, which another member may give to something else meanwhile.
+    /// Works on the opened file, and not on its name, which another member may give to something else meanwhile.
     fn give(self, path: &Path, mode: u32) -> io::Result<()> {
         let Self::Group(gid) = self else { return Ok(()) };
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = match File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path) {
             Ok(file) => file,
-            // Not this user's to give.
+            // It is another user's, whose matter this is.
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
             Err(_) if fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink()) => return Ok(()),
             Err(e) => return Err(e),
@@ -159,7 +159,7 @@ impl Access {
         if is_mine(&meta) || geteuid().is_root() { set(&file, &meta, gid, mode) } else { Ok(()) }
     }
 
-    /// The same for a file that was just made, before others can find it locked.
+    /// As [`Self::give_file`], for a file that was just made, before others can find it locked.
     pub(crate) fn give_open(self, file: &File) -> io::Result<()> {
         let Self::Group(gid) = self else { return Ok(()) };
         let meta = file.metadata()?;
@@ -205,7 +205,7 @@ impl Access {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
                 other => other?,
             }
-            // Not the group's, which files in it would inherit: no script knows that.
+            // The folder does not have the cache's group: files in it would inherit that, which no script expects.
             let made = File::options().read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(&own)?;
             fchown(&made, None, Some(getegid().as_raw()))
         };
@@ -213,7 +213,7 @@ impl Access {
         let meta = fs::symlink_metadata(&own).map_err(at("look at", &own))?;
         if !meta.is_dir() || !is_mine(&meta) {
             return Err(Error::new(format!(
-                "{} is for what user {me} has alone in this cache, and is another user's: its owner, or root, types rm -r {}",
+                "{} is the place for what user {me} alone has in this cache, but belongs to another user: have its owner, or root, type rm -r {}",
                 own.display(),
                 own.display()
             )));
@@ -231,7 +231,7 @@ impl Access {
         match Self::of(root, &meta, true)? {
             // chmod(2) would leave out the setgid bit, say nothing, and let that group in.
             Self::Own if !geteuid().is_root() && !is_in(meta.gid()) => Err(Error::new(format!(
-                "{dir} cannot be made the cache of the group {name}, as this process is not in it: chgrp GROUP {dir}",
+                "{dir} cannot be made the cache of the group {name}, as this process is not in that group: chgrp GROUP {dir}",
                 dir = root.display(),
                 name = group_name(meta.gid())
             ))),
@@ -244,7 +244,7 @@ impl Access {
         }
     }
 
-    /// Whether an empty folder was made for a group. One that others may look into is as volumes of containers come (2775), for one user alone.
+    /// Whether an empty folder was made for a group. One that others may look into (2775), as volumes of containers come, is for one user alone.
     pub(crate) fn is_meant(meta: &Metadata) -> bool {
         meta.mode() & GROUPS == GROUPS && meta.mode() & 0o007 == 0
     }
@@ -257,10 +257,12 @@ impl Access {
         ))
     }
 
-    /// The error of a group's cache whose folder does not say so any more: who took it for a user's own would lock the others out.
+    /// The error of a group's cache whose folder no longer says so: a process that took it for a user's own would lock the others out.
     pub(crate) fn lost(root: &Path) -> Error {
         let dir = root.display();
-        Error::new(format!("{dir} is the cache of a group, and its folder has lost that: chmod 2770 {dir}"))
+        Error::new(format!(
+            "{dir} is the cache of a group, but its folder is no longer the group's to write: chmod 2770 {dir}"
+        ))
     }
 }
 
@@ -358,7 +360,7 @@ mod tests {
         assert!(path.starts_with(cache.own()) && !cache.root().join("named").exists());
         let needs = cache.needs().unwrap();
         assert_eq!(needs.iter().map(|need| need.digests.clone()).collect::<Vec<_>>(), [BTreeSet::from([digest])]);
-        // Of what was there before the new one has come nothing is needed any more.
+        // Once the second one has come, what the first one needed is needed no more.
         let other = Digest::of(b"other");
         cache.named_slot().unwrap().commit(Path::new("/a"), "x", Vec::new(), vec![other], true).unwrap();
         let needs = cache.needs().unwrap();

@@ -79,7 +79,7 @@ pub(crate) fn decode<T: DeserializeOwned>(what: What, file: &[u8]) -> Option<T> 
 /// Whether a file has a head of some kind, and what it says.
 pub(crate) fn is_whole(file: &[u8]) -> bool {
     let Some((found, payload)) = file.split_at_checked(HEADER) else { return false };
-    // All but the kind, which who reads it looks at.
+    // Everything is compared but the kind: whoever reads the file knows which one he wants.
     let head = header(What::Record, payload);
     payload.len() <= LARGEST && found[..12] == head[..12] && found[16..] == head[16..]
 }

@@ -37,13 +37,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// Times of use are as exact as that.
+/// How exact times of use are.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// So much longer than a result it is known that there was one.
+/// For how much longer than a result it is remembered that there was one.
 const TOLD: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// As long as it lives nothing is collected.
+/// While it lives, nothing is collected.
 #[derive(Debug)]
 pub struct Held {
     _locked: File,
@@ -69,7 +69,7 @@ pub struct Roots {
     pub passing: BTreeSet<Digest>,
 }
 
-/// By the folder of the cache in which it lay.
+/// What a collection removed, by the folder of the cache in which it lay.
 pub type Collected = BTreeMap<&'static str, Count>;
 
 impl Cache {
@@ -81,7 +81,7 @@ impl Cache {
         self.lock(false, waiting)
     }
 
-    /// Removes what was not used for so long and a day, and is none of `roots`. With `only_look` it stays, and what would go is counted. Waits until
+    /// Removes what was not used for `unused` and a day, and is none of `roots`. With `only_look` that stays, and is only counted. Waits until
     /// nobody holds the cache ([`Cache::hold`]), and says so once if it has to.
     ///
     /// # Errors
@@ -96,7 +96,7 @@ impl Cache {
         Ok(collected)
     }
 
-    /// Everything that is older than `before` goes into a folder, from where it is removed when nobody has to wait for that any more; with
+    /// Moves everything that is older than `before` into a folder, from where it is removed when nobody has to wait for that any more; with
     /// `only_look` it stays.
     fn sweep(
         &self,
@@ -120,7 +120,7 @@ impl Cache {
         Ok((counts, gone))
     }
 
-    /// The same lock for a collection, if nobody holds the cache.
+    /// The lock for a collection, if nobody holds the cache.
     fn try_alone(&self) -> Result<Option<Held>> {
         let path = self.root().join("version");
         let file = lock::open_alone(&path).map_err(at("open", &path))?;
@@ -146,11 +146,11 @@ impl Cache {
     }
 }
 
-/// Notes that a structured file was read, unless that was noted in the last day. Where it cannot be noted, it only goes earlier.
+/// Notes that a structured file was read, unless that was noted in the last day. Where it cannot be noted, what it is about is removed earlier.
 pub(crate) fn note_use(file: &File) {
     let age = file.metadata().and_then(|meta| meta.modified()).map(|time| time.elapsed().unwrap_or_default());
     if age.is_ok_and(|age| age > DAY) {
-        // To now and nothing else: that may do who may write to it, and not its owner alone.
+        // Set to the current time, and not to a given one: whoever may write to a file may do that, and not its owner alone.
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         let _ = rustix::fs::futimens(file, &Timestamps { last_access: now, last_modification: now });
     }
@@ -196,7 +196,7 @@ impl Sweep<'_> {
         let needed: Vec<Digest> = needed.chain(self.needed_outside()?).collect();
         for digest in self.named()?.into_iter().chain(needed) {
             kept.insert(digest);
-            // Also without a record: what was made again under its key may be another one.
+            // These stay also where no record names them: what was made again under the same key may be something else.
             live.objects.insert(digest);
             live.add(self, &Output { kind: Kind::Tree, digest, size: 0, files: 0 })?;
         }
@@ -249,14 +249,14 @@ impl Sweep<'_> {
                 }
             }
         }
-        // What was wrong lies there by when that was found.
+        // What was found to be wrong lies there in folders, by the time at which it was found.
         for path in folders(&self.cache.folder(crate::verify::FOLDER)) {
             if self.is_old(&path)? {
                 self.remove(crate::verify::FOLDER, &path)?;
             }
         }
         for path in self.entries("logs") {
-            // The log of what failed has no record.
+            // A build that failed has a log, and no record.
             let of_result = digest_of(&path).map_or(Ok(false), |key| self.has_used_record(&key))?;
             if self.is_old(&path)? && !of_result {
                 self.remove("logs", &path)?;
@@ -309,7 +309,7 @@ impl Sweep<'_> {
         self.cache.entries(folder)
     }
 
-    /// Nothing is noted as used later. What is gone by now is not.
+    /// Whether the last use that was noted is older than `before`. What is gone by now is not old.
     fn is_old(&self, path: &Path) -> Result<bool> {
         Ok(modified(path)?.is_some_and(|modified| modified < self.before))
     }
@@ -334,7 +334,7 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// The bytes on the disk that are free when this is gone, too.
+    /// The bytes on the disk that become free when this is removed, too.
     fn bytes(&mut self, path: &Path) -> Result<u64> {
         let Some(meta) = look(path)? else { return Ok(0) };
         let mut bytes = self.bytes_of(&meta);

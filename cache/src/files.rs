@@ -19,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// The modification time of everything that is sealed, in seconds: 2001-09-09, also the SOURCE_DATE_EPOCH of builds.
 const SEALED_AT: i64 = 1_000_000_000;
 
-/// Whether a file of this size counts as executable: the owner's bit decides, as in git.
+/// Whether a file counts as executable: the owner's bit decides, as in git.
 pub(crate) fn is_executable(meta: &Metadata) -> bool {
     meta.mode() & 0o100 != 0
 }
@@ -139,7 +139,7 @@ pub(crate) fn link_or_copy(from: &Path, to: &Path, executable: bool) -> Result<(
     }
 }
 
-/// Whether the file has as many links as the file system allows (65,000 on ext4), or is another user's who did not let this one write to it.
+/// Whether an error means that `from` can have no further link: it has as many as the file system allows (65,000 on ext4), or is another user's.
 pub(crate) fn no_link(error: &io::Error, from: &Path) -> bool {
     match error.kind() {
         io::ErrorKind::TooManyLinks => true,
@@ -237,7 +237,7 @@ pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The same, but what is still in use is left there without an error: on NFS a file that somebody has open.
+/// As [`remove_tree`], but what is still in use is left there without an error: on NFS a file that somebody has open.
 pub(crate) fn remove_closed(path: &Path) -> Result<()> {
     match remove_tree(path) {
         Err(e) if !in_use(&e) => Err(at("remove", path)(e)),

@@ -119,7 +119,7 @@ impl Cache {
     /// objects of the tree.
     ///
     /// # Errors
-    /// A pattern that is none; a tree whose listing is gone.
+    /// An invalid pattern; a tree whose listing is gone.
     pub fn subtree(&self, tree: &Output, patterns: &[String]) -> Result<Output> {
         if tree.kind != Kind::Tree {
             return Err(Error::new(format!("{} is a file: no part of it can be selected", tree.digest)));
@@ -134,7 +134,7 @@ impl Cache {
     /// When the cache cannot be read.
     pub fn has_subtree(&self, tree: &Output, patterns: &[String]) -> Result<bool> {
         let (path, patterns) = self.subtree_path(tree, patterns);
-        // Of a file its answer is an error.
+        // For a file, too: the answer is then an error.
         Ok(patterns.is_empty()
             || tree.kind != Kind::Tree
             || self.known_part(tree, &path, &patterns)?.is_some()
@@ -144,7 +144,7 @@ impl Cache {
     /// As [`Cache::subtree`], of a source folder as it was when it was fingerprinted. Its files need not be in the cache.
     ///
     /// # Errors
-    /// A pattern that is none.
+    /// An invalid pattern.
     pub fn subtree_from_scan(&self, scan: &Fingerprint, patterns: &[String]) -> Result<Output> {
         self.part(scan.output(), patterns, || scan.tree().map(Cow::Borrowed))
     }

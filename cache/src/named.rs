@@ -164,7 +164,7 @@ struct Told {
     cache: Cache,
     place: PathBuf,
     needed: BTreeSet<Digest>,
-    /// Else what another process gives the name at that time could lose what it needs.
+    /// Held meanwhile: without it, another process that gives the same name at that time could lose what it needs.
     _turn: Lock,
 }
 
@@ -189,7 +189,7 @@ impl Told {
     }
 }
 
-/// A path has no NUL byte.
+/// The digest by which a name is found. The zero byte keeps owner and name apart, as no path has one.
 fn identity(owner: &Path, name: &str) -> Digest {
     Digest::of(&[owner.as_os_str().as_bytes(), &[0], name.as_bytes()].concat())
 }
@@ -216,7 +216,7 @@ impl NamedSlot {
         let (mut files, mut metas) = (Vec::new(), Vec::new());
         let from = self.folder.path();
         for (file_name, path) in plain_files(from)? {
-            // Only what lies on the disk is of the time that it will have.
+            // Synced first: until then the file may still get another time.
             let file = File::open(&path).map_err(at("open", &path))?;
             file.sync_all().map_err(at("sync", &path))?;
             let meta = file.metadata().map_err(at("look at", &path))?;
@@ -224,7 +224,7 @@ impl NamedSlot {
             metas.push(meta);
         }
         let to = self.cache.place(FOLDER, &identity(owner, name));
-        // Another one each time: no folder of this process has that name, and no other process was there then.
+        // Another place each time: no folder of this process has that name, and no other process was there at that time.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let place = Digest::of(&[from.as_os_str().as_bytes(), &now.to_le_bytes()].concat());
         let files_go = self.cache.place(FILES, &place);
@@ -256,7 +256,7 @@ impl NamedSlot {
             Ok(old)
         };
         let old = put().inspect_err(|_: &Error| drop(remove_tree(&files_go)))?;
-        // A link has left the name that it was made from.
+        // A hard link leaves the name from which it was made.
         let _ = fs::remove_file(&new);
         told.map_or(Ok(()), Told::are_all)?;
         // What is left of it, a collection removes.

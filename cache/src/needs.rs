@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 
 pub(crate) const FOLDER: &str = "needs";
 
-/// So long it is missing before it counts as gone.
+/// How long something is missing before it counts as gone.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// Something outside of the cache, and what it needs.
@@ -101,7 +101,7 @@ impl Need {
         self.look(false) == There::No
     }
 
-    /// In a group's cache it may be another user's.
+    /// Looks whether the place is there. In a group's cache it may be another user's.
     pub(crate) fn look(&self, is_shared: bool) -> There {
         match fs::symlink_metadata(&self.place) {
             Ok(_) => There::Yes,

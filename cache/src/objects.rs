@@ -108,7 +108,7 @@ impl Cache {
                     return fs::rename(&spare, &object).map_err(at("store", &object));
                 }
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                    // Gone again: another process cleans up. Once more.
+                    // It is gone again, as another process cleans up: another try.
                     let Some(meta) = look(&object)? else { continue };
                     return if file_is_sealed(&meta, node.size, node.executable) {
                         share(from, &object, &meta, work)
@@ -119,7 +119,7 @@ impl Cache {
                 Err(e) => return Err(at("store", &object)(e)),
             }
         }
-        Err(Error::new(format!("cannot store {}: it keeps coming and going", object.display())))
+        Err(Error::new(format!("cannot store {}: other processes keep making and removing it", object.display())))
     }
 
     /// Makes the folder of a tree out of its objects, unless it is there. `also` is a folder that may have the files when the
@@ -172,7 +172,7 @@ impl Cache {
                 _ => {}
             }
         }
-        Err(Error::new(format!("cannot store {}: it keeps coming and going", path.display())))
+        Err(Error::new(format!("cannot store {}: other processes keep making and removing it", path.display())))
     }
 
     /// Brings everything that was written so far to the disk, so that no name ever stands for content that is not there.
@@ -300,7 +300,7 @@ fn seal_folders(top: &Path, tree: &Tree, access: Access) -> Result<()> {
     for (path, node) in tree.items().iter().rev() {
         let path = top.join(path);
         match node {
-            // One that could not be a link to its object.
+            // A copy, where the file could not be a link to its object.
             Node::File { executable, .. } => access.give_sealed(&path, *executable)?,
             Node::Symlink { .. } => seal_time(&path)?,
             Node::Folder => seal_folder(&path)?,

@@ -76,7 +76,7 @@ impl Guard for Any {
     fn front(&mut self, name: &str, _: u64, _: &mut dyn Read) -> Result<()> {
         Err(Error::new(match name {
             "quiz-crash" => "this is a crash: `quiz crash import` takes it in",
-            _ => "this is no pack of results, or one of another quiz",
+            _ => "this is no pack of results, or one of another version of quiz",
         }))
     }
 
@@ -198,7 +198,7 @@ impl Cache {
                 entries.next().ok_or_else(|| broken(io::ErrorKind::UnexpectedEof.into()))?.map_err(broken)?;
             let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             if entry.header().entry_type() != EntryType::Regular {
-                return Err(Error::new(format!("a pack has no entries such as `{}`", name.escape_debug())));
+                return Err(Error::new(format!("`{}` does not belong in a pack", name.escape_debug())));
             }
             if name != HEAD {
                 guard.front(&name, entry.size(), &mut entry)?;
@@ -207,7 +207,7 @@ impl Cache {
             let mut format = Vec::new();
             (&mut entry).take(16).read_to_end(&mut format).map_err(broken)?;
             if format != FORMAT {
-                return Err(Error::new("this is no pack of results, or one of another quiz"));
+                return Err(Error::new("this is no pack of results, or one of another version of quiz"));
             }
             break;
         }
@@ -224,7 +224,7 @@ impl Cache {
                     let record = codec::decode(What::Record, &bytes);
                     let record: Record = record.ok_or_else(|| Error::new(format!("{} is damaged", path.display())))?;
                     if let Some(odd) = odd_name(&record.stage) {
-                        return Err(Error::new(format!("a pack has no stage with {odd}")));
+                        return Err(Error::new(format!("the pack is refused, as it has a stage with {odd}")));
                     }
                     guard.result(&record)?;
                     let left = record.size();
@@ -232,9 +232,9 @@ impl Cache {
                 }
                 Place::Out(inside) => {
                     let current =
-                        current.as_mut().ok_or_else(|| Error::new("a pack has outputs before their record"))?;
+                        current.as_mut().ok_or_else(|| Error::new("the pack has outputs before their record"))?;
                     current.whole = true;
-                    // Before it fills the disk.
+                    // Checked before the entry fills the disk.
                     current.left = current.left.checked_sub(entry.size()).ok_or_else(|| {
                         let stage = &current.record.stage;
                         Error::new(format!("{stage} is larger than its record says, at `{}`", path.display()))
@@ -243,7 +243,7 @@ impl Cache {
                 }
             }
         }
-        // What is cut off behind the last file is cut off, too.
+        // Read to its end, so that a pack that is cut off behind the last file is noticed, too.
         io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(broken)?;
         self.take_in(current, &mut unpacked, waiting)?;
         Ok(unpacked)
@@ -287,9 +287,9 @@ enum Place {
 
 /// What an entry of this name is.
 fn place(path: &Path) -> Result<Place> {
-    let odd = || Error::new(format!("a pack has no `{}`", path.to_string_lossy().escape_debug()));
+    let odd = || Error::new(format!("`{}` does not belong in a pack", path.to_string_lossy().escape_debug()));
     if let Some(name) = odd_name(&path.to_string_lossy()) {
-        return Err(Error::new(format!("a pack has no {name}")));
+        return Err(Error::new(format!("the pack is refused, as it has {name}")));
     }
     let parts: Vec<&str> = path
         .components()
@@ -307,7 +307,7 @@ fn place(path: &Path) -> Result<Place> {
     }
 }
 
-/// A name with characters that are none, in words: by a line feed it would become two lines to whoever reads lines.
+/// A name with control characters, in words: with a line feed it would become two lines to whoever reads lines.
 fn odd_name(name: &str) -> Option<String> {
     name.contains(char::is_control).then(|| format!("`{}`, a name with control characters", name.escape_debug()))
 }
@@ -326,7 +326,7 @@ fn unpack(entry: &mut tar::Entry<'_, impl Read>, folder: &Path, inside: &Path) -
     for part in inside.parent().into_iter().flat_map(Path::components) {
         above.push(part);
         if !above.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
-            return Err(Error::new(format!("a pack has `{}` below what is no folder", inside.display())));
+            return Err(Error::new(format!("the pack has `{}` below something that is no folder", inside.display())));
         }
     }
     match entry.header().entry_type() {
@@ -340,17 +340,17 @@ fn unpack(entry: &mut tar::Entry<'_, impl Read>, folder: &Path, inside: &Path) -
         }
         EntryType::Symlink => {
             let target = entry.link_name_bytes().map(|bytes| String::from_utf8(bytes.into_owned()));
-            let Some(Ok(target)) = target else { return Err(Error::new("a link of a pack has no target")) };
+            let Some(Ok(target)) = target else { return Err(Error::new("the pack has a link without a target")) };
             if let Some(odd) = odd_name(&target) {
-                return Err(Error::new(format!("a pack has no link to {odd}")));
+                return Err(Error::new(format!("the pack is refused, as it has a link to {odd}")));
             }
             std::os::unix::fs::symlink(target, &path).map_err(at("create", &path))
         }
-        other => Err(Error::new(format!("a pack has no entries such as `{}` ({other:?})", inside.display()))),
+        other => Err(Error::new(format!("`{}` ({other:?}) does not belong in a pack", inside.display()))),
     }
 }
 
-/// What cannot be read is the pack's fault, what cannot be written is not.
+/// Errors in reading are the pack's fault, errors in writing are not.
 fn copy(from: &mut impl Read, to: &mut File, path: &Path) -> Result<()> {
     let mut buffer = vec![0; 64 << 10];
     loop {
@@ -373,7 +373,7 @@ fn put(tar: &mut Builder<impl Write>, place: &str, content: impl Read, size: u64
 fn put_file(tar: &mut Builder<impl Write>, place: &str, path: &Path) -> Result<()> {
     let file = File::open(path).map_err(at("read", path))?;
     let meta = file.metadata().map_err(at("read", path))?;
-    // As in a cache of one user's, also out of a group's.
+    // With the mode that it has in one user's cache, also when it comes out of a group's.
     let mode = Access::Own.sealed_mode(is_executable(&meta));
     put(tar, place, file, meta.len(), mode).map_err(at("pack", path))
 }

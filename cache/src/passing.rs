@@ -20,7 +20,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// So many results are kept: those that were used last.
+/// How many results are kept: those that were used last.
 const KEPT: usize = 16;
 
 const INDEX: &str = "index";
@@ -89,7 +89,7 @@ impl Cache {
         let index = folder.join(INDEX);
         match fs::remove_file(&index) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(at("remove", &index)(e)),
-            // What is left only takes room, until the next one is made.
+            // What is left only takes room until the next one is made.
             _ => {
                 let _ = remove_tree(&folder);
                 Ok(())

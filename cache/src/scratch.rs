@@ -76,7 +76,7 @@ pub struct Synced {
 /// What is remembered of one path that was brought in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum Item {
-    /// It is ours, and that is all that is known: a sync was at it.
+    /// A sync was working on it: all that is known is that it was brought in.
     Unknown,
     File {
         digest: Digest,
@@ -204,7 +204,7 @@ impl Scratch {
         Ok(&self.running.insert((mark, order::Began::now())).0)
     }
 
-    /// It has ended by itself, well or not. What it wrote is on the disk before that is noted: a machine that goes down shall not
+    /// What was begun has ended by itself, well or not. What it wrote is on the disk before that is noted: a machine that goes down shall not
     /// leave a file that looks finished.
     ///
     /// # Errors
@@ -223,7 +223,7 @@ impl Scratch {
         fs::remove_file(&path).map_err(at("remove", &path))
     }
 
-    /// Nothing of it is taken over.
+    /// Empties the folder: nothing of what lies there is taken over.
     fn start_empty(&mut self) -> Result<()> {
         self.items = None;
         self.cache.take_away(&self.folder)?;

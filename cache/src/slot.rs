@@ -154,7 +154,7 @@ impl Cache {
     }
 }
 
-/// That it can be the name of an output.
+/// Checks that it can be the name of an output.
 pub(crate) fn check_name(name: &str) -> Result<()> {
     if name.contains('/') || matches!(name, "" | "." | "..") {
         return Err(Error::new(format!("`{}` is not a name for an output", name.escape_debug())));

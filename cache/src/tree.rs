@@ -119,7 +119,7 @@ impl Tree {
     /// the folder itself, and `folder/**` all that is in it.
     ///
     /// # Errors
-    /// A pattern that is none.
+    /// An invalid pattern.
     pub fn filter(&self, patterns: &[String]) -> Result<Self> {
         if patterns.is_empty() {
             return Ok(self.clone());
@@ -153,12 +153,12 @@ impl Tree {
     }
 }
 
-/// In items sorted by path.
+/// Finds an item by its path; the items are sorted.
 fn find<'a>(items: &'a [(String, Node)], path: &str) -> Option<&'a Node> {
     items.binary_search_by(|(other, _)| other.as_str().cmp(path)).ok().map(|i| &items[i].1)
 }
 
-/// An error for what is no path below a folder.
+/// Checks that a path lies below the folder that it is from.
 pub(crate) fn check_path(path: &str) -> Result<()> {
     if path_is_plain(path) {
         return Ok(());

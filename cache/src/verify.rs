@@ -24,10 +24,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Where that goes which is wrong.
+/// The folder to which what is wrong is moved.
 pub(crate) const FOLDER: &str = "wrong";
 
-/// What came of it.
+/// What came of reading everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verified {
     /// Files that were read.
@@ -40,7 +40,7 @@ pub struct Verified {
     pub wrong: Vec<Wrong>,
     /// The stages whose records were dropped, so that they are made again.
     pub dropped: Vec<String>,
-    /// Where that lies now; `None` if nothing had to move, or nothing could.
+    /// Where that was moved to; `None` if nothing had to move, or nothing could.
     pub aside: Option<PathBuf>,
     /// Why it could not be set aside, in the system's words.
     pub refused: Option<String>,
@@ -173,7 +173,7 @@ impl Cache {
             Ok((meta, is, size)) => {
                 meter.add(size);
                 Ok(if is != *digest {
-                    Object::Wrong("its content is another one than it was".to_owned())
+                    Object::Wrong("its content does not match its digest".to_owned())
                 } else if !file_is_sealed(&meta, size, is_executable(&meta)) {
                     Object::Wrong("something wrote to it".to_owned())
                 } else {
@@ -200,7 +200,11 @@ impl Cache {
             let tree = listing.filter(|tree| tree.is_valid() && tree.output().digest == digest);
             let Some(tree) = tree else {
                 let wrong = look(&path)?.map(|meta| {
-                    self.wrong(&path, "it is not the listing that it was".to_owned(), Some((meta.dev(), meta.ino())))
+                    self.wrong(
+                        &path,
+                        "its content does not match the digest of its tree".to_owned(),
+                        Some((meta.dev(), meta.ino())),
+                    )
                 });
                 return Ok(wrong.map(|wrong| (digest, vec![wrong])));
             };
@@ -259,7 +263,7 @@ impl Cache {
                 }
             }
         };
-        Ok((!is_good).then(|| "it is not what it was".to_owned()))
+        Ok((!is_good).then(|| "it is not what the tree has there".to_owned()))
     }
 
     /// Structured files, by the checksums in their heads.
@@ -274,7 +278,7 @@ impl Cache {
                 Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Err(at("read", &path)(e)),
                 _ => meter.add(content.len() as u64),
             }
-            // A record under another's name is as wrong.
+            // A record that lies under the name of another key is wrong, too.
             let is_own = || match codec::decode::<Record>(What::Record, &content) {
                 Some(record) => digest_of(&path).as_ref() == Some(record.key.digest()),
                 None => folder != "records",
@@ -295,13 +299,13 @@ impl Cache {
     fn check_folders(&self, found: &mut Found) -> Result<()> {
         for folder in self.entries("passing") {
             if let (Some(meta), true) = (look(&folder)?, self.passing_is_damaged(&folder)?) {
-                let what = "a file of it is not what it was".to_owned();
+                let what = "a file of it is damaged".to_owned();
                 found.wrong.push(self.wrong(&folder, what, Some((meta.dev(), meta.ino()))));
             }
         }
         for named in self.all_named()? {
             if let Some(file) = &named.damaged {
-                let what = format!("{file} of {} is not what it was", named.name);
+                let what = format!("{file} of {} is damaged", named.name);
                 found.wrong.push(self.wrong(&named.path, what, None));
             }
         }

@@ -18,23 +18,23 @@ use crate::error::{Error, Result, cannot};
 
 const MARK: usize = 16;
 
-/// So long the guest may take at first; the next try waits twice as long. A guest that has not noticed that the client
-/// before is gone takes the mark for that one's bytes.
+/// The guest may take this long to answer the first mark; each further try waits twice as long. A guest that has not noticed yet that
+/// the client before is gone passes the mark on as bytes of that client.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// The rest of a mark comes within this time, as the guest writes it at once: what only looks like the beginning of one must
-/// not wait for what comes next, since that may wait for it.
+/// The rest of a mark comes within this time, as the guest writes it at once. Bytes that only look like the beginning of a mark are passed
+/// on after it: what follows them may itself wait for them to arrive.
 const CUT: Duration = Duration::from_millis(20);
 
-/// Between two tries, for the guest to notice that nobody is there. Doubled as well, up to [`PAUSE_MAX`]: a guest that never does
-/// would take each mark for bytes of the client before.
+/// The pause between two tries, in which the guest notices that the client before is gone. Doubled as well, up to [`PAUSE_MAX`]: a guest
+/// that has no pause to notice it in takes each mark for bytes of that client.
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Who is done with a channel still has it for a moment: ssh does not wait for the process that its connection is.
+/// A client that is done with a channel still holds it for a moment: ssh does not wait for the process that carries its connection.
 const LET_GO: Duration = Duration::from_secs(1);
 
-/// Between two looks whether a channel has become free.
+/// The time between two looks whether a channel has become free.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A channel that nobody else has, while this lives.
@@ -82,7 +82,7 @@ fn take_free<'a>(run: &'a Path, names: &[String]) -> Result<Option<Channel<'a>>>
     Ok(None)
 }
 
-/// The one that was used last comes last.
+/// Sorts the channels by their last use: the one that was used last comes last.
 fn by_last_use<'a>(run: &Path, names: &'a [String]) -> Vec<&'a str> {
     let used_at = |name: &String| fs::metadata(lock_path(run, name)).and_then(|meta| meta.modified()).ok();
     let mut channels: Vec<_> = names.iter().map(|name| (used_at(name), name.as_str())).collect();
@@ -104,7 +104,7 @@ impl Channel<'_> {
         self.note_use()?;
         let (socket, mut marked) = self.open()?;
         let mut to_guest = socket.try_clone().map_err(|e| cannot("use", &self.run.join(&self.name), e))?;
-        // Not joined: nothing ends it while `input` says nothing.
+        // This thread is not joined: nothing ends it as long as there is nothing to read from `input`.
         std::thread::spawn(move || {
             let _ = std::io::copy(&mut input, &mut to_guest);
             let _ = to_guest.shutdown(Shutdown::Write);
@@ -124,12 +124,12 @@ impl Channel<'_> {
                 Ok(count) => count,
             };
         }
-        // Before the next client may come, and although the thread still holds it.
+        // Closed before the next client may take the channel, although the thread above still holds the socket.
         let _ = socket.shutdown(Shutdown::Both);
         Ok(())
     }
 
-    /// The next one takes another channel, if there is one.
+    /// Notes that the channel was used just now, so that the next client takes another one, if there is one.
     fn note_use(&self) -> Result<()> {
         let noted = self.lock.set_modified(SystemTime::now());
         noted.map_err(|e| cannot("write", &lock_path(self.run, &self.name), e))

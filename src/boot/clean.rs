@@ -12,7 +12,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// What goes.
+/// What is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// Runs that are over, and left no crash.
@@ -21,12 +21,12 @@ pub enum Scope {
     All,
 }
 
-/// What went, or would, and what stays.
+/// What was removed, or would be, and what stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cleaned {
     /// Paths below `.quiz`, with their bytes on the disk.
     pub removed: Vec<(PathBuf, u64)>,
-    /// What could have been meant, and why it stays.
+    /// What the user may have expected to go as well, and why it stays.
     pub left: Vec<(PathBuf, &'static str)>,
     /// The first of what could not be removed, and what the system says of that. A part of it may be gone.
     pub failed: Option<String>,
@@ -37,7 +37,7 @@ const MADE: &[&str] = &["compile-commands", "compile_commands.json", "rust-proje
 /// Folders with what guests wrote.
 const WRITTEN: &[&str] = &["disks", "shared"];
 
-/// Removes it from `base`, a project's `.quiz`; with `only_look` it is only counted.
+/// Removes what `scope` says from `base`, a project's `.quiz`; with `only_look` it is only counted.
 ///
 /// # Errors
 /// Something cannot be listed or locked. What cannot be removed stays, and all else goes.
@@ -46,10 +46,10 @@ pub fn clean(base: &Path, scope: Scope, only_look: bool) -> Result<Cleaned> {
     clean_by(base, scope, (!only_look).then_some(&mut erase))
 }
 
-/// How a file is removed, or a folder with all below it.
+/// Removes a file, or, when the flag is set, a folder with all below it; `None` removes nothing.
 type Erase<'a> = Option<&'a mut dyn FnMut(&Path, bool) -> io::Result<()>>;
 
-/// The same, by that.
+/// As [`clean`]; what goes is removed by calling `erase`, and only counted without one.
 fn clean_by(base: &Path, scope: Scope, mut erase: Erase<'_>) -> Result<Cleaned> {
     let only_look = erase.is_none();
     let mut cleaned = Cleaned::default();
@@ -59,7 +59,7 @@ fn clean_by(base: &Path, scope: Scope, mut erase: Erase<'_>) -> Result<Cleaned> 
     }
     let runs = base.join("runs");
     if is_folder(&runs) {
-        // Nobody begins a run meanwhile. Where nothing is to be removed nobody has to wait.
+        // The lock keeps others from beginning a run meanwhile. Where nothing is removed nobody has to be kept waiting.
         let _alone = if only_look { None } else { Some(lock_runs(&runs)?) };
         if !only_look {
             sweep(&runs);
@@ -74,9 +74,10 @@ fn clean_by(base: &Path, scope: Scope, mut erase: Erase<'_>) -> Result<Cleaned> 
         if scope == Scope::All && !only_look && cleaned.left.is_empty() {
             drop(fs::remove_file(runs.join("lock")).and_then(|()| fs::remove_dir(&runs)));
             if is_folder(&runs) {
-                cleaned
-                    .left
-                    .push((PathBuf::from("runs"), "something else is in it, or a crash that is being imported"));
+                cleaned.left.push((
+                    PathBuf::from("runs"),
+                    "it has something in it that is no run, or a crash that is being imported",
+                ));
             }
         }
     }
@@ -90,17 +91,17 @@ fn clean_by(base: &Path, scope: Scope, mut erase: Erase<'_>) -> Result<Cleaned> 
         let path = base.join(name);
         match fs::read_dir(&path).map(|mut entries| entries.next().is_none()) {
             Ok(true) if is_folder(&path) => remove(base, PathBuf::from(name), &mut erase, &mut cleaned),
-            Ok(_) => cleaned.left.push((PathBuf::from(name), "guests wrote it")),
+            Ok(_) => cleaned.left.push((PathBuf::from(name), "guests wrote to it")),
             Err(_) => {}
         }
     }
-    // As long as something is left that git shall not see, this hides it.
+    // Stays as long as something is left that git shall not see: this file hides it.
     let ignore = base.join(".gitignore");
     if cleaned.left.is_empty() && is_ours(&ignore) {
         remove(base, PathBuf::from(".gitignore"), &mut erase, &mut cleaned);
     }
     if !only_look {
-        // With something of its user in it, it stays.
+        // Fails, and the folder stays, if something of the user's is in it.
         let _ = fs::remove_dir(base);
     }
     Ok(cleaned)
@@ -110,9 +111,9 @@ fn clean_by(base: &Path, scope: Scope, mut erase: Erase<'_>) -> Result<Cleaned> 
 fn stays(run: &Path, scope: Scope) -> Option<&'static str> {
     let has_crash = |place: &PathBuf| fs::symlink_metadata(place.join(CRASH)).is_ok();
     if is_live(run) {
-        Some("it runs")
+        Some("it still runs")
     } else if scope == Scope::Runs && (has_crash(&run.to_owned()) || parts(run).iter().any(has_crash)) {
-        Some("its guest crashed: --all, or quiz crash rm")
+        Some("its guest crashed; `quiz clean --all` or `quiz crash rm` removes it")
     } else {
         None
     }
@@ -125,7 +126,7 @@ fn is_ours(ignore: &Path) -> bool {
     read.is_ok() && text == IGNORE
 }
 
-/// One that cannot be removed is left, and keeps nothing else.
+/// Removes one file or folder. If that fails it is noted as left, and the next one is removed all the same.
 fn remove(base: &Path, below: PathBuf, erase: &mut Erase<'_>, cleaned: &mut Cleaned) {
     let path = base.join(&below);
     let Ok(meta) = fs::symlink_metadata(&path) else { return };

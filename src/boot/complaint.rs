@@ -11,16 +11,16 @@ use serde::{Deserialize, Serialize};
 use super::marks::{Mark, mark, without_time};
 use crate::error::{Error, Result};
 
-/// So many lines of a report are kept, and looked at.
+/// The most lines of a report that are kept and looked at.
 const LINES: usize = 128;
 
-/// So many reports of one log are kept; the others are counted.
+/// The most reports of one log that are kept; further ones are only counted.
 const MOST: usize = 50;
 
 /// What the kernel writes before a WARN and its message, or before a BUG.
 const CUT: &str = "------------[ cut here ]------------";
 
-/// A message of WARN has no more lines.
+/// The most lines that the message of a WARN has.
 const MESSAGE: usize = 8;
 
 /// What the kernel writes when it has reported an oops or a WARN.
@@ -52,9 +52,9 @@ pub struct Allowed {
 pub struct Heard {
     /// In order, without what is allowed.
     pub complaints: Vec<Complaint>,
-    /// So many more there were.
+    /// How many more there were.
     pub more: usize,
-    /// What allowed others.
+    /// The entries of the list that allowed further ones.
     pub allowed: Vec<Allowed>,
 }
 
@@ -80,7 +80,7 @@ pub fn allowed(path: &Path, text: &str) -> Result<Vec<Allowed>> {
         let (text, reason) = line.split_once(" # ").map_or((line, ""), |(text, reason)| (text.trim(), reason.trim()));
         if reason.is_empty() {
             return Err(Error::input(format!("{}:{}: no reason for `{text}`", path.display(), number + 1))
-                .hint("write it as: a part of a line of the kernel's # why that may be said"));
+                .hint("write each line as: TEXT # REASON (TEXT is a part of what the kernel says, REASON why it may say that)"));
         }
         Ok(Allowed { text: text.to_owned(), reason: reason.to_owned() })
     };
@@ -138,7 +138,7 @@ impl Complaints {
         }
     }
 
-    /// What was heard so far, and what was being said.
+    /// What was heard so far, with the report that has not ended yet.
     pub(super) fn heard(&mut self) -> Heard {
         self.close();
         self.heard.clone()
@@ -173,7 +173,7 @@ impl Open {
             self.message = None;
         } else if message.len() < MESSAGE {
             message.push(text.to_owned());
-            // Another processor's complaint may have come between.
+            // A complaint of another processor may have come in between.
             if is_marked {
                 self.words.get_or_insert_with(|| text.to_owned());
             }

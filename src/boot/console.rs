@@ -12,16 +12,16 @@ use super::marks::{Mark, mark, without_time};
 use super::wire::PROGRAM_OVER;
 use crate::error::{Result, cannot};
 
-/// So many lines of an excerpt are kept: a panic with its stack, registers and code fits, and three stacks of KASAN.
+/// The most lines of an excerpt: a panic with its stack, registers and code fits, and three stacks of KASAN.
 const EXCERPT: usize = 128;
 
-/// And of what the kernel says of a guest that is looked at: the stacks of many processors and tasks.
+/// The most lines that are kept of what the kernel says while a hanging guest is looked at: the stacks of many processors and tasks.
 const LOOK: usize = 2000;
 
 /// Bytes of a line. What is longer counts as several: a guest may write for ever without an end of line.
 const LINE: usize = 64 << 10;
 
-/// So many of the last lines are kept.
+/// How many of the last lines are kept.
 const TAIL: usize = 20;
 
 /// The console of one machine.
@@ -38,9 +38,9 @@ pub(super) struct Console {
     complaints: Complaints,
     panicked: bool,
     halted: bool,
-    /// All that the program made the kernel say was said.
+    /// The line came that the kernel's log has behind all that the program made the kernel say.
     over: bool,
-    /// From the beginning of the look on.
+    /// The kernel's lines since the guest is looked at; `None` before that.
     look: Option<Vec<String>>,
     bytes: u64,
 }
@@ -91,17 +91,17 @@ impl Console {
         lines
     }
 
-    /// Something new starts, a hook or the program: what was said before explains nothing any more.
+    /// A hook or the program starts: what the kernel said before explains nothing any more.
     pub(super) fn forget_tail(&mut self) {
         self.tail.clear();
     }
 
-    /// The guest is looked at: what comes now says what it was doing.
+    /// The guest is looked at from now on: what the kernel says tells what the guest was doing.
     pub(super) fn look(&mut self) {
         self.look.get_or_insert_default();
     }
 
-    /// The machine is gone: what is left is a line too.
+    /// The machine is gone: bytes without an end of line are a line, too.
     pub(super) fn finish(&mut self) {
         if !self.partial.is_empty() {
             self.feed(b"\n");
@@ -148,7 +148,7 @@ impl Console {
         self.halted
     }
 
-    /// What the program made the kernel say is here: a console can be far behind its kernel.
+    /// Whether all that the program made the kernel say has come: a console can be far behind its kernel.
     pub(super) fn over(&self) -> bool {
         self.over
     }

@@ -1,7 +1,7 @@
 //! A run that goes on when whoever typed it has the prompt back: quiz starts itself once more, in a session of its own, and waits until the
 //! program runs there.
 //!
-//! The process that stays tells the run's number on its stdout, a pipe. Until then its end is this one's, and the other way round. Knows
+//! The process that stays tells the run's number on its stdout, a pipe. Until then either process ends when the other one does. Knows
 //! nothing of machines.
 
 use super::folder::RunFolder;
@@ -20,12 +20,12 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// What became of it.
+/// What became of the process that was started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Started {
     /// The program runs in the run of that number.
     Runs(String),
-    /// It did not come so far; with that status.
+    /// The program did not start: quiz ended before that, with this status.
     Ended(u8),
 }
 
@@ -34,7 +34,7 @@ pub enum Started {
 /// # Errors
 /// It cannot be started or waited for.
 pub fn start(arguments: impl IntoIterator<Item = OsString>) -> Result<Started> {
-    let failed = |e: std::io::Error| Error::boot("cannot start quiz once more").because(e);
+    let failed = |e: std::io::Error| Error::boot("cannot start quiz in the background").because(e);
     let mut signals = Signals::catch()?;
     let mut command = Command::new("/proc/self/exe");
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
@@ -42,7 +42,7 @@ pub fn start(arguments: impl IntoIterator<Item = OsString>) -> Result<Started> {
     host::keep_nothing_open(&mut command);
     host::tie(&mut command, Vec::new());
     let mut child = command.spawn().map_err(failed)?;
-    let mut said = child.stdout.take().ok_or_else(|| Error::boot("cannot start quiz once more"))?;
+    let mut said = child.stdout.take().ok_or_else(|| Error::boot("cannot start quiz in the background"))?;
     let mut number = Vec::new();
     loop {
         let mut fds = [PollFd::new(&said, PollFlags::IN), PollFd::from_borrowed_fd(signals.fd(), PollFlags::IN)];
@@ -71,12 +71,12 @@ pub fn start(arguments: impl IntoIterator<Item = OsString>) -> Result<Started> {
     }
 }
 
-/// It is in a session of its own, where no key of the terminal reaches it.
+/// Passes the signals on to the process: it is in a session of its own, where no key of the terminal reaches it.
 fn pass_on(signals: &mut Signals, child: &Child) {
     for signal in signals.take().into_iter().filter(|signal| *signal != SIGWINCH) {
         let process = Pid::from_raw(child.id().cast_signed());
         if let (Some(process), Some(signal)) = (process, Signal::from_named_raw(signal)) {
-            // It may have ended just now.
+            // Fails if the process has ended just now.
             let _ = kill_process(process, signal);
         }
     }
@@ -92,20 +92,20 @@ pub fn streams(folder: &RunFolder) -> Result<Streams> {
     Ok(Streams { stdin: stdin.into(), stdout: file("stdout")?.into(), stderr: file("stderr")?.into() })
 }
 
-/// In the process that stays: the program runs. From now on this process is nobody's, and says what it has to say to a file in the run's
-/// folder.
+/// Called in the process that stays, when the program runs. From now on it does not end with the process that started it, and says what it has
+/// to say to a file in the run's folder.
 ///
 /// # Errors
 /// The file cannot be made, or whoever waits is gone.
 pub fn leave(folder: &RunFolder) -> Result<()> {
     let path = folder.path().join("quiz.log");
     let log = open(&path, host::private_file().truncate(true))?;
-    // Before the other one ends, which is as soon as it has the number.
-    set_parent_process_death_signal(None).map_err(|e| Error::boot("cannot stay").because(e))?;
+    // Done before the other process ends, which it does as soon as it has the number.
+    set_parent_process_death_signal(None).map_err(|e| Error::boot("cannot go on in the background").because(e))?;
     let mut stdout = std::io::stdout().lock();
     let told = writeln!(stdout, "{}", folder.id()).and_then(|()| stdout.flush());
     if let Err(error) = told {
-        // Nobody has the number, so nobody would end it.
+        // Nobody has learnt the run's number, so nobody would ever end it.
         let _ = kill_process(getpid(), Signal::TERM);
         return Err(Error::boot("nobody waits for this run any more").because(error));
     }

@@ -22,13 +22,13 @@ for word in "$@"; do
     esac
 done
 
-# What a file says now, so that the same machine is another thing later.
+# `at:FILE` takes the word from FILE, so that the same machine does another thing later.
 [ "${what#at:}" = "$what" ] || read -r what <"${what#at:}"
 
-# What its commands take: this one moves a machine's state as a stream alone.
+# The schema of its commands: by this one a machine's state moves as a stream alone.
 schema='[]'
 
-# Nothing ever comes from there.
+# A pipe to which nobody ever writes: a read from it with a limit is a pause.
 exec {never}<> <(:)
 
 synced() { frame '\007\001\0\0\0\001'; }
@@ -54,7 +54,7 @@ take() {
     # The three bytes of a length that are 0, and what it has to say.
     for ((; length > -3; length--)); do byte; done
 }
-# A read with a limit could lose it.
+# Has no time limit: a read with one could lose the byte.
 byte() { IFS= read -r -d '' -n 1 byte <&"$control" || exit 0; }
 awake() { frame '\006\001\0\0\0\0'; }
 # The hooks are done, if it was told to run any (H is MOUNT); stands still to be saved if that is wanted, until it is woken (G is WAKE).
@@ -71,7 +71,7 @@ woken() {
         take
     done
 }
-# What qemu is told meanwhile.
+# Obeys what qemu is told.
 obey() {
     if ! read -t 0 <&"$qmp"; then
         read -r -t 0.01 _ <&"$never" || return 0
@@ -94,7 +94,7 @@ stand_still() {
     wait_for cont
     remember later
 }
-# In the guest's memory.
+# Writes to the guest's memory.
 remember() { printf '%s' "$1" 1<>"$path"; }
 event() { printf '%s\n' "$1" >&"$qmp"; }
 kernel() { printf '[ 1.0] %s\n' "$@" >&"$console"; }
@@ -112,7 +112,7 @@ new_warn() {
     kernel "------------[ cut here ]------------" "WARNING: module/zfs/dbuf.c:12 at dbuf_find+0x1/0x2, CPU#0: txg_sync/12" \
         "---[ end trace 0000000000000000 ]---"
 }
-# As `-action shutdown=pause` wants it: the machine stands still until quiz has seen what it wants.
+# As `-action shutdown=pause` has it, the machine stands still after its end until quiz has seen what it wants.
 reset() {
     event '{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-reset"}}'
     event '{"event": "STOP"}'
@@ -147,10 +147,10 @@ if [ "${accel-}" = kvm ]; then
             exit 0
             ;;
         kvm-slow) ;;
-        kvm-killed) # as by the host, which has no memory left
+        kvm-killed) # qemu is killed, as by a host that has no memory left
             kill -KILL $$
             ;;
-        kvm-internal-early) # while the kernel boots
+        kvm-internal-early) # KVM has an internal error while the kernel boots
             kernel 'Linux version'
             event '{"event": "STOP"}'
             wait_for query-status
@@ -158,18 +158,18 @@ if [ "${accel-}" = kvm ]; then
             wait_for quit
             exit 0
             ;;
-        kvm-aborts) # the same
+        kvm-aborts) # qemu aborts while the kernel boots
             kernel 'Linux version'
             echo "kvm_buf_set_msrs: Assertion \`ret == cpu->kvm_msr_buf->nmsrs' failed." >&2
             kill -ABRT $$
             ;;
-        kvm-device-aborts) # while the kernel boots, which takes its time
+        kvm-device-aborts) # qemu aborts while the kernel boots, which takes its time
             kernel 'Linux version'
             read -r -t 1.2 _ <&"$never" || :
             echo "/home/kvm/qemu-kvm: ../hw/virtio/virtio.c:1: virtio_reset: Assertion \`x' failed." >&2
             kill -ABRT $$
             ;;
-        kvm-no-memory) # the same
+        kvm-no-memory) # the host has no memory for KVM while the kernel boots
             kernel 'Linux version'
             printf '%s\n' "error: kvm run failed Cannot allocate memory" "RAX=0000000000000000 RBX=0000000000000000" >&2
             event '{"event": "STOP"}'
@@ -178,7 +178,7 @@ if [ "${accel-}" = kvm ]; then
             wait_for quit
             exit 0
             ;;
-        kvm-interrupted) # each time
+        kvm-interrupted) # the host is interrupted each time KVM is opened
             echo "ioctl(KVM_CREATE_VM) failed: 4 Interrupted system call" >&2
             exit 1
             ;;
@@ -212,7 +212,7 @@ case $what in
         synced
         wait_for quit
         ;;
-    restore-breaks) # but boots
+    restore-breaks) # cannot be restored, but boots
         if [ "${incoming-}" ]; then
             echo "error while loading state" >&2
             exit 1
@@ -259,7 +259,7 @@ case $what in
         kernel "quiz: the program is over"
         wait_for quit
         ;;
-    writes) # to /out
+    writes) # writes a file to /out
         hello; ready
         echo result >"$out/result"
         frame '\004\021\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
@@ -273,7 +273,7 @@ case $what in
         synced
         wait_for quit
         ;;
-    reset) # goes away
+    reset) # the guest resets itself
         hello; ready
         reset
         ;;
@@ -290,7 +290,7 @@ case $what in
         event '{"return": {"status": "io-error", "running": false}, "id": "status"}'
         wait_for quit
         ;;
-    kvm-internal) # and nothing but a state that says so
+    kvm-internal) # KVM has an internal error, which only qemu's state tells
         hello; ready
         event '{"event": "STOP"}'
         wait_for query-status

@@ -12,7 +12,7 @@ use rustix::fs::{FileType, SeekFrom, fstat, seek};
 
 use super::wire::AHEAD;
 
-/// A direction holds so many bytes at most, and one read.
+/// The most bytes that a direction holds, beside those of one read.
 const LIMIT: usize = 1 << 20;
 
 const READ: usize = 256 << 10;
@@ -55,23 +55,23 @@ pub(super) struct Outflow {
     queue: Queue,
     piece: usize,
     received: u64,
-    /// It takes nothing any more, so what comes is thrown away.
+    /// The reader takes nothing any more, so what comes is thrown away.
     broken: bool,
 }
 
 impl Outflow {
-    /// A stream that ends in `to`.
+    /// A stream whose bytes are written to `to`.
     pub(super) fn new(to: BorrowedFd) -> Self {
         let is_file = fstat(to).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
         Self { queue: Queue::default(), piece: if is_file { READ } else { PIECE }, received: 0, broken: false }
     }
 
-    /// There is room for a read.
+    /// Whether there is room for a read.
     pub(super) fn has_room(&self) -> bool {
         self.waiting() < LIMIT
     }
 
-    /// Something waits to be written.
+    /// Whether something waits to be written.
     pub(super) fn is_waiting(&self) -> bool {
         self.waiting() > 0
     }
@@ -81,7 +81,7 @@ impl Outflow {
         self.queue.waiting().len()
     }
 
-    /// More to be written, which came otherwise than by [`Self::pull`].
+    /// Adds bytes to be written that came otherwise than by [`Self::pull`].
     pub(super) fn take(&mut self, bytes: &[u8]) {
         self.queue.bytes.extend_from_slice(bytes);
     }
@@ -127,25 +127,25 @@ impl Outflow {
 pub(super) struct Inflow {
     queue: Queue,
     total: u64,
-    /// So many of them the program is known to have read.
+    /// How many bytes of its input the program is known to have read.
     taken: u64,
     bounded: bool,
     ended: bool,
 }
 
-/// Whether bytes of it that were read can be given back.
+/// Whether bytes that were read from this file can be given back to it.
 pub(super) fn takes_back(from: BorrowedFd) -> bool {
     fstat(from).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
         && seek(from, SeekFrom::Current(0)).is_ok()
 }
 
 impl Inflow {
-    /// One of which no more than [`AHEAD`] bytes are read ahead of the program, if it is `bounded`.
+    /// An input. If it is `bounded`, no more than [`AHEAD`] bytes are read ahead of the program.
     pub(super) fn new(bounded: bool) -> Self {
         Self { queue: Queue::default(), total: 0, taken: 0, bounded, ended: false }
     }
 
-    /// More can be read.
+    /// Whether more can be read.
     pub(super) fn has_room(&self) -> bool {
         !self.ended && !self.is_waiting() && self.most() > 0
     }
@@ -155,12 +155,12 @@ impl Inflow {
         if self.bounded { usize::try_from(ahead).unwrap_or(READ).min(READ) } else { READ }
     }
 
-    /// The program has read so many bytes.
+    /// Notes that the program has read so many bytes.
     pub(super) fn taken(&mut self, bytes: u64) {
         self.taken = bytes.clamp(self.taken, self.total);
     }
 
-    /// What the program is not known to have read belongs to whoever reads next.
+    /// Gives back what the program is not known to have read: it belongs to whoever reads next.
     pub(super) fn give_back(&self, from: BorrowedFd) {
         let left = i64::try_from(self.total - self.taken).unwrap_or(0);
         // A pipe takes nothing back; for that reason only little was read ahead of its program (`bounded`).
@@ -169,7 +169,7 @@ impl Inflow {
         }
     }
 
-    /// Something waits to be sent.
+    /// Whether something waits to be sent.
     pub(super) fn is_waiting(&self) -> bool {
         !self.queue.waiting().is_empty()
     }
@@ -279,7 +279,7 @@ mod tests {
         flow.taken(4);
         flow.give_back(file.as_fd());
         assert_eq!(rustix::fs::seek(&file, SeekFrom::Current(0)).unwrap(), 8);
-        // All of it was read: nothing is given back.
+        // The program read all of it: nothing is given back.
         flow.taken(10);
         flow.give_back(file.as_fd());
         assert_eq!(rustix::fs::seek(&file, SeekFrom::Current(0)).unwrap(), 8);

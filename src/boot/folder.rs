@@ -41,7 +41,7 @@ pub struct Kept {
 
 #[cfg(test)]
 impl Kept {
-    /// Each of them.
+    /// Every run stays.
     pub(crate) const ALL: Self = Self { plain: usize::MAX, with_results: usize::MAX, memories: usize::MAX };
 }
 
@@ -52,8 +52,8 @@ pub struct RunFolder {
     path: PathBuf,
     shared: PathBuf,
     lock: File,
-    /// Where those wait who want to start a program in its machine: whichever is started last, so it is made with the folder. Not every file
-    /// system has sockets.
+    /// The socket at which clients wait that want to start a program in the run's machine. Made with the folder, as clients may come before the
+    /// machine, and wait also for one that is started in the place of another. Not every file system has sockets.
     door: std::io::Result<UnixListener>,
 }
 
@@ -64,20 +64,20 @@ impl RunFolder {
     /// When a folder or file cannot be made; the message names it.
     pub fn create(base: &Path, kept: Kept) -> Result<Self> {
         let (runs, shared) = (base.join("runs"), base.join("shared"));
-        // Others may look into the project's folder; into a run's, where its machine can be reached, they may not.
+        // Others may look into the project's folder, but not into a run's, where its machine can be reached.
         host::folder(&shared).map_err(|e| cannot("make the folder", &shared, e))?;
         let _all = lock_runs(&runs)?;
         sweep(&runs);
         let ignore = base.join(".gitignore");
         if !ignore.exists() {
-            // Half of it would stay, and git would see all that is here.
+            // Written whole or not at all: half of it would stay, and git would see all that is in the folder.
             host::write_whole(&ignore, IGNORE, File::options().write(true).create(true).mode(0o644))
                 .map_err(|e| cannot("write", &ignore, e))?;
         }
         let numbers = numbers(&runs)?;
         let number = numbers.last().map_or(1, |last| last + 1);
         let path = runs.join(number.to_string());
-        // Not what is there: of the largest number it may be a link to anywhere.
+        // Fails if something is there already: a run of the largest number may be a link to anywhere, which a project brought along.
         DirBuilder::new().mode(0o700).create(&path).map_err(|e| cannot("make the folder", &path, e))?;
         make_folder(&path.join("out"))?;
         make_folder(&path.join(NOTHING))?;
@@ -95,7 +95,7 @@ impl RunFolder {
             let found = memories(&run);
             if found.is_empty() || is_live(&run) || is_brought(&run.join(CRASH)) { Vec::new() } else { found }
         });
-        // The words of a crash take no room. What cannot be removed only takes some.
+        // Only memories are removed here: what was said of a crash takes hardly any room. One that cannot be removed is left.
         memories.skip(kept.memories).for_each(|memory| drop(fs::remove_file(memory)));
         let door = listen(&path, DOOR);
         Ok(Self { number, path, shared, lock, door })
@@ -129,7 +129,7 @@ impl RunFolder {
         self.path.join("out")
     }
 
-    /// An empty folder, for a share of which the machine makes no use.
+    /// An empty folder, for a share that the machine has but does not use.
     pub fn nothing(&self) -> PathBuf {
         self.path.join(NOTHING)
     }
@@ -154,7 +154,7 @@ impl RunFolder {
         listen(&self.path, name).map_err(|e| cannot("listen at", &self.path.join(name), e))
     }
 
-    /// The socket [`DOOR`], for one more machine.
+    /// The listening socket [`DOOR`], for one more machine of this run.
     pub(super) fn door(&self) -> std::io::Result<UnixListener> {
         match &self.door {
             Ok(door) => door.try_clone(),
@@ -162,9 +162,9 @@ impl RunFolder {
         }
     }
 
-    /// Nobody connects there any more.
+    /// Removes the socket [`DOOR`]: nobody can connect to it any more.
     pub fn close_door(&self) {
-        // It may never have been there.
+        // It may be missing, where the file system has no sockets.
         let _ = fs::remove_file(self.path.join(DOOR));
     }
 
@@ -189,7 +189,7 @@ pub(super) const GDB: &str = "gdb";
 /// A socket in a run's folder, in the place of an earlier one.
 pub(super) fn listen(run: &Path, name: &str) -> std::io::Result<UnixListener> {
     at_socket(run, name, |path| {
-        // That of a machine which was started before this one.
+        // Removes the socket of a machine that was started in this run before.
         let _ = fs::remove_file(path);
         let socket = UnixListener::bind(path)?;
         fs::set_permissions(path, Permissions::from_mode(0o600)).map(|()| socket)
@@ -224,7 +224,7 @@ pub fn all(base: &Path) -> Result<Vec<PathBuf>> {
 /// The folders of the machines of a run of several, by their names; none of a run of one.
 pub fn parts(run: &Path) -> Vec<PathBuf> {
     let parts = run.join(PARTS);
-    // Not through a link that a project brought along.
+    // A link is not followed: a project may have brought it along.
     let entries = fs::symlink_metadata(&parts).is_ok_and(|meta| meta.is_dir()).then(|| fs::read_dir(&parts));
     let entries = entries.into_iter().flatten().flatten();
     let mut parts: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -247,9 +247,9 @@ pub fn number(run: &Path) -> String {
 
 /// Whether the run of that folder has not ended: its process holds the lock.
 pub fn is_live(run: &Path) -> bool {
-    // It may be one that a project brought along.
+    // Opened with care: a project may have brought it along, as a link or a pipe.
     let lock = host::open_plain(&run.join("lock"));
-    // Shared: who only looks must not pass for a run to somebody else who does.
+    // A shared lock: two processes that only look must not take each other for a living run.
     matches!(lock.as_ref().map(File::try_lock_shared), Ok(Err(TryLockError::WouldBlock)))
 }
 
@@ -260,13 +260,13 @@ fn make_folder(path: &Path) -> Result<()> {
 fn numbers(runs: &Path) -> Result<Vec<u64>> {
     let entries = fs::read_dir(runs).map_err(|e| cannot("list", runs, e))?;
     let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    // Whoever made a folder of the largest number left none for the next run.
+    // A folder of the largest number is left out: it would leave no number for the next run.
     let mut numbers: Vec<u64> = numbers.filter(|number| *number < u64::MAX).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }
 
-/// Something came back from the guest, or it was a run of several machines.
+/// Whether something came back from the guest, or it was a run of several machines.
 fn has_results(run: &Path) -> bool {
     let has_files = fs::read_dir(run.join("out")).is_ok_and(|mut entries| entries.next().is_some());
     has_files || run.join(PARTS).exists()

@@ -54,7 +54,8 @@ pub(crate) fn wire(bytes: &[u8]) {
     same_in_pieces(bytes, LIMIT, Decoder::default, Decoder::push, Decoder::take);
 }
 
-/// Whole it says the same as in pieces, up to the first message that is none. What is longer than one may be is refused later in pieces.
+/// Fails unless the bytes give the same messages whole as in pieces, up to the first that is not valid. In pieces a message that is too long is
+/// refused later.
 fn same_in_pieces<D, M: PartialEq>(
     bytes: &[u8],
     most: usize,

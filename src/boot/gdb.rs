@@ -16,8 +16,8 @@ use std::time::Duration;
 
 /// What qemu calls the stub's end of the socket; `gdb` is its own name for that of an argument `-gdb`.
 const NAME: &str = "quiz-gdb";
-/// Two packets of gdb's: what is there, at which qemu forgets all breakpoints, and that nobody looks any more, so that the machine goes on. A debugger
-/// that was killed has sent neither. The machine is the process 1; without that number a stub that has spoken of processes before refuses.
+/// Two packets of gdb's: `?` asks why the machine stopped, and makes qemu forget all breakpoints; `D` detaches, so that the machine goes on. A
+/// debugger that was killed has sent neither. The machine is process 1; without that number a stub that spoke of processes before refuses.
 const FORGET: &[u8] = b"$?#3f";
 const DETACH: &[u8] = b"$D;1#b0";
 /// The stub answers within this time.
@@ -46,8 +46,8 @@ impl Stub {
         match own.map(|own| own["filename"].as_str().is_some_and(|name| name.starts_with("disconnected"))) {
             Some(true) => {}
             Some(false) => {
-                return Err(Error::input(format!("somebody is at run {} with a debugger already", number(place)))
-                    .hint("one at a time can be; `quit` in gdb leaves it"));
+                return Err(Error::input(format!("somebody looks at run {} with a debugger already", number(place)))
+                    .hint("a machine has room for one debugger; `quit` in the other gdb makes way"));
             }
             None => start(&mut monitor, place)?,
         }
@@ -68,16 +68,18 @@ impl Stub {
         self.state == "prelaunch"
     }
 
-    /// The debugger is gone: nothing of it stays in the machine, which goes on. Whether it had been left standing still.
+    /// Tidies up after a debugger that is gone: forgets its breakpoints, and lets the machine go on. Says whether the machine stood still.
     ///
     /// # Errors
     /// The machine does not answer.
     pub fn leave(self) -> Result<bool> {
         let mut monitor = match Monitor::open(&self.place, GREETING) {
             Ok(monitor) => monitor,
-            // It ended meanwhile.
+            // The machine has ended meanwhile.
             Err(_) if !is_live(run_of(&self.place)) => return Ok(false),
-            Err(error) => return Err(error.hint("it may stand still: quiz monitor, and in it: cont")),
+            Err(error) => {
+                return Err(error.hint("the machine may still be stopped: `cont` in `quiz monitor` lets it go on"));
+            }
         };
         let is_left = self.state == "running" && ["paused", "debug"].contains(&state(&mut monitor)?.as_str());
         match self.forget() {
@@ -89,7 +91,7 @@ impl Stub {
     fn forget(&self) -> std::io::Result<()> {
         let mut stub = at_socket(&self.place, GDB, |path| UnixStream::connect(path))?;
         stub.set_read_timeout(Some(ANSWER))?;
-        // That the machine stopped because somebody came may be told as well, before or between what was asked for.
+        // The stub may also tell, before or between its answers, that the machine stopped because somebody came.
         for (packet, is_answer) in [(FORGET, b"$T"), (DETACH, b"$O")] {
             stub.write_all(packet)?;
             while !answer(&mut stub)?.starts_with(is_answer) {}
@@ -98,8 +100,8 @@ impl Stub {
     }
 }
 
-/// The stub's next packet: `$`, what it says, `#` and two digits. It is not acknowledged: a machine that goes on is stopped by any byte that it does not wait
-/// for, and the next packet does as well.
+/// The stub's next packet: `$`, what it says, `#` and two digits. No acknowledgement is sent: any byte that is not expected stops a machine that
+/// goes on, and the next packet is acknowledgement enough.
 fn answer(stub: &mut UnixStream) -> std::io::Result<Vec<u8>> {
     let (mut answer, mut byte) = (Vec::new(), [0]);
     while answer.iter().rev().nth(2) != Some(&b'#') {
@@ -109,7 +111,7 @@ fn answer(stub: &mut UnixStream) -> std::io::Result<Vec<u8>> {
         }
     }
     match answer.starts_with(b"$E") {
-        true => Err(std::io::Error::other(format!("it answers {}", String::from_utf8_lossy(&answer)))),
+        true => Err(std::io::Error::other(format!("unexpected answer: {}", String::from_utf8_lossy(&answer)))),
         false => Ok(answer),
     }
 }
@@ -128,13 +130,13 @@ fn start(monitor: &mut Monitor, place: &Path) -> Result<()> {
     let backend = json!({"type": "socket", "data": {"addr": address, "server": true, "wait": false}});
     let add = json!({"execute": "chardev-add", "arguments": {"id": NAME, "backend": backend}}).to_string();
     must(monitor.ask(&add, &mut |_| Ok(()))?)?;
-    // Says that it waits, or in words of its own that it cannot.
+    // qemu says that it waits for gdb, or in words of its own that it cannot.
     let said = must(monitor.human(&format!("gdbserver chardev:{NAME}"))?)?;
     match said.as_str() {
         Some(said) if said.contains("Could not") => {
             let remove = json!({"execute": "chardev-remove", "arguments": {"id": NAME}}).to_string();
             let _ = monitor.ask(&remove, &mut |_| Ok(()));
-            Err(Error::boot(format!("qemu's gdb stub: {}", said.trim())))
+            Err(Error::boot(format!("qemu cannot start its gdb stub: {}", said.trim())))
         }
         _ => Ok(()),
     }
@@ -144,7 +146,10 @@ fn must(answer: Answer) -> Result<Value> {
     match answer {
         Answer::Returned(value) => Ok(value),
         Answer::Refused(why) => Err(Error::boot(format!("qemu has no gdb stub for this machine: {why}"))),
-        Answer::Ended => Err(Error::boot("the machine ended").hint("quiz wait, quiz logs")),
+        Answer::Ended => {
+            Err(Error::boot("the machine ended")
+                .hint("`quiz wait` says how it ended, `quiz logs` what its kernel said"))
+        }
     }
 }
 

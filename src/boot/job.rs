@@ -31,7 +31,7 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// quiz's own; with `no_input` nothing is read.
+    /// quiz's own stdin, stdout and stderr; with `no_input` nothing is read.
     ///
     /// # Errors
     /// When they cannot be duplicated.
@@ -68,19 +68,19 @@ pub struct Options {
     pub fail_on_warning: bool,
     /// What the kernel said is part of the result: a log that cannot be written is the host's failure, not a warning.
     pub whole_log: bool,
-    /// Of so many guests of a run that crash the memory is kept; 0: nothing is kept of any. See [`super::crash`].
+    /// How many guests of a run that crash have their memory kept; with 0 nothing is kept of any. See [`super::crash`].
     pub memories: usize,
     /// A guest that crashed, hangs or is too slow stands still until somebody at a debugger has looked at it: see [`super::gdb`].
     pub shows: bool,
     /// The settings that were given as flags, as words of a command line, for whoever looks at it with a debugger.
     pub flags: Vec<String>,
-    /// The line that runs it again, for whoever finds that.
+    /// The command line that runs it again, for whoever finds the crash.
     pub again: String,
-    /// What came along with the crash from elsewhere that this machine is to run into again, for whoever looks at it with a debugger.
+    /// If this machine is to run into an imported crash again: what came along with that crash, for whoever looks at it with a debugger.
     pub imported: Option<Imported>,
     /// The file in which [`crate::machine::accel`] remembers whether KVM works.
     pub verdicts: Option<PathBuf>,
-    /// The machine under TCG is none in the place of one whose KVM does not work.
+    /// If KVM does not work the run fails, and no machine under TCG takes its place.
     pub only_kvm: bool,
     /// What [`crate::machine::accel::choose`] said, for [`crate::event::Event::Booting`].
     pub why_not_kvm: Option<String>,
@@ -132,7 +132,7 @@ pub(super) struct Job<'a> {
     pub(super) events: Events<'a>,
     /// The guest answered and is a machine of its own: from now on the program may have run.
     pub(super) awake: Cell<bool>,
-    /// Is told what came of the snapshot.
+    /// Called with what came of each snapshot that was to be made.
     pub(super) saved: &'a dyn Fn(Level, Saved),
 }
 

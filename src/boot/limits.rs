@@ -15,17 +15,17 @@ const PANIC: Duration = Duration::from_secs(3);
 /// Whoever asked for the end waits this long for a guest that may be dead.
 const SIGNAL: Duration = Duration::from_secs(5);
 
-/// So long what is left may stand still: the program's last bytes, and a program that cannot be heard any more.
+/// How long nothing may come of what is left: the program's last bytes, or the end of a program that cannot be heard any more.
 const REST: Duration = Duration::from_secs(10);
 
-/// So long the kernel's console may need for what stands in its log. It may say things for ever, so no line makes this longer; and a
-/// user's own console never says it.
+/// How long the console may take to show what stands in the kernel's log. A kernel may say things for ever, so no further line makes this
+/// longer; and a console that the user has chosen may never show it.
 const HUSH: Duration = Duration::from_secs(3);
 
 /// qemu says within this time why it stopped the machine; a host whose disk does not answer may take a while.
 const STATUS: Duration = Duration::from_secs(30);
 
-/// The guest's memory is written within this time, or what there is of it has to do: 24 GiB, at 200 MB a second.
+/// The guest's memory is written within this time, or is given up: 24 GiB at 200 MB a second.
 const DUMP: Duration = Duration::from_secs(120);
 
 /// qemu obeys `quit` within this time, or is killed.
@@ -47,13 +47,13 @@ pub(super) enum Action {
     AgentSysRq(&'static str),
     /// BREAK on the console: the next byte is a sysrq command.
     Break,
-    /// That byte.
+    /// That next byte, the sysrq command.
     Letter(u8),
     /// A non-maskable interrupt: stacks even of a kernel that takes no other.
     Nmi,
-    /// What the kernel says from now on is the look's.
+    /// What the kernel says from now on belongs to the look at a guest that hangs.
     Look,
-    /// Give up on KVM, or on the snapshot.
+    /// Nothing lives: give up on KVM, or on the snapshot.
     NoLife,
     /// The kernel said that it gave up, and nobody answers.
     GaveUp,
@@ -61,9 +61,9 @@ pub(super) enum Action {
     Unanswered,
     /// qemu stopped the machine and does not say why.
     Stopped,
-    /// It stands still for its memory's sake, and for too long.
+    /// The machine stands still for its memory to be written, and that takes too long.
     Paused,
-    /// What was left stood still too long.
+    /// Nothing came of what was left, for too long.
     Rest,
     /// This limit was over, and the look at the guest is done.
     Over(Duration, GuestState),
@@ -86,21 +86,21 @@ const FROM_OUTSIDE: &[(Action, Duration)] = &[
 /// The clock of one machine.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
-    /// Under KVM until the kernel speaks, and of a machine that is restored until the agent does.
+    /// When the machine must have shown life: under KVM the kernel, in a machine that is restored the agent.
     life: Option<Instant>,
-    /// Until the agent is ready.
+    /// When the agent must be ready, and the limit that this is.
     ready: Option<(Instant, Duration)>,
-    /// Of the program.
+    /// When the program must have ended, and the limit that this is.
     program: Option<(Instant, Duration)>,
-    /// The agent was asked.
+    /// When the agent must have answered.
     asked: Option<Instant>,
-    /// The user's signal was passed on, and the agent was asked.
+    /// When the agent must have answered after the user's signal was passed on.
     signal: Option<Instant>,
-    /// The kernel gave up; or a program wrote so, when that is not sure.
+    /// When a kernel that gave up must have reset; `false` if a program may have written that line, too.
     panic: Option<(Instant, bool)>,
-    /// qemu was asked why the machine does not go on.
+    /// When qemu must have said why the machine does not go on.
     stopped: Option<Instant>,
-    /// Of what is left.
+    /// When something must have come of what is left.
     rest: Option<Instant>,
     /// What is left of the look, and when it goes on.
     look: Option<(&'static [(Action, Duration)], Instant)>,
@@ -145,12 +145,12 @@ impl Limits {
         self.program = limit.map(|limit| (after(now, limit), limit));
     }
 
-    /// Nothing counts any more but what is left to come, and that has just moved on. A machine that stands still goes on doing so.
+    /// Nothing counts any more but what is left to come, some of which came just now. A machine that stands still goes on doing so.
     pub(super) fn rest(&mut self, now: Instant) {
         *self = Self { rest: Some(now + REST), paused: self.paused, ..Self::default() };
     }
 
-    /// The same for so long.
+    /// As [`Self::rest`], with this limit.
     pub(super) fn rest_for(&mut self, now: Instant, wait: Duration) {
         self.rest(now);
         self.rest = Some(after(now, wait));
@@ -162,7 +162,7 @@ impl Limits {
         self.paused = Some((since, Some(now + DUMP)));
     }
 
-    /// It does so.
+    /// Whether the machine stands still for its memory to be written.
     pub(super) fn is_paused(&self) -> bool {
         matches!(self.paused, Some((_, Some(_))))
     }
@@ -172,12 +172,12 @@ impl Limits {
         self.paused.get_or_insert((now, None));
     }
 
-    /// Nobody in it can answer.
+    /// Whether somebody else lets the machine stand still: nobody in it can answer.
     pub(super) fn is_held(&self) -> bool {
         matches!(self.paused, Some((_, None)))
     }
 
-    /// It goes on: what it has time for begins where it was. Whether it stood still.
+    /// The machine goes on: what was left of each limit is left now. Says whether it stood still.
     pub(super) fn resume(&mut self, now: Instant) -> bool {
         let Some((since, _)) = self.paused.take() else { return false };
         let stood = now.saturating_duration_since(since);
@@ -232,7 +232,7 @@ impl Limits {
         }
     }
 
-    /// The end was asked for.
+    /// qemu was told to end.
     pub(super) fn quits(&mut self, now: Instant) {
         *self = Self { quit: Some(now + QUIT), ..Self::default() };
     }

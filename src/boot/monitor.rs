@@ -30,7 +30,7 @@ pub enum Answer {
     Ended,
 }
 
-/// A connection to it. What it asks for has the time that it takes.
+/// A connection to a machine's monitor. Commands have no time limit.
 #[derive(Debug)]
 pub struct Monitor(BufReader<UnixStream>);
 
@@ -51,13 +51,13 @@ impl Monitor {
         greeted.map_err(|e| {
             Error::boot(format!("the monitor of run {} does not answer", number(place)))
                 .because(e)
-                .hint("one at a time can use it: is another `quiz monitor` there?")
+                .hint("only one at a time can use it: is a `quiz monitor` open elsewhere?")
         })?;
         monitor.0.get_ref().set_read_timeout(None).map_err(over)?;
         Ok(monitor)
     }
 
-    /// What qemu says to one of its commands for people.
+    /// Sends one of qemu's commands for people, and gives what it says.
     ///
     /// # Errors
     /// The socket cannot be used.
@@ -76,7 +76,7 @@ impl Monitor {
         self.answer(events)
     }
 
-    /// The same, and an open file comes along, for a command that takes one.
+    /// As [`Self::ask`]; an open file comes along, for a command that takes one.
     ///
     /// # Errors
     /// The socket cannot be used.
@@ -93,7 +93,7 @@ impl Monitor {
                 Ok(line) => line,
                 Err(error) => return over(error),
             };
-            // Of one that cannot be read whoever sees it decides what it is.
+            // A line that is no JSON goes on to `events` as it is: whoever gets it decides what it is.
             let said: Value = serde_json::from_str(&line).unwrap_or_default();
             if let Some(why) = said["error"]["desc"].as_str() {
                 return Ok(Answer::Refused(why.to_owned()));
@@ -119,7 +119,7 @@ impl Monitor {
     }
 }
 
-/// A qemu that is gone leaves nobody at the other end.
+/// The answer for a socket that fails: when qemu is gone, nobody is at the other end.
 fn over(error: std::io::Error) -> Result<Answer> {
     match error.kind() {
         ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => Ok(Answer::Ended),

@@ -22,7 +22,7 @@ pub(super) fn check(net: Option<&Net>) -> Result<()> {
             ))
             .because(e)
             .hint(format!("`ss -tlnp sport = :{host}` says who has it"))
-            .hint(format!("or take another one: -p net:forward=PORT:{guest}"))
+            .hint(format!("or take another port: -p net:forward=PORT:{guest}"))
         })?);
     }
     Ok(())

@@ -95,7 +95,7 @@ impl Outcome {
         }
     }
 
-    /// Whose that status is.
+    /// What kind of end that status stands for.
     pub fn ending(&self) -> Ending {
         match self {
             Self::Exited(_) => Ending::Program,
@@ -117,7 +117,7 @@ impl Outcome {
         }
     }
 
-    /// The same with another one for a guest that went away by itself.
+    /// As [`Self::status`], but with `lost`, if given, for a guest that went away by itself.
     pub fn status_as(&self, lost: Option<u8>) -> u8 {
         match (self, lost) {
             (Self::Lost { .. }, Some(other)) => other,
@@ -168,9 +168,9 @@ impl fmt::Display for Outcome {
 pub enum Saved {
     /// It is saved.
     Done,
-    /// The guest is in no state to be restored into another run, and why: so it is each time.
+    /// The guest is in no state to be restored into another run, and why. It would be the same each time.
     Never(String),
-    /// It did not work this time.
+    /// It did not work this time, and why.
     Failed(String),
 }
 
@@ -195,7 +195,7 @@ pub(super) enum End {
     Interrupted(i32),
 }
 
-/// What was said about it.
+/// What kernel, guest and qemu said of the end.
 #[derive(Debug, Default)]
 pub(super) struct Words {
     /// The panic's line on the console.
@@ -206,11 +206,11 @@ pub(super) struct Words {
     pub(super) look: Vec<String>,
     /// What qemu wrote to its log.
     pub(super) qemu: String,
-    /// What the kernel complained about, when that is not to be.
+    /// What the kernel complained about, if that counts as a failure.
     pub(super) complaint: Option<String>,
 }
 
-/// Judges.
+/// Makes the outcome of a run out of the machine's end and of what was said about it.
 ///
 /// # Errors
 /// When the guest did not get as far as the program because of the image or of qemu, not of what is tested.

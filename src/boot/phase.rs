@@ -51,13 +51,13 @@ pub(super) enum Phase {
 /// How far it is saved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Save {
-    /// Not known how, yet.
+    /// It is to be saved; how qemu can do that is not known yet.
     Wanted,
     /// qemu writes the devices' state.
     Moving,
-    /// The memory is copied, too.
+    /// qemu writes the devices' state, and the memory is being copied, too.
     Copying,
-    /// That is done.
+    /// The memory is copied, or cannot be; qemu still writes.
     Copied(Result<(), String>),
     /// qemu is done, and the memory is not copied yet.
     Moved,
@@ -66,7 +66,7 @@ pub(super) enum Save {
 /// How a program runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Run {
-    /// As it likes.
+    /// Undisturbed: it has got no signal, and what it writes is heard.
     Free,
     /// It got the user's signal at that time; the next one is for the machine.
     Signalled(i32, Instant),
@@ -97,7 +97,7 @@ pub(super) enum Sign {
     Panic,
 }
 
-/// One stream of the program: read so far, or not any more.
+/// One stream of the program: the bytes that were read of it so far, or that it is not read any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stream {
     Read(u64),
@@ -107,12 +107,12 @@ enum Stream {
 /// What was said and may matter later.
 #[derive(Debug, Default)]
 struct Seen {
-    /// The kernel, since the machine began here.
+    /// The kernel spoke since this machine was started or restored.
     spoke: bool,
-    /// The agent.
+    /// The agent spoke.
     lived: bool,
     sign: Option<Sign>,
-    /// All that the program made the kernel say.
+    /// All that the program made the kernel say has come.
     quiet: bool,
     wrote: Option<String>,
     able: Option<Result<(), String>>,
@@ -128,9 +128,9 @@ struct Seen {
     shown: bool,
     /// Somebody held it, and may have changed it: breakpoints are in its memory under KVM.
     held: bool,
-    /// It takes another program, and why it may not be saved as it is, if so.
+    /// The guest says that it is at rest and takes another program; and why it may not be saved as it is, if so.
     again: Option<Option<String>>,
-    /// That is all that is waited for.
+    /// All that is still waited for is that the guest says so.
     nearly: bool,
 }
 
@@ -239,7 +239,7 @@ impl Play {
         if matches!(self.phase, Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_)) {
             return Vec::new();
         }
-        // What it was dumped for has happened, whatever ends that.
+        // A machine that stands still for a dump ends as what it was dumped for, whatever ends the dump.
         let end = if let Phase::Still(first) = &self.phase { first.clone() } else { end };
         self.phase = Phase::Ending(end);
         self.limits.quits(now);
@@ -266,7 +266,9 @@ impl Play {
                     let why = "qemu stopped the machine and does not say why".to_owned();
                     self.end(End::Host { why, program: self.program_status() }, now)
                 }
-                Action::Paused => [vec![Effect::NoDump("it takes longer than two minutes")], self.dumped(now)].concat(),
+                Action::Paused => {
+                    [vec![Effect::NoDump("writing it takes longer than two minutes")], self.dumped(now)].concat()
+                }
                 Action::Rest => self.stands_still(waiting, now),
                 Action::Over(limit, state) => self.crash(End::Limit(limit, state), now),
                 Action::Kill => vec![Effect::Kill],
@@ -275,7 +277,7 @@ impl Play {
         effects
     }
 
-    /// What was left to come did not.
+    /// The time is over within which something should have come of what is left.
     fn stands_still(&mut self, waiting: bool, now: Instant) -> Vec<Effect> {
         match &self.phase {
             // The guest sent all; its output waits for a slow reader on the host, for whom there is no limit.
@@ -283,7 +285,7 @@ impl Play {
                 self.limits.rest(now);
                 Vec::new()
             }
-            // Its console is another one, or it was told to say nothing.
+            // The line that ends the kernel's log did not come: its console is another one, or it was told to say nothing.
             Phase::Ended(exit, Shares::Known) if self.came(*exit) => self.program_over(*exit, true, now),
             Phase::Ended(exit, Shares::Unknown) if self.came(*exit) => {
                 [vec![Effect::Unsynced], self.program_over(*exit, true, now)].concat()
@@ -365,7 +367,7 @@ impl Play {
         Vec::new()
     }
 
-    /// Every byte that the program wrote.
+    /// Whether every byte came that the program wrote.
     fn came(&self, exit: Exit) -> bool {
         (0..2).all(|n| match self.streams[n] {
             Stream::Read(bytes) => bytes >= exit.bytes[n],

@@ -138,7 +138,7 @@ const LONGEST: usize = 8 << 20;
 pub(super) struct Qmp {
     partial: Vec<u8>,
     halted: bool,
-    /// A line was longer than any is.
+    /// A line was longer than [`LONGEST`]: nothing after it is understood.
     lost: bool,
 }
 
@@ -180,13 +180,13 @@ impl Qmp {
             }
             "MIGRATION_PASS" if self.halted => Said::Still,
             "MIGRATION" => match data["status"].as_str()? {
-                // Newer ones do not look, but say when they come to the devices.
+                // Newer versions of qemu do not look at the memory, but say when they come to the devices.
                 "device" if self.halted => Said::Still,
                 "completed" => Said::Moved(Ok(())),
                 "failed" => Said::Moved(Err("qemu failed to move the state".to_owned())),
                 _ => return None,
             },
-            // What the guest is told of it is no news.
+            // Errors that qemu reports to the guest are left to the guest; only one that stops the machine counts.
             "BLOCK_IO_ERROR" if data["action"] == "stop" => {
                 let why =
                     if data["nospace"] == true { "No space left on device".into() } else { text(&data["reason"]) };
@@ -336,7 +336,7 @@ mod tests {
         assert_eq!(told, [Said::Endless]);
         assert!(qmp.partial.capacity() == 0, "{}", qmp.partial.capacity());
         assert_eq!(qmp.feed(b"\n{\"event\": \"RESUME\"}\n"), [], "what comes then is not understood");
-        // As long as one may be, it is one.
+        // A line of the greatest length is understood.
         let mut long = format!("{{\"event\": \"RESUME\", \"data\": \"{}\"}}", "x".repeat(LONGEST - 64));
         long.push('\n');
         let mut qmp = Qmp::default();

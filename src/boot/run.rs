@@ -26,7 +26,7 @@ use crate::machine::accel::{broken, gives_no_machine, is_of_kvm, is_passing, rem
 use crate::machine::{Accel, Level, Machine, Start};
 use crate::status;
 
-/// A host that is busy is asked once more after this time.
+/// When the host was too busy to give a machine, it is asked once more after this time.
 const BUSY: Duration = Duration::from_millis(300);
 
 /// What a run needs beside its machine.
@@ -76,7 +76,7 @@ pub fn run(machine: &Machine, run: &Run<'_>, saved: &dyn Fn(Level, Saved)) -> Re
         saved(level, what);
     };
     let job = Job { request: &request, folder, options, streams, events, awake: Cell::new(false), saved: &saved };
-    // With arguments of the user's own it is as well their fault.
+    // With arguments of the user's own for qemu, a failure may be their fault as well as KVM's.
     let is_suspect = machine.accel == Accel::Kvm && machine.extra.is_empty();
     let is_kvms = |ended: &SessionEnd| is_suspect && matches!(ended.end, End::NoLife(_));
     let may_be_emulated = is_suspect && !options.only_kvm;
@@ -85,7 +85,7 @@ pub fn run(machine: &Machine, run: &Run<'_>, saved: &dyn Fn(Level, Saved)) -> Re
         let levels = [Level::Base, Level::Full].into_iter().filter(|level| machine.start.to(*level).is_some());
         levels.filter(|level| !told.borrow().contains(level)).collect::<Vec<_>>()
     };
-    // Found out by another run, while this one waited for what that was to save.
+    // Another run may have found out that KVM does not work, while this one waited for the snapshot which that was to save.
     if may_be_emulated
         && is_alone
         && let Some(why) = options.verdicts.as_ref().and_then(|memory| broken(memory, machine.qemu.path()))
@@ -94,7 +94,7 @@ pub fn run(machine: &Machine, run: &Run<'_>, saved: &dyn Fn(Level, Saved)) -> Re
     }
     let mut started = Instant::now();
     let mut first = job.once(machine, options.why_not_kvm.clone());
-    // One that goes on from somewhere may have written to its disks, unless there never was a machine.
+    // A machine that goes on from a snapshot may have written to its disks: it is tried again only if there never was a machine.
     let is_passed = |ended: &SessionEnd| {
         let why = why_no_life(ended);
         is_kvms(ended) && is_passing(&why) && (is_alone || gives_no_machine(&why))
@@ -111,13 +111,13 @@ pub fn run(machine: &Machine, run: &Run<'_>, saved: &dyn Fn(Level, Saved)) -> Re
     if may_be_emulated && is_kvms(&ended) {
         let words = why_no_life(&ended);
         let is_silent = !ended.spoke && started.elapsed() >= options.life_within;
-        // A qemu that somebody killed says nothing of KVM.
+        // A qemu that somebody killed is no sign that KVM does not work.
         let is_verdict = (is_silent || is_of_kvm(&words)) && !is_passing(&words);
         ended = job.emulated(machine, format!("KVM does not work: {words}"), is_verdict, &untold())?;
     } else if is_kvms(&ended) {
         let why = why_no_life(&ended);
         ended.end = End::NoLife(Some(why).filter(|why| !ended.words.qemu.contains(why)));
-        let hint = "machine.accel = \"kvm\" takes no emulation in its place; --accel auto does";
+        let hint = "machine.accel = \"kvm\" forbids emulation in its place; `--accel auto` allows it";
         return job.close(ended).map(Ran::Ended).map_err(|e| e.hint(hint));
     } else if machine.accel == Accel::Kvm && ended.lived && !matches!(ended.end, End::NoLife(_)) {
         verdict(machine, options, events, None);
@@ -153,7 +153,7 @@ impl Job<'_> {
         Ok(ended)
     }
 
-    /// What came of a machine that was to go on from somewhere.
+    /// What came of a machine that was to go on from a snapshot.
     fn gone_on(&self, ended: Result<SessionEnd>, accel: Accel) -> Result<Ran> {
         match ended {
             Ok(ended) if matches!(ended.end, End::NoLife(_)) => {
@@ -167,10 +167,10 @@ impl Job<'_> {
         }
     }
 
-    /// The same machine under TCG, `why` KVM is not taken. That is remembered if it `is_verdict`.
+    /// Runs the same machine under TCG; `why` says why not under KVM, which is remembered if it `is_verdict`.
     fn emulated(&self, machine: &Machine, why: String, is_verdict: bool, untold: &[Level]) -> Result<SessionEnd> {
         (self.events)(Event::Warning { message: why.clone() });
-        // It saves nothing, and who waits for what was to be saved need not wait for its end.
+        // This machine saves nothing: who waits for a snapshot of it is told now, and need not wait for its end.
         untold.iter().for_each(|level| (self.saved)(*level, Saved::Failed(why.clone())));
         let start = match &machine.start {
             Start::Keep { to, .. } => Start::Keep { from: None, to: to.clone() },
@@ -184,7 +184,7 @@ impl Job<'_> {
                 verdict(machine, options, events, Some(why.clone()));
             }
         };
-        // Only a machine that lived proves that it was KVM's fault. Others that start meanwhile are to know.
+        // Only a machine that lives under TCG proves that it was KVM's fault. Told at once, so that others which start meanwhile know.
         let told = |event: Event| {
             if matches!(event, Event::Ready { .. }) {
                 condemn();
@@ -193,14 +193,14 @@ impl Job<'_> {
         };
         let job = Job { request, folder, options, streams, events: &told, awake: Cell::new(false), saved };
         let ended = job.once(&tcg, Some(why.clone()))?;
-        // Also one that did not come as far as the program.
+        // Counts also for a machine that did not come as far as the program.
         if ended.lived {
             condemn();
         }
         Ok(ended)
     }
 
-    /// Judges, and says what the kernel complained about, and its last words when nobody saw them yet.
+    /// Judges the end, and tells what the kernel complained about, and its last words if nobody saw them yet.
     fn close(&self, ended: SessionEnd) -> Result<Outcome> {
         let SessionEnd { mut end, mut words, kernel_shown: shown, heard, unlogged, .. } = ended;
         if let Some(why) = unlogged {
@@ -214,7 +214,7 @@ impl Job<'_> {
         let judged = judge(end, words);
         self.record(&judged, &heard);
         for Allowed { text, reason } in &heard.allowed {
-            let message = format!("the guest's kernel may complain of `{text}`: {reason}");
+            let message = format!("the guest's kernel complained of `{text}`, which is allowed: {reason}");
             (self.events)(Event::Note { message });
         }
         if let (Some(words), false) = (heard.words(), tells_of_the_kernel(&judged)) {
@@ -235,7 +235,7 @@ impl Job<'_> {
         judged.map_err(|e| e.hint(format!("the run's files are in {}", self.place())))
     }
 
-    /// For whoever asks later: in words, the status of `quiz up`, the program's own, when it came, and what the kernel complained about.
+    /// Writes `result.json`, for whoever asks later: the end in words, the status of `quiz up`, the program's own, and the kernel's complaints.
     fn record(&self, judged: &Result<Outcome>, heard: &Heard) {
         let how = judged.as_ref().map_or_else(ToString::to_string, ToString::to_string);
         let program = judged.as_ref().ok().and_then(Outcome::program);
@@ -249,7 +249,7 @@ impl Job<'_> {
     }
 }
 
-/// The end itself says what the kernel complained about, or nobody wants to know.
+/// Whether nothing is to be said of the kernel's complaints: the end itself says it, or the user ended the machine.
 fn tells_of_the_kernel(judged: &Result<Outcome>) -> bool {
     matches!(judged, Ok(Outcome::Panicked { .. } | Outcome::Complained { .. } | Outcome::Interrupted(_)))
 }

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const FILE: &str = "machine.json";
-/// Bytes. Arguments of a program are 2 MiB at most.
+/// The most bytes that the file may have: arguments of a program are 2 MiB at most.
 const MOST: u64 = 4 << 20;
 
 /// A machine that runs, or ran.
@@ -81,7 +81,7 @@ impl Running {
         host::write_private(&path, &format!("{}\n", serde_json::json!(self))).map_err(|e| cannot("write", &path, e))
     }
 
-    /// How long it has been there.
+    /// How long it has been running.
     #[must_use]
     pub fn age(&self) -> Duration {
         let since = UNIX_EPOCH + Duration::from_secs(self.since);
@@ -118,7 +118,7 @@ fn read(place: &Path) -> Option<Running> {
     serde_json::from_str(&text).ok()
 }
 
-/// Why nothing is done with the run of that machine's folder, which is none that lives as far as this user can see.
+/// The error for a machine's folder whose run does not live, as far as this user can see.
 #[must_use]
 pub fn not_live(place: &Path) -> Error {
     let name = number(place);

@@ -94,7 +94,7 @@ pub(super) struct Session<'a> {
     outputs: [Outflow; 2],
     raw: Option<Raw>,
     escape: Escape,
-    /// Through which further programs are started, once it is open to those who want to.
+    /// The port by which further programs are started, once clients may use it.
     exec: Option<UnixStream>,
 }
 
@@ -118,7 +118,7 @@ impl<'a> Session<'a> {
             shows: job.options.shows,
             alone: job.options.stop.is_none(),
             restored_within: match machine.start {
-                // Its memory may not be in the host's, and it does not boot instead.
+                // Its memory may not be in the host's memory yet, and if it is late no boot takes its place: it gets as much time as a boot.
                 Start::Grow { .. } | Start::GoOn(_) => ready_within,
                 _ => RESTORED,
             },
@@ -332,12 +332,14 @@ impl<'a> Session<'a> {
     fn take_message(&mut self, message: FromGuest) -> Result<()> {
         match &message {
             FromGuest::Hello(version) if *version != PROTOCOL => {
-                return Err(Error::boot(format!("the guest's agent speaks version {version}, quiz {PROTOCOL}")));
+                return Err(Error::boot(format!(
+                    "the guest's agent speaks version {version} of the protocol, this quiz version {PROTOCOL}"
+                )));
             }
             FromGuest::Taken(bytes) => self.input.taken(*bytes),
             FromGuest::Deserted => {
                 if let Some(port) = self.exec.take() {
-                    // Whoever waits there hears of it so. It may be closed already.
+                    // Tells clients that wait there that nobody starts programs any more. The port may be closed already.
                     let _ = port.shutdown(Shutdown::Both);
                 }
                 self.job.folder.close_door();
@@ -356,7 +358,7 @@ impl<'a> Session<'a> {
     fn take_signals(&mut self) -> Result<()> {
         for signal in self.signals.take() {
             if signal == SIGURG {
-                // Of several machines of this process the one is meant in whose folder the wish lies.
+                // If this process has several machines, the one is meant in whose folder the file lies.
                 if std::fs::remove_file(self.job.folder.path().join(WISH)).is_ok() {
                     self.feed(Input::Dump)?;
                 }

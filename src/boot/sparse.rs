@@ -83,7 +83,7 @@ mod tests {
         from.as_file().write_all_at(&[1; 3 * PIECE], 0).unwrap();
         let unreadable = File::options().write(true).open(from.path()).unwrap();
         assert!(copy_sparse(&unreadable, &to).is_err());
-        // Of which cannot be told where it has data.
+        // A pipe: of such a file cannot be told where it has data.
         let (pipe, _end) = std::io::pipe().unwrap();
         assert!(copy_sparse(&File::from(OwnedFd::from(pipe)), &to).is_err());
     }

@@ -51,12 +51,12 @@ impl Wires {
         self.0[port as usize].as_ref()
     }
 
-    /// Gives it away.
+    /// Takes the socket out, for somebody else to use.
     pub(super) fn take(&mut self, port: Port) -> Option<UnixStream> {
         self.0[port as usize].take()
     }
 
-    /// All are that say anything of the machine.
+    /// Whether all sockets are closed that say anything of the machine.
     pub(super) fn are_closed(&self) -> bool {
         let speaking = [Port::Qmp, Port::Console, Port::Control, Port::Stdout, Port::Stderr];
         speaking.iter().all(|port| self.get(*port).is_none())
@@ -82,7 +82,7 @@ pub(super) const STATE: &str = "state";
 pub(super) const CONSOLE: &str = "console.log";
 pub(super) const TRANSPORT: &str = "transport";
 
-/// The same for the memory of a NUMA node.
+/// The name of the file with the memory of a NUMA node.
 pub(super) fn memory_name(node: usize) -> String {
     if node == 0 { "memory".to_owned() } else { format!("memory{node}") }
 }
@@ -116,14 +116,15 @@ fn open(machine: &Machine) -> Result<Option<SnapshotFiles>> {
     Ok(Some(SnapshotFiles { memory, from }))
 }
 
-/// How the state came into that folder, which is the way back, too.
+/// How the state was written to that folder; it is read back in the same way.
 fn transport(folder: &Path) -> Result<Transport> {
     let path = folder.join(TRANSPORT);
     let name = fs::read_to_string(&path).map_err(|e| cannot("read", &path, e))?;
-    Transport::named(&name).ok_or_else(|| Error::boot(format!("{} names {name:?}, which is unknown", path.display())))
+    Transport::named(&name)
+        .ok_or_else(|| Error::boot(format!("{} names {name:?}, a format that quiz does not know", path.display())))
 }
 
-/// Not a file of the snapshot's folder: the guest would write to it, page by page, at a disk's price.
+/// Memory for a machine that will be saved. It is no file of the snapshot's folder: the guest would write each page to a disk.
 fn new_memory(size: u32) -> Result<File> {
     let failed = |e: std::io::Error| Error::boot("cannot make the guest's memory").because(e);
     let memory = File::from(memfd_create("memory", MemfdFlags::CLOEXEC).map_err(|e| failed(e.into()))?);
@@ -179,7 +180,7 @@ pub(super) fn spawn(machine: &Machine, folder: &RunFolder) -> Result<(Qemu, Wire
     let pairs = (0..7).map(|_| UnixStream::pair()).collect::<std::io::Result<Vec<_>>>().map_err(failed)?;
     let (ours, theirs): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
     ours.iter().try_for_each(|socket| socket.set_nonblocking(true)).map_err(failed)?;
-    // As many of the console's single bytes as Linux lets wait there; with fewer the guest's kernel would.
+    // As many of the console's single bytes wait in the socket as Linux allows; with fewer the guest's kernel would have to wait.
     set_socket_send_buffer_size(&theirs[Port::Console as usize], 1 << 20).map_err(|e| failed(e.into()))?;
     let number = |port: Port| theirs[port as usize].as_raw_fd();
     let channels = machine.channels.iter().map(|name| folder.listen(name)).collect::<Result<Vec<_>>>()?;

@@ -31,10 +31,10 @@ impl Staging {
     pub fn new(base: &Path) -> Result<Self> {
         let runs = &base.join("runs");
         let failed = |e| cannot("make a folder in", runs, e);
-        // Or the next one would remove it before it has its lock.
+        // Held until the new folder has its own lock: another process would take it for one that was left behind, and remove it.
         let _all = lock_runs(runs)?;
         sweep(runs);
-        // Its user's alone, as every folder that tempfile makes.
+        // tempfile makes folders that only this user can enter.
         let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(runs).map_err(failed)?;
         let lock = locked(&folder.path().join(LOCK))?;
         Ok(Self { folder, _lock: lock })
@@ -79,7 +79,7 @@ pub(super) fn sweep(runs: &Path) {
     for entry in fs::read_dir(runs).into_iter().flatten().flatten() {
         let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
         if is_ours && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            // Shared, since it is open for reading alone, with which NFS gives no other.
+            // A shared lock, since the file is open for reading alone, and NFS gives no other lock then.
             let lives = host::open_plain(&entry.path().join(LOCK)).is_ok_and(|lock| lock.try_lock_shared().is_err());
             if !lives {
                 // What cannot be removed only takes room.

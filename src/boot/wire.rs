@@ -15,7 +15,7 @@ pub(super) const PROGRAM_OVER: &str = "quiz: the program is over";
 /// The longest payload, in bytes. A longer one is refused on both sides.
 pub const LIMIT: usize = 1 << 20;
 
-/// So many bytes are under way at most to a program whose input cannot be given back. The agent's WINDOW.
+/// How many bytes may be under way to a program whose input cannot be given back. The agent calls this WINDOW.
 pub const AHEAD: u64 = 64 << 10;
 
 const HEAD: usize = 5;
@@ -38,7 +38,7 @@ pub enum FromGuest {
         /// Bytes of stderr.
         stderr: u64,
     },
-    /// After `Exit`.
+    /// Comes after `Exit`.
     Synced {
         /// What was written to the shares is with the host.
         shares: bool,
@@ -96,12 +96,12 @@ pub struct Mount {
 pub enum ToGuest {
     /// Run this. Once per machine, unless it is kept.
     Request {
-        /// This.
+        /// The program, and where and how it runs.
         request: Request,
         /// What the program does not read of its stdin would be lost: no more than [`AHEAD`] bytes are sent ahead of it, and the agent
         /// says how far it has come.
         bounded: bool,
-        /// The machine is to be saved behind it: after `Synced` comes `Ready` again, and then another `Wake` and `Request` may.
+        /// The machine is to be saved after the program: behind `Synced` comes `Ready` again, and then another `Wake` and `Request` may come.
         kept: bool,
     },
     /// The program's stdin ends after so many bytes.

@@ -1,6 +1,7 @@
-//! A stage whose script asks its user: on a terminal, once, and what comes out is no result that is kept.
+//! A stage whose script asks the user something on the terminal, as the kernel's menu does. What it writes goes to the caller and is
+//! not kept in the cache.
 //!
-//! Does not know what it asks.
+//! Does not know what the script asks.
 
 use super::{Context, cache_error, key, script, walk};
 use crate::error::{Error, Result};
@@ -9,7 +10,7 @@ use crate::graph::NodeIndex;
 use crate::host;
 use std::io::Read;
 
-/// Bytes. A whole .config of a kernel has 300 KiB.
+/// No more of the output is read, in bytes. A whole .config of a kernel has 300 KiB.
 const MOST: u64 = 16 << 20;
 
 /// Makes what the stage reads, runs its script on the user's terminal, and gives the text of its one output. `ctx.terminal` names the stage.
@@ -25,7 +26,7 @@ pub fn on_terminal(ctx: &Context<'_>, id: NodeIndex) -> Result<String> {
     let output = stage.recipe.outputs.keys().next().map(String::as_str).unwrap_or_default();
     let wrong = |e: std::io::Error| Error::build(format!("the stage {} wrote no {output}", stage.name)).because(e);
     let mut text = String::new();
-    // Not what a link of the script's making leads to.
+    // Not through a symlink: the script could make one that leads to any file of the host.
     let file = host::open_plain(&slot.out().join(output)).map_err(wrong)?;
     file.take(MOST).read_to_string(&mut text).map_err(wrong)?;
     Ok(text)

@@ -1,6 +1,7 @@
-//! Why stages have to be made: the ingredients that changed at the root, and the ways on which a change arrives at a stage.
+//! Why stages have to be made: the ingredients that changed first (the causes), and the ways from stage to stage by which a change
+//! reaches another one.
 //!
-//! Makes nothing. What a changed file had in it is the matter of `changed.rs`.
+//! Makes nothing. What is different in a changed file, `changed.rs` finds out.
 
 use super::changed::{self, FileChange};
 use super::plan::{Missing, StageState};
@@ -28,32 +29,32 @@ pub enum CauseKind {
     Tool,
     /// Anything else that is in a key.
     Other,
-    /// The result of the same key is gone.
+    /// The stage was made here under the same key, and the result is gone.
     Gone,
-    /// It was never made here.
+    /// The stage was never made here.
     NeverMade,
-    /// It is not pinned in quiz.lock.
+    /// The source is not pinned in quiz.lock.
     Unpinned,
 }
 
-/// One thing at the root.
+/// One change from which others follow.
 #[derive(Debug)]
 pub struct Cause {
-    /// What it is.
+    /// Which kind of ingredient changed.
     pub kind: CauseKind,
-    /// The ingredient, as `quiz why` names it; empty where it is none.
+    /// The ingredient, as `quiz why` names it; empty if the cause is not an ingredient (`Gone`, `NeverMade`, `Unpinned`).
     pub name: String,
     /// The stages that have this ingredient.
     pub at: Vec<NodeIndex>,
-    /// Its value when they were last made.
+    /// Its value when those stages were last made.
     pub before: Option<String>,
     /// Its value now.
     pub after: Option<String>,
-    /// What is different, in words, where its value says little.
+    /// What is different, in words, where the value is a digest, which says little.
     pub told: Vec<String>,
     /// What is different about its files, if it consists of files.
     pub files: Vec<FileChange>,
-    /// What has to be made for it, inputs first.
+    /// The stages that have to be made because of it, inputs first.
     pub stages: Vec<NodeIndex>,
 }
 
@@ -62,12 +63,12 @@ pub struct Cause {
 pub struct Causes {
     /// The causes, by the order of the stages in which they come in.
     pub all: Vec<Cause>,
-    /// From a stage to those that read what changed of it.
+    /// From a stage to the stages that read what changed in it.
     onward: BTreeMap<NodeIndex, Vec<NodeIndex>>,
 }
 
 impl Causes {
-    /// Ways from the stages of a cause to a stage, at most so many; and how many there are.
+    /// Ways from the stages of a cause to the stage `to`: at most `most` of them, and how many there are in all.
     pub fn paths(&self, cause: &Cause, to: NodeIndex, most: usize) -> (Vec<Vec<NodeIndex>>, u64) {
         let mut counts = BTreeMap::new();
         let all = cause.at.iter().map(|from| self.count(*from, to, &mut counts)).fold(0, u64::saturating_add);
@@ -78,7 +79,7 @@ impl Causes {
         (found, all)
     }
 
-    /// Ways from one stage to another; there may be more than can be listed.
+    /// How many ways lead from one stage to another; there may be more than can be listed.
     fn count(&self, from: NodeIndex, to: NodeIndex, known: &mut BTreeMap<NodeIndex, u64>) -> u64 {
         // Depth first without recursion: a chain of stages may be longer than the stack bears.
         let mut todo = vec![from];
@@ -184,15 +185,15 @@ pub fn causes(ctx: &Context<'_>, states: &[(NodeIndex, StageState)]) -> Result<C
     Ok(causes)
 }
 
-/// Name, and value before and after; or of which stage's result it is. What is equal in that is one cause.
+/// What makes two changes one cause: the same name with the same value before and after, or the same stage whose result changed.
 type Same = (String, Option<String>, Option<String>, Option<NodeIndex>);
 
 struct Finder<'a> {
     ctx: &'a Context<'a>,
     causes: Causes,
-    /// The stages that are not what they were.
+    /// The stages so far that have to be made, or that have another key than last time.
     dirty: BTreeSet<NodeIndex>,
-    /// Where a cause stands in `causes`: the same change of several stages is one.
+    /// Where a cause stands in `causes`: the same change in several stages is one cause.
     found: BTreeMap<Same, usize>,
 }
 
@@ -224,7 +225,7 @@ impl Finder<'_> {
         below.into_iter().for_each(|from| self.causes.onward.entry(from).or_default().push(id));
         let is_input = |name: &str| graph.stage(id).inputs.iter().any(|i| name.strip_prefix("input/") == Some(&i.name));
         for change in changes.iter().filter(|change| !is_input(&change.name)) {
-            // Of recipes' files the digests say which recipe; a script is the matter of one.
+            // The `files` of two recipes have different digests, so they do not become one cause.
             self.add(kind(change), change, id, None)?;
         }
         match state {
@@ -232,7 +233,7 @@ impl Finder<'_> {
             StageState::Missing(Missing { made_before: false, .. }) => self.plain(CauseKind::NeverMade, id),
             StageState::Unresolved => self.plain(CauseKind::Unpinned, id),
             StageState::Unknown(_) if latest::of(self.ctx, id)?.is_none() => self.plain(CauseKind::NeverMade, id),
-            // Whether each file of a tree is whole is looked at when it is read.
+            // Only whether the outputs exist; whether they are undamaged is checked when they are read.
             StageState::Known(record)
                 if !self.ctx.live.contains_key(&id)
                     && record.outputs.values().any(|output| !self.ctx.cache.path(output).exists()) =>
@@ -256,7 +257,7 @@ impl Finder<'_> {
     fn add(&mut self, kind: CauseKind, change: &Change, at: NodeIndex, of: Option<NodeIndex>) -> Result<()> {
         let ctx = self.ctx;
         let key = match of {
-            // A filtered part of a folder has another digest for each filter: it is one folder that changed.
+            // Each filtered part of a folder has a digest of its own, but only one folder changed: the values do not count here.
             Some(_) => (String::new(), None, None, of),
             None => (change.name.clone(), change.before.clone(), change.after.clone(), None),
         };
@@ -280,7 +281,7 @@ impl Finder<'_> {
         Cause { kind, name, at, before, after, told, files, stages }
     }
 
-    /// Puts the stage to the cause of that key, which is made if there is none.
+    /// Adds the stage to the cause with this key, which `new` makes if there is none yet.
     fn place(&mut self, key: Same, at: NodeIndex, new: impl FnOnce() -> Cause) {
         let number = match self.found.get(&key) {
             Some(number) => *number,

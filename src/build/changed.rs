@@ -13,15 +13,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// So many files are named.
+/// At most this many files are named.
 const NAMED: usize = 20;
-/// Of so many the difference is shown.
+/// Of at most this many files the difference is shown.
 const SHOWN: usize = 5;
-/// Larger files are only named, in bytes.
+/// Files with more bytes are only named.
 const SMALL: u64 = 64 << 10;
 /// Where git may have what was built last: the commit that is checked out, and those that were before.
 const COMMITS: &[&str] = &["HEAD", "HEAD@{1}", "ORIG_HEAD"];
-/// No more lines of one difference.
+/// At most this many lines of one difference are shown.
 const LINES: usize = 40;
 
 /// A file that is not what it was.
@@ -48,7 +48,8 @@ enum Now<'a> {
     Cache,
 }
 
-/// The files of a changed ingredient of the stage `at`, which is itself, or the result of the stage `of`.
+/// The files that changed in an ingredient of the stage `at`: in the recipe's or the profiles' own files or, if `of` is given, in the
+/// result of that stage.
 pub(super) fn files(
     ctx: &Context<'_>,
     change: &Change,
@@ -75,7 +76,7 @@ pub(super) fn files(
         }
         None => (Now::Cache, ctx.cache.tree_of(&after).map_err(cache_error)?),
     };
-    // Whole folders that people edit have their list in the scan.
+    // The list of a whole folder that people edit is in its scan, not in the cache.
     let new = match (new, live) {
         (None, Some(live)) if live.output().digest == after => Some(live.tree().map_err(cache_error)?.clone()),
         (new, _) => new,
@@ -87,9 +88,10 @@ pub(super) fn files(
             fill(&mut one, text(&object(ctx, &before)), text(&object(ctx, &after)));
             Ok(vec![one])
         }
-        _ => {
-            Ok(vec![FileChange::new("", "which files it was is not known any more: the list of the last time is gone")])
-        }
+        _ => Ok(vec![FileChange::new(
+            "",
+            "which files changed is not known any more: the list of the last build's files is gone",
+        )]),
     }
 }
 
@@ -115,7 +117,7 @@ fn of_trees(ctx: &Context<'_>, old: &Tree, new: &Tree, now: &Now<'_>) -> Vec<Fil
                 (None, _) => "new",
                 (_, None) => "gone",
                 (Some(Node::File { executable: a, .. }), Some(Node::File { executable: b, .. })) if a != b => {
-                    "changed, and whether it can be executed"
+                    "changed, including the executable bit"
                 }
                 _ => "changed",
             },
@@ -152,32 +154,32 @@ fn fill(one: &mut FileChange, before: Option<String>, after: Option<String>) {
     match (before, after) {
         (Some(before), Some(after)) => one.diff = difference(&before, &after),
         _ => {
-            one.what +=
-                " (no difference is shown: what it was is not at hand any more, or one of the two is no small text)"
+            one.what += " (no difference is shown: the old version is not at hand any more, or one of them is not a small text file)"
         }
     }
 }
 
-/// The text of a file of a folder that people edit, as it was: where stages brought it in, until the next build takes its place, or in git.
+/// The old text of a file in a folder that people edit: the copy that an incremental stage brought in for its last build, or the file in
+/// one of git's last commits.
 fn brought_in(ctx: &Context<'_>, root: &Path, path: &str, (digest, executable): (&Digest, bool)) -> Option<String> {
     let is_it = |bytes: &Vec<u8>| Digest::of_file(bytes, executable) == *digest;
     let places: BTreeSet<String> =
         ctx.graph.order().into_iter().map(|id| scratch::place(ctx.graph.stage(id))).collect();
     let folders = ctx.cache.scratch_folders(root);
     let copies = folders.iter().flat_map(|folder| places.iter().map(|place| folder.join(place).join(path)));
-    // What git cannot say is only not shown.
+    // If git fails, the difference is not shown; that is all.
     let worktree = Worktree::open(root).ok().filter(Worktree::is_git);
     let of_commit = |commit| Some(worktree.as_ref()?.file_at(commit, path).ok()??.into_bytes());
     let mut copies = copies.filter_map(|copy| read(&copy)).chain(COMMITS.iter().filter_map(|commit| of_commit(commit)));
     copies.find(is_it).and_then(|bytes| checked(&bytes))
 }
 
-/// A small text.
+/// The text of a small file.
 fn text(path: &Path) -> Option<String> {
     checked(&read(path)?)
 }
 
-/// A small file. In a worktree there may be something else by now.
+/// The bytes of a file, up to one more than a small file has. By now something else may lie there, such as a FIFO.
 fn read(path: &Path) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     host::open_plain(path).ok()?.take(SMALL + 1).read_to_end(&mut bytes).ok()?;

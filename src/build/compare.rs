@@ -11,7 +11,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// So many files a warning names.
+/// At most this many files are named in a warning.
 const NAMED: usize = 20;
 /// Bytes that are compared at once.
 const CHUNK: usize = 64 << 10;
@@ -60,7 +60,7 @@ fn of_trees(name: &str, first: &Side<'_>, second: &Side<'_>) -> Vec<Difference> 
     differs.map(|path| Difference { path: format!("{name}/{path}"), what: what(path) }).collect()
 }
 
-/// Of two files with different digests. One that is gone cannot be told apart further.
+/// What differs between two files with different digests. If one is gone from the cache, its content counts as different.
 fn of_files(first: &Path, second: &Path) -> Vec<&'static str> {
     let mode = |path: &Path| path.symlink_metadata().map(|meta| meta.permissions().mode() & 0o111);
     let mut what = Vec::new();
@@ -105,7 +105,7 @@ pub(super) fn built(record: &Record) -> &'static str {
 pub(super) fn tell(ctx: &Context<'_>, before: &Record, after: &Record) {
     let (stage, built) = (&after.stage, built(before));
     if before.outputs == after.outputs {
-        let message = format!("{stage} made from nothing is what was stored ({built})");
+        let message = format!("{stage} made from nothing is the same as the stored result ({built})");
         return (ctx.events)(Event::Note { message });
     }
     let mut differences = Vec::new();
@@ -118,7 +118,7 @@ pub(super) fn tell(ctx: &Context<'_>, before: &Record, after: &Record) {
     if let Some(more) = differences.len().checked_sub(NAMED).filter(|more| *more > 0) {
         list += &format!(" and {more} more");
     }
-    let message = format!("{stage} made from nothing is not what was stored ({built}), and takes its place: {list}");
+    let message = format!("{stage} made from nothing differs from the stored result ({built}) and replaces it: {list}");
     (ctx.events)(Event::Warning { message });
 }
 
@@ -126,7 +126,7 @@ fn of_stored(ctx: &Context<'_>, name: &str, old: &Output, new: &Output) -> Vec<D
     let (empty, roots) = (Tree::default(), [ctx.cache.path(old), ctx.cache.path(new)]);
     let tree = |output: &Output| match output.kind {
         Kind::File => Some(empty.clone()),
-        // The list of a tree that was collected is gone with it.
+        // If `quiz gc` removed the tree, its list of files is gone as well.
         Kind::Tree => ctx.cache.tree(output).ok(),
     };
     let (Some(a), Some(b)) = (tree(old), tree(new)) else {

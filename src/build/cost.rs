@@ -22,7 +22,7 @@ pub struct Cost {
     pub work: Duration,
 }
 
-/// Of a plan.
+/// What it would cost to make all that a plan has to make.
 ///
 /// # Errors
 /// The cache cannot be read.

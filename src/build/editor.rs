@@ -20,13 +20,13 @@ use std::path::{Path, PathBuf};
 const OUTPUT: &str = "compile-commands";
 const RUST: &str = "rust-project";
 
-/// Folders inside and outside, the first that fits counts.
+/// Paths in the sandbox, and the folders of the host that they stand for; the first that fits counts.
 pub(super) type Places = Vec<(String, PathBuf)>;
 
-/// Puts what the stage tells into the project's list, if it tells something.
+/// Adds the stage's compile commands to the project's list, if the stage has that output.
 ///
 /// # Errors
-/// The list of the stage is none; the project's folder cannot be written.
+/// The stage's output is not a JSON list; the project's folder cannot be written.
 pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Records, scratch: &Path) -> Result<()> {
     let stage = ctx.graph.stage(id);
     let Some(output) = record.outputs.get(OUTPUT) else { return Ok(()) };
@@ -46,7 +46,7 @@ pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Re
     }
     let shown = root.as_deref().map_or_else(String::new, |root| format!(" {}", root.display()));
     let told = format!("{}{shown} {LAYOUT}", output.digest);
-    // Unchanged since it was last written; to look for each of its thousands of files takes time.
+    // Nothing changed since the list was last written. Translating it looks for thousands of files, which takes time.
     if host::read_plain(&digest).is_ok_and(|text| text == told.as_bytes()) && part.exists() {
         return Ok(());
     }
@@ -54,8 +54,9 @@ pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record, known: &Re
     let path = ctx.cache.path(output);
     let failed = |path: &Path, e: io::Error| Error::build(format!("cannot write {}", path.display())).because(e);
     let text = std::fs::read_to_string(&path).map_err(|e| failed(&path, e))?;
-    let mut list: Vec<Value> = serde_json::from_str(&text)
-        .map_err(|e| Error::build(format!("the stage {}: its {OUTPUT} is no list", stage.name)).because(e))?;
+    let mut list: Vec<Value> = serde_json::from_str(&text).map_err(|e| {
+        Error::build(format!("the output {OUTPUT} of the stage {} is not a JSON list", stage.name)).because(e)
+    })?;
     for entry in &mut list {
         outside(entry, &places);
         without_gccs_own(entry);
@@ -95,7 +96,8 @@ fn put(own: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
     new.persist(path).map(drop).map_err(|e| e.error)
 }
 
-/// What rust-analyzer is to know of a kernel: its crates, and the standard library's source, which lies in the root. Of a kernel without Rust nothing.
+/// Writes what rust-analyzer is to know of a kernel: its crates, and the standard library's source, which lies in the toolchain's root.
+/// For a kernel without Rust the file is removed.
 fn note_rust(output: Option<&Path>, own: &Path, places: &dyn Fn() -> Result<Places>) -> Result<()> {
     let path = own.join("rust-project.json");
     let failed = |e: io::Error| Error::build(format!("cannot write {}", path.display())).because(e);
@@ -110,16 +112,16 @@ fn note_rust(output: Option<&Path>, own: &Path, places: &dyn Fn() -> Result<Plac
         let mut project: Value = serde_json::from_slice(&std::fs::read(output)?)?;
         outside(&mut project, &places);
         let new = serde_json::to_vec_pretty(&project)?;
-        // An editor reads all of a kernel again when the file is another one.
+        // When the file is replaced, an editor reads the whole kernel again.
         if host::read_plain(&path).is_ok_and(|old| old == new) { Ok(()) } else { put(own, &path, &new) }
     };
     write().map_err(failed)
 }
 
-/// Raised when the same list comes out otherwise: lists that were written before are written again.
+/// Raised when the same list is translated differently: lists that were written before are written again.
 const LAYOUT: u32 = 2;
 
-/// What begins so in a command of Kbuild's is gcc's alone, and says nothing of what a file means. clangd takes it for errors.
+/// How those options in Kbuild's commands begin that only gcc knows and that do not change what a file means. clangd reports them as errors.
 const OF_GCC: &[&str] = &[
     "-fconserve-stack",
     "-fmin-function-alignment=",
@@ -143,7 +145,7 @@ fn without_gccs_own(entry: &mut Value) {
     }
 }
 
-/// Tells the editor's compiler where the headers of the root are; those of its own language it brings itself.
+/// Tells the editor's compiler where the headers of the root are; its own headers, such as stddef.h, it brings itself.
 fn with_root(entry: &mut Value, root: &Path) {
     let flag = format!("--sysroot={}", root.display());
     if let Some(Value::Array(arguments)) =
@@ -179,7 +181,8 @@ fn outside(value: &mut Value, places: &Places) {
     }
 }
 
-/// Every path below `/quiz/` in a text: an argument, or a whole command line; and a text that is a path elsewhere, if there is a place for it.
+/// Translates every path below `/quiz/` in a text, which may be an argument or a whole command line; and a text that is a path elsewhere,
+/// if there is a place for it.
 fn translated(text: &str, places: &Places) -> String {
     let whole = places.iter().filter(|(inside, _)| !inside.starts_with("/quiz/"));
     for (inside, outside) in whole {

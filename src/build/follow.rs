@@ -9,12 +9,12 @@ use std::io::{PipeReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long after the command's end the words of others are waited for.
+/// How long after the command's end the output of processes that it left behind is still read.
 const GRACE: Duration = Duration::from_secs(1);
-/// What a pipe holds.
+/// Bytes that are read at once: as many as a pipe holds.
 const CHUNK: usize = 64 << 10;
 
-/// Who is told of each line, its end included.
+/// What is called with each line, the line feed included.
 pub(super) type Each<'a> = dyn FnMut(&[u8]) -> Result<()> + 'a;
 
 /// Runs a command; what it prints, on stdout and stderr, goes to `each`. When that fails, or after `limit`, it is killed.
@@ -25,24 +25,24 @@ pub(super) fn follow(command: &mut Command, limit: Option<Duration>, each: &mut 
     let name = command.get_program().display().to_string();
     let mut child =
         command.spawn().map_err(|e| Error::build(format!("cannot start {name}")).because(e).hint("quiz doctor"))?;
-    // The command holds copies of the pipe's end; without letting go of them the reader would wait for itself.
+    // `command` still holds the pipe's writing ends; if it kept them, the reader would never see the end of the pipe.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let passed = pass_on(&child, reader, limit, each);
     if passed.is_err() {
-        // With its pipe gone it would fail soon, but not surely. It may have ended.
+        // The next write to the pipe would end the command, but it may never write. An error here means that it has ended.
         let _ = child.kill();
     }
-    let status = child.wait().map_err(|e| Error::build(format!("lost {name}")).because(e))?;
+    let status = child.wait().map_err(|e| Error::build(format!("cannot wait for the end of {name}")).because(e))?;
     passed.map(|()| status)
 }
 
 fn pass_on(child: &Child, mut reader: PipeReader, limit: Option<Duration>, each: &mut Each<'_>) -> Result<()> {
     let broken = |e: std::io::Error| Error::build("cannot read what a script prints").because(e);
-    // Linux before 5.3 has none: there the pipe's end is the command's.
+    // Linux before 5.3 has no pidfd: there the command counts as over when the pipe is closed.
     let mut running = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).ok();
     let mut is_open = true;
     let mut deadline = limit.map(|limit| Instant::now() + limit);
-    // Bytes in the pipe that were there when the command ended, so may be its last words.
+    // Bytes that lay in the pipe when the command ended. They may be its last output, so they are read however late it is.
     let mut owed = 0;
     let (mut bytes, mut line) = (vec![0; CHUNK], Vec::new());
     while is_open || running.is_some() {

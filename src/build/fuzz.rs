@@ -7,7 +7,7 @@ pub(crate) fn elf(bytes: &[u8]) {
     tools::elf::names(bytes);
 }
 
-/// What a failed script said; its first line is what a line may speak of.
+/// The log of a failed script; its first line also stands in for the item that is looked for in the excerpt.
 pub(crate) fn log(text: &str) {
     let lines = failure::excerpt(text);
     assert!(lines.iter().all(|line| text.contains(line.as_str())));

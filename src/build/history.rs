@@ -1,6 +1,6 @@
 //! The last builds of each worktree: which stages they made, when, and what they were spared.
 //!
-//! Kept in the cache as one small value for each worktree, which is replaced as a whole: a build that is killed leaves none, and never a
+//! Kept in the cache as one small value for each worktree, which is replaced as a whole: a build that is killed leaves no entry, and never a
 //! half one. Only a build that made something is noted, so that a run with nothing to do writes nothing. Does not know how stages are made.
 
 use super::live::has_moved;
@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// So many builds of a worktree are kept.
+/// How many builds of a worktree are kept.
 const KEPT: usize = 20;
 
 /// What became of a stage.
@@ -76,7 +76,7 @@ impl Build {
         path
     }
 
-    /// How many stages were so, and how many seconds they take.
+    /// How many stages ended like this, and how many seconds they take together.
     pub fn sum(&self, how: How) -> (usize, f64) {
         let all = self.stages.iter().filter(|ran| ran.how == how);
         all.fold((0, 0.0), |(count, seconds), ran| (count + 1, seconds + ran.took))
@@ -94,7 +94,7 @@ struct SoFar {
     stages: Vec<Ran>,
     /// Where a stage stands in `stages`.
     places: BTreeMap<NodeIndex, usize>,
-    /// Those that were made, and those that read such.
+    /// The stages that were made in this build, and all that read one of them, directly or not.
     touched: BTreeSet<NodeIndex>,
 }
 
@@ -149,7 +149,7 @@ impl History {
     }
 
     fn locked(&self) -> MutexGuard<'_, SoFar> {
-        // What it holds is whole after every line.
+        // The data is usable even if a thread panicked while it held the lock.
         self.so_far.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -157,7 +157,7 @@ impl History {
 /// Notes the build that ended, if it made anything. Of two of one worktree that end at the same moment one may be lost.
 pub(super) fn note(ctx: &Context<'_>, error: Option<&Error>) {
     let stages = std::mem::take(&mut *ctx.history.locked()).stages;
-    // A source moved while it was read: the walk starts over, and that is the build.
+    // If a source folder changed while it was read, the walk starts over, and only the last walk is noted.
     let is_over = !error.is_some_and(has_moved);
     if !is_over || !stages.iter().any(|ran| matches!(ran.how, How::Made | How::Failed)) {
         return;
@@ -167,12 +167,12 @@ pub(super) fn note(ctx: &Context<'_>, error: Option<&Error>) {
     let (began, took) = (began.unwrap_or_default().as_secs(), took.as_secs_f64());
     let build = Build { began, took, succeeded: error.is_none(), stages };
     let noted = add(ctx.cache, &ctx.project.dir, build).and_then(|()| {
-        // With the list of what was in a source folder the next edit of it can be named.
+        // Kept so that `quiz why` can name the files of the next edit.
         ctx.live.values().try_for_each(|live| ctx.cache.keep_listing(live).map_err(cache_error))
     });
-    // What is only told later is no reason to fail.
+    // The history is only shown later: a build does not fail because it cannot be written.
     if let Err(error) = noted {
-        (ctx.events)(Event::Note { message: format!("this build is not noted: {error}") });
+        (ctx.events)(Event::Note { message: format!("this build is missing from the history of builds: {error}") });
     }
 }
 
@@ -180,7 +180,7 @@ fn add(cache: &Cache, project: &Path, build: Build) -> Result<()> {
     let mut all = builds(cache, project)?;
     all.push(build);
     let kept = &all[all.len().saturating_sub(KEPT)..];
-    let bytes = serde_json::to_vec(kept).map_err(|e| Error::build("builds cannot be noted").because(e))?;
+    let bytes = serde_json::to_vec(kept).map_err(|e| Error::build("cannot write the history of builds").because(e))?;
     cache.set_memo(&name(project), &key(), &bytes).map_err(cache_error)
 }
 
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!((build(0).sum(How::Spared), build(0).sum(How::Cached)), ((1, 3.0), (1, 50.0)));
         let none = Build { stages: Vec::new(), ..build(0) };
         assert!(none.critical().is_empty());
-        // What a file says need not be true.
+        // A damaged file may say that two stages waited for each other.
         let circle = vec![ran("a", How::Made, 0.0, 1.0, &["b"]), ran("b", How::Made, 0.0, 2.0, &["a"])];
         assert_eq!(Build { stages: circle, ..none }.critical(), ["a", "b"]);
     }

@@ -22,9 +22,10 @@
 //! | of what runs outside of a sandbox: something that this cache alone knows | digest |
 //! | number of jobs, place of cache and project, user, time | not at all |
 //!
-//! The family of a persistent folder is the same without the inputs that are brought into it, and without what names them.
+//! The family of a persistent folder says which builds may go on in it. It is made in the same way, without the inputs that are brought
+//! into the folder.
 //!
-//! The walk below writes the key and the readable manifest that `quiz why` compares in one go.
+//! One pass writes both the key and the readable manifest that `quiz why` compares.
 
 use super::tools::{self, MISSING};
 use super::{Context, Records};
@@ -36,7 +37,7 @@ use crate::source::RootSpec;
 use quiz_cache::{Digest, Key, KeyEncoder, Manifest, Output};
 use std::sync::Mutex;
 
-/// Raised when scripts are run in another way (paths, environment, namespaces), so that nothing old is taken for new.
+/// Raised when scripts are run in another way (paths, environment, namespaces), so that no result of the old way is taken for one of the new.
 const LAYOUT: u64 = 3;
 
 /// The key of a stage whose inputs' records are all known.
@@ -76,7 +77,7 @@ fn encode(
     encoder.text("arch", ctx.project.settings.text("arch"));
     encoder.digest("files", &ctx.recipe_folder(recipe)?.output().digest);
     encoder.text("script", recipe.script().unwrap_or(""));
-    // `uids` as there was such a word before: another one would make everything again.
+    // `uids` is a name from earlier versions and has no meaning now; with any other name every stage would get a new key.
     encoder.flag(if recipe.chroot { "chroot" } else { "uids" }, recipe.chroot);
     let kbuild = ctx.project.compiler.kbuild();
     if recipe.compiler && !kbuild.is_empty() {
@@ -112,7 +113,7 @@ fn encode(
     for input in stage.inputs.iter().filter(|input| !without.contains(&input.name)) {
         encoder.digest(&format!("input/{}", input.name), &input_digest(ctx, &input.from, &input.paths, known)?);
     }
-    // The root's digest is among the inputs.
+    // In a toolchain's root no tool of the host counts. The root's digest is among the inputs.
     if stage.toolchain().is_some() {
         return Ok(());
     }
@@ -129,10 +130,11 @@ fn encode(
     Ok(())
 }
 
-/// What nobody else knows, so that no pack brings a result under such a key. It is made when it is first needed.
+/// A random value of this cache that nobody else knows, so that no imported pack can have a result under such a key. It is made when it
+/// is first needed.
 fn own(ctx: &Context<'_>) -> Result<Digest> {
     const MEMO: &str = "own";
-    // One at a time: what two stages are told is the same.
+    // One thread at a time, so that two stages do not make two values.
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock();
     let failed = |e| Error::build("the cache cannot be used").because(e);
@@ -143,11 +145,11 @@ fn own(ctx: &Context<'_>) -> Result<Digest> {
     }
     let random: [u8; 32] = host::random().map_err(|e| Error::build("cannot read /dev/urandom").because(e))?;
     ctx.cache.set_memo(MEMO, &key, &random).map_err(failed)?;
-    // Another process may have been a moment earlier, or later.
-    known()?.ok_or_else(|| Error::build("the cache forgot what it was told just now"))
+    // Read back: another process may have stored its own value at the same time, and only one of them stays.
+    known()?.ok_or_else(|| Error::build("the cache lost a value that was written a moment ago"))
 }
 
-/// What a script is told; those of a source stage are in its pin.
+/// The options that a script gets. Those of a source stage count only through its pin.
 fn encode_options(stage: &Stage, encoder: &mut KeyEncoder) {
     for (name, value) in stage.options.iter().filter(|_| stage.recipe.source().is_none()) {
         let name = format!("option/{name}");
@@ -161,7 +163,7 @@ fn encode_options(stage: &Stage, encoder: &mut KeyEncoder) {
     }
 }
 
-/// What becomes of the files of packages.
+/// How a root is made of packages: what is kept, left out, linked and added.
 fn encode_root(root: &RootSpec, encoder: &mut KeyEncoder) {
     encoder.list("root/keep", &root.keep).list("root/drop", &root.drop);
     for (path, targets) in &root.links {
@@ -172,8 +174,8 @@ fn encode_root(root: &RootSpec, encoder: &mut KeyEncoder) {
     }
 }
 
-/// Whether the digest of an input can be told. That of a part of a tree cannot where the tree's files are not listed: its record came in a pack
-/// without it, or the list is damaged.
+/// Whether the digest of an input is known. That of a part of a tree is not if the cache has no list of the tree's files: the record came in
+/// a pack without the list, or the list is damaged.
 pub(super) fn is_told(ctx: &Context<'_>, input: &BoundInput, known: &Records) -> Result<bool> {
     let Bound::Output { stage, output } = &input.from else { return Ok(true) };
     let Some(record) = known.get(stage) else { return Ok(false) };

@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 /// A part of the sandbox that cannot be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lack {
-    /// A host name of its own, the same everywhere: filters of containers let nobody set one who may not set the container's.
+    /// A host name of the sandbox's own, the same everywhere. The filters of containers forbid setting one, even in a namespace of its own.
     Hostname,
-    /// A /proc of its own: of the one that is there parts are hidden, which a new one would show. So that one is bound.
+    /// A /proc of the sandbox's own. Where parts of the existing one are hidden, the kernel allows no new one, which would show them; the
+    /// existing one is used.
     Proc,
-    /// A user namespace of root's, so that a script which changes into a root of its own has capabilities of root's own.
+    /// A user namespace made by root, over which a script that changes into a root of its own holds its capabilities. Without it the script
+    /// holds some of root's own.
     Users,
 }
 
@@ -18,9 +20,9 @@ impl Lack {
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
-            Self::Hostname => "with this machine's host name, as none may be set here",
-            Self::Proc => "with the /proc that is there, as parts of it are hidden here",
-            Self::Users => "with capabilities of root's own, as root may make no user namespace here",
+            Self::Hostname => "with this machine's host name, as no other may be set here",
+            Self::Proc => "with this machine's own /proc, as parts of it are hidden here",
+            Self::Users => "with some of root's own capabilities, as root may not make a user namespace here",
         }
     }
 }
@@ -40,7 +42,7 @@ impl Lacks {
         self.0.insert(lack);
     }
 
-    /// Each.
+    /// The parts, each once.
     pub fn iter(&self) -> impl Iterator<Item = Lack> + '_ {
         self.0.iter().copied()
     }

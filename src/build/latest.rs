@@ -33,13 +33,13 @@ pub fn worktrees(cache: &Cache) -> Result<BTreeMap<String, BTreeMap<String, Key>
     Ok(all)
 }
 
-/// Remembers it as what the stage of this project is now.
+/// Remembers the record as the latest of the stage in this project.
 pub(super) fn note(ctx: &Context<'_>, id: NodeIndex, record: &Record) -> Result<()> {
     let name = in_project(&ctx.project.dir, &ctx.graph.stage(id).name);
     ctx.cache.note_latest(&name, &record.key).map_err(cache_error)
 }
 
-/// Remembers it as what the stage is that was made last for whatever project.
+/// Remembers the record as the latest of the stage in any project.
 pub(super) fn note_made(ctx: &Context<'_>, record: &Record) -> Result<()> {
     ctx.cache.note_latest(&in_any(&record.stage), &record.key).map_err(cache_error)
 }

@@ -6,7 +6,7 @@ use quiz_cache::{Cache, Fingerprint, Looked, Selection};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-/// Raised when other files count as source.
+/// Raised when the rule for which files count as source changes.
 const RULE: &str = "git 1";
 
 /// The source files of a folder, with digests: in a git worktree those that git says are source, elsewhere all. `looked` counts them.
@@ -16,7 +16,7 @@ const RULE: &str = "git 1";
 pub fn scan(cache: &Cache, dir: &Path, looked: &Looked) -> Result<Fingerprint> {
     let worktree = Worktree::open(dir)?;
     let also = worktree.also();
-    // The cache carries errors as text; the hints are wanted too.
+    // The cache passes errors on as text, without hints: the error itself is kept here.
     let failed = Mutex::new(None);
     let list = || {
         worktree.list().map_err(|error| {

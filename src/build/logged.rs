@@ -17,13 +17,13 @@ use std::time::{Duration, Instant};
 
 /// A line of the script's that begins so is for the user, whatever becomes of the script.
 const WARNING: &str = "warning: ";
-/// Between two words on how far it is.
+/// The least time between two progress events of a unit.
 const PAUSE: Duration = Duration::from_millis(100);
 /// What is counted, in the order in which it is remembered.
 const UNITS: [Unit; 3] = [Unit::Objects, Unit::Checks, Unit::Packages];
 /// One for each of them.
 type Each<T> = [T; UNITS.len()];
-/// Under which the cache remembers it.
+/// The name under which the cache remembers the counts.
 const MEMO: &str = "steps of a stage";
 
 /// A script that is to be run.
@@ -31,12 +31,12 @@ pub(super) struct Logged<'a> {
     pub ctx: &'a Context<'a>,
     pub stage: &'a Stage,
     pub log: &'a Path,
-    /// What the script finds: of one that goes on nobody knows beforehand how much is to be done.
+    /// Whether the script starts from nothing. If it goes on from an earlier build, nobody knows beforehand how much there is to do.
     pub built: Built,
 }
 
 impl Logged<'_> {
-    /// Runs it. `paths`: what in its words has another name for the user.
+    /// Runs the script. `paths`: paths in its output that the user knows by another name.
     pub(super) fn run(&self, command: &mut Command, paths: Vec<(String, PathBuf)>) -> Result<ExitStatus> {
         let Self { ctx, stage, log, built } = *self;
         let broken = |e: std::io::Error| Error::build(format!("cannot write the log {}", log.display())).because(e);
@@ -63,7 +63,8 @@ impl Logged<'_> {
         Ok(status)
     }
 
-    /// How many there were, of this project, else of any. What cannot be read is not known: nothing but the progress needs it.
+    /// How many steps the stage had last time in this project, else in any. If that cannot be read, it is unknown: only the display of
+    /// progress needs it.
     fn remembered(&self) -> Each<Option<u64>> {
         let Some(bytes) = self.keys().iter().find_map(|key| self.ctx.cache.memo(MEMO, key).ok().flatten()) else {
             return Each::default();
@@ -74,13 +75,13 @@ impl Logged<'_> {
     }
 
     fn remember(&self, steps: &Steps) {
-        // Most scripts call none of them.
+        // Most scripts have no such lines; and the same numbers need not be written again.
         if steps.done.iter().all(|done| *done == 0) || steps.done == steps.last.map(Option::unwrap_or_default) {
             return;
         }
         let value = steps.done.map(|done| done.to_string()).join(" ");
         for key in self.keys() {
-            // The stage has succeeded.
+            // Without effect on the stage, which has succeeded: an error is ignored.
             let _ = self.ctx.cache.set_memo(MEMO, &key, value.as_bytes());
         }
     }
@@ -107,13 +108,13 @@ impl Steps {
         Self { done: Each::default(), last, told: Each::default() }
     }
 
-    /// Counts; unit, number and how many are expected, when it is time to tell. More than expected are an unknown number.
+    /// Counts a line. When an event is due: the unit, how many are done, and how many are expected, if that is known.
     fn line(&mut self, line: &str, now: Instant) -> Option<(Unit, u64, Option<u64>)> {
         let unit = unit(line)?;
         let n = UNITS.iter().position(|other| *other == unit)?;
         self.done[n] += 1;
         let is_due = self.told[n].is_none_or(|told| now.duration_since(told) >= PAUSE);
-        // The last one of those that are expected is told with the stage's own end.
+        // Once as many are done as last time, nobody knows how many more will come.
         let total = self.last[n].filter(|last| self.done[n] < *last);
         is_due.then(|| {
             self.told[n] = Some(now);

@@ -41,9 +41,13 @@ pub(super) fn make(
         latest::note_made(ctx, &record)?;
         if let Some(mut scratch) = ran.scratch {
             scratch.set_made(&record.key).map_err(cache_error)?;
-            // A list for editors is no reason to fail.
+            // A stage does not fail because a list for editors cannot be written.
             if let Err(error) = editor::note(ctx, id, &record, known, &scratch.path().join(scratch::SCRATCH)) {
-                (ctx.events)(Event::Warning { message: format!("editors are told nothing new: {error}") });
+                (ctx.events)(Event::Warning {
+                    message: format!(
+                        "the lists for editors in .quiz (compile_commands.json) were not updated: {error}"
+                    ),
+                });
             }
         }
         Ok(record)
@@ -75,7 +79,7 @@ pub(super) fn aside(
 /// Says that the stage begins, and how it ended.
 fn announced<T>(ctx: &Context<'_>, stage: &Stage, log: &Path, work: impl FnOnce(Instant) -> Result<T>) -> Result<T> {
     // One of make's own tokens for a script, so that all stages together start no more than the jobs asked for. What is
-    // fetched needs no processor. The clock starts when it is there.
+    // fetched needs no processor. The clock starts when the token is there.
     let token = stage.recipe.script().is_some().then(|| ctx.jobserver.acquire()).transpose();
     let _token = token.map_err(|e| Error::build("the jobserver's pipe broke").because(e))?;
     let log = log.display().to_string();
@@ -100,7 +104,7 @@ fn outputs(stage: &Stage) -> Vec<(String, Kind)> {
 }
 
 fn not_right(stage: &Stage, log: &Path, error: quiz_cache::Error) -> Error {
-    Error::build(format!("the stage {} did not come out right", stage.name))
+    Error::build(format!("the results of the stage {} cannot be stored", stage.name))
         .because(error)
         .hint(format!("its log is {}", log.display()))
 }

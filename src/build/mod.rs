@@ -82,12 +82,12 @@ pub struct Context<'a> {
     pub events: Events<'a>,
     /// The stages that are made from nothing, whatever the cache and their scratch folders have.
     pub fresh: BTreeSet<NodeIndex>,
-    /// The stage whose script runs on the user's terminal, and what it is told of that, as variables.
+    /// The stage whose script runs on the user's terminal, and the variables that describe the terminal to it.
     pub terminal: Option<(NodeIndex, Vec<(String, OsString)>)>,
     /// Compilers at once over all stages.
     pub jobs: usize,
     jobserver: jobserver::Client,
-    /// What of the sandbox the stages so far could not have.
+    /// The parts of the sandbox that no stage can have here, as far as that has turned out.
     lacks: Mutex<Lacks>,
     /// What became of each stage so far.
     history: history::History,
@@ -158,7 +158,8 @@ impl<'a> Context<'a> {
 
     fn pin(&self, id: NodeIndex) -> Result<&source::Pin> {
         self.pins.get(&id).ok_or_else(|| {
-            Error::build(format!("the source of {} is not resolved", self.graph.stage(id).name)).hint("quiz update")
+            Error::build(format!("the source of the stage {} is not pinned in quiz.lock", self.graph.stage(id).name))
+                .hint("quiz update")
         })
     }
 }

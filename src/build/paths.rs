@@ -5,7 +5,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-/// What stands for what.
+/// Which of the user's paths stand for those in the sandbox.
 #[derive(Debug)]
 pub(super) struct PathMap {
     /// Folder inside, folder of the user.
@@ -15,7 +15,7 @@ pub(super) struct PathMap {
 }
 
 impl PathMap {
-    /// The first of a pair, and all below it, is the user's second.
+    /// The first path of each pair, and all below it, is shown as the second, which is the user's.
     pub(super) fn new(pairs: Vec<(String, PathBuf)>) -> Self {
         let text = |(inside, outside): (String, PathBuf)| (inside, outside.display().to_string());
         Self { pairs: pairs.into_iter().map(text).collect(), folder: None }

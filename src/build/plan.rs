@@ -30,11 +30,11 @@ pub struct Missing {
     pub manifest: Manifest,
     /// What differs from the last time it was made here.
     pub changes: Vec<Change>,
-    /// By the name of a change of a tool what is different about it, in words, as far as it is remembered.
+    /// What is different about each changed tool, in words, by the name of the change, as far as it is remembered.
     pub told: BTreeMap<String, Vec<String>>,
     /// It was made here before.
     pub made_before: bool,
-    /// It was made here under this very key, and the record of that is gone: deleted, or by `quiz gc`.
+    /// It was made here under this very key, and its record is gone: removed by hand, or by `quiz gc`.
     pub gone: bool,
 }
 
@@ -55,7 +55,7 @@ pub fn plan(ctx: &Context<'_>) -> Result<Vec<(NodeIndex, StageState)>> {
     let order = ctx.graph.order();
     let (mut known, mut states) = (Records::new(), BTreeMap::new());
     for level in levels(ctx, &order) {
-        // None of them reads another one.
+        // No stage of a level reads another one of it, so all of them are looked at in parallel.
         for (id, state) in each(level, |id| Ok((id, state(ctx, id, &known)?)))? {
             if let StageState::Known(record) = &state {
                 known.insert(id, record.clone());
@@ -124,7 +124,7 @@ pub(super) fn look(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> Result<
     Ok(Lookup::Missing(Missing { key, manifest, changes, told, made_before: latest.is_some() || gone, gone }))
 }
 
-/// The outputs of other stages of which it reads parts that nobody can tell.
+/// The outputs of other stages of which this stage reads parts, and whose files are not listed in the cache.
 fn unlisted(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> Result<Vec<(NodeIndex, String)>> {
     let mut inputs = Vec::new();
     for input in &ctx.graph.stage(id).inputs {

@@ -5,7 +5,7 @@
 use super::lacks::Lack;
 use crate::error::Error;
 
-/// Who speaks when the sandbox is made; a script that runs has a voice of its own.
+/// How the lines begin that bubblewrap and unshare(1) print when they make the sandbox. A script prints others.
 const SPEAKERS: &[&str] = &["bwrap: ", "unshare: "];
 
 /// What a container has to allow: the filter of Docker's default forbids namespaces, its AppArmor profile mounts, SELinux' container label as
@@ -13,14 +13,14 @@ const SPEAKERS: &[&str] = &["bwrap: ", "unshare: "];
 const CONTAINER: &str = "start the container with --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt \
                          label=disable, or with --privileged    (in Kubernetes: securityContext.privileged, or both profiles Unconfined)";
 
-/// Words of whoever has no user namespace for root.
+/// In the error of `userns` where root gets no user namespace.
 const NO_USERS: &str = "for root: ";
-/// bubblewrap's where a host name may not be set, not even in a namespace of one's own.
+/// In bubblewrap's error where a host name may not be set, not even in a namespace of one's own.
 const NO_HOSTNAME: &str = "Can't set hostname to ";
-/// bubblewrap's where a new /proc would show what is hidden in the one that is there.
+/// In bubblewrap's error where a new /proc would show what is hidden in the existing one.
 const NO_PROC: &str = "Can't mount proc on /newroot/proc: ";
 
-/// Words that are known, what they mean, and the way out.
+/// Words in an error, what they mean, and what to do about it.
 const KNOWN: &[(&[&str], &str, &str)] = &[
     (
         &["setting up uid map: Permission denied", "loopback: Failed RTM_NEWADDR: Operation not permitted"],
@@ -29,7 +29,7 @@ const KNOWN: &[(&[&str], &str, &str)] = &[
     ),
     (
         &["No permissions to creat"],
-        "namespaces may not be made here, as by an ordinary user, or in a container",
+        "namespaces may not be made here: ordinary users are not allowed to, or this is in a container",
         "sudo sysctl -w kernel.unprivileged_userns_clone=1; a container is started with --security-opt seccomp=unconfined \
          --security-opt apparmor=unconfined, or with --privileged",
     ),
@@ -37,11 +37,11 @@ const KNOWN: &[(&[&str], &str, &str)] = &[
         &[
             "Creating new namespace failed: Operation not permitted",
             "unshare failed: Operation not permitted",
-            // Some filters say that of all that they do not know.
+            // Some seccomp filters answer so to every system call that they do not know.
             "Creating new namespace failed: Function not implemented",
             "unshare failed: Function not implemented",
         ],
-        "namespaces may not be made here, as in a container",
+        "namespaces may not be made here, as is usual in a container",
         CONTAINER,
     ),
     (
@@ -51,7 +51,7 @@ const KNOWN: &[(&[&str], &str, &str)] = &[
     ),
     (
         &["for root: Operation not permitted"],
-        "root may not make a user namespace here, as in a container, or in a chroot",
+        "root may not make a user namespace here, as is usual in a container or a chroot",
         CONTAINER,
     ),
     (
@@ -61,13 +61,13 @@ const KNOWN: &[(&[&str], &str, &str)] = &[
     ),
     (
         &["failed: No space left on device", "for root: No space left on device", "exceeded (ENOSPC)"],
-        "there may be no more user namespaces than there are",
+        "the limit for user namespaces is reached",
         "sudo sysctl -w user.max_user_namespaces=15000",
     ),
     (
         &["Failed to make / slave: Invalid argument"],
-        "the root is no mount point, as in a plain chroot",
-        "enter it as a container is, for example by systemd-nspawn -D DIR",
+        "/ is not a mount point, as in a plain chroot",
+        "enter the chroot as a container instead, for example by systemd-nspawn -D DIR",
     ),
     (
         &["Can't read /proc/sys/kernel/overflowuid: No such file or directory"],
@@ -76,12 +76,12 @@ const KNOWN: &[(&[&str], &str, &str)] = &[
     ),
     (
         &["Can't set hostname to quiz: Operation not permitted"],
-        "no host name may be set here, as in a container",
+        "no host name may be set here, as is usual in a container",
         CONTAINER,
     ),
     (
         &["Can't mount proc on /newroot/proc: Operation not permitted"],
-        "parts of /proc are hidden, as in a container",
+        "parts of /proc are hidden, as is usual in a container",
         "start the container with --security-opt systempaths=unconfined, or with --privileged",
     ),
 ];
@@ -89,15 +89,15 @@ const KNOWN: &[(&[&str], &str, &str)] = &[
 /// Why a script never ran.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
-    /// One line; of words that are not known the words themselves.
+    /// One line: what the words mean, or if they are not known the words themselves.
     meaning: String,
     /// What to do, and the words, if they are known.
     known: Option<(String, String)>,
-    /// What a sandbox can be made without.
+    /// The refused part of the sandbox, if a sandbox can be made without it.
     lack: Option<Lack>,
 }
 
-/// What a log says of the sandbox, if nobody else speaks in it.
+/// Why the sandbox could not be made, if the log has nothing but lines about that: then the script never ran.
 pub(super) fn of(log: &str) -> Option<Refusal> {
     let is_alone = log.lines().all(|line| SPEAKERS.iter().any(|speaker| line.starts_with(speaker)));
     if log.is_empty() || !is_alone {
@@ -106,7 +106,7 @@ pub(super) fn of(log: &str) -> Option<Refusal> {
     Some(told(log))
 }
 
-/// What these words mean, which are all of the sandbox.
+/// What these words mean, all of which are about the sandbox.
 pub(super) fn told(log: &str) -> Refusal {
     let lack = [(NO_HOSTNAME, Lack::Hostname), (NO_PROC, Lack::Proc), (NO_USERS, Lack::Users)];
     let lack = lack.into_iter().find(|(words, _)| log.contains(words)).map(|(_, lack)| lack);
@@ -152,22 +152,30 @@ mod tests {
 
     /// Words, and what of the meaning and the remedy must be there.
     const TABLE: &[(&str, &str, &str)] = &[
-        ("bwrap: Creating new namespace failed: Operation not permitted", "as in a container", "--privileged"),
-        ("unshare: unshare failed: Operation not permitted", "as in a container", "seccomp=unconfined"),
-        ("bwrap: Creating new namespace failed: Function not implemented", "as in a container", "seccomp=unconfined"),
-        ("unshare: unshare failed: Function not implemented", "as in a container", "seccomp=unconfined"),
+        ("bwrap: Creating new namespace failed: Operation not permitted", "usual in a container", "--privileged"),
+        ("unshare: unshare failed: Operation not permitted", "usual in a container", "seccomp=unconfined"),
+        (
+            "bwrap: Creating new namespace failed: Function not implemented",
+            "usual in a container",
+            "seccomp=unconfined",
+        ),
+        ("unshare: unshare failed: Function not implemented", "usual in a container", "seccomp=unconfined"),
         ("bwrap: Failed to make / slave: Permission denied", "AppArmor or SELinux", "apparmor=unconfined"),
         ("bwrap: Failed to mount tmpfs: Permission denied", "AppArmor or SELinux", "label=disable"),
-        ("unshare: unshare failed: No space left on device", "no more", "user.max_user_namespaces="),
-        ("bwrap: Creating new namespace failed: No space left on device", "no more", "user.max_user_namespaces="),
+        ("unshare: unshare failed: No space left on device", "limit for user namespaces", "user.max_user_namespaces="),
+        (
+            "bwrap: Creating new namespace failed: No space left on device",
+            "limit for user namespaces",
+            "user.max_user_namespaces=",
+        ),
         (
             "bwrap: Creating new namespace failed: nesting depth or /proc/sys/user/max_*_namespaces exceeded (ENOSPC)",
-            "no more",
+            "limit for user namespaces",
             "user.max_user_namespaces=",
         ),
         (
             "quiz: a user namespace for root: No space left on device (os error 28)",
-            "no more",
+            "limit for user namespaces",
             "user.max_user_namespaces=",
         ),
         (

@@ -43,11 +43,11 @@ pub(super) const ETC: &[&str] = &[
     "ssl/openssl.cnf",
 ];
 
-/// What of /proc obeys whoever is the machine's root, capabilities or not: among it /proc/sys/kernel/core_pattern, which names a program
+/// What in /proc the machine's root may write even without capabilities: among it /proc/sys/kernel/core_pattern, which names a program
 /// for the kernel to run. bubblewrap 0.8 covers a folder only if access(2) says that it can be written, which it never says of /proc/sys.
 const PROC: &[&str] = &["acpi", "bus", "dynamic_debug", "fs", "irq", "mtrr", "scsi", "sys", "sysrq-trigger"];
 
-/// What root's script may do where root has no user namespace: mount, and change into a root, whose files are root's whatever their mode.
+/// What root's script holds where root has no user namespace: to mount, to change into a root, and to write that root's files whatever their mode.
 const CHROOT: &[&str] = &["CAP_SYS_ADMIN", "CAP_SYS_CHROOT", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID"];
 
 /// Who runs quiz.
@@ -55,7 +55,7 @@ const CHROOT: &[&str] = &["CAP_SYS_ADMIN", "CAP_SYS_CHROOT", "CAP_DAC_OVERRIDE",
 pub(super) enum User {
     /// Not root: bubblewrap makes a user namespace first.
     Ordinary,
-    /// Root whom a container keeps from mounting: it makes one, too.
+    /// Root who may not mount, as in a container: bubblewrap makes a user namespace for him, too.
     Confined,
     /// Root who may mount.
     Root,
@@ -84,7 +84,7 @@ pub(super) struct Sandbox<'a> {
     pub read: Vec<(PathBuf, String)>,
     /// Host path → path inside, writable.
     pub write: Vec<(PathBuf, String)>,
-    /// Files that it would see otherwise.
+    /// Files that are hidden from the script, which would see them otherwise.
     pub hidden: Vec<PathBuf>,
     /// Environment beside the fixed one.
     pub env: Vec<(String, OsString)>,
@@ -94,13 +94,13 @@ pub(super) struct Sandbox<'a> {
     pub user: User,
     /// The script, and the root that it runs in, are quiz's own, not a project's.
     pub own: bool,
-    /// What cannot be had here.
+    /// The parts of the sandbox that cannot be had here.
     pub lacks: Lacks,
 }
 
 impl Sandbox<'_> {
-    /// Made with root's own rights. Not where all see one /proc: root of the machine's own user namespace could look through it into other
-    /// scripts, whose root is the same.
+    /// Whether it is made by root without a user namespace. Not where all scripts see the machine's own /proc: as root of the machine's own
+    /// user namespace one could look into the others through it.
     fn is_roots(&self) -> bool {
         self.user == User::Root && !self.lacks.has(Lack::Proc)
     }
@@ -115,7 +115,8 @@ impl Sandbox<'_> {
         self.chroot && self.is_roots() && !self.has_roots_own()
     }
 
-    /// Whether it may do without that. What root could undo with capabilities of his own is left to no script of a project.
+    /// Whether the script may run without this part. With root's own capabilities a script could undo the sandbox, so none of a project
+    /// gets them.
     pub(super) fn bears(&self, lack: Lack) -> bool {
         match lack {
             Lack::Hostname | Lack::Proc => true,
@@ -136,7 +137,7 @@ pub(super) fn process(sandbox: &Sandbox<'_>) -> Result<Command, String> {
     // The script's own language is set inside; of what keeps it from starting, `refusal` knows the English words.
     process.args(&args[1..]).env("LC_ALL", "C").stdin(Stdio::null());
     if let Some(userns) = userns {
-        // Open as long as somebody may start the process.
+        // The closure owns the descriptor, which so stays open as long as the process may be started.
         let keep = move || Ok(fcntl_setfd(&userns, FdFlags::empty())?);
         // SAFETY: between fork and exec it only makes a system call: no allocation, no lock.
         unsafe { process.pre_exec(keep) };
@@ -150,7 +151,7 @@ fn command(sandbox: &Sandbox<'_>, userns: Option<RawFd>) -> Vec<OsString> {
     let mut add = |words: &[&OsStr]| args.extend(words.iter().map(|&w| w.to_owned()));
     let o = OsStr::new;
     if sandbox.is_roots() {
-        // bubblewrap's mounts would get what is mounted on the machine meanwhile, and writable: /proc/sys/fs/binfmt_misc, which obeys root.
+        // Else what is mounted on the machine meanwhile would appear in the sandbox, and writable: /proc/sys/fs/binfmt_misc, which obeys root.
         add(&[o("unshare"), o("--mount"), o("--propagation"), o("private"), o("--")]);
     }
     add(&[o("bwrap"), o("--die-with-parent"), o("--new-session")]);
@@ -197,7 +198,7 @@ fn command(sandbox: &Sandbox<'_>, userns: Option<RawFd>) -> Vec<OsString> {
         add(&[o("--setenv"), o(name), o(value)]);
     }
     if !sandbox.chroot {
-        // It may give nothing to anybody; and what another member of a group that shares the cache has made belongs to nobody in there.
+        // Without capabilities tar can set no owners, and the users of a group that shares the cache do not exist in there.
         add(&[o("--setenv"), o("TAR_OPTIONS"), o("--no-same-owner")]);
     }
     for (name, value) in &sandbox.env {
@@ -207,16 +208,16 @@ fn command(sandbox: &Sandbox<'_>, userns: Option<RawFd>) -> Vec<OsString> {
     add(&[o("--")]);
     match (sandbox.chroot, sandbox.is_roots()) {
         (false, _) => {}
-        // It may mount in a namespace of its own: that of bubblewrap stays root's, and what is mounted there cannot be undone.
+        // The script may mount in a namespace of its own: that of bubblewrap stays root's, and what is mounted there cannot be undone.
         (true, true) => add(&[o("unshare"), o("--mount"), o("--")]),
-        // Bubblewrap's is in the hands of whoever has capabilities over the user namespace that bubblewrap made. Not in those of one below it.
+        // Whoever has capabilities over the user namespace that bubblewrap made could undo its mounts. The script gets a user namespace below it.
         (true, false) => add(&[o("unshare"), o("--user"), o("--map-root-user"), o("--mount"), o("--")]),
     }
     add(&[o("sh"), o("-eu"), o(&script)]);
     args
 }
 
-/// What it sees of the machine, read-only, and its /proc.
+/// What the script sees of the machine, read-only, and its /proc.
 fn machine(sandbox: &Sandbox<'_>) -> Vec<OsString> {
     let mut args: Vec<OsString> = Vec::new();
     let mut add = |words: &[&OsStr]| args.extend(words.iter().map(|&w| w.to_owned()));
@@ -245,7 +246,7 @@ fn machine(sandbox: &Sandbox<'_>) -> Vec<OsString> {
     }
     match sandbox.lacks.has(Lack::Proc) {
         false => add(&[o("--proc"), o("/proc")]),
-        // With whatever hides parts of it; processes outside can be seen, and not be looked into.
+        // The existing one, with its hidden parts. Processes outside can be seen in it, but not be looked into.
         true => add(&[o("--bind"), o("/proc"), o("/proc")]),
     }
     for name in PROC.iter().filter(|_| sandbox.user != User::Ordinary || sandbox.lacks.has(Lack::Proc)) {

@@ -45,7 +45,7 @@ pub(super) fn persistent(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> R
     ctx.cache.scratch(&family, live.root(), &waiting).map(Some).map_err(cache_error)
 }
 
-/// Where in a persistent folder that lies which is brought in.
+/// The place in a persistent folder to which the inputs are brought.
 pub(super) fn place(stage: &Stage) -> String {
     into(stage).map_or_else(|| SOURCE.to_owned(), |into| format!("{SCRATCH}/{into}"))
 }
@@ -101,7 +101,7 @@ pub(super) fn bring(ctx: &Context<'_>, stage: &Stage, scratch: &mut Scratch, kno
     Ok(if synced.fresh { Built::FromNothing } else { Built::Incremental })
 }
 
-/// The same for a stage that builds from nothing: plain copies that its script may write to.
+/// Brings the inputs to a stage that builds from nothing: plain copies that its script may write to.
 pub(super) fn lay_out(ctx: &Context<'_>, stage: &Stage, slot: &Slot, known: &Records) -> Result<()> {
     let Some(into) = into(stage) else { return Ok(()) };
     let top = slot.scratch().join(into);

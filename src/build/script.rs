@@ -8,7 +8,7 @@ use super::refusal::Refusal;
 use super::sandbox::{Sandbox, User};
 use super::scratch::{SCRATCH, SOURCE, bring, edited, into, is_synced, last_outputs, lay_out, persistent};
 use super::trial::try_sandbox;
-use super::weaker::{self, Ended};
+use super::weaker::{self, ScriptEnd};
 use super::{Context, Records, cache_error, failure, key, refusal, terminal, tools};
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -25,7 +25,7 @@ use std::process::{Command, ExitStatus};
 
 /// Where the script finds its options as files.
 const OPTIONS: &str = "/quiz/options";
-/// Bytes from which on an option is no environment variable.
+/// An option of so many bytes or more is not passed as an environment variable.
 const LONGEST_VARIABLE: usize = 96 << 10;
 
 /// What came of a script that ended well.
@@ -34,9 +34,9 @@ pub(super) struct ScriptOutput {
     pub built: Built,
     /// The folder that stays, if there is one.
     pub scratch: Option<Scratch>,
-    /// Outputs that it says are those of the last result that was made in that folder.
+    /// Outputs that the script says it left as they were (`.kept`), with those of the last result that was made in that folder.
     pub kept: BTreeMap<String, Output>,
-    /// Outputs of which it made only what is new, with what they are laid over: those of that result.
+    /// Outputs of which it made only what is new (`.over`), with the output of that last result over which it is laid.
     pub over: BTreeMap<String, Output>,
 }
 
@@ -86,7 +86,7 @@ pub(super) fn run(
     let confirm = |lack| try_sandbox(ctx.cache, chroot).is_ok_and(|lacks| lacks.has(lack));
     let ended = weaker::run(&mut sandbox, &ctx.lacks, &confirm, &mut |command| {
         ctx.jobserver.configure_make(command);
-        // All processes of the script hold it, so that the next one sees when the last of them is gone.
+        // All processes of the script inherit this locked file, so that the next build sees when the last of them is gone.
         let running = scratch.as_mut().map(|scratch| scratch.begin().map(AsRawFd::as_raw_fd)).transpose();
         let running = running.map_err(cache_error)?.into_iter().collect();
         // bubblewrap asks to die with quiz by itself, but only when it runs, and quiz may be dead by then.
@@ -96,14 +96,14 @@ pub(super) fn run(
             true => terminal::run(command, slot.log())?,
             false => logged.run(command, users_own(ctx, stage, headers.as_deref()))?,
         };
-        // Killed, by a signal or with 128 and more from a shell: what it wrote may be half, and is removed when the folder is opened next.
+        // Not if it was killed, by a signal or with 128 and more from a shell: what it wrote may be half, and is removed at the next build.
         if let Some(scratch) = scratch.as_mut().filter(|_| status.code().is_some_and(|code| code < 128)) {
             scratch.finish().map_err(cache_error)?;
         }
         Ok((status, failure::end(slot.log())))
     })?;
     if sandbox.has_roots_own() {
-        let message = format!("{}: it ran in a sandbox {}", stage.name, Lack::Users.words());
+        let message = format!("the stage {} ran in a sandbox {}", stage.name, Lack::Users.words());
         (ctx.events)(Event::Warning { message });
     }
     succeeded(ctx, stage, slot.log(), ended)?;
@@ -118,7 +118,8 @@ fn kept(keepable: &BTreeMap<String, Output>) -> (String, OsString) {
     ("QUIZ_KEPT".to_owned(), names.join(" ").into())
 }
 
-/// Brings what changed into the folder in which the last build was; gives how it is built then, and what the script may keep of that one.
+/// Brings what changed into the folder in which the last build was; gives whether this build goes on from that one, and which of
+/// its outputs the script may keep.
 fn go_on(
     ctx: &Context<'_>,
     stage: &Stage,
@@ -141,12 +142,16 @@ fn named(
     let said = words(&slot.out().join(file));
     let named = said.lines().map(|name| match keepable.remove_entry(name) {
         Some(named) => Ok(named),
-        None => Err(Error::build(format!("the script of {} keeps `{name}`, which it was not offered", stage.name))),
+        None => Err(Error::build(format!(
+            "the script of {} names `{name}` in {file}, which is not in QUIZ_KEPT",
+            stage.name
+        ))),
     });
     named.collect()
 }
 
-/// What a script wrote into a small file. A link or a pipe of its making leads out of the sandbox, and says nothing.
+/// What a script wrote into a small file. A link or a FIFO counts as empty: it would lead out of the sandbox, or
+/// block.
 fn words(path: &Path) -> String {
     let mut text = String::new();
     if let Ok(file) = host::open_plain(path) {
@@ -203,7 +208,7 @@ pub(super) fn link_toolchain(ctx: &Context<'_>, id: NodeIndex, root: &Path) -> P
     };
     let name = ctx.graph.stage(*stage).name.rsplit(':').next().unwrap_or_default();
     let link = ctx.project.dir.join(PROJECT_FOLDER).join("toolchain").join(name);
-    // Else the headers of an editor would go when no stage had run for a month.
+    // So that `quiz gc` keeps the root: an editor needs its headers even if no stage has run for a month.
     if ctx.cache.keep_behind(&link).is_err() {
         return root.to_owned();
     }
@@ -243,7 +248,7 @@ fn projects_own(ctx: &Context<'_>, stage: &Stage) -> Vec<String> {
     stage.recipe.own.iter().chain(root).map(ToString::to_string).collect()
 }
 
-/// One for a stage that is made from nothing: what earlier runs kept is something.
+/// An empty store, for a stage that is made from nothing and so must not see what earlier runs stored.
 fn empty_store(slot: &Slot) -> Result<PathBuf> {
     let path = slot.out().with_file_name("store");
     create(&path)?;
@@ -277,12 +282,12 @@ fn environment(ctx: &Context<'_>, stage: &Stage, known: &Records) -> Result<Vec<
             Value::File { .. } => format!("{OPTIONS}/{name}"),
             other => option_text(other),
         };
-        // The script has it as a file; what the system takes for one variable ends at 128 KiB, its name included.
+        // A longer one is only in its file: Linux takes no variable of more than 128 KiB, its name included.
         if value.len() < LONGEST_VARIABLE {
             env.push((format!("QUIZ_OPT_{}", upper(name)), value.into()));
         }
     }
-    // The items of a list come one after the other, and make one variable of a line each.
+    // Inputs that are items of one list follow each other; they become one variable with a line for each.
     let mut lists: Vec<(String, String)> = Vec::new();
     for input in &stage.inputs {
         let digest = key::input_digest(ctx, &input.from, &input.paths, known)?.to_string();
@@ -320,7 +325,7 @@ fn lay_out_options(stage: &Stage, slot: &Slot) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// What of a stage's inputs the user has under another name: what scripts say of it is said with that name.
+/// Paths of the sandbox that the user has under another name, which takes their place in what scripts print.
 fn users_own(ctx: &Context<'_>, stage: &Stage, headers: Option<&Path>) -> Vec<(String, PathBuf)> {
     // Where compilers find headers; what else they say of /usr is about programs, and nobody opens those.
     let headers = headers
@@ -334,12 +339,12 @@ fn users_own(ctx: &Context<'_>, stage: &Stage, headers: Option<&Path>) -> Vec<(S
 }
 
 /// The error of a script that did not run to a good end.
-fn succeeded(ctx: &Context<'_>, stage: &Stage, log: &Path, ended: Ended) -> Result<()> {
+fn succeeded(ctx: &Context<'_>, stage: &Stage, log: &Path, ended: ScriptEnd) -> Result<()> {
     match ended {
-        Ended::Ran(status) if status.success() => Ok(()),
-        Ended::Ran(status) => Err(again(ctx, stage, log, failed(ctx, stage, &failure::end(log), status))),
-        Ended::Refused(refusal) => {
-            // Where the error sends people. bubblewrap's own words are there already.
+        ScriptEnd::Ran(status) if status.success() => Ok(()),
+        ScriptEnd::Ran(status) => Err(again(ctx, stage, log, failed(ctx, stage, &failure::end(log), status))),
+        ScriptEnd::Refused(refusal) => {
+            // The error names this log, so the reason has to be in it, unless bubblewrap's own words are there already.
             if refusal::of(&failure::end(log)).as_ref() != Some(&refusal) {
                 let _ = std::fs::write(log, format!("{}\n", refusal.line()));
             }

@@ -37,13 +37,13 @@ pub struct Needed {
     pub package: String,
     /// The recipes, and the profiles, that need it; empty for quiz itself.
     pub needed_by: BTreeSet<String>,
-    /// It changes results when it is there, and may be missing.
+    /// The tool may be missing, but if it is there it changes results.
     pub optional: bool,
     /// Where scripts find it; `None` if it is missing.
     pub found: Option<PathBuf>,
-    /// What the links there lead to.
+    /// The file to which the links at `found` lead.
     pub real: Option<PathBuf>,
-    /// One that stands before it, and what it leads to: there on this machine, and hidden from scripts.
+    /// A program of this name earlier in PATH that is hidden from scripts, and the file to which it leads.
     pub hidden: Option<(PathBuf, PathBuf)>,
 }
 
@@ -73,16 +73,17 @@ impl Needed {
         Self { name: name.to_owned(), package: package.to_owned(), needed_by, optional, found, real, hidden }
     }
 
-    /// It is not there, and something needs it.
+    /// Whether the tool is not there though something needs it.
     pub fn is_missing(&self) -> bool {
         self.found.is_none() && self.hidden.is_none() && !self.optional
     }
 
-    /// What scripts would miss, or take another one for, though it is there; and what to type.
+    /// The error for a tool that this machine has but scripts do not see, so that they would miss it or take another one; and the hints.
     pub fn refusal(&self) -> Option<(String, Vec<String>)> {
         let (at, real) = self.hidden.as_ref().filter(|_| !self.optional)?;
         let (name, shown, leads) = (&self.name, at.display(), real.display());
-        let text = format!("{name} is {shown}, which leads to {leads}: scripts see /usr alone, and nothing of that");
+        let text =
+            format!("{name} is {shown}, which leads to {leads}, and scripts do not see that: they see only /usr");
         let mut hints = Vec::new();
         let mut parts = real.iter();
         if let (Some(_), Some(top), Some(folder)) = (parts.next(), parts.next(), parts.next()) {
@@ -103,14 +104,14 @@ impl Needed {
     }
 }
 
-/// The same, and these tools (name, package) that quiz needs beside those of recipes.
+/// `needed`, and these tools (name, package) that quiz needs beside those of recipes.
 pub fn with_tools(mut needed: Vec<Needed>, tools: &[(&str, &str)]) -> Vec<Needed> {
     let view = View::new(Path::new("/"));
     needed.extend(tools.iter().map(|(name, package)| Needed::new(name, package, false, &view)));
     needed
 }
 
-/// The same, and a tool that `by` needs: one that recipes can do without is optional no more.
+/// `needed`, and a tool that `by` needs; if it was optional, it is so no longer.
 pub fn with_tool_of(mut needed: Vec<Needed>, (name, package): (&str, &str), by: &str) -> Vec<Needed> {
     let at = needed.iter().position(|tool| tool.name == name).unwrap_or_else(|| {
         needed.push(Needed::new(name, package, false, &View::new(Path::new("/"))));
@@ -139,7 +140,7 @@ pub fn require(needed: &[Needed]) -> Result<()> {
         let by = tool.needed_by.iter().cloned().collect::<Vec<_>>().join(", ");
         let by = if by.is_empty() { "quiz".to_owned() } else { by };
         let elsewhere = elsewhere(&tool.name, &host::path())
-            .map_or(String::new(), |path| format!("; {} is nothing to scripts, which see /usr alone", path.display()));
+            .map_or(String::new(), |path| format!("; scripts do not see {}: they see only /usr", path.display()));
         error = error.detail(format!("{} (package {}), needed by {by}{elsewhere}", tool.name, tool.package));
     }
     Err(error.hint(format!("{}    (or, with the same flags: quiz doctor --install)", install_line(&missing))))
@@ -158,7 +159,7 @@ pub(super) fn require_in(root: &Path, stage: &Stage, is_asked_for: impl Fn(&str)
     };
     let (stage, recipe) = (&stage.name, stage.recipe.path.display());
     Err(Error::input(format!("{stage}: the package {package} has no {tool}, which {recipe} says it has"))
-        .hint("of the links that packages make when they are installed a toolchain has those that its recipe names"))
+        .hint("in a toolchain no package's install script runs: a link that it would make has to be in [source.packages.root.links] of the toolchain's recipe"))
 }
 
 /// Where the user's own PATH has a program that scripts do not find.

@@ -2,7 +2,7 @@
 
 use super::lacks::Lacks;
 use super::sandbox::{Sandbox, User};
-use super::weaker::{self, Ended};
+use super::weaker::{self, ScriptEnd};
 use super::{cache_error, follow};
 use crate::error::{Error, Result};
 use quiz_cache::{Cache, Entry, KeyEncoder};
@@ -17,12 +17,12 @@ const SCRIPT: &str = "try.sh";
 /// sandbox cannot be had.
 ///
 /// # Errors
-/// It does not; the message says why, and what to do.
+/// The script does not run; the message says why, and what to do.
 pub fn try_sandbox(cache: &Cache, chroot: bool) -> Result<Lacks> {
     let mut key = KeyEncoder::new("quiz sandbox trial 1");
-    // Of this process alone, so that it waits for no other.
+    // A key of this process alone, so that it waits for no other process.
     key.flag("chroot", chroot).number("pid", std::process::id().into());
-    // Nothing is ever committed under this key. Dropped, the slot takes all that is in it with it.
+    // Nothing is ever committed under this key. When the slot is dropped, all that is in it is removed.
     let Entry::Miss(slot) = cache.slot(&key.finish().0, &|_| {}).map_err(cache_error)? else {
         return Ok(Lacks::default());
     };
@@ -60,11 +60,11 @@ pub fn try_sandbox(cache: &Cache, chroot: bool) -> Result<Lacks> {
         Ok((status, said.clone()))
     })?;
     match ended {
-        Ended::Ran(status) if status.success() => Ok(sandbox.lacks),
-        Ended::Ran(status) => Err(Error::build(format!(
-            "a script fails in it ({status}): {}",
+        ScriptEnd::Ran(status) if status.success() => Ok(sandbox.lacks),
+        ScriptEnd::Ran(status) => Err(Error::build(format!(
+            "a small test script fails in the sandbox ({status}): {}",
             said.lines().collect::<Vec<_>>().join("; ")
         ))),
-        Ended::Refused(refusal) => Err(Error::build(refusal.line())),
+        ScriptEnd::Refused(refusal) => Err(Error::build(refusal.line())),
     }
 }

@@ -27,14 +27,14 @@ pub(super) fn of_root() -> Result<OwnedFd, String> {
 
 fn make() -> io::Result<OwnedFd> {
     // A namespace is made by a process that goes into it, which quiz itself, having threads, cannot; and its map is written by one
-    // that stayed outside. This one waits for the end of what it reads: for us.
+    // that stayed outside. `cat` stays until its stdin is closed below.
     let mut command = host::program("cat");
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     // SAFETY: between fork and exec it only makes a system call, and that parts it from nothing but the parent's user namespace.
     let enter = || unsafe { unshare_unsafe(UnshareFlags::NEWUSER) }.map_err(io::Error::from);
     // SAFETY: no allocation, no lock.
     unsafe { command.pre_exec(enter) };
-    // It returns when the program has started, so after `enter`.
+    // `spawn` returns when the program has started, so after `enter`.
     let mut holder = command.spawn()?;
     let made = open(holder.id());
     drop(holder.stdin.take());

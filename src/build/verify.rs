@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Between the two runs: who writes the time, in seconds, shall not write the same one.
+/// The pause between the two runs: a result that has the time in it, in seconds, is then different.
 const APART: Duration = Duration::from_millis(1100);
 
 /// What a comparison came to.
@@ -28,19 +28,19 @@ pub struct Verified {
 /// An error for a stage that is not made by a script.
 ///
 /// # Errors
-/// It is a source stage.
+/// The stage is a source stage.
 pub fn require_script(stage: &Stage) -> Result<()> {
     if stage.recipe.script().is_some() {
         return Ok(());
     }
     let error = Error::input(format!("the stage {} has no script: it is fetched, and not made", stage.name));
-    Err(error.hint("`quiz graph` shows what is made of it"))
+    Err(error.hint("`quiz graph` shows the stages that are made of it"))
 }
 
 /// Makes the stage twice, which has to be one of `ctx.fresh`. What it reads is made or taken from the cache as for a build.
 ///
 /// # Errors
-/// One of its inputs failed, or itself.
+/// The stage failed, or one of its inputs.
 pub fn verify(ctx: &Context<'_>, id: NodeIndex) -> Result<Verified> {
     let known = walk::inputs_of(ctx, id)?;
     let (key, _) = key::key(ctx, id, &known)?;
@@ -66,8 +66,9 @@ pub fn verify(ctx: &Context<'_>, id: NodeIndex) -> Result<Verified> {
         && record.outputs.iter().any(|(name, output)| made.get(name).is_none_or(|(made, _)| made != output))
     {
         let (name, built) = (&record.stage, compare::built(&record));
-        let message =
-            format!("what is stored of {name} is something else ({built}): `quiz build --fresh {name}` replaces it");
+        let message = format!(
+            "the stored result of {name} differs from the two made now ({built}): `quiz build --fresh {name}` replaces it"
+        );
         (ctx.events)(Event::Warning { message });
     }
     Ok(Verified { differences, kept: None })

@@ -58,7 +58,7 @@ fn build_all(ctx: &Context<'_>, wanted: &[NodeIndex], depth: Depth) -> Result<Re
             }
             for path in ctx.cache.damaged() {
                 (ctx.events)(Event::Warning {
-                    message: format!("{} was damaged, and taken for missing", path.display()),
+                    message: format!("{} was damaged and counts as missing", path.display()),
                 });
             }
             return Ok(known);
@@ -84,8 +84,8 @@ pub(super) fn inputs_of(ctx: &Context<'_>, id: NodeIndex) -> Result<Records> {
 }
 
 fn unstable() -> Error {
-    Error::build("a stage that had to be made again comes out different each time")
-        .hint("quiz -v build")
+    Error::build("a stage, made again because its result was gone, comes out different each time")
+        .hint("`quiz -v build` shows which one")
         .hint("`quiz verify STAGE` names the files that differ")
 }
 
@@ -97,7 +97,7 @@ fn restore_all(ctx: &Context<'_>, wanted: &[NodeIndex], depth: Depth, known: &Re
                 return Ok(Restored::Different);
             }
         }
-        // The root that its script ran in, thousands of files, is no matter of who only reads its inputs.
+        // Not the root that its script ran in, which has thousands of files: who reads the inputs does not need it.
         if depth == Depth::OutputsAndInputs && restore_inputs(ctx, id, &[Role::Files], known)? == Restored::Different {
             return Ok(Restored::Different);
         }
@@ -111,7 +111,7 @@ fn restore_all(ctx: &Context<'_>, wanted: &[NodeIndex], depth: Depth, known: &Re
 /// A stage failed.
 fn restore(ctx: &Context<'_>, id: NodeIndex, output: &str, known: &Records) -> Result<Restored> {
     let record = &known[&id];
-    // What people edit is stored only now, when somebody needs it there; of anything else it is found out whether it still is.
+    // A folder that people edit is stored only now, when a stage needs it there; of anything else, whether it is still there.
     let ensure_stored = |object: &Output| match ctx.live.get(&id) {
         Some(live) => {
             let what = format!("storing {}", ctx.graph.stage(id).name);
@@ -135,7 +135,7 @@ fn restore(ctx: &Context<'_>, id: NodeIndex, output: &str, known: &Records) -> R
         Entry::Miss(slot) => make::make(ctx, id, slot, record.manifest.clone(), known)?,
     };
     if again.outputs != record.outputs {
-        let message = format!("{name} made again is not what it was; what depends on it is checked again");
+        let message = format!("{name}, made again, came out different; the stages that depend on it are checked again");
         (ctx.events)(Event::Warning { message });
         return Ok(Restored::Different);
     }
@@ -145,7 +145,7 @@ fn restore(ctx: &Context<'_>, id: NodeIndex, output: &str, known: &Records) -> R
 /// What a stage reads while it is made.
 const READ: &[Role] = &[Role::Files, Role::Root];
 
-/// The same for every output that a stage has in one of these roles. What people edit lies where they edit it.
+/// Makes sure that all inputs that a stage has in these roles lie in the cache, but for folders that people edit, which are read in place.
 fn restore_inputs(ctx: &Context<'_>, id: NodeIndex, roles: &[Role], known: &Records) -> Result<Restored> {
     for input in ctx.graph.stage(id).inputs.iter().filter(|input| roles.contains(&input.role)) {
         if let Bound::Output { stage, output } = &input.from
@@ -180,7 +180,11 @@ fn attempt(ctx: &Context<'_>, order: &[NodeIndex]) -> Result<Option<Records>> {
                         scope.spawn(move || {
                             let made = catch_unwind(AssertUnwindSafe(|| obtain(ctx, id, lookup, &known)));
                             let name = &ctx.graph.stage(id).name;
-                            let bug = |_| Err(Error::build(format!("quiz itself failed while it made {name}")));
+                            let bug = |_| {
+                                Err(Error::build(format!(
+                                    "quiz itself failed while it made {name}; this is a bug in quiz"
+                                )))
+                            };
                             // The receiver lives until every thread has sent.
                             let _ = done.send((id, made.unwrap_or_else(bug)));
                         });
@@ -203,10 +207,10 @@ fn attempt(ctx: &Context<'_>, order: &[NodeIndex]) -> Result<Option<Records>> {
                 }
                 Ok(None) => moved = true,
                 Err(error) => {
-                    // What the others still do can take minutes; the reason shall not.
+                    // The others may run for minutes: the reason is shown at once.
                     if running > 0 {
                         let reason = error.details().first().map_or(String::new(), |line| format!(": {line}"));
-                        let message = format!("{error}{reason} (what still runs is finished first)");
+                        let message = format!("{error}{reason} (the stages that are running are finished first)");
                         (ctx.events)(Event::Warning { message });
                     }
                     failure = failure.take().or(Some(error));
@@ -242,7 +246,7 @@ fn obtain(ctx: &Context<'_>, id: NodeIndex, mut lookup: Lookup, known: &Records)
             found(ctx, id, &record);
             Ok(Some(record))
         }
-        // Damaged once more, by somebody else.
+        // Another process damaged or removed it once more: the walk starts over.
         Lookup::Unlisted(_) => Ok(None),
     }
 }
@@ -273,7 +277,7 @@ fn make_missing(ctx: &Context<'_>, id: NodeIndex, missing: Missing, known: &Reco
     }
 }
 
-/// As [`look`]; what is to be made from nothing has to be made, whatever there is.
+/// As [`look`], but a stage of `ctx.fresh` has to be made, whatever the cache has.
 fn wanted(ctx: &Context<'_>, id: NodeIndex, known: &Records) -> Result<Lookup> {
     Ok(match look(ctx, id, known)? {
         Lookup::Found(Record { key, manifest, .. }) if ctx.fresh.contains(&id) => {

@@ -11,15 +11,16 @@ use std::process::{Command, ExitStatus};
 use std::sync::Mutex;
 
 /// What became of a script.
-pub(super) enum Ended {
+pub(super) enum ScriptEnd {
     /// It ran.
     Ran(ExitStatus),
-    /// It never did.
+    /// The sandbox could not be made, so it never ran.
     Refused(Refusal),
 }
 
 /// Runs the script by `run`, which gives the status and the last words; a part of the sandbox that is refused, and which the script can do
-/// without, is left out from then on, for all who share `lacks`, if `confirm` says so: what was refused is read where the script itself can write.
+/// without, is left out from then on, for all who share `lacks`. Only if `confirm` says so, as the refusal is read from output that the script itself
+/// could have written.
 ///
 /// # Errors
 /// Those of `run`.
@@ -28,7 +29,7 @@ pub(super) fn run(
     lacks: &Mutex<Lacks>,
     confirm: &dyn Fn(Lack) -> bool,
     run: &mut dyn FnMut(&mut Command) -> Result<(ExitStatus, String)>,
-) -> Result<Ended> {
+) -> Result<ScriptEnd> {
     let lock = || lacks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     loop {
         sandbox.lacks = lock().clone();
@@ -38,14 +39,14 @@ pub(super) fn run(
                 let (status, said) = run(&mut command)?;
                 match refusal::of(&said) {
                     Some(refusal) if !status.success() => refusal,
-                    _ => return Ok(Ended::Ran(status)),
+                    _ => return Ok(ScriptEnd::Ran(status)),
                 }
             }
         };
         let is_new = |lack: &Lack| sandbox.bears(*lack) && !sandbox.lacks.has(*lack) && confirm(*lack);
         match refusal.lack().filter(is_new) {
             Some(lack) => lock().add(lack),
-            None => return Ok(Ended::Refused(refusal)),
+            None => return Ok(ScriptEnd::Refused(refusal)),
         }
     }
 }

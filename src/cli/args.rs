@@ -23,7 +23,7 @@ use std::path::PathBuf;
 pub(super) struct Cli {
     #[command(flatten)]
     pub global: Global,
-    /// The process of `up --detach` that stays.
+    /// Given to the process that `up --detach` starts and leaves running
     #[arg(long, hide = true)]
     pub detached: bool,
     #[command(subcommand)]
@@ -33,15 +33,15 @@ pub(super) struct Cli {
 /// What `quiz graph` writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum GraphFormat {
-    /// From the ends down, a line for each stage
+    /// A tree to read: a line for each stage, with what it needs below it
     Tree,
     /// An object for each stage, as with --json
     Json,
     /// For Graphviz: `quiz graph --format dot | dot -Tpng`
     Dot,
-    /// For pages of forges that draw it
+    /// For Markdown on GitHub, GitLab and others, which draw it
     Mermaid,
-    /// A picture, light or dark as its reader has it
+    /// A picture, light or dark as its viewer is set
     Svg,
     /// A page of that picture and of what each stage is made of, which needs no other file
     Html,
@@ -52,33 +52,33 @@ pub(super) enum Command {
     /// Build what changed, boot it, run a program in it, bring its exit status back
     #[command(after_help = status::help())]
     Up(Up),
-    /// Save the machine when a program has run in it: `quiz up --from NAME` goes on from there, any number at once, in the time of a restore. Without
-    /// a name: show those of this project
+    /// Save the machine after a program has run in it: `quiz up --from NAME` goes on from there, in any number of machines at a time, as fast as a restore. Without
+    /// a name: show the snapshots of this project
     #[command(
-        after_help = "Exit status: the program's own; saved is only what ended with 0. 125 quiz could not do its part, or the machine cannot be saved."
+        after_help = "Exit status: the program's own; the machine is saved only if that is 0. 125 quiz or the host failed, or the machine cannot be saved."
     )]
     Snap(Snap),
     /// Open an ssh session in a machine that runs with the profile ssh; for scp and rsync see `.quiz/ssh_config`
-    #[command(after_help = "Exit status: the program's own; 255 quiz or ssh could not get that far.")]
+    #[command(after_help = "Exit status: the program's own; 255 quiz or ssh itself failed.")]
     Ssh(Ssh),
     /// Run a further program in a machine that runs, of any profile; without one a shell
     #[command(
         visible_alias = "attach",
-        after_help = "Exit status: the program's own; 122 the machine ended before it; 125 quiz could not do its part; 128+n signal n ended quiz."
+        after_help = "Exit status: the program's own; 122 the machine ended before the program; 125 quiz or the host failed; 128+n signal n ended quiz."
     )]
     Exec(Exec),
-    /// Give qemu commands in a machine that runs: `quiz monitor 7 -- info registers`
+    /// Give qemu the commands of its monitor, in a machine that runs: `quiz monitor 7 -- info registers`
     Monitor(Monitor),
     /// Copy a file or a folder from a machine that runs, or to it: `7:/var/log/messages .`, `module.ko :/root/`
     Cp {
-        /// What is copied: a path here, or N:PATH in run N, or :PATH in the newest run of this project
+        /// What to copy: a path here, or N:PATH in run N, or :PATH in the newest run of this project
         from: OsString,
-        /// Where to; into it, if it is a folder
+        /// Where to copy it, a path of the same kinds; into it, if it is a folder
         to: OsString,
     },
     /// Show the machines that run, of all projects: run, kernel, memory of the host, since when, profiles, project, program
     Ps,
-    /// End a machine that runs, as its program would be ended by SIGTERM; if it does not listen, after 20 s anyway
+    /// End a machine that runs: its program gets SIGTERM, after 10 s the machine is ended, after 20 s it is killed
     Stop {
         /// The run's number, as `.quiz/runs` has it [default: the newest of this project that runs]
         id: Option<String>,
@@ -93,11 +93,11 @@ pub(super) enum Command {
     },
     /// Debug a machine that runs, or look into the memory of one that crashed, with gdb (which has to be installed): with the kernel's and OpenZFS's debug
     /// information, made first if need be. A machine stands still while gdb holds it, and no time limit counts
-    #[command(after_help = "Exit status: gdb's own; 1 or 2 quiz could not do its part.")]
+    #[command(after_help = "Exit status: gdb's own; 1 or 2 quiz could not start it.")]
     Gdb(Debugger),
     /// Look into a machine that runs, or into the memory of one that crashed, with drgn, which quiz brings. One that runs stands still while its memory is
     /// written, and goes on: drgn sees that moment
-    #[command(after_help = "Exit status: drgn's own; 1 or 2 quiz could not do its part.")]
+    #[command(after_help = "Exit status: drgn's own; 1 or 2 quiz could not start it.")]
     Drgn(Debugger),
     /// What is left of guests that crashed, hung, or were too slow: words, stack, memory
     Crash {
@@ -142,7 +142,7 @@ pub(super) enum Command {
     },
     /// Make a stage twice from nothing, compare the bytes, and name the files that differ; what is stored stays as it is
     #[command(
-        after_help = "Exit status: 0 the same; 1 they differ, and both are kept where it says, or the stage failed; 2 what was asked for is wrong."
+        after_help = "Exit status: 0 the same; 1 they differ (both are kept, and the output says where), or the stage failed; 2 what was asked for is wrong."
     )]
     Verify {
         /// The stage, as `quiz graph` names it
@@ -151,14 +151,14 @@ pub(super) enum Command {
     /// Show the stages of the image and of the project's own recipes: cached, stale, missing, and why; with -v all there are,
     /// and which were built incrementally
     Graph {
-        /// How: a tree to read, data, or a picture [default: tree; with --json: json]
+        /// The format: a tree to read, data, or a picture [default: tree; with --json: json]
         #[arg(long, value_enum, value_name = "FORMAT")]
         format: Option<GraphFormat>,
-        /// First why: what changed at the root (files with their difference, packages, options, tools), and all that is made for it
+        /// Begin with what changed at the root (files with their difference, packages, options, tools), and all stages that are made for it
         #[arg(long)]
         why: bool,
     },
-    /// Show what a stage is made of, or what changed at the root since it was last made, and on which ways that arrives at it
+    /// Show what a stage is made of, or what changed at the root since it was last made, and through which stages the change reaches it
     Why {
         /// The stage, as `quiz graph` names it
         stage: String,
@@ -173,8 +173,8 @@ pub(super) enum Command {
         /// Install what is missing; on a terminal it asks
         #[arg(long)]
         install: bool,
-        /// Run machines of a project of its own and print a report of what only a real KVM can answer; builds their image first if
-        /// there is none
+        /// Run machines, in a project made for it, and print a report of what only a real KVM can answer; builds their image first
+        /// if there is none
         #[arg(long, conflicts_with = "install")]
         kvm: bool,
     },
@@ -183,31 +183,32 @@ pub(super) enum Command {
         /// Days without a use; what was used in the last day always stays
         #[arg(long, value_name = "DAYS", default_value_t = 30)]
         older_than: u32,
-        /// Instead: if the cache is larger, remove what was used longest ago until nine tenths of this are left: 500M, 20G
+        /// Go by size, not by age: if the cache is larger than SIZE (500M, 20G), remove what was used longest ago, down to nine tenths of it
         #[arg(long, value_name = "SIZE", conflicts_with = "older_than", value_parser = guest::bytes)]
         max_size: Option<u64>,
         /// Only show what would go
         #[arg(long)]
         dry_run: bool,
-        /// A run has started it, when it was over, for the setting `cache.max-size`
+        /// Started by a run at its end, for the setting `cache.max-size`; nobody reads the output
         #[arg(long, hide = true, requires = "max_size", conflicts_with = "dry_run")]
         by_itself: bool,
     },
-    /// Show what takes room in the cache: what would be free without it, its size, its last use, and who holds it; with -v each thing, with its key
+    /// Show what takes room in the cache: how much is free once it is removed, its size, its last use, and what holds it; with -v a line for each
+    /// thing, with its key
     #[command(
-        after_help = "HELD BY: a project whose stage it was last, a machine that runs, a guest that crashed, a snapshot, a pin. Files are shared by \
-        all that have them: FREES is what nothing else has."
+        after_help = "HELD BY: a project that used it last for one of its stages, a machine that runs, a guest that crashed, a snapshot, a pin. Equal files \
+        are stored once: FREES counts those that nothing else uses."
     )]
     Cache {
         #[command(subcommand)]
         command: Option<CacheCommand>,
     },
-    /// Remove what quiz made in this project's `.quiz`: runs that are over. Never what you wrote there, nor what guests wrote into `shared` or on disks that stay
+    /// Remove what quiz made in this project's `.quiz`: runs that are over. Never what you wrote there, nor what guests wrote into `shared` or on persistent disks
     Clean {
-        /// The runs, but those whose guest crashed; that is what goes anyway
+        /// Only runs, and none whose guest crashed; this is the default
         #[arg(long, conflicts_with = "all")]
         runs: bool,
-        /// Also what is left of crashes, and all else that is made again when it is wanted
+        /// Also what is left of crashes, and all else that quiz makes again when it is needed
         #[arg(long)]
         all: bool,
         /// Only show what would go
@@ -221,11 +222,11 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: KernelCommand,
     },
-    /// Write a quiz.toml to start from: what is worth setting in a tree of OpenZFS or Linux, a module's folder, or elsewhere. Before you take a
-    /// line out of its comment only a module's folder counts, and what flags say: quiz -k package init. A file that is there stays as it is. On a
-    /// terminal it asks for which projects
+    /// Write a quiz.toml to start from, with what is worth setting in a tree of OpenZFS or Linux, a module's folder, or elsewhere. All settings
+    /// in it are commented out, but a module's folder and those that flags give (quiz -k package init). A file that is there stays as it is. On
+    /// a terminal quiz asks whether it is for this project or for all of yours
     Init(Init),
-    /// Write a start for a recipe or a profile of your own, which works as it is, into the project's .quiz
+    /// Write a small recipe or profile of your own into the project's .quiz, to start from; it works as it is
     New {
         #[command(subcommand)]
         command: NewCommand,
@@ -240,11 +241,11 @@ pub(super) enum Command {
     },
     /// Write manual pages, one for quiz and one for each command: `quiz man ~/.local/share/man/man1`, then `man quiz-up`
     Man {
-        /// Where to; it is made if it is not there
+        /// The folder to write to; it is made if it is missing
         folder: PathBuf,
     },
-    /// Let a program drive quiz by the Model Context Protocol, over stdin and stdout: build, run, exec, test, graph, why, crash, logs. What it started ends
-    /// when it hangs up
+    /// Let a program drive quiz by the Model Context Protocol, over stdin and stdout: build, run, exec, test, graph, why, crash, logs. What the program
+    /// started ends when it hangs up
     Mcp,
     /// Print the JSON Schema of what a command prints with --json; without a name all of them, and the format's version
     Schema {
@@ -288,7 +289,7 @@ impl Cli {
     /// Reads a command line.
     ///
     /// # Errors
-    /// What clap says of it, or its help.
+    /// What clap has to say of it; also its help, where that is asked for.
     pub fn read(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
         let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
         let matches = Self::definition().try_get_matches_from(&words).map_err(|error| wrong::told(error, &words))?;
@@ -313,7 +314,7 @@ impl Cli {
         if versions.len() > 1 { versions.iter().map(one).collect() } else { Vec::new() }
     }
 
-    /// Each kernel once. An address may have commas in it.
+    /// The kernels that -k names, each once. An address is not split at its commas.
     fn versions(&self) -> Vec<String> {
         let mut versions: Vec<String> = Vec::new();
         for given in &self.global.kernel {

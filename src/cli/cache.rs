@@ -47,7 +47,7 @@ fn list(engine: &Engine<'_>, shown: &Shown<'_>) -> Result<()> {
             report::cache_json(root, engine.cache.group().map(quiz_cache::group_name), &inventory, &holders)
         )
     } else {
-        // Of a stdout that is no terminal nobody can tell.
+        // Without a width, nothing is cut: stdout is no terminal.
         let columns = rustix::termios::tcgetwinsize(std::io::stdout()).map(|size| size.ws_col);
         let width = columns.ok().filter(|columns| *columns > 0).map(usize::from);
         report::cache(
@@ -81,7 +81,7 @@ fn verify(engine: &Engine<'_>, shown: &Shown<'_>) -> Result<u8> {
     let verified = verified.map_err(|e| {
         let refused = e.io_kind() == Some(std::io::ErrorKind::PermissionDenied);
         let error = Error::build("the cache cannot be verified").because(e);
-        if refused { error.hint("it is another user's: run it as that one") } else { error }
+        if refused { error.hint("the cache is another user's: run this as that user") } else { error }
     })?;
     report::result(&if shown.json {
         format!("{}\n", report::checked_json(&verified))
@@ -89,8 +89,8 @@ fn verify(engine: &Engine<'_>, shown: &Shown<'_>) -> Result<u8> {
         report::checked(&verified, shown.style)
     })?;
     if let Some(why) = &verified.refused {
-        return Err(Error::build(format!("what is wrong was not set aside: {why}"))
-            .hint("run it as the user whose cache it is; until then stages may use it"));
+        return Err(Error::build(format!("what is damaged was not moved away: {why}"))
+            .hint("run this as the user whose cache it is; until then stages may use what is damaged"));
     }
     Ok(if verified.wrong.is_empty() { status::FINE } else { status::FAILED })
 }
@@ -103,7 +103,7 @@ fn export(engine: &Engine<'_>, file: &Path, names: &[String], key: Option<&Path>
     report::result(&report::exported(file, bytes, json))
 }
 
-/// Takes in what a file has, if need be that one of these has signed.
+/// Adds the results in a file to the cache; with `signers` only if one of them has signed the file.
 fn import(engine: &Engine<'_>, file: &Path, signers: Option<&Path>, json: bool) -> Result<()> {
     report::result(&report::imported(&engine.import(file, signers)?, json))
 }

@@ -18,7 +18,7 @@ use quiz_cache::Cache;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 
-/// By which a shell's script says that it asks. None of `QUIZ_…`, which are settings.
+/// The variable by which a shell's script asks for candidates. It does not begin with `QUIZ_`, as settings do.
 const VARIABLE: &str = "_QUIZ_COMPLETE";
 
 /// What the scripts call quiz, whichever program wrote them: the one in PATH.
@@ -48,7 +48,7 @@ pub(super) fn answer(args: &[OsString]) -> Option<u8> {
     match asked {
         Ok(true) => Some(status::FINE),
         Ok(false) => None,
-        // A shell that is not known. Words of ours would come among what somebody types.
+        // The shell is not known. A message would appear in the middle of what somebody types.
         Err(_) => Some(status::WRONG),
     }
 }
@@ -62,7 +62,7 @@ fn with_candidates(command: Command) -> Command {
     command.mut_args(with_candidate).mut_subcommands(with_candidates)
 }
 
-/// By what an argument is called, which means the same in all commands.
+/// Adds candidates by the argument's name, which means the same in all commands.
 fn with_candidate(arg: Arg) -> Arg {
     match arg.get_id().as_str() {
         "stages" | "stage" => arg.add(ArgValueCandidates::new(stages)),
@@ -100,7 +100,7 @@ fn runs() -> Vec<CompletionCandidate> {
     running::of(&project.dir).iter().map(|run| CompletionCandidate::new(folder::number(run))).collect()
 }
 
-/// Those of `quiz snap`.
+/// The snapshots of `quiz snap`.
 fn snapshots() -> Vec<CompletionCandidate> {
     let cache = project().filter(|project| project.cache_dir.is_dir());
     let own = cache.and_then(|project| named::of(&Cache::open(&project.cache_dir).ok()?, &project.dir).ok());
@@ -133,8 +133,8 @@ fn tags() -> Vec<CompletionCandidate> {
     groups.iter().filter_map(|(tag, count)| candidate(tag, &format!("{count} groups"))).collect()
 }
 
-/// A name goes into the user's command line as it is, and may come from a project of others: one that a shell would take for more than a word is none. Of
-/// what it is for only the plain text is shown.
+/// A candidate; `None` for a name that a shell would take for more than a word: it goes into the user's command line as it is, and may come from somebody
+/// else's project. Control characters in `about` are replaced by blanks.
 fn candidate(name: &str, about: &str) -> Option<CompletionCandidate> {
     let is_plain = !name.starts_with('-') && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c));
     let about: String = about.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();

@@ -14,16 +14,16 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// Makes a tar of `$1`. A file is read first: of one of /proc the size is not known before, and a log may grow meanwhile.
+/// Makes a tar of `$1`. A file is copied first: a tar has its size in front, but a file of /proc does not say it, and a log may grow meanwhile.
 const SEND: &str = r#"name=$(basename -- "$1")
 [ -f "$1" ] && [ ! -L "$1" ] || { cd "$(dirname -- "$1")" && exec tar -cf - -- "$name"; }
 new=$(mktemp -d -- /tmp/.quiz-cp.XXXXXX)
 trap 'rm -rf -- "$new"' EXIT
 trap 'exit 1' HUP INT TERM
 cat -- "$1" >"$new/$name" && chmod --reference="$1" -- "$new/$name" && tar -C "$new" -cf - -- "$name""#;
-/// The last file of a tar to the guest: without it not all was read here.
+/// The last file of a tar to the guest: without it the tar is not whole, as something could not be read here.
 const WHOLE: &str = ".quiz-cp.whole";
-/// Takes a tar of one file or folder `$2`, and moves it to `$1`, or into that if it is a folder. What is there is not mixed with it.
+/// Takes a tar of one file or folder `$2`, and moves it to `$1`, or into that if it is a folder. A folder that is there already is an error: the two are not mixed.
 const TAKE: &str = r#"set -e
 if [ -d "$1" ]; then place=$1 name=$2; else place=$(dirname -- "$1") name=$(basename -- "$1"); fi
 if [ -d "$place/$name" ]; then echo "$place/$name is there already" >&2; exit 1; fi
@@ -67,8 +67,8 @@ pub(super) fn run(engine: &Engine<'_>, from: &OsStr, to: &OsStr) -> Result<()> {
         (Place::Here(here), Place::There { run, path }) => {
             send(engine.events, &running::living(engine, "cp", run.as_deref())?, &here, &path)
         }
-        _ => Err(Error::input("one of the two is a path in a machine that runs, and the other one here")
-            .hint("quiz cp 7:/var/log/messages .    (from run 7; without a number of the newest of this project)")
+        _ => Err(Error::input("one of the two has to be a path in a machine that runs, and the other one a path here")
+            .hint("quiz cp 7:/var/log/messages .    (from run 7; without the number, from the newest run of this project)")
             .hint("quiz cp module.ko :/root/")),
     }
 }
@@ -77,7 +77,7 @@ fn pipe() -> Result<(PipeReader, PipeWriter)> {
     std::io::pipe().map_err(|e| Error::boot("cannot make a pipe").because(e))
 }
 
-/// Runs a script of the guest's shell. What it has to complain about goes to stderr.
+/// Runs a script in the guest's shell. Its error messages go to quiz's stderr.
 fn script(run: &Path, script: &str, words: &[&OsStr], stdin: OwnedFd, stdout: OwnedFd) -> Result<Ended> {
     let program = [OsStr::new("sh"), OsStr::new("-c"), OsStr::new(script), OsStr::new("quiz-cp")];
     let program = program.iter().chain(words).map(|word| (*word).to_owned()).collect();
@@ -100,7 +100,8 @@ fn arrived(ended: Ended) -> Result<()> {
 fn name_of(path: &Path) -> Result<OsString> {
     let name = path.file_name().map(OsStr::to_owned);
     name.ok_or_else(|| {
-        Error::input(format!("{} names no file", path.display())).hint("name it as it is called: 7:/etc, not 7:/ or .")
+        Error::input(format!("{} does not end in the name of a file or folder", path.display()))
+            .hint("write its name: 7:/etc, not 7:/ or 7:/etc/..")
     })
 }
 
@@ -113,13 +114,13 @@ fn fetch(events: Events<'_>, run: &Path, path: &OsStr, here: &Path) -> Result<()
         );
     }
     let folder = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Beside its place: half of it is never there.
+    // Unpacked in a folder beside it and then renamed: half of a copy is never there.
     let new =
         tempfile::Builder::new().prefix(".quiz-cp.").tempdir_in(folder).map_err(|e| cannot("write in", folder, e))?;
     let (mut tar, stdout) = pipe()?;
     let nothing = File::open("/dev/null").map_err(|e| cannot("open", Path::new("/dev/null"), e))?;
     let unpacked = std::thread::scope(|scope| {
-        // What follows the end of the archive, which is padding, too: who sends it is not to find nobody there.
+        // Also reads the padding that follows the end of the archive: the guest's tar would fail if nobody took it.
         let place = new.path();
         let unpack = scope.spawn(move || {
             tar::Archive::new(Told::new(&mut tar, "copying", None, events)).unpack(place)?;
@@ -129,7 +130,7 @@ fn fetch(events: Events<'_>, run: &Path, path: &OsStr, here: &Path) -> Result<()
         let unpacked = unpack.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         match (sent?, unpacked) {
             (Ended::Exited(0) | Ended::Left(_), Err(e)) => Err(cannot("unpack in", folder, e)),
-            // What the guest sends is cut short when it fails.
+            // If the guest's script failed, the tar is cut short, and the script's end is the reason.
             (ended, _) => arrived(ended),
         }
     });
@@ -140,7 +141,7 @@ fn fetch(events: Events<'_>, run: &Path, path: &OsStr, here: &Path) -> Result<()
 fn send(events: Events<'_>, run: &Path, here: &Path, path: &OsStr) -> Result<()> {
     let meta =
         here.symlink_metadata().map_err(|e| cannot("read", here, e).hint("the first path is copied, to the second"))?;
-    // Of `.` or `x/..` the name is not in the path.
+    // The path `.` or `x/..` does not have the name in it.
     let whole = here.canonicalize().unwrap_or_else(|_| here.to_owned());
     let name = here.file_name().map_or_else(|| name_of(&whole), |name| Ok(name.to_owned()))?;
     let (stdin, tar) = pipe()?;
@@ -155,7 +156,7 @@ fn send(events: Events<'_>, run: &Path, here: &Path, path: &OsStr) -> Result<()>
             } else {
                 tar.append_path_with_name(here, &name)?
             }
-            // Dropped on the way here it would get a good end, too.
+            // Marks the tar as whole: one whose Builder is dropped after an error ends like any other.
             tar.append_data(&mut tar::Header::new_gnu(), WHOLE, std::io::empty())?;
             tar.into_inner().map(drop)
         });
@@ -163,7 +164,7 @@ fn send(events: Events<'_>, run: &Path, here: &Path, path: &OsStr) -> Result<()>
         let packed: std::io::Result<()> = pack.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         match packed {
             Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(cannot("read", here, e)),
-            // A guest that takes no more says why.
+            // If the guest has closed the pipe, its status says why.
             _ => arrived(taken?),
         }
     })

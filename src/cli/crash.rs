@@ -16,14 +16,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Between two looks whether it is written.
+/// Between two looks whether the memory is written.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// The machine itself gives up a little earlier.
+/// How long the memory may take to be written. The process of the run gives up a little earlier.
 const WRITTEN: Duration = Duration::from_secs(150);
 
 pub(super) fn run(engine: &Engine<'_>, command: &CrashCommand, json: bool, style: &Style) -> Result<u8> {
     match command {
-        // `debugger` has these.
+        // Done before, in `debugger`.
         CrashCommand::Drgn(_) | CrashCommand::Gdb(_) => {}
         CrashCommand::Again(asked) => {
             let Crashed { run, crash, .. } = take(engine, asked.id.as_deref())?;
@@ -70,7 +70,7 @@ pub(super) fn run(engine: &Engine<'_>, command: &CrashCommand, json: bool, style
     Ok(status::FINE)
 }
 
-/// Those of this project, the newest run first.
+/// The crashes of this project, the newest run first.
 fn every(engine: &Engine<'_>) -> Result<Vec<Crashed>> {
     let mut found = Vec::new();
     for run in running::every(engine, all)? {
@@ -83,7 +83,7 @@ fn every(engine: &Engine<'_>) -> Result<Vec<Crashed>> {
     Ok(found)
 }
 
-/// That of a run, or the newest.
+/// The crash of a run, or the newest one.
 fn find<'a>(all: &'a [Crashed], id: Option<&str>) -> Result<&'a Crashed> {
     let found = match id {
         Some(id) => all.iter().find(|crashed| crashed.run == id),
@@ -95,7 +95,7 @@ fn find<'a>(all: &'a [Crashed], id: Option<&str>) -> Result<&'a Crashed> {
     })
 }
 
-/// That of a run, or the newest, for somebody who looks into it.
+/// A copy of the crash of a run, or of the newest one.
 pub(super) fn take(engine: &Engine<'_>, id: Option<&str>) -> Result<Crashed> {
     let all = every(engine)?;
     find(&all, id).cloned()
@@ -106,7 +106,7 @@ pub(super) fn print_dump(engine: &Engine<'_>, id: Option<&str>) -> Result<()> {
     report::result(&format!("{}\n", dump(engine, id)?.display()))
 }
 
-/// Has the memory of a machine written, which goes on then. Where it lies.
+/// Has the memory of a machine that runs written; the machine goes on. Gives the file.
 pub(super) fn dump(engine: &Engine<'_>, id: Option<&str>) -> Result<PathBuf> {
     let place = running::living(engine, "dump", id)?;
     let run = run_of(&place);
@@ -116,12 +116,14 @@ pub(super) fn dump(engine: &Engine<'_>, id: Option<&str>) -> Result<PathBuf> {
     let process = machine.and_then(|(_, machine)| holder(run, machine.quiz));
     let name = running::name(&place);
     let process = process.ok_or_else(|| {
-        Error::boot(format!("run {name} starts just now, or is another user's")).hint("once more in a moment")
+        Error::boot(format!("the process of run {name} was not found: it is only just starting, or another user's"))
+            .hint("try again in a moment")
     })?;
     let (wish, refused) = (place.join(WISH), place.join(REFUSED));
     let _ = fs::remove_file(&refused);
     host::write_private(&wish, "").map_err(|e| cannot("write", &wish, e))?;
-    pidfd_send_signal(&process, Signal::URG).map_err(|e| Error::boot("cannot ask the run").because(e))?;
+    pidfd_send_signal(&process, Signal::URG)
+        .map_err(|e| Error::boot("cannot send a signal to the process of the run").because(e))?;
     let begun = Instant::now();
     loop {
         let is_over = !is_live(run);
@@ -130,8 +132,8 @@ pub(super) fn dump(engine: &Engine<'_>, id: Option<&str>) -> Result<PathBuf> {
         }
         let why = host::read_plain(&refused).ok().filter(|why| !why.is_empty());
         let why = why.map(|why| String::from_utf8_lossy(&why).into_owned());
-        let why = why.or_else(|| is_over.then(|| "it ended meanwhile".to_owned()));
-        let why = why.or_else(|| (begun.elapsed() > WRITTEN).then(|| "it does not answer".to_owned()));
+        let why = why.or_else(|| is_over.then(|| "the machine ended meanwhile".to_owned()));
+        let why = why.or_else(|| (begun.elapsed() > WRITTEN).then(|| "the machine does not answer".to_owned()));
         if let Some(why) = why {
             let _ = fs::remove_file(&wish);
             return Err(Error::boot(format!("the memory of run {name} was not written: {why}"))

@@ -33,12 +33,12 @@ const LOOK_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 enum Target {
     /// The machine in that folder.
     Live(PathBuf, Box<Running>),
-    /// What is left of one, and its memory.
+    /// What is left of a machine that crashed, and its memory.
     Crashed(Box<Crashed>, PathBuf),
 }
 
 impl Target {
-    /// That of a run: its machine if that lives, else its crash. Without a number the newest machine of this project, else the newest crash.
+    /// The target in a run: its machine if that still runs, else its crash. Without a number the newest machine of this project, else the newest crash.
     fn find(engine: &Engine<'_>, command: &str, id: Option<&str>) -> Result<Self> {
         let lives = match id {
             Some(id) => running::lives(engine, id)?,
@@ -50,7 +50,8 @@ impl Target {
         let place = running::living(engine, command, id)?;
         let machine = machines(run_of(&place)).into_iter().find(|(other, _)| *other == place);
         let (place, machine) = machine.ok_or_else(|| {
-            Error::boot(format!("run {} starts just now", running::name(&place))).hint("once more in a moment")
+            Error::boot(format!("the machine of run {} is only just starting", running::name(&place)))
+                .hint("try again in a moment")
         })?;
         Ok(Self::Live(place, Box::new(machine)))
     }
@@ -81,7 +82,7 @@ impl Target {
         symbols::open(engine, &booted, flags, Symbols::of)
     }
 
-    /// Whether its files may be of somebody else's making.
+    /// Whether it came by `quiz crash import`, so that its files may be of somebody else's making.
     fn is_imported(&self) -> bool {
         match self {
             Self::Live(_, machine) => machine.imported.is_some(),
@@ -89,7 +90,7 @@ impl Target {
         }
     }
 
-    /// That drgn finds the kernel in a memory: by what that says of its own layout.
+    /// An error if drgn would not find the kernel in a crash's memory: it needs VMCOREINFO, which the kernel writes about its own layout.
     fn says_where_it_lies(&self) -> Result<()> {
         let Self::Crashed(crashed, _) = self else { return Ok(()) };
         if crashed.crash.release.is_some() {
@@ -97,8 +98,8 @@ impl Target {
         }
         let run = &crashed.run;
         Err(Error::input(format!("the memory of run {run} has no VMCOREINFO, by which drgn finds the kernel in it"))
-            .hint("a kernel has that by CONFIG_VMCORE_INFO=y (CONFIG_CRASH_CORE before 6.9)")
-            .hint(format!("quiz gdb {run} goes without it")))
+            .hint("a kernel with CONFIG_VMCORE_INFO=y (CONFIG_CRASH_CORE=y before 6.9) has it")
+            .hint(format!("quiz gdb {run} works without it")))
     }
 
     fn name(&self) -> String {
@@ -109,7 +110,7 @@ impl Target {
     }
 }
 
-/// Starts the debugger that a command asks for, if it does.
+/// Starts the debugger that a command asks for; `None` if the command is about something else.
 pub(super) fn run(engine: &Engine<'_>, command: &Command) -> Option<Result<u8>> {
     let (program, asked, only_crashes) = match command {
         Command::Gdb(asked) => (GDB, asked, false),
@@ -125,7 +126,7 @@ pub(super) fn run(engine: &Engine<'_>, command: &Command) -> Option<Result<u8>> 
 fn start(engine: &Engine<'_>, program: &str, asked: &Asked, only_crashes: bool) -> Result<u8> {
     let id = asked.id.as_deref();
     let find = || if only_crashes { Target::crash(engine, id) } else { Target::find(engine, program, id) };
-    // The program is there before anything is compiled for it.
+    // gdb is looked for first: debug information that takes minutes to compile is of no use without it.
     if program == GDB {
         require_gdb()?;
         let target = find()?;
@@ -140,11 +141,12 @@ fn start(engine: &Engine<'_>, program: &str, asked: &Asked, only_crashes: bool) 
 const GDB: &str = "gdb";
 const DRGN: &str = "drgn";
 
-/// What runs on the host as the user does is quiz's own: a stage's output may have been made by what a project brought along.
+/// The scripts for gdb and drgn are part of quiz, and not the output of a stage: they run on the host as the user, and a project, which may come from
+/// anybody, has a part in what stages make.
 const IN_GDB: (&str, &str) = ("quiz_gdb.py", include_str!("debugger/quiz_gdb.py"));
 const IN_DRGN: (&str, &str) = ("quiz_zfs.py", include_str!("debugger/quiz_zfs.py"));
 
-/// The folder with a script.
+/// Puts a script into the cache, and gives the folder it is in.
 fn script(engine: &Engine<'_>, (name, text): (&str, &str)) -> Result<PathBuf> {
     let file = (name.to_owned(), text.as_bytes(), false);
     let output =
@@ -172,7 +174,7 @@ fn gdb(engine: &Engine<'_>, target: &Target, symbols: &Symbols, words: &[OsStrin
             let folder = tempfile::tempdir().map_err(failed)?;
             let socket = folder.path().join("gdb");
             let listener = UnixListener::bind(&socket).map_err(failed)?;
-            // As often as gdb comes; it ends with this process.
+            // Serves gdb as often as it connects. The thread ends with this process.
             std::thread::spawn(move || listener.incoming().flatten().try_for_each(|gdb| core.serve(gdb)));
             gdb(&socket, true)
         }
@@ -180,7 +182,7 @@ fn gdb(engine: &Engine<'_>, target: &Target, symbols: &Symbols, words: &[OsStrin
             let stub = Stub::listen(place)?;
             let status = gdb(&stub.socket(), !stub.is_before_the_first_instruction())?;
             if stub.leave()? {
-                let message = "gdb left the machine standing still: it goes on".to_owned();
+                let message = "gdb left the machine stopped: quiz lets it go on".to_owned();
                 (engine.events)(Event::Warning { message });
             }
             Ok(status)
@@ -188,16 +190,16 @@ fn gdb(engine: &Engine<'_>, target: &Target, symbols: &Symbols, words: &[OsStrin
     }
 }
 
-/// gdb on that file, with that script of quiz's.
+/// The command that starts gdb on that file, with that script of quiz's.
 fn on(vmlinux: &Path, script: &Path) -> Process {
     let mut command = debugger(GDB.as_ref());
-    // Whatever gdb may load by itself elsewhere, and before it has read a file: scripts beside these files or in them may be a project's, or came with
-    // a crash. It turns off `.debug_gdb_scripts`, FILE-gdb.py, a .gdbinit of the current folder and libthread_db, too.
+    // gdb loads no script by itself, and is told so before it reads a file: scripts beside these files or in them may be a project's, or came with
+    // a crash. This turns off `.debug_gdb_scripts`, FILE-gdb.py, a .gdbinit of the current folder and libthread_db, too.
     command.args(["-q", "-iex", "set auto-load off"]).arg(vmlinux).arg("-x").arg(script);
     command
 }
 
-/// On a dump; that of a machine that runs is made now.
+/// Starts drgn on the memory of a crash; that of a machine that runs is written now.
 fn start_drgn(engine: &Engine<'_>, drgn: &Drgn, target: &Target, symbols: &Symbols, words: &[OsString]) -> Result<u8> {
     let core = match target {
         Target::Crashed(_, memory) => memory.clone(),
@@ -205,7 +207,7 @@ fn start_drgn(engine: &Engine<'_>, drgn: &Drgn, target: &Target, symbols: &Symbo
     };
     let mut command = debugger(&drgn.words[0]);
     command.args(&drgn.words[1..]).arg("-c").arg(core);
-    // Of modules it takes those that were loaded.
+    // drgn takes from these folders the modules that were loaded in the guest.
     for folder in std::iter::once(&symbols.kernel).chain(&symbols.modules) {
         command.arg("--kernel-directory").arg(folder);
     }
@@ -213,13 +215,17 @@ fn start_drgn(engine: &Engine<'_>, drgn: &Drgn, target: &Target, symbols: &Symbo
     let theirs = std::env::split_paths(&theirs).filter(|path| !path.as_os_str().is_empty());
     let ours = [Some(script(engine, IN_DRGN)?), drgn.package.clone()].into_iter().flatten();
     let path = std::env::join_paths(ours.chain(theirs)).map_err(|e| {
-        Error::input(format!("Python finds nothing in the cache {}", engine.cache.root().display())).because(e)
+        Error::input(format!(
+            "the cache's path cannot stand in PYTHONPATH, by which drgn finds its modules: {}",
+            engine.cache.root().display()
+        ))
+        .because(e)
     })?;
     command.env("PYTHONPATH", path);
     Err(Error::boot("cannot start drgn").because(command.args(words).exec()))
 }
 
-/// The command that starts one. Python would write what it has compiled beside a script, into the cache, where nothing may change.
+/// The command that starts a debugger. Its Python must not write what it has compiled beside a script: that is in the cache, where nothing may change.
 fn debugger(program: &OsStr) -> Process {
     let mut command = host::program(program);
     command.env("PYTHONDONTWRITEBYTECODE", "1");
@@ -231,14 +237,14 @@ fn require_gdb() -> Result<()> {
         return Ok(());
     }
     Err(Error::input(format!("{GDB} is not installed"))
-        .hint("apt-get install gdb, or your distribution's package of that name; one with Python"))
+        .hint("apt-get install gdb, or your distribution's package gdb; it has to be built with Python"))
 }
 
 /// Waits for a program that has the terminal: Ctrl-C is its own. What ends quiz ends it.
 fn wait(command: &mut Process) -> Result<u8> {
     let (ignored, told) = (Arc::default(), Arc::new(AtomicBool::new(false)));
     host::signals::signals_are_caught();
-    // The program has the default again: what is caught does not outlive exec.
+    // gdb itself has the default actions again: a handler does not outlive exec.
     for (signal, flag) in [(SIGINT, &ignored), (SIGQUIT, &ignored), (SIGHUP, &told), (SIGTERM, &told)] {
         signal_hook::flag::register(signal, Arc::clone(flag))
             .map_err(|e| Error::boot("cannot catch signals").because(e))?;
@@ -251,10 +257,10 @@ fn wait(command: &mut Process) -> Result<u8> {
             break ended;
         }
         if told.swap(false, Ordering::Relaxed) {
-            // It may have ended just now.
+            // gdb may have ended just now, which is as good.
             let _ = pidfd_send_signal(&process, Signal::TERM);
         }
-        // A signal or its end is seen at once; the flag may have been set just before.
+        // gdb's end and a signal wake this at once. It has a limit because the flag may have been set just before.
         let _ = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&LOOK_AGAIN));
     };
     let by_signal = ended.signal().map_or(status::FAILED, status::signal);

@@ -40,7 +40,7 @@ pub(super) fn run(engine: &Engine<'_>, with_install: bool, json: bool, style: &S
             checks.push(("qemu".to_owned(), proof::try_guest(&qemu, Accel::Tcg).map(|()| "runs a guest".into())));
             checks.push((ACCELERATOR.to_owned(), accelerator(engine, &qemu, demanded)));
         }
-        // One that the host lacks is among the tools.
+        // A qemu that the host lacks is in the list of tools already.
         Err(error) if qemu_tools.is_empty() => checks.push(("qemu".to_owned(), Err(error.to_string()))),
         Err(_) => {}
     }
@@ -121,7 +121,7 @@ pub(super) fn install(needed: &[Needed], events: Events<'_>) -> Result<()> {
     run_installer(&words)
 }
 
-/// What comes before a command for root.
+/// `sudo`, for a command that needs root, unless quiz runs as root.
 fn sudo() -> impl Iterator<Item = &'static str> {
     (!is_root()).then_some("sudo").into_iter()
 }
@@ -146,8 +146,8 @@ fn run_installer(words: &[&str]) -> Result<()> {
     Err(Error::input(format!("{} failed ({status})", words.join(" "))).hint("`quiz doctor` shows what is missing"))
 }
 
-/// Whether a stage's script would run here; containers and hardened hosts may forbid it. With `chroot` one that changes into a root that
-/// it makes.
+/// Whether a stage's script would run here; containers and hardened hosts may forbid it. With `chroot`: a script that changes into
+/// a root that it makes.
 fn sandbox(engine: &Engine<'_>, chroot: bool) -> std::result::Result<String, String> {
     match build::try_sandbox(&engine.cache, chroot) {
         Ok(lacks) => {

@@ -23,7 +23,7 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Exec) -> Result<u8> {
     };
     let (status, ending, how) = match exec(&run, request, &Streams::inherit(asked.no_input)?)? {
         Ended::Exited(status) => (status, Ending::Program, format!("the program ended with status {status}")),
-        Ended::Left(signal) => (status::signal(signal), Ending::Signal, format!("ended by signal {signal}")),
+        Ended::Left(signal) => (status::signal(signal), Ending::Signal, format!("quiz was ended by signal {signal}")),
         Ended::Lost => {
             let how = "the machine ended before the program did".to_owned();
             (engine.events)(Event::Ended { how: how.clone(), run: run.display().to_string() });

@@ -31,8 +31,8 @@ pub(super) fn run(engine: &Engine<'_>, asked: Asked, json: bool) -> Result<()> {
     let (collected, left) = slowly("the cache", Unit::Objects, engine.events, |slow| collect(engine, asked, slow))?;
     if most.is_some_and(|most| left > most) {
         let message = format!(
-            "{} are left: what was used in the last day stays, and so does what stages of projects that are there were last, what was \
-                     downloaded, what is pinned, and what `quiz snap` keeps; quiz gc --older-than DAYS goes by age alone",
+            "{} are left: what was used in the last day stays, and so do the last results of projects that are still there, \
+                     downloads, pins, and snapshots of `quiz snap`; quiz gc --older-than DAYS goes by age alone",
             report::size(left)
         );
         (engine.events)(Event::Warning { message });
@@ -40,7 +40,7 @@ pub(super) fn run(engine: &Engine<'_>, asked: Asked, json: bool) -> Result<()> {
     for named in named::deserted(&engine.cache)? {
         let (size, dir) = (report::size(named.size), host::quoted(&named.owner));
         let message = format!(
-            "the snapshot {} of {dir}, which is not there, takes {size}: mkdir -p {dir} && quiz -C {dir} snap {} --rm",
+            "the snapshot {} of {dir}, a project that is gone, takes {size}; this removes it: mkdir -p {dir} && quiz -C {dir} snap {} --rm",
             named.name, named.name
         );
         (engine.events)(Event::Warning { message });
@@ -72,9 +72,9 @@ fn collect(engine: &Engine<'_>, asked: Asked, slow: &Slow<'_>) -> Result<(Collec
     if !dry_run {
         holders.remember(&engine.cache)?;
     }
-    // Who asks for a size did not say what may go, as who says how old it is.
+    // Who asks for a size, other than who asks for an age, did not say what may go: more is kept then.
     let roots = holders.roots(most.is_some());
-    // What began since then was used since then.
+    // Runs that began while holders were looked for used things since then: these stay.
     let unused = unused + began.elapsed();
     match most {
         None => engine.cache.collect(unused, &roots, dry_run, &told).map(|collected| (collected, 0)),

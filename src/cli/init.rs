@@ -1,5 +1,5 @@
-//! `quiz init`: a quiz.toml to start from, of what is worth setting in such a folder. All but what such a folder must have, and what
-//! flags set, is behind comment marks. Reads no more of a project than tells which kind it is, or whether the flags are right there.
+//! `quiz init`: a quiz.toml to start from, with what is worth setting in a folder of that kind. Settings are commented out, but for what such a
+//! folder must have, and what flags set. Reads no more of a project than tells which kind it is, or whether the flags are right there.
 
 use super::args::{Cli, Init};
 use crate::error::{Error, Result};
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// The file's name.
 const FILE: &str = "quiz.toml";
 
-/// What is said first, with KIND for whom.
+/// How each file begins. KIND stands for what its settings are for: [`Kind::name`].
 const HEAD: &str = include_str!("start/settings/head.toml");
 
 /// A kind of folder, and what its file consists of.
@@ -20,7 +20,7 @@ struct Kind {
     /// "settings for …".
     name: &'static str,
     parts: &'static [&'static str],
-    /// The settings that count without anybody's doing.
+    /// The settings that are not commented out.
     sets: &'static [&'static str],
     /// What to type next, behind `quiz`.
     next: &'static str,
@@ -58,7 +58,7 @@ const TREES: [(&str, Kind); 2] = [
     ),
 ];
 
-/// Has the one line that counts: without it nothing would be compiled.
+/// Its file has one line that is not commented out: without it no module would be compiled.
 const MODULE: Kind = Kind {
     name: "this folder of kernel modules",
     parts: &[
@@ -98,7 +98,7 @@ const USER: Kind = Kind {
 /// Writes the file, and says what and where, and what to type next.
 ///
 /// # Errors
-/// There is one already; the folder is another user's; it cannot be written; who was asked said neither.
+/// There is a quiz.toml already; the folder is another user's; the file cannot be written; the user's answer was neither of the two.
 pub(super) fn run(cli: &Cli, asked: &Init) -> Result<()> {
     let named = cli.global.directory.as_deref().unwrap_or(Path::new("."));
     let start = fs::canonicalize(named)
@@ -108,7 +108,7 @@ pub(super) fn run(cli: &Cli, asked: &Init) -> Result<()> {
     let (mut kind, mut dir) = (&USER, config_dir.clone());
     if !user {
         let (project, root) = place(&start, &config_dir)?;
-        // Who wants JSON, or reads what this prints, is a program, which has no answer.
+        // With --json, or where stdout is no terminal, it is a program that reads this, and cannot answer.
         let is_program = cli.global.json || !std::io::stdout().is_terminal();
         user = !asked.here && !is_program && wants_user(project, &root, &config_dir)?;
         if !user {
@@ -118,7 +118,7 @@ pub(super) fn run(cli: &Cli, asked: &Init) -> Result<()> {
     let path = dir.join(FILE);
     let mut flags = cli.invocation().flags;
     if !flags.is_empty() {
-        // With a file that says something wrong every later command would fail.
+        // Flags are checked before they are written: with a wrong quiz.toml every later command would fail.
         load::Project::load(&start, &flags)?;
     }
     if let Some(modules) = flags.iter_mut().find(|flag| flag.key == "modules") {
@@ -127,10 +127,10 @@ pub(super) fn run(cli: &Cli, asked: &Init) -> Result<()> {
     write(&path, &flags.iter().fold(text(kind), |text, flag| set(&text, flag)))?;
     let mut sets = kind.sets.to_vec();
     sets.extend(flags.iter().map(|flag| flag.key).filter(|key| !kind.sets.contains(key)));
-    // Without -C only where this leads to the very project.
+    // The next command needs -C unless the current folder is in the project.
     let is_here = user || std::env::current_dir().is_ok_and(|here| here.starts_with(&dir));
     let there = if is_here { String::new() } else { format!("-C {} ", host::quoted(&dir)) };
-    // Of a distribution's kernel nobody can choose the config, as these do or may do.
+    // These set, or may set, the kernel or its config, which does not go with the distribution's kernel (`-k package`).
     let is_chosen =
         ["kernel.version", "kernel.config", "kernel.config-file", "profiles"].iter().any(|key| sets.contains(key));
     let again = if is_chosen { kind.next.trim_start_matches("-k package ") } else { kind.next };
@@ -149,11 +149,12 @@ fn wants_user(kind: &Kind, root: &Path, config_dir: &Path) -> Result<bool> {
     match report::asked(&format!("Where do the settings go?\n{places}[H/u]")).as_deref() {
         None | Some("" | "h" | "here") => Ok(false),
         Some("u" | "user") => Ok(true),
-        _ => Err(Error::input("nothing was written").hint("quiz init --here, or quiz init --user")),
+        _ => Err(Error::input("this answer is neither h nor u: nothing was written")
+            .hint("quiz init --here, or quiz init --user")),
     }
 }
 
-/// Folders below the project as they are called there, so that the file is right in every checkout; with that which counts already.
+/// Makes folders below the project relative to it, so that the file is right in every checkout, and keeps `.` in the list where that is set already.
 fn named_below(project: &Path, kind: &Kind, flag: &mut FlagValue) {
     let Value::List(folders) = &mut flag.value else { return };
     for folder in folders.iter_mut() {
@@ -190,7 +191,7 @@ fn set(text: &str, flag: &FlagValue) -> String {
     lines.join("\n") + "\n"
 }
 
-/// As TOML has it: for people it is shown as Rust has it.
+/// The value in TOML. Its `Display`, which is for people, is in the notation of Rust.
 fn literal(value: &Value) -> String {
     match value {
         Value::Text(text) => toml::Value::from(text.as_str()).to_string(),

@@ -22,7 +22,7 @@ const KEY: [&str; 2] = ["kernel", "config"];
 /// Does what was asked for.
 ///
 /// # Errors
-/// Those of an edit, or of a comparison.
+/// The errors of an edit, or of a comparison.
 pub(super) fn run(engine: &Engine<'_>, cli: &Cli, asked: &KernelCommand, style: &Style) -> Result<()> {
     match asked {
         KernelCommand::Config { diff: Some(two), .. } => diff(engine, cli, two, style),
@@ -49,12 +49,12 @@ fn config(engine: &Engine<'_>, cli: &Cli, set: &[String], dry_run: bool, style: 
     if saves {
         engine.project.check_written(&file)?;
         add_to_list(&file, KEY, &edited.lines, &first, &is_same_symbol)?;
-        // Of a choice the last line counts, and one that took another's place is not the last.
+        // Resolved once more: in a Kconfig choice the last line counts, and a line that took the place of another is not the last.
         after = kernel_config::resolved(&engine.with_flags(flags)?)?;
     }
     for lost in edited.edited.changed(&after) {
         let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "not there".to_owned());
-        let message = format!("CONFIG_{} is {}, and not {}", lost.symbol, shown(&lost.new), shown(&lost.old));
+        let message = format!("CONFIG_{} came out as {}, not as {}", lost.symbol, shown(&lost.new), shown(&lost.old));
         (engine.events)(Event::Warning { message });
     }
     let (changed, saved) = (edited.before.changed(&after), saves.then_some(file.as_path()));
@@ -65,17 +65,17 @@ fn config(engine: &Engine<'_>, cli: &Cli, set: &[String], dry_run: bool, style: 
     })
 }
 
-/// What the list begins with in a project's quiz.toml that has none: it takes the place of what counts now.
+/// The lines with which the list begins in a project's quiz.toml that has none. A new list replaces the one that counts now, so that one is copied.
 ///
 /// # Errors
-/// What counts now is of this command line alone, and would not be there in the next one.
+/// What counts now was set for this command alone, and would not be there for the next one.
 fn first(engine: &Engine<'_>) -> Result<Vec<String>> {
     let settings = &engine.project.settings;
     match settings.get(SETTING).map(|setting| &setting.origin) {
-        Some(origin @ (Origin::Variable(_) | Origin::Flag(_))) => Err(Error::input(format!(
-            "{SETTING} comes from {origin}: what is changed over that cannot be saved without it"
-        ))
-        .hint("take it away, and say it by --set; or look only, by --dry-run")),
+        Some(origin @ (Origin::Variable(_) | Origin::Flag(_))) => {
+            Err(Error::input(format!("{SETTING} is set by {origin}: a change to that cannot be saved in quiz.toml"))
+                .hint("leave that out, and give its lines by --set; or only look, by --dry-run"))
+        }
         _ => Ok(settings.list(SETTING).to_vec()),
     }
 }
@@ -86,7 +86,7 @@ fn variable(text: OsString) -> Option<(String, OsString)> {
     text.split_once('=').map(|(name, value)| (name.to_owned(), value.into()))
 }
 
-/// Shows what two configs have otherwise.
+/// Shows where two configs differ.
 ///
 /// # Errors
 /// One is neither a file nor a kernel whose config can be resolved.

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// How often the quickest run is made, for its median.
+/// How often a machine is restored, for the median of the times.
 const RESTORES: usize = 20;
 
 /// A run of quiz, and what a person would have seen.
@@ -29,7 +29,7 @@ impl Ran {
         if self.status == Some(status.into()) {
             return Ok(());
         }
-        // The cause stands before where its files are, which are gone by then.
+        // The lines of the error up to its hints: those say where the run's files are, which are gone by then.
         let error = self.err.lines().skip_while(|line| !line.starts_with("error:")).map(str::trim_start);
         let error = error.take_while(|line| !line.starts_with("hint:")).collect::<Vec<_>>().join("; ");
         let last = if error.is_empty() { self.err.lines().last().unwrap_or("nothing was said") } else { &error };
@@ -37,25 +37,29 @@ impl Ran {
         Err(format!("status {got} where {status} was expected: {last}"))
     }
 
-    /// It went on from what was saved, and no snapshot had to be given up for that.
+    /// An error unless the machine went on from a snapshot, without one that had to be given up, which shows as a boot.
     fn restored(&self) -> std::result::Result<(), String> {
         let starts = |word: &str| self.err.lines().any(|line| line.trim_start().starts_with(word));
-        if starts("Restoring ") && !starts("Booting ") { Ok(()) } else { Err("it booted".to_owned()) }
+        if starts("Restoring ") && !starts("Booting ") {
+            Ok(())
+        } else {
+            Err("the machine booted, instead of going on from its snapshot".to_owned())
+        }
     }
 
     fn says(&self, words: &str) -> std::result::Result<(), String> {
-        if self.err.contains(words) { Ok(()) } else { Err(format!("it does not say `{words}`")) }
+        if self.err.contains(words) { Ok(()) } else { Err(format!("quiz does not say `{words}`")) }
     }
 
     fn number(&self) -> std::result::Result<i64, String> {
-        self.out.trim().parse().map_err(|_| format!("no number: {:?}", self.out))
+        self.out.trim().parse().map_err(|_| format!("the guest printed no number: {:?}", self.out))
     }
 }
 
 struct Trial<'a> {
     dir: &'a Path,
     accel: &'static str,
-    /// Of the project, as variables.
+    /// Settings of the project in which quiz was started, as variables.
     settings: [(&'static str, String); 2],
 }
 
@@ -136,7 +140,7 @@ impl Trial<'_> {
         let output = std::env::current_exe().and_then(|quiz| {
             let mut command = Command::new(quiz);
             command.arg("-C").arg(self.dir).arg("up").args(args).args(limit).args(["--", "sh", "-c", script]);
-            // A run that began again under another accelerator would show nothing of this one.
+            // Set, so that quiz does not begin again under another accelerator: that would show nothing of this one.
             command.envs(self.settings.clone()).env("QUIZ_MACHINE_ACCEL", self.accel).stdin(Stdio::null()).output()
         });
         let took = started.elapsed();
@@ -156,9 +160,9 @@ impl Trial<'_> {
 /// # Errors
 /// The image cannot be built.
 pub(super) fn run(engine: &Engine<'_>) -> Result<u8> {
-    let cannot = |error: std::io::Error| Error::boot("cannot make a project to try machines in").because(error);
+    let cannot = |error: std::io::Error| Error::boot("cannot make a project for the checks").because(error);
     let dir = tempfile::tempdir().map_err(cannot)?;
-    // What this takes is shown as ever, and counts for no check.
+    // Builds the image first: that is shown as usual, and its time counts for no check.
     let mut quiz = Command::new(std::env::current_exe().map_err(cannot)?);
     // A project of its own, which runs machines as this one does.
     let setting = |name: &str| engine.project.settings.text(name).to_owned();
@@ -167,10 +171,10 @@ pub(super) fn run(engine: &Engine<'_>) -> Result<u8> {
     quiz.envs(settings.clone());
     let built = quiz.arg("-C").arg(dir.path()).arg("build").stdout(Stdio::null()).status().map_err(cannot)?;
     if !built.success() {
-        return Err(Error::build("there is no image to try"));
+        return Err(Error::build("the image for the checks could not be built: the reason is above"));
     }
     let qemu = engine::qemu::made(engine)?;
-    // Else the runs below go by what an earlier one found.
+    // Else the runs below would go by what an earlier run found out about KVM.
     accel::forget(&engine.kvm_verdicts())?;
     let choice = accel::choose(qemu.path(), None);
     let kvm = match (choice.accel, choice.why_not_kvm) {
@@ -200,7 +204,7 @@ fn line(name: &str, checked: &Checked) -> String {
     }
 }
 
-/// What else somebody has to know who reads the report.
+/// The first line of the report: the versions of quiz, qemu and the host's kernel, and the processor.
 fn head(qemu: &Qemu) -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let first = |text: &str| text.lines().next().unwrap_or("unknown").trim().to_owned();

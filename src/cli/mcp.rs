@@ -34,9 +34,9 @@ use tokio::io::AsyncReadExt;
 
 /// What a tool waits at most: clients give up after a minute.
 const LONGEST: Duration = Duration::from_secs(50);
-/// Bytes of what a command that only looks prints, which is taken apart here.
+/// The most bytes that are read of what a command that only looks (graph, why, crash) prints: the answer is made out of them here.
 const LARGEST: usize = 16 << 20;
-/// What the answer to a program in a machine that runs is waited for, if nobody says.
+/// How long the tool exec waits for its program, if the client does not say.
 const EXEC: Duration = Duration::from_secs(20);
 
 const INSTRUCTIONS: &str = "quiz builds a Linux kernel, a root and OpenZFS as cached stages and runs programs in a virtual machine of them. \
@@ -62,7 +62,7 @@ pub(super) fn run(cli: &Cli) -> Result<u8> {
         };
         let all: Vec<_> = jobs.all().into_iter().map(|job| tokio::spawn(async move { job.stop().await })).collect();
         for stopped in all {
-            // It has no way to fail.
+            // Ends with an error only if the task panicked; the other jobs are waited for all the same.
             let _ = stopped.await;
         }
         ended
@@ -76,9 +76,11 @@ async fn serve(server: Server) -> Result<()> {
     let failed = |e: String| Error::input(format!("this is no client of the Model Context Protocol: {e}"));
     match server.serve((tokio::io::stdin(), tokio::io::stdout())).await {
         Ok(running) => running.waiting().await.map(drop).map_err(|e| failed(e.to_string())),
-        // It hung up before it said a word.
+        // The client hung up before it said a word.
         Err(ServerInitializeError::ConnectionClosed(_)) => Ok(()),
-        Err(e) => Err(failed(e.to_string()).hint("a program starts quiz mcp, not a person: docs/mcp.md has how")),
+        Err(e) => {
+            Err(failed(e.to_string()).hint("quiz mcp is started by a program, such as an editor: docs/mcp.md says how"))
+        }
     }
 }
 
@@ -86,13 +88,13 @@ async fn serve(server: Server) -> Result<()> {
 async fn signal(stop: Stop) -> std::io::Result<u8> {
     let (read, write) = UnixStream::pair()?;
     for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
-        // Behind the flag in `stop`, which is set when this wakes.
+        // Registered after the handlers of `stop`, and so called after them: when this wakes, the flag in `stop` is set.
         signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
     }
     read.set_nonblocking(true)?;
     let mut read = tokio::net::UnixStream::from_std(read)?;
     loop {
-        // One that nohup has set aside is none.
+        // `stop` leaves out a signal that quiz was started to ignore, as by nohup.
         if let Some(signal) = stop.signal() {
             return Ok(status::signal(signal));
         }
@@ -128,7 +130,7 @@ impl ServerHandler for Server {
         let name = request.name.as_ref();
         if !all().iter().any(|tool| tool.name == name) {
             let names = all().iter().map(|tool| tool.name.to_string()).collect::<Vec<_>>().join(", ");
-            return Err(ErrorData::invalid_params(format!("there is no tool {name}; there is: {names}"), None));
+            return Err(ErrorData::invalid_params(format!("there is no tool {name}; there are: {names}"), None));
         }
         let result = self.call(name, request.arguments.unwrap_or_default()).await;
         Ok(result.unwrap_or_else(|error| wrong(&error.to_string(), error.hints())).into())
@@ -255,13 +257,14 @@ impl Server {
 
     fn start(&self, asked: Asked) -> Result<Arc<Job>> {
         self.jobs.start(asked).map_err(|e| {
-            Error::boot(format!("no job can be started: {e}")).hint("the tool job has a list of those that run")
+            Error::boot(format!("no job can be started: {e}"))
+                .hint("the tool `job` without a number lists those that run; `stop` ends one")
         })
     }
 
     fn find(&self, number: u32) -> Result<Arc<Job>> {
         self.jobs.find(number).ok_or_else(|| {
-            Error::input(format!("there is no job {number}")).hint("the tool job without a number has a list of all")
+            Error::input(format!("there is no job {number}")).hint("the tool `job` without a number lists all")
         })
     }
 
@@ -274,7 +277,7 @@ impl Server {
         job.wait(asked.patience.wait.map_or(Duration::ZERO, Duration::from_secs).min(LONGEST)).await;
         let tools::OfJob { part, stdout_from, stderr_from, all, .. } = asked;
         let answer = answer::whole(&job, Wanted { events: part, stdout_from, stderr_from, all }).map_err(unread)?;
-        // That it failed is its answer: asking for it went well.
+        // No error of this tool if the job failed: asking for it went well.
         Ok(structured(answer))
     }
 
@@ -298,7 +301,7 @@ fn looked(job: &Job, part: Part) -> Result<CallToolResult> {
         let is_whole = from + bytes.len() as u64 >= total;
         return Ok(structured(Text { cut, ..pages::text(&bytes, from, total, is_whole) }));
     }
-    // One that is cut is no JSON.
+    // What is longer than LARGEST is cut here, and then is no JSON.
     Ok(match serde_json::from_slice(&read(0, LARGEST)?.bytes) {
         Ok(Json::Array(all)) => structured(pages::list(all, part)),
         Ok(one) => structured(one),

@@ -55,7 +55,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let cli = match Cli::read(&args) {
         Ok(cli) => cli,
         Err(error) => {
-            // Nothing better can be done with a stderr that is closed.
+            // If stderr is closed there is nobody to tell.
             let _ = error.print();
             let runs = |arg: &OsString| ["up", "snap", "exec", "attach"].iter().any(|name| arg == name);
             let is_up = args.iter().skip(1).take_while(|arg| *arg != "--").any(runs);
@@ -83,8 +83,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     };
     let result = failed.map_or_else(
         || {
-            catch_unwind(AssertUnwindSafe(begin))
-                .unwrap_or_else(|_| Err(Error::build("quiz itself failed; what it said is above")))
+            catch_unwind(AssertUnwindSafe(begin)).unwrap_or_else(|_| {
+                Err(Error::build("quiz itself failed, which is a bug in quiz; its own message is above"))
+            })
         },
         Err,
     );
@@ -100,7 +101,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     })
 }
 
-/// What shows events, and why there is none of those that are asked for.
+/// The reporter that shows events, and the error if the file of `--events` cannot be opened.
 fn reporter(cli: &Cli) -> (Reporter, Option<Error>) {
     let verbosity = match (cli.global.quiet, cli.global.verbose) {
         (true, _) => Verbosity::Quiet,
@@ -115,7 +116,7 @@ fn reporter(cli: &Cli) -> (Reporter, Option<Error>) {
     }
 }
 
-/// Has the run done by a process that stays, and gives its number.
+/// `up --detach`: starts the process that does the run and stays, and prints the run's number.
 fn detached(args: &[OsString]) -> Result<u8> {
     let words = std::iter::once("--detached".into()).chain(args.iter().skip(1).cloned());
     Ok(match detach::start(words)? {
@@ -127,7 +128,7 @@ fn detached(args: &[OsString]) -> Result<u8> {
     })
 }
 
-/// What was typed, as a line for a shell that does the same in any folder; `more` is a flag of it that has to be there then.
+/// What was typed, as a line for a shell that does the same in any folder. `more` is a flag that is added if it was not typed.
 fn typed(more: Option<&str>) -> String {
     let variables = std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"QUIZ_"));
     let variables = variables.map(|(name, value)| format!("{}={} ", name.display(), host::quoted(value)));
@@ -143,7 +144,7 @@ fn typed(more: Option<&str>) -> String {
     format!("cd {} && {line}", host::quoted(here))
 }
 
-/// Whoever runs it again has another file for events, or none.
+/// The words without `--events FILE`: who runs the line again shall not write into that file.
 fn without_events(mut words: Vec<OsString>) -> Vec<OsString> {
     const FLAG: &str = "--events";
     let before = |words: &[OsString]| words.iter().position(|word| word == "--").unwrap_or(words.len());
@@ -221,7 +222,7 @@ fn carry_out(engine: &Engine<'_>, cli: &Cli) -> Result<u8> {
         }
         Command::Clean { runs: _, all, dry_run } => clean::run(engine, *all, *dry_run, cli.global.json)?,
         Command::Doctor { kvm: true, .. } if cli.global.json => {
-            return Err(Error::input("`quiz doctor --kvm` prints a report for people: not with --json"));
+            return Err(Error::input("`quiz doctor --kvm` prints a report for people, and cannot be used with --json"));
         }
         Command::Doctor { kvm: true, .. } => return kvm::run(engine),
         Command::Doctor { install, .. } => return doctor::run(engine, *install, cli.global.json, &style),
@@ -239,7 +240,7 @@ fn carry_out(engine: &Engine<'_>, cli: &Cli) -> Result<u8> {
             let (json, verbose) = (cli.global.json, cli.global.verbose);
             return cache::run(engine, command.as_ref(), &cache::Shown { json, verbose, style: &style });
         }
-        // Done above.
+        // Done before: by `without_project`, `mcp` and `debugger`.
         Command::Init(_) | Command::Trust { .. } | Command::Completions { .. } => {}
         Command::Man { .. } | Command::Schema { .. } | Command::Mcp => {}
         Command::Gdb(_) | Command::Drgn(_) => {}
@@ -248,7 +249,7 @@ fn carry_out(engine: &Engine<'_>, cli: &Cli) -> Result<u8> {
     Ok(status::FINE)
 }
 
-/// Does something that may make the cache larger; when it is over, that is looked at.
+/// Does something that may make the cache larger; afterwards the cache's size is checked against `cache.max-size`.
 fn tidied<T>(engine: &Engine<'_>, work: impl FnOnce() -> Result<T>) -> Result<T> {
     tidy::most(engine)?;
     let ended = work();
@@ -256,7 +257,7 @@ fn tidied<T>(engine: &Engine<'_>, work: impl FnOnce() -> Result<T>) -> Result<T>
     ended
 }
 
-/// Does what needs no project that can be read.
+/// Does what a command asks for that works without a project, or with one that cannot be read.
 fn without_project(cli: &Cli) -> Option<Result<()>> {
     Some(match &cli.command {
         Command::Trust { folders } => trust::run(cli, folders),
@@ -268,11 +269,11 @@ fn without_project(cli: &Cli) -> Option<Result<()>> {
     })
 }
 
-/// Makes a stage twice from nothing; the exit status says whether that came to the same.
+/// Makes a stage twice from nothing; the exit status says whether both results are the same.
 fn verify(engine: &Engine<'_>, stage: &str, json: bool, style: &Style) -> Result<u8> {
     let all = engine.stages_with(stage)?;
     build::require_script(all.graph.stage(all.graph.find(stage)?))?;
-    // Bound anew: only the tools of what it needs have to be there.
+    // Only the tools of this stage and of what it needs have to be there, not those of all stages.
     let stages = engine.stages([stage])?;
     let id = stages.graph.find(stage)?;
     let verified = engine.make(&stages, &engine.needed(&stages), &[id].into(), &|ctx| build::verify(ctx, id))?;
@@ -318,18 +319,19 @@ fn machine(engine: &Engine<'_>, install: bool, terminal: bool) -> Result<Prepare
     machine::build(engine, &stages, terminal)
 }
 
-/// Whoever runs a script in a folder of modules means these, and it may well pass without them. An empty list is somebody's wish.
+/// A warning where the project's folder makes kernel modules and none is loaded: a script that is meant to try them may pass without them. None where
+/// `modules` is set, even to an empty list.
 fn unloaded(engine: &Engine<'_>) -> Result<Option<String>> {
     let project = &engine.project;
     let is_set = project.settings.get("modules").is_some_and(|modules| modules.origin != Origin::Default);
-    // Recipes of the project's own may bring them.
+    // The project's own recipes may compile and load them.
     let has_recipes = load::state_dirs(&project.dir).iter().any(|dir| dir.join("recipes").is_dir());
     if is_set || has_recipes || !load::makes_modules(&project.dir) || !load::worktrees(&project.dir)?.is_empty() {
         return Ok(None);
     }
     let what = "this folder makes kernel modules (obj-m), and none of them is loaded";
     Ok(Some(format!(
-        "{what}: quiz init, or --module ., compiles and loads them; `modules = []` in quiz.toml says that none is meant"
+        "{what}: quiz init, or --module ., compiles and loads them; `modules = []` in quiz.toml turns this warning off"
     )))
 }
 

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::report;
 use std::io::{BufRead, IsTerminal, Write};
 
-/// One command, or those that stdin has, a line each.
+/// Gives qemu one command, or each line of stdin.
 pub(super) fn run(engine: &Engine<'_>, asked: &Asked) -> Result<()> {
     let mut monitor = Monitor::open(&running::living(engine, "monitor", asked.id.as_deref())?, GREETING)?;
     let must = |line: &str, refused: Option<String>| match refused {
@@ -22,14 +22,14 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Asked) -> Result<()> {
     let stdin = std::io::stdin().lock();
     let is_person = stdin.is_terminal();
     let prompt = || {
-        // It is no result, and a stderr that is closed shows none.
+        // On stderr, since it is no result; without a prompt if that is closed.
         let _ = is_person.then(|| write!(std::io::stderr(), "(qemu) ").and_then(|()| std::io::stderr().flush()));
     };
     prompt();
     for line in stdin.lines() {
         let line = line.map_err(|e| Error::input("cannot read stdin").because(e))?;
         match one(&mut monitor, &line, asked.qmp)? {
-            // Who sits there types it once more.
+            // A person types it once more; for a file the error ends it.
             Some(why) if is_person => report::result(&format!("{why}\n"))?,
             refused => must(&line, refused)?,
         }
@@ -38,7 +38,7 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Asked) -> Result<()> {
     Ok(())
 }
 
-/// Shows what it returns. Why it was refused, if it was.
+/// Gives qemu one command, and shows what that returns. Gives qemu's reason if it was refused.
 fn one(monitor: &mut Monitor, command: &str, qmp: bool) -> Result<Option<String>> {
     let answer = match command.trim() {
         "" => return Ok(None),
@@ -47,9 +47,12 @@ fn one(monitor: &mut Monitor, command: &str, qmp: bool) -> Result<Option<String>
     };
     match answer {
         Answer::Refused(why) => return Ok(Some(why)),
-        // It may be gone before it has answered.
+        // qemu may be gone before it has answered `quit`.
         Answer::Ended if command.contains("quit") => {}
-        Answer::Ended => return Err(Error::boot("the machine ended").hint("quiz wait, quiz logs")),
+        Answer::Ended => {
+            return Err(Error::boot("the machine ended before qemu answered")
+                .hint("`quiz wait` tells its status, `quiz logs` its kernel's last words"));
+        }
         Answer::Returned(value) if qmp => report::result(&format!("{value}\n"))?,
         Answer::Returned(text) => report::result(&text.as_str().unwrap_or_default().replace('\r', ""))?,
     }

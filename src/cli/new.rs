@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// What one of the user's own starts from: files, texts, modes. NAME and VARIABLE stand for its name, as users write it and as a shell does.
+/// The files that a new recipe or profile starts from: name, text, mode. In a text NAME stands for its name, VARIABLE for the name as variables have it.
 type Start = [(&'static str, &'static str, u32); 2];
 
 const PROFILE: Start =
@@ -21,7 +21,7 @@ const RECIPE: Start =
 /// Writes one, and says where, and what to type next.
 ///
 /// # Errors
-/// No name for one, or one that is there.
+/// The name cannot be one, or is taken.
 pub(super) fn run(engine: &Engine<'_>, asked: &NewCommand, as_json: bool) -> Result<()> {
     let project = &engine.project;
     let (kind, name, folder, next) = match asked {
@@ -43,7 +43,7 @@ pub(super) fn run(engine: &Engine<'_>, asked: &NewCommand, as_json: bool) -> Res
     };
     let to = folder.join(name);
     if let Some(path) = there {
-        return Err(Error::input(format!("there is a {kind} {name}: {}", path.display()))
+        return Err(Error::input(format!("there is already a {kind} {name}: {}", path.display()))
             .hint(format!("take another name, or edit {}", to.join(start[0].0).display())));
     }
     project.check_written(&folder)?;
@@ -54,7 +54,7 @@ pub(super) fn run(engine: &Engine<'_>, asked: &NewCommand, as_json: bool) -> Res
 fn write(folder: &Path, to: &PathBuf, name: &str, start: &Start) -> Result<()> {
     let write = || {
         fs::create_dir_all(folder)?;
-        // Not the folder of somebody else, who is not done with it yet.
+        // Fails if the folder is there: another process may just be writing it.
         fs::create_dir(to)?;
         for (file, text, mode) in start {
             let text = filled(text, name);
@@ -69,12 +69,13 @@ fn write(folder: &Path, to: &PathBuf, name: &str, start: &Start) -> Result<()> {
     })
 }
 
-/// The start of a file, with its name, and in capitals as it is a part of a variable's. A name has no capitals, a variable's may have `NAME` in it.
+/// A text with the name for NAME, and in capitals for VARIABLE. NAME comes first: a name has no capitals that could be taken for VARIABLE, but in capitals it
+/// may have `NAME` in it.
 fn filled(text: &str, name: &str) -> String {
     text.replace("NAME", name).replace("VARIABLE", &name.to_uppercase().replace('-', "_"))
 }
 
-/// It is a folder, a part of variables' and stages' names, and what stands before `:` behind -p.
+/// Whether this can be a name: of a folder, as a part of the names of variables and stages, and before the `:` of `-p NAME:option`.
 fn is_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')

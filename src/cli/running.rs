@@ -16,13 +16,13 @@ use std::time::{Duration, Instant};
 
 /// Between two looks whether a machine is gone, or its kernel has said more.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// What a run that was asked to end has until it is asked again; the machine is not waited for then.
+/// How long a run that was asked to end has, until it is asked again: then quiz ends the machine, whatever its program does.
 const ASKED: Duration = Duration::from_secs(10);
-/// And until it is killed, and its qemu with it.
+/// How long until quiz is killed, and its qemu with it.
 const KILLED: Duration = Duration::from_secs(20);
-/// What a run's result is at most: bytes.
+/// The most bytes that are read of a run's result.
 const RESULT: u64 = 1 << 20;
-/// What a kernel says before its release is told: bytes.
+/// The most bytes of a kernel's log in which its release is looked for.
 const HEAD: u64 = 64 << 10;
 
 /// The table of all machines of this user.
@@ -57,7 +57,7 @@ fn release(place: &Path) -> Option<String> {
 pub(super) fn stop(engine: &Engine<'_>, id: Option<&str>, everything: bool) -> Result<()> {
     let runs = match (everything, id) {
         (true, _) => running::all(engine)?,
-        // Of several machines none is ended alone.
+        // A run of several machines is ended as a whole.
         (false, Some(id)) => vec![run_of(&named(engine, id)?).to_owned()],
         (false, None) => vec![newest(engine)?],
     };
@@ -73,10 +73,10 @@ pub(super) fn stop(engine: &Engine<'_>, id: Option<&str>, everything: bool) -> R
         let ended = match process {
             Some(process) => end(engine, run, &process),
             None if is_live(run) => Err(Error::boot(format!(
-                "run {} starts just now, or is another user's: its process was not found",
+                "the process of run {} was not found: it is only just starting, or another user's",
                 number(run)
             ))
-            .hint("once more in a moment")),
+            .hint("try again in a moment")),
             None => Ok(()),
         };
         match ended {
@@ -105,7 +105,7 @@ fn end(engine: &Engine<'_>, run: &Path, process: &rustix::fd::OwnedFd) -> Result
             if signal == Signal::KILL {
                 (engine.events)(Event::Warning { message: format!("run {} did not end, and was killed", number(run)) });
             }
-            // It may have ended just now.
+            // The run may have ended just now.
             let _ = pidfd_send_signal(process, signal);
         }
         if begun.elapsed() > KILLED * 2 {
@@ -132,9 +132,11 @@ pub(super) fn wait(engine: &Engine<'_>, id: Option<&str>) -> Result<u8> {
     match result["status"].as_u64().and_then(|status| u8::try_from(status).ok()) {
         Some(status) => Ok(status),
         None if !parts(&place).is_empty() => Err(several(&place, "wait", &parts(&place))),
-        // quiz was killed, or could not write it.
-        None => Err(Error::boot(format!("run {} has left no status", name(&place)))
-            .hint(format!("what there is of it is in {}", place.display()))),
+        None => Err(Error::boot(format!(
+            "run {} has left no exit status: quiz was killed, or could not write it",
+            name(&place)
+        ))
+        .hint(format!("what the run has left is in {}", place.display()))),
     }
 }
 
@@ -154,7 +156,7 @@ pub(super) fn logs(engine: &Engine<'_>, id: Option<&str>, follow: bool) -> Resul
         }
     };
     loop {
-        // Before it is read: what the last reading found was all.
+        // Asked before the log is read: once the run is over, one more reading finds all.
         let goes_on = follow && is_live(run);
         pass_on(&mut log, &path)?;
         if !goes_on {
@@ -191,7 +193,7 @@ fn several(run: &Path, command: &str, parts: &[PathBuf]) -> Error {
     let names: Vec<String> = parts.iter().map(|part| name(part)).collect();
     Error::input(format!("run {} has a machine for each of its groups", number(run)))
         .hint(format!("quiz {command} {}", names[0]))
-        .hint(format!("they are: {}", names.join(", ")))
+        .hint(format!("its machines are: {}", names.join(", ")))
 }
 
 /// The folder of the run of that number, or of one of its machines: `7`, `7/functional.atime`.
@@ -215,7 +217,7 @@ fn named(engine: &Engine<'_>, id: &str) -> Result<PathBuf> {
     }))
 }
 
-/// Those runs of this project, in the order of [`running::of`]; what cannot be listed is an error.
+/// The runs of this project that `which` lists, in the order of [`running::of`]. A folder that cannot be listed is an error.
 pub(super) fn every(engine: &Engine<'_>, which: fn(&Path) -> Result<Vec<PathBuf>>) -> Result<Vec<PathBuf>> {
     let all = state_dirs(&engine.project.dir).iter().map(|dir| which(dir)).collect::<Result<Vec<_>>>()?;
     Ok(all.concat())
@@ -228,7 +230,7 @@ fn newest(engine: &Engine<'_>) -> Result<PathBuf> {
     })
 }
 
-/// Whether that run, which there is, is not over.
+/// Whether the run of that number goes on; an error if there is no such run.
 pub(super) fn lives(engine: &Engine<'_>, id: &str) -> Result<bool> {
     Ok(is_live(run_of(&named(engine, id)?)))
 }

@@ -12,7 +12,7 @@ pub(super) fn run(name: Option<&str>) -> Result<()> {
         None => report::schemas(),
         Some(name) => report::schema(name).ok_or_else(|| {
             let names: Vec<&str> = report::schema_names().collect();
-            Error::input(format!("there is no schema `{name}`")).hint(format!("there is: {}", names.join(", ")))
+            Error::input(format!("there is no schema `{name}`")).hint(format!("there are: {}", names.join(", ")))
         })?,
     };
     report::result(&format!("{schema:#}\n"))

@@ -24,9 +24,9 @@ pub(super) fn run(engine: &Engine<'_>, snap: &Snap, json: bool, style: &Style) -
     }
     named::check(name)?;
     if snap.guest.no_snapshot {
-        return Err(Error::input("--no-snapshot saves nothing, and quiz snap is there to save"));
+        return Err(Error::input("quiz snap saves a snapshot: it cannot be used with --no-snapshot"));
     }
-    // Before anything that takes long.
+    // Checked first, so that a mistake is told before a build of minutes.
     if !snap.replace && named::exists(engine, name)? {
         return Err(Error::input(format!("there is a snapshot {name} already"))
             .hint(format!("quiz snap {name} --replace makes it anew, quiz snap {name} --rm removes it")));

@@ -19,7 +19,8 @@ use std::path::{Path, PathBuf};
 /// There is no such machine, it has no sshd, or no channel to it is free.
 pub(super) fn run(engine: &Engine<'_>, ssh: &Ssh) -> Result<u8> {
     let run = find(engine, ssh.id.as_deref())?;
-    let channel = boot::channel::take(&run, SSH).map_err(|e| e.hint("quiz up -p ssh:count=8 has more of them"))?;
+    let channel = boot::channel::take(&run, SSH)
+        .map_err(|e| e.hint("quiz up -p ssh makes machines with sshd, and -p ssh:count=8 some with more channels"))?;
     if ssh.stdio {
         channel.relay(std::io::stdin(), std::io::stdout())?;
         return Ok(status::FINE);
@@ -29,7 +30,7 @@ pub(super) fn run(engine: &Engine<'_>, ssh: &Ssh) -> Result<u8> {
     let mut command = host::program(CLIENT);
     command.arg("-F").arg(config).arg(if boot::terminal_size().is_some() { "-t" } else { "-T" });
     command.arg(format!("{HOST}{}", boot::folder::number(&run))).arg("--");
-    // ssh gives one line to a shell; each word shall arrive as it is, as with `quiz up`.
+    // ssh joins its words to one line for the guest's shell; quoted, each word arrives as it is, as with `quiz up`.
     command.args(ssh.program.iter().map(host::quoted));
     Err(no_client(command.exec()))
 }

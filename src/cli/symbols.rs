@@ -11,10 +11,10 @@ use crate::event::{Event, Unit};
 use crate::report::{Crashed, Looked};
 use std::path::Path;
 
-/// What is read for seconds, where the kernel's is large.
+/// What is shown while it is read: for a large kernel that takes seconds.
 const INFORMATION: &str = "debug information";
 
-/// What a crashed machine was booted of.
+/// What a crashed machine was booted from.
 pub(super) fn booted(crashed: &Crashed) -> Booted<'_> {
     let crash = &crashed.crash;
     Booted {
@@ -26,28 +26,35 @@ pub(super) fn booted(crashed: &Crashed) -> Booted<'_> {
     }
 }
 
-/// What `take` finds in the project as that run had it, whose `flags` were these.
+/// Calls `take` with the project opened as for that run, whose `flags` were these, and gives what it finds.
 pub(super) fn open<T>(
     engine: &Engine<'_>,
     booted: &Booted<'_>,
     flags: &[String],
     take: impl Fn(&Engine<'_>, &Booted<'_>) -> Result<T>,
 ) -> Result<T> {
-    // What is typed now and says what is built wins.
+    // Flags typed now that say what is built win over the run's.
     let typed = engine.project.settings.shaping_flags().next().is_some();
     if flags.is_empty() || typed {
         let hint = |error: Error| {
-            if typed { error.hint("the flags that were typed stand in the place of the run's") } else { error }
+            if typed {
+                error.hint(
+                    "the flags of this command line were used in place of the run's own: without them those are used",
+                )
+            } else {
+                error
+            }
         };
         return take(engine, booted).map_err(hint);
     }
     let words = ["quiz", "up"].into_iter().chain(flags.iter().map(String::as_str));
-    let asked =
-        Cli::read(words).map_err(|e| Error::input(format!("the flags of run {}: {e}", booted.run)))?.invocation();
+    let asked = Cli::read(words)
+        .map_err(|e| Error::input(format!("cannot read the flags of run {}: {e}", booted.run)))?
+        .invocation();
     take(&engine.with_flags(asked.flags)?, booted)
 }
 
-/// The debug information of a crash, if it is there; why it is not somebody else says.
+/// The debug information of a crash, if it is in the cache; no error says why it is not.
 pub(super) fn there(engine: &Engine<'_>, crashed: &Crashed) -> Option<Symbols> {
     open(engine, &booted(crashed), &crashed.crash.flags, Symbols::cached).ok().flatten()
 }

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
 use std::path::PathBuf;
 
-/// What the root knows: the package ncurses-base of Debian.
+/// Terminals that the guest's root knows: those of Debian's package ncurses-base.
 const KNOWN: &[&str] = &[
     "ansi",
     "cygwin",

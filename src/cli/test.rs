@@ -26,7 +26,7 @@ pub(super) const SOURCE: &str = "zfs-source";
 /// The runfiles that the suite runs by default.
 const RUNFILES: &[&str] = &["common", "linux"];
 
-/// So many runs before this one are in its page.
+/// How many runs before this one its page shows.
 const RUNS: usize = 19;
 
 /// How results are shown.
@@ -50,7 +50,7 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Test, shown: &Shown<'_>) -> Resul
     if groups.is_empty() {
         return Ok(status::FINE);
     }
-    // Before anything that takes long.
+    // Checked first, so that a mistake is told before a build of minutes.
     let folders = shares::wanted(engine, &asked.share, false)?;
     let dir = shares::dir(&asked.cwd, Some(&folders))?;
     let mut built = super::machine(engine, asked.guest.install, false)?;
@@ -94,7 +94,7 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Test, shown: &Shown<'_>) -> Resul
     Ok(results.status())
 }
 
-/// What to look at when a command could not be started; in `dir` of a guest that sees nothing of the host beyond `/shared`, or more.
+/// Warns what to look at when a command could not be started. `dir` is the guest's folder for it; `is_alone`: of the host the guest sees only `/shared`.
 fn hint(engine: &Engine<'_>, results: &test::Results, dir: &Path, is_alone: bool) {
     let warn = |message: String| (engine.events)(Event::Warning { message });
     let commands = || results.groups.iter().flat_map(|group| &group.tests);
@@ -102,12 +102,12 @@ fn hint(engine: &Engine<'_>, results: &test::Results, dir: &Path, is_alone: bool
     if dir != Path::new(HOME) && any("status 126") {
         let dir = dir.display();
         warn(format!(
-            "status 126 is of a program that cannot be started, or not in {dir}: is that a folder of the guest, or in a --share?"
+            "status 126: the program cannot be started, or not in {dir}: is that a folder of the guest, or in a --share?"
         ));
     }
     if any("status 127") {
-        let sees = ": of this folder it sees .quiz/shared alone, as /shared; --share . --cwd . runs it where it lies";
-        warn(format!("status 127 is of a program that the guest has not{}", if is_alone { sees } else { "" }));
+        let sees = "; of this folder the guest sees only .quiz/shared, as /shared: with --share . --cwd . it sees all, and starts there";
+        warn(format!("status 127: the guest has no such program{}", if is_alone { sees } else { "" }));
     }
 }
 
@@ -147,9 +147,9 @@ fn lines(file: &Path) -> Result<Vec<Group>> {
 fn sections(engine: &Engine<'_>, asked: &Test) -> Result<Vec<Section>> {
     let is_all = asked.tests.is_empty() && asked.tags.is_empty() && asked.runfiles.is_empty() && asked.since.is_none();
     if is_all && !asked.list && !is_about_openzfs(engine)? {
-        // It would be compiled first, whoever is there.
+        // OpenZFS would be compiled first, for somebody who may work on something else.
         return Err(Error::input(
-            "this is no worktree of OpenZFS, and no [zfs] is set: its whole test suite is not run unasked",
+            "this is no worktree of OpenZFS, and nothing under [zfs] is set: the whole ZFS Test Suite is not run unasked",
         )
         .hint("tests of your own: quiz test --each FILE, which has one command a line")
         .hint(
@@ -207,14 +207,14 @@ fn runfile(source: &Path, name: &str) -> Result<(String, String)> {
         let mut there: Vec<String> = there.filter_map(|n| n.strip_suffix(".run").map(str::to_owned)).collect();
         there.sort();
         let error = Error::input(format!("there is no runfile `{name}` in {}", folder.display()));
-        return Err(if there.is_empty() { error } else { error.hint(format!("there is: {}", there.join(", "))) });
+        return Err(if there.is_empty() { error } else { error.hint(format!("there are: {}", there.join(", "))) });
     };
     let text =
         fs::read_to_string(path).map_err(|e| Error::input(format!("cannot read {}", path.display())).because(e))?;
     Ok((path.display().to_string(), text))
 }
 
-/// Those that what changed since `rev` can touch.
+/// The groups that can be affected by what changed since `rev`.
 fn touched(engine: &Engine<'_>, source: &Path, rev: &str, sections: Vec<Section>) -> Result<Vec<Section>> {
     let note = |message: String| (engine.events)(Event::Note { message });
     let worktree = Worktree::open(source)?;

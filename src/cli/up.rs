@@ -26,13 +26,13 @@ pub(super) fn run(engine: &Engine<'_>, up: &Up) -> Result<u8> {
     Ok(outcome.map_or(status::FINE, |outcome| outcome.status_as(up.lost_as)))
 }
 
-/// The same in a machine that gets that name when its program has ended with 0.
+/// The same as [`run`]; the machine is saved under that name when its program has ended with 0.
 pub(super) fn keep(engine: &Engine<'_>, up: &Up, name: &str, replace: bool) -> Result<Option<Outcome>> {
     let built = build(engine, up)?;
     boot(engine, up, Built { way: Way::Keep { name: name.to_owned(), replace }, ..built }, None)
 }
 
-/// The same in a machine that crashed, as it was then.
+/// The same as [`run`], in the machine that crashed: its kernel, layers, memory and command line.
 pub(super) fn again(engine: &Engine<'_>, up: &Up, (prepared, guest): (Prepared, Guest), crash: &Crash) -> Result<u8> {
     let folders = shares::wanted(engine, &up.around.share, true)?;
     let dir = shares::dir(&up.around.cwd, Some(&folders))?;
@@ -42,8 +42,8 @@ pub(super) fn again(engine: &Engine<'_>, up: &Up, (prepared, guest): (Prepared, 
     Ok(outcome.map_or(status::FINE, |outcome| outcome.status_as(up.lost_as)))
 }
 
-/// The same on each of several kernels: first all images, then one run after the other, in the end how each went. The status
-/// is the first that is not 0. A signal ends the machine at once, and those to come.
+/// The same as [`run`] on each of several kernels: builds all images, then does one run after the other, and shows in the end how each went.
+/// Gives the first status that is not 0. A signal ends the machine at once, and the runs that are left are not begun.
 pub(super) fn run_each(kernels: &[(String, Cli)], up: &Up, events: Events<'_>, error: &dyn Fn(&Error)) -> Result<u8> {
     let engines: Vec<Engine<'_>> =
         kernels.iter().map(|(_, cli)| Engine::open(&cli.invocation(), events)).collect::<Result<_>>()?;
@@ -52,7 +52,7 @@ pub(super) fn run_each(kernels: &[(String, Cli)], up: &Up, events: Events<'_>, e
     let stop = Stop::on_signals()?;
     let mut rows: Vec<(String, u8, String)> = Vec::new();
     for (((kernel, _), engine), built) in kernels.iter().zip(&engines).zip(built) {
-        // As a shell has it: Ctrl-C on a terminal is the program's, and when it ends by that, so does the loop around it.
+        // As in a shell's loop: Ctrl-C on a terminal is for the program, and if the program dies of it, so does the loop.
         let by_key = terminal(up).is_some() && rows.last().is_some_and(|row| row.1 == status::signal(SIGINT));
         if let Some(signal) = stop.signal().or(by_key.then_some(SIGINT)) {
             rows.push((kernel.clone(), status::signal(signal), "not run: a signal ended the one before".to_owned()));
@@ -76,7 +76,7 @@ pub(super) fn run_each(kernels: &[(String, Cli)], up: &Up, events: Events<'_>, e
 }
 
 impl Way {
-    /// What those who look at the machine are told otherwise than of one that this project describes now.
+    /// Sets what `quiz ps` and debuggers are told of the machine, where it is not the one that this project describes now.
     fn tell(&self, options: &mut Options) {
         match self {
             Self::From(own) => {
@@ -96,32 +96,34 @@ struct Built {
     why_not_kvm: Option<String>,
     way: Way,
     folders: Vec<Folder>,
-    /// In which the program starts.
+    /// The folder of the guest in which the program starts.
     dir: PathBuf,
 }
 
-/// How it starts, and what becomes of it.
+/// How the machine starts, and whether it is saved.
 enum Way {
     /// From a snapshot of an equal one, if there is one.
     Usual,
     /// It boots, and nothing is saved.
     Cold,
-    /// It goes on from there.
+    /// It goes on from a snapshot of `quiz snap`.
     From(Box<OwnSnapshot>),
-    /// It is one that crashed, and boots.
+    /// It is a machine that crashed, and boots once more.
     Again { guest: Box<Guest>, flags: Vec<String>, imported: Option<Imported> },
     /// It is saved under that name when its program has ended.
     Keep { name: String, replace: bool },
 }
 
 fn build(engine: &Engine<'_>, up: &Up) -> Result<Built> {
-    // Before anything that takes long.
+    // Checked first, so that a mistake is told before a build of minutes.
     let folders = shares::wanted(engine, &up.around.share, true)?;
     let dir = shares::dir(&up.around.cwd, Some(&folders))?;
     if let Some(name) = &up.from {
         if up.gdb == Some(Gdb::Start) {
-            return Err(Error::input("a machine that goes on has no first instruction")
-                .hint("--gdb=panic; or quiz gdb, while it runs"));
+            return Err(Error::input(
+                "--gdb cannot stop a machine that goes on from a snapshot before its first instruction",
+            )
+            .hint("use --gdb=panic, or quiz gdb while it runs"));
         }
         let own = saved(engine, name)?;
         let machine = own.machine(engine)?;
@@ -136,8 +138,10 @@ fn build(engine: &Engine<'_>, up: &Up) -> Result<Built> {
 fn saved(engine: &Engine<'_>, name: &str) -> Result<OwnSnapshot> {
     let own = named::find(engine, name)?;
     if let Some(flag) = engine.project.settings.shaping_flags().next() {
-        return Err(Error::input(format!("--from {name} goes on as it was saved: {flag} would change nothing"))
-            .hint("leave it out, or make the snapshot with it: quiz snap NAME --replace"));
+        return Err(Error::input(format!(
+            "--from {name} goes on with the machine as it was saved: {flag} would change nothing"
+        ))
+        .hint("leave the flag out, or save the snapshot again with it: quiz snap NAME --replace"));
     }
     Ok(own)
 }
@@ -171,8 +175,8 @@ fn boot(engine: &Engine<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Resul
         machine.extra.push("-S".into());
     }
     let mut options = Options {
-        // On a terminal the kernel's words come among the program's: print debugging is why people use this. What stands
-        // around the program may have the whole screen to itself.
+        // On a terminal kernel messages are shown among the program's output, for print debugging; but not where a profile
+        // starts the program by another one (`wrap`, such as tmux), which may have the whole screen to itself.
         kmsg: up.around.kmsg || (request.tty.is_some() && wraps.is_empty()),
         stop,
         fail_on_warning: up.fail_on_warning,
@@ -221,7 +225,7 @@ fn play(engine: &Engine<'_>, machine: &mut Machine, run: &Run<'_>, way: &Way) ->
     }
 }
 
-/// Its disks lie beside the rest of its state from the start.
+/// Runs the machine and saves it. Its disks are made where the snapshot will be, so that they need not be moved.
 fn play_and_keep(
     engine: &Engine<'_>,
     machine: &mut Machine,
@@ -229,14 +233,14 @@ fn play_and_keep(
     name: &str,
     replace: bool,
 ) -> Result<Outcome> {
-    let failed = |e| Error::boot("there is no place for a snapshot").because(e);
+    let failed = |e| Error::boot("cannot make a folder for the snapshot in the cache").because(e);
     let slot = engine.cache.named_slot().map_err(failed)?;
     for disk in &mut machine.disks {
         let file = disk.path.file_name().unwrap_or_default().to_owned();
         disk.path = slot.path().join(file);
     }
     let disks = disk::take(&machine.disks, &run.folder.id())?;
-    // KVM may turn out not to work.
+    // KVM may turn out not to work, and the machine be started again under TCG: the snapshot keeps which one it was.
     let emulated = AtomicBool::new(machine.accel == Accel::Tcg);
     let events = &|event: Event| {
         if let Event::Booting { accelerator, .. } = &event {
@@ -255,17 +259,17 @@ fn play_and_keep(
             (engine.events)(Event::Kept { name: own.named.name, bytes: own.named.size });
         }
         (Outcome::Exited(0), Saved::Failed(why) | Saved::Never(why)) => {
-            return Err(Error::boot(format!("the program ended well, but the machine was not saved: {why}")));
+            return Err(Error::boot(format!("the program ended with 0, but the machine was not saved: {why}")));
         }
         _ => {
-            let message = format!("no snapshot {name}: only what ends with 0 is saved");
+            let message = format!("the snapshot {name} was not saved: only a machine whose program ends with 0 is");
             (engine.events)(Event::Warning { message });
         }
     }
     Ok(outcome)
 }
 
-/// That which the program gets as its own.
+/// The size of the terminal that the program gets, if it gets one.
 fn terminal(up: &Up) -> Option<boot::Size> {
     boot::terminal_size().filter(|_| !up.around.no_input && !up.detach)
 }
@@ -273,11 +277,11 @@ fn terminal(up: &Up) -> Option<boot::Size> {
 fn request(up: &Up, wraps: &[String], folders: &[Folder], dir: PathBuf) -> Request {
     let tty = terminal(up);
     let wraps = wraps.iter().filter(|_| tty.is_some());
-    // A shell that nobody types to would end at once.
+    // Without a program it would be a shell, which ends at once where nobody types.
     let stay = ["sleep", "infinity"].into_iter().filter(|_| up.detach && up.program.is_empty());
     Request {
         program: wraps.map(OsString::from).chain(up.program.iter().cloned()).chain(stay.map(OsString::from)).collect(),
-        // Only a terminal's own words: what else is set on the host means nothing in the guest.
+        // Only variables that describe the terminal: others of the host mean nothing in the guest.
         env: if tty.is_some() { terminal::passed_on() } else { Vec::new() },
         dir: dir.into(),
         tty,

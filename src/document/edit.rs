@@ -22,7 +22,7 @@ pub fn add_to_list(
     first: &[String],
     replaces: &dyn Fn(&str, &str) -> bool,
 ) -> Result<()> {
-    // A link stays a link.
+    // What a link leads to is written, so that it stays a link.
     let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let before = Document::load(path)?.unwrap_or_else(|| Document::new(path, ""));
     let after = added(&before, [table, key], texts, first, replaces)?;
@@ -37,7 +37,7 @@ fn added(
     replaces: &dyn Fn(&str, &str) -> bool,
 ) -> Result<String> {
     let no_list = || Error::input(format!("`{table}.{key}` is no list of texts")).at(before.value(&[table, key]));
-    // The same words as everywhere, for what is no TOML.
+    // Read first as everywhere else, whose error for what is no TOML has a place.
     before.tables()?;
     let mut document: DocumentMut = before.text().parse().map_err(|e| Error::input("this is no TOML").because(e))?;
     let inside = document.entry(table).or_insert_with(|| Item::Table(Table::new()));
@@ -92,7 +92,7 @@ fn bare(line: &str) -> &str {
     line.strip_suffix('\r').unwrap_or(line)
 }
 
-/// Behind the last item, as that stands: in a line of its own if that does. A comment behind the last item stays with that.
+/// Adds an item behind the last one, as that stands: in a line of its own if that does. A comment behind the last item stays with that.
 fn push(list: &mut Array, text: &str) {
     let white = |raw: Option<&toml_edit::RawString>| raw.and_then(|raw| raw.as_str()).unwrap_or_default().to_owned();
     let Some(last) = list.iter().last() else {
@@ -119,7 +119,7 @@ fn push(list: &mut Array, text: &str) {
     list.set_trailing_comma(true);
 }
 
-/// Whole or not at all, with the mode that the file has.
+/// Writes the file whole or not at all, with the mode that it has.
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     crate::host::folder(folder)?;

@@ -31,14 +31,14 @@ fn fails(text: &str) -> (String, String, Vec<String>) {
 fn an_unknown_key_or_value_is_placed_and_the_nearest_named_or_all_of_them() {
     let (error, label, hints) = fails("version = 1\nknd = \"file\"\n");
     assert_eq!((error.as_str(), label.as_str()), ("f:2:1: unknown field `knd`", "not known here"));
-    assert_eq!(hints, ["did you mean `kind`?", "there is: version, kind, lists"]);
+    assert_eq!(hints, ["did you mean `kind`?", "there are: version, kind, lists"]);
     let (error, _, hints) = fails("version = 1\nkind = \"fiel\"\n");
     assert_eq!((error.as_str(), &hints[0][..]), ("f:2:8: unknown value `fiel`", "did you mean `file`?"));
-    assert_eq!(fails("version = 1\nxyzzy = 1\n").2, ["there is: version, kind, lists"]);
+    assert_eq!(fails("version = 1\nxyzzy = 1\n").2, ["there are: version, kind, lists"]);
     // A name that looks like the end of serde's own words.
     let (error, _, hints) = fails("version = 1\n\"x`, expected one of `evil\" = 1\n");
     assert!(error.ends_with("unknown field `x`, expected one of `evil`"), "{error}");
-    assert_eq!(hints, ["there is: version, kind, lists"]);
+    assert_eq!(hints, ["there are: version, kind, lists"]);
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn what_is_missing_twice_or_of_another_type_is_placed() {
     assert!(error.ends_with("missing field `version`") && error.starts_with("f:1:1: "), "{error}");
     assert_eq!(label, "`version` is missing");
     let (error, label, hints) = fails("version = 1\nkind = \"file\"\nversion = 2\n");
-    assert_eq!((error.as_str(), label.as_str()), ("f:3:1: duplicate key", "set before, above"));
+    assert_eq!((error.as_str(), label.as_str()), ("f:3:1: duplicate key", "already set above"));
     assert!(hints.is_empty(), "{hints:?}");
     let (error, _, _) = fails("version = \"1\"\n");
     assert!(error.starts_with("f:1:11: invalid type: string \"1\""), "{error}");
@@ -71,7 +71,7 @@ fn text_without_quotes_is_told_how_it_is_written() {
     for (line, word) in [("kind = 2G", "2G"), ("kind = 6.1.170 # stable", "6.1.170"), ("kind = tree\r", "tree")] {
         let (error, _, hints) = fails(&format!("version = 1\n{line}\n"));
         assert!(error.starts_with("f:2:"), "{error}");
-        assert_eq!(hints, [format!("texts stand in quotes: \"{word}\"")], "{error}");
+        assert_eq!(hints, [format!("write text in quotes: \"{word}\"")], "{error}");
     }
     assert!(fails("version = 1\nkind = [\n").2.is_empty());
     assert!(fails("version = 1 1\n").2.is_empty());

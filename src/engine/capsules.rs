@@ -43,7 +43,7 @@ const KERNEL: &str = "kernel";
 /// The files of a crash that travel, beside what is known of it.
 const FILES: [&str; 2] = [MEMORY, dbgmsg::FILE];
 
-/// What is said of a crash in a file.
+/// What `crash/crash.json` in the file says of a crash.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct About {
@@ -55,7 +55,7 @@ struct About {
     outputs: BTreeMap<String, Output>,
 }
 
-/// What became a file.
+/// What an export has written.
 #[derive(Debug, Clone)]
 pub struct Exported {
     /// Its bytes.
@@ -134,7 +134,7 @@ pub fn export(
                 files.push((name, opened, Output { kind: Kind::File, digest, size, files: 1 }));
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound && name == MEMORY => {
-                let why = crash.cut.as_deref().unwrap_or("it was removed (runs.keep-crashes)");
+                let why = crash.cut.as_deref().unwrap_or("it was removed, as runs.keep-crashes demands");
                 missing.push(format!("the guest's memory: {why}"));
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -150,7 +150,7 @@ pub fn export(
     // Its user's alone: a guest's memory may hold anything.
     let mut new = tempfile::Builder::new().tempfile_in(folder).map_err(cannot_write)?;
     pack(engine, &about, &mut files, new.as_file_mut())
-        .map_err(|e| Error::build(format!("run {run} cannot be packed")).because(e))?;
+        .map_err(|e| Error::build(format!("the crash of run {run} cannot be packed")).because(e))?;
     slowly("writing", Unit::Bytes, engine.events, |_| new.as_file().sync_all()).map_err(cannot_write)?;
     let file = new.persist_noclobber(file).map_err(|e| cannot_write(e.error))?;
     Ok(Exported { bytes: file.metadata().map_err(cannot_write)?.len(), missing })
@@ -185,19 +185,24 @@ fn pack(
 fn lacks(crash: &Crash, run: &str, symbols: Option<&Symbols>) -> Vec<String> {
     let mut lacks = Vec::new();
     if symbols.is_none() {
-        lacks.push(format!("debug information, which is not there: `quiz crash show --lines {run}` makes it first"));
+        lacks.push(format!(
+            "debug information, which is not in the cache: `quiz crash show --lines {run}` makes it first"
+        ));
     }
     match &crash.machine {
-        None => lacks.push("how to run it again: an older quiz kept this crash".to_owned()),
+        None => lacks.push("how to run it again, which the older quiz that kept this crash did not note".to_owned()),
         Some(guest) => {
             if !guest.extra.is_empty() {
                 lacks.push(format!("the arguments that were added to qemu's command: {}", guest.extra.join(" ")));
             }
             if guest.has_net() {
-                lacks.push("the network card: a guest of somebody else's gets none".to_owned());
+                lacks.push("the network card: an imported guest gets none".to_owned());
             }
             if guest.lasting_disks() > 0 {
-                lacks.push(format!("what lies on {} of its disks: it starts with empty ones", guest.lasting_disks()));
+                lacks.push(format!(
+                    "what lies on {} persistent disks: it starts with empty ones",
+                    guest.lasting_disks()
+                ));
             }
         }
     }
@@ -220,7 +225,7 @@ fn without_host(crash: &Crash) -> Crash {
 fn outputs(engine: &Engine<'_>, image: &Image, symbols: Option<&Symbols>) -> Result<BTreeMap<String, Output>> {
     let folders = symbols.into_iter().flat_map(|symbols| std::iter::once(&symbols.kernel).chain(&symbols.modules));
     let trees = folders.map(|folder| stored(engine, Kind::Tree, folder)).collect::<Result<Vec<_>>>()?;
-    // Half of it would make a debugger show what is not so.
+    // All of it or none: with a part of the debug information a debugger would show what is not so.
     let trees = trees.into_iter().collect::<Option<Vec<_>>>().unwrap_or_default();
     let layers = image.layers.iter().cloned().enumerate().map(|(number, output)| (layer(number), output));
     let symbols = trees.into_iter().enumerate().map(|(number, output)| (symbols_of(number), output));

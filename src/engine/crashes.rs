@@ -13,7 +13,7 @@ use quiz_cache::{Cache, Digest, Kind, Output};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Results in the cache.
+/// What a guest was booted of, as contents of the cache.
 #[derive(Debug, Clone)]
 pub struct Image {
     /// The folder of the kernel.
@@ -35,7 +35,7 @@ pub fn needs(run: &Path) -> Vec<(PathBuf, BTreeSet<Digest>)> {
     places.filter_map(need).collect()
 }
 
-/// Keeps that as long as those crashes are there, whether their project is used or not.
+/// Has the cache keep the images of a run's crashes as long as the crashes are there, whether their project is used or not.
 ///
 /// # Errors
 /// The cache cannot be read or written.
@@ -67,11 +67,12 @@ pub fn image(engine: &Engine<'_>, crash: &Crash, run: &str) -> Result<Image> {
         (Some(kernel), Some(layers)) if !layers.is_empty() => Ok(Image { kernel, layers }),
         _ => {
             let error = Error::input(format!("the image of run {run} is not in the cache any more"));
-            let error =
-                gone.into_iter().fold(error, |error, path| error.detail(format!("gone, or not what it was: {path}")));
+            let error = gone.into_iter().fold(error, |error, path| error.detail(format!("gone or damaged: {path}")));
             Err(match &crash.imported {
                 Some(_) => error.hint("import the file once more: quiz crash import FILE"),
-                None => error.hint(format!("this makes it again, if its sources are what they were: {}", crash.again)),
+                None => {
+                    error.hint(format!("if its sources have not changed since, this makes it again: {}", crash.again))
+                }
             })
         }
     }
@@ -92,7 +93,7 @@ pub(super) fn unreadable(error: quiz_cache::Error) -> Error {
 /// The machine of a crash as it was, without what belongs to one run, and what is known of it.
 ///
 /// # Errors
-/// Nothing is known of it, it is none of quiz's, or its image is gone.
+/// Nothing is known of it, quiz cannot start such a machine, or its image is gone.
 pub fn again(engine: &Engine<'_>, crash: &Crash, run: &str) -> Result<(Prepared, Guest)> {
     let guest = known(crash, run)?;
     let Image { kernel, layers } = image(engine, crash, run)?;
@@ -104,9 +105,7 @@ pub fn again(engine: &Engine<'_>, crash: &Crash, run: &str) -> Result<(Prepared,
     let guest = if crash.imported.is_some() { guest.without_host() } else { guest };
     let warn = |message: String| (engine.events)(Event::Warning { message });
     if let Some(extra) = Some(guest.extra.join(" ")).filter(|extra| !extra.is_empty()) {
-        warn(format!(
-            "left out, since they could do anything here: the arguments of qemu's that run {run} had: {extra}"
-        ));
+        warn(format!("left out, since they could do anything on this machine: qemu's arguments of run {run}: {extra}"));
     }
     let qemu = super::qemu::made(engine)?;
     let choice = super::qemu::accelerator(engine, &qemu)?;
@@ -119,9 +118,11 @@ pub fn again(engine: &Engine<'_>, crash: &Crash, run: &str) -> Result<(Prepared,
 /// What a crash says of its machine.
 pub(super) fn known(crash: &Crash, run: &str) -> Result<Guest> {
     let guest = crash.machine.clone().ok_or_else(|| {
-        Error::input(format!("of the machine of run {run} nothing is known: an older quiz kept its crash"))
-            .hint(format!("it was run by: {}", crash.again))
+        Error::input(format!("nothing is known of the machine of run {run}: an older quiz kept its crash"))
+            .hint(format!("it was started by: {}", crash.again))
     })?;
-    guest.check().map_err(|why| Error::input(format!("the machine of run {run} is none of quiz's: {why}")))?;
+    guest
+        .check()
+        .map_err(|why| Error::input(format!("the machine of run {run} is not one that quiz can start: {why}")))?;
     Ok(guest)
 }

@@ -14,7 +14,7 @@ const NAME: &str = "drgn";
 const SETTING: &str = "drgn.program";
 const HOST: &str = "host";
 const PYTHON: &str = "python3";
-/// Of recipes/drgn: starts drgn.
+/// The Python module of recipes/drgn that starts drgn.
 const MODULE: &str = "quiz_drgn";
 
 /// What starts it.
@@ -29,28 +29,28 @@ pub struct Drgn {
 /// The drgn; one that quiz brings is made if it is not there.
 ///
 /// # Errors
-/// The setting is no word that it may be, or a project's; there is none; it cannot be fetched or made.
+/// The setting has a wrong value, or a project set it; there is no drgn; it cannot be fetched or made.
 pub fn made(engine: &Engine<'_>) -> Result<Drgn> {
     let settings = &engine.project.settings;
     match settings.text(SETTING) {
-        // It looks for modules in the current folder first.
+        // The host's drgn looks for Python modules in the current folder first.
         HOST if engine.project.is_own(SETTING) => Err(settings
             .wrong(
                 SETTING,
                 HOST,
                 format!(
-                    "{SETTING} = {HOST:?} is nothing that a project may say: that drgn loads what lies in the project"
+                    "{SETTING} = {HOST:?} cannot be set by a project: that drgn loads Python files that lie in the project"
                 ),
             )
-            .hint("say it in ~/.config/quiz/quiz.toml, or once: QUIZ_DRGN_PROGRAM=host")),
+            .hint("set it in ~/.config/quiz/quiz.toml, or for one command by QUIZ_DRGN_PROGRAM=host")),
         HOST => installed(),
         TOOLCHAIN => brought(engine).map_err(|error| match error.kind() {
-            Kind::Build => error.hint(format!("or take the one that is installed here: QUIZ_DRGN_PROGRAM={HOST}")),
+            Kind::Build => error.hint(format!("or use the drgn that is installed on this machine: QUIZ_DRGN_PROGRAM={HOST}")),
             _ => error,
         }),
         other => Err(settings
-            .wrong(SETTING, other, format!("{SETTING} = {other:?}: there is `{TOOLCHAIN}` and `{HOST}`"))
-            .hint(format!("`{HOST}` is the first one in PATH"))),
+            .wrong(SETTING, other, format!("{SETTING} = {other:?}: it can be `{TOOLCHAIN}` or `{HOST}`"))
+            .hint(format!("`{HOST}` is the first drgn in PATH, `{TOOLCHAIN}` one that quiz brings"))),
     }
 }
 
@@ -58,7 +58,7 @@ fn installed() -> Result<Drgn> {
     if host::find(NAME).is_none() {
         return Err(Error::input(format!("{NAME} is not installed"))
             .hint("pipx install drgn, or your distribution's package of that name")
-            .hint(format!("or take the one that quiz brings: {SETTING} = \"{TOOLCHAIN}\"")));
+            .hint(format!("or use the one that quiz brings: {SETTING} = \"{TOOLCHAIN}\"")));
     }
     Ok(Drgn { words: vec![NAME.into()], package: None })
 }
@@ -67,17 +67,21 @@ fn brought(engine: &Engine<'_>) -> Result<Drgn> {
     let (stages, id) = outside::bound(engine, NAME)?;
     let root = match stages.graph.stage(id).toolchain().map(|input| &input.from) {
         Some(Bound::Output { stage, .. }) => *stage,
-        _ => return Err(Error::build(format!("{NAME}: it is made in no root of packages"))),
+        _ => {
+            return Err(Error::build(format!(
+                "the stage {NAME} has no root of packages, in which its Python would be"
+            )));
+        }
     };
     let made = engine.build(&stages, &[id, root], Depth::Outputs)?;
     let place = |id| made[&id].outputs.values().next().map(|output| engine.cache.path(output));
     let (Some(package), Some(root)) = (place(id), place(root)) else {
-        return Err(Error::build(format!("{NAME}: there is nothing of it")));
+        return Err(Error::build(format!("the stage {NAME} or its root has no output")));
     };
     started(&root, package)
 }
 
-/// That package, by the Python of that root.
+/// What starts the drgn in `package` by the Python of `root`.
 fn started(root: &Path, package: PathBuf) -> Result<Drgn> {
     let python = rooted::find(root, PYTHON)
         .ok_or_else(|| Error::build(format!("there is no {PYTHON} in the root {}", root.display())))?;

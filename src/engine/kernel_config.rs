@@ -15,24 +15,24 @@ const RESOLVED: &str = "kernel-config";
 const MENU: &str = "kernel-menuconfig";
 const LINES: &str = "kernel-config-lines";
 
-/// The output that has it.
+/// The output of these stages that is a config.
 const CONFIG: &str = "config";
 
-/// What is not set.
+/// The value of a symbol that is not set.
 const NOT_SET: &str = "n";
 
 /// The symbols of a `.config`, without `CONFIG_`, each with its value as it is written there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KernelConfig(BTreeMap<String, String>);
 
-/// A symbol that two of them have otherwise; none where one of them does not have it.
+/// A symbol that has different values in two configs; `None` where a config does not have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
     /// Without `CONFIG_`.
     pub symbol: String,
-    /// In the first one.
+    /// Its value in the first config.
     pub old: Option<String>,
-    /// In the second one.
+    /// Its value in the second config.
     pub new: Option<String>,
 }
 
@@ -56,7 +56,7 @@ impl KernelConfig {
         Self(text.lines().filter_map(symbol).map(|(symbol, value)| (symbol.to_owned(), value.to_owned())).collect())
     }
 
-    /// What another one has otherwise, by symbol. That one of them has not got what the other one does not set is no difference.
+    /// The symbols that have another value in another config. One that is missing in one of them and not set in the other is no difference.
     #[must_use]
     pub fn changed(&self, other: &Self) -> Vec<Changed> {
         let of = |config: &Self, symbol: &String| config.0.get(symbol).cloned();
@@ -88,12 +88,12 @@ fn symbol(line: &str) -> Option<(&str, &str)> {
 /// A line as Kconfig reads it.
 ///
 /// # Errors
-/// It is none.
+/// It is not a line of kernel config.
 fn plain(line: &str) -> Result<String> {
     let read = symbol(line).filter(|_| !line.contains(char::is_control));
     read.map(|(name, value)| format!("CONFIG_{name}={value}")).ok_or_else(|| {
         Error::input(format!("`{line}` is no line of kernel config"))
-            .hint("as in CONFIG_KASAN=y, KASAN=y or NR_CPUS=16")
+            .hint("write it as in CONFIG_KASAN=y, KASAN=y or NR_CPUS=16")
     })
 }
 
@@ -103,8 +103,8 @@ pub fn is_same_symbol(one: &str, other: &str) -> bool {
     matches!((symbol(one), symbol(other)), (Some((one, _)), Some((other, _))) if one == other)
 }
 
-/// What has to be asked for so that `before` comes out as `edited`, of what `make savedefconfig` says that was asked for in each of them. What
-/// is the default now, and was not before, has to be said as well, as something else asks for another value; what stayed as it is follows by itself.
+/// The lines by which `before` comes out as `edited`. `asked` is what `make savedefconfig` says was asked for in each of them. A symbol that has its
+/// default only now has to be among the lines, too, since something else asks for another value; one that did not change follows by itself.
 fn wanted(asked: [&KernelConfig; 2], before: &KernelConfig, edited: &KernelConfig) -> Vec<String> {
     let [was, is] = asked;
     let symbols: BTreeSet<&String> = was.0.keys().chain(is.0.keys()).collect();
@@ -158,12 +158,12 @@ fn parsed(path: &Path) -> Result<KernelConfig> {
 /// Edits the config: by these lines, or without any in the kernel's own menu on the user's terminal, of which `told` are variables.
 ///
 /// # Errors
-/// The kernel is the distribution's, a line is none, or what is asked for cannot be had.
+/// The kernel is the distribution's, one of `lines` is not a line of kernel config, or what is asked for cannot be had.
 pub fn edit(engine: &Engine<'_>, flags: &[FlagValue], lines: &[String], told: &[(String, OsString)]) -> Result<Edited> {
     let lines = lines.iter().map(|line| plain(line)).collect::<Result<Vec<_>>>()?;
     if engine.project.settings.text("kernel.source") == "package" {
-        return Err(Error::input("the distribution compiled this kernel: its config is what it is")
-            .hint("without `package` the kernel is compiled here, and can have another one"));
+        return Err(Error::input("the distribution compiled this kernel: its config cannot be changed")
+            .hint("without `package` the kernel is compiled here, and can have another config"));
     }
     let before = resolved(engine)?;
     let file = if lines.is_empty() { Some(menu(engine, told)?) } else { None };
@@ -174,14 +174,14 @@ pub fn edit(engine: &Engine<'_>, flags: &[FlagValue], lines: &[String], told: &[
     with.extend(set.map(|value| FlagValue { key: "recipe.kernel-config-lines.set", value, flag: "--config" }));
     let [was, is, edited] = built(&engine.with_flags(with)?, LINES, ["before", "after", CONFIG])?;
     let mut asked = wanted([&was, &is], &before, &edited);
-    // What Kconfig dropped is told by the stage, with why.
+    // A line that Kconfig dropped is asked for as well: the stage then fails, and says why it was dropped.
     let is_dropped = |(name, value): &(&str, &str)| edited.0.get(*name).map_or(NOT_SET, String::as_str) != *value;
     let dropped = lines.iter().filter_map(|line| symbol(line)).filter(is_dropped);
     asked.extend(dropped.map(|(name, value)| format!("CONFIG_{name}={value}")));
     let mut after = resolved_with(engine, flags, &asked)?;
     let lost = edited.changed(&after);
     if !lost.is_empty() {
-        // What followed from a default in the menu need not do so over quiz's own lines.
+        // What was a default in the menu may come out otherwise together with quiz's own lines: then it has to be asked for.
         asked.extend(lost.iter().filter_map(|changed| edited.line(&changed.symbol)));
         after = resolved_with(engine, flags, &asked)?;
     }
@@ -240,7 +240,7 @@ mod tests {
         assert_eq!(lines("", n, y, n), ["CONFIG_A=n"]);
         // It went with what it depends on.
         assert_eq!(lines("CONFIG_A=y\nCONFIG_DEEP=y\n", "", "CONFIG_A=y\nCONFIG_DEEP=y\n", n), ["CONFIG_A=n"]);
-        // Only what its default is has changed, as WERROR's has with COMPILE_TEST.
+        // Only its default has changed, as that of WERROR does with COMPILE_TEST.
         assert_eq!(lines("", "# CONFIG_W is not set\n", "# CONFIG_W is not set\n", "# CONFIG_W is not set\n"), [""; 0]);
     }
 

@@ -14,7 +14,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// PCI has room for so many beside the rest.
+/// Disks of a machine, at most: its PCI bus has room for so many beside its other devices.
 const MOST_DISKS: usize = 64;
 
 /// MiB of a NUMA node. Linux leaves out smaller ones, and what is on them (NODE_MIN_SIZE in arch/x86/include/asm/numa.h is 4).
@@ -76,7 +76,8 @@ fn at(engine: &Engine<'_>, setting: &str, error: Error) -> Error {
     error.at(engine.project.settings.place(setting, ""))
 }
 
-/// As it was asked for. A default grows with what the profiles need; what somebody asked for is refused when it is too little.
+/// Memory, processors and NUMA nodes as they were asked for. A default grows with what the profiles need; what somebody asked for is refused
+/// when it is too little.
 fn size(engine: &Engine<'_>) -> Result<Sized> {
     let (settings, profiles) = (&engine.project.settings, &engine.project.profiles);
     let enough = |name: &str, asked: u32, least: fn(&Profile) -> u32, unit: &str, flag: &str| {
@@ -97,7 +98,7 @@ fn size(engine: &Engine<'_>) -> Result<Sized> {
     let nodes = profiles.iter().map(|profile| profile.numa).max().unwrap_or(0).max(1);
     if nodes > memory / LEAST_NODE {
         return Err(Error::input(format!("a profile asks for {nodes} NUMA nodes: {memory}M are too little for that"))
-            .hint(format!("each has {LEAST_NODE}M at least")));
+            .hint(format!("each node needs at least {LEAST_NODE}M: give the machine more memory with -m")));
     }
     Ok(Sized { memory, cpus, nodes })
 }
@@ -105,7 +106,7 @@ fn size(engine: &Engine<'_>) -> Result<Sized> {
 /// The machine of an image that is built.
 ///
 /// # Errors
-/// What was asked for is wrong, or the image is none.
+/// What was asked for is wrong, or the image has no description that can be read.
 pub fn of(engine: &Engine<'_>, qemu: Qemu, known: &Records, image: &Record, terminal: bool) -> Result<Prepared> {
     let (settings, profiles) = (&engine.project.settings, &engine.project.profiles);
     let Sized { memory, cpus, nodes } = size(engine)?;
@@ -126,7 +127,7 @@ pub fn of(engine: &Engine<'_>, qemu: Qemu, known: &Records, image: &Record, term
     let by_profiles = profiles.iter().flat_map(|profile| [profile.append.clone(), batch(profile)].concat());
     let by_profile = profiles.iter().flat_map(|profile| &profile.qemu_args);
     let kernel = object(&image.kernel)?;
-    // Of the tree itself: a link in it could lead to any file of the user's.
+    // No link is followed: one in the kernel's tree could lead to any file of the user's.
     let is_file = |name: &&String| kernel.join(name).symlink_metadata().is_ok_and(|meta| meta.is_file());
     if let Some(name) = image.initrd.iter().chain([&image.start]).find(|name| !is_file(name)) {
         return Err(Error::boot(format!("the kernel {} has no file {name}", kernel.display())));
@@ -203,12 +204,13 @@ pub fn disks(project: &Project, run: &Path) -> Result<Vec<Disk>> {
             let count = usize::try_from(*count).unwrap_or(usize::MAX);
             if count.saturating_add(disks.len()) > MOST_DISKS {
                 return Err(Error::input(format!("the profile {} asks for {count} disks", profile.name))
-                    .hint(format!("a machine has {MOST_DISKS} at most")));
+                    .hint(format!("a machine has at most {MOST_DISKS} disks")));
             }
             let (bus, format) = (*bus, *format);
             // A disk consists of whole sectors of 512 bytes; qemu would leave out the rest.
             let Some(size) = size.checked_next_multiple_of(512) else {
-                return Err(Error::input(format!("the profile {} asks for a disk of {size} bytes", profile.name)));
+                let what = format!("the profile {} asks for a disk of {size} bytes, which is too large", profile.name);
+                return Err(Error::input(what));
             };
             disks.extend((0..count).map(|n| {
                 let serial = format!("{name}{n}");
@@ -221,13 +223,13 @@ pub fn disks(project: &Project, run: &Path) -> Result<Vec<Disk>> {
     Ok(disks)
 }
 
-/// Where a disk that stays lies: one that was written before is not begun anew because the project could not be written then.
+/// Where a persistent disk lies. One that exists is used even if it lies elsewhere, since the project could not be written when it was made.
 fn kept_disk(project: &Project, file: &str) -> PathBuf {
     let mut there = state_dirs(&project.dir).into_iter().map(|dir| dir.join(file)).filter(|path| path.exists());
     there.next().unwrap_or_else(|| project.state_dir.join(file))
 }
 
-/// What some disk's format needs of the host.
+/// The tool of the host that makes disks in the format qcow2, if there is such a disk.
 fn disk_tool(project: &Project) -> Option<(&'static str, &'static str)> {
     let mut devices = project.profiles.iter().flat_map(|profile| &profile.devices);
     let is_qcow2 = |device: &Device| matches!(device, Device::Disk { format: DiskFormat::Qcow2, .. });
@@ -242,7 +244,7 @@ fn net(profiles: &[Profile]) -> Result<Option<Net>> {
             let net = net.get_or_insert(Net { forward: Vec::new() });
             for pair in forward.split('+').filter(|pair| !pair.is_empty()) {
                 net.forward.push(ports(pair).ok_or_else(|| {
-                    Error::input(format!("{}: {pair:?} is no pair of ports", profile.name))
+                    Error::input(format!("the profile {}: {pair:?} is not a pair of ports", profile.name))
                         .hint("write it as HOST:GUEST, several with + between: forward=2222:22+8080:80")
                 })?);
             }
@@ -266,7 +268,7 @@ fn channels(profiles: &[Profile]) -> Result<Vec<String>> {
             channels.extend(named.take(MOST_CHANNELS + 1));
             if channels.len() > MOST_CHANNELS {
                 return Err(Error::input(format!("the profile {} asks for {count} channels", profile.name))
-                    .hint(format!("a machine has {MOST_CHANNELS} at most")));
+                    .hint(format!("a machine has at most {MOST_CHANNELS} channels")));
             }
         }
     }
@@ -350,7 +352,7 @@ mod tests {
         };
         assert!(disk(all, "512").unwrap_err().to_string().contains("disks"));
         let error = disk(1, &format!("\"{}\"", u64::MAX)).unwrap_err().to_string();
-        assert_eq!(error, format!("the profile mine asks for a disk of {} bytes", u64::MAX));
+        assert_eq!(error, format!("the profile mine asks for a disk of {} bytes, which is too large", u64::MAX));
         assert_eq!(disk(2, "513").unwrap(), 2048);
     }
 

@@ -83,7 +83,7 @@ pub struct Engine<'a> {
 
 /// Stages, and what those that are sources ask for, which is found out once.
 pub struct Stages {
-    /// What reads what.
+    /// The stages, each with what it reads.
     pub graph: Graph,
     wishes: Vec<SourceWish>,
 }
@@ -98,7 +98,7 @@ impl<'a> Engine<'a> {
         let start = match &asked.dir {
             Some(dir) => std::fs::canonicalize(dir)
                 .map_err(|e| Error::input(format!("-C {}: no such folder", dir.display())).because(e))?,
-            None => std::env::current_dir().map_err(|e| Error::input("the current folder is gone").because(e))?,
+            None => std::env::current_dir().map_err(|e| Error::input("cannot find the current folder").because(e))?,
         };
         let project = Project::load(&start, &asked.flags)?;
         let arch = project.settings.text("arch");
@@ -106,7 +106,7 @@ impl<'a> Engine<'a> {
             return Err(project
                 .settings
                 .wrong("arch", arch, format!("quiz cannot build for `{arch}`"))
-                .hint(format!("it can for: {}", ARCHES.join(", "))));
+                .hint(format!("the architectures that it builds for: {}", ARCHES.join(", "))));
         }
         let cache = sharing::open(&project)?;
         let source = source_context(&project, cache.own(), start, asked.offline);
@@ -174,7 +174,7 @@ impl<'a> Engine<'a> {
 
     fn plain_recipes(&self) -> impl Iterator<Item = &Recipe> {
         let settings = &self.project.settings;
-        // Where a project makes all roots, what quiz would make in one of a suite is not made.
+        // A project's own recipe `toolchain` makes all roots: of quiz's recipes those that name the suite of their root are then left out.
         let is_own = self.project.recipes.get(TOOLCHAIN).is_some_and(|toolchain| toolchain.own.is_some());
         let recipes = self.project.recipes.values().map(AsRef::as_ref);
         let recipes =
@@ -190,7 +190,8 @@ impl<'a> Engine<'a> {
         let needed = build::needed(on_host.iter().map(|stage| stage.recipe.as_ref()));
         let tools: BTreeSet<_> = wishes.iter().flat_map(|w| w.wish.tools()).copied().collect();
         let new: Vec<_> = tools.into_iter().filter(|(name, _)| !needed.iter().any(|n| n.name == *name)).collect();
-        // What a recipe takes only when a profile asks for it nobody needs but its stage, here or in a root.
+        // A tool that a recipe takes only on demand of a profile is needed by that recipe's stage alone: on this machine if the stage runs
+        // here, else in its root.
         let in_root = |tool: &str| {
             let demands = |recipe: &Recipe| recipe.tools_on_demand.contains_key(tool);
             self.project.recipes.values().any(|recipe| demands(recipe))
@@ -220,7 +221,7 @@ impl<'a> Engine<'a> {
         self.plan_with(stages, &mut BTreeMap::new())
     }
 
-    /// The same, and why it would be done.
+    /// As [`Self::plan`], and why each stage would be made.
     ///
     /// # Errors
     /// As of [`Self::plan`].
@@ -232,7 +233,7 @@ impl<'a> Engine<'a> {
         Ok((states, causes))
     }
 
-    /// The same. A source folder that is in `scans` is not looked at again; the others are added.
+    /// As [`Self::plan`], but a source folder that is in `scans` is not looked at again; the others are added.
     ///
     /// # Errors
     /// As of [`Self::plan`].
@@ -271,7 +272,7 @@ impl<'a> Engine<'a> {
         set_up: &dyn Fn(&mut Context<'_>),
         work: &dyn Fn(&Context<'_>) -> Result<T>,
     ) -> Result<T> {
-        // Before anything is fetched: a missing tool found after minutes is the worst time to find it.
+        // Before anything is fetched: nobody shall learn of a missing tool only after minutes.
         build::require(needed)?;
         let waiting = || (self.events)(Event::Paused { what: "`quiz gc`".to_owned() });
         let _held = self.cache.hold(&waiting).map_err(|e| Error::build("the cache cannot be locked").because(e))?;
@@ -296,8 +297,8 @@ impl<'a> Engine<'a> {
         }
         let folders: Vec<String> =
             stages.wishes.iter().filter_map(|w| w.wish.dir()).map(|d| d.display().to_string()).collect();
-        Err(Error::build(format!("{} changed each time it was looked at", folders.join(" or ")))
-            .hint("what writes to it? `quiz -v build` names the files"))
+        Err(Error::build(format!("{} changed each time quiz read it", folders.join(" or ")))
+            .hint("find out what writes to it: `quiz -v build` names the files that changed"))
     }
 
     /// As [`Self::make`], for a stage that runs on the user's terminal, of which `told` are variables.
@@ -311,7 +312,7 @@ impl<'a> Engine<'a> {
         told: &[(String, OsString)],
         work: &dyn Fn(&Context<'_>) -> Result<T>,
     ) -> Result<T> {
-        // What it reads is made before, and told as ever.
+        // Its inputs are made before, as in any build: their lines must not be written over the script's screen.
         self.build(stages, &stages.graph.inputs(id), Depth::Outputs)?;
         self.worked(stages, &self.needed(stages), &|ctx| ctx.terminal = Some((id, told.to_vec())), work)
     }
@@ -342,7 +343,7 @@ impl<'a> Engine<'a> {
     }
 }
 
-/// How a project looks for sources; `cache` is the folder of what is the user's own in his cache.
+/// How a project looks for sources; `cache` is the folder in the cache that belongs to this user alone.
 fn source_context(project: &Project, cache: &Path, start: PathBuf, offline: bool) -> source::Context {
     let text = |key: &str| project.settings.text(key).to_owned();
     source::Context {

@@ -60,17 +60,17 @@ pub struct SavedMachine {
 /// Whether that can be the name of one: small and large letters, digits, dots, dashes and underscores, the first a letter or digit.
 ///
 /// # Errors
-/// It cannot.
+/// It cannot be a name.
 pub fn check(name: &str) -> Result<()> {
     let fits = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
     if name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.len() <= 64 && name.chars().all(fits) {
         return Ok(());
     }
     Err(Error::input(format!("{name:?} is no name for a snapshot"))
-        .hint("letters, digits and any of . - _ behind the first, at most 64"))
+        .hint("a name has at most 64 letters, digits, dots, dashes and underscores, and begins with a letter or digit"))
 }
 
-/// All of the project, by name.
+/// All snapshots of the project, sorted by name.
 ///
 /// # Errors
 /// The cache cannot be read.
@@ -87,7 +87,7 @@ pub fn all(engine: &Engine<'_>) -> Result<Vec<OwnSnapshot>> {
     Ok(found.into_iter().filter_map(readable).collect())
 }
 
-/// The same, of the project in `dir`, also those that another release has made.
+/// As [`all`], of the project in `dir`, with those that another release of quiz has made.
 ///
 /// # Errors
 /// The cache cannot be read.
@@ -105,10 +105,10 @@ pub fn deserted(cache: &Cache) -> Result<Vec<Named>> {
     Ok(all.into_iter().filter(|named| !named.owner.exists()).collect())
 }
 
-/// The one of that name.
+/// The project's snapshot of that name.
 ///
 /// # Errors
-/// There is none, or it cannot be read.
+/// There is no such snapshot, or it cannot be read.
 pub fn find(engine: &Engine<'_>, name: &str) -> Result<OwnSnapshot> {
     check(name)?;
     match engine.cache.named(&owner(&engine.project.dir), name).map_err(unreadable)? {
@@ -117,7 +117,7 @@ pub fn find(engine: &Engine<'_>, name: &str) -> Result<OwnSnapshot> {
     }
 }
 
-/// Whether there is one of that name.
+/// Whether the project has a snapshot of that name.
 ///
 /// # Errors
 /// The cache cannot be read.
@@ -125,10 +125,10 @@ pub fn exists(engine: &Engine<'_>, name: &str) -> Result<bool> {
     engine.cache.named(&owner(&engine.project.dir), name).map(|named| named.is_some()).map_err(unreadable)
 }
 
-/// Removes it. Machines that were started from it go on.
+/// Removes the snapshot of that name. Machines that were started from it go on.
 ///
 /// # Errors
-/// There is none, or it cannot be removed.
+/// There is no such snapshot, or it cannot be removed.
 pub fn remove(engine: &Engine<'_>, name: &str) -> Result<()> {
     check(name)?;
     let removed = engine.cache.remove_named(&owner(&engine.project.dir), name);
@@ -147,7 +147,7 @@ fn missing(engine: &Engine<'_>, name: &str) -> Error {
     }
 }
 
-/// The project's folder, whichever way leads there.
+/// The project's folder without links in its path, as which the cache knows it.
 fn owner(dir: &Path) -> PathBuf {
     dir.canonicalize().unwrap_or_else(|_| dir.to_owned())
 }
@@ -165,7 +165,7 @@ fn read(named: Named) -> Result<OwnSnapshot> {
     Ok(OwnSnapshot { named, saved })
 }
 
-/// Gives the machine that was saved in `slot` its name. As it was before it was started: with its disks, and without a state.
+/// Gives the machine that was saved in `slot` its name. It is described as it was before it was started: with its disks, and without a state.
 ///
 /// # Errors
 /// It cannot be stored, or the name is taken, unless that is to be replaced.
@@ -203,7 +203,7 @@ pub fn store(
         rng: machine.rng,
     };
     let about = serde_json::to_vec(&saved)
-        .map_err(|e| Error::build("what the machine is made of has a path that is not UTF-8").because(e))?;
+        .map_err(|e| Error::build("a path of the machine's kernel, layers or disks is not UTF-8").because(e))?;
     let parts = saved.layers.iter().chain([&saved.kernel]).map(PathBuf::as_path).chain([machine.qemu.path()]);
     let needs = parts.filter_map(digest).collect();
     slot.commit(&owner(&engine.project.dir), name, about, needs, replace)
@@ -242,7 +242,7 @@ impl OwnSnapshot {
         let name = &self.named.name;
         let cannot = |why: String| Error::boot(format!("the snapshot {name} cannot go on: {why}")).hint(self.again());
         if let Some(file) = &self.named.damaged {
-            return Err(cannot(format!("{} is not what it was", self.named.path.join(file).display())));
+            return Err(cannot(format!("{} is damaged", self.named.path.join(file).display())));
         }
         let saved = self.saved.clone();
         if let Some(gone) = saved.layers.iter().chain([&saved.kernel]).find(|path| !path.exists()) {
@@ -283,7 +283,7 @@ impl OwnSnapshot {
         let changes = manifest.diff(&saved.manifest);
         if !changes.is_empty() {
             let changed: Vec<&str> = changes.iter().map(|change| change.name.as_str()).collect();
-            return Err(cannot(format!("changed since: {}", changed.join(", "))));
+            return Err(cannot(format!("these have changed since it was saved: {}", changed.join(", "))));
         }
         machine.start = Start::GoOn(self.named.path.clone());
         Ok(machine)

@@ -1,6 +1,6 @@
 //! Stages whose programs run on this machine, outside of any sandbox: the toolchain's qemu, and drgn. What a project brings along has no part in
 //! them: quiz's own recipes make them, from where the user's own settings say, and what they fetch is pinned in the program or in the user's own
-//! quiz.lock. Nor has another cache: their keys are this cache's alone.
+//! quiz.lock. Nor has another cache a part in them: their keys hold in this cache alone.
 
 use super::{Engine, Stages};
 use crate::error::{Error, Result};
@@ -11,7 +11,7 @@ use crate::source::Mirrors;
 /// The stage of this name, and what it reads.
 ///
 /// # Errors
-/// As of [`Engine::stages`]; a project's recipe is among them.
+/// As of [`Engine::stages`]; or one of the stages is made by a project's recipe.
 pub(super) fn bound(engine: &Engine<'_>, name: &str) -> Result<(Stages, NodeIndex)> {
     let stages = engine.stages([name])?;
     let id = stages.graph.find(name)?;
@@ -19,26 +19,26 @@ pub(super) fn bound(engine: &Engine<'_>, name: &str) -> Result<(Stages, NodeInde
     Ok((stages, id))
 }
 
-/// Of those mirrors the ones that are the user's own. A project's may stand still at what has a known fault.
+/// Of these mirrors those that the user's own settings name. A project could name one that only has old packages with known faults.
 pub(super) fn mirrors(project: &Project, all: &Mirrors) -> Mirrors {
     let own = |key, mirror: &String| if project.is_own(key) { String::new() } else { mirror.clone() };
     Mirrors { mirror: own("packages.mirror", &all.mirror), snapshot: own("packages.snapshot", &all.snapshot) }
 }
 
-/// That a project has no recipe of its own for a stage or for what that is made of.
+/// Checks that a project has no recipe of its own for a stage or for what that is made of.
 ///
 /// # Errors
-/// It has one, which is named.
+/// The project has such a recipe, which the error names.
 fn check(stages: &Stages, id: NodeIndex) -> Result<()> {
     let graph = &stages.graph;
     let own = graph.closure(&[id]).into_iter().map(|id| &graph.stage(id).recipe).find(|recipe| recipe.own.is_some());
     let Some(recipe) = own else { return Ok(()) };
     let name = &graph.stage(id).name;
     Err(Error::input(format!(
-        "{name} runs on this machine outside of a sandbox, so a project's recipes have no part in it"
+        "{name} runs on this machine outside of a sandbox, so a project's own recipes cannot make it"
     ))
-    .detail(format!("{} is in the place of quiz's own", recipe.path.display()))
-    .hint("take the one that is installed here: `host` in machine.qemu, drgn.program"))
+    .detail(format!("{} replaces quiz's own recipe", recipe.path.display()))
+    .hint("set machine.qemu, or drgn.program, to `host`: the program that is installed on this machine"))
 }
 
 #[cfg(test)]
@@ -70,7 +70,7 @@ mod tests {
             let error = check(wanted).unwrap_err();
             let words = format!("{wanted} runs on this machine outside of a sandbox");
             assert!(error.to_string().starts_with(&words), "{error}");
-            assert!(error.details()[0].ends_with("is in the place of quiz's own"), "{error}");
+            assert!(error.details()[0].ends_with("replaces quiz's own recipe"), "{error}");
         }
     }
 

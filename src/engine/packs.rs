@@ -36,7 +36,9 @@ impl Engine<'_> {
         let cannot = |e: io::Error| Error::input(format!("cannot write {}", file.display())).because(e);
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if file.exists() {
-            return Err(Error::input(format!("{} is there already", file.display())));
+            return Err(
+                Error::input(format!("{} is there already", file.display())).hint("remove it, or name another file")
+            );
         }
         if !folder.is_dir() {
             return Err(cannot(io::ErrorKind::NotFound.into()));
@@ -45,14 +47,14 @@ impl Engine<'_> {
         if let Some(id) = wanted.iter().find(|id| stages.graph.stage(**id).is_outside()) {
             let name = &stages.graph.stage(*id).name;
             return Err(Error::input(format!(
-                "{name} runs outside of a sandbox: each cache fetches it by itself, and takes it from no pack"
+                "{name} runs outside of a sandbox, so it cannot be exported: each cache has to fetch it by itself"
             )));
         }
         let known = self.build(stages, wanted, Depth::Outputs)?;
         if let Some(id) = wanted.iter().find(|id| !known[id].may_leave() || stages.folder(**id).is_some()) {
             let name = &stages.graph.stage(*id).name;
             return Err(Error::input(format!(
-                "{name} was built incrementally, or is a folder: it stays on this machine"
+                "{name} cannot be exported: built incrementally, or a folder, it stays on this machine"
             ))
             .hint(format!("quiz build --fresh {name} makes it from nothing")));
         }
@@ -63,7 +65,8 @@ impl Engine<'_> {
             Some((record.clone(), if wanted.contains(&id) { Packed::Whole } else { Packed::Record }))
         });
         let results: Vec<_> = results.collect();
-        // Not before: the folder may be one of those that are built. Others may read the file, as the umask has it.
+        // Only now: `folder` may belong to a source of these stages, of which a new file would be an edit. Others may read the file, as the umask
+        // has it.
         let mode: Permissions = PermissionsExt::from_mode(0o666);
         let empty = || tempfile::Builder::new().permissions(mode.clone()).tempfile_in(folder).map_err(cannot);
         let mut new = empty()?;
@@ -108,8 +111,8 @@ impl Engine<'_> {
         let _held = self.cache.hold(&waiting).map_err(|e| Error::build("the cache cannot be locked").because(e))?;
         let size = opened.metadata().ok().filter(Metadata::is_file).map(|meta| meta.len());
         self.unpack(Told::new(BufReader::new(opened), "unpacking", size, self.events)).map_err(|e| {
-            let message = format!("{}: not taken in", file.display());
-            // What the system refuses is no fault of the file.
+            let message = format!("{}: not imported", file.display());
+            // If the system refuses something, such as room, the file is not at fault.
             let error = if e.io_kind().is_some() { Error::build(message) } else { Error::input(message) };
             error.because(e)
         })
@@ -124,7 +127,7 @@ impl Engine<'_> {
         if CARRIED.is_empty() {
             return Ok(());
         }
-        let cannot = |e| Error::build("what this quiz carries cannot be stored").because(e);
+        let cannot = |e| Error::build("the results that come with this quiz cannot be stored in the cache").because(e);
         let day = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() / (24 * 60 * 60));
         let key = KeyEncoder::new("quiz carried 1").digest("pack", &Digest::of(CARRIED)).number("day", day).finish().0;
         if self.cache.memo("carried", &key).map_err(cannot)?.is_none() {

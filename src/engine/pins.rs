@@ -7,7 +7,7 @@ use crate::event::Event;
 use crate::machine::image;
 use quiz_cache::{Digest, Kind, Pin, Record};
 
-/// So many digits of a digest are taken for one, and not for the name of a stage.
+/// A word of at least so many hexadecimal digits is taken for the beginning of a digest, and not for the name of a stage.
 const DIGITS: usize = 8;
 
 /// Pins what a stage of the project is now, or the result with that digest.
@@ -38,7 +38,7 @@ pub fn pin(engine: &Engine<'_>, word: &str) -> Result<Pin> {
 /// Takes a pin away, which was that of a stage or of the result with that key.
 ///
 /// # Errors
-/// There is none, or there are several.
+/// Nothing is pinned under that word, or several results are.
 pub fn unpin(engine: &Engine<'_>, word: &str) -> Result<Pin> {
     let all = engine.cache.pins().map_err(unreadable)?;
     let is_it = |pin: &&Pin| {
@@ -54,15 +54,15 @@ pub fn unpin(engine: &Engine<'_>, word: &str) -> Result<Pin> {
             let pinned: Vec<String> = all.iter().map(|pin| format!("{} {}", pin.stage, pin.key.short())).collect();
             let error = Error::input(format!("{word:?} is not pinned"));
             Err(if pinned.is_empty() {
-                error.hint("nothing is")
+                error.hint("nothing is pinned")
             } else {
-                error.hint(format!("these are: {}", pinned.join(", ")))
+                error.hint(format!("pinned are: {}", pinned.join(", ")))
             })
         }
         several => {
             let keys: Vec<String> = several.iter().map(|pin| pin.key.short()).collect();
             Err(Error::input(format!("{word:?} is pinned more than once")).hint(format!(
-                "quiz cache pin {} --rm; they are: {}",
+                "name one by its key, as in `quiz cache pin {} --rm`; the keys are: {}",
                 keys[0],
                 keys.join(", ")
             )))
@@ -74,12 +74,13 @@ pub fn unpin(engine: &Engine<'_>, word: &str) -> Result<Pin> {
 fn of_stage(engine: &Engine<'_>, name: &str) -> Result<Record> {
     let stages = engine.stages_with(name)?;
     let wanted = stages.graph.find(name)?;
-    // Bound anew: only what it is made of is looked at.
+    // Bound once more, alone, so that no source is looked at but those that it is made of.
     let stages = engine.stages([stages.graph.stage(wanted).name.as_str()])?;
     let wanted = stages.graph.find(name)?;
     match engine.plan(&stages)?.into_iter().find(|(id, _)| *id == wanted) {
         Some((_, StageState::Known(record))) => Ok(record),
-        _ => Err(Error::input(format!("{name} is not made as it is now")).hint(format!("quiz build {name} makes it"))),
+        _ => Err(Error::input(format!("{name} is not built in its current state"))
+            .hint(format!("quiz build {name} builds it"))),
     }
 }
 
@@ -100,12 +101,12 @@ fn by_digest<'a>(word: &str, all: impl Iterator<Item = &'a Record>) -> Result<Op
     }
     match &found[..] {
         [record] => Ok(Some(record)),
-        [] => Err(Error::input(format!("no result in the cache has the digest {word}"))
-            .hint("`quiz cache -v` shows their keys, `quiz graph -v` those of stages")),
+        [] => Err(Error::input(format!("no result in the cache has a digest that begins with {word}"))
+            .hint("`quiz cache -v` shows the keys of all results, `quiz --json graph` those of stages")),
         several => {
             let all: Vec<String> = several.iter().map(|r| format!("{} {}", r.stage, r.key.short())).collect();
             Err(Error::input(format!("several results have a digest that begins with {word}"))
-                .hint(format!("by their keys: {}", all.join(", "))))
+                .hint(format!("name one by its key: {}", all.join(", "))))
         }
     }
 }
@@ -118,7 +119,7 @@ fn starts(digest: &str, word: &str) -> bool {
     digest.starts_with(&word.to_ascii_lowercase())
 }
 
-/// A machine's description names its kernel and layers by digest.
+/// The contents without which the result could not be used: the kernel and layers that an image's description names by digest.
 fn needs(engine: &Engine<'_>, record: &Record) -> Vec<Digest> {
     let files = record.outputs.values().filter(|output| output.kind == Kind::File);
     let images = files.filter_map(|output| image::read(&engine.cache.path(output)).ok());

@@ -13,10 +13,10 @@ const SETTING: &str = "machine.qemu";
 const ACCEL: &str = "machine.accel";
 const ARCH: Arch = Arch::X86_64;
 
-/// Whether it is that of the toolchain.
+/// Whether machines run in the toolchain's qemu.
 ///
 /// # Errors
-/// The setting is neither.
+/// The setting is neither `host` nor `toolchain`.
 pub fn is_brought(engine: &Engine<'_>) -> Result<bool> {
     match engine.project.settings.text(SETTING) {
         "" | "host" => Ok(false),
@@ -25,12 +25,12 @@ pub fn is_brought(engine: &Engine<'_>) -> Result<bool> {
         other => Err(engine
             .project
             .settings
-            .wrong(SETTING, other, format!("{SETTING} = {other:?}: there is `host` and `{TOOLCHAIN}`"))
-            .hint("`host` is the first one in PATH")),
+            .wrong(SETTING, other, format!("{SETTING} = {other:?}: it can be `host` or `{TOOLCHAIN}`"))
+            .hint("`host` is the first qemu in PATH, `toolchain` one that quiz brings")),
     }
 }
 
-/// What alone may run the guest's instructions; none where KVM is only better.
+/// The accelerator that `machine.accel` demands; `None` where KVM is taken if it works, and TCG otherwise.
 ///
 /// # Errors
 /// The setting names no accelerator.
@@ -41,13 +41,13 @@ pub fn demanded(engine: &Engine<'_>) -> Result<Option<Accel>> {
         "kvm" => Ok(Some(Accel::Kvm)),
         "tcg" => Ok(Some(Accel::Tcg)),
         other => {
-            let what = format!("{ACCEL} = {other:?}: there is `auto`, `kvm` and `tcg`");
+            let what = format!("{ACCEL} = {other:?}: it can be `auto`, `kvm` or `tcg`");
             Err(settings.wrong(ACCEL, other, what).hint("`auto` is KVM where it works, else TCG"))
         }
     }
 }
 
-/// KVM or TCG, for machines of that qemu's.
+/// KVM or TCG, for machines in that qemu.
 ///
 /// # Errors
 /// The setting names no accelerator, or KVM, which is not there. Whether it works is not known before a machine has run.
@@ -78,7 +78,7 @@ pub fn tools(engine: &Engine<'_>) -> Result<&'static [(&'static str, &'static st
 /// The qemu; that of the toolchain is made if it is not there.
 ///
 /// # Errors
-/// There is none, or it cannot be made.
+/// No qemu is installed, or that of the toolchain cannot be made.
 pub fn made(engine: &Engine<'_>) -> Result<Qemu> {
     if !is_brought(engine)? {
         return Qemu::installed(ARCH.qemu());
@@ -91,7 +91,7 @@ pub fn made(engine: &Engine<'_>) -> Result<Qemu> {
 /// The qemu, if it is there.
 ///
 /// # Errors
-/// It is not, or the cache cannot be read.
+/// It is not there, or the cache cannot be read.
 pub fn there(engine: &Engine<'_>) -> Result<Qemu> {
     if !is_brought(engine)? {
         return Qemu::installed(ARCH.qemu());
@@ -106,7 +106,8 @@ pub fn there(engine: &Engine<'_>) -> Result<Qemu> {
 }
 
 fn of(root: Option<&Path>) -> Result<Qemu> {
-    let root = root.ok_or_else(|| Error::build(format!("the toolchain's qemu is not there yet: {TOOLCHAIN}:qemu")))?;
+    let root = root
+        .ok_or_else(|| Error::build(format!("the toolchain's qemu is not made yet: `quiz build {TOOLCHAIN}:qemu`")))?;
     Qemu::of_root(root, ARCH.qemu())
 }
 

@@ -1,5 +1,5 @@
-//! All machines of a user, whatever the project: links to the folders of runs, in the cache. What is there and does not live counts for
-//! nothing.
+//! All machines of a user, whatever the project: links to the folders of runs, in the cache. A link to a run that does not live any more counts
+//! for nothing.
 
 use super::{Engine, crashes};
 use crate::boot::{RunFolder, folder};
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 const FOLDER: &str = "running";
 
-/// So long a link stays that leads to nothing.
+/// How long a link that leads to nothing stays.
 const A_WHILE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A run that others can see, until this is dropped.
@@ -53,7 +53,7 @@ pub fn announce(engine: &Engine<'_>) -> Result<Announced> {
     let put = |path: &Path| {
         host::folder(&links)?;
         let run = fs::canonicalize(folder.path())?;
-        // Of a run that was killed, and whose number is a new one's now.
+        // A run that was killed has left its link there, and its number is this run's now.
         let _ = fs::remove_file(path);
         std::os::unix::fs::symlink(run, path)
     };
@@ -68,10 +68,10 @@ pub fn announce(engine: &Engine<'_>) -> Result<Announced> {
 
 impl Drop for Announced {
     fn drop(&mut self) {
-        // Of a crash that is not noted here the next collection sees that it is there, as long as it knows the project.
+        // If a crash cannot be noted here, the next collection finds it all the same, as long as it knows the project.
         let paths = self.project.canonicalize().and_then(|project| Ok((project, self.folder.path().canonicalize()?)));
         let _ = paths.map(|(project, run)| crashes::keep(&self.cache, &project, &run));
-        // Without its run it says nothing.
+        // The run is over, so the link is of no use.
         let _ = fs::remove_file(&self.link);
     }
 }
@@ -91,7 +91,8 @@ pub fn all(engine: &Engine<'_>) -> Result<Vec<PathBuf>> {
         match (folder::is_live(&run), run.try_exists()) {
             (true, _) => runs.push(run),
             (false, Ok(true)) => drop(fs::remove_file(&link)),
-            // It may be there for others who share the cache: another user, into whose folders nobody sees, or a container. For a while.
+            // The run may be there all the same, for others who share the cache: a container, or a user into whose folders nobody else sees. So
+            // its link stays for a while.
             (false, _) if is_old(&link) => drop(fs::remove_file(&link)),
             (false, _) => {}
         }
@@ -100,7 +101,7 @@ pub fn all(engine: &Engine<'_>) -> Result<Vec<PathBuf>> {
     Ok(runs)
 }
 
-/// The same, and nothing is removed.
+/// As [`all`], but no link is removed.
 ///
 /// # Errors
 /// The folder of links cannot be read.

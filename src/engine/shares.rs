@@ -44,9 +44,9 @@ pub fn wanted(engine: &Engine<'_>, words: &[OsString], alone: bool) -> Result<Ve
         for device in &profile.devices {
             let Device::Share { path, mode } = device else { continue };
             let says = format!("the profile {} shares {path:?}", profile.name);
-            // Git runs what lies in `.git/hooks`, quiz what `.quiz` says.
+            // A guest that writes into the project can make the host run something: git runs what lies in `.git/hooks`, quiz what `.quiz` says.
             if *mode == ShareMode::ReadWrite {
-                return Err(Error::input(format!("{says} for writing"))
+                return Err(Error::input(format!("{says} for writing, which no profile may"))
                     .hint("mode = \"ro\" or \"overlay\"; `quiz up --share DIR` lets the guest write"));
             }
             // A profile comes with a clone; who wrote it does not choose among the other folders of whoever turns it on.
@@ -76,14 +76,14 @@ fn split(word: &OsStr) -> (&OsStr, ShareMode) {
     found.map_or((word, ShareMode::ReadWrite), |(path, mode)| (OsStr::from_bytes(path), mode))
 }
 
-/// The same, of one machine or of several: what several see is for reading, and who wants to write there is told.
+/// As [`split`], for one machine (`alone`) or several: those get a folder for reading, and one that was asked for with `:rw` is refused.
 fn asked(word: &OsStr, alone: bool) -> Result<(&OsStr, ShareMode)> {
     match split(word) {
         (path, ShareMode::ReadWrite) if !alone && path == word => Ok((path, ShareMode::ReadOnly)),
         (_, ShareMode::ReadWrite) if !alone => {
             let says = format!("--share {}: no test may write what another one reads", word.display());
             Err(Error::input(says)
-                .hint("DIR:overlay keeps what it writes in its guest's memory; what is to come back goes to /out"))
+                .hint("DIR:overlay keeps what a test writes in its guest's memory; what shall stay has to go to /out"))
         }
         found => Ok(found),
     }
@@ -134,7 +134,7 @@ pub fn devices(folder: &RunFolder, folders: &[Folder], alone: bool) -> Vec<Share
     at([folder.shared(), &folder.out(), &folder.nothing()], folders, alone)
 }
 
-/// The same for any folders: what all runs share, what comes back of the run, and an empty one.
+/// As [`devices`], with any folders: what all runs share, what comes back of the run, and an empty one.
 pub fn at([shared, out, nothing]: [&Path; 3], folders: &[Folder], alone: bool) -> Vec<Share> {
     let own = |tag: &str, path: &Path, read_only| Share {
         tag: tag.to_owned(),

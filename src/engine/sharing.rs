@@ -1,8 +1,8 @@
 //! Whose the cache is: the setting `cache.shared`, and what is said of a cache that a group has.
 //!
-//! The setting is the user's own: the folder is his, whatever project he is in, and a project that came from somebody would open it to others. What it is
-//! for is to make one; a cache that is there says by itself what it was made as, so that who has no such setting spoils nothing. How that is kept only the
-//! cache knows.
+//! The setting is the user's own: the folder is the user's in all projects, and a project that came from somebody else would open it to others. It counts
+//! when a cache is made; a cache that is there says by itself whether it is a group's, so that a member without the setting spoils nothing. How that is
+//! kept only the cache knows.
 
 use super::Engine;
 use crate::error::{Error, Result};
@@ -16,7 +16,7 @@ const GROUP: &str = "group";
 /// Opens the cache of a project's user.
 ///
 /// # Errors
-/// The setting is none, or a project's; the cache cannot be used, or is not what the setting asks for.
+/// The setting has a wrong value, or a project set it; the cache cannot be used, or is not what the setting asks for.
 pub(super) fn open(project: &Project) -> Result<Cache> {
     let wants_group = wanted(project)?;
     let dir = &project.cache_dir;
@@ -36,8 +36,8 @@ fn wanted(project: &Project) -> Result<bool> {
         && *path != own
     {
         return Err(settings
-            .wrong(SETTING, "", format!("{SETTING} is no setting of a project: it is about all that you build"))
-            .hint(format!("in your own {}, or QUIZ_CACHE_SHARED={GROUP} quiz …", own.display())));
+            .wrong(SETTING, "", format!("{SETTING} cannot be set by a project: it is about all that you build"))
+            .hint(format!("set it in your own {}, or by QUIZ_CACHE_SHARED={GROUP} quiz …", own.display())));
     }
     if text.is_empty() || text == GROUP {
         return Ok(text == GROUP);

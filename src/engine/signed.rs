@@ -1,4 +1,4 @@
-//! Who made a file of results: a signature beside it, FILE.sig, by the host's ssh-keygen and keys of OpenSSH.
+//! Who made a pack, a file of results: a signature beside it, FILE.sig, by the host's ssh-keygen and keys of OpenSSH.
 //!
 //! What is signed are the very bytes of the file, so `ssh-keygen -Y verify` says the same without quiz. Knows nothing of what is in the file.
 
@@ -15,7 +15,7 @@ use std::process::{Output, Stdio};
 /// The program, and the Debian package that has it.
 const TOOL: (&str, &str) = ("ssh-keygen", "openssh-client");
 
-/// What the signatures are for: one that somebody's key made for mails or commits says nothing of a pack.
+/// What the signatures are for: one that a key made for mails or commits is none of a pack.
 const NAMESPACE: &str = "quiz-pack";
 
 /// The place of a file's signature.
@@ -75,13 +75,13 @@ pub(super) fn verified(mut pack: impl Read, file: &Path, signers: &Path, folder:
     host::find(TOOL.0).ok_or_else(|| missing(io::ErrorKind::NotFound.into()))?;
     host::open_file(signers).map_err(|e| {
         let line =
-            format!("a line of it is: NAME namespaces=\"{NAMESPACE}\" and what is in NAME's .pub (man ssh-keygen)");
+            format!("each line of it is: NAME namespaces=\"{NAMESPACE}\" and the text of NAME's .pub (man ssh-keygen)");
         Error::input(format!("cannot read the signers {}", signers.display())).because(e).hint(line)
     })?;
     host::open_file(&sig).map_err(|e| {
         Error::input(format!("{name} is not signed: cannot read {}", sig.display()))
             .because(e)
-            .hint("bring both files that `quiz cache export --sign KEY` has written, or ask for them")
+            .hint("copy both files that `quiz cache export --sign KEY` has written, or ask for them")
     })?;
     let cannot = |e: io::Error| Error::build(format!("cannot copy {name} to {}", folder.display())).because(e);
     // What is verified has to be what is taken in, and `file` is read twice: in between somebody may write to it, if only into the file that is
@@ -96,8 +96,11 @@ pub(super) fn verified(mut pack: impl Read, file: &Path, signers: &Path, folder:
     let text = String::from_utf8_lossy(&found.stdout);
     let principals: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
     if !found.status.success() || principals.is_empty() {
-        let error =
-            Error::input(format!("{name}: not taken in: {} is of nobody in {}", sig.display(), signers.display()));
+        let error = Error::input(format!(
+            "{name}: not imported: {} was made by nobody in {}",
+            sig.display(),
+            signers.display()
+        ));
         let hint = format!(
             "if you trust who signed it: add NAME namespaces=\"{NAMESPACE}\" and the key's .pub to {}",
             signers.display()
@@ -115,11 +118,11 @@ pub(super) fn verified(mut pack: impl Read, file: &Path, signers: &Path, folder:
         }
         refused = Some(looked);
     }
-    let error = Error::input(format!("{name}: not taken in: {} is no good signature of it", sig.display()));
+    let error = Error::input(format!("{name}: not imported: {} is not a good signature of it", sig.display()));
     let error = refused.iter().fold(error, said);
     Err(error.hint(format!(
-        "was it changed, or cut off? bring both files again; {} may also say for what and until when a key counts, and of a key its first line \
-         alone is looked at: a list for packs is best one of its own",
+        "if the file was changed or cut off, copy both files again; otherwise see whether {} limits what the key is for or until when it is \
+         valid: only the first line with a key counts, so keep a list for packs alone",
         signers.display()
     )))
 }

@@ -22,7 +22,7 @@ pub struct SnapshotStates {
     pub base: SnapshotState,
 }
 
-/// One of them.
+/// What is known of one snapshot.
 #[derive(Debug)]
 pub struct SnapshotState {
     /// As `quiz graph` shows it and `quiz why` takes it.
@@ -45,7 +45,7 @@ impl SnapshotStates {
     /// The name of the one of kernel and agent.
     pub const BASE: &str = "snapshot:base";
 
-    /// Of an image that is not made, or of a machine that there is not.
+    /// Nothing is known, for this reason: the image is not made, or there can be no machine of it.
     pub fn unknown(image: NodeIndex, why: String) -> Self {
         let unknown = |name, inputs| SnapshotState {
             name,
@@ -60,7 +60,7 @@ impl SnapshotStates {
 }
 
 impl SnapshotState {
-    /// Of a machine that could run.
+    /// What the cache knows of the snapshot of a machine that could run.
     pub fn known(name: &'static str, known: snapshot::Looked) -> Self {
         let snapshot::Looked { key, manifest, size, why_not } = known;
         Self { name, inputs: Vec::new(), key: Some(key), manifest, size, why: why_not }
@@ -83,7 +83,7 @@ pub fn states(engine: &Engine<'_>, stages: &Stages, states: &[(NodeIndex, StageS
         Some(made) if is_present(engine, made)? => made,
         _ => return Ok(SnapshotStates::unknown(image, format!("needs {IMAGE}"))),
     };
-    // Without qemu, or with a wrong setting, there is no machine, but the graph is as true.
+    // Without qemu, or with a wrong setting, there is no machine and no snapshot of it, but the stages can be shown all the same.
     let terminal = boot::terminal_size().is_some();
     let qemu = super::qemu::there(engine);
     let looked = qemu.and_then(|qemu| machine::of(engine, qemu, &known, made, terminal)).and_then(

@@ -40,8 +40,9 @@ pub fn words(project: &Project) -> Result<Option<String>> {
     }
     prepare(project)?;
     let path = key(project).with_extension("pub");
-    let text = fs::read_to_string(&path)
-        .map_err(|e| cannot("read", &path, e).hint(format!("rm {}: quiz makes another key", key(project).display())))?;
+    let text = fs::read_to_string(&path).map_err(|e| {
+        cannot("read", &path, e).hint(format!("`rm {}`, and quiz makes another key", key(project).display()))
+    })?;
     // Of "ssh-ed25519 AAAA… comment" the key alone: a word of the command line has no blanks.
     Ok(Some(format!("quiz.ssh.key={}", text.split_whitespace().nth(1).unwrap_or_default())))
 }
@@ -61,7 +62,8 @@ pub fn prepare(project: &Project) -> Result<PathBuf> {
     let folder = key.parent().unwrap_or(&project.config_dir);
     private(folder).map_err(|e| cannot("make the folder", folder, e))?;
     make_key(folder, &key)?;
-    let quiz = std::env::current_exe().map_err(|e| Error::boot("cannot tell where quiz itself lies").because(e))?;
+    let quiz =
+        std::env::current_exe().map_err(|e| Error::boot("cannot find out where the program quiz lies").because(e))?;
     let path = project.state_dir.join("ssh_config");
     let text = config(&quiz, &project.dir, &key);
     if host::read_plain(&path).is_ok_and(|old| old == text.as_bytes()) {
@@ -87,7 +89,8 @@ fn private(folder: &Path) -> std::io::Result<()> {
     if mode & 0o077 == 0 { Ok(()) } else { fs::set_permissions(folder, fs::Permissions::from_mode(0o700)) }
 }
 
-/// The private key comes to its place last: where it is, all is there. Two processes make one.
+/// Makes a pair of keys where there is none. The private one comes to its place last, so where it is, the public one is, too; a lock keeps several
+/// processes from making several.
 fn make_key(folder: &Path, key: &Path) -> Result<()> {
     if key.exists() {
         return Ok(());
@@ -124,7 +127,7 @@ fn config(quiz: &Path, project: &Path, key: &Path) -> String {
     let for_shell = |path: &Path| host::quoted(path.as_os_str()).replace('%', "%%");
     let for_ssh = key.display().to_string().replace('\\', r"\\").replace('"', "\\\"").replace('%', "%%");
     format!(
-        "# Written by quiz, as often as it likes: ssh -F THIS-FILE {HOST}1\n\
+        "# Written by quiz, which overwrites changes. To be used as in: ssh -F THIS-FILE {HOST}1\n\
          Host {HOST}*\n\
          \x20   User root\n\
          \x20   ProxyCommand {} -C {} {SSH} --stdio %n\n\
@@ -134,7 +137,7 @@ fn config(quiz: &Path, project: &Path, key: &Path) -> String {
          \x20   StrictHostKeyChecking no\n\
          \x20   UserKnownHostsFile /dev/null\n\
          \x20   GlobalKnownHostsFile /dev/null\n\
-         \x20   # Nobody listens, and what is thought safe from computers of the future takes an emulated guest a third longer.\n\
+         \x20   # The connection never leaves this machine, and post-quantum algorithms take an emulated guest a third longer.\n\
          \x20   KexAlgorithms curve25519-sha256\n\
          \x20   LogLevel ERROR\n",
         for_shell(quiz),

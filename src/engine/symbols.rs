@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 const KERNEL: &str = "kernel";
 const DEBUG: &str = "kernel-debug";
 const WORK: &str = "layer:work/tree";
-/// The output that has it.
+/// The output of a stage that is debug information.
 const SYMBOLS: &str = "symbols";
 
 /// What a guest was booted of.
@@ -160,8 +160,10 @@ impl Asked {
                 .any(|output| booted.layers.contains(&engine.cache.path(output).display().to_string()))
         });
         if !are_same && !names.is_empty() {
-            let message =
-                format!("other modules would be built now than run {} has: there are no symbols of them", booted.run);
+            let message = format!(
+                "the modules that would be built now are not those of run {}: they have no symbols",
+                booted.run
+            );
             (engine.events)(Event::Warning { message });
         }
         let wanted = std::iter::once(debug).chain(names.into_iter().filter(|_| are_same));
@@ -179,10 +181,10 @@ fn place<'p>(project: &'p Project, stage: &'p str, output: &str) -> Result<&'p s
     Ok(target.split_once('/').map_or(target.as_str(), |(stage, _)| stage))
 }
 
-/// The project is another one than that of the run.
+/// The error where the project, as it is now, would boot another kernel than the run did.
 fn other(booted: &Booted<'_>) -> Error {
     Error::input(format!("the kernel that this project asks for now is not that of run {}", booted.run))
-        .hint(format!("with the same source, config and flags it is; it was run by: {}", booted.again))
+        .hint(format!("use the same source, config and flags as the run, which was started by: {}", booted.again))
 }
 
 /// The debug information that came along with a crash from elsewhere, for that crash and where it is run into again: of a machine of one's own

@@ -16,16 +16,16 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-/// The setting.
+/// The setting of the cache's size.
 pub const SETTING: &str = "cache.max-size";
 /// The flag of `quiz gc` by which that process knows what it is.
 pub const FLAG: &str = "--by-itself";
 
-/// Its time is that of the last measuring; locked meanwhile.
+/// Its time is that of the last measuring; locked while that goes on.
 const FILE: &str = "tidied";
-/// Between two of them.
+/// Between two measurings.
 const PAUSE: Duration = Duration::from_secs(60 * 60);
-/// After one that found the cache in use.
+/// Until the next measuring, after one that found the cache in use.
 const SHORT: Duration = Duration::from_secs(10 * 60);
 
 /// What the cache may take, in bytes; nothing where that is not limited.
@@ -40,13 +40,13 @@ pub fn most(engine: &Engine<'_>) -> Result<Option<u64>> {
     let has_unit = text.ends_with(|c: char| c.is_ascii_alphabetic());
     size(text).filter(|_| has_unit).map(Some).ok_or_else(|| {
         let origin = engine.project.settings.get(SETTING).map_or_else(String::new, |set| format!(" ({})", set.origin));
-        Error::input(format!("{SETTING} = {text:?}{origin}: a size is wanted")).hint("as in 500M, 20G")
+        Error::input(format!("{SETTING} = {text:?}{origin}: a size with a unit is wanted")).hint("as in 500M, 20G")
     })
 }
 
 /// Starts that process if it is time for one. Nothing waits for it, and nothing depends on it.
 pub fn start(engine: &Engine<'_>) {
-    // One that is wrong was told before anything ran.
+    // A wrong setting was an error before anything ran.
     let Ok(Some(most)) = most(engine) else { return };
     if !is_due(&engine.cache.own().join(FILE)) {
         return;
@@ -57,13 +57,13 @@ pub fn start(engine: &Engine<'_>) {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
     host::lead_session(&mut command);
     host::keep_nothing_open(&mut command);
-    // Without it the cache is only larger.
+    // If it cannot be started, the cache only stays larger.
     let _ = command.spawn();
 }
 
 fn is_due(file: &Path) -> bool {
     let age = fs::metadata(file).and_then(|meta| meta.modified()).map(|at| SystemTime::now().duration_since(at));
-    // A time in the future says nothing.
+    // A time in the future says nothing of how long ago that was.
     !matches!(age, Ok(Ok(age)) if age < PAUSE)
 }
 
@@ -77,11 +77,11 @@ pub fn run(engine: &Engine<'_>, most: u64) -> Result<Option<Fitted>> {
     if file.try_lock().is_err() || !is_due(&path) && file.metadata().is_ok_and(|meta| meta.len() > 0) {
         return Ok(None);
     }
-    // Also one that fails is not tried again at once.
+    // Written before the work, so that one that fails is not tried again at once.
     fs::write(&path, "1\n").map_err(|e| cannot("write", &path, e))?;
-    // Behind all that others do.
+    // With the lowest priority, behind all that other processes do.
     let _ = setpriority_process(None, 19);
-    // Of what cannot be told who needs it nothing may go.
+    // As long as it cannot be told who needs what, nothing may be removed.
     let failed = RefCell::new(None);
     let find = || {
         let holders = Holders::find(&engine.cache)?;

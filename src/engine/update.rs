@@ -18,8 +18,8 @@ impl Engine<'_> {
         let wishes = &stages.wishes;
         if let Some(wrong) = entries.iter().find(|entry| !wishes.iter().any(|w| w.wish.entry() == *entry)) {
             let known: BTreeSet<&str> = wishes.iter().map(|w| w.wish.entry()).collect();
-            return Err(Error::input(format!("quiz.lock has no entry `{wrong}`"))
-                .hint(format!("there is: {}", known.into_iter().collect::<Vec<_>>().join(", "))));
+            return Err(Error::input(format!("nothing that this project fetches is called `{wrong}`"))
+                .hint(format!("the entries are: {}", known.into_iter().collect::<Vec<_>>().join(", "))));
         }
         // Other compilers make everything again, so they move only when they are named.
         let is_asked_for = |w: &&SourceWish| match entries {
@@ -39,7 +39,7 @@ impl Engine<'_> {
             }
             let before = source::Lock::read(&w.lock)?.get(&w.wish).cloned();
             let pin = source::resolve(&w.spec, &w.wish, &self.source_of(w), self.events).map_err(|e| w.failed(e))?;
-            // An older quiz did not write where it was found: the bytes count.
+            // Only facts are compared, since an older quiz did not write where a pin was found.
             let moved = before.map(|before| before.facts()) != Some(pin.facts());
             let (entry, wanted) = (w.wish.entry().to_owned(), w.wish.to_string());
             let pinned = if moved { pin.to_string() } else { format!("{pin} (as before)") };

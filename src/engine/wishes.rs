@@ -16,14 +16,14 @@ pub(super) struct SourceWish {
     pub spec: Spec,
     /// What it brings runs outside of the sandbox.
     pub is_outside: bool,
-    /// Of packages whose suite somebody chose for all that is compiled: what else there is, for when that suite does not have them.
+    /// Where somebody set `toolchain.suite`, by which these packages are looked for: a hint at the narrower setting, for when that suite lacks them.
     suite: Option<String>,
 }
 
 impl SourceWish {
     /// The error of what could not be had, with what to type.
     pub fn failed(&self, error: Error) -> Error {
-        // A name that only git could have, which it may not be.
+        // Whatever is no version is looked for as a name in git. It may as well be one of these words, misspelt.
         let git = self.wish.to_string();
         let is_near = git.strip_prefix("git ").and_then(|name| nearest(name, ["package", "default"]));
         let error = match is_near {
@@ -57,7 +57,7 @@ pub(super) fn of(project: &Project, graph: &Graph, source: &source::Context) -> 
             keys.push("toolchain.suite".to_owned());
             chosen = project.settings.get("toolchain.suite").filter(|set| set.origin != Origin::Default).map(|set| {
                 let by = format!("toolchain.suite = {suite} ({}) is the suite of everything", set.origin);
-                format!("{by}; of kernel and modules alone it would be kernel.toolchain = \"{suite}\"")
+                format!("{by}; for the kernel and its modules alone set kernel.toolchain = \"{suite}\" instead")
             });
         }
         // Modules for what a distribution compiled are compiled by the same suite's compiler, if that has it.
@@ -77,9 +77,9 @@ pub(super) fn of(project: &Project, graph: &Graph, source: &source::Context) -> 
             keys.iter().fold(error, |error, key| asked_by(project, error, key))
         })?;
         let lock = match &stage.recipe.own {
-            // Who else has such a wish means something else by it.
+            // Another project's recipe may ask by the same words for something else, so the pin is this project's alone.
             Some(_) => project.own_lock(),
-            // What a project pins is no program of this machine's.
+            // What runs on this machine itself is pinned by its user, whatever the project's quiz.lock says.
             None if stage.is_outside() => project.lock_path([]),
             None => project.lock_path(keys),
         };
@@ -165,10 +165,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let wishes = wishes(dir.path(), "", "");
         let lacks = |stage: &str| wishes[stage].failed(Error::input("x has no package libssl3")).hints().to_vec();
-        let hint = "toolchain.suite = bookworm (--x) is the suite of everything; of kernel and modules alone it would be \
-            kernel.toolchain = \"bookworm\"";
+        let hint = "toolchain.suite = bookworm (--x) is the suite of everything; for the kernel and its modules alone set \
+            kernel.toolchain = \"bookworm\" instead";
         assert_eq!(lacks("rootfs-packages"), [hint]);
-        assert!(lacks("kernel-source").is_empty(), "the suite is not its own");
+        assert!(lacks("kernel-source").is_empty(), "toolchain.suite is not the suite of the kernel's source");
     }
 
     #[test]
@@ -177,7 +177,7 @@ mod tests {
         let mut with = asked("[kernel]\ntoolchain = \"bullseye\"\n", "");
         let (root, is_own) = with.remove("toolchain:kernel@bullseye").unwrap();
         assert!(is_own && root.starts_with("bullseye amd64: bc binutils "), "{root}");
-        // The agent's.
+        // The root in which the agent is compiled.
         assert!(with["toolchain:kernel"].0.starts_with("bookworm amd64: bc binutils "), "{with:?}");
         assert_eq!(with, plain);
     }
@@ -200,7 +200,7 @@ mod tests {
             ("toolchain:qemu", false),
         ];
         assert_eq!(locks, wanted.map(|(name, is_own)| (name.to_owned(), is_own)).into());
-        // They move by themselves, as other compilers make everything again.
+        // Each has an entry of its own: an update of qemu or drgn must not bring other compilers, by which everything would be made again.
         let wishes = wishes_of(dir.path(), toml, &[], &["toolchain:qemu", "toolchain:kernel", "drgn"]);
         let entries: Vec<&str> = wishes.values().map(|wish| wish.wish.entry()).collect();
         assert_eq!(entries, ["drgn", "drgn", "toolchain", "qemu"]);

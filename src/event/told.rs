@@ -10,10 +10,10 @@ use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-/// Between two words on how far it is.
+/// The time between two events on how far it is.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What mostly is quick is told when it has taken so long, and then each time that it has.
+/// Work that is mostly quick is told of when it has taken so long, and then again each time that it has taken so long.
 const SHORT: Duration = Duration::from_millis(500);
 
 /// Says how much of `what` is done, but not too often. That it is over is said when this is dropped, with what was done by then: it may have
@@ -28,7 +28,7 @@ pub struct Teller<'a> {
 }
 
 impl<'a> Teller<'a> {
-    /// Nothing is done yet. `total`: so much there is, if that is known.
+    /// Nothing is done yet. `total`: how much there is to do, if that is known.
     pub fn new(what: impl Into<String>, unit: Unit, total: impl Into<Option<u64>>, events: Events<'a>) -> Self {
         Self { what: what.into(), unit, total: total.into(), done: 0, told: None, events }
     }
@@ -36,14 +36,14 @@ impl<'a> Teller<'a> {
     /// So much is done.
     pub fn tell(&mut self, done: u64) {
         self.done = done;
-        // The last word is that of the end.
+        // That all is done is told when this is dropped.
         if self.total.is_none_or(|total| done < total) && self.told.is_none_or(|told| told.elapsed() >= PAUSE) {
             self.told = Some(Instant::now());
             self.say(self.total);
         }
     }
 
-    /// So much more.
+    /// So much more is done.
     pub fn more(&mut self, count: usize) {
         self.tell(self.done + count as u64);
     }
@@ -69,7 +69,7 @@ pub struct Told<'a, T> {
 }
 
 impl<'a, T> Told<'a, T> {
-    /// Of bytes `what` is, and of how many, if that is known.
+    /// `what` says what is read or written, `total` how many bytes there are, if that is known.
     pub fn new(inner: T, what: impl Into<String>, total: impl Into<Option<u64>>, events: Events<'a>) -> Self {
         Self { inner, teller: Teller::new(what, Unit::Bytes, total, events) }
     }
@@ -126,7 +126,7 @@ impl Slow<'_> {
 pub fn slowly<T>(what: &str, unit: Unit, events: Events<'_>, work: impl FnOnce(&Slow<'_>) -> T) -> T {
     let (looked, (goes_on, over)) = (&Looked::default(), channel());
     std::thread::scope(|scope| {
-        // Goes also when the work panics; else the other thread would be waited for.
+        // Dropped also when the work panics; else the scope would wait for the other thread.
         let slow = Slow { looked, goes_on: Cell::new(Some(goes_on)) };
         let tell = move || {
             let say = |done, total| events(Event::Progress { what: what.to_owned(), unit, done, total, left: None });
@@ -141,7 +141,7 @@ pub fn slowly<T>(what: &str, unit: Unit, events: Events<'_>, work: impl FnOnce(&
                 say(done, Some(done));
             }
         };
-        // Without it nothing is told, and all is done.
+        // If no thread can be started nothing is told, and the work is done all the same.
         let _ = std::thread::Builder::new().name("slowly".to_owned()).spawn_scoped(scope, tell);
         work(&slow)
     })

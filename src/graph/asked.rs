@@ -11,7 +11,7 @@ pub(super) struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    /// The key in this table, or the item of this number of a list.
+    /// The key that these names lead to, from the outermost table on. For an item of a list the last one is its number.
     pub fn new(file: &'a Document, keys: &[&str]) -> Self {
         Self { file, keys: keys.iter().map(|key| (*key).to_owned()).collect() }
     }

@@ -1,4 +1,4 @@
-//! Stages that are not there by the settings, and those in their place: the tables `[only]` and `[instead]` of recipes. Binds nothing.
+//! Stages that do not exist with the project's settings, and those in their place: the tables `[only]` and `[instead]` of recipes. Binds nothing.
 
 use super::asked::Asked;
 use crate::error::{Error, Result};
@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Where an output is to be had, "stage/output", if its stage is not there by the settings; and the key that says so.
 ///
 /// # Errors
-/// It is to be had nowhere, or where that stage is not there either.
+/// Nothing is in its place, or a stage that does not exist with these settings either.
 pub(super) fn target<'p>(
     project: &'p Project,
     stage: &str,

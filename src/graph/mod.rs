@@ -44,15 +44,16 @@ impl Stage {
         roots::suite_in(&self.name)
     }
 
-    /// Whether what it makes runs on this machine, outside of any sandbox: quiz's own recipes say so of the toolchain's qemu and of drgn. Of a
-    /// project's recipe nothing does.
+    /// Whether what it makes runs on this machine, outside of any sandbox: quiz's own recipes say so of the toolchain's qemu and of drgn. Nothing
+    /// that a project's recipe makes does.
     pub fn is_outside(&self) -> bool {
         let recipe = &self.recipe;
         let of_set = || roots::set_in(&self.name).is_some_and(|set| recipe.outside_sets.contains(set));
         recipe.own.is_none() && (recipe.outside || of_set())
     }
 
-    /// The name under which its pins are kept in quiz.lock, if it is a source stage: what runs on this machine moves by itself.
+    /// The name under which its pins are kept in quiz.lock, if it is a source stage. What runs on this machine has an entry of its own, so that it can be
+    /// updated without the compilers.
     pub fn entry(&self) -> Option<&str> {
         let entry = &self.recipe.source()?.entry;
         Some(roots::set_in(&self.name).filter(|_| self.is_outside()).unwrap_or(entry))
@@ -103,7 +104,7 @@ pub struct Graph {
     /// An edge leads from the stage that makes to the stage that reads.
     dag: DiGraph<Stage, ()>,
     by_name: BTreeMap<String, NodeIndex>,
-    /// Stages that are not there by the settings, and what there is instead.
+    /// Stages that do not exist with these settings, each with what to say of it.
     not_there: BTreeMap<String, String>,
 }
 
@@ -193,7 +194,7 @@ impl Graph {
         let mut names: Vec<&str> = path.unwrap_or_default().iter().map(|&id| self.dag[id].name.as_str()).collect();
         names.insert(0, &self.dag[start].name);
         Error::input(format!("the recipes need each other in a circle: {}", names.join(" → ")))
-            .hint(format!("take one of these inputs out; the first is in {}", self.dag[start].recipe.path.display()))
+            .hint(format!("remove one of these inputs; the first is in {}", self.dag[start].recipe.path.display()))
     }
 }
 
@@ -255,8 +256,8 @@ impl<'p> Binder<'p> {
         Ok(id)
     }
 
-    /// One more input of a stage. Of two from one other stage there is one edge: looked for among the stage's own inputs, which are few, and not
-    /// among all that read that other one, as all read a root.
+    /// Adds an input to a stage. Two inputs from one other stage share an edge. Whether it is there is looked up among this stage's inputs, which are
+    /// few, and not among the edges of the other one, of which a root that all stages read has very many.
     fn read(&mut self, id: NodeIndex, input: BoundInput) {
         if let Bound::Output { stage, .. } = &input.from
             && !self.dag[id].reads(*stage)

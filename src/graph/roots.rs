@@ -15,7 +15,7 @@ const OF_SUITE: char = '@';
 /// The stage that makes the root in which the recipe's script runs; none where that is the host's own.
 ///
 /// # Errors
-/// The settings name a suite or a package that is none, or packages where there is no root of them.
+/// The settings name a suite or a package that cannot be one, or packages where scripts run in no root.
 pub(super) fn of(project: &Project, recipe: &Recipe) -> Result<Option<String>> {
     if recipe.script().is_none() {
         return Ok(None);
@@ -30,10 +30,10 @@ pub(super) fn of(project: &Project, recipe: &Recipe) -> Result<Option<String>> {
         return match asked {
             [] => Ok(None),
             asked => Err(Error::input(format!(
-                "{setting} is for roots of packages, and scripts run with this machine's own"
+                "{setting} is for roots of packages, and scripts run with this machine's own programs"
             ))
-            .hint(format!("install them: {}", asked.join(" ")))
-            .hint("or name a suite of Debian's: toolchain.suite = \"bookworm\"")),
+            .hint(format!("install the packages on this machine: {}", asked.join(" ")))
+            .hint("or run scripts in roots of a suite of Debian's: toolchain.suite = \"bookworm\"")),
         };
     };
     if let Some(wrong) = asked.iter().find(|package| !is_package(package)) {
@@ -51,7 +51,8 @@ pub(super) fn of(project: &Project, recipe: &Recipe) -> Result<Option<String>> {
     Ok(Some(more.fold(root, |name, package| format!("{name},{package}"))))
 }
 
-/// The suite of whose packages roots are made, those of what compiles for the kernel or of all else; none where programs are the host's own.
+/// The suite of whose packages roots are made: that of what compiles for the kernel, or that of all else. `None` where scripts run with the host's own
+/// programs.
 fn suite(project: &Project, compiles_for_kernel: bool) -> Result<Option<&str>> {
     let setting = project.suite_setting(compiles_for_kernel);
     match project.settings.text(setting) {
@@ -72,7 +73,7 @@ pub(super) fn suite_in(stage: &str) -> Option<&str> {
     stage.split_once(OF_SUITE)?.1.split(',').next()
 }
 
-/// The set of packages that it says.
+/// The set of packages that the name of a root says.
 pub(super) fn set_in(stage: &str) -> Option<&str> {
     stage.split_once(':')?.1.split([OF_SUITE, ',']).next()
 }
@@ -92,12 +93,14 @@ pub(super) fn options(project: &Project, recipe: &Recipe, parameter: &str) -> Re
     }
     if named.is_none() && suite(project, false)?.is_none() {
         let name = format!("{}:{parameter}", recipe.name);
-        return Err(Error::input(format!("{name}: scripts run with this machine's own programs"))
-            .hint("name the suite of the packages: toolchain.suite = \"bookworm\", or QUIZ_TOOLCHAIN_SUITE=bookworm"));
+        return Err(Error::input(format!(
+            "{name} is a root of packages, and scripts run with this machine's own programs"
+        ))
+        .hint("name the suite of the packages: toolchain.suite = \"bookworm\", or QUIZ_TOOLCHAIN_SUITE=bookworm"));
     }
     let Some(packages) = recipe.sets.get(set) else {
         let known = recipe.sets.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-        return Err(wrong(format!("there is no set `{set}`")).hint(format!("there is: {known}")));
+        return Err(wrong(format!("there is no set of packages `{set}`")).hint(format!("there are: {known}")));
     };
     let packages = packages.iter().cloned().chain(parts.map(str::to_owned)).collect();
     let suite = named.map(|suite| ("suite".to_owned(), Value::Text(suite.to_owned())));

@@ -128,7 +128,7 @@ fn no_shipped_profile_but_those_about_the_kernel_costs_one() {
     for profile in all.iter().filter(|profile| !["debug", "perf", "rust"].contains(&profile.name.as_str())) {
         assert_eq!(options(&[&profile.name]), base, "{}", profile.name);
     }
-    // A line that a profile adds would show.
+    // A profile that does add a line changes the options: the comparison above would have seen one.
     let own = dir.path().join(".quiz/profiles/mine");
     std::fs::create_dir_all(&own).unwrap();
     std::fs::write(own.join("profile.toml"), "about = \"x\"\nkernel = [\"CONFIG_KASAN=y\"]\n").unwrap();
@@ -219,7 +219,7 @@ fn another_compiler_is_in_the_roots_of_those_who_compile_for_the_kernel_alone() 
         assert_eq!(with, plain);
     }
     let error = load("icc", &[]).unwrap_err();
-    assert!(error.to_string().starts_with("kernel.compiler: `icc` is no compiler of kernels (--x)"), "{error}");
+    assert!(error.to_string().starts_with("kernel.compiler: `icc` is no compiler for kernels (--x)"), "{error}");
     let error = load("clang", &[flag("kernel.source", "package")]).unwrap_err();
     assert!(error.to_string().contains("modules of the distribution's compiler"), "{error}");
 }
@@ -296,8 +296,8 @@ fn a_set_has_all_that_its_built_in_recipes_name() {
 #[test]
 fn a_set_that_is_none_is_said_with_those_that_are() {
     let error = with_toolchain("toolchain = \"krenel\"").unwrap_err();
-    assert!(error.to_string().contains("there is no set `krenel`"), "{error}");
-    assert_eq!(error.hints(), ["there is: debug, drgn, kernel, qemu, root, zfs"]);
+    assert!(error.to_string().contains("there is no set of packages `krenel`"), "{error}");
+    assert_eq!(error.hints(), ["there are: debug, drgn, kernel, qemu, root, zfs"]);
     let error = with_toolchain("toolchain = \"../../evil\"").unwrap_err();
     assert!(error.to_string().contains("`../../evil` is no name"), "{error}");
     let dir = tempfile::tempdir().unwrap();
@@ -358,7 +358,7 @@ fn what_a_setting_puts_in_a_stages_place_is_bound_and_nothing_else() {
     );
     let error = bound("", "t-new").unwrap_err().to_string();
     assert_eq!(error, "the stage `t-new` is there only with kernel.source = \"package\"");
-    // Two that stand for each other.
+    // Two recipes, each of which stands in the place of the other.
     add("t-back", &instead.replace("one = \"t-new/out\"", "out = \"t-old/one\""));
     let error = bound("package", "t-back").unwrap_err().to_string();
     assert!(error.ends_with("t-old/one is not there with kernel.source = \"package\""), "{error}");

@@ -26,9 +26,9 @@ pub struct Distribution {
 /// How a set of packages is installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installation {
-    /// By what, and the names there; `None` if there is none for any of them.
+    /// What installs them, and their names there; `None` if not one of them is known.
     pub known: Option<(Installer, BTreeSet<String>)>,
-    /// Those of the packages whose names on this distribution are not known.
+    /// The packages whose names on this distribution are not known.
     pub unknown: Vec<String>,
 }
 
@@ -84,20 +84,20 @@ impl Distribution {
         Installation { known, unknown }
     }
 
-    /// The line to type, for a hint; what has no line is named.
+    /// The line to type, for a hint; packages whose name is not known here are listed behind it.
     pub fn line(&self, packages: &BTreeSet<&str>) -> String {
         let Installation { known, unknown } = self.install(packages);
         let line = known.map(|(installer, names)| {
             let words = installer.words().iter().copied().chain(names.iter().map(String::as_str));
             words.collect::<Vec<_>>().join(" ")
         });
-        let rest = (!unknown.is_empty()).then(|| format!("install what Debian has in {}", unknown.join(", ")));
+        let rest = (!unknown.is_empty()).then(|| format!("install what Debian calls {}", unknown.join(", ")));
         line.into_iter().chain(rest).collect::<Vec<_>>().join(", and ")
     }
 }
 
 impl Installer {
-    /// The program and its arguments before the packages. But to apt only names of [`NAMES`] are given.
+    /// The program and its arguments before the packages. Only apt is given names that are not in [`NAMES`].
     fn words(self) -> &'static [&'static str] {
         match self {
             Self::Apt => &["apt-get", "install", "--no-install-recommends", "--"],
@@ -107,8 +107,8 @@ impl Installer {
         }
     }
 
-    /// The same, where nobody is asked again. Of apt, a name that is no package's is an error; without that option it is a pattern, and all
-    /// that fit are installed.
+    /// The same, where the installer asks nothing. By its option apt takes a name that is no package's for an error; without it the name is a
+    /// pattern, and all packages that fit are installed.
     pub fn unasked(self) -> &'static [&'static str] {
         match self {
             Self::Apt => &[
@@ -178,14 +178,14 @@ mod tests {
                 "ID=\"opensuse-tumbleweed\"\nID_LIKE=\"opensuse suse\"\n",
                 "zypper install bubblewrap qemu-microvm qemu-x86",
             ),
-            ("ID=gentoo\n", "install what Debian has in bubblewrap, qemu-system-data, qemu-system-x86"),
-            ("", "install what Debian has in bubblewrap, qemu-system-data, qemu-system-x86"),
+            ("ID=gentoo\n", "install what Debian calls bubblewrap, qemu-system-data, qemu-system-x86"),
+            ("", "install what Debian calls bubblewrap, qemu-system-data, qemu-system-x86"),
         ] {
             assert_eq!(Distribution::of(text).line(&own), line, "{text}");
         }
         let with_others = BTreeSet::from(["bubblewrap", "flex", "libelf-dev"]);
         let line = Distribution::of("ID=fedora\n").line(&with_others);
-        assert_eq!(line, "dnf install bubblewrap, and install what Debian has in flex, libelf-dev");
+        assert_eq!(line, "dnf install bubblewrap, and install what Debian calls flex, libelf-dev");
         assert_eq!(Distribution::of("ID=fedora\n").install(&BTreeSet::from(["flex"])).known, None);
     }
 }

@@ -3,18 +3,18 @@
 use crate::error::Result;
 use rayon::prelude::*;
 
-/// From so many things on it pays to have several threads.
+/// The number of things from which on several threads are quicker than one.
 pub const MANY: usize = 256;
 
 /// What `work` makes of each, in their order.
 ///
 /// # Errors
-/// That of the first one that has one.
+/// The error of the first item for which `work` fails.
 pub fn each<I: Send, T: Send>(items: Vec<I>, work: impl Fn(I) -> Result<T> + Sync + Send) -> Result<Vec<T>> {
     if items.len() < MANY {
         return items.into_iter().map(work).collect();
     }
-    // Collected twice: of several errors rayon would take any.
+    // Collected in two steps: of several errors rayon alone would give any, not the first.
     let done: Vec<Result<T>> = items.into_par_iter().with_min_len(MANY / 8).map(work).collect();
     done.into_iter().collect()
 }

@@ -1,4 +1,4 @@
-//! Signals that end a program: who catches them, what is put right before they end quiz, and a part of the work in which they do not.
+//! Signals that end a program: who catches them, what is put right before they end quiz, and how they are held back for a part of the work.
 //!
 //! Knows no machine.
 
@@ -8,13 +8,13 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// What ends a program that says nothing about it.
+/// The signals that end a program which does not handle them.
 const ENDING: [i32; 4] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT];
 
-/// Somebody here catches SIGINT, SIGTERM, SIGHUP and SIGQUIT, or did: what they do is not for the system to decide any more.
+/// Whether a part of quiz catches SIGINT, SIGTERM, SIGHUP and SIGQUIT, or did: then that part decides what they do, and they do not simply end quiz.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// From now on the signals that end a program are somebody's who catches them.
+/// Says that from now on a part of quiz catches the signals that end a program.
 pub fn signals_are_caught() {
     TAKEN.store(true, Ordering::Relaxed);
 }
@@ -36,7 +36,7 @@ pub fn at_signals(act: fn(bool)) {
     }
 }
 
-/// As long as it lives a signal of [`ENDING`] does not end quiz, but is there to be asked for.
+/// As long as this lives a signal of [`ENDING`] does not end quiz: [`Self::signal`] tells it.
 #[derive(Debug)]
 pub(super) struct Caught {
     came: Arc<AtomicUsize>,
@@ -45,7 +45,7 @@ pub(super) struct Caught {
 }
 
 impl Caught {
-    /// From now on.
+    /// Catches these signals from now on.
     ///
     /// # Errors
     /// Signals cannot be caught.
@@ -73,7 +73,7 @@ impl Drop for Caught {
         for id in self.ids.drain(..) {
             signal_hook::low_level::unregister(id);
         }
-        // Nor is one lost that came after the last look.
+        // A signal that came after the last look is not lost either.
         if let Some(signal) = self.signal().filter(|_| !self.before) {
             let _ = signal_hook::low_level::emulate_default_handler(signal);
         }
@@ -94,7 +94,7 @@ pub(crate) fn noted(came: &AtomicUsize) -> Option<i32> {
     i32::try_from(came.load(Ordering::Relaxed)).ok().filter(|signal| *signal != 0)
 }
 
-/// Those of these signals that whoever started quiz did not want it to ignore.
+/// These signals, without those that whoever started quiz wants it to ignore.
 pub(crate) fn heeded(signals: &[i32]) -> impl Iterator<Item = i32> {
     let ignored = ignored();
     signals.iter().copied().filter(move |signal| ignored & bit(*signal) == 0)
@@ -107,7 +107,7 @@ fn ignored() -> u64 {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
-/// Of a signal in such a mask (proc(5): the lowest is signal 1).
+/// The bit of a signal in such a mask (proc(5): the lowest is signal 1).
 fn bit(signal: i32) -> u64 {
     1 << (signal - 1)
 }

@@ -24,7 +24,7 @@ pub struct Raw {
 }
 
 impl Raw {
-    /// `None` when `terminal` is none.
+    /// Puts it into raw mode; `None` when `terminal` is no terminal.
     #[must_use]
     pub fn enter(terminal: BorrowedFd) -> Option<Self> {
         let before = tcgetattr(terminal).ok()?;
@@ -53,7 +53,7 @@ pub fn run(command: &mut Command, log: &mut dyn Write) -> io::Result<ExitStatus>
     let (master, own) = pair()?;
     let size = tcgetwinsize(&stdout)?;
     tcsetwinsize(&own, size)?;
-    // Ends quiz, if one came, when all the rest is put right.
+    // If a signal comes, this ends quiz when it is dropped, after all else is put right.
     let caught = Caught::new()?;
     command.stdin(own.try_clone()?).stdout(own.try_clone()?).stderr(own);
     let spawned = command.spawn();
@@ -62,9 +62,9 @@ pub fn run(command: &mut Command, log: &mut dyn Write) -> io::Result<ExitStatus>
     let mut child = spawned?;
     let raw = Raw::enter(stdin.as_fd());
     let shown = show(&master, size, &caught, log);
-    if !matches!(shown, Ok(Ended::ByItself)) {
+    if !matches!(shown, Ok(TerminalEnd::ByItself)) {
         let _ = child.kill();
-        // It could not do it any more.
+        // The program was killed, and could not put the terminal right itself.
         let _ = write_all(stdout.as_fd(), LEAVE);
     }
     drop(raw);
@@ -73,20 +73,20 @@ pub fn run(command: &mut Command, log: &mut dyn Write) -> io::Result<ExitStatus>
 }
 
 /// How a program on a terminal of its own ended.
-enum Ended {
+enum TerminalEnd {
     ByItself,
     /// A signal is to end it, and quiz.
     BySignal,
 }
 
 /// Shows the terminal of a program on the user's until one of them ends.
-fn show(master: &OwnedFd, mut size: Winsize, caught: &Caught, log: &mut dyn Write) -> io::Result<Ended> {
+fn show(master: &OwnedFd, mut size: Winsize, caught: &Caught, log: &mut dyn Write) -> io::Result<TerminalEnd> {
     let (stdin, stdout) = (io::stdin(), io::stdout());
     let mut bytes = [0; 16 << 10];
     let mut listens = true;
     loop {
         if caught.signal().is_some() {
-            return Ok(Ended::BySignal);
+            return Ok(TerminalEnd::BySignal);
         }
         let mut fds = vec![PollFd::new(master, PollFlags::IN)];
         if listens {
@@ -100,7 +100,7 @@ fn show(master: &OwnedFd, mut size: Winsize, caught: &Caught, log: &mut dyn Writ
         if is_ready[0] {
             match rustix::io::read(master, &mut bytes) {
                 // Linux has this for the end of a terminal.
-                Ok(0) | Err(rustix::io::Errno::IO) => return Ok(Ended::ByItself),
+                Ok(0) | Err(rustix::io::Errno::IO) => return Ok(TerminalEnd::ByItself),
                 Ok(count) => {
                     log.write_all(&bytes[..count])?;
                     write_all(stdout.as_fd(), &bytes[..count])?;

@@ -3,7 +3,7 @@
 use super::settings::Settings;
 use crate::error::Result;
 
-/// The setting.
+/// The name of the setting.
 pub(super) const SETTING: &str = "kernel.compiler";
 
 /// What `LLVM=1` has Kbuild run in place of GNU's, each with its Debian package (Documentation/kbuild/llvm.rst).
@@ -34,13 +34,13 @@ impl Compiler {
         let word = settings.text(SETTING);
         let Some(compiler) = Self::named(word) else {
             return Err(settings
-                .wrong(SETTING, word, format!("{SETTING}: `{word}` is no compiler of kernels"))
+                .wrong(SETTING, word, format!("{SETTING}: `{word}` is no compiler for kernels"))
                 .hint("gcc, clang, or one of them with its number, such as gcc-11 or clang-19"));
         };
         if settings.text("kernel.source") == "package" && !compiler.kbuild().is_empty() {
             return Err(settings
                 .wrong(SETTING, word, format!(
-                    "{SETTING} = {word}: a kernel that the distribution compiled has modules of the distribution's compiler"
+                    "{SETTING} = {word} does not go with a kernel that the distribution compiled, which has modules of the distribution's compiler"
                 ))
             .hint("without `package` the kernel is compiled here, by the compiler that you name"));
         }

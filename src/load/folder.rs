@@ -59,7 +59,7 @@ pub(super) fn on_disk(dir: &Path) -> Result<Vec<LoadedFolder>> {
         return Ok(Vec::new());
     }
     let load = |(path, kind): (PathBuf, FileType)| {
-        // Of a link what it leads to.
+        // A link counts as what it leads to.
         if !(kind.is_dir() || kind.is_symlink() && path.is_dir()) {
             return Ok(None);
         }

@@ -37,7 +37,7 @@ use std::sync::Arc;
 /// The folder that holds a project's runs, shared folder, and its own recipes and profiles.
 pub const PROJECT_FOLDER: &str = ".quiz";
 
-/// Bytes. A whole .config of a distribution has 300 KiB.
+/// The most bytes that are read of a file that a setting names. A whole .config of a distribution has 300 KiB.
 const MOST_OF_A_FILE: u64 = 16 << 20;
 
 /// The settings that [`Project::suite_setting`] knows.
@@ -104,7 +104,7 @@ impl Project {
         let mut profiles = profile::load_active(&own.join("profiles"), &names, &around)?;
         module::bring(&modules, &mut profiles);
         let state_dir = state_dir(&dir);
-        // From here on nobody changes them, and every stage has the one that it is of.
+        // From here on recipes do not change, and each stage shares the one that it is made by.
         let recipes = recipes.into_iter().map(|(name, recipe)| (name, Arc::new(recipe))).collect();
         Ok(Self { dir, state_dir, config_dir, cache_dir, settings, recipes, compiler, profiles })
     }
@@ -127,10 +127,10 @@ impl Project {
         self.dir.join(PROJECT_FOLDER).join("profiles")
     }
 
-    /// Whether quiz may write below this path of the project. Of all that it writes without being asked this was looked at by [`Self::load`].
+    /// Whether quiz may write below this path of the project. Where quiz writes unasked was looked at by [`Self::load`].
     ///
     /// # Errors
-    /// It is a link, which may have come with the project, and nobody trusts that.
+    /// It is a link, which may have come with the project, and the project is not trusted.
     pub fn check_written(&self, path: &Path) -> Result<()> {
         trust::check_written(path, &self.dir, &self.config_dir)
     }
@@ -166,7 +166,7 @@ impl Project {
         Ok(Value::List(all))
     }
 
-    /// The setting that says of which suite the programs are that a script runs with; what compiles for the kernel may have its own.
+    /// The setting that names the suite of the programs that a script runs with; what compiles for the kernel may have a suite of its own.
     pub fn suite_setting(&self, compiles_for_kernel: bool) -> &'static str {
         match self.settings.text(KERNELS_SUITE) {
             "" => SUITE,
@@ -201,7 +201,7 @@ impl Project {
         if bytes.len() as u64 > MOST_OF_A_FILE {
             return Err(wrong("is larger than 16 MiB"));
         }
-        let text = String::from_utf8(bytes).map_err(|_| wrong("is no text"))?;
+        let text = String::from_utf8(bytes).map_err(|_| wrong("is no UTF-8 text"))?;
         Ok((path, text))
     }
 

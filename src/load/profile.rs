@@ -18,7 +18,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Its own file in a profile's folder.
+/// The file in a profile's folder that says what the profile is.
 const FILE: &str = "profile.toml";
 
 /// The profile that is always on: the base package set and the guest's own files.
@@ -49,19 +49,19 @@ pub struct Profile {
     pub layers: Vec<String>,
     /// Words for the guest's kernel command line: the profile's own and its options.
     pub append: Vec<String>,
-    /// Words that are added when nobody sits at a terminal.
+    /// Words that are added when the program has no terminal.
     pub append_batch: Vec<String>,
-    /// The guest needs so much memory, in MiB.
+    /// The least memory that the guest needs, in MiB.
     pub memory: u32,
-    /// And so many processors.
+    /// The least number of processors that it needs.
     pub cpus: u32,
-    /// Its memory and processors are spread over so many NUMA nodes; 0 for one without such a thing.
+    /// The number of NUMA nodes over which memory and processors are spread; 0 if the profile does not say.
     pub numa: u32,
     /// Arguments for qemu.
     pub qemu_args: Vec<String>,
-    /// Others that have to be on, too, and come first; `a|b`: one of these.
+    /// Other profiles that have to be on, too, and come first; `a|b`: one of these.
     pub needs: Vec<String>,
-    /// Others that must not be on.
+    /// Other profiles that must not be on.
     pub conflicts: Vec<String>,
     /// What can be written behind its name, and what it is now.
     pub options: BTreeMap<String, ProfileOption>,
@@ -214,14 +214,17 @@ fn read(folder: LoadedFolder) -> Result<Read> {
     let known = |name: &str| [FILE, "init", "wake"].contains(&name) || name.starts_with("files/");
     if let Some((name, ..)) = folder.files.iter().find(|(name, ..)| !known(name)) {
         return Err(Error::input(format!("{} is not used", folder.path.join(name).display()))
-            .hint("what goes over the root lies under files/; what runs before the program is named init, and what runs in each machine, also one that is restored, wake"));
+            .hint("a profile has profile.toml; files/, which is laid over the root; init, which runs before the program; and wake, which runs in each machine, also in one that is restored"));
     }
     // In the root these are links into usr/; a folder of that name, laid over it, would hide the shell and the C library.
     let hides =
         |name: &str| ["bin/", "sbin/", "lib/", "lib64/"].iter().any(|dir| name.starts_with(&format!("files/{dir}")));
     if let Some((name, ..)) = folder.files.iter().find(|(name, ..)| hides(name)) {
-        return Err(Error::input(format!("{} would hide the root's own", folder.path.join(name).display()))
-            .hint(format!("put it under {}", name.replacen("files/", "files/usr/", 1))));
+        return Err(Error::input(format!(
+            "{} would hide the root's own folder of that name",
+            folder.path.join(name).display()
+        ))
+        .hint(format!("put it under {}", name.replacen("files/", "files/usr/", 1))));
     }
     Ok(Read { file, document, folder })
 }

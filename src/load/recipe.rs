@@ -48,15 +48,15 @@ pub struct Recipe {
     pub outputs: BTreeMap<String, OutputKind>,
     /// Programs (in PATH) and files (absolute) it needs of the host, each with the Debian package that has it.
     pub tools: BTreeMap<String, String>,
-    /// The same for what changes the result when it is there, and may be missing.
+    /// The same for programs and files that may be missing, and change the result when they are there.
     pub optional_tools: BTreeMap<String, String>,
-    /// The same for what the script sees only when a profile that is on asks for it, so that what merely is installed changes nothing.
+    /// The same for those that the script sees only when a profile that is on asks for them: that they are installed alone changes nothing.
     pub tools_on_demand: BTreeMap<String, String>,
-    /// The set of packages of which the root is made that its script runs in: one of those of the recipe [`TOOLCHAIN`].
+    /// The set of packages, one of those of the recipe [`TOOLCHAIN`], of which the root is made that its script runs in.
     pub toolchain: Option<String>,
-    /// The suite of those packages, if it is that one whatever the settings say.
+    /// The suite of those packages, if it does not depend on the settings.
     pub suite: Option<String>,
-    /// The setting that names packages which its root has besides.
+    /// The setting that names further packages for its root.
     pub more_packages: Option<String>,
     /// Named sets of packages, one of which is its parameter.
     pub sets: BTreeMap<String, Vec<String>>,
@@ -66,13 +66,13 @@ pub struct Recipe {
     pub chroot: bool,
     /// What it makes runs on this machine, outside of any sandbox.
     pub outside: bool,
-    /// The same of roots of these sets of packages.
+    /// The sets of packages whose roots do so, if it makes roots of sets.
     pub outside_sets: BTreeSet<String>,
     /// Its script is given a folder that all runs of this recipe share, for what it names by content.
     pub store: bool,
     /// It builds on what an earlier run left, when what it reads is a folder that people edit.
     pub incremental: Option<Incremental>,
-    /// Its stage is there only then.
+    /// Its stage is there only under this condition.
     pub only: Option<Condition>,
     /// When other stages make what it makes.
     pub instead: Option<Instead>,
@@ -82,7 +82,7 @@ pub struct Recipe {
     pub own: Option<Key>,
 }
 
-/// Its own file in a recipe's folder.
+/// The file in a recipe's folder that says what the recipe is.
 const FILE: &str = "recipe.toml";
 
 /// The recipe of the roots that scripts run in, when it is not the host's own /usr.
@@ -163,7 +163,7 @@ struct NeedsField {
     packages: Option<String>,
 }
 
-/// Adds those under `own`, or puts them in the place of others.
+/// Adds the recipes under `own`; one that has the name of another takes its place.
 pub(super) fn add_own(own: &Path, recipes: &mut BTreeMap<String, Recipe>) -> Result<()> {
     let read = |folder: LoadedFolder| {
         let own = Some(digest(&folder));
@@ -173,7 +173,7 @@ pub(super) fn add_own(own: &Path, recipes: &mut BTreeMap<String, Recipe>) -> Res
     Ok(())
 }
 
-/// Those inside the program.
+/// The recipes inside the program.
 pub(super) fn built_in() -> Result<BTreeMap<String, Recipe>> {
     embedded::recipes().into_iter().map(|folder| Ok((folder.name.clone(), load(folder)?))).collect()
 }
@@ -238,7 +238,9 @@ impl RecipeFile {
         ];
         let all = tables.iter().flat_map(|(table, tools)| tools.keys().map(move |name| (*table, name)));
         if let Some((table, name)) = all.into_iter().find(|(_, name)| !seen.insert(*name)) {
-            let what = format!("the tool `{name}` is in two tables; it is needed, optional or on demand");
+            let what = format!(
+                "the tool `{name}` is in two tables: name it in one of tools, optional-tools and tools-on-demand"
+            );
             return Some(Fault::new(what).inside(&[table, name]).of_key());
         }
         let no_name = |name: &String| Fault::new(format!("`{name}` is no name: use a-z, 0-9 and -"));
@@ -263,7 +265,7 @@ impl RecipeFile {
                 return of_suite(format!("`{wrong}` is not the name of a suite"));
             }
             Some(_) if self.script.is_none() => {
-                let what = "`suite` is that of the root in which a script runs, and this recipe has none";
+                let what = "`suite` is that of the root in which a script runs, and this recipe has no script";
                 return of_suite(what.to_owned());
             }
             _ => {}
@@ -380,7 +382,7 @@ impl Incremental {
                 Some(fault.inside(&["sync", &n.to_string()]).near(name, of_stages.map(|(name, _)| name.as_str())))
             }
             (None, None) if self.sync.len() != 1 => {
-                Some(table("without `into` has one input to `sync`".to_owned()).inside(&["sync"]))
+                Some(table("without `into` takes exactly one input to `sync`".to_owned()).inside(&["sync"]))
             }
             (None, Some(into)) if !is_name(into) => Some(table(format!("into: `{into}` is no name")).inside(&["into"])),
             _ => None,

@@ -1,4 +1,4 @@
-//! Where that lies which quiz leaves of a project by itself: runs, disks that stay, and what ssh reads.
+//! Where the files lie that quiz keeps for a project without being asked: runs, persistent disks, and what ssh reads.
 //!
 //! Knows no run.
 
@@ -15,17 +15,17 @@ pub fn state_dir(project: &Path) -> PathBuf {
     let own = project.join(PROJECT_FOLDER);
     let refuses = |path: &Path| match accessat(CWD, path, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
         Err(Errno::ROFS | Errno::ACCESS | Errno::PERM) => true,
-        // It is not there, or no folder: whoever wants to write into it says that better.
+        // Not refused, but not there, or no folder: the error of whoever writes into it says that better.
         Ok(()) | Err(_) => false,
     };
     if !refuses(if own.is_dir() { &own } else { project }) {
         return own;
     }
-    // Without a folder of the user's the error is that of the project's.
+    // Without a folder of the user's, whoever writes into the project's gets the error.
     of_user(project).unwrap_or(own)
 }
 
-/// Both of them, as far as they are there, the one of now first: a project may have been written to before, or could not be.
+/// The folder that is used now, then the other one if it is there: the project may have been writable at another time, or not have been.
 #[must_use]
 pub fn state_dirs(project: &Path) -> Vec<PathBuf> {
     let first = state_dir(project);
@@ -34,7 +34,7 @@ pub fn state_dirs(project: &Path) -> Vec<PathBuf> {
     std::iter::once(first).chain(others).collect()
 }
 
-/// One project has one, by whichever way it is come to.
+/// The folder of the user's state for this project. Links in the path are followed, so that a project has one, however it is named.
 fn of_user(project: &Path) -> Option<PathBuf> {
     let project = fs::canonicalize(project).unwrap_or_else(|_| project.to_owned());
     below_state().map(|state| state.join(project.strip_prefix("/").unwrap_or(&project)).join(PROJECT_FOLDER))
@@ -44,7 +44,7 @@ fn of_user(project: &Path) -> Option<PathBuf> {
 #[must_use]
 pub fn project_of(run: &Path) -> Option<PathBuf> {
     let project = run.ancestors().nth(3)?;
-    // Links on the way there are followed in what is remembered of a run.
+    // The path that is remembered of a run has its links followed, so it may be below either.
     let states = below_state().into_iter().flat_map(|state| [fs::canonicalize(&state).ok(), Some(state)]).flatten();
     let below = states.filter_map(|state| project.strip_prefix(state).ok().map(Path::to_owned)).next();
     Some(below.map_or_else(|| project.to_owned(), |below| Path::new("/").join(below)))

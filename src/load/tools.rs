@@ -1,6 +1,6 @@
 //! What recipes and profiles need of the host: a program by its name, or a file by its path, and the Debian package that has it.
 //!
-//! A project may come from anybody: a name is one only where nothing but the machine's own folders can have it.
+//! A project may come from anybody: a name is taken only if nothing but the machine's own folders can have such a program or file.
 
 use crate::document::Document;
 use crate::error::{Error, Result};
@@ -22,7 +22,7 @@ pub(super) fn read(file: &Document, field: &Field) -> Result<BTreeMap<String, St
         let package = package.get_ref();
         if name.starts_with('/') && !is_file(name) {
             return Err(wrong(format!("`{name}` is no file that a script can see"))
-                .hint("name it by its whole path, without `.` and `..`: /usr/include/stdio.h"));
+                .hint("a script sees /usr, /etc, /bin, /sbin and /lib*: write the whole path, without `.` and `..`: /usr/include/stdio.h"));
         }
         if !name.starts_with('/') && !is_program(name) {
             return Err(wrong(format!("`{name}` is no name of a program")).hint(

@@ -15,20 +15,20 @@ use std::path::{Path, PathBuf};
 /// Folders that are trusted, for one command: separated like those of PATH; `*` is each.
 pub(super) const VARIABLE: &str = "QUIZ_TRUST";
 
-/// The same in the user's own folder of settings, a line each.
+/// The list of trusted folders in the user's own folder of settings, a folder a line.
 const FILE: &str = "trusted";
 
-/// What of `.quiz` quiz only reads: people share them by links. In all else it makes, changes or removes files.
+/// The folders of `.quiz` that quiz only reads; people share them by links. In all others it makes, changes or removes files.
 const ONLY_READ: [&str; 2] = ["recipes", "profiles"];
 
-/// The folders of `.quiz` in which files have names that quiz could follow.
+/// The folders of `.quiz` in which quiz opens or removes files by names that could be links.
 const WITH_FILES: [&str; 3] = ["runs", "disks", "compile-commands"];
 
 /// Who runs quiz.
 #[derive(Debug, Clone, Copy)]
 struct Me {
     uid: u32,
-    /// Of root: who became it by sudo.
+    /// For root: the user who became root by sudo.
     sudo: Option<u32>,
 }
 
@@ -38,7 +38,7 @@ impl Me {
         Self { uid: rustix::process::geteuid().as_raw(), sudo }
     }
 
-    /// A file of this user may decide: what root writes is what the machine does, anyway.
+    /// Whether files of this owner may decide. Root's may: what the machine does is root's word anyway.
     fn takes_from(self, owner: u32) -> bool {
         owner == self.uid || owner == 0 || self.uid == 0 && self.sudo == Some(owner)
     }
@@ -181,7 +181,7 @@ fn below(path: &Path, depth: usize, me: Me) -> Result<Option<Doubt>> {
     many::first(&paths, |path| below(path, depth + 1, me).transpose()).transpose()
 }
 
-/// Both a link and what it leads to have to be ours.
+/// The doubt about a path that is another user's. Both a link and what it leads to have to be ours.
 fn of_another(path: &Path, me: Me) -> Result<Option<Doubt>> {
     let link = fs::symlink_metadata(path).map_err(|e| unreadable(path, e))?.uid();
     let file = match fs::metadata(path) {

@@ -23,10 +23,10 @@ pub struct Choice {
     pub why_not_kvm: Option<String>,
 }
 
-/// What kept KVM from working may be over by then.
+/// How long it is remembered that KVM does not work: what kept it from working may be over then.
 const HOLDS: Duration = Duration::from_secs(3600);
 
-/// What a host says that is only busy: EBUSY (another hypervisor has the processor), EINTR, EAGAIN, ENOMEM, EMFILE and ENFILE.
+/// What qemu says when the host is only busy: EBUSY (another hypervisor has the processor), EINTR, EAGAIN, ENOMEM, EMFILE and ENFILE.
 const PASSING: [&str; 5] = [
     "Device or resource busy",
     "Interrupted system call",
@@ -35,11 +35,11 @@ const PASSING: [&str; 5] = [
     "Too many open files",
 ];
 
-/// What qemu says where KVM gives no machine, whatever that is to be: `kvm_init` and `kvm_init_vcpu` of its accel/kvm/kvm-all.c.
+/// What qemu says where KVM makes no machine at all: `kvm_init` and `kvm_init_vcpu` of its accel/kvm/kvm-all.c.
 const NO_MACHINE: [&str; 4] =
     ["failed to initialize kvm", "Could not access KVM", "ioctl(KVM_CREATE_VM)", "kvm_init_vcpu"];
 
-/// What else it says of KVM; the word alone may be a part of its own name, `qemu-kvm`, or of a path.
+/// What else qemu says of KVM; the word KVM alone may be a part of qemu's own name, `qemu-kvm`, or of a path.
 const OF_KVM: [&str; 5] = ["ioctl(KVM_", "KVM internal error", "KVM stopped", "kvm run failed", "kvm_"];
 
 /// Whether qemu, which ended with these words, was given no machine at all.
@@ -57,7 +57,7 @@ pub(crate) fn is_passing(words: &str) -> bool {
     PASSING.iter().any(|passing| words.contains(passing))
 }
 
-/// A machine that lived, or did not, is the only proof.
+/// What is remembered of KVM: whether a machine under it showed a sign of life, which is the only proof.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Verdict {
     /// The host's boot id: another boot may have another module loaded.
@@ -129,7 +129,7 @@ pub(crate) fn broken(memory: &Path, qemu: &Path) -> Option<String> {
 fn recall(memory: &Path, qemu: &Path) -> Option<Verdict> {
     let verdict: Verdict = toml::from_str(&fs::read_to_string(memory).ok()?).ok()?;
     let now = verdict_of(qemu, None);
-    // A clock that went back makes it no younger.
+    // A verdict from the future, as the clock was set back, is not fresh.
     let fresh = (verdict.at..verdict.at.saturating_add(HOLDS.as_secs())).contains(&now.at);
     (verdict.boot == now.boot && verdict.qemu == now.qemu && (fresh || verdict.broken.is_none())).then_some(verdict)
 }

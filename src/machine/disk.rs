@@ -25,13 +25,13 @@ pub struct Disks {
 
 impl Drop for Disks {
     fn drop(&mut self) {
-        // What stays only takes room, until the run's folder is removed.
+        // A file that cannot be removed only takes room, until the run's folder is removed.
         self.passing.iter().for_each(|path| drop(fs::remove_file(path)));
     }
 }
 
 impl Disks {
-    /// They stay where they are.
+    /// Lets the files of all disks stay.
     pub fn keep(mut self) {
         self.passing.clear();
     }

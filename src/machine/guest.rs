@@ -111,7 +111,7 @@ pub enum Start {
     },
     /// It goes on as it was saved in this folder when it was ready.
     Restore(PathBuf),
-    /// The same, as it was saved when a program had run in it; there is no other way to have it.
+    /// It goes on as it was saved in this folder after a program had run in it (`quiz snap`). It cannot be booted in the place of that.
     GoOn(PathBuf),
     /// It is saved when its program has ended, and then it is over.
     Keep {
@@ -164,17 +164,17 @@ pub struct Machine {
     pub accel: Accel,
     /// Where its first state comes from.
     pub start: Start,
-    /// What runs it.
+    /// The qemu that runs it.
     pub qemu: Qemu,
     /// Memory in MiB.
     pub memory: u32,
     /// Number of processors.
     pub cpus: u32,
-    /// Number of NUMA nodes over which both are spread; 1: none is told of.
+    /// Number of NUMA nodes over which memory and processors are spread; with 1 the guest is told of no node.
     pub nodes: u32,
     /// The kernel to start; for x86_64 a vmlinux with a PVH note, or a bzImage.
     pub kernel: PathBuf,
-    /// What it starts from, if its drivers are modules.
+    /// The initrd from which the kernel starts, if its drivers are modules.
     pub initrd: Option<PathBuf>,
     /// Ticks of the kernel's clock a second, when that is known.
     pub hz: Option<u32>,
@@ -226,12 +226,12 @@ impl Machine {
         ram
     }
 
-    /// Somebody wants to look at it with gdb: qemu listens for one, or does not start the guest by itself.
+    /// Whether it is run for gdb: qemu listens for one, or does not start the guest by itself.
     pub(crate) fn is_debugged(&self) -> bool {
         self.extra.iter().any(|word| ["-s", "-S", "-gdb", "--gdb"].iter().any(|gdb| word == gdb))
     }
 
-    /// It does not begin before somebody with a debugger lets it.
+    /// Whether it stands before its first instruction until a debugger lets it go on.
     pub(crate) fn waits_at_its_start(&self) -> bool {
         self.extra.iter().any(|word| word == "-S")
     }

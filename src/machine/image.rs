@@ -61,7 +61,7 @@ fn parse(text: &str) -> Result<Image> {
         hex.parse::<Digest>()
             .map_err(|e| Error::boot(format!("{hex:?} in an image description is no digest")).because(e))
     };
-    // What another path leads to qemu would give to the guest.
+    // Only a plain name: by another path qemu would give any file of the host to the guest.
     let is_name = |name: &String| !name.contains('/') && ![".", "..", ""].contains(&name.as_str());
     if let Some(name) = text.start.iter().chain(&text.initrd).find(|name| !is_name(name)) {
         return Err(Error::boot(format!("{name:?} in an image description is no name of a file of the kernel's")));

@@ -16,7 +16,7 @@ pub struct Qemu {
     root: Option<PathBuf>,
 }
 
-/// Where its data lie in a root of Debian's. Of their subfolders none is of use without a screen or sound.
+/// Where qemu's data lie in a root of Debian's. Of their subfolders none is of use without a screen or sound.
 const DATA: [&str; 2] = ["usr/share/qemu", "usr/share/seabios"];
 
 impl Qemu {

@@ -1,6 +1,6 @@
 //! Whether qemu runs a guest at all, with an accelerator: a few instructions of our own instead of a kernel, in a tenth of a second.
 //!
-//! That it does proves no more than that: a KVM inside another one may run these and hang in a kernel.
+//! That it runs these proves no more: a KVM inside another one may run them, and hang in a kernel.
 
 use std::io::Write;
 use std::process::Stdio;

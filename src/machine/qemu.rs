@@ -9,11 +9,11 @@
 //! - `-action panic=none`: pvpanic's event comes before the kernel has flushed its last messages, so qemu must go on;
 //!   the kernel then resets (`panic=-1`), which `-no-reboot` makes the end.
 //! - `shutdown=pause`: at that end the machine stands still, so that its memory can be read; quiz then tells qemu to go.
-//! - `-qmp`: 11.1 warns of `-mon`, and what it wants instead is unknown to 7.2.
+//! - `-qmp` and not `-mon`: qemu 11.1 warns of that, and 7.2 does not know what 11.1 wants in its place.
 //! - Disks are functions of PCI devices from slot 0x10 on, eight in each: a slot for each would leave room for a dozen.
 //! - The guest is told of ports in this order: an agent that has found its control port has heard of all channels, and of `exec`.
-//! - Shares without registers of old drivers and without vectors of their own: qemu lays out the guest's address space anew for each of both, which
-//!   costs each restore 2 ms a share; a share is as fast without.
+//! - Shares have no registers for old drivers and no interrupt vectors of their own: for each of these qemu lays out the guest's address space anew,
+//!   which costs a restore 2 ms a share; a share is as fast without them.
 //! - A disk that is gone after the run need not reach the host's disk: `cache.no-flush`.
 //! - No AVX under TCG, which does it one element at a time: without it OpenZFS loads and programs start in half the time.
 //! - No ERMS and FSRM under TCG, which does `rep movsb` one byte at a time: without them kernel and C library copy words.
@@ -30,7 +30,7 @@ use super::guest::{Accel, Arch, Bus, Disk, DiskFormat, Machine, Start};
 use crate::error::{Error, Result};
 use crate::host;
 
-/// Without AVX also without what needs it: qemu 7.2 shows AVX2 to programs that only look for that.
+/// The processor under TCG. Without AVX it has to be without all that needs AVX, too: qemu 7.2 shows AVX2 to programs that only look for that.
 const TCG_CPU: &str = "max,-avx,-avx2,-f16c,-fma,-vaes,-vpclmulqdq,-erms,-fsrm";
 
 /// Bytes of the kernel's command line with the NUL at its end (Linux: COMMAND_LINE_SIZE in arch/x86/include/asm/setup.h).
@@ -152,7 +152,7 @@ pub fn command(machine: &Machine, fds: &Fds) -> Vec<OsString> {
     command
 }
 
-/// A file as memory is not copied when a machine is saved, and any number of machines start from one, each with what it writes
+/// The guest's memory. A file as memory is not copied when a machine is saved, and any number of machines start from one, each with what it writes
 /// for itself. By its descriptor: what lies under the name may be another one by now. A machine that is not saved has such a file under
 /// TCG, too: it takes single pages of the host, and large ones, which qemu asks for otherwise, cost an emulated boot more to
 /// clear than they save.
@@ -187,7 +187,7 @@ fn memory(machine: &Machine, fds: &Fds, add: &mut impl FnMut(&[&str])) {
     }
 }
 
-/// Neighbouring processors in each; none in some, where there are fewer of them than nodes.
+/// The argument for a NUMA node. Each has neighbouring processors; some have none, where there are fewer processors than nodes.
 fn numa_node(machine: &Machine, node: u32) -> String {
     let begins = |node: u32| (node * machine.cpus).div_ceil(machine.nodes);
     let cpus = match begins(node)..begins(node + 1) {
@@ -226,7 +226,7 @@ fn disks(machine: &Machine, command: &mut Vec<OsString>) {
 /// Whether the guest's kernel takes its whole command line: what is too much it cuts off.
 ///
 /// # Errors
-/// It does not.
+/// The command line is longer than the kernel takes.
 pub fn fits(machine: &Machine) -> Result<()> {
     // A run may add ` lpj=` and a number.
     let (length, most) = (kernel_words(machine).join(" ").len() + 25, COMMAND_LINE);

@@ -11,7 +11,7 @@ pub fn begun(path: &Path, what: &str, sets: &[&str], next: &str, as_json: bool) 
     }
     let counts = if sets.is_empty() { "Nothing".to_owned() } else { format!("Only {}", sets.join(", ")) };
     format!(
-        "{}: settings for {what}\n{counts} is set yet: take the `#` of a line away, and it counts.\nNext: {next}\n",
+        "{}: settings for {what}\n{counts} is set yet: take the `#` before a setting away to set it.\nNext: {next}\n",
         path.display()
     )
 }
@@ -29,7 +29,7 @@ pub fn started(folder: &Path, next: &str, as_json: bool) -> String {
     format!("{}\nNext: {next}\n", folder.display())
 }
 
-/// A folder, and what there is in it now.
+/// A folder, and what was written into it.
 pub fn written(folder: &Path, what: &str, as_json: bool) -> String {
     if as_json {
         format!("{}\n", json!(Written { folder: folder.to_string_lossy() }))

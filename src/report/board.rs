@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 const WIDEST: usize = 24;
 /// Columns from which on there is a bar, and how many it has.
 const BAR: (usize, usize) = (100, 24);
-/// How fast it goes is what it did in so long.
+/// How fast it goes is measured over the last so many seconds.
 const WINDOW: Duration = Duration::from_secs(20);
-/// Sooner nobody knows how fast it goes.
+/// Before so much time has passed, no speed is told.
 const SOON: Duration = Duration::from_secs(3);
-/// A name that no stage can have.
+/// The boot of a machine, by a name that no stage can have, and so are the next two.
 const BOOT: &str = "(boot)";
-/// As above.
+/// The writing of a guest's memory.
 const DUMP: &str = "(dump)";
-/// As above.
+/// The saving of a machine.
 const SAVE: &str = "(save)";
 
 /// What kind of thing takes the time: those of one kind share a line where there is no terminal.
@@ -36,15 +36,15 @@ pub(super) enum Kind {
     Group,
 }
 
-/// All of it.
+/// All that takes its time at the moment.
 #[derive(Debug, Default)]
 pub(super) struct Board {
     tasks: Vec<Task>,
-    /// Somebody else has the terminal.
+    /// The guest's program has the terminal: nothing is shown.
     held: bool,
 }
 
-/// One thing.
+/// One thing that takes its time.
 #[derive(Debug)]
 pub(super) struct Task {
     pub(super) name: String,
@@ -52,7 +52,7 @@ pub(super) struct Task {
     pub(super) began: Instant,
     count: Option<(Unit, Measure)>,
     bytes: Option<Measure>,
-    /// How long it still takes, when somebody knows better than by how fast it went, and since when.
+    /// How long it still takes, where the event said so, which knows better than how fast it went; and when that was said.
     left: Option<(Duration, Instant)>,
     /// How long it took last time.
     last: Option<Duration>,
@@ -69,7 +69,7 @@ struct Measure {
 
 impl Measure {
     fn set(&mut self, done: u64, total: Option<u64>, now: Instant) {
-        // A download that begins again.
+        // A download has begun again.
         if done < self.done {
             self.was.clear();
         }
@@ -115,7 +115,7 @@ impl Board {
                 self.begin(group, Kind::Group, now);
             }
             Event::TestEnded { group, test, verdict } => self.say(group, &format!("{test} {verdict}")),
-            // With -w make says of each folder that it comes and goes.
+            // With -w make says of each folder that it enters and leaves it.
             Event::Output { stage, line } if !line.trim().is_empty() && !line.starts_with("make[") => {
                 self.say(stage, line.trim());
             }
@@ -205,19 +205,19 @@ impl Board {
 }
 
 impl Task {
-    /// As people read it.
+    /// The name for people.
     pub(super) fn title(&self) -> &str {
         match self.name.as_str() {
             BOOT => "boot",
             DUMP => "dump",
             SAVE => "save",
-            // An address: its end says more.
+            // Of an address the end says most.
             name if name.contains("://") => name.trim_end_matches('/').rsplit('/').next().unwrap_or(name),
             name => name,
         }
     }
 
-    /// Of all of it.
+    /// How much of it is done, in percent.
     pub(super) fn percent(&self) -> Option<u64> {
         let counted = self.count.as_ref().and_then(|(_, measure)| measure.percent());
         self.bytes.as_ref().and_then(Measure::percent).or(counted)

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// Rows that free less are one row together, but with `-v`.
+/// What frees less is summed up in one row, except with `-v`.
 const LITTLE: u64 = 1 << 20;
 /// So many holders of one thing are named.
 const NAMED: usize = 2;
@@ -58,10 +58,10 @@ pub fn cache(root: &Path, inventory: &Inventory, holders: &Holders, shown: &Show
     let mut ends = Vec::new();
     if !little.is_empty() {
         let frees = little.iter().map(|(_, sizes)| sizes.alone).sum();
-        ends.push((size(frees), format!("{} more that free less than 1 MiB each: -v", little.len())));
+        ends.push((size(frees), format!("{} more that free less than 1 MiB each (-v shows them)", little.len())));
     }
     ends.push((size(inventory.total), format!("all of {}", root.display())));
-    table(rows, &ends, shown) + &shown.shared.map_or_else(String::new, |words| format!("It is {words}.\n"))
+    table(rows, &ends, shown) + &shown.shared.map_or_else(String::new, |words| format!("The cache is {words}.\n"))
 }
 
 /// The rows, numbers to the right, and below them sums with their words, which may be longer than a column.
@@ -75,7 +75,7 @@ fn table(mut rows: Vec<[String; 5]>, ends: &[(String, String)], shown: &Shown<'_
     let before: usize = widths.iter().map(|width| width + 2).sum();
     let rest = shown.width.map_or(usize::MAX, |width| width.saturating_sub(before).max(20));
     if let Some(names) = wide(&rows, 3).filter(|_| shown.width.is_some()) {
-        // What it is counts for more, but not for all.
+        // What a row is about gets more of the room than who holds it, but not all.
         let held = wide(&rows, 4).unwrap_or(0);
         let names = names.min(rest.saturating_sub(held + 2).max(rest * 3 / 5));
         for row in &mut rows {
@@ -121,7 +121,7 @@ fn days(ago: Duration) -> String {
     }
 }
 
-/// In which group each item is, and the groups.
+/// The number of each item's group, and the groups.
 fn groups(inventory: &Inventory, holders: &Holders, verbose: bool) -> (Vec<usize>, Vec<Group>) {
     let stages = stages(inventory);
     let (mut group_of, mut groups) = (Vec::new(), Vec::<Group>::new());
@@ -177,9 +177,9 @@ pub(super) fn name(item: &Item, stages: &BTreeMap<Key, &str>) -> String {
         Sort::Other(name) => match name.as_str() {
             "source" => "downloads",
             "store" => "stores of recipes",
-            "aside" => "aside, of quiz verify",
-            "wrong" => "wrong, of quiz cache verify",
-            "tmp" => "what is being made",
+            "aside" => "set aside by quiz verify",
+            "wrong" => "set aside by quiz cache verify",
+            "tmp" => "results that are being made",
             "parts" => "parts of trees and folders",
             "unnamed" => "files of no result",
             "notes" => "notes and logs",
@@ -201,7 +201,7 @@ pub(super) fn key(item: &Item) -> Option<String> {
 fn owner(item: &Item) -> String {
     match &item.sort {
         Sort::Scratch { owner, owned: true, .. } => format!("of {}", last(owner)),
-        Sort::Scratch { owner, .. } => format!("of {}, gone", last(owner)),
+        Sort::Scratch { owner, .. } => format!("of {} (gone)", last(owner)),
         _ => String::new(),
     }
 }
@@ -236,11 +236,11 @@ pub fn checked(verified: &Verified, style: &Style) -> String {
         let path = one_line(&wrong.path.display().to_string());
         text += &format!("{} {path}: {}\n", style.bad("wrong"), one_line(&wrong.what));
     }
-    let how = if wrong.is_empty() { "all as it was".to_owned() } else { format!("{} wrong", wrong.len()) };
+    let how = if wrong.is_empty() { "all intact".to_owned() } else { format!("{} wrong", wrong.len()) };
     let (read, took) = (size(*bytes), duration(*took));
     text += &format!("read {files} files, {read}, in {took}, {} MB/s: {how}\n", speed(verified));
     if !dropped.is_empty() {
-        text += &format!("made again when it is wanted: {}\n", dropped.join(", "));
+        text += &format!("made again when needed: {}\n", dropped.join(", "));
     }
     aside.iter().for_each(|aside| text += &format!("set aside in {}\n", aside.display()));
     text
@@ -251,7 +251,7 @@ fn speed(verified: &Verified) -> u128 {
     u128::from(verified.bytes) * 1000 / 1_000_000 / verified.took.as_millis().max(1)
 }
 
-/// That something is pinned, or is no more.
+/// That something is pinned now, or is not any more.
 #[must_use]
 pub fn pinned(pin: &Pin, removed: bool, as_json: bool) -> String {
     if as_json {
@@ -259,12 +259,12 @@ pub fn pinned(pin: &Pin, removed: bool, as_json: bool) -> String {
     }
     let key = pin.key.short();
     match removed {
-        true => format!("{} {key} is pinned no more\n", pin.stage),
-        false => format!("{} {key} stays until quiz cache pin {key} --rm\n", pin.stage),
+        true => format!("{} {key} is no longer pinned\n", pin.stage),
+        false => format!("{} {key} is pinned: it stays until `quiz cache pin {key} --rm`\n", pin.stage),
     }
 }
 
-/// What went of a project's `.quiz`, or would.
+/// What was removed of a project's `.quiz`, or would be.
 #[must_use]
 pub fn cleaned(cleaned: &Cleaned, only_looked: bool) -> String {
     let Cleaned { removed, left, .. } = cleaned;
@@ -327,7 +327,7 @@ mod tests {
         let text = checked(&verified, &Style::new(Color::Never, false));
         assert_eq!(
             text,
-            "read 3 files, 2.7 GiB, in 1.5s, 2000 MB/s: all as it was\nmade again when it is wanted: kernel\nset aside in /c/wrong/1-2\n"
+            "read 3 files, 2.7 GiB, in 1.5s, 2000 MB/s: all intact\nmade again when needed: kernel\nset aside in /c/wrong/1-2\n"
         );
     }
 }

@@ -77,7 +77,7 @@ pub fn checked_json(verified: &Verified) -> Json {
     })
 }
 
-/// What went of a project's `.quiz`, or would.
+/// What was removed of a project's `.quiz`, or would be.
 #[must_use]
 pub fn cleaned_json(cleaned: &Cleaned) -> Json {
     let removed = cleaned.removed.iter();

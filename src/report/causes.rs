@@ -11,7 +11,7 @@ use quiz_cache::Digest;
 use serde_json::{Value as Json, json};
 use std::time::Duration;
 
-/// What is said of a stage whose key is that of a result which is no more.
+/// What is said of a stage whose result was there under the same key and is gone.
 pub(super) const GONE: &str = "same key, but the result is gone: gc or deleted";
 
 /// So many ways from a cause to a stage are shown.
@@ -62,25 +62,25 @@ impl Explained<'_> {
     }
 }
 
-/// Each cause, what it makes to be made, and the ways on which it arrives at the stage that was asked for; without one all causes.
+/// Each cause, the stages that have to be made because of it, and the ways on which it arrives at the stage that was asked for; without one all causes.
 pub fn causes(graph: &Graph, explained: &Explained<'_>, to: Option<NodeIndex>, style: &Style) -> String {
     let mut text = String::new();
     for (cause, ways, number) in explained.of(to) {
-        // Of the stage itself its first line has said it.
+        // That the stage itself was never made is already in the first line.
         if to.is_some_and(|to| cause.at.contains(&to)) && matches!(cause.kind, CauseKind::NeverMade) {
             continue;
         }
         for line in lines(graph, cause) {
             text += &format!("  {}\n", clean(&line));
         }
-        // A way of one stage says nothing.
+        // A way of one stage is the stage itself.
         let ways: Vec<_> = ways.iter().filter(|way| way.len() > 1).collect();
         for way in &ways {
             text += &style.dim(&format!("    {}", names(graph, way, " → ")));
             text.push('\n');
         }
         if number > WAYS as u64 {
-            text += &style.dim(&format!("    and on {} more ways", number - WAYS as u64));
+            text += &style.dim(&format!("    and in {} more ways", number - WAYS as u64));
             text.push('\n');
         }
         if to.is_none() {
@@ -150,7 +150,7 @@ pub(super) fn items(before: Option<&str>, after: Option<&str>) -> Option<Vec<Str
     Some(if lines.is_empty() { vec!["in another order".to_owned()] } else { lines })
 }
 
-/// The end line of the graph: what a build would cost now. Nothing where all is there.
+/// The last line of the graph: what a build would cost now. Empty where all is there.
 pub fn cost(graph: &Graph, cost: &Cost, style: &Style) -> String {
     if cost.stages.is_empty() {
         return String::new();
@@ -159,7 +159,7 @@ pub fn cost(graph: &Graph, cost: &Cost, style: &Style) -> String {
     let mut text = format!("{number} stage{} to make", if number == 1 { "" } else { "s" });
     let (unknown, known): (Vec<_>, Vec<_>) = cost.stages.iter().partition(|(_, took)| took.is_none());
     if !known.is_empty() {
-        // Of the others nobody knows how long they take.
+        // How long the others take is not known.
         let bound = if unknown.is_empty() { "about" } else { "over" };
         text += &format!(", {bound} {} by the last times", duration(cost.time));
         if cost.work > cost.time {

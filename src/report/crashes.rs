@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// How many lines of OpenZFS's are shown where not all of them are asked for.
 pub const LOG: usize = 50;
 
-/// Characters of a line behind which places stand below each other; behind longer ones they stand as they come.
+/// Places stand in a column behind lines of at most so many characters, and directly behind longer ones.
 const WIDE: usize = 100;
 
 /// A crash, and where it lies.
@@ -38,7 +38,7 @@ pub struct Looked {
     pub frames: Vec<Frame>,
     /// Where those are in the source; nothing if there is no debug information.
     pub lines: Option<Lines>,
-    /// Why not.
+    /// Why there are no places in the source.
     pub missing: Option<String>,
     /// What OpenZFS noted, the oldest first; nothing if that could not be read.
     pub log: Option<Vec<Message>>,
@@ -83,7 +83,7 @@ pub fn crash(crashed: &Crashed, looked: &Looked, most: usize, others: &[String],
     let cause = match crash.cause {
         Cause::Panic => "the guest's kernel gave up",
         Cause::Limit => "a time limit was over",
-        Cause::Asked => "somebody wanted to see it; the machine went on",
+        Cause::Asked => "`quiz dump` was asked for; the machine went on",
     };
     let program = match &crash.program[..] {
         [] => "(a shell)".to_owned(),
@@ -91,7 +91,7 @@ pub fn crash(crashed: &Crashed, looked: &Looked, most: usize, others: &[String],
     };
     let look = memory.as_ref().map_or(String::new(), |_| format!("quiz gdb {run}, quiz drgn {run}"));
     let memory = match (memory, &crash.cut) {
-        (None, None) => "removed: runs.keep-crashes has how many stay".to_owned(),
+        (None, None) => "removed: runs.keep-crashes says how many stay".to_owned(),
         (None, Some(why)) => format!("none: {why}"),
         (Some((path, bytes)), _) => {
             let lacks = if crash.release.is_none() { "; it has no VMCOREINFO, which drgn needs" } else { "" };
@@ -195,7 +195,7 @@ pub fn crash_json(crashed: &Crashed, looked: &Looked, most: usize) -> serde_json
     })
 }
 
-/// The same of several, but for the places.
+/// What is known of several, without the places, for programs.
 #[must_use]
 pub fn crashes_json(all: &[Crashed]) -> serde_json::Value {
     json!(all.iter().map(left).collect::<Vec<_>>())

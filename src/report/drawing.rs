@@ -25,7 +25,7 @@ pub(super) fn drawing(graph: &Graph, states: &[(NodeIndex, StageState)], snapsho
         ids.insert(*id, drawing.add_node(Row { name, ..row(graph, state) }));
     }
     for (id, to) in &ids {
-        // Each is there once, and of what all read nobody has to look through the edges for that.
+        // `inputs` gives each input once, so edges are added without a look at those that are there, of which a common input has very many.
         for input in graph.inputs(*id) {
             drawing.add_edge(ids[&input], *to, ());
         }
@@ -50,12 +50,12 @@ pub(super) fn facts(row: &Row) -> String {
     all.into_iter().filter(|fact| !fact.is_empty()).collect::<Vec<_>>().join(" · ")
 }
 
-/// For Graphviz.
+/// The graph for Graphviz.
 pub fn graph_dot(graph: &Graph, states: &[(NodeIndex, StageState)], snapshots: &SnapshotStates) -> String {
     dot(&drawing(graph, states, snapshots))
 }
 
-/// For Mermaid, which many forges draw in their pages.
+/// The graph for Mermaid, which many forges draw in their pages.
 pub fn graph_mermaid(graph: &Graph, states: &[(NodeIndex, StageState)], snapshots: &SnapshotStates) -> String {
     mermaid(&drawing(graph, states, snapshots))
 }
@@ -104,7 +104,7 @@ fn mermaid(drawing: &Drawing) -> String {
     text
 }
 
-/// In a label of Mermaid: all that is neither letter nor digit nor harmless goes in as the number of its character.
+/// Text in a label of Mermaid: a character that is neither a letter nor a digit nor harmless goes in as its number.
 fn mermaid_text(text: &str) -> String {
     let escaped = |c: char| match c {
         c if c.is_control() => " ".to_owned(),

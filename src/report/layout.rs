@@ -12,12 +12,12 @@ pub(super) const HEIGHT: f64 = 44.0;
 const GAP: f64 = 14.0;
 /// Between two columns.
 const BETWEEN: f64 = 56.0;
-/// Lines that cross more columns than that, all together, run straight: the picture has as many pieces.
+/// If all lines together cross more columns than that, they run straight: the picture would have as many pieces of line.
 const CROSSINGS: usize = 20_000;
 /// How often the columns are put in order again; more changes little.
 const SWEEPS: usize = 4;
 
-/// Where all is, and how large it is.
+/// Where all boxes are, and how large the picture is.
 #[derive(Debug)]
 pub(super) struct Layout {
     /// The upper left corner of each node, in the order of the nodes.

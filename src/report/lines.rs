@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::event::Event;
 use std::time::Duration;
 
-/// The line of an event, if it is worth one.
+/// The line of an event, if it has one at this verbosity.
 pub(super) fn line(event: &Event, verbosity: Verbosity, style: &Style) -> Option<String> {
     use Verbosity::{Normal, Quiet, Verbose};
     let verb = |verb: &str, rest: &str| Some(format!("{} {rest}", style.good(&format!("{verb:>12}"))));
@@ -73,7 +73,7 @@ pub(super) fn line(event: &Event, verbosity: Verbosity, style: &Style) -> Option
     text.filter(|_| verbosity >= least)
 }
 
-/// Of a machine that stands still: what to type.
+/// What to type where a machine stands still for a debugger.
 fn standing(run: &str) -> String {
     let number = run.rsplit_once("runs/").map_or(run, |(_, number)| number).replace("groups/", "");
     format!("still for a debugger: quiz gdb {number}; quiz stop {number} ends it ({run})")

@@ -7,13 +7,13 @@ use super::plain::one_line;
 use rustix::stdio::stderr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// What of it is shown, in [`SHOWN`].
+/// Bits of [`SHOWN`]: the title is quiz's, the bar is there.
 const TITLE: u8 = 1;
 const BAR: u8 = 2;
 /// Lines that move are on the screen: what a shell says belongs below them.
 pub(super) const LINES: u8 = 4;
 
-/// For all of the process, because a signal handler asks.
+/// What is shown now. One for all of the process, because a signal handler reads it.
 static SHOWN: AtomicU8 = AtomicU8::new(0);
 
 /// "Save window title on stack", and "restore": <https://invisible-island.net/xterm/ctlseqs/ctlseqs.html>, `CSI 22 ; 2 t`.
@@ -102,7 +102,7 @@ impl Outside {
         }
         self.last.clone_from(&text);
         let flags = if self.able.title { TITLE } else { 0 } | if self.able.bar { BAR } else { 0 };
-        // Before the bytes: a signal between the two undoes what is not there, which does nothing but to a title below.
+        // Before the bytes are written. A signal in between undoes what is not there, which can only restore a title that somebody else had saved.
         let before = SHOWN.fetch_or(flags, Ordering::Relaxed);
         if self.able.title && before & TITLE == 0 { SAVE_TITLE.to_owned() + &text } else { text }
     }
@@ -110,7 +110,7 @@ impl Outside {
     /// Writes the bytes that undo it.
     pub(super) fn hide(&mut self, write: &dyn Fn(&str)) {
         self.last.clear();
-        // Behind the bytes: a signal between the two undoes it twice, rather than not at all.
+        // The flags go after the bytes are written: a signal in between undoes it twice, rather than not at all.
         write(&undo(SHOWN.load(Ordering::Relaxed)).concat());
         SHOWN.fetch_and(!(TITLE | BAR), Ordering::Relaxed);
     }

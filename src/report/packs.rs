@@ -8,7 +8,7 @@ use quiz_cache::Unpacked;
 use serde_json::json;
 use std::path::Path;
 
-/// Of a file of so many bytes.
+/// That a pack was written, of so many bytes.
 pub fn exported(file: &Path, bytes: u64, as_json: bool) -> String {
     if as_json {
         return format!("{}\n", json!(shapes::Exported { file: file.to_string_lossy(), bytes }));
@@ -16,7 +16,7 @@ pub fn exported(file: &Path, bytes: u64, as_json: bool) -> String {
     format!("{}: {}\n", file.display(), size(bytes))
 }
 
-/// Of what was taken in.
+/// What was taken in from a pack.
 pub fn imported(unpacked: &Unpacked, as_json: bool) -> String {
     let Unpacked { taken, known } = unpacked;
     if as_json {
@@ -26,7 +26,7 @@ pub fn imported(unpacked: &Unpacked, as_json: bool) -> String {
     taken.iter().map(|stage| format!("{stage}\n")).collect::<String>() + &was_there
 }
 
-/// Of the crash of a run.
+/// That the crash of a run was written to a file.
 pub fn crash_exported(file: &Path, run: &str, exported: &Exported, as_json: bool) -> String {
     let Exported { bytes, missing } = exported;
     if as_json {
@@ -38,7 +38,7 @@ pub fn crash_exported(file: &Path, run: &str, exported: &Exported, as_json: bool
     format!("{}: run {run}, {}\n", file.display(), size(*bytes))
 }
 
-/// Of a crash that is a run here now.
+/// That a crash is a run here now.
 pub fn crash_imported(arrived: &Arrived, as_json: bool) -> String {
     let Arrived { run, was_there, crash } = arrived;
     if as_json {

@@ -17,7 +17,7 @@ use std::path::Path;
 
 const PAGE: &str = include_str!("page.html");
 
-/// What was, and what would be.
+/// What was built before, here and in other worktrees, and what a build would cost now.
 #[derive(Debug)]
 pub struct Past<'a> {
     /// The project's folder.
@@ -30,7 +30,7 @@ pub struct Past<'a> {
     pub cost: Cost,
 }
 
-/// As a page.
+/// The graph as a page.
 pub fn graph_html(graph: &Graph, explained: &Explained<'_>, snapshots: &SnapshotStates, past: &Past<'_>) -> String {
     let picture = graph_svg(graph, explained.states, snapshots);
     let mut causes = json!(explained.shapes(graph, None));
@@ -81,7 +81,7 @@ fn arriving(graph: &Graph, explained: &Explained<'_>, ends: &[NodeIndex], last: 
     explained.causes.all.iter().enumerate().filter_map(one).collect()
 }
 
-/// Adds to each change of a list what went and what came: of two long lists nobody finds the word that differs.
+/// Adds to each change of a list what went and what came: in two long lists nobody finds the word that differs.
 fn with_items(changes: Option<&mut Json>) {
     for change in changes.and_then(Json::as_array_mut).into_iter().flatten() {
         if let Some(items) = items(change["before"].as_str(), change["after"].as_str()) {
@@ -97,11 +97,11 @@ fn worktrees(graph: &Graph, states: &[(NodeIndex, StageState)], past: &Past<'_>)
         StageState::Missing(missing) => Some(missing.key),
         StageState::Unknown(_) | StageState::Unresolved => None,
     };
-    // With its place in the order of the picture.
+    // Each stage with its place in the order of the picture, in which they are listed.
     let stages = states.iter().enumerate().map(|(n, (id, state))| (graph.stage(*id).name.as_str(), (n, key(state))));
     let here: HashMap<&str, (usize, Option<Key>)> = stages.collect();
     let others = past.worktrees.iter().filter(|(folder, _)| Path::new(folder) != past.here);
-    // There may be hundreds of them, which know a few stages each.
+    // There may be hundreds of worktrees, which know a few stages each.
     let one = |(folder, there): (&String, &BTreeMap<String, Key>)| {
         let known = there.iter().filter_map(|(name, key)| Some((here.get(name.as_str())?, name, key)));
         let mut known: Vec<_> = known.map(|((n, mine), name, key)| (*n, name, *mine == Some(*key))).collect();

@@ -5,7 +5,7 @@ use super::shapes::FilePlace;
 use crate::error::{Error, Place};
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
-/// Columns, where nobody can say how many there are.
+/// Columns that are taken where it is not known how many there are.
 const WIDTH: usize = 140;
 
 /// The message, the place and its line; `width` is how many columns there are.

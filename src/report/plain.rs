@@ -2,14 +2,14 @@
 //!
 //! Knows nothing of what the text says.
 
-/// As text alone. Lines and tabs stay.
+/// The text without commands for a terminal. Lines and tabs stay.
 pub(super) fn plain(text: &str) -> String {
     text.chars().map(|c| if c == '\n' || c == '\t' { c } else { sign(c) }).collect()
 }
 
 fn sign(c: char) -> char {
     match c {
-        // Unicode has a picture of each of them.
+        // Unicode has a picture of each control character.
         '\0'..='\x1f' => char::from_u32(0x2400 + u32::from(c)).unwrap_or(char::REPLACEMENT_CHARACTER),
         '\x7f' => '\u{2421}',
         // Commands of eight bits, marks that turn the direction of writing, and what has no width: the text would be read as another.

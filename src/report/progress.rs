@@ -23,37 +23,37 @@ const LINES: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(60)];
 /// Columns of a terminal that does not know how many it has.
 const COLUMNS: u16 = 80;
 
-/// Shows, until it is dropped.
+/// Shows what takes its time, until this is dropped.
 pub(super) struct Progress(Arc<Shared>);
 
 struct Shared {
     style: Style,
     /// Lines that move; only on a terminal.
     moving: Option<MultiProgress>,
-    state: Mutex<State>,
+    state: Mutex<Drawn>,
 }
 
 #[derive(Default)]
-struct State {
+struct Drawn {
     board: Board,
     bars: BTreeMap<String, ProgressBar>,
     outside: Outside,
     /// When a line said something of a kind, where nothing moves.
     told: BTreeMap<Kind, Instant>,
-    /// Somebody looks at the clock.
+    /// The thread that looks at the clock was started.
     ticks: bool,
-    /// Signals undo what is shown.
+    /// The signal handler that undoes what is shown is in place.
     undone: bool,
 }
 
 impl Progress {
-    /// On stderr. `terminal`: it is one.
+    /// Shows on stderr. `terminal`: stderr is one.
     pub(super) fn new(terminal: bool, style: Style) -> Self {
         let variable = |name: &str| std::env::var(name).ok();
-        // A terminal that cannot go back to where it was.
+        // A terminal with TERM=dumb cannot move its cursor back.
         let moves = terminal && variable("TERM").is_none_or(|term| term != "dumb");
         let able = if moves { Abilities::new(variable) } else { Abilities::default() };
-        let state = State { outside: Outside::new(able), ..State::default() };
+        let state = Drawn { outside: Outside::new(able), ..Drawn::default() };
         let moving = moves.then(MultiProgress::new);
         Self(Arc::new(Shared { style, moving, state: Mutex::new(state) }))
     }
@@ -68,7 +68,7 @@ impl Progress {
             state.ticks = true;
             drop(state);
             let (shared, look) = (Arc::downgrade(&self.0), LOOK[usize::from(self.0.moving.is_none())]);
-            // Without it only what moves stands still.
+            // If the thread cannot be started, the lines only do not move.
             let _ = std::thread::Builder::new().name("progress".to_owned()).spawn(move || tick(&shared, look));
         }
     }
@@ -104,7 +104,7 @@ fn tick(shared: &Weak<Shared>, look: Duration) {
             None => {
                 if let Some(line) = shared.lock().plain(Instant::now()) {
                     let verb = shared.style.good("    Progress");
-                    // A closed stderr is nobody who listens.
+                    // If stderr is closed, nobody reads it, which is no error.
                     let _ = writeln!(std::io::stderr(), "{verb} {line}");
                 }
             }
@@ -113,7 +113,7 @@ fn tick(shared: &Weak<Shared>, look: Duration) {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Drawn> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -122,7 +122,7 @@ impl Shared {
         let columns = tcgetwinsize(stderr()).map_or(0, |size| size.ws_col);
         let columns = usize::from(if columns == 0 { COLUMNS } else { columns });
         let (now, mut state) = (Instant::now(), self.lock());
-        let State { board, bars, outside, undone, .. } = &mut *state;
+        let Drawn { board, bars, outside, undone, .. } = &mut *state;
         let tasks: Vec<&Task> = board.tasks().filter(|task| now.duration_since(task.began) >= SHORT).collect();
         if !tasks.is_empty() && !*undone {
             *undone = true;
@@ -131,7 +131,7 @@ impl Shared {
         for task in &tasks {
             let bar = bars.entry(task.name.clone()).or_insert_with(|| {
                 let bar = moving.add(ProgressBar::new_spinner());
-                // Cuts what does not fit, should the terminal be narrower by now.
+                // `wide_msg` cuts what does not fit, should the terminal be narrower by now.
                 if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
                     bar.set_style(style);
                 }
@@ -148,7 +148,7 @@ impl Shared {
     }
 }
 
-impl State {
+impl Drawn {
     /// Takes what is over from the screen.
     fn remove(&mut self) {
         let Self { board, bars, outside, .. } = self;
@@ -193,7 +193,7 @@ impl State {
     }
 }
 
-/// In one piece: others write there, too. Nothing is nothing to write.
+/// Writes to stderr in one piece, since others write there, too; and not at all where there is nothing to write.
 fn write(bytes: &str) {
     if !bytes.is_empty() {
         let _ = std::io::stderr().write_all(bytes.as_bytes());
@@ -215,7 +215,7 @@ mod tests {
 
     /// The lines of the first five minutes, each with its second. `more` happens at 95 s.
     fn said(first: &[Event], more: &[Event]) -> Vec<(u64, String)> {
-        let (mut state, start) = (State::default(), Instant::now());
+        let (mut state, start) = (Drawn::default(), Instant::now());
         let mut said = Vec::new();
         for second in 0..=300 {
             let now = start + Duration::from_secs(second);
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn what_is_over_soon_is_not_told() {
-        let mut state = State::default();
+        let mut state = Drawn::default();
         let start = Instant::now();
         state.board.follow(&started("a"), start);
         assert!(state.plain(start + Duration::from_secs(9)).is_none());

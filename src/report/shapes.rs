@@ -35,7 +35,7 @@ pub(super) type Trusted = Vec<String>;
 pub(super) enum Line<'a> {
     /// Something that happened.
     Event(&'a Event),
-    /// The end.
+    /// The error with which quiz ends.
     Failure(Failure),
 }
 
@@ -65,13 +65,13 @@ pub(super) struct Failure {
 pub(super) struct FilePlace {
     /// The file.
     pub path: String,
-    /// From 1 on.
+    /// The number of the line, from 1 on.
     pub line: usize,
-    /// From 1 on, in characters.
+    /// The column in which what is wrong begins, in characters from 1 on.
     pub column: usize,
-    /// How many characters of the line.
+    /// How many characters of the line are wrong.
     pub width: usize,
-    /// What is wrong with them, in a word; may be empty.
+    /// What is wrong with them, in a few words; may be empty.
     pub label: String,
 }
 
@@ -106,7 +106,7 @@ pub(super) struct Stage<'a> {
     /// Of `quiz why`: what the key is made of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub made_from: Option<BTreeMap<String, String>>,
-    /// It was made under this very key, and its result is there no more.
+    /// It was made under this very key, and its result is not there any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gone: Option<bool>,
     /// Of `quiz why`: what changed at the root.
@@ -115,7 +115,7 @@ pub(super) struct Stage<'a> {
     /// Of what would be made: how long it took last; null when nobody knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_seconds: Option<Option<f64>>,
-    /// Of what would be made: others wait for it.
+    /// Of what would be made: it is on the critical path, for which a build waits longest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_critical_path: Option<bool>,
     /// Of a snapshot that is there: bytes on the disk.
@@ -129,7 +129,7 @@ pub(super) struct Stage<'a> {
 /// What a stage made.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Output {
-    /// BLAKE3 of it.
+    /// Its BLAKE3 digest.
     pub digest: String,
     /// How large it is.
     pub bytes: u64,
@@ -154,7 +154,7 @@ pub(super) struct Changed {
 pub(super) struct Compared<'a> {
     /// The stage that was made twice.
     pub stage: &'a str,
-    /// Both came to the same bytes.
+    /// Whether both came to the same bytes.
     pub same: bool,
     /// What differs.
     pub differences: Vec<Differs<'a>>,
@@ -235,7 +235,7 @@ pub(super) struct Tool<'a> {
 pub(super) struct Check<'a> {
     /// What was looked at.
     pub check: &'a str,
-    /// It is as it should be.
+    /// Whether nothing is wrong with it.
     pub ok: bool,
     /// What was found.
     pub what: &'a str,
@@ -249,9 +249,9 @@ pub(super) struct Profile<'a> {
     pub profile: &'a str,
     /// What it is for.
     pub about: &'a str,
-    /// It is on.
+    /// Whether it is on.
     pub on: bool,
-    /// It is the project's own.
+    /// Whether it is the project's own.
     pub own: bool,
     /// Its folder.
     pub path: Cow<'a, str>,
@@ -267,7 +267,7 @@ pub(super) struct Profile<'a> {
     pub layers: &'a [String],
     /// Words of the kernel's command line.
     pub append: Vec<String>,
-    /// The same where nobody looks on.
+    /// More words of it where the program has no terminal.
     pub append_batch: &'a [String],
     /// Least memory in MiB.
     pub memory: u32,
@@ -279,9 +279,9 @@ pub(super) struct Profile<'a> {
     pub qemu_args: &'a [String],
     /// Profiles that have to be on, too.
     pub needs: &'a [String],
-    /// Profiles that must not be.
+    /// Profiles that must not be on.
     pub conflicts: &'a [String],
-    /// The program of the guest that starts its program on a terminal.
+    /// The program of the guest that starts the user's program on a terminal.
     pub wrap: Option<&'a str>,
     /// Devices, for people.
     pub devices: Vec<String>,
@@ -310,12 +310,12 @@ pub(super) enum Cost<'a> {
         stages: &'a [String],
         /// How long those took when they were last made.
         seconds: f64,
-        /// So many of them were never made.
+        /// How many of them were never made.
         unknown: usize,
     },
-    /// It cannot be on now.
+    /// The profile cannot be on now.
     No {
-        /// Why.
+        /// Why it cannot.
         #[serde(rename = "not-now")]
         not_now: &'a str,
     },

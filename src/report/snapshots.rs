@@ -84,7 +84,7 @@ pub fn own_snapshots(all: &[OwnSnapshot], style: &Style) -> String {
             [] => "(a shell)".to_owned(),
             words => words.iter().map(crate::host::quoted).collect::<Vec<_>>().join(" "),
         };
-        let damaged = own.named.damaged.as_ref().map(|file| format!(" ({file} is not what it was)"));
+        let damaged = own.named.damaged.as_ref().map(|file| format!(" ({file} is damaged)"));
         let profiles = own.saved.profiles.join(",");
         [
             own.named.name.clone() + &damaged.unwrap_or_default(),

@@ -6,9 +6,9 @@ pub enum Color {
     /// On a terminal, unless NO_COLOR is set or TERM is dumb.
     #[default]
     Auto,
-    /// Yes.
+    /// Always, also into files and pipes.
     Always,
-    /// No.
+    /// No colours.
     Never,
 }
 

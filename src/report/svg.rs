@@ -8,7 +8,7 @@ use crate::graph::{Graph, NodeIndex};
 use petgraph::visit::EdgeRef;
 use std::fmt::Write as _;
 
-/// Around it all, in pixels.
+/// The margin around the picture, in pixels.
 const MARGIN: f64 = 16.0;
 /// What a character of the widest line takes; the font is monospace at 12 px.
 const CHARACTER: f64 = 7.3;
@@ -25,7 +25,7 @@ rect{fill:#e6e8eb;stroke:#68707a}.cached rect{fill:#d9f2e0;stroke:#2a7d46}\
 rect{fill:#2a2f35;stroke:#8b949e}.cached rect{fill:#143521;stroke:#4cab6d}\
 .stale rect,.missing rect,.unresolved rect{fill:#46340a;stroke:#d9a32b}}";
 
-/// As a picture.
+/// The graph as a picture.
 pub fn graph_svg(graph: &Graph, states: &[(NodeIndex, StageState)], snapshots: &SnapshotStates) -> String {
     svg(&drawing(graph, states, snapshots))
 }
@@ -100,7 +100,7 @@ fn cut(name: &str) -> String {
     }
 }
 
-/// As text of XML, which may not have all characters.
+/// A text as XML has it, where not all characters are allowed.
 fn escaped(text: &str) -> String {
     let text = text.replace(|c: char| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}'), " ");
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")

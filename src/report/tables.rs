@@ -182,7 +182,7 @@ pub fn why_json(graph: &Graph, id: NodeIndex, explained: &Explained<'_>) -> Json
     json!(Stage { causes: Some(explained.shapes(graph, Some(id))), ..stage_whole(graph, id, state) })
 }
 
-/// The same without causes.
+/// A stage as JSON with what its key is made of, without causes.
 pub(super) fn stage_whole(graph: &Graph, id: NodeIndex, state: &StageState) -> Stage<'static> {
     let mut shape = stage(graph, id, state);
     if let StageState::Known(Record { manifest, .. }) | StageState::Missing(Missing { manifest, .. }) = state {
@@ -252,9 +252,14 @@ pub fn why(graph: &Graph, id: NodeIndex, explained: &Explained<'_>, style: &Styl
                 style.warn("missing")
             )
         }
-        StageState::Missing(_) => format!("{name} is {}: since it was last made here\n{causes}", style.warn("stale")),
+        StageState::Missing(_) => {
+            format!("{name} is {}: changed since it was last made here:\n{causes}", style.warn("stale"))
+        }
         StageState::Unknown(_) => {
-            format!("{name} is {}: its key depends on another stage\n{causes}", style.warn("unknown"))
+            format!(
+                "{name} is {}: its key depends on a stage that has to be made first\n{causes}",
+                style.warn("unknown")
+            )
         }
         StageState::Unresolved => {
             format!("{name} is {}: `quiz update` (or the next build) pins it in quiz.lock\n", style.warn("unresolved"))
@@ -359,7 +364,7 @@ pub fn doctor(
                 text += &format!("{} {:<28} {place}\n", style.good("ok     "), tool.name);
             }
             None if tool.optional => {
-                text += &format!("{} {:<28} optional, package {}\n", style.dim("not    "), tool.name, tool.package)
+                text += &format!("{} {:<28} optional, package {}\n", style.dim("absent "), tool.name, tool.package)
             }
             None => text += &format!("{} {:<28} package {}\n", style.bad("missing"), tool.name, tool.package),
         }
@@ -371,7 +376,7 @@ pub fn doctor(
         }
     }
     if !changed.is_empty() {
-        text += "\nsince stages were last made here:\n";
+        text += "\nchanged since stages were last made here:\n";
         changed.iter().for_each(|line| text += &format!("  {line}\n"));
     }
     let missing: Vec<&Needed> = tools.iter().filter(|tool| tool.is_missing()).collect();

@@ -27,7 +27,7 @@ pub fn tests(results: &Results, out: &Path, all: bool, style: &Style) -> String 
     }
     for group in &results.groups {
         let told: Vec<&TestEnd> = group.tests.iter().filter(|test| all || test.verdict != Verdict::Pass).collect();
-        // What did not run for one reason is one line.
+        // Tests that did not run for the same reason share a line.
         for same in
             told.chunk_by(|a, b| !all && a.verdict == Verdict::NotRun && (b.verdict, &b.why) == (a.verdict, &a.why))
         {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 const PAGE: &str = include_str!("tests.html");
 
-/// Of a kernel's log, in bytes: while a test passed, while one did not, and of all in one page.
+/// How much of the kernel's log is shown, in bytes: of a test that passed, of one that did not, and of all in one page.
 const LOG: [u64; 2] = [8 << 10, 128 << 10];
 const LOGS: usize = 24 << 20;
 
@@ -21,7 +21,7 @@ pub fn tests_html(results: &Results, run: &Path, past: Vec<Past>) -> String {
     let mut runs = past;
     runs.push(Past::of(crate::boot::folder::number(run), results));
     let mut room = LOGS;
-    // First those that somebody will look at.
+    // First the logs of tests that did not pass: those will be looked at.
     let mut logs: Vec<Option<(String, bool)>> = Vec::new();
     let tests = || results.groups.iter().flat_map(|group| group.tests.iter().map(move |test| (group, test)));
     logs.resize(tests().count(), None);
@@ -53,12 +53,12 @@ fn test_json(group: &GroupEnd, test: &TestEnd, log: Option<(String, bool)>, runs
     let end =
         |run: &Past| run.ends.get(&name).map(|(verdict, expected)| json!({ "verdict": verdict, "expected": expected }));
     let no_log = match (group.cached, test.verdict) {
-        (true, _) => "the result is from the cache: the kernel's log of it lies in the run that made it, or is gone",
+        (true, _) => "the result is from the cache: its kernel log lies in the run that made it, or is gone",
         (_, Verdict::NotRun) => "it did not run",
-        _ => "the kernel's log of it is not in this page: see the run's folder",
+        _ => "the kernel's log of this test is not in this page: see the run's folder",
     };
     let (log, cut) = log.unzip();
-    // A command has no runner that takes its time: that of its machine.
+    // No runner measures the time of a command, so it is that of its machine.
     let seconds =
         if group.is_command(test) { group.took.as_secs_f64() } else { Duration::from_secs(test.seconds).as_secs_f64() };
     json!({

@@ -8,13 +8,13 @@ pub(super) use host::Host;
 
 use crate::error::{Error, Result};
 
-/// What to say of a suite that no place has.
+/// The error for a suite that no package source has.
 pub(super) fn no_suite(suite: &str, details: &[&str]) -> Error {
     let error = Error::input(format!("there is no suite `{suite}`"));
     let error = details.iter().fold(error, |error, line| error.detail(*line));
     match &suites::nearest(suite)[..] {
-        [] => error.hint("Debian's are named as in bookworm, trixie-backports, sid"),
-        near => error.hint(format!("the nearest: {}", near.join(", "))),
+        [] => error.hint("names of Debian's suites are, for example, bookworm, trixie-backports and sid"),
+        near => error.hint(format!("similar names: {}", near.join(", "))),
     }
 }
 

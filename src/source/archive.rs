@@ -34,7 +34,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub(super) use today::Today;
 use today::packages;
 
-/// Where it is asked for what no mirror has any more, unless another is set.
+/// The archive of all packages that ever were. It is asked for what no mirror has any more, unless another one is set.
 const SNAPSHOT: &str = "https://snapshot.debian.org";
 
 /// Where an archive is looked for.
@@ -83,7 +83,7 @@ impl<'a> Archive<'a> {
     /// The archive as this machine sees it.
     ///
     /// # Errors
-    /// It is no name of a suite.
+    /// `suite` is not the name of a suite.
     pub(super) fn new(
         host: &'a Host,
         suite: &'a str,
@@ -91,7 +91,7 @@ impl<'a> Archive<'a> {
         ctx: &'a Context,
         events: Events<'a>,
     ) -> Result<Self> {
-        // It may come from a quiz.lock, and becomes part of paths and addresses.
+        // The name may come from a quiz.lock, and becomes part of paths and addresses.
         if !suites::is_name(suite) {
             return Err(Error::input(format!("`{suite}` is not the name of a suite")));
         }
@@ -129,8 +129,8 @@ impl<'a> Archive<'a> {
         Ok(chosen)
     }
 
-    /// Those of these packages that can be had nowhere: they are neither here, nor in the suite, nor in the snapshot archive, or that does not
-    /// answer, and then that is the error beside them. Offline none is known to be.
+    /// Those of these packages that cannot be found anywhere: not in the cache, the suite, or the snapshot archive. If the snapshot archive
+    /// does not answer, they count as gone, and its error comes with them. Offline no package counts as gone.
     pub(super) fn lacks<'p>(&self, packages: &'p [Package], entry: &str) -> Result<(Vec<&'p Package>, Option<Error>)> {
         if self.ctx.offline {
             return Ok((Vec::new(), None));
@@ -146,13 +146,13 @@ impl<'a> Archive<'a> {
         gone.retain(|package| {
             !there.named(&package.name).any(|(_, entry)| entry.package().is_ok_and(|p| p == **package))
         });
-        // Nothing of what is downloaded here stays.
+        // What is downloaded here is not kept.
         let scratch = tempfile::tempdir().map_err(|e| Error::build("cannot make a temporary folder").because(e))?;
         let config = Config::read(&self.host.etc);
         let snapshot = self.snapshot(&config, scratch.path());
         let mut silent = None;
         gone.retain(|package| {
-            // Who does not answer is not asked again for each of them.
+            // If the snapshot archive did not answer once, it is not asked again for each package.
             if silent.is_some() {
                 return true;
             }
@@ -196,10 +196,10 @@ impl<'a> Archive<'a> {
         }
         let (lists, _lists_lock) = self.lists()?;
         let mut there = lists.read()?;
-        // Yesterday's lists may have another file of that name, which is no word on today's.
+        // Old lists may have another file for this version. That is an error only if today's lists have it, too.
         if !find(&mut missing, &there).unwrap_or(false) {
-            // Of what the lists of yesterday do not have, those of today know more. That they cannot be had is no end: the snapshot
-            // archive needs none.
+            // Today's lists may have what the old ones lack. If they cannot be downloaded, that is only a warning: the snapshot archive
+            // is asked without lists.
             if let Err(error) = lists.update() {
                 (self.events)(crate::event::Event::Warning { message: error.to_string() });
             }
@@ -209,7 +209,7 @@ impl<'a> Archive<'a> {
         let servers: Vec<Server> = lists.places.all.iter().map(|place| lists.server(place, partial.clone())).collect();
         let snapshot = self.snapshot(&lists.config, &partial);
         pool::bring(&missing, &servers, &snapshot, entry, self.events)?;
-        // Nothing in it is of use any more, and what stays is in nobody's way.
+        // Only unfinished downloads are in it, and they do no harm if they cannot be removed.
         let _ = fs::remove_dir_all(partial);
         Ok(paths)
     }
@@ -234,7 +234,7 @@ impl<'a> Archive<'a> {
         let servers: Vec<Server> = lists.places.all.iter().map(|place| lists.server(place, partial.clone())).collect();
         let snapshot = self.snapshot(&lists.config, &partial);
         let paths = pool::bring_source(pin, &there, (&servers, &snapshot), &folder, entry, self.events)?;
-        // Nothing in it is of use any more, and what stays is in nobody's way.
+        // Only unfinished downloads are in it, and they do no harm if they cannot be removed.
         let _ = fs::remove_dir_all(partial);
         Ok(paths)
     }
@@ -253,7 +253,7 @@ impl<'a> Archive<'a> {
         let folder = self.ctx.cache.join(format!("archive/{}-{name}", self.suite));
         let broken = |e: io::Error| Error::build(format!("cannot prepare {}", folder.display())).because(e);
         fs::create_dir_all(&folder).map_err(broken)?;
-        let waits_for = || format!("another look at the archive of {}", self.suite);
+        let waits_for = || format!("another reading of the package lists of {}", self.suite);
         let lock = super::take_lock(&folder.join("lock"), waits_for, self.events).map_err(broken)?;
         let (suite, host, config) = (self.suite, self.host, Config::read(&self.host.etc));
         let (patience, events, now) = (self.patience, self.events, self.now);
@@ -269,7 +269,7 @@ pub(super) struct Source {
     place: usize,
 }
 
-/// Finds out where the packages are. Whether the lists have all of them.
+/// Finds out where the packages are, and returns whether the lists have all of them.
 ///
 /// # Errors
 /// One of them is there with another content.

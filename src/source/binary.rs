@@ -61,7 +61,7 @@ fn resolve_on(host: &Host, spec: &Spec, asked: Asked, ctx: &Context, events: Eve
     Ok(Pin::Packages(PackagesPin { suite, packages }))
 }
 
-/// What Ubuntu calls the plain one.
+/// Ubuntu's name of the plain flavour.
 const GENERIC: &str = "generic";
 
 /// The end of a name whose package is not signed for Secure Boot: what belongs to it has no such end.
@@ -77,7 +77,8 @@ fn fetch_on(host: &Host, spec: &Spec, pin: &PackagesPin, dest: &Path, ctx: &Cont
     let pin = binary.part(pin);
     if pin.packages.is_empty() && binary.debug {
         let message = format!("{}: no package of debug information was pinned with this kernel", spec.entry);
-        let hint = "if the suite has one (linux-image-…-dbg), `quiz update kernel` pins it, with the kernel of today";
+        let hint =
+            "if the suite has one (linux-image-…-dbg), `quiz update kernel` pins it together with today's kernel";
         return Err(Error::input(message).hint(hint));
     }
     if pin.packages.is_empty() {
@@ -89,7 +90,7 @@ fn fetch_on(host: &Host, spec: &Spec, pin: &PackagesPin, dest: &Path, ctx: &Cont
     let mut teller = Teller::new(format!("unpacking {}", spec.entry), Unit::Packages, paths.len() as u64, events);
     root::make(&binary.root, &paths, dest, &mut teller)?;
     for path in paths {
-        // What is in it lies in `dest` now, and no other root has it. Should it stay, the next fetch takes it.
+        // Its files lie in `dest` now, and no other root has this package. If it cannot be removed, the next fetch uses it.
         let _ = fs::remove_file(path);
     }
     Ok(())

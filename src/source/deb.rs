@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// A control file is some kilobytes.
+/// No more of a control file is read, in bytes. It has some kilobytes.
 const CONTROL: u64 = 4 << 20;
 
 /// The text that describes the package: deb-control(5), without an empty line at its end.

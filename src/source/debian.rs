@@ -45,7 +45,7 @@ fn fetch_on(host: &Host, spec: &Spec, pin: &PackagePin, dest: &Path, ctx: &Conte
     let packages = PackagesPin { suite: suite.to_owned(), packages: vec![pin.package()] };
     for path in archive.fetch(&packages, &spec.entry)? {
         deb::unpack_inner(&path, &tarballs, dest, events)?;
-        // What is in it lies in `dest` now, and unlike compilers no other root has it. Should it stay, the next fetch takes it.
+        // Its tarball lies in `dest` now, and unlike a compiler's no root has this package. If it cannot be removed, the next fetch uses it.
         let _ = fs::remove_file(path);
     }
     Ok(())

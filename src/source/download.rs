@@ -44,11 +44,11 @@ pub(super) struct Downloaded {
 /// How long to put up with a server.
 #[derive(Clone, Copy)]
 pub(super) struct Patience {
-    /// Without one byte.
+    /// How long the server may send nothing.
     pub idle: Duration,
     /// Attempts in a row that bring no byte.
     pub attempts: u32,
-    /// Before the second attempt; doubled for each further one.
+    /// The pause before the second attempt; doubled for each further one.
     pub pause: Duration,
 }
 
@@ -72,7 +72,7 @@ enum Stop {
 /// The file in the making. Its name is made of the address, so a later process goes on with it.
 struct Part {
     path: PathBuf,
-    /// The server's name for the state of the file that the part belongs to.
+    /// A file with the ETag or the date that the server gave with what is in the part.
     validator: PathBuf,
 }
 
@@ -84,7 +84,7 @@ pub(super) fn download(wanted: &Wanted, folder: &Path, patience: Patience, event
     get(wanted, folder, patience, events)?.map_err(|status| said(wanted.url, status))
 }
 
-/// The same of what the server may not have: then there is none.
+/// The same for a file that the server may not have: then it is `None`.
 pub(super) fn find(wanted: &Wanted, folder: &Path, patience: Patience, events: Events) -> Result<Option<Downloaded>> {
     Ok(get(wanted, folder, patience, events)?.ok())
 }
@@ -103,7 +103,8 @@ fn get(
     let _lock = super::take_lock(&lock, waits_for, events).map_err(|e| broken(&lock, e))?;
     let part = Part { path: folder.join(format!("{stem}.part")), validator: folder.join(format!("{stem}.validator")) };
 
-    // A part left by an earlier run may be of another file than the server has now, so a wrong sum is no verdict yet.
+    // A part left by an earlier run may be of another file than the server has now, so after a wrong sum it is downloaded
+    // once more from its start.
     let mut resumed = length(&part.path) > 0;
     loop {
         if let Err(status) = complete(wanted, &part, patience, events)? {
@@ -164,14 +165,14 @@ fn complete(
     patience: Patience,
     events: Events,
 ) -> Result<std::result::Result<(), StatusCode>> {
-    // Several crates bring a provider; the first call of the process decides, later ones are told so and go on.
+    // rustls wants one crypto provider for the whole process. The first call sets it; the error of every later one is ignored.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut client = Client::builder();
     match wanted.access.and_then(|access| access.proxy.as_deref()) {
         Some("DIRECT") => client = client.no_proxy(),
         Some(proxy) => {
             let proxy = reqwest::Proxy::all(proxy);
-            let wrong = |e| Error::input("the proxy of /etc/apt/apt.conf.d is no address").because(e);
+            let wrong = |e| Error::input("the proxy that apt's settings in /etc/apt name is not an address").because(e);
             client = client.proxy(proxy.map_err(wrong)?);
         }
         None => {}
@@ -251,7 +252,7 @@ fn attempt(client: &Client, wanted: &Wanted, part: &Part, events: Events) -> std
         },
         StatusCode::RANGE_NOT_SATISFIABLE if have > 0 => match content_range(response.headers()) {
             Some((None, Some(total))) if total == have => return Ok(()),
-            _ => return Err(Stop::Afresh("the file on the server is another one by now".to_owned())),
+            _ => return Err(Stop::Afresh("the file on the server has changed meanwhile".to_owned())),
         },
         status => return Err(refused(wanted.url, status)),
     };
@@ -301,7 +302,7 @@ fn copy(
             tell(done, total);
         }
     }
-    // Where nobody said how many there are, these were all.
+    // If the server did not say how many bytes there are, these were all.
     tell(done, total.or(Some(done)));
     Ok(done)
 }
@@ -309,7 +310,7 @@ fn copy(
 fn check_size(wanted: &Wanted, total: Option<u64>) -> std::result::Result<(), Stop> {
     let wrong = match (total, wanted.size) {
         (Some(total), Some(size)) if total != size => format!("has {total} bytes, but {size} were pinned"),
-        (Some(total), _) if total > wanted.most => format!("has {total} bytes; at most {} are taken", wanted.most),
+        (Some(total), _) if total > wanted.most => format!("has {total} bytes; at most {} are allowed", wanted.most),
         _ => return Ok(()),
     };
     Err(Stop::Fatal(Error::build(format!("{} {wrong}", wanted.url))))
@@ -352,7 +353,7 @@ fn validator_of(headers: &HeaderMap) -> Option<&str> {
 }
 
 impl Part {
-    /// Both files are in the way, whether they are there or not.
+    /// Removes both files, if they are there.
     fn remove(&self) {
         let _ = fs::remove_file(&self.path);
         let _ = fs::remove_file(&self.validator);

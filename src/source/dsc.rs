@@ -32,7 +32,7 @@ fn resolve_on(host: &Host, spec: &Spec, wanted: &str, ctx: &Context, events: Eve
         return Ok(Pin::Dsc(DscPin { suite: Some(suite), ..package.clone() }));
     }
     let error = version::unknown(&spec.entry, wanted, &versions);
-    Err(if spec.git.is_some() { error.hint("the origin `git` has every release") } else { error })
+    Err(if spec.git.is_some() { error.hint("git has every release: set its source to \"git\"") } else { error })
 }
 
 /// Downloads the pinned files and unpacks them.
@@ -42,10 +42,10 @@ pub(super) fn fetch(spec: &Spec, pin: &DscPin, dest: &Path, ctx: &Context, event
 
 fn fetch_on(host: &Host, spec: &Spec, pin: &DscPin, dest: &Path, ctx: &Context, events: Events) -> Result<()> {
     let table = table(spec)?;
-    // As the lists have it.
+    // Without the suite, as in the pins that are made of the lists.
     let wanted = DscPin { suite: None, ..pin.clone() };
     let bring = |archive: &Archive<'_>| archive.fetch_source(&wanted, &spec.entry);
-    // The host's own suite is another one where the pin came from another host.
+    // The pin names the suite, as it may come from another host, whose own suite is a different one.
     let pinned = pin.suite.as_deref().map(|suite| in_suite(host, (suite, table), ctx, events, &bring));
     let (_, paths) = match pinned {
         Some(Ok(paths)) => paths,
@@ -55,10 +55,10 @@ fn fetch_on(host: &Host, spec: &Spec, pin: &DscPin, dest: &Path, ctx: &Context, 
     };
     let files: Vec<(&str, &PathBuf)> = pin.files.iter().map(|file| file.name.as_str()).zip(&paths).collect();
     assemble(&files, &format!("{} {}", pin.name, pin.version), &host.id, dest, events).inspect_err(|_| {
-        // The error that matters is the one at hand.
+        // An error of this would hide the one that matters.
         let _ = fs::remove_dir_all(dest);
     })?;
-    // What is in them lies in `dest` now. Should they stay, they are used by the next fetch.
+    // Their content lies in `dest` now. If they cannot be removed, the next fetch uses them.
     paths.iter().for_each(|path| drop(fs::remove_file(path)));
     Ok(())
 }
@@ -106,7 +106,7 @@ fn assemble(files: &[(&str, &PathBuf)], what: &str, vendor: &str, dest: &Path, e
     let missing = |part: &str| Error::build(format!("the source package {what} has no {part}"));
     let refused = |why: String| {
         Error::build(format!("the source package {what} {why}, which quiz cannot unpack"))
-            .hint("its tarball, or a clone, can be the source instead")
+            .hint("use its tarball or a clone of its repository as the source instead")
     };
     let is_signature = |name: &str| name.ends_with(".asc");
     let (dscs, parts): (Vec<_>, Vec<_>) =
@@ -122,7 +122,7 @@ fn assemble(files: &[(&str, &PathBuf)], what: &str, vendor: &str, dest: &Path, e
             let (upstream, debian) = (named(".orig.tar.")?, named(".debian.tar.")?);
             let mut tree = Unpacked::new(dest, Limits::default(), Layout::TopFolder(None))?;
             tree.add(open(upstream.0, upstream.1)?, upstream.0)?;
-            // What upstream has there counts for nothing. Links of the new one may lead to the rest.
+            // Upstream's own folders of these names do not count. The Debian tarball is unpacked into the same tree, as its links may lead into it.
             tree.without(".pc")?;
             tree.without("debian")?;
             tree.set_layout(Layout::AsTheySay);

@@ -72,7 +72,7 @@ pub(crate) fn signed(text: &str) {
     archive::fuzz::signed(text);
 }
 
-/// quiz.lock. What is read is written as what reads as the same.
+/// quiz.lock: what was read is written, and reads as the same again.
 pub(crate) fn lock(text: &str) {
     let path = Path::new("quiz.lock");
     match Lock::parse(&Document::new(path, text)) {
@@ -107,7 +107,7 @@ pub(crate) fn wheels(text: &str) {
     wheel::fuzz(text);
 }
 
-/// Versions, one a line: an order, and no words of an error that do not fit.
+/// Versions, one a line: comparing them is a total order, and the error for a version that is not there can be made.
 pub(crate) fn version(text: &str) {
     let all: Vec<&str> = text.lines().take(6).collect();
     for a in &all {
@@ -128,7 +128,7 @@ pub(crate) fn version(text: &str) {
             }
         }
     }
-    let _ = nowhere("kernel", all.first().unwrap_or(&""), &[("there is".to_owned(), all.clone())]);
+    let _ = nowhere("kernel", all.first().unwrap_or(&""), &[("there are".to_owned(), all.clone())]);
 }
 
 /// Options of a source, one a line: origin, version, repository, suite, packages.

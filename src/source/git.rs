@@ -20,7 +20,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Of all attributes that a tree may carry for its files, none that changes bytes.
+/// Switches off all attributes by which a tree could have git change the bytes of its files.
 const ATTRIBUTES: &str = "* -text -ident !eol !filter !working-tree-encoding\n";
 
 /// The tree of what `version` names. `repository` is "" for that of the spec.
@@ -39,23 +39,23 @@ pub(super) fn resolve(spec: &Spec, version: &str, repository: &str, ctx: &Contex
     };
     let mut place =
         if local { run::at(Path::new(repository)) } else { Bare::open(repository, &commit, ctx, events)?.git() };
-    // The name of a tag may stand for its commit.
+    // A ref may be a tag: `^{commit}` gives the commit that it is for.
     let ids = [format!("{commit}^{{commit}}"), format!("{commit}^{{tree}}")];
     place.args(["rev-parse", "--end-of-options"]).args(&ids);
     let ids =
-        run::run(&mut place)?.or(|| Error::input(format!("{}: {name} is no commit of {repository}", spec.entry)))?;
+        run::run(&mut place)?.or(|| Error::input(format!("{}: {name} is not a commit of {repository}", spec.entry)))?;
     let ids = String::from_utf8_lossy(&ids).into_owned();
     let mut ids = ids.lines().map(str::to_owned).filter(|id| id.len() >= 40);
     match (ids.next(), ids.next()) {
         (Some(commit), Some(tree)) => Ok(Pin::Git(GitPin { repository: repository.to_owned(), name, commit, tree })),
-        _ => Err(Error::build(format!("{}: git does not tell the tree of {name} in {repository}", spec.entry))),
+        _ => Err(Error::build(format!("{}: git does not say which tree {name} in {repository} has", spec.entry))),
     }
 }
 
 /// Makes the folder `dest` of exactly the pinned tree, without submodules.
 pub(super) fn fetch(spec: &Spec, pin: &GitPin, dest: &Path, ctx: &Context, events: Events) -> Result<()> {
     let failed = |e: io::Error| Error::build(format!("cannot write {}", dest.display())).because(e);
-    // Beside `dest`: whatever ends this process, what is left goes with that folder.
+    // Beside `dest`: whatever ends this process, what is left is removed with the folder around it.
     let beside = dest.parent().unwrap_or(Path::new("."));
     let scratch = tempfile::Builder::new().prefix(".checkout.").tempdir_in(beside).map_err(failed)?;
     let bare = if is_local(&pin.repository) {
@@ -158,7 +158,7 @@ impl Bare {
             tell(came.get(), Some(came.get()));
         }
         ran.or(|| {
-            Error::build(format!("the commit {commit} cannot be had from {repository}"))
+            Error::build(format!("cannot fetch the commit {commit} from {repository}"))
                 .hint("is there network, and does that server have this commit?")
         })?;
         Ok(bare)
@@ -170,7 +170,7 @@ impl Bare {
         git.args(["rev-parse", "--path-format=absolute", "--git-path", "objects"]);
         let ran = run::run(&mut git)?;
         let objects = ran.line();
-        ran.or(|| Error::input(format!("{repository} is no git repository")))?;
+        ran.or(|| Error::input(format!("{repository} is not a git repository")))?;
         let bare = Self { dir: dir.to_owned(), _lock: None };
         bare.init(commit)?;
         let alternates = dir.join("objects/info/alternates");

@@ -13,7 +13,7 @@ use crate::event::told::Told;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// No source tarball comes near.
+/// No larger source tarball is downloaded, in bytes.
 pub(super) const MOST: u64 = 4 << 30;
 
 /// The tarball of the newest version that `wanted` means.
@@ -66,7 +66,7 @@ pub(super) fn fetch(pin: &UrlPin, dest: &Path, ctx: &Context, events: Events) ->
     let file = Told::open(&got.path, format!("unpacking {name}"), events)
         .map_err(|e| Error::build(format!("cannot read {}", got.path.display())).because(e))?;
     unpack(file, &pin.url, dest, Limits::default())?;
-    // What is in it lies in `dest` now. Should it stay, it is used by the next fetch.
+    // Its content lies in `dest` now. If it cannot be removed, the next fetch uses it.
     let _ = fs::remove_file(got.path);
     Ok(())
 }

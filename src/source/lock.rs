@@ -73,13 +73,13 @@ impl Lock {
     pub(super) fn parse(file: &Document) -> Result<Self> {
         let wrong = |error: Error| {
             error.hint(format!(
-                "quiz writes this file; bring it back from git, or remove it and run `quiz update`: {}",
+                "quiz writes this file: restore it from git, or remove it and run `quiz update`: {}",
                 file.path().display()
             ))
         };
         let parsed: Text = file.parse().map_err(wrong)?;
         if parsed.version != 1 {
-            let error = Error::input(format!("version {} is not known to this quiz", parsed.version));
+            let error = Error::input(format!("this quiz does not know version {} of quiz.lock", parsed.version));
             return Err(error.at(file.value(&["version"])).hint("a newer quiz wrote it: use that one"));
         }
         let mut pins = BTreeMap::new();
@@ -173,7 +173,7 @@ pub fn replace(path: &Path, wish: &Wish, pin: Pin) -> Result<Option<Pin>> {
 
 /// Reads, changes and writes the file while no other quiz does.
 fn change<T>(path: &Path, change: impl FnOnce(&mut Lock) -> (T, bool)) -> Result<T> {
-    // A project may keep quiz.lock as a symlink to a shared one; renaming over it would part them.
+    // A project may keep quiz.lock as a symlink to a shared one; renaming over it would replace the link.
     let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     crate::host::folder(folder).map_err(|e| failed("create", folder, e))?;
@@ -208,7 +208,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).map_or(0o666, |m| m.permissions().mode() & 0o777)
 }
 
-/// What is wrong with a pin that can be read, and the word of it that is.
+/// What is wrong with a pin that could be parsed, and which of its words is wrong.
 fn fault(is: &Pin) -> Option<(String, String)> {
     let hex = |s: &str| s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     if let Some(sum) = sums(is).find(|s| s.len() != 64 || !hex(s)) {
@@ -220,7 +220,7 @@ fn fault(is: &Pin) -> Option<(String, String)> {
         return Some((format!("not an object id: `{id}`"), id.clone()));
     }
     if let Some(odd) = super::name::odd(is) {
-        return Some((format!("no package is called `{odd}`"), odd.to_owned()));
+        return Some((format!("not a valid package or file: `{odd}`"), odd.to_owned()));
     }
     let named = |fact: &str| fact.split(['/', ':']).nth(1).unwrap_or_default().to_owned();
     is.twice().map(|fact| (format!("`{fact}` is there twice"), named(&fact)))

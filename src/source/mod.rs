@@ -130,7 +130,7 @@ pub fn fetch(spec: &Spec, pin: &Pin, dest: &Path, ctx: &Context, events: Events)
     }
 }
 
-/// What is pinned can be brought here without network; of packages that is seen when they are looked for.
+/// Whether a pin can be brought here without network. For packages that turns out only when they are looked for in the cache.
 fn is_local(pin: &Pin) -> bool {
     match pin {
         Pin::Git(pin) => git::is_local(&pin.repository),
@@ -139,7 +139,8 @@ fn is_local(pin: &Pin) -> bool {
     }
 }
 
-/// A lock that one process has at a time, on the file `path`. Waits for who has it, and says so; that one's end frees it.
+/// A lock that one process has at a time, on the file `path`. Waits for the process that has it, and sends an event; the
+/// end of that process frees it.
 fn take_lock(path: &Path, waits_for: impl FnOnce() -> String, events: Events) -> std::io::Result<File> {
     let file = File::create(path)?;
     if file.try_lock().is_err() {

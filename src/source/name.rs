@@ -16,13 +16,13 @@ pub fn is_suite(name: &str) -> bool {
     super::apt::suites::is_name(name)
 }
 
-/// Whether all of a package's words are what they are said to be.
+/// Whether name, version and architecture of a package are valid.
 pub(super) fn is_plain(package: &Package) -> bool {
     let is_arch = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     is_package(&package.name) && version::is_version(&package.version) && is_arch(&package.arch)
 }
 
-/// The first word of a pin that is not what it is said to be.
+/// The first package or file of a pin whose name, version or architecture is not valid.
 pub(super) fn odd(pin: &Pin) -> Option<String> {
     let of_package = |p: &Package| (!is_plain(p)).then(|| format!("{} {} {}", p.name, p.version, p.arch));
     match pin {

@@ -7,9 +7,9 @@ use super::{Context, Package, version};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events};
 
-/// A package that is asked for by what it is a version of.
+/// A package that is asked for by its version.
 pub(super) struct Wanted<'a> {
-    /// Of quiz.lock.
+    /// The entry of quiz.lock.
     pub entry: &'a str,
     /// As it was asked for, for messages: "default", a series, a version, a part of a name.
     pub version: &'a str,
@@ -25,7 +25,7 @@ pub(super) struct Wanted<'a> {
     pub is: &'a dyn Fn(&str) -> bool,
 }
 
-/// Which of the packages that may be meant is meant.
+/// How the version chooses among the packages that may be meant.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Means<'a> {
     /// That on which this metapackage depends.
@@ -46,7 +46,7 @@ pub(super) fn find_on(
     let (mut there, mut unseen) = (Vec::new(), Vec::new());
     for suite in order(wanted) {
         let (version, packages, today) = match look(host, wanted, &suite, ctx, events) {
-            // Nobody asked for this one: it may be gone from the mirrors, or there is no place to ask, or that refuses, or it is no Debian's.
+            // The user did not name this suite, so it is only passed over: it may be gone from the mirrors, or no package source has it.
             Err(error) if wanted.asked.is_empty() && error.kind() == Kind::Input => {
                 events(Event::Note { message: format!("{suite} is not looked at: {error}") });
                 unseen.push((suite, error));
@@ -71,8 +71,8 @@ pub(super) fn find_on(
     Err(nowhere(wanted, &there, &unseen))
 }
 
-/// The suites to look in, one after the other. By itself what the first does not have, if there is one, is looked for in the others, its
-/// own backports before the rest.
+/// The suites to look in, one after the other: those that the user named; if he named none, the first (`own`), if there is one, its
+/// backports, and the others.
 fn order(wanted: &Wanted<'_>) -> Vec<String> {
     if !wanted.asked.is_empty() {
         return wanted.asked.to_vec();
@@ -112,7 +112,7 @@ fn nowhere(wanted: &Wanted<'_>, there: &[(String, Vec<Package>)], unseen: &[(Str
     let has: Vec<(String, Vec<&str>)> =
         has.iter().map(|(place, all)| (place.clone(), all.iter().map(String::as_str).collect())).collect();
     let error = version::nowhere(wanted.entry, wanted.version, &has);
-    // Of a suite that is gone each place is told that does not have it; any other could not be asked.
+    // The error of a suite that is gone has a detail for each place that lacks it. Without details the suite could not be asked.
     let (silent, gone): (Vec<_>, Vec<_>) = unseen.iter().partition(|(_, why)| why.details().is_empty());
     let names = |all: &[&(String, Error)]| all.iter().map(|(suite, _)| suite.as_str()).collect::<Vec<_>>().join(", ");
     let error = if gone.is_empty() { error } else { error.hint(format!("there is no suite {}", names(&gone))) };

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// An origin, as far as it is more than a word.
+/// An origin: where a source comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Origin {
     Debian,
@@ -18,7 +18,7 @@ pub(super) enum Origin {
     Packages,
     Binary,
     Wheel,
-    /// A folder with all marks.
+    /// A folder that has all marks, the files by which such a source is known.
     Dir(PathBuf),
     /// The address of a tarball.
     Address(String),
@@ -53,7 +53,7 @@ pub(super) fn choose(spec: &Spec, asked: Asked, ctx: &Context) -> Result<Origin>
         _ if spec.git.is_some() && !repository.is_empty() => Some(Origin::Git),
         _ => first(),
     };
-    chosen.ok_or_else(|| Error::input(format!("{}: a folder or an address is wanted", spec.entry)))
+    chosen.ok_or_else(|| Error::input(format!("{}: this source needs a folder or an address", spec.entry)))
 }
 
 /// The path that an option gives: `~/…`, or relative to `base`.
@@ -91,8 +91,8 @@ fn named(spec: &Spec, name: &str, around: Option<PathBuf>, ctx: &Context) -> Res
         && let Some(dir) = &spec.dir
     {
         return around.map(Origin::Dir).ok_or_else(|| {
-            Error::input(format!("{}: {} is not in a worktree of it", spec.entry, ctx.start.display()))
-                .detail(format!("such a folder has {}", dir.marks.join(", ")))
+            Error::input(format!("{}: {} is not in a worktree of this source", spec.entry, ctx.start.display()))
+                .detail(format!("such a worktree has {}", dir.marks.join(", ")))
                 .hint("run quiz in the worktree, or give its path instead of `dir`")
         });
     }
@@ -102,10 +102,10 @@ fn named(spec: &Spec, name: &str, around: Option<PathBuf>, ctx: &Context) -> Res
     }
     let dir = spec.dir.iter().map(|_| "dir, or the path of a folder");
     let known = there.iter().map(|(known, _)| *known).chain(dir).collect::<Vec<_>>().join(", ");
-    Err(Error::input(format!("{}: there is no origin `{name}`", spec.entry)).hint(format!("there is: {known}")))
+    Err(Error::input(format!("{}: there is no origin `{name}`", spec.entry)).hint(format!("there are: {known}")))
 }
 
-/// The folder, if it is what it should be.
+/// The folder as an origin, if it has all marks.
 fn folder(spec: &Spec, path: &Path) -> Result<Origin> {
     let Some(table) = &spec.dir else {
         return Err(Error::input(format!(
@@ -117,13 +117,13 @@ fn folder(spec: &Spec, path: &Path) -> Result<Origin> {
     let path = fs::canonicalize(path)
         .map_err(|e| Error::input(format!("{}: there is no folder {}", spec.entry, path.display())).because(e))?;
     if !path.is_dir() {
-        return Err(Error::input(format!("{}: {} is no folder", spec.entry, path.display())));
+        return Err(Error::input(format!("{}: {} is not a folder", spec.entry, path.display())));
     }
     let missing = worktree::missing(&path, &table.marks);
     if missing.is_empty() {
         return Ok(Origin::Dir(path));
     }
-    Err(Error::input(format!("{}: {} is no source of it", spec.entry, path.display()))
+    Err(Error::input(format!("{}: {} is not a folder with this source", spec.entry, path.display()))
         .detail(format!("it has no {}", missing.join(", "))))
 }
 

@@ -74,7 +74,7 @@ pub(super) fn fetch_on(
     for (done, (package, path)) in (0..).zip(pin.packages.iter().zip(&paths)) {
         teller.tell(done);
         index += &stanza(&deb::control(path)?, package);
-        // They stay where they are, too: other roots have most of them.
+        // Copied, not moved: other roots use most of the same packages.
         fs::copy(path, dest.join(file_name(package))).map_err(failed)?;
     }
     teller.tell(paths.len() as u64);

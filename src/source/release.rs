@@ -95,7 +95,7 @@ fn tailed(tail: &str) -> Option<(ReleaseKind, &str)> {
     }
 }
 
-/// Seven hex digits at least, which git takes for a commit's name, and at most as many as there are.
+/// Whether a text may be the id of a commit: at least seven hex digits, as git abbreviates it, and at most all 64.
 pub(super) fn is_commit(text: &str) -> bool {
     (7..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit())
 }

@@ -20,7 +20,8 @@ pub struct RootSpec {
     /// Of these the ones that are left out after all.
     #[serde(default)]
     pub drop: Vec<String>,
-    /// Links, each to the first of these paths, from where it lies, that is there; not where something else is.
+    /// Links, each with paths relative to the folder that it lies in: it leads to the first that exists. Where the packages have something
+    /// else, no link is made.
     #[serde(default)]
     pub links: BTreeMap<String, Vec<String>>,
     /// Small files that no package has.
@@ -38,7 +39,7 @@ const MERGED: &[&str] = &["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 pub(super) fn make(spec: &RootSpec, debs: &[PathBuf], dest: &Path, packages: &mut Teller<'_>) -> Result<()> {
     let (keep, drop) = (globs(&spec.keep)?, globs(&spec.drop)?);
     let place = |path: &str| {
-        // From Debian 13 on a package brings these links.
+        // From Debian 13 on a package brings these links; they are made below.
         if MERGED.contains(&path) {
             return None;
         }
@@ -48,7 +49,7 @@ pub(super) fn make(spec: &RootSpec, debs: &[PathBuf], dest: &Path, packages: &mu
     let mut root = Unpacked::new(dest, Limits::default(), Layout::Root(&place))?;
     let made = fill(spec, debs, &mut root, packages);
     made.inspect_err(|_| {
-        // The error that matters is the one at hand.
+        // An error of this would hide the one that matters.
         let _ = std::fs::remove_dir_all(dest);
     })
 }
@@ -87,7 +88,7 @@ fn globs(texts: &[String]) -> Result<GlobSet> {
     let mut set = GlobSetBuilder::new();
     for text in texts {
         let glob = GlobBuilder::new(text).literal_separator(true).build();
-        set.add(glob.map_err(|e| Error::input(format!("`{text}` is no pattern of paths")).because(e))?);
+        set.add(glob.map_err(|e| Error::input(format!("`{text}` is not a valid pattern of paths")).because(e))?);
     }
     set.build().map_err(|e| Error::input("these patterns of paths are too many").because(e))
 }

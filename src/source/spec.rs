@@ -74,7 +74,7 @@ pub struct GitSpec {
     pub repository: String,
     /// How the release `{version}` is called there, such as "v{version}".
     pub tag: String,
-    /// Where names are that begin with something else.
+    /// Other repositories, for names that begin with a certain prefix.
     #[serde(default)]
     pub other: Vec<OtherSpec>,
 }
@@ -159,11 +159,11 @@ pub struct BinarySpec {
     /// Packages that are pinned with it, so that they fit, where the suite has them.
     #[serde(default)]
     pub along: Vec<String>,
-    /// Of what these depend on the packages are pinned, too, whose names are one of these beginnings and then a digit.
+    /// Of the packages that these depend on those are pinned, too, whose names begin with one of these and go on with a digit.
     pub with: Vec<String>,
     /// The packages that this source brings, by beginnings of their names. Sources that differ in this and in `root` share a pin.
     pub take: Vec<String>,
-    /// Those of them with debug information, and no others; else never those. Debian's names of such packages end with `-dbg`.
+    /// Of these only the ones with debug information; if false, only the others. Debian's names of such packages end with `-dbg`.
     #[serde(default)]
     pub debug: bool,
     /// What becomes of their files.
@@ -183,7 +183,7 @@ pub struct PackagesSpec {
     /// The essential packages are asked for, too.
     #[serde(default)]
     pub essential: bool,
-    /// Their files as one root are wanted, not the packages.
+    /// If set, the packages' files are unpacked into one root, in place of the packages themselves.
     pub root: Option<RootSpec>,
 }
 

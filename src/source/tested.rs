@@ -25,12 +25,12 @@ pub fn toolchain() -> String {
     format!("bookworm, pins {}", &pins[..12])
 }
 
-/// The pin of a wish, if there is one, all of it can still be had, and it is of one piece with what is pinned `before` of the same entry and
+/// The pin of a wish, if there is one, all of it can still be had, and it fits the versions that are pinned `before` of the same entry and
 /// suite. That it cannot be had is told: mirrors keep a version for some weeks, and Debian's archive of all that ever was may be out of
 /// reach.
 ///
 /// # Errors
-/// The suite's name is none.
+/// The suite's name is not valid.
 pub(super) fn pin(
     tested: &Lock,
     wish: &Wish,
@@ -52,19 +52,19 @@ pub(super) fn pin(
 fn pin_on(host: &Host, tested: &Lock, wish: &Wish, ctx: &Context, events: Events) -> Result<Option<Pin>> {
     let pin = match tested.get(wish) {
         Some(Pin::Packages(pin)) => pin,
-        // Of what is not Debian's nobody has to be asked: it stays where it is.
+        // For a pin of another origin than Debian's nobody is asked: those servers keep old versions.
         other => return Ok(other.cloned()),
     };
     let PackagesPin { suite, packages } = pin;
     let archive = Archive::new(host, suite, What::Packages, ctx, events)?;
-    // Where the suite cannot be asked, what brings the packages says why.
+    // If the suite cannot be asked, nothing counts as gone: the download of the packages will say why.
     let (gone, silent) = archive.lacks(packages, wish.entry()).unwrap_or_default();
     let Some(first) = gone.first() else { return Ok(Some(Pin::Packages(pin.clone()))) };
     let more = if gone.len() > 1 { format!(" and {} more", gone.len() - 1) } else { String::new() };
     let what = format!("{} {}{more}, with which this quiz was tested,", first.name, first.version);
     let message = match silent {
-        None => format!("{what} can be had nowhere any more: today's packages of {suite} are taken"),
-        Some(why) => format!("{suite} has no {what} any more, and {why}: today's packages of {suite} are taken"),
+        None => format!("{what} cannot be found anywhere any more: today's packages of {suite} are used"),
+        Some(why) => format!("{suite} has no {what} any more, and {why}: today's packages of {suite} are used"),
     };
     events(Event::Warning { message });
     Ok(None)
@@ -126,9 +126,9 @@ mod tests {
         assert!(said.lock().unwrap().is_empty());
         assert_eq!(found("0", &ctx), None);
         let expected =
-            "a 0, with which this quiz was tested, can be had nowhere any more: today's packages of s are taken";
+            "a 0, with which this quiz was tested, cannot be found anywhere any more: today's packages of s are used";
         assert_eq!(*said.lock().unwrap(), [expected]);
-        // What moved already is not taken back for a set that comes later.
+        // If another set has a newer version already, the tested one is not taken for a set that comes later.
         let moved = Package { version: "2".into(), ..tested("1").packages(&wish).remove(0) };
         assert_eq!(pin(&tested("1"), &wish, &[moved], &ctx, &events).unwrap(), None);
         assert!(found("0", &context(&dir.path().join("cache"), true)).is_some(), "offline nothing is known to be gone");
@@ -150,7 +150,7 @@ mod tests {
             let one = |text: &str| vec![text.to_owned()];
             let options = [("packages", names), ("suite", one("bookworm")), ("origin", one("packages"))];
             let options: BTreeMap<_, _> = options.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-            // What runs on the machine itself is pinned by itself.
+            // A set whose programs run on the machine itself has an entry of its own.
             let is_outside = outside.iter().any(|name| name.as_str() == Some(set));
             let entry = if is_outside { set.clone() } else { spec.entry.clone() };
             let wish = Wish::new(&Spec { entry, ..spec.clone() }, &options, &ctx).unwrap();

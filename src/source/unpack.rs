@@ -55,7 +55,7 @@ pub fn unpack(archive: impl Read, name: &str, dest: &Path, limits: Limits) -> Re
         Ok(())
     });
     done.inspect_err(|_| {
-        // The error that matters is the one at hand.
+        // An error of this would hide the one that matters.
         let _ = fs::remove_dir_all(dest);
     })
 }
@@ -147,7 +147,7 @@ impl<'a> Unpacked<'a> {
         })
     }
 
-    /// What is unpacked next comes to lie as this says.
+    /// Sets where the entries of the next archives come to lie.
     pub(super) fn set_layout(&mut self, layout: Layout<'a>) {
         self.layout = layout;
     }
@@ -244,7 +244,7 @@ impl<'a> Unpacked<'a> {
                 let from = self.layout.of(&entry.link_name_bytes().unwrap_or_default()).map_err(refused)?;
                 let from = from.filter(|from| *from != path && self.tree.is_file(from)).ok_or_else(|| {
                     let from = String::from_utf8_lossy(&entry.link_name_bytes().unwrap_or_default()).into_owned();
-                    refused(format!("a hard link to `{from}`, which is not a file of the archive before it"))
+                    refused(format!("a hard link to `{from}`, which is not an earlier file of the archive"))
                 })?;
                 self.bytes += fs::copy(self.dest.join(from), place).map_err(write_failed)?;
             }

@@ -40,7 +40,7 @@ pub fn newest<'a>(wanted: &str, versions: impl IntoIterator<Item = &'a str>) -> 
 
 /// The error for a version that is not among `versions`.
 pub fn unknown(entry: &str, wanted: &str, versions: &[&str]) -> Error {
-    nowhere(entry, wanted, &[("there is".to_owned(), versions.to_vec())])
+    nowhere(entry, wanted, &[("there are".to_owned(), versions.to_vec())])
 }
 
 /// The error for a version that no place has: what each, "trixie has", has instead. The nearest first, of places and versions.
@@ -55,7 +55,7 @@ pub fn nowhere(entry: &str, wanted: &str, there: &[(String, Vec<&str>)]) -> Erro
     there.sort_by(|(_, a), (_, b)| nearer(a[0], b[0]));
     let error = Error::input(format!("{entry}: there is no version {wanted}"));
     let Some((_, first)) = there.first() else {
-        return error.hint("there is none at all: another origin or another address may have it");
+        return error.hint("no other version was found, either: another origin or another address may have this one");
     };
     let nearest = format!("the nearest is {}", first[0]);
     let most = if there.len() > 1 { SHOWN / 3 } else { SHOWN };
@@ -66,7 +66,7 @@ pub fn nowhere(entry: &str, wanted: &str, there: &[(String, Vec<&str>)]) -> Erro
     there.iter().map(line).fold(error, Error::detail).hint(nearest)
 }
 
-/// How far a version is from what is wanted: by its first number, then by the next; what is not wanted does not count.
+/// How far a version is from what is wanted: by its first number, then by the next; numbers beyond those of `wanted` do not count.
 fn distance(wanted: &str, version: &str) -> Vec<u64> {
     let numbers = |text| upstream(text).split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u64>().unwrap_or(0));
     numbers(wanted).zip(numbers(version).chain(std::iter::repeat(0))).map(|(a, b)| a.abs_diff(b)).collect()
@@ -179,7 +179,7 @@ mod tests {
         let error = nowhere("k", "6.12", &places);
         assert_eq!(error.to_string(), "k: there is no version 6.12");
         assert_eq!(error.details(), ["own has: 6.1.192-2, 6.1.170-3", "old has: 5.10.223-1"]);
-        assert!(nowhere("k", "6.12", &[has("none", &[])]).hints()[0].contains("none at all"));
+        assert!(nowhere("k", "6.12", &[has("none", &[])]).hints()[0].contains("no other version was found"));
     }
 
     #[test]

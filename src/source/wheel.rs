@@ -16,13 +16,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// What it is called where it is fetched to.
+/// The name of the wheel in the folder to which it is fetched.
 pub(super) const FILE: &str = "wheel.zip";
 
 /// The form of a list that is asked for (PEP 691).
 const JSON: &str = "application/vnd.pypi.simple.v1+json";
 
-/// What an index says of a project; there is more of it.
+/// What an index says of a project; its other fields are ignored.
 #[derive(Deserialize)]
 struct Listed {
     files: Vec<ListedFile>,
@@ -56,7 +56,7 @@ pub(super) fn resolve(
     let access = Access { accept: Some(JSON), ..Access::default() };
     let list = text_by(&url, &access, &folder(ctx), events)?;
     let there = listed(&list, &url, &wheel.project, (python, arch)).map_err(|why| {
-        Error::build(format!("{url}: this is no list of files in the form of the simple API (PEP 691)")).because(why)
+        Error::build(format!("{url}: this is not a list of files in the form of the simple API (PEP 691)")).because(why)
     })?;
     let version = |pin: &UrlPin| pin.version.clone().unwrap_or_default();
     let meant = there.iter().filter(|pin| wanted == "default" || version::belongs(wanted, &version(pin)));
@@ -74,7 +74,7 @@ fn listed(list: &str, address: &str, project: &str, (python, arch): (&str, &str)
     let base = Url::parse(address).ok();
     let pin = |file: ListedFile| {
         let version = release(&file.filename, project, python, arch)?.to_owned();
-        // It may be relative to the list's own, and as safe as that.
+        // It may be relative to the list's address, and must have the same scheme: https, if the list came over https.
         let base = base.as_ref()?;
         let url = base.join(&file.url).ok().filter(|url| url.scheme() == base.scheme())?;
         let sha256 = file.hashes.get("sha256")?.to_ascii_lowercase();
@@ -92,7 +92,7 @@ fn release<'f>(file: &'f str, project: &str, python: &str, arch: &str) -> Option
     let is_here = |platform: &str| {
         platform.strip_suffix(arch).is_some_and(|rest| rest.starts_with("manylinux") && rest.ends_with('_'))
     };
-    // Not "0.3.0rc1", which is none yet.
+    // Not "0.3.0rc1", which is only a candidate.
     let is_release = version::is_version(version) && version.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     // As names of projects are compared (PEP 503), and written in those of wheels.
     let plain = |name: &str| name.to_ascii_lowercase().replace(['-', '.'], "_");
@@ -106,7 +106,7 @@ pub(super) fn fetch(pin: &UrlPin, dest: &Path, ctx: &Context, events: Events) ->
     let got = download(&wanted, &folder(ctx), Patience::default(), events)?;
     let moved = fs::create_dir(dest).and_then(|()| fs::copy(&got.path, dest.join(FILE)));
     moved.map_err(|e| Error::build(format!("cannot write {}", dest.display())).because(e))?;
-    // Should it stay, it is used by the next fetch.
+    // If it cannot be removed, the next fetch uses it.
     let _ = fs::remove_file(got.path);
     Ok(())
 }

@@ -106,7 +106,7 @@ impl Wish {
         }
     }
 
-    /// Resolving it asks no network; of packages, not where it must not.
+    /// Whether it can be resolved without network: packages can, from lists in the cache.
     pub(super) fn is_local(&self) -> bool {
         match &self.what {
             What::Git { repository, .. } => git::is_local(repository),
@@ -195,8 +195,11 @@ fn git_wish(spec: &Spec, version: &str, repository: &str, ctx: &Context) -> Resu
         !text.starts_with('-') && !text.contains("..") && !text.contains(|c: char| c.is_whitespace() || c.is_control())
     };
     if !good(version) || version.contains(':') {
-        return Err(Error::input(format!("{}: `{version}` is no name that git could have", spec.entry))
-            .hint("write a version, a tag, a branch, or a commit"));
+        return Err(Error::input(format!(
+            "{}: `{version}` cannot be a version, tag, branch or commit in git",
+            spec.entry
+        ))
+        .hint("write a version, a tag, a branch, or a commit"));
     }
     // `host:path` and `user@host:path` are addresses, too.
     let is_address = repository.split('/').next().is_some_and(|start| start.contains(':'));
@@ -212,7 +215,7 @@ fn git_wish(spec: &Spec, version: &str, repository: &str, ctx: &Context) -> Resu
                 .map_err(|path| Error::input(format!("{}: {} is not UTF-8", spec.entry, path.display())))?
         }
         given if given.starts_with('-') || given.contains(char::is_whitespace) => {
-            return Err(Error::input(format!("{}: `{given}` is no address of a repository", spec.entry)));
+            return Err(Error::input(format!("{}: `{given}` is not the address of a repository", spec.entry)));
         }
         given => given.to_owned(),
     };
@@ -232,7 +235,7 @@ fn packages_wish(spec: &Spec, options: &BTreeMap<String, Vec<String>>, ctx: &Con
     Ok(What::Packages { suite: suite_name(spec, &suite)?, arch: apt::arch(&ctx.arch)?.to_owned(), names })
 }
 
-/// The suites to look in, with commas or blanks between; none is by itself.
+/// The suites to look in, which have commas or blanks between them; if there are none, quiz chooses.
 fn suites(spec: &Spec, text: &str) -> Result<Vec<String>> {
     let mut suites: Vec<String> = Vec::new();
     for suite in text.split(|c: char| c == ',' || c.is_whitespace()).filter(|suite| !suite.is_empty()) {
@@ -248,7 +251,7 @@ fn flavour(spec: &Spec, text: &str) -> Result<String> {
     if text.is_empty() || super::is_package(text) {
         return Ok(text.to_owned());
     }
-    Err(Error::input(format!("{}: `{text}` is no flavour: the package's name would end with it", spec.entry)))
+    Err(Error::input(format!("{}: `{text}` is not a valid flavour: no package's name can end with it", spec.entry)))
 }
 
 fn suite_name(spec: &Spec, suite: &str) -> Result<String> {
@@ -270,10 +273,10 @@ fn tarball(text: &str) -> Result<What> {
         Some(("https", _)) => {}
         Some(("http", _)) if sum.is_some() => {}
         Some(("http", _)) => {
-            return Err(Error::input(format!("{text}: plain http is taken only with a checksum"))
+            return Err(Error::input(format!("{text}: plain http is allowed only with a checksum"))
                 .hint("add #sha256=… to the address, or use https"));
         }
-        _ => return Err(Error::input(format!("{text}: only https addresses are taken"))),
+        _ => return Err(Error::input(format!("{text}: only https addresses are allowed"))),
     }
     Ok(What::Address { url: url.to_owned(), sha256: sum })
 }

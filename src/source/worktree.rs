@@ -59,7 +59,7 @@ impl Worktree {
             Ok(_) => {
                 let text = host::open_file(&dot).and_then(io::read_to_string).map_err(|e| unreadable(&dot, e))?;
                 let place = text.strip_prefix("gitdir:").map(str::trim);
-                let place = place.ok_or_else(|| Error::input(format!("{} does not say `gitdir:`", dot.display())))?;
+                let place = place.ok_or_else(|| Error::input(format!("{} has no line `gitdir:`", dot.display())))?;
                 root.join(place)
             }
         };
@@ -118,7 +118,7 @@ impl Worktree {
             let path = std::str::from_utf8(path).map_err(|_| {
                 Error::input(format!("{}: the name of a file is not UTF-8", self.root.display()))
                     .detail(String::from_utf8_lossy(path))
-                    .hint("rename it, or let a .gitignore name it")
+                    .hint("rename it, or add it to a .gitignore")
             })?;
             // A slash at the end: another worktree that lies in this one.
             if !is_ours(path) && !path.ends_with('/') {
@@ -136,7 +136,7 @@ impl Worktree {
     /// The folder is no git worktree; git's own words, when there is no such commit.
     pub fn changed_since(&self, rev: &str) -> Result<Vec<String>> {
         if !self.is_git() {
-            return Err(Error::input(format!("{} is no git worktree", self.root.display())));
+            return Err(Error::input(format!("{} is not a git worktree", self.root.display())));
         }
         let failed = || Error::input(format!("git cannot tell what changed since {rev}"));
         let mut diff = run::at_without_filters(&self.root)?;

@@ -1,6 +1,6 @@
 //! What the guest's kernel complained about, told by the tests that ran then. Pure.
 //!
-//! A test that passed, or did not for a reason that is excused, did not end as it should when the kernel says that something is wrong.
+//! When the kernel says that something is wrong while a test runs, the test counts as wrong, even if it passed or its failure is excused.
 
 use super::group::{Group, GroupEnd, Reads, TestEnd, Verdict};
 use super::judge::{MACHINE, unexpected};

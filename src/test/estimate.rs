@@ -1,7 +1,7 @@
 //! How far a run of groups is: how many tests ended, and how long the rest will take, by how long each group took when it was last run, whatever
 //! it tested then. A group of which nothing is known takes as long as the others do for so many tests.
 //!
-//! Decides nothing: what the cache cannot remember is only not told.
+//! Decides nothing: if the cache cannot remember a time, it is only not told.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use quiz_cache::{Cache, Key, KeyEncoder};
 use super::group::{Group, GroupEnd};
 use crate::event::{Event, Events, Unit};
 
-/// Under which the cache remembers it.
+/// The name under which the cache remembers how long groups took.
 const MEMO: &str = "time of a group";
 
 /// All groups of a run.
@@ -19,16 +19,16 @@ pub(super) struct Estimate<'a> {
     cache: &'a Cache,
     events: Events<'a>,
     jobs: usize,
-    groups: Mutex<Vec<State>>,
+    groups: Mutex<Vec<GroupTime>>,
 }
 
 /// One group.
 #[derive(Debug, Clone, Copy)]
-struct State {
+struct GroupTime {
     tests: usize,
-    /// Of these so many ended.
+    /// How many of them have ended.
     done: usize,
-    /// When it was last run, or by now.
+    /// How long it took when it was last run, or now, if it is over.
     took: Option<Duration>,
     began: Option<Instant>,
     is_over: bool,
@@ -44,7 +44,7 @@ pub(super) struct Turn<'a> {
 impl<'a> Estimate<'a> {
     /// `jobs` of them run at a time.
     pub(super) fn new(cache: &'a Cache, groups: &[Group], jobs: usize, events: Events<'a>) -> Self {
-        let state = |group: &Group| State {
+        let state = |group: &Group| GroupTime {
             tests: group.tests.len(),
             done: 0,
             took: remembered(cache, &group.name),
@@ -58,17 +58,17 @@ impl<'a> Estimate<'a> {
         Turn { all: self, number }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<State>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<GroupTime>> {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes one of them, and tells how far all are.
-    fn change(&self, number: usize, how: impl FnOnce(&mut State)) {
+    fn change(&self, number: usize, how: impl FnOnce(&mut GroupTime)) {
         let mut groups = self.lock();
         if let Some(group) = groups.get_mut(number) {
             how(group);
         }
-        let count = |of: fn(&State) -> usize| groups.iter().map(of).sum::<usize>() as u64;
+        let count = |of: fn(&GroupTime) -> usize| groups.iter().map(of).sum::<usize>() as u64;
         let (done, total) =
             (count(|group| if group.is_over { group.tests } else { group.done }), count(|group| group.tests));
         let left = left(&groups, self.jobs, Instant::now());
@@ -84,11 +84,11 @@ impl Turn<'_> {
 
     /// One of its tests ended.
     pub(super) fn test_ended(self) {
-        // Not all of them: that is for the group's own end to say.
+        // Never all of them: only the group's own end says that it is over.
         self.all.change(self.number, |group| group.done = (group.done + 1).min(group.tests.saturating_sub(1)));
     }
 
-    /// It ended so.
+    /// The group has ended.
     pub(super) fn ends(self, end: &GroupEnd) {
         let took = Some(end.took).filter(|_| end.complete && !end.cached);
         if let Some(took) = took {
@@ -112,12 +112,12 @@ fn remembered(cache: &Cache, group: &str) -> Option<Duration> {
 
 /// How long it takes until all are over: as long as the longest one that is left, and as all of them side by side. One that takes longer than the last
 /// time goes on as it went so far. Nothing while nothing is known of any.
-fn left(groups: &[State], jobs: usize, now: Instant) -> Option<Duration> {
+fn left(groups: &[GroupTime], jobs: usize, now: Instant) -> Option<Duration> {
     let known = groups.iter().filter_map(|group| Some((group.took?, group.tests)));
     let (took, tests) =
         known.fold((Duration::ZERO, 0), |(took, tests), one| (took.saturating_add(one.0), tests + one.1));
     let each = took.checked_div(u32::try_from(tests).ok()?)?;
-    let rest = |group: &State| {
+    let rest = |group: &GroupTime| {
         let all = group.took.unwrap_or_else(|| each.saturating_mul(u32::try_from(group.tests).unwrap_or(u32::MAX)));
         let spent = group.began.map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
         if spent <= all {
@@ -140,8 +140,8 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn state(tests: usize, took: Option<u64>) -> State {
-        State { tests, done: 0, took: took.map(seconds), began: None, is_over: false }
+    fn state(tests: usize, took: Option<u64>) -> GroupTime {
+        GroupTime { tests, done: 0, took: took.map(seconds), began: None, is_over: false }
     }
 
     #[test]
@@ -153,13 +153,14 @@ mod tests {
         assert_eq!(left(&groups, 1, now), Some(seconds(60)));
         assert_eq!(left(&groups, 2, now), Some(seconds(30)));
         assert_eq!(left(&groups, 9, now), Some(seconds(30)), "as long as the longest");
-        let running = [State { began: Some(now), ..groups[0] }, State { is_over: true, ..groups[1] }, groups[2]];
+        let running =
+            [GroupTime { began: Some(now), ..groups[0] }, GroupTime { is_over: true, ..groups[1] }, groups[2]];
         assert_eq!(left(&running, 1, now + seconds(4)), Some(seconds(36)));
         // Late: three of its four tests are left, and one took eight seconds.
-        let late = [State { began: Some(now), done: 1, ..state(4, Some(4)) }];
+        let late = [GroupTime { began: Some(now), done: 1, ..state(4, Some(4)) }];
         assert_eq!(left(&late, 1, now + seconds(4)), Some(seconds(0)));
         assert_eq!(left(&late, 1, now + seconds(8)), Some(seconds(24)));
-        let late = [State { began: Some(now), ..state(4, Some(4)) }];
+        let late = [GroupTime { began: Some(now), ..state(4, Some(4)) }];
         assert_eq!(left(&late, 1, now + seconds(8)), Some(seconds(32)), "as if the first ended now");
     }
 

@@ -6,7 +6,7 @@ use super::transcript::Transcript;
 use super::{logs, output, runfile, select};
 use std::time::Duration;
 
-/// A result that the cache remembers, as it is told to others.
+/// A result that the cache remembers, and what becomes of it in reports.
 pub(crate) fn result(bytes: &[u8]) {
     let Ok(ended) = serde_json::from_slice::<GroupEnd>(bytes) else { return };
     let results = Results { groups: vec![ended], interrupted: None, took: Duration::ZERO };

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::runfile::Section;
 use crate::boot::Allowed;
 
-/// The profile `ztest` brings it: runs the runfile that it is given on stdin, with the results in `/out`.
+/// The program of the guest that runs the runfile that it gets on stdin, with the results in `/out`. The profile `ztest` brings it.
 const SUITE: &str = "/usr/lib/quiz/zts-group";
 
 /// What the suite and its judgement may take besides its tests.
@@ -28,11 +28,11 @@ pub struct Group {
     pub program: Vec<String>,
     /// What it reads on stdin.
     pub input: String,
-    /// So long it may take.
+    /// How long it may take.
     pub limit: Option<Duration>,
     /// How the ends of its tests are read.
     pub reads: Reads,
-    /// So many equal ones are before it: each is run for itself.
+    /// How many equal commands come before it in the list: each of them is run, and remembered, for itself.
     pub again: usize,
 }
 
@@ -63,7 +63,7 @@ impl Group {
         }
     }
 
-    /// Commands, one a line, each for the shell and in a machine of its own. Blank lines and those that begin with # say nothing.
+    /// Commands, one a line, each for the shell and in a machine of its own. Blank lines and those that begin with # are left out.
     pub fn of_lines(text: &str) -> Vec<Self> {
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let lines: Vec<&str> = lines.collect();
@@ -85,7 +85,7 @@ impl Group {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Verdict {
-    /// As it should.
+    /// It passed.
     Pass,
     /// It found something wrong.
     Fail,
@@ -134,7 +134,7 @@ pub struct TestEnd {
     pub why: Option<String>,
     /// The last lines that it printed, or the kernel's, when it did not pass.
     pub output: Vec<String>,
-    /// As its runner measured it.
+    /// How long it took, as its runner measured it.
     pub seconds: u64,
 }
 
@@ -168,7 +168,7 @@ impl GroupEnd {
         test.name == self.name
     }
 
-    /// How many tests ended so.
+    /// How many tests ended with this verdict.
     pub fn count(&self, verdict: Verdict) -> usize {
         self.tests.iter().filter(|test| test.verdict == verdict).count()
     }

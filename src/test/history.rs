@@ -1,6 +1,6 @@
 //! What earlier runs of a project's tests came to, and what the kernel said while a test of a run ran, out of the folders of runs.
 //!
-//! What cannot be read is not there: a run that was killed has no results, a test from the cache no log.
+//! What cannot be read counts as not there: a run that was killed has no results, a test from the cache no log.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +15,7 @@ use crate::host;
 /// No more than this of a file of results is read, in bytes.
 const LARGEST: u64 = 256 << 20;
 
-/// One run.
+/// A run of tests that is over.
 #[derive(Debug)]
 pub struct Past {
     /// The run's number, as `.quiz/runs` has it.
@@ -27,7 +27,7 @@ pub struct Past {
 }
 
 impl Past {
-    /// Of these results.
+    /// The run of this number, which came to these results.
     pub fn of(run: String, results: &Results) -> Self {
         let tests = results.groups.iter().flat_map(|group| group.tests.iter().map(move |test| (group, test)));
         let ends = tests.map(|(group, test)| ((group.name.clone(), test.name.clone()), (test.verdict, test.expected)));
@@ -76,7 +76,7 @@ pub fn kernel_log(run: &Path, group: &GroupEnd, test: &str, most: u64) -> Option
     own.or_else(|| is_whole.then(|| end(&run.join(PARTS).join(&group.folder).join("console.log"), most)).flatten())
 }
 
-/// The end of a file, from the begin of a line on.
+/// The last `most` bytes of a file, from the beginning of a line on, and whether something was cut off.
 fn end(path: &Path, most: u64) -> Option<(String, bool)> {
     let mut file = host::open_plain(path).ok()?;
     let length = file.metadata().ok()?.len();

@@ -8,7 +8,7 @@ use super::transcript::Transcript;
 use crate::boot::Outcome;
 use crate::error::{Error, Result};
 
-/// What was wrong when it was no test's fault.
+/// In the place of a test's name: what went wrong was no test's fault.
 pub(super) const MACHINE: &str = "machine";
 
 /// Judges. `console`: all that the kernel said.
@@ -36,7 +36,7 @@ pub(super) fn judge(
         tests.push(if victim.as_ref() == Some(*name) {
             TestEnd { why: Some(why.clone()), output: excerpt.to_vec(), ..unexpected(name, verdict) }
         } else if was_lost {
-            TestEnd { why: Some("the machine was gone before".into()), ..unexpected(name, Verdict::NotRun) }
+            TestEnd { why: Some("the machine was gone before its turn".into()), ..unexpected(name, Verdict::NotRun) }
         } else {
             TestEnd { why: Some(why.clone()), ..unexpected(name, Verdict::NotRun) }
         });
@@ -145,7 +145,7 @@ mod tests {
         let hangs = Outcome::TimeLimit { limit, state: crate::boot::GuestState::Hangs, excerpt: vec![] };
         let lost = Outcome::Lost { reason: "qemu is gone".into(), excerpt: vec![] };
         for (outcome, verdict) in [(hangs, Verdict::Timeout), (lost, Verdict::Lost)] {
-            // Without a mark it is the next in the order.
+            // The console has no mark of a running test, so the next in the order is taken for it.
             let ended = ended(&text, Ok(outcome), "");
             assert_eq!(ended.tests[3].verdict, verdict);
             assert_eq!(ended.tests.iter().filter(|test| !test.expected).count(), 5, "a skipped one too");

@@ -10,10 +10,10 @@ use super::transcript::name;
 /// What test-runner.py writes to /dev/kmsg before a test.
 const MARK: &str = "ZTS run ";
 
-/// What comes behind it is what the suite tells of the pool and the kernel, not of the test.
+/// After this line the suite prints the state of the pool and the kernel, which is no output of the test.
 const CALLBACK: &str = "NOTE: Performing test-fail callback";
 
-/// So many of a test's last lines are kept.
+/// How many of a test's last lines are kept.
 const KEPT: usize = 60;
 
 /// The kernel log of each test, in the order in which they ran. What came before the first is left out.

@@ -37,12 +37,12 @@ pub(super) fn key(
     if !machine.extra.is_empty() || machine.net.is_some() || machine.disks.iter().any(|disk| disk.persistent) {
         return None;
     }
-    // A qemu that cannot be read runs nothing.
+    // Only if qemu cannot be read there is no key of the machine, and then it does not run either.
     let (machine, _) = snapshot::key(cache, machine, Level::Full).ok()?;
     let mut encoder = KeyEncoder::new("quiz test result 3");
     encoder.text("machine", &machine.to_string()).digest("shared", shared);
     encoder.list("program", &group.program).text("input", &group.input);
-    // As there was no other for long: what is remembered counts on.
+    // The usual folder is not in the key. For long there was no other, and what was remembered then still counts.
     if dir != Path::new(HOME) {
         encoder.text("dir", dir.to_str()?);
     }
@@ -50,10 +50,11 @@ pub(super) fn key(
     Some(encoder.finish().0)
 }
 
-/// What is remembered under the key. What is damaged is as if it were not there, and so is what only passed because the kernel might say
-/// what it may not any more.
+/// What is remembered under the key. A damaged result counts as not there, and so does one that only passed because the kernel was allowed to say
+/// what is not allowed any more.
 pub(super) fn recall(cache: &Cache, key: &Key, allowed: &[Allowed]) -> Result<Option<GroupEnd>> {
-    let bytes = cache.memo(NAME, key).map_err(|e| Error::build("cannot read remembered results").because(e))?;
+    let bytes =
+        cache.memo(NAME, key).map_err(|e| Error::build("cannot read results of tests from the cache").because(e))?;
     let ended = bytes.and_then(|bytes| serde_json::from_slice::<GroupEnd>(&bytes).ok());
     let is_allowed = |was: &Allowed| allowed.iter().any(|now| now.text == was.text);
     let ended = ended.filter(|ended| ended.allowed.iter().all(is_allowed));
@@ -65,7 +66,7 @@ pub(super) fn remember(cache: &Cache, key: &Key, ended: &GroupEnd) -> Result<()>
     if !ended.complete || ended.count(Verdict::Warn) > 0 {
         return Ok(());
     }
-    let failed = || Error::build("cannot remember results");
+    let failed = || Error::build("cannot store results of tests in the cache");
     let bytes = serde_json::to_vec(ended).map_err(|e| failed().because(e))?;
     cache.set_memo(NAME, key, &bytes).map_err(|e| failed().because(e))
 }

@@ -17,7 +17,8 @@ use crate::error::{Error, Result};
 /// # Errors
 /// When one of them cannot be written.
 pub fn write(folder: &Path, results: &Results) -> Result<()> {
-    let json = serde_json::to_string_pretty(results).map_err(|e| Error::build("results are no JSON").because(e))?;
+    let json = serde_json::to_string_pretty(results)
+        .map_err(|e| Error::build("the results cannot be written as JSON").because(e))?;
     for (name, text) in [("junit.xml", junit(results)?), ("results.tap", tap(results)), ("results.json", json + "\n")] {
         let path = folder.join(name);
         crate::host::write_private(&path, &text)
@@ -40,7 +41,7 @@ pub fn junit(results: &Results) -> Result<String> {
         suite.add_test_cases(group.tests.iter().map(|test| case(group, test)));
         report.add_test_suite(suite);
     }
-    report.to_string().map_err(|e| Error::build("results cannot be written as XML").because(e))
+    report.to_string().map_err(|e| Error::build("the results cannot be written as XML").because(e))
 }
 
 fn case(group: &GroupEnd, test: &TestEnd) -> TestCase {
@@ -60,7 +61,7 @@ fn case(group: &GroupEnd, test: &TestEnd) -> TestCase {
         status
     });
     let mut case = TestCase::new(test.name.as_str(), status);
-    // The suite tells whole seconds, and nobody the time of a command but its machine.
+    // The suite tells whole seconds of each test. Of a command there is only the time of its machine.
     let took = if group.is_command(test) { group.took } else { Duration::from_secs(test.seconds) };
     case.set_classname(group.name.as_str()).set_time(took);
     case
@@ -101,7 +102,7 @@ pub fn tap(results: &Results) -> String {
             let name = one_line(&name).replace('#', "\\#");
             let _ = writeln!(text, "{ok} {number} - {}", format!("{name}{directive}").trim_end());
             if !test.expected {
-                // A text of JSON is one of YAML.
+                // TAP wants YAML here; a string in JSON is one in YAML, too.
                 let _ = writeln!(text, "  ---\n  message: {}\n  ...", serde_json::json!(message(test)));
             }
         }

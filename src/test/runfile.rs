@@ -27,7 +27,7 @@ const RESULTS: &str = "/var/tmp/test_results";
 /// Reads runfiles, given as name and text, one over the other: a section that two have is one section.
 ///
 /// # Errors
-/// A line that is none, by file and number; a section without tests.
+/// A line that no runfile has, by file and number; a section without tests.
 pub fn read(files: &[(String, String)]) -> Result<Vec<Section>> {
     let mut sections: Vec<(String, BTreeMap<String, String>)> = Vec::new();
     for (file, text) in files {
@@ -136,7 +136,7 @@ impl Section {
     /// A runfile of this group alone. Its one tag is `quiz`.
     pub fn runfile(&self) -> String {
         let mut text = format!("[DEFAULT]\noutputdir = {RESULTS}\nquiet = False\n\n[{}]\n", self.name);
-        // What was read has one kind of quotes at most.
+        // A test's name that was read holds one kind of quotes at most.
         let quoted = |test: &String| if test.contains('\'') { format!("\"{test}\"") } else { format!("'{test}'") };
         let tests: Vec<String> = self.tests.iter().map(quoted).collect();
         // Writing to a String does not fail.

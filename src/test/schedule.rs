@@ -95,11 +95,11 @@ impl Board<'_> {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One more is known, and written down.
+    /// Takes the end of one more group, and writes down all results so far.
     fn ended(&self, number: usize, ended: GroupEnd) {
         let mut ends = self.lock();
         ends[number] = Some(ended);
-        // Whoever reads it must not think that this is all.
+        // Groups without an end are written as not run, so that nobody takes the file for all results.
         let results = self.results(&ends, &Err(Error::boot("it had not ended yet")));
         let written = output::write(&self.plan.folder.out(), &results);
         if let Some(ended) = &mut ends[number] {
@@ -108,7 +108,7 @@ impl Board<'_> {
         }
     }
 
-    /// All results, when those groups that did not end ended so.
+    /// All results, in which the groups that have not ended have the end `left`.
     fn results(&self, ends: &[Option<GroupEnd>], left: &Result<Outcome>) -> Results {
         let not_run = |group| judge(group, Transcript::default(), left, "", Duration::ZERO);
         let groups = self.plan.groups.iter().zip(ends);
@@ -117,7 +117,7 @@ impl Board<'_> {
     }
 }
 
-/// Something of the group's results is not where it belongs.
+/// Adds to a group that some of its results could not be written, so that it counts as wrong.
 fn spoil(ended: &mut GroupEnd, error: &Error) {
     ended.tests.push(TestEnd { why: Some(in_words(error)), ..unexpected(MACHINE, Verdict::Lost) });
     ended.complete = false;
@@ -156,7 +156,7 @@ impl Plan<'_> {
         if group.reads == Reads::Suite {
             self.keep_slices(group, &console).unwrap_or_else(|error| spoil(&mut ended, &error));
         }
-        // What it came to under TCG says nothing of KVM, under which the key is.
+        // The key is that of a machine under KVM: what came of it under TCG is not remembered under it.
         let key = key.filter(|_| !fell_back.into_inner());
         if let Some(Err(error)) = key.map(|key| memo::remember(self.cache, &key, &ended)) {
             self.warn(&error);
@@ -164,7 +164,7 @@ impl Plan<'_> {
         ended
     }
 
-    /// What the cache remembers. One that cannot be read remembers nothing.
+    /// What the cache remembers. A cache that cannot be read remembers nothing.
     fn recall(&self, key: &Key) -> Option<GroupEnd> {
         let known = memo::recall(self.cache, key, &self.options.allowed);
         known.unwrap_or_else(|error| {
@@ -177,7 +177,7 @@ impl Plan<'_> {
         (self.events)(Event::Warning { message: in_words(error) });
     }
 
-    /// Runs the group's program in a machine and reads what it prints as it comes. `booting` is told each time under what it boots.
+    /// Runs the group's program in a machine and reads what it prints as it comes. `booting` is told the accelerator of each boot.
     fn boot(
         &self,
         group: &Group,
@@ -204,7 +204,7 @@ impl Plan<'_> {
             let open = host::private_file().truncate(true).read(true).open(&path);
             open.map_err(|e| Error::boot(format!("cannot write {}", path.display())).because(e))
         };
-        let failed = |e: std::io::Error| Error::boot("cannot pass what the program prints").because(e);
+        let failed = |e: std::io::Error| Error::boot("cannot pass on what the program reads and prints").because(e);
         host::write_private(&folder.path().join("stdin"), &group.input).map_err(failed)?;
         let stdin = File::open(folder.path().join("stdin")).map_err(failed)?;
         let (from_guest, to_quiz) = std::io::pipe().map_err(failed)?;

@@ -45,7 +45,7 @@ fn no_match(what: &str, wrong: &str, all: &[String]) -> Error {
     let error = Error::input(format!("there is no {what} `{wrong}`"));
     match nearest(wrong, all.iter().map(String::as_str)) {
         Some(near) => error.hint(format!("did you mean `{near}`?")),
-        None => error.hint("quiz test --list"),
+        None => error.hint("`quiz test --list` shows all"),
     }
 }
 
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(error.to_string(), "there is no test or group `zfs_gte_002_pos`");
         assert_eq!(error.hints(), ["did you mean `zfs_get_002_pos`?"]);
         assert_eq!(fails(&["atmie"], &[]).hints(), ["did you mean `atime`?"]);
-        assert_eq!(fails(&[], &["qqq"]).hints(), ["quiz test --list"]);
+        assert_eq!(fails(&[], &["qqq"]).hints(), ["`quiz test --list` shows all"]);
         assert!(fails(&["btree"], &["zfs_get"]).to_string().contains("both"));
         assert!(fails(&[], &["[x"]).to_string().contains("is no name"));
     }

@@ -33,7 +33,7 @@ pub enum Touched {
 /// # Errors
 /// A script that cannot be read.
 pub fn touched(root: &Path, changed: &[String]) -> Result<Touched> {
-    // What only says which files are installed: what they are is seen by the files themselves.
+    // A Makefile.am only lists files, which are looked at themselves. Runfiles are compared elsewhere, and unit tests are in no group.
     let says_nothing =
         |path: &str| [RUNFILES, UNIT].iter().any(|f| path.starts_with(f)) || path.ends_with("/Makefile.am");
     let changed: Vec<&str> =

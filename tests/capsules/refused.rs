@@ -28,7 +28,7 @@ fn changed(file: &Path, change: Change<'_>) -> Vec<u8> {
     zstd::encode_all(&to.into_inner().unwrap()[..], 1).unwrap()
 }
 
-/// The same, with other words in what is said of the crash, and the digest of that.
+/// As [`changed`], with other words in what is said of the crash, and the digest of that.
 fn said(file: &Path, change: &dyn Fn(&mut Value)) -> Vec<u8> {
     let about = std::cell::RefCell::new(Vec::new());
     changed(file, &|path, _, content| {
@@ -51,13 +51,13 @@ fn said(file: &Path, change: &dyn Fn(&mut Value)) -> Vec<u8> {
     })
 }
 
-/// Fails unless it is refused with these words, and nothing of it is there then.
+/// Fails unless the file is refused with these words, and nothing of it is there afterwards.
 fn refuse(project: &Project, bytes: &[u8], words: &[&str]) {
     let file = project.dir().join("given");
     std::fs::write(&file, bytes).unwrap();
     let ran = project.run(&["crash", "import", "given"]);
     assert_eq!(ran.status, Some(2), "{words:?}: {ran:?}");
-    ran.says(&["given: not taken in", "`quiz crash export FILE`, where it crashed, writes another"]).says(words);
+    ran.says(&["given: not imported", "`quiz crash export FILE`, where the guest crashed, writes another"]).says(words);
     assert_eq!(runs(project), [] as [PathBuf; 0], "{words:?}");
     let folders = std::fs::read_dir(project.dir().join(".quiz/runs")).into_iter().flatten().flatten();
     assert_eq!(folders.filter(|entry| entry.file_name() != "lock").count(), 0, "{words:?}");
@@ -84,7 +84,7 @@ fn what_is_no_whole_export_is_refused_and_nothing_of_it_stays() {
         }
         None
     });
-    refuse(&there, &format, &["it has the format 2, and this quiz reads 1", "another release of quiz"]);
+    refuse(&there, &format, &["it has the format 2, and this quiz reads 1", "use the release of quiz that wrote it"]);
     here.ok(&["cache", "export", "pack", "t-layer"]);
     refuse(&there, &std::fs::read(here.dir().join("pack")).unwrap(), &["`quiz cache import` takes it in"]);
     let ran = there.run(&["cache", "import", file.to_str().unwrap()]);
@@ -93,7 +93,7 @@ fn what_is_no_whole_export_is_refused_and_nothing_of_it_stays() {
     for name in ["nowhere", "."] {
         assert_eq!(there.run(&["crash", "import", name]).status, Some(2));
     }
-    // The whole one is none of those.
+    // The unchanged file is taken in.
     there.ok(&["crash", "import", file.to_str().unwrap()]);
 }
 
@@ -113,7 +113,7 @@ fn what_leads_out_or_is_no_file_or_more_than_it_says_is_refused() {
     refuse(
         &there,
         &lines,
-        &["a pack has no `0/out/kernel/a\\nshell touch mark\\n.ko`, a name with control characters"],
+        &["the pack is refused, as it has `0/out/kernel/a\\nshell touch mark\\n.ko`, a name with control characters"],
     );
     for kind in [tar::EntryType::Symlink, tar::EntryType::Link, tar::EntryType::Char, tar::EntryType::Fifo] {
         for which in ["crash/vmcore", "0/out/layer000"] {
@@ -136,8 +136,12 @@ fn what_leads_out_or_is_no_file_or_more_than_it_says_is_refused() {
             None
         })
     };
-    refuse(&there, &more("crash/vmcore"), &["crash/vmcore is not what is said of it"]);
-    refuse(&there, &more("crash/crash.json"), &["crash/crash.json is cut off, or not what it was"]);
+    refuse(
+        &there,
+        &more("crash/vmcore"),
+        &["crash/vmcore is there twice, or has another size than crash/crash.json says"],
+    );
+    refuse(&there, &more("crash/crash.json"), &["crash/crash.json is cut off or damaged"]);
     refuse(&there, &more("0/out/layer000"), &["crash is larger than its record says, at `0/out/layer000`"]);
     let other = changed(&file, &|path, _, content| {
         if path == "0/out/layer000" {
@@ -154,7 +158,10 @@ fn what_is_said_of_a_crash_is_not_believed() {
     let file = exported(&here);
     let refused = |change: &dyn Fn(&mut Value), words: &[&str]| refuse(&there, &said(&file, change), words);
     refused(&|about| about["crash"]["machine"]["start"] = json!("../../x"), &["its kernel's file"]);
-    refused(&|about| about["crash"]["machine"]["disks"][0]["serial"] = json!("a,file=/x"), &["is no name of a disk"]);
+    refused(
+        &|about| about["crash"]["machine"]["disks"][0]["serial"] = json!("a,file=/x"),
+        &["is no valid name of a disk"],
+    );
     refused(&|about| about["crash"]["machine"]["memory"] = json!(1), &["its memory"]);
     refused(&|about| about["files"]["x"] = about["files"]["vmcore"].clone(), &["a crash has no file \"x\""]);
     refused(&|about| about["files"]["vmcore"]["size"] = json!(1_u64 << 60), &["a crash has no file \"vmcore\""]);
@@ -175,8 +182,8 @@ fn what_is_said_of_a_crash_is_not_believed() {
     std::fs::write(there.dir().join("given"), &large).unwrap();
     let ran = there.run(&["crash", "import", "given"]);
     assert_eq!(ran.status, Some(1), "{ran:?}");
-    ran.says(&["not taken in", "it takes 11529215046", "once more when there is room"]);
-    // Arguments for qemu are not taken from there, whatever is said.
+    ran.says(&["not imported", "it takes 11529215046", "again when this is fixed"]);
+    // Arguments for qemu are not taken from an imported crash, whatever it says.
     let extra = said(&file, &|about| {
         about["crash"]["machine"]["extra"] = json!(["-drive", "file=/etc/shadow"]);
         about["crash"]["title"] = json!("Oops\u{1b}[2J");
@@ -208,7 +215,7 @@ fn on_a_full_disk_and_after_a_kill_nothing_half_is_left() {
     };
     let ran = Ran::from(limited("trap '' XFSZ;"));
     assert_eq!(ran.status, Some(1), "{ran:?}");
-    ran.says(&["not taken in", "cannot write", "once more when there is room"]);
+    ran.says(&["not imported", "cannot write", "again when this is fixed"]);
     let left = || {
         let entries = std::fs::read_dir(there.dir().join(".quiz/runs")).unwrap().flatten();
         entries.filter(|entry| entry.file_name() != "lock").count()

@@ -5,7 +5,7 @@ use crate::project::files;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, lchown};
 
-/// What is written to would be whatever it leads to.
+/// If such a link were followed, a write would go to whatever it leads to.
 #[test]
 fn a_members_link_in_the_place_of_a_lock_or_a_log_leads_nobody_to_his_own_files() {
     let Some(place) = Place::shared("022") else { return };

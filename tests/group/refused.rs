@@ -43,11 +43,13 @@ fn who_is_not_in_the_group_or_has_a_cache_of_his_own_is_told_what_to_type() {
     chown(&foreign, None, Some(GROUP)).unwrap();
     let ran = made();
     assert_eq!((ran.status, foreign.metadata().unwrap().mode() & 0o7777), (Some(0), 0o2770), "{ran:?}");
-    // What it was made as it stays: volumes of containers have such folders.
+    // A cache stays what it was made as, whatever mode its folder gets: volumes of containers have such folders.
     fs::set_permissions(&own, Permissions::from_mode(0o2777)).unwrap();
     assert_eq!(ben("").status, Some(0));
     fs::set_permissions(place.cache(), Permissions::from_mode(0o770)).unwrap();
-    place.run(ANNA, &["graph"]).says(&["is the cache of a group, and its folder has lost that", "chmod 2770"]);
+    place
+        .run(ANNA, &["graph"])
+        .says(&["is the cache of a group, but its folder is no longer the group's to write", "chmod 2770"]);
     fs::set_permissions(place.cache(), Permissions::from_mode(0o2777)).unwrap();
     place.run(ANNA, &["graph"]).says(&["everybody may write to", "chmod o-rwx"]);
 }
@@ -58,7 +60,7 @@ fn the_setting_is_a_users_own_and_a_word_that_is_none_has_the_nearest_one() {
     place.write(ANNA, "project/quiz.toml", SHARED);
     let ran = place.run(ANNA, &["graph"]);
     assert_eq!(ran.status, Some(2), "{ran:?}");
-    ran.says(&["project/quiz.toml:2", "cache.shared is no setting of a project", ".config/quiz/quiz.toml"]);
+    ran.says(&["project/quiz.toml:2", "cache.shared cannot be set by a project", ".config/quiz/quiz.toml"]);
     assert!(!place.cache().exists());
     for (word, hint) in
         [("groups", "did you mean `group`?"), ("everyone", "`group`: with those in the group of its folder")]

@@ -19,7 +19,7 @@ use tempfile::NamedTempFile;
 pub enum Kind {
     /// `quiz build` without a cache.
     First,
-    /// The same behind an edit: an incremental stage goes on in its scratch folder.
+    /// `quiz build` after an edit: an incremental stage goes on in its scratch folder.
     Edit,
     /// `quiz build --fresh`.
     Fresh,
@@ -125,7 +125,7 @@ impl Ground {
         self.edit();
         match self.kind {
             Kind::First if self.project.cache().exists() => std::fs::remove_dir_all(self.project.cache()).unwrap(),
-            // What a killed one set aside under the key of another edit goes with `quiz gc`.
+            // What a killed one set aside under the key of another edit is removed by `quiz gc` alone.
             Kind::Verify => std::fs::remove_dir_all(self.project.cache().join("aside")).unwrap_or_default(),
             // As in a project's first run.
             Kind::Up => std::fs::remove_file(self.project.dir().join(".quiz/.gitignore")).unwrap(),
@@ -136,7 +136,7 @@ impl Ground {
                 self.edit();
                 self.ok(&["build", "t-end"]);
                 age(&self.project, 40);
-                // A look is a use.
+                // A build that finds its result uses it.
                 self.ok(&["build", "t-end"]);
             }
             _ => {}
@@ -153,7 +153,7 @@ impl Ground {
         let unborn = expect_no_process(&self.project, &what);
         assert_eq!(whole::wrong(&self.project), [""; 0], "{what}");
         let new_lock = self.project.dir().join(".quiz.lock.new");
-        // The next update writes to it, or there is nothing to update.
+        // A file that a killed update left half written stays until the next update writes it.
         let was_writing = self.kind == Kind::Update && new_lock.exists();
         self.expect_sources(&sources, was_writing.then_some(&new_lock), &what);
         if self.kind != Kind::Collect {

@@ -37,7 +37,7 @@ impl Load {
     /// Waits for the end of one more collection, for which nobody may build.
     fn let_collect(&self) {
         let (seen, since) = (self.ended.load(Ordering::Relaxed), Instant::now());
-        // Of a test that fails there comes none.
+        // If a test fails no further collection comes.
         while self.ended.load(Ordering::Relaxed) == seen && since.elapsed() < Duration::from_secs(60) {
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -59,7 +59,7 @@ fn build(project: &Project, dir: &Path, a: &str) {
     panic!("{a}: each of twenty results was gone at once");
 }
 
-/// With another source each time.
+/// Builds in a worktree, with another source each time.
 fn build_on(project: &Project, dir: &Path, n: usize, rounds: usize, load: &Load) {
     /// A builder, until it ends or fails.
     struct Leaves<'a>(&'a Load);

@@ -41,7 +41,7 @@ const CALLS: &[(c_long, &str)] = &[
     (libc::SYS_utimensat, "utimensat"),
     (libc::SYS_write, "write"),
     (libc::SYS_writev, "writev"),
-    // Those that newer processors never had.
+    // Calls that newer architectures do not have.
     #[cfg(target_arch = "x86_64")]
     (libc::SYS_chmod, "chmod"),
     #[cfg(target_arch = "x86_64")]
@@ -148,7 +148,7 @@ pub fn run(mut command: Command, at: At) -> Traced {
                 }
                 (pid, None)
             }
-            // Of a new thread.
+            // The first stop of a new thread.
             WaitStatus::Stopped(pid, Signal::SIGSTOP) | WaitStatus::PtraceEvent(pid, ..) => (pid, None),
             WaitStatus::Stopped(pid, signal) => (pid, Some(signal)),
             WaitStatus::PtraceSyscall(pid) => (pid, None),
@@ -162,7 +162,7 @@ pub fn run(mut command: Command, at: At) -> Traced {
 
 struct Call {
     name: &'static str,
-    /// It starts a process.
+    /// Whether it starts a process.
     is_birth: bool,
 }
 
@@ -190,7 +190,7 @@ fn counted(pid: Pid) -> Option<Call> {
         libc::SYS_fcntl => i32::try_from(argument(1)).is_ok_and(|command| {
             [libc::F_SETLK, libc::F_SETLKW, libc::F_OFD_SETLK, libc::F_OFD_SETLKW].contains(&command)
         }),
-        // To the terminal.
+        // Writes to the terminal do not count.
         libc::SYS_write | libc::SYS_writev => argument(0) > 2,
         _ => true,
     };

@@ -40,7 +40,7 @@ pub fn wrong(project: &Project) -> Vec<String> {
     }
     // The record is written last.
     for path in entries(&root.join("records")) {
-        // As any other text that has a key: only the cache makes new ones.
+        // Read from text, as any other reader would: only the cache makes new keys.
         let key = serde_json::json!(name(&path).unwrap().as_bytes().to_vec());
         let key: Key = serde_json::from_value(key).unwrap();
         let Some(record) = cache.record(&key).unwrap() else {

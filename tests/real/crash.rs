@@ -116,7 +116,7 @@ fn a_guest_that_took_too_long_and_one_that_goes_on_are_looked_into() {
     drop(up);
     let ran = real.run(&["dump"]);
     assert_eq!(ran.status, Some(2), "{ran:?}");
-    // None is wanted.
+    // No crash is to be kept.
     real.0.write("quiz.toml", "[runs]\nkeep-crashes = 0\n");
     assert_eq!(real.sh("echo c >/proc/sysrq-trigger; sleep 60").status, Some(123));
     assert_eq!(real.run(&["crash", "ls"]).out.lines().count(), 3);

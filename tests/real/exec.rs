@@ -36,14 +36,14 @@ fn any_number_of_programs_run_beside_the_first_in_a_machine_that_booted_and_in_o
     let real = Real::new();
     for how in [&["up", "--no-snapshot"][..], &["up"]] {
         let up = Running::start(&real, &[how, &["--", "sleep", "600"]].concat());
-        // It is waited for while it boots.
+        // A program is kept waiting while the machine boots.
         eventually("machine", || (sh(&real, "echo $((6 * 7)); echo no >&2; exit 9").status == Some(9)).then_some(()));
         let ran = sh(&real, "pwd; echo no >&2; exit 9");
         assert_eq!((ran.status, ran.out.as_str(), ran.err.as_str()), (Some(9), "/root\n", "no\n"));
         assert_eq!(sh(&real, "kill -9 $$").status, Some(137));
         assert_eq!(exec(&real, &["no-such-program"]).status().unwrap().code(), Some(127));
         let bytes = bytes();
-        // Each its own, whole, and with its own status.
+        // Each program gets its own input and output, whole, and its own status.
         std::thread::scope(|scope| {
             for n in 1..=SIDE_BY_SIDE {
                 let (real, bytes) = (&real, &bytes[n..]);
@@ -54,7 +54,7 @@ fn any_number_of_programs_run_beside_the_first_in_a_machine_that_booted_and_in_o
                 });
             }
         });
-        // Who leaves takes the program along; one that left a process behind has ended all the same.
+        // A client that leaves takes its program along; a program that left a process behind has ended all the same.
         let mut left =
             exec(&real, &["sh", "-c", "echo $$ >/tmp/left; exec sleep 500"]).stdin(Stdio::null()).spawn().unwrap();
         eventually("program", || (sh(&real, "test -s /tmp/left").status == Some(0)).then_some(()));

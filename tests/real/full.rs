@@ -69,7 +69,7 @@ fn two_at_once_on_an_empty_cache_make_each_stage_once() {
     assert_eq!(runs[0].out, runs[1].out);
 }
 
-/// Files of the root belong to several users, and he has one user id: it needs no more.
+/// Files of the root belong to several users. An ordinary user, who has one user id only, can make it all the same.
 #[test]
 #[ignore = "makes a root from nothing as another user, whom tests/run --full adds"]
 fn an_ordinary_user_makes_the_same_root() {

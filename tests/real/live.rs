@@ -17,7 +17,7 @@ fn uname_comes_back_and_the_second_run_only_boots() {
     assert_eq!(again.out, ran.out.replace("quiz-1 ", "quiz-2 "));
 }
 
-/// Of the host only what is not on a PATH without it, as it is where none is installed.
+/// The PATH has only the sandbox, as on a host where no qemu is installed. Files that quiz finds without PATH are still the host's.
 #[test]
 fn machines_run_in_the_toolchains_qemu_where_the_host_has_none() {
     let real = Real::new();
@@ -31,7 +31,7 @@ fn machines_run_in_the_toolchains_qemu_where_the_host_has_none() {
     let without = run("host", &[]);
     assert_eq!(without.status, Some(125), "{without:?}");
     without.says(&["qemu-system-x86_64"]);
-    // The second saves it, unless an earlier run of the tests has.
+    // The second run saves the machine, unless an earlier run of the tests has.
     for (flags, start) in [(&["--no-snapshot"][..], "Booting"), (&[], ""), (&[], "Restoring")] {
         let ran = run("toolchain", flags);
         assert_eq!((ran.status, ran.out.as_str()), (Some(7), "Linux\n"), "{ran:?}");
@@ -79,7 +79,7 @@ fn a_hundred_megabytes_go_through_cat_and_come_back_the_same() {
     assert!(output.stdout == data, "the bytes differ");
 }
 
-/// As people write it. Each line of the list is a run's, and none is lost.
+/// A loop of a shell as people write it. Each line of the list is one run's, and none is lost.
 #[test]
 fn a_loop_over_a_list_runs_once_a_line_and_what_a_program_reads_is_its_own() {
     let real = Real::new();
@@ -298,7 +298,7 @@ fn a_dry_run_prints_the_command_and_starts_no_process() {
     let traced = Ran::from(command.output().unwrap());
     assert_eq!(traced.status, Some(0), "{traced:?}");
     assert_eq!(traced.count("execve"), 1, "only quiz itself: {traced:?}");
-    // Nor does it look at the thousands of files of the roots in which scripts ran.
+    // Nor does quiz look at the thousands of files of the roots in which scripts ran.
     let of_root = |line: &&str| line.contains("/trees/") && line.contains("/usr/lib/");
     assert_eq!(traced.err.lines().filter(of_root).count(), 0);
 }
@@ -329,7 +329,7 @@ fn a_project_that_cannot_be_written_has_its_runs_in_the_users_own_folder() {
     assert_eq!(in_it(&["exec", "2", "--", "sh", "-c", "exit 9"]).status, Some(9));
     assert_eq!(in_it(&["stop", "2"]).status, Some(0));
     assert!(!dir.join(".quiz").exists());
-    // When it can be written again nothing of this is forgotten.
+    // Once the folder can be written again, nothing of this is forgotten.
     let again = |args: &[&str]| Ran::from(real.command(args).env("XDG_STATE_HOME", &state).output().unwrap());
     assert_eq!(again(&["up", "--", "true"]).status, Some(0));
     let logs = again(&["logs", "2"]);

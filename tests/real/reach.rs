@@ -74,7 +74,7 @@ fn ssh_reaches_a_machine_in_several_sessions_and_survives_a_client_that_vanishes
     assert_eq!((ran.status, ran.out.as_str(), ran.err.as_str()), (Some(0), "quiz-1\n", ""));
     let ran = ssh("echo \"a  b\"; echo c >&2; exit 7");
     assert_eq!((ran.status, ran.out.as_str(), ran.err.as_str()), (Some(7), "a  b\n", "c\n"));
-    // A server that is killed is no reason to wait.
+    // When the server in the guest is killed, ssh does not wait for it.
     assert_eq!(ssh("pkill -9 sshd").status, Some(255));
 
     // Each waits for the other one, and both for the end; meanwhile a third finds no channel.
@@ -201,7 +201,7 @@ fn a_channels_program_hears_each_word_and_the_end_however_it_waits() {
 fn the_network_leads_out_of_the_guest_and_through_a_forward_into_it() {
     let real = Real::new();
     let host = TcpListener::bind("127.0.0.1:0").unwrap();
-    // Free a moment ago.
+    // A port that was free a moment ago.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let profile = format!("net:forward={port}:80");
     let server = "socket(S, PF_INET, SOCK_STREAM, 0); bind(S, sockaddr_in(80, INADDR_ANY)) or die; listen(S, 1); \
@@ -212,7 +212,7 @@ fn the_network_leads_out_of_the_guest_and_through_a_forward_into_it() {
     let mut text = String::new();
     host.accept().unwrap().0.read_to_string(&mut text).unwrap();
     assert_eq!(text, "ready\n");
-    // It is this machine's now.
+    // The port is this machine's now.
     let second = real.run(&["up", "-p", &profile, "--", "true"]);
     assert_eq!(second.status, Some(125));
     second.says(&[&format!("the port {port} of 127.0.0.1"), "is not free"]);

@@ -25,12 +25,12 @@ fn four_folders_are_shared_at_their_own_paths_each_as_it_was_asked_for() {
         let ran = real.run(&[&["up", "-p", "mine", how], &shares[..], &["--", "sh", "-euc", script]].concat());
         let out = format!("{}\nwrittenreadoverby, profile\nguest\nran\n", written.display());
         assert_eq!((ran.status, ran.out.as_str()), (Some(0), out.as_str()), "{ran:?}");
-        // With the host, and nowhere else.
+        // What was written is in the host's folder, and nothing was written to the one that is an overlay.
         assert_eq!(std::fs::read_to_string(written.join("renamed")).unwrap(), "#!/bin/sh\necho ran\n");
         assert_eq!(std::fs::read_to_string(dir.join("over/folder/file")).unwrap(), "over");
         assert_eq!(std::fs::read_dir(dir.join("over/folder")).unwrap().count(), 1);
     }
-    // A machine without any goes on from the same state.
+    // A machine without shares goes on from the same snapshot.
     let ran = real.run(&["up", "-p", "mine", "--", "true"]);
     assert_eq!(ran.status, Some(0), "{ran:?}");
     ran.says(&["Restoring"]);

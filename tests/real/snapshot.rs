@@ -78,7 +78,7 @@ fn no_two_restored_machines_give_a_pool_the_same_guid() {
 fn pools_of_two_clones_are_imported_side_by_side() {
     let real = Real::new();
     let made = |disk: &str| {
-        // On a disk that is a file of the host's.
+        // The pool is on a disk that is copied to a file of the host's.
         let script = format!("zpool export tank && dd if=/dev/quizm0 of=/shared/{disk} bs=1M conv=sparse 2>/dev/null");
         let ran = real.run(&["-p", "memdev:count=1,size=64M", "-p", "pool", "up", "--", "sh", "-c", &script]);
         assert_eq!(ran.status, Some(0), "{ran:?}");

@@ -95,7 +95,7 @@ fn is_test(path: &Path) -> bool {
     path.ends_with("tests.rs") && parents.iter().any(|parent| parent.exists() && declares(parent))
 }
 
-/// Of the units of a room in src.
+/// Which units of a room in src know which others.
 fn knows(room: &str) -> Known {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files: Vec<(Vec<String>, String)> = Vec::new();
@@ -136,7 +136,7 @@ fn passed_on(code: &str, units: &Known) -> BTreeMap<String, String> {
     names.map(|(path, name)| (name, path[0].clone())).collect()
 }
 
-/// From the crate's root on, of a path in that module.
+/// The path from the crate's root, of a path that stands in that module.
 fn absolute(module: &[String], path: &[String]) -> Vec<String> {
     let mut at = if path[0] == "crate" { Vec::new() } else { module.to_vec() };
     for part in path {

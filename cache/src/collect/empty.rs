@@ -20,7 +20,7 @@ pub enum Step {
     },
 }
 
-/// Removes what was collected, after others may go on.
+/// Lets others go on, and then removes what was collected.
 pub(super) fn empty(bin: WorkFolder, alone: Held, told: &dyn Fn(Step)) -> Result<()> {
     drop(alone);
     let gone = fs::read_dir(bin.path()).map_err(at("read", bin.path()))?.collect::<io::Result<Vec<_>>>();
@@ -29,7 +29,7 @@ pub(super) fn empty(bin: WorkFolder, alone: Held, told: &dyn Fn(Step)) -> Result
     for (done, entry) in gone.iter().enumerate() {
         let path = entry.path();
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        // All others go in any case.
+        // If one cannot be removed, all others are removed all the same.
         let removed =
             if is_folder { remove_closed(&path) } else { fs::remove_file(&path).map_err(at("remove", &path)) };
         first_error = first_error.and(removed);

@@ -89,7 +89,7 @@ impl Cache {
         }
         let too_many = all - most / 10 * 9;
         let times: Vec<SystemTime> = self.uses(now).into_iter().collect();
-        // So many of them free enough, so many do not.
+        // What was used before the time `enough` would free enough, what was used before `little` would not.
         let (mut little, mut enough) = (0, times.len());
         while enough - little > 1 {
             let middle = enough.midpoint(little);

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Links to the links that keep a tree.
+/// The folder of links to the links that keep a tree.
 pub(super) const LINKS: &str = "links";
 
 impl Cache {
@@ -41,7 +41,7 @@ impl Cache {
     /// What is behind a link to a link.
     pub(super) fn behind(&self, path: &Path) -> Behind {
         let Ok(link) = fs::read_link(path) else { return Behind::Nothing };
-        // Not by its text: there may be several ways to the cache.
+        // What counts is where the link leads, not its text: there may be several ways to the cache.
         let trees = fs::canonicalize(self.root().join("trees")).unwrap_or_default();
         let target = fs::read_link(&link).and_then(fs::canonicalize).ok();
         let tree = target.filter(|target| target.starts_with(&trees)).and_then(|target| digest_of(&target));
@@ -54,7 +54,7 @@ impl Cache {
     }
 }
 
-/// Whether that link was made longer ago than what is missing is waited for.
+/// Whether that link was made so long ago that what is missing behind it is waited for no longer.
 fn is_old(link: &Path) -> Result<bool> {
     let made = look(link)?.and_then(|meta| meta.modified().ok());
     Ok(made.is_some_and(|made| made.elapsed().is_ok_and(|age| age > PATIENCE)))

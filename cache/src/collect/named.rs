@@ -7,7 +7,7 @@ use crate::named::{FILES, FOLDER};
 use std::collections::{BTreeSet, HashSet};
 
 impl Sweep<'_> {
-    /// What named results need; all of them stay. Files that belong to none go in the end: who made them did not come to give them a name.
+    /// What named results need; all of these stay. Files that belong to none are removed in time: whoever made them died before giving them a name.
     pub(super) fn named(&mut self) -> Result<BTreeSet<Digest>> {
         let (mut needs, mut files) = (BTreeSet::new(), HashSet::new());
         for path in self.entries(FOLDER) {

@@ -9,7 +9,7 @@ const LEVEL: i32 = 12;
 /// Bytes that a thread takes at that level: 48 MB of tables, a piece of 16 MB, and what comes of it.
 const EACH: u64 = 70 << 20;
 
-/// So many are few where nobody knows the memory.
+/// How many threads are started where the free memory is not known.
 const FEW: u64 = 8;
 
 /// Compresses in so many threads, at least one. The bytes are the same with any number of them (zstd.h, `ZSTD_c_nbWorkers`: what 0 gives is

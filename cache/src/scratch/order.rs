@@ -62,7 +62,7 @@ impl Scratch {
         clock(&self.folder)
     }
 
-    /// `false`: the file system did not take a time as it was given.
+    /// Moves the times back. `false`: the file system did not take a time as it was given.
     fn move_back(&mut self) -> Result<bool> {
         let mut all: BTreeMap<Time, Vec<PathBuf>> = BTreeMap::new();
         let work = self.path();

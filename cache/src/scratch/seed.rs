@@ -168,7 +168,7 @@ impl Cache {
     }
 }
 
-/// Whether something is at it, or was and did not come to its end.
+/// Whether a sync or a build is working on the folder, or died while it was.
 fn is_half(folder: &Path) -> bool {
     [whole::RUNNING, order::MOVING].iter().any(|mark| folder.join(mark).exists())
 }

@@ -173,7 +173,7 @@ fn bring(node: &Node, from: &Path, to: &Path, known: Option<&Item>, now: SystemT
             let new = beside(to);
             let written = write(from, &new, digest, *executable, now).and_then(|()| put(&new, to, there.as_ref()));
             if let Err(error) = written {
-                // The error that matters is the one at hand.
+                // If this fails as well, the first error is the one that matters.
                 let _ = fs::remove_file(&new);
                 return Err(error);
             }

@@ -33,7 +33,7 @@ const WHOLE: &str = "whole";
 const COPIES: &str = "copies";
 /// So long the kernel may take to end the processes of one that was killed.
 const DYING: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(10) };
-/// Larger ones, in bytes, are not kept twice.
+/// Files larger than this, in bytes, are not copied.
 const LARGEST: u64 = 64 << 20;
 /// The first bytes of what compilers and archivers make: ELF, libraries, thin libraries.
 const OBJECTS: [&[u8]; 3] = [b"\x7fELF", b"!<arch>\n", b"!<thin>\n"];
@@ -153,7 +153,7 @@ impl Scratch {
         match self.put_back(&whole) {
             Ok(true) => {}
             Err(e) if e.io_kind() == Some(io::ErrorKind::StorageFull) => return Err(e),
-            // Such as a folder that a build locked: all of it goes.
+            // A folder that a build has locked, for example: then everything goes.
             Ok(false) | Err(_) => return Ok(false),
         }
         self.cache.sync()?;
@@ -166,13 +166,13 @@ impl Scratch {
         let was: HashMap<&[u8], (&Stat, &Kept)> =
             whole.left.iter().map(|(path, stat, kept)| (path.as_slice(), (stat, kept))).collect();
         let mut same = HashSet::new();
-        // What is in a folder before the folder.
+        // What is in a folder comes before the folder.
         for (path, meta) in self.left()?.into_iter().rev() {
             let full = work.join(&path);
             match was.get(path.as_os_str().as_bytes()) {
                 Some((_, Kept::Folder)) if meta.is_dir() => {}
                 Some((stat, _)) if **stat == Stat::of(&meta) => drop(same.insert(path.into_os_string().into_vec())),
-                // One in which something is that was brought in stays.
+                // Fails, and the folder stays, if something in it was brought in.
                 _ if meta.is_dir() => drop(fs::remove_dir(&full)),
                 _ => fs::remove_file(&full).map_err(at("remove", &full))?,
             }

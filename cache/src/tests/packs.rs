@@ -118,7 +118,7 @@ fn what_is_cut_off_or_changed_or_leads_out_is_refused() {
         }
         None
     });
-    assert!(refused(&format).contains("of another quiz"));
+    assert!(refused(&format).contains("of another version of quiz"));
     assert_eq!(there.record(&a.key).unwrap(), None, "nothing half was taken in");
     assert_eq!(count(&roots[1].path().join("locks")), 0);
 }
@@ -168,7 +168,7 @@ fn a_name_of_two_lines_is_a_result_here_and_neither_leaves_nor_comes_in() {
         assert!(error.ends_with("a name with control characters") && !error.contains(char::is_control), "{error:?}");
     }
     let named = Record { stage: "a\u{1b}[2J".to_owned(), ..record };
-    assert!(refused(&pack("b.ko", "x", &named)).unwrap_err().contains("a pack has no stage with"));
+    assert!(refused(&pack("b.ko", "x", &named)).unwrap_err().contains("the pack is refused, as it has a stage with"));
 }
 
 #[test]

@@ -51,7 +51,7 @@ impl Cache {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other.map_err(at("move", &from))?,
         }
-        // Between the look and the move.
+        // Something else may have come between the look and the move: then it is moved back.
         if !is_it(&to)? {
             let flags = rustix::fs::RenameFlags::NOREPLACE;
             // If yet another one is there by now, that is as good.

@@ -14,14 +14,14 @@ const PROGRAM: u64 = 56;
 const PAGE: u64 = 4096;
 /// Linux has its note VMCOREINFO on one page (`vmcoreinfo_note`).
 const VMCOREINFO: u64 = 2 * PAGE;
-/// No processor has such an address: by virtual addresses nothing is said, which readers find by the guest's own page tables. 0 would be one.
+/// An address that no processor has stands in the place of virtual addresses: readers find those by the guest's own page tables. 0 would be one.
 const NOWHERE: u64 = 1 << 62;
 /// `PT_LOAD`, `PT_NOTE`.
 const LOAD: u32 = 1;
 const NOTE: u32 = 4;
 /// `NT_PRSTATUS`.
 const PRSTATUS: u32 = 1;
-/// Whose note has a processor's whole state, and the registers in its order.
+/// The name of the note with a processor's whole state, and of the registers in the order in which that note has them.
 pub(super) const SIGNATURE: &str = "QEMU";
 pub(super) const ORDER: [&str; 18] = [
     "RAX", "RBX", "RCX", "RDX", "RSI", "RDI", "RSP", "RBP", "R8", "R9", "R10", "R11", "R12", "R13", "R14", "R15",
@@ -31,8 +31,8 @@ pub(super) const ORDER: [&str; 18] = [
 const STATUS: usize = 336;
 const STATUS_REGISTERS: usize = 112;
 
-/// The guest's memory, neighbours together, and where it begins in the file: behind the head and the notes of so many processors. Readers take the
-/// notes for a part of the head.
+/// The ranges of the guest's memory, neighbours together, and where it begins in the file: behind the head and the notes of so many processors.
+/// Readers take the notes for a part of the head.
 pub(super) fn places(ram: &[Range<u64>], processors: usize) -> (Vec<Range<u64>>, u64) {
     let mut ranges: Vec<Range<u64>> = Vec::new();
     for range in ram {
@@ -106,11 +106,11 @@ fn note(notes: &mut Vec<u8>, name: &[u8], kind: u32, bytes: &[u8]) {
 fn status(number: usize, processor: &Registers) -> Vec<u8> {
     let selector = |name| u64::from(processor.segment(name).selector);
     let mut status = vec![0; STATUS];
-    // Its process is told by the guest's kernel alone; readers of such files take the processor's number, from 1 on.
+    // Which process it was in only the guest's kernel knows; readers of such files take the processor's number in its place, from 1 on.
     status[32..36].copy_from_slice(&u32::try_from(number + 1).unwrap_or(u32::MAX).to_le_bytes());
     let order = ["R15", "R14", "R13", "R12", "RBP", "RBX", "R11", "R10", "R9", "R8", "RAX", "RCX", "RDX", "RSI", "RDI"];
     let registers = order.iter().map(|name| processor.number(name)).chain([
-        u64::MAX, // the number of a system call, which it is in none of
+        u64::MAX, // the number of the system call: none
         processor.number("RIP"),
         selector("CS"),
         processor.number("RFL"),

@@ -12,7 +12,7 @@ use crate::machine::{Accel, Arch, Disk, DiskFormat, Machine, Net, Qemu, Start};
 
 /// The word of the kernel's command line with the key that an sshd in the guest lets in.
 const KEY: &str = "quiz.ssh.key=";
-/// MiB of memory, bytes of a disk, and how many disks and channels one has at most.
+/// The most MiB of memory, bytes of a disk, and disks and channels that a machine may have.
 const MEMORY: u32 = 1 << 20;
 const DISK: u64 = 1 << 50;
 const DISKS: usize = 64;
@@ -38,12 +38,12 @@ pub struct Guest {
     channels: Vec<String>,
     pvpanic: bool,
     rng: bool,
-    /// Arguments that were added to qemu's command. Only told: they could do anything on a host.
+    /// Arguments that were added to qemu's command. They are shown, and never used from here: they could do anything on a host.
     pub extra: Vec<String>,
 }
 
 impl Guest {
-    /// That of a machine that runs.
+    /// Describes a machine that runs.
     pub(super) fn of(machine: &Machine) -> Self {
         let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let disk = |disk: &Disk| Disk { path: PathBuf::new(), over: None, ..disk.clone() };
@@ -65,7 +65,7 @@ impl Guest {
         }
     }
 
-    /// What of it another host may know: no key, no port, no path, no network.
+    /// What another host may know of it: no key, no port, no path, no network.
     #[must_use]
     pub fn without_host(&self) -> Self {
         let append = self.append.iter().filter(|word| !word.starts_with(KEY)).cloned().collect();
@@ -84,7 +84,7 @@ impl Guest {
         self.disks.iter().filter(|disk| disk.persistent).count()
     }
 
-    /// That nothing of it means something else to qemu or to the host than it does in a machine of quiz's own.
+    /// Checks that nothing in it means something else to qemu or to the host than it does in a machine that quiz itself made.
     ///
     /// # Errors
     /// What is odd, in words.
@@ -93,7 +93,7 @@ impl Guest {
             !word.is_empty() && word.len() <= 32 && word.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c))
         };
         let is_file = |name: &str| is_word(name) && !name.starts_with('.');
-        // As a machine is made: NAME.0, NAME.1, …; without that a name could be that of another file in the folder of a run.
+        // As quiz names channels: NAME.0, NAME.1, …; any other name could be that of another file in the folder of a run.
         let is_channel = |name: &str| {
             name.rsplit_once('.').is_some_and(|(name, number)| {
                 is_file(name) && number.parse::<usize>().is_ok_and(|n| n < CHANNELS && n.to_string() == number)
@@ -110,12 +110,12 @@ impl Guest {
             (self.channels.len() > CHANNELS, "its channels"),
         ];
         if let Some((_, what)) = odd.into_iter().find(|(is_odd, _)| *is_odd) {
-            return Err(format!("{what}: no machine of quiz's has such"));
+            return Err(format!("{what}: not as in any machine that quiz makes"));
         }
         let serials = || self.disks.iter().map(|disk| &disk.serial);
         let odd = serials().find(|name| !is_file(name)).or_else(|| self.channels.iter().find(|name| !is_channel(name)));
         if let Some(name) = odd {
-            return Err(format!("{name:?} is no name of a disk or channel"));
+            return Err(format!("{name:?} is no valid name of a disk or channel"));
         }
         let mut seen = BTreeSet::new();
         let mut heard = BTreeSet::new();
@@ -125,12 +125,12 @@ impl Guest {
         }
         let size = |disk: &&Disk| disk.size == 0 || disk.size > DISK || !disk.size.is_multiple_of(512);
         match self.disks.iter().find(size) {
-            Some(disk) => Err(format!("the disk {} has {} bytes", disk.serial, disk.size)),
+            Some(disk) => Err(format!("the disk {} has an impossible size, {} bytes", disk.serial, disk.size)),
             None => Ok(()),
         }
     }
 
-    /// The machine of it, with the kernel in the folder `kernel`. Without shares, and disks only as of [`Self::disks`].
+    /// Makes the machine, with the kernel in the folder `kernel`. It has no shares, and only the disks of [`Self::disks`].
     #[must_use]
     pub fn machine(&self, kernel: &Path, layers: Vec<PathBuf>, qemu: Qemu, accel: Accel) -> Machine {
         Machine {
@@ -156,7 +156,7 @@ impl Guest {
         }
     }
 
-    /// The files of the kernel that it needs.
+    /// The names of the kernel's files that it needs.
     pub fn kernel_files(&self) -> impl Iterator<Item = &String> {
         std::iter::once(&self.start).chain(&self.initrd)
     }
@@ -222,10 +222,13 @@ mod tests {
             change(&mut guest);
             guest.check().unwrap_err()
         };
-        assert_eq!(wrong(&|guest| guest.start = "../x".to_owned()), "its kernel's file: no machine of quiz's has such");
+        assert_eq!(
+            wrong(&|guest| guest.start = "../x".to_owned()),
+            "its kernel's file: not as in any machine that quiz makes"
+        );
         assert_eq!(
             wrong(&|guest| guest.disks[0].serial = "a,drive=x".to_owned()),
-            "\"a,drive=x\" is no name of a disk or channel"
+            "\"a,drive=x\" is no valid name of a disk or channel"
         );
         let all: [&dyn Fn(&mut Guest); 9] = [
             &|guest| guest.initrd = Some("/etc/passwd".to_owned()),
@@ -251,7 +254,7 @@ mod tests {
         checked(&["ssh.0", "ssh.1", "a.b.0"], 1).unwrap();
         for name in ["lock", "exec", "result.json", "ssh", "ssh.", ".0", "ssh.00", "ssh.+1", "ssh.24", "..0", "ssh.0.x"]
         {
-            let words = format!("{name:?} is no name of a disk or channel");
+            let words = format!("{name:?} is no valid name of a disk or channel");
             assert_eq!(checked(&[name], 1), Err(words), "{name}");
         }
         assert_eq!(checked(&["a.0", "a.0"], 1), Err("two disks or channels are called \"a.0\"".to_owned()));

@@ -14,7 +14,7 @@ use super::super::sparse::parts;
 
 /// Bytes of a page, of the guest's and of the host's: quiz has only machines for which that holds.
 const PAGE: usize = 4096;
-/// So much is looked at together.
+/// How many bytes are looked at together.
 const CHUNK: usize = 1 << 20;
 
 /// Of an entry of pagemap: the page is there, or in the swap.
@@ -23,9 +23,9 @@ const THERE: u64 = 0b11 << 62;
 /// A range of the guest's memory that lies in one piece in qemu's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Piece {
-    /// Of its first byte: the guest's physical address.
+    /// The guest's physical address of its first byte.
     pub(super) guest: u64,
-    /// And the address in qemu.
+    /// The address of that byte in qemu.
     pub(super) host: u64,
     /// In bytes.
     pub(super) length: u64,
@@ -120,7 +120,7 @@ fn vmcoreinfo(page: &[u8]) -> Option<Vec<u8>> {
 
 /// Where the file has data that qemu has at that piece as its memory, from the piece's beginning on; none where there is no file.
 fn backed(qemu: u32, maps: &str, piece: &Piece) -> Result<Vec<Range<u64>>> {
-    let missing = || Error::other(format!("qemu has nothing at {:#x}", piece.host));
+    let missing = || Error::other(format!("qemu has no memory at {:#x}", piece.host));
     // 7f5717fff000-7f5757fff000 rw-s 00000000 00:01 1095   /memfd:memory-backend-memfd (deleted)
     let (start, mut words) = maps
         .lines()
@@ -150,7 +150,7 @@ fn backed(qemu: u32, maps: &str, piece: &Piece) -> Result<Vec<Range<u64>>> {
             return Ok(within.collect());
         }
     }
-    // Then all of it may be used.
+    // No descriptor of that file was found: all of the piece may be used.
     Ok(std::iter::once(0..piece.length).collect())
 }
 

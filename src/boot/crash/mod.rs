@@ -43,9 +43,9 @@ pub use trace::{Frame, frames};
 pub const WISH: &str = "dump";
 /// A file there: why there is no dump, for whoever had that wish.
 pub const REFUSED: &str = "dump.refused";
-/// What is known of it.
+/// The file with what is known of a crash.
 pub const ABOUT: &str = "crash.json";
-/// Bytes of that at most.
+/// The most bytes of that file.
 pub const MOST: u64 = 4 << 20;
 
 /// Why the memory was taken.
@@ -110,7 +110,7 @@ pub struct Imported {
     pub symbols: Vec<String>,
 }
 
-/// How it came to that, in words that the run has.
+/// How it came to the crash, in words that the run has.
 #[derive(Debug, Clone)]
 pub(super) struct Told {
     pub(super) cause: Cause,
@@ -127,7 +127,7 @@ pub(super) struct Told {
 /// The guest's memory in pieces: from the answers of qemu to [`questions`].
 pub(super) struct Layout {
     pieces: Vec<Piece>,
-    /// The same, neighbours together.
+    /// The guest's ranges of memory, neighbours together.
     ranges: Vec<Range<u64>>,
     /// Where the memory begins in the file.
     begin: u64,
@@ -146,7 +146,7 @@ impl Layout {
     pub(super) fn new(machine: &Machine, answers: &[String]) -> Result<Self> {
         let ram = machine.ram();
         let [registers, size, places @ ..] = answers else { return Err(Error::boot("qemu did not answer")) };
-        let strange = |answer: &str| Error::boot(format!("qemu said `{}`", answer.trim()));
+        let strange = |answer: &str| Error::boot(format!("qemu gave a strange answer: `{}`", answer.trim()));
         // base memory: 1073741824
         let size = size.lines().find_map(|line| line.strip_prefix("base memory: ")?.trim().parse::<u64>().ok());
         let size = size.ok_or_else(|| strange(&answers[1]))?;
@@ -192,7 +192,7 @@ impl Layout {
                 let copied = file.and_then(|file| self.copy(qemu, &file));
                 let is_torn = told.goes_on.load(Ordering::SeqCst);
                 let copied = copied.and_then(|copied| match is_torn {
-                    true => Err(std::io::Error::other("the machine went on before it was written")),
+                    true => Err(std::io::Error::other("the machine went on before its memory was written")),
                     false => Ok(copied),
                 });
                 copied.map_err(|error| {
@@ -326,14 +326,14 @@ mod tests {
         assert!(fs::read(&path).unwrap().starts_with(b"\x7fELF"));
         // Nothing lies there.
         let cut = dump(&at(4096), run.path(), None, false);
-        assert_eq!((cut.used, cut.cut.as_deref()), (None, Some("qemu has nothing at 0x1000")));
+        assert_eq!((cut.used, cut.cut.as_deref()), (None, Some("qemu has no memory at 0x1000")));
         assert_eq!((Crash::read(run.path()), memory_of(run.path())), (Some(cut), None));
         // There are enough.
         let words = dump(&at(4096), run.path(), Some("enough".to_owned()), false);
         assert_eq!((words.cut.as_deref(), memory_of(run.path())), (Some("enough"), None));
         // Half of it is of another moment.
         let torn = dump(&at(memory.as_ptr().addr().next_multiple_of(4096)), run.path(), None, true);
-        assert_eq!(torn.cut.as_deref(), Some("the machine went on before it was written"));
+        assert_eq!(torn.cut.as_deref(), Some("the machine went on before its memory was written"));
         assert_eq!(memory_of(run.path()), None);
         assert_eq!(fs::read_dir(run.path()).unwrap().count(), 1, "nothing is left beside it");
     }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-/// A segment register, or one of a table.
+/// A segment register, or the register of a descriptor table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Segment {
     pub(super) selector: u32,
@@ -14,7 +14,7 @@ pub(super) struct Segment {
     pub(super) flags: u32,
 }
 
-/// Those of one processor, by the names that qemu has for them.
+/// The registers of one processor, by the names that qemu has for them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Registers {
     numbers: BTreeMap<String, u64>,
@@ -33,7 +33,7 @@ impl Registers {
     }
 }
 
-/// Of each processor, in their order.
+/// Reads the registers of each processor, in qemu's order.
 pub(super) fn read(text: &str) -> Vec<Registers> {
     let mut all: Vec<Registers> = Vec::new();
     for line in text.lines() {

@@ -48,7 +48,7 @@ pub struct Core {
     processors: Vec<Processor>,
 }
 
-/// In the order of [`ORDER`], and the control registers.
+/// A processor's registers: numbers in the order of [`ORDER`], selectors, and control registers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Processor {
     numbers: Vec<u64>,
@@ -83,7 +83,7 @@ impl Core {
             state = match state {
                 GdbStubStateMachine::Idle(mut stub) => match stub.borrow_conn().read() {
                     Ok(byte) => stub.incoming_data(self, byte).map_err(failed)?,
-                    // Gone without a word.
+                    // gdb is gone without a word, which is no error.
                     Err(_) => return Ok(()),
                 },
                 GdbStubStateMachine::Disconnected(_) => return Ok(()),
@@ -95,7 +95,7 @@ impl Core {
         }
     }
 
-    /// Bytes of the guest's physical memory. How many there are, up to the end of what lies together.
+    /// Reads the guest's physical memory, up to the end of the range that lies together. Says how many bytes that were.
     fn physical(&self, at: u64, bytes: &mut [u8]) -> io::Result<usize> {
         let Some((range, offset)) = self.memory.iter().find(|(range, _)| range.contains(&at)) else { return Ok(0) };
         let length = bytes.len().min(usize::try_from(range.end - at).unwrap_or(usize::MAX));
@@ -124,7 +124,7 @@ impl Core {
 
     fn look_up(&self, tables: u64, address: u64, five: bool) -> Option<u64> {
         let levels = if five { 5 } else { 4 };
-        // The rest of an address is its uppermost bit that counts.
+        // All bits above those that page tables use repeat the uppermost one of these.
         let unused = 64 - (12 + 9 * levels);
         if (address << unused).cast_signed() >> unused != address.cast_signed() {
             return None;
@@ -142,7 +142,7 @@ impl Core {
         None
     }
 
-    /// Bytes at a virtual address of a processor. How many there are, up to what is not there.
+    /// Reads what lies at a virtual address of a processor, up to the first page that is not there. Says how many bytes that were.
     fn at(&self, processor: &Processor, start: u64, bytes: &mut [u8]) -> io::Result<usize> {
         let mut done = 0;
         while done < bytes.len() {
@@ -208,7 +208,7 @@ impl Target for Core {
         BaseOps::MultiThread(self)
     }
 
-    /// Nothing runs here into a breakpoint.
+    /// Nothing is executed here, so no breakpoint is ever reached.
     fn guard_rail_implicit_sw_breakpoints(&self) -> bool {
         true
     }
@@ -251,7 +251,7 @@ impl MultiThreadBase for Core {
     }
 }
 
-/// So that gdb is answered that wants it to go on: see [`Core::serve`].
+/// Answers a gdb that wants the machine to go on: see [`Core::serve`].
 impl MultiThreadResume for Core {
     fn resume(&mut self) -> std::result::Result<(), Self::Error> {
         Ok(())

@@ -5,7 +5,7 @@
 use super::super::marks::without_time;
 use quiz_cache::Digest;
 
-/// Those that report a crash, or lead there: of each they are on the stack, and say nothing of it. By the beginning of the name.
+/// Functions that report a crash or lead to its report: they are on the stack of every crash, and say nothing of this one. By how their names begin.
 const REPORTING: &[&str] = &[
     "dump_stack",
     "show_stack",
@@ -80,7 +80,7 @@ pub struct Frame {
 
 /// Bytes of a name at most: `KSYM_NAME_LEN` of Linux.
 const NAME: usize = 512;
-/// Places that are looked at.
+/// The most places that are looked at.
 const FRAMES: usize = 4096;
 
 /// The places that the kernel's lines name, all stacks together: `RIP: 0010:f+0x1/0x2 [m]`, ` g+0x3/0x4`, ` ? h+0x5/0x6 [m]`. The lines are the
@@ -95,7 +95,7 @@ fn frame(line: usize, text: &str) -> Option<Frame> {
     let exact = text.strip_prefix("RIP: ").map(|place| place.split_once(':').map_or(place, |(_, place)| place));
     let place = exact.unwrap_or_else(|| text.strip_prefix("? ").unwrap_or(text));
     let (place, module) = match place.split_once(" [") {
-        // Behind its name there may be the id of its build.
+        // Behind the module's name there may be its build id.
         Some((place, rest)) => (place, Some(rest.split([']', ' ']).next()?)),
         None => (place, None),
     };
@@ -181,7 +181,7 @@ fn spaced(words: &str) -> String {
     words.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Numbers of any length are equal.
+/// Makes numbers of any length equal.
 fn squeezed(kind: &str) -> String {
     let mut squeezed = kind.to_owned();
     while squeezed.contains("00") {

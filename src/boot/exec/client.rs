@@ -20,10 +20,10 @@ use std::time::Instant;
 
 /// Bytes of stdin in one frame.
 const PIECE: usize = 32 << 10;
-/// What of the control port's frame comes before the request.
+/// How many bytes of the control port's frame lie before the request.
 const BEFORE: usize = 5;
 
-/// What became of it.
+/// What became of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     /// It ended so: its exit status, or 128 + n for signal n.
@@ -99,7 +99,7 @@ enum Source {
 }
 
 impl Client<'_> {
-    /// A machine that is gone is noticed by what does not come from it.
+    /// Sends a frame, or keeps it until there is room. That the machine is gone is noticed when its answers end, not here.
     fn send(&mut self, kind: u8, payload: &[u8]) {
         self.waiting.extend(Frame::new(kind, 0, payload).encode());
         self.send_waiting();
@@ -154,7 +154,7 @@ impl Client<'_> {
         let before = self.outputs[number].waiting();
         match self.outputs[number].push(to.as_fd()) {
             Err(e) if e.kind() == ErrorKind::BrokenPipe => return Ok(Some(Ended::Left(SIGPIPE))),
-            Err(e) => return Err(Error::boot("cannot write what the program wrote").because(e)),
+            Err(e) => return Err(Error::boot("cannot write the program's output").because(e)),
             Ok(()) => {}
         }
         let written = u32::try_from(before - self.outputs[number].waiting()).unwrap_or(u32::MAX);
@@ -164,7 +164,7 @@ impl Client<'_> {
         Ok(None)
     }
 
-    /// The first is the program's; the second ends this.
+    /// Passes the first signal on to the program; the second one ends this process's part, and with it the program.
     fn take_signals(&mut self) -> Option<Ended> {
         for signal in self.signals.take() {
             if signal == SIGWINCH {
@@ -187,7 +187,7 @@ impl Client<'_> {
         let mut bytes = [0; 64 << 10];
         match self.socket.read(&mut bytes) {
             Err(e) if is_wait(&e) => return Ok(None),
-            // All was said.
+            // The machine may go once the program's status has come.
             Ok(0) | Err(_) if self.status.is_some() => return Ok(None),
             Ok(0) | Err(_) => return Ok(Some(Ended::Lost)),
             Ok(count) => self.decoder.push(&bytes[..count]),
@@ -203,7 +203,7 @@ impl Client<'_> {
                     let why = String::from_utf8_lossy(&frame.payload).into_owned();
                     return Err(Error::boot(format!("the guest did not start the program: {why}")));
                 }
-                _ => return Err(Error::boot("the guest said something that quiz does not know")),
+                _ => return Err(Error::boot("the guest sent a message that quiz does not know")),
             }
         }
         Ok(None)
@@ -228,7 +228,7 @@ impl Client<'_> {
                 None
             }
             Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => None,
-            // What cannot be read has nothing to say.
+            // An input that cannot be read counts as ended.
             Err(_) => {
                 self.has_input = false;
                 self.send(kind::INPUT_END, b"");

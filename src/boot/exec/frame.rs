@@ -40,7 +40,7 @@ pub(super) mod kind {
     pub const REFUSED: u8 = 68;
 }
 
-/// One of them.
+/// One frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::boot) struct Frame {
     /// One of [`kind`].
@@ -87,7 +87,7 @@ impl Decoder {
         let [kind, a, b, c, d, length @ ..] = *head;
         let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
         if length > LIMIT {
-            return Err(Error::boot(format!("a frame of {length} bytes came from the machine")));
+            return Err(Error::boot(format!("the guest sent a frame of {length} bytes, which is too long")));
         }
         let Some(payload) = self.0.get(HEAD..HEAD + length) else { return Ok(None) };
         let frame = Frame { kind, number: u32::from_le_bytes([a, b, c, d]), payload: payload.to_vec() };

@@ -10,12 +10,12 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
-/// So many at once; more wait.
+/// How many clients are served at once; further ones wait.
 const MOST: usize = 64;
 /// What may wait for the guest, in bytes, before no client is read any more.
 const FULL: usize = 1 << 20;
-/// What may wait for a client: all of its output that is under way, in the smallest pieces, and its end. One that takes more said that it has room,
-/// and has none.
+/// What may wait for a client: all of its output that is under way, in the smallest pieces, and its end. A client for which more waits has said that
+/// it has room, and has none.
 const MOST_WAITING: usize = WINDOW * (HEAD + 1) + (64 << 10);
 
 struct Client {
@@ -24,7 +24,7 @@ struct Client {
     waiting: Vec<u8>,
     /// The guest has heard of it, and did not say yet that it ended.
     is_running: bool,
-    /// All has been said: what waits is the last.
+    /// The program has ended: what waits for the client is the last.
     is_over: bool,
 }
 
@@ -118,7 +118,7 @@ impl Router {
         Some(())
     }
 
-    /// What the guest says of a program, to whom it belongs, if it is still there.
+    /// Passes what the guest says of a program on to the client that started it, if that is still there.
     fn pass_on(&mut self, frame: &Frame) {
         let number = frame.number;
         let Some(client) = self.clients.get_mut(&number) else { return };
@@ -143,7 +143,7 @@ impl Router {
         self.next = self.next.wrapping_add(1).max(1);
     }
 
-    /// `None` when it is gone, or says what it may not.
+    /// Moves bytes from a client, and to it. `None` when it is gone, or says what it may not.
     fn at_client(&mut self, number: u32, flags: PollFlags) -> Option<()> {
         let client = self.clients.get_mut(&number)?;
         if flags.contains(PollFlags::OUT) {
@@ -176,7 +176,7 @@ impl Router {
     }
 }
 
-/// What is there; nothing when there is nothing yet. `None` at the end.
+/// Reads what is there, which may be nothing. `None` at the end.
 fn read_some(mut socket: &UnixStream) -> Option<Vec<u8>> {
     let mut bytes = vec![0; 64 << 10];
     match socket.read(&mut bytes) {

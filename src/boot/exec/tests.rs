@@ -114,7 +114,7 @@ fn who_vanishes_is_told_to_the_guest_once_and_others_go_on() {
         assert_eq!(reader_gone.join().unwrap(), Ended::Left(signal_hook::consts::SIGPIPE));
         let gone = guest.next().unwrap();
         assert_eq!((gone.kind, gone.number), (kind::GONE, first));
-        // What the guest says of it all the same is nobody's.
+        // What the guest still says of that program goes to nobody.
         guest.say(kind::ENDED, first, &[0]);
         let refused =
             scope.spawn(|| exec(folder.path(), request("b"), &streams(nothing(), nothing())).unwrap_err().to_string());

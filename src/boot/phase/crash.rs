@@ -25,7 +25,7 @@ impl Play {
         }
     }
 
-    /// A machine that is over stands still until somebody ends it.
+    /// Lets a machine that is over stand still until somebody ends it.
     fn show(&mut self) -> Vec<Effect> {
         self.limits = Limits::default();
         self.seen.shown = true;
@@ -44,7 +44,7 @@ impl Play {
         }
         match self.how_it_went(None) {
             end @ (End::Panicked | End::Limit(..)) => self.crash(end, now),
-            // How qemu ends says the rest.
+            // The guest did not crash: what it ended with is known when qemu has ended.
             _ if !self.seen.told_to_go => {
                 self.seen.told_to_go = true;
                 self.limits.quits(now);
@@ -54,25 +54,25 @@ impl Play {
         }
     }
 
-    /// Somebody wants to see what is in a guest that goes on.
+    /// Somebody wants the memory of a guest that goes on.
     pub(super) fn dump(&mut self, now: Instant) -> Vec<Effect> {
         match self.phase {
             Phase::Still(_) if self.seen.shown => {
                 vec![Effect::NoDump(
-                    "it has crashed, and stands still: quiz gdb; its memory, if it was kept: quiz crash drgn",
+                    "it has crashed and stands still: `quiz gdb` looks into it, `quiz crash drgn` into its memory, if that was kept",
                 )]
             }
-            // The dump that is under way is as good.
+            // A dump is under way already, and does for this wish as well.
             Phase::Still(_) => Vec::new(),
             _ if self.limits.is_paused() => Vec::new(),
-            _ if self.plan.debugged => vec![Effect::NoDump("somebody looks at it with a debugger")],
+            _ if self.plan.debugged => vec![Effect::NoDump("somebody looks at the machine with a debugger")],
             Phase::Booting | Phase::Mounting | Phase::Waking | Phase::Owning | Phase::Running(_) => {
                 self.limits.pause(now);
-                // Who let it stand still lets it go on.
+                // A machine that stood still before stays so: whoever stopped it lets it go on.
                 self.seen.goes_on = !self.seen.still;
                 vec![Effect::Qemu(qmp::STOP), Effect::Dump(None)]
             }
-            Phase::Restoring | Phase::Saving(..) => vec![Effect::NoDump("it is being restored or saved")],
+            Phase::Restoring | Phase::Saving(..) => vec![Effect::NoDump("the machine is being restored or saved")],
             Phase::Ended(..) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_) => {
                 vec![Effect::NoDump("its program has ended")]
             }

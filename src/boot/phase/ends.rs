@@ -16,7 +16,7 @@ use crate::boot::wire::ToGuest;
 use crate::machine::{Level, Start};
 
 /// Somebody at a debugger let a machine go on while its memory was written.
-const TORN: &str = "somebody let the machine go on meanwhile";
+const TORN: &str = "somebody let the machine go on while its memory was written";
 
 impl Play {
     /// The machine is gone, as qemu's status says, or goes on no more. What the guest's kernel said of itself comes first, whatever the
@@ -73,7 +73,7 @@ impl Play {
         }
     }
 
-    /// The guest's own doing.
+    /// How the guest went away by its own doing, if it did.
     fn vanished(&self) -> Option<String> {
         Some(match self.seen.shutdown.as_deref()? {
             "guest-shutdown" => "the guest powered off".to_owned(),
@@ -82,7 +82,7 @@ impl Play {
         })
     }
 
-    /// Without a program yet, and started from what may be of no use.
+    /// Whether no program runs yet, and what the machine was started from, or KVM, may be of no use.
     fn is_doubtful(&self) -> bool {
         match self.phase {
             Phase::Restoring => true,
@@ -154,12 +154,12 @@ impl Play {
                 self.resumed(now)
             }
             Said::Endless => {
-                let why = "qemu says a line without end on its control channel".to_owned();
+                let why = "qemu sent a line without end on its control channel".to_owned();
                 let program = self.program_status();
                 let end = if self.is_doubtful() { End::NoLife(Some(why)) } else { End::Host { why, program } };
                 self.end(end, now)
             }
-            // Of those the loop makes something.
+            // The loop takes these itself.
             Said::Answered(_) => Vec::new(),
             Said::NotYet => vec![Effect::Qemu(qmp::CONTINUE)],
             Said::Able(able) => self.able(able.map(drop), now),
@@ -201,7 +201,7 @@ impl Play {
             _ => return Vec::new(),
         }
         let go_on = if let Start::Grow { .. } = self.plan.start {
-            // It still has to mount and to run hooks.
+            // The machine still has to mount its layers and to run hooks.
             self.limits.must_be_ready(now, self.plan.ready_within);
             self.go_on(Level::Base, now)
         } else {
@@ -226,7 +226,7 @@ impl Play {
         }
     }
 
-    /// quiz's own fault, whatever the program comes to; what that is, is worth a moment.
+    /// Output that cannot be written is quiz's own fault, whatever the program comes to; the program's status is worth a moment's wait.
     pub(super) fn unwritten(&mut self, stream: usize, why: String, now: Instant) -> Vec<Effect> {
         self.streams[stream] = Stream::Closed;
         let host = |status: u8| End::Host { why: why.clone(), program: Some(status) };

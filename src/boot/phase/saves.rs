@@ -11,24 +11,26 @@ use crate::boot::qmp;
 use crate::boot::wire::FromGuest;
 use crate::machine::Level;
 
-/// What a debugger did to it nobody else shall start from.
-const HELD: &str = "somebody held the machine, at a debugger or by qemu's monitor";
+/// A machine that was held is not saved: what a debugger did to it would be in every machine that starts from there.
+const HELD: &str = "the machine was held by a debugger or by qemu's monitor";
 
-/// A machine is kept only behind a program that has done what it should, and of which all came.
+/// A machine is kept only after a program that ended with 0 and whose output has all come.
 pub(super) const KEPT: End = End::Exited(0);
 
 impl Play {
-    /// The program has ended, and all of it came: the end, unless the machine is kept as it is now. For the guest to say that it is at rest it has
-    /// a moment; `waited`: that is over.
+    /// The program has ended, and all of its output came. That is the end, unless the machine is to be kept as it is now: then the guest has a moment
+    /// to say that it is at rest, and with `waited` that moment is over.
     pub(super) fn program_over(&mut self, exit: Exit, waited: bool, now: Instant) -> Vec<Effect> {
         if self.plan.start.to(Level::Kept).is_none() || exit.status != 0 {
             return self.end(End::Exited(exit.status), now);
         }
         match self.seen.again.take() {
             Some(reason) => self.reached(Level::Kept, reason, now),
-            None if waited && self.seen.nearly => {
-                self.unsaved(Level::Kept, Saved::Failed("the guest did not say that it is at rest".to_owned()), now)
-            }
+            None if waited && self.seen.nearly => self.unsaved(
+                Level::Kept,
+                Saved::Failed("the guest did not say in time that it can be saved".to_owned()),
+                now,
+            ),
             None => {
                 self.seen.nearly = true;
                 self.limits.rest_for(now, self.plan.ready_within);
@@ -37,7 +39,7 @@ impl Play {
         }
     }
 
-    /// The guest says that it is at rest, or why it cannot be. Of one that is not kept that means nothing.
+    /// The guest says that it is at rest, or why it cannot be. That means nothing in a machine that is not to be kept.
     pub(super) fn at_rest(&mut self, message: FromGuest, now: Instant) -> Vec<Effect> {
         if self.plan.start.to(Level::Kept).is_none() {
             return Vec::new();
@@ -52,14 +54,15 @@ impl Play {
 
     /// What happened to a machine while it was saved, after which nobody can go on from there.
     fn spoiled(&self) -> Option<String> {
-        let sign = self.seen.sign.map(|_| "the guest's kernel gave up meanwhile".to_owned());
-        let shutdown = self.seen.shutdown.as_ref().map(|reason| format!("the guest ended meanwhile ({reason})"));
+        let sign = self.seen.sign.map(|_| "the guest's kernel gave up while the machine was saved".to_owned());
+        let shutdown =
+            self.seen.shutdown.as_ref().map(|reason| format!("the guest ended while it was saved ({reason})"));
         sign.or(shutdown).or_else(|| self.seen.disk.clone())
     }
 
-    /// What it takes to save it does not come.
+    /// The time is over within which the machine should have been saved.
     pub(super) fn never_saved(&mut self, now: Instant) -> Vec<Effect> {
-        self.unsaved(Level::Kept, Saved::Failed("it takes longer than two minutes".to_owned()), now)
+        self.unsaved(Level::Kept, Saved::Failed("saving takes longer than two minutes".to_owned()), now)
     }
 
     /// The guest has come to this level: saves it, if that is wanted and no `reason` speaks against it.
@@ -67,7 +70,7 @@ impl Play {
         if self.plan.start.to(level).is_none() {
             return self.go_on(level, now);
         }
-        // A machine that is kept has its disks with it.
+        // A machine that is kept is saved with its disks, so something may be written to them.
         let wrote = self.seen.wrote.as_ref().filter(|_| level != Level::Kept);
         if let Some(reason) = reason.or_else(|| wrote.cloned()) {
             return self.unsaved(level, Saved::Never(reason), now);

@@ -177,7 +177,7 @@ fn a_machine_is_kept_when_its_program_ended_well_and_it_is_at_rest() {
         "it does not go on"
     );
     assert_eq!(end(play), End::Exited(0));
-    // What holds a share is told, and so is a guest that says nothing, or a qemu that cannot.
+    // If a share is held, that is told; so is a guest that says nothing, and a qemu that cannot save.
     let busy = Input::Guest(FromGuest::Ready(Some("process 7".into())));
     let settled = |mut play: Play, inputs: Vec<Input>| {
         let effects: Vec<Effect> = inputs.into_iter().flat_map(|input| play.take(input, now)).collect();
@@ -189,12 +189,15 @@ fn a_machine_is_kept_when_its_program_ended_well_and_it_is_at_rest() {
     let failed = |why: &str| Some(Effect::Settle(Level::Kept, Saved::Failed(why.to_owned())));
     let never = Some(Effect::Settle(Level::Kept, Saved::Never("process 7".into())));
     assert_eq!(settled(kept(0), vec![synced(), busy]), (never, End::Exited(0)));
-    let silent = failed("the guest did not say that it is at rest");
+    let silent = failed("the guest did not say in time that it can be saved");
     assert_eq!(settled(kept(0), vec![synced()]), (silent, End::Exited(0)));
     let unable = Input::Qemu(Said::Moved(Err("a device".into())));
     assert_eq!(settled(kept(0), vec![synced(), ready(), unable]), (failed("a device"), End::Exited(0)));
-    assert_eq!(settled(kept(0), vec![synced(), ready()]), (failed("it takes longer than two minutes"), End::Exited(0)));
-    // Of what failed nothing is kept.
+    assert_eq!(
+        settled(kept(0), vec![synced(), ready()]),
+        (failed("saving takes longer than two minutes"), End::Exited(0))
+    );
+    // After a program that failed nothing is kept.
     let mut failing = kept(7);
     assert_eq!(failing.take(synced(), now), [Effect::Qemu(qmp::QUIT)]);
     assert_eq!(end(failing), End::Exited(7));
@@ -256,7 +259,7 @@ fn an_end_is_told_by_whose_fault_it_was() {
     assert_eq!(ends(cold(), [gone(256)]), host("qemu ended (exit status: 1)", None));
     assert_eq!(ends(cold(), [shutdown("host-signal"), gone(0)]), host("qemu ended (host-signal)", None));
     assert_eq!(ends(cold(), stopped("internal-error")), host("KVM stopped with an internal error", None));
-    let endless = "qemu says a line without end on its control channel";
+    let endless = "qemu sent a line without end on its control channel";
     assert_eq!(ends(cold(), [Input::Qemu(Said::Endless)]), host(endless, None));
     let full = Input::Qemu(Said::DiskFailed("disk0: full".into()));
     assert_eq!(ends(cold(), [full].into_iter().chain(stopped("io-error"))), host("disk0: full", None));
@@ -271,13 +274,13 @@ fn an_end_is_told_by_whose_fault_it_was() {
 fn kvm_is_condemned_by_a_machine_alone_that_said_nothing() {
     let kvm = || Plan { kvm: Some(20 * SECOND), ..plan(Start::Cold) };
     assert_eq!(end(Play::new(kvm(), Instant::now())), End::NoLife(None));
-    // What only KVM can do, though the kernel has spoken.
+    // Failures that only KVM can cause are tried again, though the kernel has spoken.
     let again = || Plan { tried_again: true, ..kvm() };
     let (spoke, mounts) = (|plan| played(plan, [Input::Spoke]).0, |plan| played(plan, [Input::Spoke, hello()]).0);
     let internal = "KVM stopped with an internal error";
     assert_eq!(ends(spoke(again()), stopped("internal-error")), End::NoLife(Some(internal.into())));
     assert_eq!(ends(spoke(again()), [gone(6)]), End::NoLife(None));
-    // With the user's own arguments; after hooks, which may have written to disks; in a program; and who was killed says nothing.
+    // Not so with the user's own arguments, after hooks (they may have written to disks), or in a program; a killed qemu says nothing of KVM.
     let aborted = || host("qemu ended (signal: 6 (SIGABRT))", None);
     for play in [spoke(kvm()), mounts(again()), running(again())] {
         assert_eq!(ends(play, [gone(6)]), aborted());

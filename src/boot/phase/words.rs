@@ -18,9 +18,9 @@ pub(in crate::boot) enum Input {
     Spoke,
     /// All that the program made the kernel say was said.
     Quiet,
-    /// And that was such a sign.
+    /// The guest's kernel gave a sign that it gave up.
     Sign(Sign),
-    /// The guest wrote to a disk before it was ready, which whoever is restored would not have.
+    /// The guest wrote to a disk before it was ready: a machine that is restored would not have that.
     Wrote(String),
     /// The agent spoke.
     Guest(FromGuest),
@@ -69,13 +69,13 @@ pub(in crate::boot) enum Effect {
     Save(Level),
     /// Copy the memory.
     Copy(Level),
-    /// This came of it.
+    /// Tell what came of saving the machine at this level.
     Settle(Level, Saved),
     /// What was written to the shares last may be lost.
     Unsynced,
     /// What the kernel said before explains nothing any more.
     Forget,
-    /// What the kernel says from now on is what the guest does that is looked at.
+    /// The guest is looked at: what the kernel says from now on tells what it was doing.
     Look,
     /// Read all that the guest's kernel has said: it says no more.
     Drain,
@@ -97,9 +97,9 @@ pub(in crate::boot) struct Plan {
     pub(in crate::boot) start: Start,
     /// Under KVM the kernel must have spoken within this time.
     pub(in crate::boot) kvm: Option<Duration>,
-    /// What KVM alone can be guilty of is tried again without it.
+    /// A failure that only KVM can have caused is tried again without KVM.
     pub(in crate::boot) tried_again: bool,
-    /// Somebody looks at it with a debugger, which nothing that is saved goes together with.
+    /// Somebody looks at it with a debugger: it is neither saved nor restored then.
     pub(in crate::boot) debugged: bool,
     /// It is the only machine: the first signal is the program's.
     pub(in crate::boot) alone: bool,
@@ -110,6 +110,6 @@ pub(in crate::boot) struct Plan {
     pub(in crate::boot) dumps: bool,
     /// One that crashed stands still until somebody has looked at it.
     pub(in crate::boot) shows: bool,
-    /// Of the program.
+    /// The program's time limit.
     pub(in crate::boot) timeout: Option<Duration>,
 }

@@ -55,7 +55,7 @@ fn play_in(
     play_before(folder, options, accel, what, start, saved, &|_| {})
 }
 
-/// Before the eyes of somebody who sees each event as it comes.
+/// As `play_from`; `sees` is called with each event as it comes.
 fn play_before(
     folder: RunFolder,
     options: &Options,
@@ -66,7 +66,7 @@ fn play_before(
     sees: &(dyn Fn(&Event) + Sync),
 ) -> Played {
     let fake = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/boot/fake-qemu.sh");
-    // A word behind it is an argument of the user's.
+    // A word behind the play is an argument of the user's for qemu.
     let (what, argument) = what.split_once(' ').unwrap_or((what, ""));
     let extra = if argument.is_empty() { Vec::new() } else { vec![argument.into()] };
     let machine = Machine { qemu: fake.into(), append: vec![format!("fake={what}")], extra, start, ..machine(accel) };
@@ -190,7 +190,7 @@ fn a_guest_that_cannot_start_the_program_is_an_error() {
 
 #[test]
 fn a_machine_is_saved_on_its_way_and_restored_without_a_kernel() {
-    // However its qemu moves the state, and whatever it warns of.
+    // Whichever way its qemu moves the state, and whatever it warns of.
     for (what, transport) in [("snapshot", "fd"), ("snapshot-by-file", "file"), ("snapshot-with-warnings", "fd")] {
         saved_and_restored(what, transport);
     }

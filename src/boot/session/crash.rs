@@ -19,12 +19,12 @@ use super::Session;
 use crate::error::Result;
 use crate::event::Event;
 
-/// Why a guest is dumped that does not end.
+/// Why a guest is dumped that goes on.
 const ASKED: &str = "asked for";
 
 /// A dump that is being made.
 pub(super) struct Dump {
-    /// Why.
+    /// The end for which it is made; `None` if somebody asked for it.
     end: Option<End>,
     /// What qemu said so far to the questions.
     answers: Vec<String>,
@@ -43,10 +43,10 @@ impl Dump {
 }
 
 impl Session<'_> {
-    /// Begins one.
+    /// Begins a dump.
     pub(super) fn begin_dump(&mut self, end: Option<End>) {
         if let Some(dump) = &mut self.dump {
-            // One that was asked for is under way, and as good.
+            // A dump that was asked for is under way: it does for this end as well.
             dump.end = dump.end.take().or(end);
             return;
         }
@@ -62,12 +62,12 @@ impl Session<'_> {
         self.tell_qemu(questions.as_bytes());
     }
 
-    /// Whoever asked for one hears that there is none.
+    /// Tells whoever asked for a dump that there is none, and why.
     pub(super) fn no_dump(&self, why: &str) {
         if let Some(dump) = &self.dump {
             dump.goes_on.store(true, Ordering::SeqCst);
         }
-        // Without it they wait for their own limit.
+        // If this cannot be written, they wait until their own limit.
         let _ = crate::host::write_private(&self.job.folder.path().join(REFUSED), why);
     }
 
@@ -104,12 +104,12 @@ impl Session<'_> {
             imported: self.job.options.imported.clone(),
             goes_on,
         };
-        // Who asks for one wants it.
+        // A dump that somebody asked for is made, however many are kept.
         let own = self.job.folder.path();
         let others = memories(run_of(own)).into_iter().filter(|memory| !memory.starts_with(own)).count();
         let kept = if cause == Cause::Asked { 0 } else { others };
         let full = (kept >= self.job.options.memories)
-            .then(|| format!("that of {kept} others of this run is (runs.keep-crashes)"));
+            .then(|| format!("that of {kept} other guests of this run is kept, and runs.keep-crashes allows no more"));
         let (machine, run, qemu) = (self.machine.clone(), self.job.folder.path().to_owned(), self.qemu.id());
         let started = begun.and_then(|layout| {
             let failed =
@@ -173,7 +173,7 @@ impl Session<'_> {
         (self.job.events)(Event::Warning { message: format!("the guest's memory is not kept: {why}") });
     }
 
-    /// In words, with what the kernel said about it.
+    /// The end in words, and what the kernel said about it.
     fn told(&self, end: &End) -> (String, Vec<String>) {
         let words = Words {
             panic: self.console.panic().map(str::to_owned),

@@ -20,7 +20,7 @@ pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
 }
 
 impl Session<'_> {
-    /// Does it. What happens thereby, if that is known at once.
+    /// Does what the state machine wants done. Gives what happened thereby, if that is known at once.
     pub(super) fn act(&mut self, effect: Effect) -> Result<Option<Input>> {
         match effect {
             Effect::Qemu(command) => self.tell_qemu(command),
@@ -39,7 +39,7 @@ impl Session<'_> {
                 (self.job.saved)(level, saved);
             }
             Effect::Unsynced => {
-                let message = "not all that was written to /out, /shared and other shares may be there: the guest could not sync it in time";
+                let message = "what was written last to /out, /shared and other shares may be missing: the guest could not sync it in time";
                 (self.job.events)(Event::Warning { message: message.to_owned() });
             }
             Effect::Forget => self.console.forget_tail(),
@@ -51,7 +51,7 @@ impl Session<'_> {
             Effect::Dump(end) => self.begin_dump(end),
             Effect::NoDump(why) => self.no_dump(why),
             Effect::Shown => {
-                // Whoever sits at the terminal ends it by a key.
+                // Out of raw mode, so that whoever sits at the terminal can end the machine by a key.
                 self.raw = None;
                 (self.job.events)(Event::Stands { run: self.job.place() });
             }
@@ -75,9 +75,9 @@ impl Session<'_> {
         }
         self.to_guest.extend(&self.job.request.bytes);
         self.send_frames();
-        // Not before: what a client of that time asked for would be in the snapshot. A machine that none can enter is one all the same.
+        // Opened now and not before: what a client asked for before would be in the snapshot. A machine that no client can enter goes on all the same.
         if let Err(error) = self.open_to_others() {
-            let message = format!("`quiz exec` finds no way into this machine: {error}");
+            let message = format!("`quiz exec` cannot reach this machine: {error}");
             (self.job.events)(Event::Warning { message });
         }
     }

@@ -48,13 +48,13 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Whoever is restored gets empty disks.
+    /// Why the machine's disks keep it from being saved, if something was written to one: whoever is restored gets empty disks.
     pub(super) fn written_disk(&self) -> Option<String> {
         let (path, _) = self.disks.iter().find(|(path, time)| written(path) != *time)?;
-        Some(format!("something was written to {} before the program", path.display()))
+        Some(format!("something was written to {} before the program started", path.display()))
     }
 
-    /// Tells qemu where. What became of it, when nothing did.
+    /// Tells qemu where to save the state. Gives what became of it, if it could not even begin.
     pub(super) fn begin_save(&mut self, level: Level) -> Option<Input> {
         let (transport, folder) = (self.transport?, self.start.to(level)?);
         let path = folder.join(STATE);
@@ -63,7 +63,7 @@ impl Session<'_> {
             self.raw = None;
             (self.job.events)(Event::Saving);
         }
-        // Not for reading, too: of the files that it has, qemu takes the one that was opened as it would open it itself.
+        // Opened for writing alone: of the files that it was given, qemu takes the one that was opened as it would open it itself.
         match File::options().write(true).create_new(true).open(&path).map_err(|e| cannot("write", &path, e)) {
             Ok(state) => {
                 self.tell_qemu_with(&state, &transport.save(to(level)));
@@ -73,14 +73,14 @@ impl Session<'_> {
         }
     }
 
-    /// The file comes along.
+    /// Sends qemu a command, and the open file along with it.
     fn tell_qemu_with(&self, file: &File, command: &str) {
         let Some(socket) = self.wires.get(Port::Qmp) else { return };
         // A machine that is gone needs none.
         let _ = send_with(socket, command.as_bytes(), file.as_fd());
     }
 
-    /// The machine stands still.
+    /// Copies the guest's memory, while the machine stands still.
     pub(super) fn copy_memory(&self, level: Level) -> Result<()> {
         let (Some(snapshot), Some(folder)) = (&self.snapshot, self.start.to(level)) else { return Ok(()) };
         for (node, memory) in snapshot.memory.iter().enumerate() {
@@ -92,7 +92,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// What whoever goes on from there has to know.
+    /// Writes beside the snapshot what whoever goes on from there has to know.
     pub(super) fn note(&self, level: Level) -> Result<()> {
         let (Some(transport), Some(folder)) = (self.transport, self.start.to(level)) else { return Ok(()) };
         let [log, way] = [CONSOLE, TRANSPORT].map(|name| folder.join(name));

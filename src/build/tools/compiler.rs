@@ -1,6 +1,6 @@
-//! Compilers: the driver that a script starts is the least of them. It is asked what else it uses.
+//! Compilers: the driver that a script starts (`gcc`) is the smallest part of one. It is asked which other programs and files it uses.
 //!
-//! Only here a tool is run, at `/`, with nothing of the user's environment. Does not know when.
+//! The driver is run in the folder `/`, with nothing of the user's environment.
 
 use super::super::{follow, sandbox};
 use super::headers::Walk;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// A driver that says nothing for so long does not work.
+/// A driver that has not answered after this time does not work.
 const LIMIT: Duration = Duration::from_secs(10);
 
 const NAMES: [&str; 7] = ["gcc", "cc", "g++", "c++", "cpp", "clang", "clang++"];
@@ -33,23 +33,26 @@ pub(super) fn is_compiler(name: &str) -> bool {
 /// All that a compiler consists of.
 ///
 /// # Errors
-/// It is a wrapper, and what it starts cannot be found; scripts do not see a part of it; one cannot be read.
+/// It is a wrapper, and what it starts cannot be found; scripts do not see a part of it, or a part cannot be read.
 pub(super) fn compiler(look: &mut Look<'_>, name: &str) -> Result<Parts> {
     let mut parts = Parts::new();
     let Some((at, real)) = behind_launchers(look, name, &mut parts)? else { return Ok(parts) };
     look.program("the driver", &real, &mut parts)?;
     let ask = |look: &Look<'_>, word: &str| ask(&look.view.outside(&at), word);
     if look.file(&real)?.is_script {
-        // gcc says what it was started as.
+        // gcc prints the path that it was started by.
         let said = ask(look, "-v")?.unwrap_or_default();
         let driver = said.lines().find_map(|line| line.strip_prefix("COLLECT_GCC="));
         let driver = driver.map(|driver| located(look, name, driver)).transpose()?.flatten().ok_or_else(|| {
-            Error::input(format!("{name} is {}, a script, and what it starts is not to be found out", at.display()))
-                .hint(format!("put a link to the compiler in its place: sudo ln -sfn /usr/bin/gcc-12 {}", at.display()))
+            Error::input(format!(
+                "{name} is the script {}, and which compiler it starts cannot be found out",
+                at.display()
+            ))
+            .hint(format!("put a link to the compiler in its place: sudo ln -sfn /usr/bin/gcc-12 {}", at.display()))
         })?;
         look.program("the driver that it starts", &driver, &mut parts)?;
     }
-    // What has a name of its own is told by that, and not once more as a file of its folder.
+    // What is a part under a name of its own is not counted once more as a file of its folder.
     let mut named = Vec::new();
     for program in PROGRAMS {
         let Some(said) = ask(look, &format!("-print-prog-name={program}"))? else { continue };
@@ -76,7 +79,7 @@ pub(super) fn compiler(look: &mut Look<'_>, name: &str) -> Result<Parts> {
         walk.all(look, &folder)?;
     }
     for (part, digest) in walk.parts(look) {
-        // Of a package that has one of the programs all counts already.
+        // A package that has one of the programs counts as a whole already.
         parts.entry(part).or_insert(digest);
     }
     Ok(parts)
@@ -101,10 +104,10 @@ fn behind_launchers(look: &mut Look<'_>, name: &str, parts: &mut Parts) -> Resul
     match launcher {
         None => Ok(None),
         Some((at, called)) => Err(Error::input(format!(
-            "{name} is {called} ({}), and scripts have no {name} behind it to start",
+            "{name} is {called} ({}), which starts the next {name} in PATH, and scripts see none",
             at.display()
         ))
-        .hint(format!("install one, or do without it: sudo rm {}", at.display()))),
+        .hint(format!("install the compiler {name}, or remove {called} there: sudo rm {}", at.display()))),
     }
 }
 
@@ -126,7 +129,7 @@ fn ask(driver: &Path, word: &str) -> Result<Option<String>> {
         said += &String::from_utf8_lossy(line);
         Ok(())
     });
-    let status = status.map_err(|e| Error::input(format!("cannot ask {} for {word}", driver.display())).because(e))?;
+    let status = status.map_err(|e| Error::input(format!("cannot run `{} {word}`", driver.display())).because(e))?;
     Ok((status.success() && !said.trim().is_empty()).then_some(said))
 }
 

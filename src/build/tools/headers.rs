@@ -21,7 +21,7 @@ const LIBRARIES: [&str; 7] =
 /// What describes libraries, beside the folder of that name in each of the above.
 const DESCRIPTIONS: [&str; 2] = ["/usr/share/pkgconfig", "/usr/local/share/pkgconfig"];
 
-/// How the names end of files that are linked with. A library that only runs has a number behind `.so`.
+/// How the names of files end that the linker reads. A library that only runs has a number behind `.so`.
 const LINKED: [&str; 4] = ["a", "o", "so", "pc"];
 
 /// A walk through folders.
@@ -79,7 +79,7 @@ impl Walk {
         self.folder(look, folder, false)
     }
 
-    /// What it consists of.
+    /// All parts that were found.
     pub(super) fn parts(self, look: &Look<'_>) -> Parts {
         let packages = self.packages.into_iter();
         let packages = packages
@@ -120,13 +120,13 @@ impl Walk {
 
     fn link(&mut self, look: &mut Look<'_>, path: &Path, all: bool) -> Result<()> {
         let mut passed = BTreeSet::new();
-        // What is hidden from scripts is nothing to them, and counts by its place alone.
+        // Of what is hidden from scripts only the place to which the link leads counts.
         let (real, is_seen) = match look.view.follow(path, &mut passed) {
             Way::Here(real) => (real, true),
             Way::Hidden(real) => (real, false),
             Way::Nowhere => (PathBuf::new(), false),
         };
-        // What lies in the same folder is told by the time of that.
+        // A change in the link's own folder shows in the time of that folder, which is watched already.
         let folder = look.view.outside(path);
         look.passed.extend(passed.into_iter().filter(|place| place.parent() != folder.parent()));
         self.parts.insert(path.display().to_string(), Digest::of(real.as_os_str().as_bytes()).to_string());

@@ -27,7 +27,7 @@ use std::time::SystemTime;
 /// The identity of a tool that is not there.
 pub(in crate::build) const MISSING: &str = "missing";
 
-/// Under this name the identity of headers and libraries is kept; no program is called so that is a tool.
+/// The name under which the identity of headers and libraries is kept; no tool has this name.
 const HEADERS: &str = "/";
 
 /// Raised when a tool has other parts, or they are found in another way.
@@ -94,7 +94,7 @@ impl Tools {
     }
 }
 
-/// Whose identities are wanted. Where each is found is known already, and a part of it.
+/// The key under which the answer is remembered: the tools, and where each was found.
 fn question(root: &Path, needed: &[&Needed]) -> Key {
     let mut encoder = KeyEncoder::new("quiz tools question 1");
     encoder.text("rule", RULE).text("path", sandbox::PATH).text("root", &root.to_string_lossy());
@@ -132,7 +132,7 @@ fn decoded(known: &[u8]) -> Option<BTreeMap<String, String>> {
 /// file's `lstat`. It need not be one that scripts see.
 ///
 /// # Errors
-/// It cannot be read.
+/// The program cannot be read.
 pub fn identify(program: &Path, cache: &Cache) -> Result<String> {
     let unreadable = |e: std::io::Error| Error::input(format!("cannot read the tool {}", program.display())).because(e);
     let (now, real) = (SystemTime::now(), std::fs::canonicalize(program).map_err(unreadable)?);

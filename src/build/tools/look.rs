@@ -32,7 +32,7 @@ pub(super) struct File {
 /// One look at the host.
 pub(super) struct Look<'a> {
     pub view: View<'a>,
-    /// What decides what is found.
+    /// Every place that decides what is found.
     pub passed: BTreeSet<PathBuf>,
     pub packages: Packages,
     cache: &'a Cache,
@@ -59,17 +59,17 @@ impl<'a> Look<'a> {
             Way::Here(real) => Ok(Some(real)),
             Way::Nowhere => Ok(None),
             Way::Hidden(real) => Err(Error::input(format!(
-                "{whose} uses {}, of which scripts see nothing: they see /usr alone",
+                "{whose} uses {}, which scripts do not see: they see only /usr",
                 real.display()
             ))
-            .hint("install it below /usr/local, or take the one of a package: quiz doctor")),
+            .hint("install it below /usr/local, or use the one of a package, which `quiz doctor` names")),
         }
     }
 
     /// The file at a path without links; remembered by its `lstat`.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The file cannot be read.
     pub(super) fn file(&mut self, real: &Path) -> Result<Rc<File>> {
         if let Some(file) = self.files.get(real) {
             return Ok(Rc::clone(file));
@@ -114,7 +114,7 @@ impl<'a> Look<'a> {
         Ok(())
     }
 
-    /// The same without the package: of a library its content is enough.
+    /// The same without the package: for a library its content is enough.
     fn add(&mut self, name: &str, real: &Path, parts: &mut Parts) -> Result<()> {
         let file = self.file(real)?;
         parts.insert(name.to_owned(), file.digest.clone());

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// dpkg writes here with each package that comes, goes or is upgraded, the first of them by a rename.
 const WATCHED: [&str; 2] = ["var/lib/dpkg/info", "var/lib/dpkg/status"];
 
-/// Of a tool's package only what can change what the tool does.
+/// Folders of usr/share with texts for people: they do not change what a tool does, and do not count.
 const TEXTS: [&str; 7] = ["doc/", "doc-base/", "info/", "lintian/", "locale/", "man/", "bug/"];
 
 /// All files with a checksum.
@@ -68,7 +68,7 @@ pub(super) fn digest(mut lines: Vec<String>) -> String {
     Digest::of(lines.concat().as_bytes()).to_string()
 }
 
-/// Of a system where `/lib` leads to `/usr/lib` packages may still name files by the shorter path.
+/// Where `/lib` leads to `/usr/lib`, packages may still name files by the shorter path: the longer one.
 fn on_usr(file: &str) -> std::borrow::Cow<'_, str> {
     let moved = ["bin/", "sbin/", "lib/", "lib32/", "lib64/", "libx32/"].iter().any(|dir| file.starts_with(dir));
     if moved { format!("usr/{file}").into() } else { file.into() }

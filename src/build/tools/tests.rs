@@ -1,4 +1,4 @@
-//! What makes a tool another one, on hosts that are folders: their programs are scripts and files of a few bytes.
+//! What changes the identity of a tool, on hosts that are folders: their programs are scripts and files of a few bytes.
 
 mod missing;
 
@@ -76,7 +76,8 @@ impl Host {
         std::fs::write(path, text).unwrap();
     }
 
-    /// Another process writes it: what this one has open for writing, a fork of another test would keep open, and it could not be run.
+    /// Written by another process: a file that this one has open for writing a fork of another test would keep open, and then it could not
+    /// be run (ETXTBSY).
     fn program(&self, path: &str, text: &str) {
         self.write("text", text);
         let (from, to) = (self.root().join("text"), self.root().join(path));
@@ -91,7 +92,7 @@ impl Host {
         symlink(target, path).unwrap();
     }
 
-    /// As dpkg does it: a new file under the old name.
+    /// Writes a package's checksums as dpkg does: a new file under the old name.
     fn package(&self, name: &str, sums: &str) {
         self.write("var/lib/dpkg/new", sums);
         let info = self.root().join("var/lib/dpkg/info");
@@ -104,7 +105,7 @@ impl Host {
         Needed { needed_by, ..Needed::new(name, "package", false, &View::new(&self.root())) }
     }
 
-    /// As it would be found out a while from now, when nothing is too young to be remembered.
+    /// The tools as they would be identified a while from now, when no file is too young to be remembered.
     fn tools_in(&self, cache: &Cache, names: &[&str]) -> Result<Tools> {
         let needed: Vec<Needed> = names.iter().map(|name| self.needed(name)).collect();
         Tools::identify_at(&self.root(), &needed, cache, SystemTime::now() + Duration::from_secs(10))
@@ -114,7 +115,7 @@ impl Host {
         self.tools_in(&self.cache, names).unwrap()
     }
 
-    /// What has changed about these since, in words; each digest is another one exactly when there are some.
+    /// What has changed about these tools since `before`, in words. Also checks that a digest differs exactly if there are such words.
     fn changed(&self, names: &[&str], before: &Tools) -> Vec<String> {
         let after = self.tools(names);
         let pairs = names.iter().map(|name| (format!("{TOOL}{name}"), before.get(name), after.get(name)));
@@ -144,19 +145,19 @@ fn another_cc1_under_the_same_driver_is_another_compiler() {
     let host = Host::new();
     let before = host.tools(&ALL);
     host.program("usr/lib/gcc/x/12/cc1", "CC1");
-    assert_eq!(host.changed(&ALL, &before), ["gcc: cc1 is another one"]);
+    assert_eq!(host.changed(&ALL, &before), ["gcc: cc1 has changed"]);
 }
 
 #[test]
 fn each_file_that_a_compiler_uses_counts() {
     for (file, words) in [
-        ("liblto_plugin.so", "gcc: liblto_plugin.so is another one"),
-        ("libgcc.a", "gcc: /usr/lib/gcc/x/12/libgcc.a is another one"),
-        ("plugin/one.so", "gcc: /usr/lib/gcc/x/12/plugin/one.so is another one"),
+        ("liblto_plugin.so", "gcc: liblto_plugin.so has changed"),
+        ("libgcc.a", "gcc: /usr/lib/gcc/x/12/libgcc.a has changed"),
+        ("plugin/one.so", "gcc: /usr/lib/gcc/x/12/plugin/one.so has changed"),
         ("plugin/two.so", "gcc: /usr/lib/gcc/x/12/plugin/two.so is new"),
-        ("include/stddef.h", "gcc: /usr/lib/gcc/x/12/include/stddef.h is another one"),
+        ("include/stddef.h", "gcc: /usr/lib/gcc/x/12/include/stddef.h has changed"),
         ("specs", "gcc: specs is new"),
-        ("../../../../bin/as", "gcc: as is another one"),
+        ("../../../../bin/as", "gcc: as has changed"),
     ] {
         let host = Host::new();
         let before = host.tools(&ALL);
@@ -171,7 +172,7 @@ fn a_linker_that_alternatives_switch_is_another_one_for_the_compiler_too() {
     let host = Host::new();
     let before = host.tools(&ALL);
     host.link("/usr/bin/ld.gold", "etc/alternatives/ld");
-    assert_eq!(host.changed(&ALL, &before), ["gcc: ld is another one", "ld: the program is another one"]);
+    assert_eq!(host.changed(&ALL, &before), ["gcc: ld has changed", "ld: the program has changed"]);
     assert_eq!(host.needed("ld").real.unwrap(), Path::new("/usr/bin/ld.gold"));
 }
 
@@ -185,7 +186,7 @@ fn a_header_that_no_package_has_counts_by_its_content() {
         assert_eq!(host.changed(&ALL, &before), [format!("headers: /{file} is new")]);
         let before = host.tools(&ALL);
         host.write(&file, "two");
-        assert_eq!(host.changed(&ALL, &before), [format!("headers: /{file} is another one")]);
+        assert_eq!(host.changed(&ALL, &before), [format!("headers: /{file} has changed")]);
         std::fs::remove_file(host.root().join(&file)).unwrap();
         assert_eq!(host.changed(&ALL, &host.tools(&ALL)), [""; 0]);
     }
@@ -211,7 +212,7 @@ fn without_dpkg_every_header_counts_by_its_content() {
     std::fs::remove_dir_all(host.root().join("var")).unwrap();
     let before = host.tools(&ALL);
     host.write("usr/include/stdio.h", "newer");
-    assert_eq!(host.changed(&ALL, &before), ["headers: /usr/include/stdio.h is another one"]);
+    assert_eq!(host.changed(&ALL, &before), ["headers: /usr/include/stdio.h has changed"]);
 }
 
 #[test]
@@ -224,7 +225,7 @@ fn a_library_that_only_runs_is_no_header_and_one_of_nobodys_that_is_linked_with_
     host.link("libmine.so.1", "usr/local/lib/libmine.so");
     let before = host.tools(&ALL);
     host.write("usr/local/lib/libmine.so.1", "two");
-    assert_eq!(host.changed(&ALL, &before), ["headers: /usr/local/lib/libmine.so.1 is another one"]);
+    assert_eq!(host.changed(&ALL, &before), ["headers: /usr/local/lib/libmine.so.1 has changed"]);
 }
 
 #[test]
@@ -236,11 +237,13 @@ fn ccache_is_followed_to_the_compiler_and_refused_where_there_is_none() {
     assert_eq!(host.changed(&ALL, &plain), ["gcc: ccache is new"]);
     let before = host.tools(&ALL);
     host.program("usr/lib/gcc/x/12/cc1", "CC1");
-    assert_eq!(host.changed(&ALL, &before), ["gcc: cc1 is another one"]);
+    assert_eq!(host.changed(&ALL, &before), ["gcc: cc1 has changed"]);
     std::fs::remove_file(host.root().join("usr/bin/gcc")).unwrap();
     let error = host.tools_in(&host.cache, &ALL).unwrap_err();
     assert!(
-        error.to_string().starts_with("gcc is ccache (/usr/local/bin/gcc), and scripts have no gcc behind it"),
+        error
+            .to_string()
+            .starts_with("gcc is ccache (/usr/local/bin/gcc), which starts the next gcc in PATH, and scripts see none"),
         "{error}"
     );
     assert!(error.hints()[0].ends_with("sudo rm /usr/local/bin/gcc"), "{error:?}");
@@ -252,10 +255,10 @@ fn a_compiler_that_is_a_script_is_followed_to_its_driver_or_refused() {
     host.program("usr/local/bin/gcc", &DRIVER.replace("COLLECT_GCC=/usr/bin/gcc-12", "COLLECT_GCC=gcc-12"));
     let before = host.tools(&["gcc"]);
     host.program("usr/bin/gcc-12", "another driver");
-    assert_eq!(host.changed(&["gcc"], &before), ["gcc: the driver that it starts is another one"]);
+    assert_eq!(host.changed(&["gcc"], &before), ["gcc: the driver that it starts has changed"]);
     host.program("usr/local/bin/gcc", "#!/bin/sh\nexit 1\n");
     let error = host.tools_in(&host.cache, &["gcc"]).unwrap_err();
-    assert!(error.to_string().starts_with("gcc is /usr/local/bin/gcc, a script"), "{error}");
+    assert!(error.to_string().starts_with("gcc is the script /usr/local/bin/gcc, and"), "{error}");
     assert!(error.hints()[0].contains("sudo ln -sfn"), "{error:?}");
 }
 
@@ -270,7 +273,7 @@ fn a_program_consists_of_its_interpreter_and_its_packages_data_too() {
     let names = ["autoconf"];
     let before = host.tools(&names);
     host.program("usr/bin/perl", "Perl");
-    assert_eq!(host.changed(&names, &before), ["autoconf: perl is another one"]);
+    assert_eq!(host.changed(&names, &before), ["autoconf: perl has changed"]);
     let before = host.tools(&names);
     host.package("autoconf", &sums.replace("03", "30"));
     assert_eq!(host.changed(&names, &before), [""; 0]);
@@ -288,7 +291,7 @@ fn a_program_consists_of_its_libraries() {
     host.write("usr/lib/x-linux-gnu/libc.so.6", "one");
     let before = host.tools(&["tool"]);
     host.write("usr/lib/x-linux-gnu/libc.so.6", "two");
-    assert_eq!(host.changed(&["tool"], &before), ["tool: libc.so.6 is another one"]);
+    assert_eq!(host.changed(&["tool"], &before), ["tool: libc.so.6 has changed"]);
 }
 
 #[test]

@@ -41,7 +41,7 @@ impl<'a> View<'a> {
         view
     }
 
-    /// Where this machine has it.
+    /// Where this machine has a path of the view.
     pub(super) fn outside(&self, path: &Path) -> PathBuf {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
@@ -84,7 +84,7 @@ impl<'a> View<'a> {
     }
 
     /// Every place at which a script would find a program, the first one first, and where that leads; also what is there on
-    /// the host but hidden from scripts. A folder that is none is passed over.
+    /// the host but hidden from scripts. What is in PATH and not a folder is passed over.
     pub(super) fn programs<'s>(
         &'s self,
         name: &'s str,

@@ -37,7 +37,7 @@ fn parts(cache: &Cache, identity: &str) -> Option<Parts> {
     Some(text.lines().filter_map(|line| line.split_once('\t')).map(|(d, n)| (n.to_owned(), d.to_owned())).collect())
 }
 
-/// What a change of an ingredient says of a tool: `gcc: cc1 is another one`. Nothing of other ingredients, and when it is not
+/// What a change of an ingredient says of a tool: `gcc: cc1 has changed`. Empty for other ingredients, and when it is not
 /// remembered what the tool was.
 pub(in crate::build) fn told(cache: &Cache, change: &Change) -> Vec<String> {
     let (Some(before), Some(after)) = (&change.before, &change.after) else { return Vec::new() };
@@ -65,7 +65,7 @@ fn differences(name: &str, before: &Parts, after: &Parts) -> Vec<String> {
                 (_, None) => "is gone",
                 (before, after) if before == after => return None,
                 _ if part.starts_with(PACKAGE) => "changed",
-                _ => "is another one",
+                _ => "has changed",
             };
             // `libc6:amd64` is the package of the host's own architecture or of another one; people call it libc6.
             let part = part.strip_prefix(PACKAGE).map_or(part.as_str(), |p| p.split(':').next().unwrap_or(p));
@@ -90,7 +90,7 @@ pub(in crate::build) fn changed(cache: &Cache, tools: &Tools, manifests: &[Manif
                 None if name == HEADERS => tools.headers(),
                 None => continue,
             };
-            // `missing` was a tool on demand that no profile asked for: it was hidden from the script and did not change.
+            // `missing` says that no profile asked for the tool, which is on demand: it was hidden from the script and did not change.
             if before != after && before != super::MISSING {
                 let change = Change { name: name.clone(), before: Some(before.clone()), after: Some(after.to_owned()) };
                 all.extend(told(cache, &change));

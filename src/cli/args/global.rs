@@ -46,21 +46,22 @@ pub(in crate::cli) struct Global {
     /// Say everything, the output of scripts included
     #[arg(short, long)]
     pub verbose: bool,
-    /// Events on stderr and results on stdout as JSON, as `quiz schema` has it
+    /// Events on stderr and results on stdout as JSON, as `quiz schema` describes them
     #[arg(long)]
     pub json: bool,
-    /// Write events as JSON to the end of FILE instead of to stderr, where a guest's program writes, too
+    /// Append events as JSON to FILE instead of writing them to stderr, where the guest's program writes, too
     #[arg(long, value_name = "FILE")]
     pub events: Option<PathBuf>,
 }
 
-/// Not clap's own way, by which what stands behind a command's name replaces all that stands before it.
+/// Lets every command, and every command of a command, take these flags. With clap's own `global = true` a flag behind the command's name
+/// would replace the same flag before it; here both count (`Global::add`).
 pub(super) fn everywhere(command: clap::Command) -> clap::Command {
     command.mut_subcommands(|command| everywhere(Global::augment_args(command)))
 }
 
 impl Global {
-    /// Lists grow; of what there can be only one of, the last word counts.
+    /// Adds the flags behind a command's name to those before it: lists grow; of other flags the last one counts.
     pub(super) fn add(&mut self, behind: Self) {
         let lists = [&mut self.kernel, &mut self.config, &mut self.package, &mut self.module, &mut self.profile];
         lists

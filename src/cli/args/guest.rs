@@ -15,7 +15,7 @@ pub(in crate::cli) struct Guest {
     /// Processors of the guest [default: 2]
     #[arg(long, value_name = "N")]
     pub cpus: Option<u64>,
-    /// What runs the guest's instructions: tcg emulates them, and kvm alone is no machine where that does not work [default: auto, KVM where it works]
+    /// What runs the guest's instructions: tcg emulates them; kvm is an error where KVM does not work [default: auto, KVM where it works, else tcg]
     #[arg(long, value_name = "NAME", value_parser = ["auto", "kvm", "tcg"])]
     pub accel: Option<String>,
     /// Add words to the kernel command line (repeatable)
@@ -35,7 +35,7 @@ pub(in crate::cli) struct Guest {
     pub install: bool,
 }
 
-/// What is around the program of a machine that is started for it.
+/// What a program has around it, in a machine that is started for it: stdin, folders of the host, its own folder, kernel messages.
 #[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct Around {
     /// Read nothing: the program's stdin is empty. In `while read x; do quiz up ...; done` behind a pipe the first run would take up to 64 KiB
@@ -46,7 +46,7 @@ pub(in crate::cli) struct Around {
     /// writes stays in its memory)
     #[arg(long, value_name = "DIR[:ro|:overlay]")]
     pub share: Vec<OsString>,
-    /// The folder of the guest in which the program starts; a relative one is meant from the current folder on, and has to be in a share
+    /// The folder of the guest in which the program starts; a relative one begins in the current folder, and has to be in a --share
     #[arg(long, value_name = "DIR", default_value = HOME)]
     pub cwd: OsString,
     /// Show kernel messages among the program's output even when it does not go to a terminal
@@ -74,7 +74,7 @@ pub(in crate::cli) struct Up {
     /// in the run's folder, what quiz says to quiz.log; without a program the machine stays until `quiz stop`
     #[arg(long, conflicts_with_all = ["shell", "dry_run", "install", "timings"])]
     pub detach: bool,
-    /// Stand still for `quiz gdb`: before the guest's first instruction, or only when its kernel gives up, hangs or is too slow; where it does is told
+    /// Stand still for `quiz gdb`: before the guest's first instruction, or only when its kernel gives up, hangs or is too slow; quiz says when it stands
     #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "start", conflicts_with = "dry_run")]
     pub gdb: Option<Gdb>,
     /// Go on from this snapshot of `quiz snap`, and build nothing: kernel, root, memory, disks and profiles are as they were saved
@@ -95,24 +95,24 @@ pub(in crate::cli) struct Up {
 pub(in crate::cli) struct Snap {
     #[command(flatten)]
     pub guest: Guest,
-    /// Its name; it stays until it is removed
+    /// The snapshot's name; it stays until it is removed
     #[arg(id = "snapshot", value_name = "NAME")]
     pub name: Option<String>,
-    /// Make it anew if there is one of that name, which stays until then
+    /// Replace a snapshot of that name; the old one stays until the new one is saved
     #[arg(long, requires = "snapshot")]
     pub replace: bool,
-    /// Remove the one of that name; machines that were started from it go on
+    /// Remove the snapshot of that name; machines that were started from it go on
     #[arg(long, requires = "snapshot", conflicts_with_all = ["replace", "program"])]
     pub rm: bool,
     #[command(flatten)]
     pub around: Around,
-    /// The program and its arguments [default: a shell, whose end with 0 saves it]
+    /// The program and its arguments [default: a shell; the machine is saved if it ends with 0]
     #[arg(last = true, action = ArgAction::Append, requires = "snapshot")]
     pub program: Vec<OsString>,
 }
 
 impl Snap {
-    /// The run by which it comes to be.
+    /// The words of `quiz up` for the run whose machine is saved.
     pub(in crate::cli) fn up(&self) -> Up {
         Up {
             guest: self.guest.clone(),
@@ -146,7 +146,7 @@ pub(in crate::cli) struct Again {
 }
 
 impl Again {
-    /// The run, with the program that crashed.
+    /// The words of `quiz up` for the run; `program` is what ran when the machine crashed.
     pub(in crate::cli) fn up(&self, program: &[String]) -> Up {
         let own = program.iter().map(OsString::from).collect();
         let guest = Guest {
@@ -174,7 +174,7 @@ impl Again {
 /// When a machine stands still for a debugger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(in crate::cli) enum Gdb {
-    /// Before the first instruction, and at the end as `panic`
+    /// Before the first instruction, and at the end as with `panic`
     Start,
     /// When its kernel gives up, hangs or is too slow
     Panic,
@@ -184,7 +184,7 @@ pub(in crate::cli) enum Gdb {
 pub(in crate::cli) struct Debugger {
     /// The run's number, with the group behind it for one of `quiz test` [default: the newest machine of this project that runs, else the newest crash]
     pub id: Option<String>,
-    /// More words for the debugger
+    /// Arguments for the debugger
     #[arg(last = true)]
     pub words: Vec<OsString>,
 }
@@ -193,7 +193,7 @@ pub(in crate::cli) struct Debugger {
 pub(in crate::cli) struct Ssh {
     /// The run's number, as `.quiz/runs` has it [default: the newest that has an sshd]
     pub id: Option<String>,
-    /// Be the connection: what ssh's ProxyCommand is
+    /// Connect stdin and stdout with the guest's sshd, as ssh's ProxyCommand
     #[arg(long, hide = true)]
     pub stdio: bool,
     /// The program and its arguments [default: a shell]
@@ -205,7 +205,7 @@ pub(in crate::cli) struct Ssh {
 pub(in crate::cli) struct Exec {
     /// The run's number, as `.quiz/runs` has it, with the group behind it for one of `quiz test` [default: the newest of this project that runs]
     pub id: Option<String>,
-    /// The folder of the guest in which the program starts; a relative one is meant from the current folder on, as a share has it
+    /// The folder of the guest in which the program starts; a relative one begins in the current folder, which the machine has to have by --share
     #[arg(long, value_name = "DIR", default_value = HOME)]
     pub cwd: OsString,
     /// Read nothing: the program's stdin is empty
@@ -220,10 +220,10 @@ pub(in crate::cli) struct Exec {
 pub(in crate::cli) struct Monitor {
     /// The run's number, as `.quiz/runs` has it, with the group behind it for one of `quiz test` [default: the newest of this project that runs]
     pub id: Option<String>,
-    /// Commands and answers of the protocol (QMP), JSON objects in lines of their own, instead of those for people (HMP)
+    /// Commands and answers as JSON, an object a line (QMP), instead of those for people (HMP)
     #[arg(long)]
     pub qmp: bool,
-    /// The command [default: those that stdin has, one a line]
+    /// The command [default: commands from stdin, one a line]
     #[arg(last = true)]
     pub command: Vec<String>,
 }
@@ -241,7 +241,7 @@ pub(in crate::cli) struct Test {
     /// The suite's runfile, by name or path (repeatable, or with commas between) [default: common,linux]
     #[arg(short, long = "runfile", value_name = "FILE", value_delimiter = ',')]
     pub runfiles: Vec<String>,
-    /// Only groups that what changed since this commit can touch; needs a git worktree of OpenZFS
+    /// Only groups that can be affected by what changed since this commit; needs a git worktree of OpenZFS
     #[arg(long, value_name = "REV")]
     pub since: Option<String>,
     /// Run each line of FILE by the shell in a machine of its own, instead of the ZFS Test Suite; `-` is stdin
@@ -251,7 +251,7 @@ pub(in crate::cli) struct Test {
     /// (what a guest writes stays in its memory). Results are not remembered then
     #[arg(long, value_name = "DIR[:overlay]")]
     pub share: Vec<OsString>,
-    /// The folder of the guest in which the command starts; a relative one is meant from the current folder on, and has to be in a share
+    /// The folder of the guest in which the command starts; a relative one begins in the current folder, and has to be in a --share
     #[arg(long, value_name = "DIR", default_value = HOME)]
     pub cwd: OsString,
     /// Take no result from the cache
@@ -276,7 +276,7 @@ fn seconds(text: &str) -> Result<u64, String> {
     }
 }
 
-/// "500M", "20G", "1T" as bytes. What has no unit could be meant as gigabytes, and few bytes leave nothing.
+/// "500M", "20G", "1T" as bytes. A number alone is refused: whoever means gigabytes would lose the whole cache if it were bytes.
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
     let has_unit = text.ends_with(|c: char| c.is_ascii_alphabetic());
     size(text).filter(|_| has_unit).ok_or_else(|| "a size is a number with K, M, G or T, as in 500M, 20G".to_owned())

@@ -16,12 +16,14 @@ pub(in crate::cli) struct Init {
 
 #[derive(Debug, Clone, Subcommand)]
 pub(in crate::cli) enum CacheCommand {
-    /// The same as without a word: show what takes room
+    /// Show what takes room, as `quiz cache` alone does
     Ls,
-    /// Read every byte of the cache, on all processors, and compare it with its digest. What is wrong moves to the cache's folder `wrong`, and is made again
-    /// when it is wanted
-    #[command(after_help = "Exit status: 0 all is as it was; 1 something is not, or the cache cannot be read. \
-        Builds may run meanwhile. What `quiz snap` keeps is only told: who starts it is told as well.")]
+    /// Read every byte of the cache, on all processors, and compare it with its digest. What is damaged is moved to the cache's folder `wrong`, and
+    /// is made again when it is needed
+    #[command(
+        after_help = "Exit status: 0 nothing is damaged; 1 something is, or the cache cannot be read. Builds may run meanwhile. \
+        A damaged snapshot of `quiz snap` is reported and stays where it is: only you can make it again."
+    )]
     Verify,
     /// Keep a result, and what it needs to be used, whatever `quiz gc` and cache.max-size remove; `quiz cache` shows what is pinned
     Pin {
@@ -32,9 +34,9 @@ pub(in crate::cli) enum CacheCommand {
         #[arg(long)]
         rm: bool,
     },
-    /// Write what these stages made to a new file; what is missing is made first. What was built incrementally stays here
+    /// Write what these stages made to a new file; what is missing is made first. What was built incrementally is left out
     Export {
-        /// The file: a tar in zstd
+        /// The file to write: a tar, compressed by zstd
         file: PathBuf,
         /// Stages, as `quiz graph` names them
         #[arg(required = true)]
@@ -43,12 +45,12 @@ pub(in crate::cli) enum CacheCommand {
         #[arg(long, value_name = "KEY")]
         sign: Option<PathBuf>,
     },
-    /// Take in what a file of results has and the cache has not. Each content is checked; that it belongs to its key is the word of who made the
-    /// file
+    /// Add the results in a file that the cache does not have. Each content is checked against its digest; that a result belongs to its key
+    /// is the word of whoever made the file
     Import {
         /// The file
         file: PathBuf,
-        /// Take in nothing unless FILE.sig is a signature of it by one of these: an OpenSSH allowed_signers file, in which a line is
+        /// Add nothing unless FILE.sig is a signature of it by one of these: an OpenSSH allowed_signers file, in which a line is
         /// NAME namespaces="quiz-pack" KEY
         #[arg(long, value_name = "SIGNERS")]
         verify: Option<PathBuf>,
@@ -57,9 +59,9 @@ pub(in crate::cli) enum CacheCommand {
 
 #[derive(Debug, Clone, Subcommand)]
 pub(in crate::cli) enum CrashCommand {
-    /// Show those of this project; equal ones have one signature
+    /// List the crashes of this project; equal ones have the same signature
     Ls,
-    /// Show what is known of one; if its debug information is in the cache, the trace with the source's lines and with what was inlined there
+    /// Show what is known of a crash; if its debug information is in the cache, the trace with the source's lines and with what was inlined there
     Show {
         /// The run's number, with the group behind it for one of `quiz test`: 7, 7/functional.atime [default: the newest]
         id: Option<String>,
@@ -70,38 +72,38 @@ pub(in crate::cli) enum CrashCommand {
         #[arg(long)]
         all: bool,
     },
-    /// Look into the memory of one with drgn, which quiz brings, with the kernel's types, functions and lines: makes its debug information
+    /// Look into the memory of a crash with drgn, which quiz brings, with the kernel's types, functions and lines: makes its debug information
     /// first, if that is missing
-    #[command(after_help = "Exit status: drgn's own; 1 or 2 quiz could not do its part.")]
+    #[command(after_help = "Exit status: drgn's own; 1 or 2 quiz could not start it.")]
     Drgn(Debugger),
-    /// The same with gdb (which has to be installed)
-    #[command(after_help = "Exit status: gdb's own; 1 or 2 quiz could not do its part.")]
+    /// Look into the memory of a crash with gdb (which has to be installed)
+    #[command(after_help = "Exit status: gdb's own; 1 or 2 quiz could not start it.")]
     Gdb(Debugger),
     /// Run the program again in the very machine that crashed: its kernel, layers, memory and command line, with empty disks; takes no snapshot, and builds nothing but the toolchain's qemu
     #[command(
-        after_help = "Exit status: that of `quiz up`: the program's own; 123 the guest's kernel gave up; 125 quiz could not do its part."
+        after_help = "Exit status: that of `quiz up`: the program's own; 123 the guest's kernel gave up; 125 quiz or the host failed."
     )]
     Again(Again),
-    /// Write one to a new file, for a colleague: what is known of it, its memory, its image, and the debug information of that if it is there. The memory may hold
-    /// anything that was in the guest
+    /// Write a crash to a new file, for a colleague: what is known of it, its memory, its image, and the image's debug information if it is there. The memory may
+    /// hold anything that was in the guest
     Export {
-        /// The file: a tar in zstd
+        /// The file to write: a tar, compressed by zstd
         file: PathBuf,
         /// The run's number, as for `show` [default: the newest]
         id: Option<String>,
     },
-    /// Make a run of this project of the crash in a file, which every command here then takes. Each content is checked. `again` runs what is in it: take files only
-    /// of whom you trust
+    /// Add the crash in a file to this project as a run, which every command here then takes. Each content is checked against its digest. `again` runs what is in
+    /// the file: import only from people you trust
     Import {
         /// The file
         file: PathBuf,
     },
-    /// Remove one, the memory with it
+    /// Remove a crash, and its memory
     Rm {
         /// The run's number, as for `show`
         #[arg(required_unless_present = "all")]
         id: Option<String>,
-        /// All of this project
+        /// All crashes of this project
         #[arg(long, conflicts_with = "id")]
         all: bool,
     },
@@ -109,8 +111,8 @@ pub(in crate::cli) enum CrashCommand {
 
 #[derive(Debug, Clone, Subcommand)]
 pub(in crate::cli) enum KernelCommand {
-    /// Open the kernel's own menu (menuconfig) over its resolved config, show what came out otherwise, and save what has to be asked for as
-    /// lines of kernel.config in the project's quiz.toml, whose comments and order stay. What follows from something else is not saved
+    /// Open the kernel's own menu (menuconfig) over its resolved config, show what changed, and save it as lines of kernel.config in the project's
+    /// quiz.toml, whose comments and order stay. Symbols that follow from others are not saved
     Config {
         /// Without the menu: change this symbol, as in KASAN=y (repeatable)
         #[arg(long, value_name = "SYMBOL=VALUE")]

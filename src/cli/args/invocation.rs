@@ -5,11 +5,11 @@ use crate::engine::Invocation;
 use crate::load::{FlagValue, Value};
 use std::path::Path;
 
-/// What the ZFS Test Suite runs in.
+/// The profiles that the ZFS Test Suite needs: `quiz test` turns them on.
 const SUITE_PROFILES: &[&str] = &["zfs", "blockdev:count=3,size=4G", "ztest"];
 
 impl Cli {
-    /// What is asked for of which project.
+    /// The folder in which quiz works, the settings given as flags, and whether the network may be used.
     pub fn invocation(&self) -> Invocation {
         Invocation { dir: self.global.directory.clone(), flags: self.settings(), offline: self.global.offline }
     }
@@ -51,7 +51,7 @@ impl Cli {
         flags
     }
 
-    /// Whole paths: the folders of a command line are meant from where quiz works, those of a quiz.toml from the project on.
+    /// The folders of --module as absolute paths: here a relative one begins where quiz works (-C), but in a quiz.toml at the project.
     fn modules(&self) -> Vec<String> {
         let start = self.global.directory.as_deref().unwrap_or(Path::new(""));
         let whole = |folder: &String| std::path::absolute(start.join(folder)).ok()?.into_os_string().into_string().ok();
@@ -67,7 +67,7 @@ impl Cli {
         }
     }
 
-    /// Those that are given, behind those that the ZFS Test Suite needs: the last word about an option counts.
+    /// The profiles of -p, after those that the ZFS Test Suite needs: of two values for one option the last one counts.
     fn profiles(&self) -> Vec<String> {
         let suite = matches!(&self.command, Command::Test(test) if test.each.is_none());
         let own: &[&str] = if suite { SUITE_PROFILES } else { &[] };

@@ -1,4 +1,4 @@
-//! What the documentation tells people to type is what can be typed. Knows how documents are written; the words are those of [`Cli`].
+//! A test that what the documentation tells people to type can be typed. Knows how documents are written; [`Cli`] knows the commands.
 
 use super::Cli;
 use clap::error::ErrorKind;
@@ -14,8 +14,8 @@ fn documents() -> Vec<(String, String)> {
     all.iter().map(|path| (path.display().to_string(), std::fs::read_to_string(path).unwrap())).collect()
 }
 
-/// Command lines of a document: the spans and the lines of blocks that begin with quiz and go on as no number does (a version, a time). The first
-/// column of a table that says "there" is about another program.
+/// Command lines of a document: code spans, and lines of code blocks, that begin with `quiz `, unless a digit follows (a version, a time). Of a table
+/// whose head begins with "there" the first column is left out: it has the commands of another program.
 fn commands(text: &str) -> Vec<String> {
     let (mut all, mut block, mut there) = (Vec::new(), false, false);
     for line in text.lines() {

@@ -4,7 +4,7 @@ use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use std::ffi::OsString;
 
-/// Commands of which a program is what stands behind `--`.
+/// Commands that run the program behind `--`.
 const RUNS: [&str; 3] = ["exec", "snap", "up"];
 /// What other tools call a machine that starts.
 const UP: [&str; 7] = ["boot", "launch", "run", "shell", "start", "vm", "qemu"];
@@ -53,7 +53,7 @@ mod tests {
         assert!(text.contains("tip: a program stands behind `--`: quiz -k package up -- cat /proc/x -n"), "{text}");
         let text = said(&["quiz", "run", "--", "true"]);
         assert!(text.contains("'up'"), "{text}");
-        // A flag is none.
+        // An unknown flag is not taken for a program.
         assert!(!said(&["quiz", "up", "--sahre", "x"]).contains("behind"), "{}", said(&["quiz", "up", "--sahre", "x"]));
     }
 }

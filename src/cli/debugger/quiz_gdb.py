@@ -10,12 +10,12 @@ import os
 import gdb
 
 told = json.loads(os.environ["QUIZ_GDB"])
-# Without these gdb takes what lies in one for a part of the first.
+# Besides .text: without their addresses gdb takes what lies in one of them for a part of .text.
 SECTIONS = (".data", ".data..read_mostly", ".rodata", ".bss", ".text.hot", ".text.unlikely")
 
 
 def plain(text):
-    """What a terminal shows of a text of the guest's or of its files', and does not take for a command."""
+    """A text of the guest's, or of its files', without control characters, which a terminal would take for commands."""
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
@@ -73,7 +73,7 @@ class Modules(gdb.Command):
             for root, _, names in os.walk(folder):
                 for name in names:
                     path = os.path.join(root, name)
-                    # No module of a kernel's has another name, whoever made the folder.
+                    # A crash that was imported brings such folders: paths with control characters are not taken.
                     if name.endswith(".ko") and os.path.relpath(path, folder).isprintable():
                         self.files[name[:-3].replace("-", "_")] = path
 
@@ -85,7 +85,7 @@ class Modules(gdb.Command):
                 there[name] = lie
             else:
                 without.append(name)
-        # What was unloaded first: another one may lie there now.
+        # First forget modules that were unloaded: another one may lie at their address now.
         for name, text in list(self.loaded.items()):
             if there.get(name, {}).get(".text") != text:
                 gdb.execute(f"remove-symbol-file -a {text:#x}", to_string=True)
@@ -99,7 +99,7 @@ class Modules(gdb.Command):
             self.loaded[name] = text
             gdb.write(f"{plain(name)} at {text:#x}\n")
         if without:
-            gdb.write(f"without symbols: {', '.join(map(plain, without))}\n")
+            gdb.write(f"no symbols for: {', '.join(map(plain, without))}\n")
 
 
 class Lx(gdb.Command):
@@ -110,16 +110,16 @@ class Lx(gdb.Command):
 
     def invoke(self, argument, from_tty):
         if told["imported"]:
-            raise gdb.GdbError("this crash was imported: Python of somebody else's kernel would run here, as you do")
+            raise gdb.GdbError("this crash was imported: quiz-lx would run Python of somebody else's kernel with your rights")
         script = os.path.join(told["kernel"], "vmlinux-gdb.py")
         if not os.path.exists(script):
-            raise gdb.GdbError("this kernel has no commands for gdb")
+            raise gdb.GdbError("this kernel brings no commands for gdb")
         gdb.execute(f"source {checked(script)}")
 
 
 def shift_of(start, text):
     """How far from the addresses of its file the kernel lies: one that decompresses itself may choose others (KASLR), in steps of 2 MiB and within 1 GiB
-    (Linux: PHYSICAL_ALIGN in arch/x86/Kconfig, KERNEL_IMAGE_SIZE in page_64_types.h). A processor that runs a program may not see the kernel."""
+    (Linux: PHYSICAL_ALIGN in arch/x86/Kconfig, KERNEL_IMAGE_SIZE in page_64_types.h). A processor that runs a program may not see the kernel, so each is asked."""
     for thread in gdb.selected_inferior().threads():
         thread.switch()
         for shift in range(0, 1 << 30, 2 << 20):
@@ -135,14 +135,14 @@ modules = Modules()
 Lx()
 for inside, folder in told["sources"]:
     gdb.execute(f"set substitute-path {quoted(inside)} {quoted(folder)}")
-# As the file has it, before there is another memory to read.
+# Read out of the file, before gdb is connected and reads the guest's memory instead.
 start = int(gdb.parse_and_eval("(unsigned long) &linux_banner"))
 text = gdb.parse_and_eval("(char *) linux_banner").string().encode()
 gdb.execute(f"target remote {checked(told['socket'])}")
 
 
 def find_kernel():
-    """Whether it lies somewhere; names have its addresses then."""
+    """Whether the kernel was found in memory. If so, its symbols have the addresses at which it lies."""
     selected = gdb.selected_thread()
     shift = shift_of(start, text)
     if selected:
@@ -155,9 +155,9 @@ def find_kernel():
 
 # Before the first instruction the kernel has no addresses.
 if told["begun"] and not find_kernel():
-    gdb.write("the kernel is not found in memory, or has not begun: no name is right\n")
+    gdb.write("the kernel was not found in memory, or has not started: addresses of symbols are wrong\n")
 elif told["begun"]:
     try:
         modules.invoke("", False)
     except gdb.error as error:
-        gdb.write(f"modules have no symbols: {plain(str(error))}\n")
+        gdb.write(f"the symbols of modules cannot be loaded: {plain(str(error))}\n")

@@ -25,7 +25,7 @@ SLEEPS = ("__schedule", "schedule", "io_schedule", "context_switch", "__switch_t
 
 
 def _plain(text):
-    """What a terminal shows of a text of the guest's, and does not take for a command."""
+    """A text of the guest's without control characters, which a terminal would take for commands."""
     text = text.decode(errors="replace") if isinstance(text, bytes) else text
     return "".join(c if c.isprintable() else "?" for c in text)
 
@@ -35,7 +35,7 @@ def _global(name):
 
 
 def _has(value, member):
-    # An array has none to ask for, and a struct that is only declared says None.
+    # The type of an array has no `members`, and for a struct that is only declared they are None.
     return any(one.name == member for one in getattr(value.type_.unaliased(), "members", None) or ())
 
 
@@ -112,7 +112,7 @@ def arc():
             sizes = _global(f"ARC_{name}").arcs_size
         except KeyError:
             continue
-        # One number up to 2.1.
+        # Up to OpenZFS 2.1 this is one number, then one each for data and metadata.
         if _has(sizes, "rc_count"):
             print(f"{name:<10} {_count(sizes):>14}")
         else:
@@ -142,13 +142,13 @@ def each_stuck():
             yield task, [name for name, _ in stack if name not in SLEEPS]
 
 
-# What a thread is in that waits for work, and whatever it waits by.
+# Functions in which a thread waits for work, and functions by which threads wait, for work or for a lock.
 IDLE = ("taskq_thread", "txg_thread_wait")
 WAITS = ("schedule", "io_schedule", "cv_", "__cv_", "mutex_", "__mutex")
 
 
 def _waits_for_work(names):
-    # Waits with such a name are for those who have nothing to do, so that they do not count as load.
+    # cv_wait_idle and its like are for threads that have nothing to do, so that they do not count as load.
     if any(name.startswith(("cv_", "__cv_")) and "_idle" in name for name in names):
         return True
     where = next((name for name in names if not name.startswith(WAITS)), "")
@@ -185,7 +185,7 @@ def holds():
         refcount = spa.spa_refcount
         if not _has(refcount, "rc_tracked") or not refcount.rc_tracked:
             continue
-        # A tree from 2.2 on.
+        # From OpenZFS 2.2 on a tree, before a list.
         if _has(refcount, "rc_tree"):
             references = each_in_avl(refcount.rc_tree, "reference_t")
         else:

@@ -43,13 +43,13 @@ pub(super) struct Answer {
     pub next: u64,
     /// What the command says in the end, as `quiz schema` has it for that; null where it is no JSON, or is longer than 64 KiB: then stdout is its text.
     pub result: Option<Json>,
-    /// What the program wrote.
+    /// What the program wrote to stdout.
     pub stdout: Text,
-    /// The same.
+    /// What the program wrote to stderr.
     pub stderr: Text,
 }
 
-/// How far it is.
+/// Whether a job goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum State {
@@ -110,7 +110,7 @@ fn words(job: &Job) -> Vec<String> {
     job.words.iter().map(|word| word.to_string_lossy().into_owned()).collect()
 }
 
-/// How it ended, told apart.
+/// How a job ended: its status, and what that is about.
 fn exit(command: &str, ended: ExitStatus, told: &Told) -> Exit {
     let signal = ended.signal().map(status::signal);
     let number = ended.code().and_then(|code| u8::try_from(code).ok());
@@ -123,7 +123,7 @@ fn exit(command: &str, ended: ExitStatus, told: &Told) -> Exit {
             (Whose::Machine(Ending::Signal), format!("ended by signal {}, before the program began", status - 128))
         }
         _ if has_machine => {
-            (Whose::Machine(Ending::Host), "quiz could not do its part, before the program began".to_owned())
+            (Whose::Machine(Ending::Host), "quiz or the host failed, before the program began".to_owned())
         }
         _ => (Whose::Quiz(Quiz::Quiz), of_quiz(command, status)),
     };
@@ -133,15 +133,15 @@ fn exit(command: &str, ended: ExitStatus, told: &Told) -> Exit {
 fn of_quiz(command: &str, status: u8) -> String {
     match (command, status) {
         (_, status::FINE) => "all went well".to_owned(),
-        ("test", status::FAILED) => "something did not come out as expected, or could not be built".to_owned(),
-        (_, status::FAILED) => "a stage failed, or the host".to_owned(),
+        ("test", status::FAILED) => "a test did not come out as expected, or something could not be built".to_owned(),
+        (_, status::FAILED) => "a stage or the host failed".to_owned(),
         (_, status::WRONG) => "what was asked for is wrong".to_owned(),
         (_, status) if status > 128 => format!("ended by signal {}", status - 128),
         (_, status) => format!("status {status}"),
     }
 }
 
-/// The error of a job that quiz could not do: of the events, or if there is none in what it wrote to stderr, where wrong words of a command line are told.
+/// Why quiz could not do a job: the event `error`, or, where there is none, what quiz wrote to stderr: there it complains of a wrong command line.
 fn error(job: &Job, exit: &Exit, told: &Told) -> io::Result<Option<Json>> {
     if told.error.is_some() || exit.of != Whose::Quiz(Quiz::Quiz) && exit.of != Whose::Machine(Ending::Host) {
         return Ok(told.error.clone().filter(|_| exit.status != status::FINE));
@@ -152,12 +152,12 @@ fn error(job: &Job, exit: &Exit, told: &Told) -> io::Result<Option<Json>> {
     Ok((!is_told).then(|| json!({ "event": "error", "kind": "input", "message": said, "hints": [] })))
 }
 
-/// All that is wanted of it.
+/// The answer about a job, with what is wanted of it.
 ///
 /// # Errors
 /// Its files cannot be read.
 pub(super) fn whole(job: &Job, wanted: Wanted) -> io::Result<Answer> {
-    // Before anything is read: what is found then is all.
+    // Asked before anything is read: if the job has ended by now, what is found is all.
     let ended = job.ended();
     let told = job.files.told()?;
     let is_shown = |event: &Json| wanted.all || !FINE_GRAINED.iter().any(|name| event["event"] == *name);
@@ -199,7 +199,7 @@ fn result(job: &Job) -> io::Result<Option<Json>> {
     Ok(if total > RESULT { None } else { serde_json::from_slice(&bytes).ok() })
 }
 
-/// A line for each.
+/// The list of jobs, with a short entry for each.
 ///
 /// # Errors
 /// Their files cannot be read.
@@ -228,12 +228,12 @@ mod tests {
         assert_eq!((program.status, program.of), (122, Whose::Machine(Ending::Program)));
         assert_eq!(of("up", 122 << 8, &told(Ending::Lost)).of, Whose::Machine(Ending::Lost));
         assert_eq!(of("exec", 124 << 8, &told(Ending::Program)).of, Whose::Machine(Ending::Program));
-        // Without a word quiz never came so far.
+        // Without an event `outcome` quiz never began the program.
         assert_eq!(of("up", 125 << 8, &Told::default()).of, Whose::Machine(Ending::Host));
         assert_eq!(of("up", 143 << 8, &Told::default()).of, Whose::Machine(Ending::Signal));
         let killed = of("build", 9, &Told::default());
         assert_eq!((killed.status, killed.of), (137, Whose::Machine(Ending::Signal)));
         let failed = of("build", 1 << 8, &Told::default());
-        assert_eq!((failed.of, failed.words.as_str()), (Whose::Quiz(Quiz::Quiz), "a stage failed, or the host"));
+        assert_eq!((failed.of, failed.words.as_str()), (Whose::Quiz(Quiz::Quiz), "a stage or the host failed"));
     }
 }

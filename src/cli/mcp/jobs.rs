@@ -1,7 +1,7 @@
 //! Jobs of `quiz mcp`: each is a process of quiz, whose streams and events are files that can be read from anywhere on.
 //!
-//! Not the library in this process: what a run needs to itself (signals, the GNU jobserver, the current folder) is one process's, and a process can
-//! be ended as `quiz stop` does it, whatever it is at. It dies with this one. Knows nothing of the protocol.
+//! The library is not called in this process: a run needs signals, the GNU jobserver and the current folder for itself, and a process has only one of
+//! each; and a process can be ended as `quiz stop` does it, whatever it just does. It dies with this one. Knows nothing of the protocol.
 
 use super::outputs::{Files, Stream};
 use crate::host;
@@ -35,7 +35,7 @@ const KEPT: u64 = 32 << 20;
 pub(super) struct Asked {
     /// The words behind `quiz`.
     pub words: Vec<OsString>,
-    /// What it reads.
+    /// Its stdin.
     pub input: String,
 }
 
@@ -43,12 +43,12 @@ pub(super) struct Asked {
 #[derive(Debug)]
 pub(super) struct Job {
     pub number: u32,
-    /// What was typed, but for where events go.
+    /// The words behind `quiz`, but for those that say how events are written.
     pub words: Vec<OsString>,
     pub begun: Instant,
     process: OwnedFd,
     ended: watch::Receiver<Option<(ExitStatus, Duration)>>,
-    /// Gone with this.
+    /// The folder with its files, which is removed when this is dropped.
     _folder: tempfile::TempDir,
     pub files: Arc<Files>,
 }
@@ -76,7 +76,7 @@ impl Jobs {
         Ok(job)
     }
 
-    /// That one, while its files are there.
+    /// The job of that number, while its files are kept.
     pub fn find(&self, number: u32) -> Option<Arc<Job>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).1.get(&number).cloned()
     }
@@ -90,7 +90,7 @@ impl Jobs {
 /// Whether the process has ended; comes back after a moment if it has not.
 fn is_over(process: &OwnedFd) -> bool {
     let mut polled = [PollFd::new(process, PollFlags::IN)];
-    // Interrupted it is looked at again.
+    // A signal interrupts it: then the caller looks again.
     poll(&mut polled, Some(&LOOK_AGAIN)).is_ok_and(|ready| ready > 0)
 }
 
@@ -108,7 +108,7 @@ impl Job {
         host::tie(&mut command, Vec::new());
         let begun = Instant::now();
         let mut child = command.spawn()?;
-        // It is not waited for before the line below, so it is still that process, even if it has ended.
+        // Nobody has waited for the child yet, so its id is still its own, even if it has ended.
         let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
         let (tell, ended) = watch::channel(None);
         let process = process.inspect_err(|_| drop(child.kill()))?;
@@ -119,12 +119,12 @@ impl Job {
             while !is_over(&watched) {
                 if is_bounded && kept.trim(MOST, KEPT).is_err() {
                     is_bounded = false;
-                    // Before it fills the disk. It may have ended just now.
+                    // The file system knows no holes: the job is ended before it fills the disk. It may have ended just now.
                     let _ = pidfd_send_signal(&watched, Signal::TERM);
                 }
             }
             if let Ok(status) = child.wait() {
-                // It may be as it is: nothing more comes.
+                // If it cannot be trimmed it stays as it is: nothing more comes.
                 let _ = kept.trim(MOST, KEPT);
                 tell.send_replace(Some((status, begun.elapsed())));
             }
@@ -149,7 +149,7 @@ impl Job {
             if self.ended().is_some() {
                 return;
             }
-            // It may have ended just now.
+            // The job may have ended just now.
             let _ = pidfd_send_signal(&self.process, signal);
             self.wait(patience).await;
         }

@@ -18,14 +18,14 @@ const CHUNK: usize = 1 << 20;
 /// File systems free whole blocks, of this size on most.
 const BLOCK: u64 = 4096;
 
-/// What its events have told, however often they were read.
+/// What the events of a job have told so far: each is read once, and may be gone from the file by now.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Told {
     /// Bytes of events that were read.
     pub read: u64,
     /// The number of its run.
     pub run: Option<String>,
-    /// The guest takes requests.
+    /// The guest takes programs to run.
     pub ready: bool,
     /// The last `outcome`: of which ending, and in words.
     pub outcome: Option<(Ending, String)>,
@@ -74,7 +74,7 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Those in that folder.
+    /// The files in that folder.
     pub fn new(folder: PathBuf) -> Self {
         Self { folder, told: Mutex::default(), cut: Default::default() }
     }
@@ -106,7 +106,7 @@ impl Files {
             if matches!(stream, Stream::Events) {
                 self.told()?;
             }
-            // First: nobody shall take zeros for what was written.
+            // Set before the hole is made: nobody shall take its zeros for what was written.
             self.cut[stream as usize].store(end, Ordering::Release);
             let file = File::options().write(true).open(self.path(stream))?;
             fallocate(&file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, end)?;
@@ -114,7 +114,7 @@ impl Files {
         Ok(())
     }
 
-    /// So many bytes of a file from there on, or from where it is kept on.
+    /// At most `most` bytes of a file, from byte `from` on, or from the first one that is kept.
     ///
     /// # Errors
     /// It cannot be read.
@@ -133,7 +133,7 @@ impl Files {
                 }
             }
             bytes.truncate(length);
-            // A part of it may have gone meanwhile, and be zeros.
+            // Otherwise read again: a part of these bytes may be in a new hole, and be zeros.
             if self.cut(stream) <= from {
                 return Ok(Piece { bytes, from, total, cut });
             }
@@ -186,7 +186,7 @@ impl Told {
     fn hears(&mut self, event: Json) {
         let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
         match event["event"].as_str() {
-            // PROJECT/.quiz/runs/7/groups/x
+            // The folder, such as PROJECT/.quiz/runs/7/groups/x.
             Some("booting") => {
                 let run = text("run");
                 let inside = run.rsplit_once("/runs/").map(|(_, run)| run);

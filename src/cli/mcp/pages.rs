@@ -25,7 +25,7 @@ impl Part {
     }
 
     pub fn bytes(self) -> usize {
-        // A character has four at most, and one has to fit.
+        // A character has four bytes at most, and one has to fit.
         self.limit.unwrap_or(BYTES).clamp(4, MOST)
     }
 }
@@ -60,7 +60,7 @@ pub(super) struct List {
 /// no more.
 pub(super) fn text(bytes: &[u8], from: u64, total: u64, is_whole: bool) -> Text {
     let cut = match bytes.utf8_chunks().last() {
-        // A beginning of a character that may go on.
+        // The bytes at the end are the beginning of a character, whose rest may still come.
         Some(last) if !is_whole && std::str::from_utf8(last.invalid()).is_err_and(|e| e.error_len().is_none()) => {
             last.invalid().len()
         }

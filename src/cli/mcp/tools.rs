@@ -46,7 +46,7 @@ pub(super) struct Guest {
     pub memory: Option<String>,
     /// Its processors
     pub cpus: Option<u32>,
-    /// What runs its instructions: tcg emulates them, kvm is no machine where that does not work, auto is KVM where it works
+    /// What runs its instructions: tcg emulates them, kvm is an error where KVM does not work, auto is KVM where it works
     pub accel: Option<String>,
     /// Words for its kernel's command line
     #[serde(default)]
@@ -136,7 +136,7 @@ pub(super) struct Test {
     /// Only these tests or groups of it: atime_001_pos, zpool_add*
     #[serde(default)]
     pub tests: Vec<String>,
-    /// Only groups that what changed since this commit can touch
+    /// Only groups that can be affected by what changed since this commit
     pub since: Option<String>,
     /// Instead of the suite: commands for the shell, each in a machine of its own
     #[serde(default)]
@@ -168,7 +168,7 @@ pub(super) struct Why {
     pub stage: String,
 }
 
-/// Of crash and logs.
+/// The run for crash and logs, and the part of their answer.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(super) struct OfRun {
     #[serde(flatten)]
@@ -191,7 +191,7 @@ pub(super) struct OfJob {
     /// The byte of what the program wrote to stdout from which on it is shown
     #[serde(default)]
     pub stdout_from: u64,
-    /// The same of stderr
+    /// The byte of what the program wrote to stderr from which on it is shown
     #[serde(default)]
     pub stderr_from: u64,
     /// All events, each line that a script of a stage prints and the progress of downloads, too
@@ -222,17 +222,17 @@ pub(super) fn read<T: DeserializeOwned + JsonSchema>(given: Map<String, Json>) -
         schema.get("properties").and_then(Json::as_object).map(|all| all.keys().collect()).unwrap_or_default();
     if let Some(name) = given.keys().find(|name| !known.contains(name)) {
         let all = known.iter().map(|known| known.as_str()).collect::<Vec<_>>().join(", ");
-        return Err(Error::input(format!("there is no argument `{name}`")).hint(format!("there is: {all}")));
+        return Err(Error::input(format!("there is no argument `{name}`")).hint(format!("there are: {all}")));
     }
     serde_json::from_value(Json::Object(given))
         .map_err(|e| Error::input(format!("the arguments are wrong: {e}")).hint("tools/list has what each is"))
 }
 
-/// A command line that comes to be.
+/// A command line of quiz, while it is put together.
 struct Line(Vec<OsString>);
 
 impl Line {
-    /// Of this command, in that project, with the flags that `quiz mcp` itself got.
+    /// A line for this command in that folder; a relative one begins in the folder that `quiz mcp` itself got.
     fn new(command: &str, global: &Global, directory: Option<&str>) -> Self {
         let mut line = Self(Vec::new());
         let base = global.directory.as_deref().unwrap_or(Path::new("."));
@@ -296,7 +296,7 @@ impl Line {
     }
 }
 
-/// Beginning with a digit it is no flag; what else it is quiz itself says.
+/// A run's number begins with a digit, so that it cannot be a flag. Whether there is such a run the command that is started says.
 fn run_number(run: Option<&String>) -> Result<Option<&String>> {
     match run {
         Some(run) if !run.starts_with(|c: char| c.is_ascii_digit()) => {
@@ -323,7 +323,7 @@ impl Run {
         line.flags("--cwd", &self.cwd);
         line.flags("--from", &self.snapshot);
         line.switch("--fail-on-warning", self.fail_on_warning);
-        // A shell that nobody types to would end at once.
+        // Without a program it would be a shell, which ends at once where nobody types.
         let stays = ["sleep", "infinity"].map(str::to_owned);
         let words = if self.program.is_empty() { &stays[..] } else { &self.program };
         Ok(Asked { words: line.behind_dashes(words), input: self.input.clone() })

@@ -32,7 +32,7 @@ type Refused = quiz_cache::Error;
 pub struct Arrived {
     /// The run's number.
     pub run: String,
-    /// It was one before.
+    /// It was imported before, and is that run.
     pub was_there: bool,
     /// What is known of it.
     pub crash: Crash,
@@ -62,14 +62,16 @@ impl Engine<'_> {
         );
         let taken = taken.and_then(|_| arrival.whole());
         taken.map_err(|e| {
-            let message = format!("{name}: not taken in");
-            // What the system refuses is no fault of the file.
+            let message = format!("{name}: not imported");
+            // If the system refuses something, such as room, the file is not at fault.
             if e.io_kind().is_some() {
-                Error::build(message).because(e).hint("nothing of it was kept; once more when there is room")
+                Error::build(message)
+                    .because(e)
+                    .hint("nothing of it was kept: run the command again when this is fixed")
             } else {
                 Error::input(message)
                     .because(e)
-                    .hint("is it whole? `quiz crash export FILE`, where it crashed, writes another")
+                    .hint("is the file complete? `quiz crash export FILE`, where the guest crashed, writes another")
             }
         })?;
         let arrived = self.settle(arrival);
@@ -80,13 +82,13 @@ impl Engine<'_> {
     /// Gives the crash its place among the runs.
     fn settle(&self, arrival: Arrival) -> Result<Arrived> {
         let Arrival { base, about: Some((digest, about)), staging, known, .. } = arrival else {
-            return Err(Error::build("a crash was taken in that was none"));
+            return Err(Error::build("the imported file describes no crash"));
         };
         if let Some((run, crash)) = known {
             crashes::keep(&self.cache, &absolute(&self.project.dir)?, &absolute(&run)?)?;
             return Ok(Arrived { run: number(&run), was_there: true, crash });
         }
-        let (staging, folder) = staging.ok_or_else(|| Error::build("a crash was taken in that has no place"))?;
+        let (staging, folder) = staging.ok_or_else(|| Error::build("the imported crash has no folder"))?;
         let path = |output: &Output| self.cache.path(output);
         let kernel = path(&about.outputs[KERNEL]);
         let start = about.crash.machine.as_ref().and_then(|guest| guest.kernel_files().next().cloned());
@@ -103,7 +105,7 @@ impl Engine<'_> {
             let again = format!("cd {} && quiz crash again {}", host::quoted(&self.project.dir), run.id());
             let layers = about.numbered(layer).into_iter().map(|layer| path(layer).display().to_string()).collect();
             let kernel = kernel.join(start.unwrap_or_else(|| "vmlinux".to_owned())).display().to_string();
-            // Whatever is said there, it is a guest of somebody else's.
+            // Whatever the file says of its machine, a guest of somebody else's gets nothing of this host.
             let machine = about.crash.machine.as_ref().map(Guest::without_host);
             let crash = Crash {
                 kernel,
@@ -118,13 +120,13 @@ impl Engine<'_> {
             host::write_private(&text, &format!("{}\n", serde_json::json!(crash)))
                 .map_err(|e| cannot("write", &text, e))?;
             let to = place.join(FOLDER);
-            // Before it is there: no collection comes in between, since this holds the cache.
+            // Before the crash has its name. No collection comes in between, since `import_crash` holds the cache.
             let digests = about.outputs.values().map(|output| output.digest).collect();
             self.cache.keep_for(&to, &absolute(&self.project.dir)?, digests).map_err(unstored)?;
             fs::rename(&folder, &to).map_err(|e| cannot("store", &to, e))?;
             Ok(crash)
         };
-        // A run without a crash would say nothing.
+        // If it fails, there is no crash, and an empty run would be of no use.
         let crash = settle().inspect_err(|_: &Error| drop(fs::remove_dir_all(run.path())))?;
         drop(staging);
         Ok(Arrived { run: run.id(), was_there: false, crash })
@@ -153,12 +155,12 @@ fn unstored(error: Refused) -> Error {
     Error::build("the image of the crash cannot be kept").because(error)
 }
 
-/// What came so far.
+/// What has been read of the file so far.
 #[derive(Default)]
 struct Arrival {
     /// The project's folder with the runs.
     base: PathBuf,
-    /// That of the image.
+    /// The folder of the cache, where the image goes.
     cache: PathBuf,
     head: Option<Digest>,
     about: Option<(Digest, About)>,
@@ -181,7 +183,7 @@ impl Guard for Arrival {
         let about = format!("{FOLDER}/{ABOUT}");
         match (name, &self.head, &self.about) {
             (HEAD, None, _) => self.head = Some(head(content)?),
-            (_, None, _) => return Err(no("this is no crash that quiz has exported")),
+            (_, None, _) => return Err(no("this is no file of `quiz crash export`")),
             (name, Some(digest), None) if name == about => {
                 let digest = *digest;
                 let about = read(digest, size, content)?;
@@ -192,17 +194,17 @@ impl Guard for Arrival {
                 let file = name.strip_prefix(FOLDER).and_then(|name| name.strip_prefix('/'));
                 let wanted = file.and_then(|file| Some((file, about.files.get(file)?)));
                 let Some((file, wanted)) = wanted else {
-                    return Err(no(format!("a crash has no file `{}`", name.escape_debug())));
+                    return Err(no(format!("a crash cannot contain a file `{}`", name.escape_debug())));
                 };
                 if size != wanted.size || !self.files.insert(file.to_owned()) {
-                    return Err(no(format!("{name} is not what is said of it")));
+                    return Err(no(format!("{name} is there twice, or has another size than {FOLDER}/{ABOUT} says")));
                 }
                 let to = self.staging.as_ref().map(|(_, folder)| folder.join(file));
                 if copy(content, to.as_deref(), self.room)? != (wanted.digest, size) {
-                    return Err(no(format!("{name} is cut off, or not what it was")));
+                    return Err(no(format!("{name} is cut off or damaged")));
                 }
             }
-            (name, ..) => return Err(no(format!("a crash has no `{}` in front", name.escape_debug()))),
+            (name, ..) => return Err(no(format!("it has `{}` in the place of {about}", name.escape_debug()))),
         }
         Ok(())
     }
@@ -211,7 +213,7 @@ impl Guard for Arrival {
         let Some((_, about)) = &self.about else {
             return Err(no("this is a pack of results: `quiz cache import` takes it in"));
         };
-        // Of any other key a stage of this machine's could be made to believe.
+        // Under any other key it could be taken for the result of a stage of this machine's.
         if *record != about.record() || std::mem::replace(&mut self.has_image, true) {
             return Err(no(format!(
                 "it brings a result {} that is not the crash's image",
@@ -223,7 +225,7 @@ impl Guard for Arrival {
 }
 
 impl Arrival {
-    /// What is said of it is known.
+    /// Called when `crash.json` has come: finds the run that has this crash already, or else a place with room for it.
     fn begin(&mut self, digest: Digest, about: &About) -> std::result::Result<(), Refused> {
         let here = |e: Error| {
             let source = std::error::Error::source(&e).map(|source| io::Error::other(source.to_string()));
@@ -232,7 +234,7 @@ impl Arrival {
         let hex = digest.to_string();
         let is_same = |run: PathBuf| {
             let crash = Crash::read(&run)?;
-            // And not one that it ran into again here.
+            // A crash that `quiz crash again` has led to here names the same digest, and is another one.
             let is_whole =
                 is_brought(&run.join(FOLDER)) && memory_of(&run).is_some() == about.files.contains_key(MEMORY);
             let is_whole = is_whole && Path::new(&crash.kernel).starts_with(&self.cache);
@@ -243,7 +245,7 @@ impl Arrival {
             let staging = Staging::new(&self.base).map_err(here)?;
             let folder = staging.folder(FOLDER).map_err(here)?;
             self.room = room(&folder)?;
-            // Holes take no room; what is said of them is looked at while it comes.
+            // Holes take no room. How much of the memory is holes the file only claims, so `copy` keeps to the room, too.
             let size = about.files.get(MEMORY).map_or(0, |memory| memory.size);
             let used = about.crash.used.unwrap_or(size).min(size);
             if used > self.room {
@@ -259,45 +261,45 @@ impl Arrival {
         Ok(())
     }
 
-    /// That nothing is missing.
+    /// Checks that nothing is missing.
     fn whole(&self) -> std::result::Result<(), Refused> {
         let Some((_, about)) = &self.about else {
             return Err(no("this is a pack of results: `quiz cache import` takes it in"));
         };
         match about.files.keys().find(|file| !self.files.contains(*file)) {
-            Some(file) => Err(no(format!("it has no {FOLDER}/{file}, of which it speaks"))),
-            None if !self.has_image => Err(no("it has no image")),
+            Some(file) => Err(no(format!("it lacks {FOLDER}/{file}, which its {FOLDER}/{ABOUT} names"))),
+            None if !self.has_image => Err(no("it lacks the image that the guest was booted of")),
             None => Ok(()),
         }
     }
 }
 
-/// The first file: the format, and the digest of what is said.
+/// Reads the first file: the format, and the digest of `crash.json`.
 fn head(content: &mut dyn Read) -> std::result::Result<Digest, Refused> {
     let mut text = String::new();
     content.take(128).read_to_string(&mut text).map_err(|e| no(format!("it is damaged: {e}")))?;
     let (format, digest) =
-        text.trim_end().split_once(' ').ok_or_else(|| no("this is no crash that quiz has exported"))?;
+        text.trim_end().split_once(' ').ok_or_else(|| no("this is no file of `quiz crash export`"))?;
     if format != FORMAT {
         let format = format.escape_debug();
         return Err(no(format!(
-            "it has the format {format}, and this quiz reads {FORMAT}: another release of quiz wrote it, and reads it"
+            "it has the format {format}, and this quiz reads {FORMAT}: use the release of quiz that wrote it"
         )));
     }
     digest.parse().map_err(|e| no(format!("{HEAD}: {e}")))
 }
 
-/// What is said of the crash, if nothing in it leads elsewhere.
+/// Reads `crash.json`, what is said of the crash, and refuses what leads out of the crash's folder or is more than a crash can have.
 fn read(digest: Digest, size: u64, content: &mut dyn Read) -> std::result::Result<About, Refused> {
     let name = format!("{FOLDER}/{ABOUT}");
     // Room for the digests beside the crash itself.
     if size > MOST {
-        return Err(no(format!("{name} has {size} bytes, and {MOST} are the most")));
+        return Err(no(format!("{name} has {size} bytes, more than the {MOST} that are allowed")));
     }
     let mut text = Vec::new();
     content.take(MOST).read_to_end(&mut text).map_err(|e| no(format!("{name} is cut off: {e}")))?;
     if Digest::of(&text) != digest {
-        return Err(no(format!("{name} is cut off, or not what it was")));
+        return Err(no(format!("{name} is cut off or damaged")));
     }
     let about: About = serde_json::from_slice(&text).map_err(|e| no(format!("{name}: {e}")))?;
     if let Some(why) = about.crash.machine.as_ref().and_then(|guest| guest.check().err()) {

@@ -14,7 +14,7 @@ type Refused = quiz_cache::Error;
 
 /// Bytes that are written at once, or left as a hole.
 const PIECE: usize = 64 << 10;
-/// The part of the free space that stays free: one of so many.
+/// One part in so many of the free space stays free.
 const KEPT: u64 = 20;
 
 /// Bytes that may be written to the disk of that folder.
@@ -28,9 +28,9 @@ pub(super) fn room(folder: &Path) -> std::result::Result<u64, Refused> {
     Ok(free - free / KEPT)
 }
 
-/// That it does not fit.
+/// The refusal of what does not fit on the disk.
 pub(super) fn full(folder: &Path, wanted: u64, room: u64) -> Refused {
-    let message = format!("it takes {wanted} bytes at {}, and there is room for {room}", folder.display());
+    let message = format!("it takes {wanted} bytes in {}, where there is room for {room}", folder.display());
     Refused::refused(message, Some(io::ErrorKind::StorageFull.into()))
 }
 
@@ -38,7 +38,8 @@ fn cut(error: &io::Error) -> Refused {
     Refused::refused(format!("it is cut off: {error}"), None)
 }
 
-/// Copies with holes where nothing is, or only looks; the digest, and how many bytes came. It takes `room` bytes of the disk at most.
+/// Copies to the file `to`, with holes where nothing is, or without one only reads; gives the digest and how many bytes came. It takes `room` bytes
+/// of the disk at most.
 pub(super) fn copy(
     content: &mut dyn Read,
     to: Option<&Path>,
@@ -59,14 +60,14 @@ pub(super) fn copy(
     Ok((digest, size))
 }
 
-/// What is read of it is written, but for zeros.
+/// A reader that writes all that is read of it to a file, but for pages of zeros.
 struct Copying<'a> {
     content: &'a mut dyn Read,
     file: File,
     at: u64,
     /// Bytes that it may still take.
     left: u64,
-    /// It could not be written.
+    /// Why the file could not be written.
     broken: Option<io::Error>,
 }
 

@@ -16,9 +16,9 @@ use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 
-/// The file of that beside the memory.
+/// The file with the messages, which lies beside the memory.
 pub const FILE: &str = "zfs_dbgmsg";
-/// Its first line: that of OpenZFS's own.
+/// Its first line, as OpenZFS's own file has it.
 const HEAD: &str = "timestamp    message";
 /// Messages, bytes of one, and of all of them: OpenZFS itself keeps 4 MiB (`zfs_dbgmsg_maxsize`), of 1024 bytes at most.
 const MESSAGES: usize = 200_000;
@@ -27,16 +27,16 @@ const ALL: usize = 64 << 20;
 /// Bytes from a message's beginning to what links it, at most.
 const LINK: u64 = 4096;
 
-/// A line of it.
+/// A message of OpenZFS's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Message {
     /// When, in seconds since 1970 by the guest's clock.
     pub when: u64,
-    /// What.
+    /// What OpenZFS noted.
     pub text: String,
 }
 
-/// Out of a memory, the oldest first; nothing if the guest had no OpenZFS, or one of which there is no debug information.
+/// The messages in a guest's memory, the oldest first; `None` if the guest had no OpenZFS, or one of which there is no debug information.
 ///
 /// # Errors
 /// A file cannot be read, or the list cannot be found in the memory.
@@ -50,7 +50,7 @@ pub fn read(symbols: &Symbols, memory: &Path) -> Result<Option<Vec<Message>>> {
 
 fn of(guest: &Guest<'_>, kernel: &File, zfs: &File) -> std::result::Result<Option<Vec<Message>>, &'static str> {
     let Some(sections) = guest.sections(kernel, "zfs")? else { return Ok(None) };
-    let strange = "OpenZFS's structures are not as they are known here";
+    let strange = "OpenZFS's structures are not as quiz knows them";
     let variable = zfs.variable("zfs_dbgmsgs").ok_or(strange)?;
     let section = zfs.sections.get(&variable.section).ok_or(strange)?;
     let begin = sections.get(&section.name).ok_or("the kernel does not say where OpenZFS's variables lie")?;
@@ -61,7 +61,7 @@ fn of(guest: &Guest<'_>, kernel: &File, zfs: &File) -> std::result::Result<Optio
     let head = list.wrapping_add(offset("procfs_list", &["pl_list", "list_head"])?);
     let before = offset("list_head", &["prev"])?;
     let (when, text) = (offset("zfs_dbgmsg", &["zdm_timestamp"])?, offset("zfs_dbgmsg", &["zdm_msg"])?);
-    let damaged = "the list is damaged";
+    let damaged = "OpenZFS's list of messages is damaged";
     let link = guest.word(list.wrapping_add(offset("procfs_list", &["pl_list", "list_offset"])?)).ok_or(damaged)?;
     let mut node = guest.word(head.wrapping_add(before)).ok_or(damaged)?;
     if link > LINK {
@@ -81,12 +81,12 @@ fn of(guest: &Guest<'_>, kernel: &File, zfs: &File) -> std::result::Result<Optio
     Ok(Some(found))
 }
 
-/// A line that a terminal takes for nothing else.
+/// The text of a message without what a terminal would take for a command.
 fn plain(text: &str) -> String {
     text.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// What was kept of it in that folder.
+/// The messages that were kept in that folder.
 #[must_use]
 pub fn kept(folder: &Path) -> Option<Vec<Message>> {
     let mut text = String::new();
@@ -98,7 +98,7 @@ pub fn kept(folder: &Path) -> Option<Vec<Message>> {
     Some(lines.take(MESSAGES).collect())
 }
 
-/// Keeps it in that folder.
+/// Keeps messages in that folder.
 ///
 /// # Errors
 /// The file cannot be written.

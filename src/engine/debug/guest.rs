@@ -11,8 +11,8 @@ const MODULES: usize = 4096;
 const SECTIONS: u64 = 4096;
 const NAME: usize = 256;
 const PAGE: u64 = 4096;
-/// Between two addresses that a kernel may choose for itself, and how far the last is from its own: Linux, `PHYSICAL_ALIGN` (at least) in
-/// arch/x86/Kconfig, and `KERNEL_IMAGE_SIZE` in arch/x86/include/asm/page_64_types.h.
+/// Between two addresses that a kernel may choose for itself (KASLR), and how far the last is from those in its file: Linux has these as
+/// `PHYSICAL_ALIGN` (at least) in arch/x86/Kconfig, and `KERNEL_IMAGE_SIZE` in arch/x86/include/asm/page_64_types.h.
 const STEP: usize = 2 << 20;
 const FARTHEST: u64 = 1 << 30;
 
@@ -56,10 +56,10 @@ impl Guest<'_> {
     /// # Errors
     /// In words, why they cannot be found.
     pub(super) fn sections(&self, kernel: &File, module: &str) -> Result<Option<BTreeMap<String, u64>>, &'static str> {
-        let shift = self.shift(kernel).ok_or("the kernel is not found in it")?;
+        let shift = self.shift(kernel).ok_or("the kernel is not found in the memory")?;
         let dwarf = kernel.dwarf();
         let types = Types::new(&dwarf, &["/kernel/module/sysfs.c", "/kernel/module.c"]);
-        let strange = "the kernel's structures are not as they are known here";
+        let strange = "the kernel's structures are not as quiz knows them";
         let of_module = |member: &str| types.offset("module", &[member]).ok_or(strange);
         let (list, name, attributes) = (of_module("list")?, of_module("name")?, of_module("sect_attrs")?);
         let head = kernel.variable("modules").ok_or(strange)?.address.wrapping_add(shift);
@@ -92,7 +92,7 @@ impl Guest<'_> {
             let (name, place) = (one(&["battr", "attr", "name"]).or_else(|| one(&["name"]))?, one(&["address"])?);
             let first = at.wrapping_add(types.offset("module_sect_attrs", &["attrs"])?);
             let size = types.size("module_sect_attr")?;
-            // A number of 32 bits.
+            // `nsections` has 32 bits, and a word 64.
             let count = self.word(at.wrapping_add(count))? & 0xffff_ffff;
             for number in 0..count.min(SECTIONS) {
                 let one = first.wrapping_add(number * size);

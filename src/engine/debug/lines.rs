@@ -14,7 +14,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Where a script of quiz's has what it compiles.
+/// Where a stage's script finds the source that it compiles.
 const INSIDE: [&str; 2] = ["/quiz/src", "/quiz/scratch/tree"];
 
 /// Functions that are inlined in each other at one place, at most.
@@ -22,8 +22,8 @@ const DEPTH: usize = 64;
 /// Bytes of a name of a function or a file, at most.
 const LENGTH: usize = 1024;
 
-/// Before a folder of its own what a file of Debian's kernels is called by (dpkg-buildflags(1), `fixdebugpath`): where it was compiled, from the source on, and
-/// where the source was.
+/// What the name of a file of Debian's kernels begins with, followed by a folder of its own (dpkg-buildflags(1), `fixdebugpath`): where it was compiled,
+/// relative to the source, or where the source was.
 const DEBIANS: [&str; 2] = ["debian/build/", "/build/reproducible-path/"];
 
 /// A place in the source.
@@ -49,7 +49,7 @@ pub fn of(symbols: &Symbols, frames: &[Frame]) -> Result<Lines> {
     for frame in frames {
         by_module.entry(frame.module.as_deref()).or_default().push(frame);
     }
-    // What came from elsewhere has no sources.
+    // An imported crash comes without sources: there only the places of quiz's scripts are cut off.
     let roots: Vec<&str> = symbols.sources.iter().map(|(inside, _)| inside.as_str()).chain(INSIDE).collect();
     let files = if by_module.keys().any(Option::is_some) { symbols.module_files() } else { BTreeMap::new() };
     let mut lines = Lines::new();

@@ -55,7 +55,7 @@ impl<'a> Types<'a> {
             if entry.tag() != dw::DW_TAG_member {
                 continue;
             }
-            // A union's lie at its beginning.
+            // Members of a union have no location: all lie at its beginning.
             let offset = entry.attr_value(dw::DW_AT_data_member_location).and_then(|at| at.udata_value()).unwrap_or(0);
             let name = name(self.dwarf, unit, entry);
             let within = || structure_behind(unit, type_of(entry)?);
@@ -63,7 +63,7 @@ impl<'a> Types<'a> {
                 Some(name) if name == *first && rest.is_empty() => Some(0),
                 Some(name) if name == *first => self.member(unit, within()?, rest, depth),
                 Some(_) => None,
-                // What has no name has its members as if they were its own.
+                // The members of one without a name count as members of the structure that it is in.
                 None => within().and_then(|inner| self.member(unit, inner, path, depth)),
             };
             if let Some(inner) = inner {
@@ -103,7 +103,7 @@ fn name(
     Some(name.to_string_lossy().into_owned())
 }
 
-/// Those of a file that it has whole, by their names. In C none lies in a function that others look into.
+/// The structures that a file defines, by their names: those outside of functions, as no other file of C could use one that is in a function.
 fn structures(dwarf: &Dwarf<Slice<'_>>, unit: &Unit<Slice<'_>>) -> BTreeMap<String, UnitOffset> {
     let mut found = BTreeMap::new();
     let Ok(mut tree) = unit.entries_tree(None) else { return found };

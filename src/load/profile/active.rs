@@ -10,14 +10,14 @@ use petgraph::graph::DiGraph;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What matters of a profile here.
+/// What a profile says of other profiles.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Relations<'a> {
-    /// Others that have to be on, too, and come first; `a|b`: one of these, the first one when none is on.
+    /// Profiles that have to be on, too, and come first; `a|b`: one of these, the first one when none is on.
     pub needs: &'a [String],
-    /// Others that must not be on.
+    /// Profiles that must not be on.
     pub conflicts: &'a [String],
-    /// Where it says so.
+    /// The file in which it says so.
     pub file: Option<&'a Document>,
 }
 
@@ -34,7 +34,7 @@ pub(super) fn choose<'a>(
 ) -> Result<Vec<(&'a str, &'a str)>> {
     let name_of = |text: &'a str| options::split(text).0;
     let mut on: Vec<&'a str> = Vec::new();
-    // Named again, with other options: the last one counts.
+    // Of a profile that is named twice, with other options, the last one counts.
     for text in asked {
         known(all, name_of(text), own).map_err(|e| e.at(place(name_of(text))))?;
         match on.iter().position(|other| name_of(other) == name_of(text)) {
@@ -76,7 +76,7 @@ fn known(all: &BTreeMap<&str, Relations<'_>>, name: &str, own: &Path) -> Result<
         Some(near) => error.hint(format!("did you mean `{near}`?")),
         None => error
             .hint("`quiz profiles` lists them")
-            .hint(format!("one of your own goes into {}: `quiz new profile {name}`", own.join(name).display())),
+            .hint(format!("a profile of your own goes into {}: `quiz new profile {name}`", own.join(name).display())),
     })
 }
 

@@ -19,11 +19,11 @@ pub enum Device {
         name: String,
         /// How many.
         count: u64,
-        /// Of each, in bytes.
+        /// The size of each, in bytes.
         size: u64,
         /// Their files stay, and the next run finds what this one wrote.
         persistent: bool,
-        /// Of their files.
+        /// The format of their files.
         format: DiskFormat,
     },
     /// A network of its own behind qemu's user-mode NAT.

@@ -86,7 +86,7 @@ fn is_option(
         Some(sign) => Ok(sign == "="),
         None if !colon => Ok(false),
         None => {
-            // A profile that is not known is told later, by its name.
+            // A profile that is not known is an error later on, with its name.
             let Some(options) = all.get(name) else { return Ok(false) };
             if options.contains_key(word) || all.contains_key(word) {
                 return Ok(options.contains_key(word));
@@ -122,8 +122,8 @@ pub(super) fn read(
         let known: Vec<String> = fields.iter().map(|(name, field)| format!("{name} ({})", field.about)).collect();
         return Err(match nearest(wrong, fields.keys().map(String::as_str)) {
             Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None if known.is_empty() => error.hint("it has none"),
-            None => error.hint(format!("it has: {}", known.join(", "))),
+            None if known.is_empty() => error.hint("the profile has no options"),
+            None => error.hint(format!("its options are: {}", known.join(", "))),
         });
     }
     let one = |(name, field): (&String, &OptionField)| {
@@ -166,7 +166,7 @@ impl OptionField {
             OptionType::Int => number(text)?.to_string(),
             OptionType::Size => size(text)?.to_string(),
             OptionType::Flag => ["0", "1"][usize::from(text.parse::<bool>().ok()?)].to_owned(),
-            // What else could be there would end a word of the kernel's command line, or mean something to a shell.
+            // Any other character could end a word of the kernel's command line, or mean something to a shell.
             OptionType::String => {
                 let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:+@".contains(&b));
                 plain.then(|| text.to_owned())?
@@ -253,7 +253,7 @@ mod tests {
             ("dev:count=2,pool", "dev:count=2,pool"),
             ("pool,dev:count=2,net,pool", "pool dev:count=2 net pool"),
             (",zfs,,dev:keep,", "zfs dev:keep"),
-            // What is no profile is found when it is looked for.
+            // A name that is no profile is an error only later, when the profile is looked for.
             ("zsf,dve:count=2,net", "zsf dve:count=2 net"),
         ] {
             assert_eq!(apart(text).unwrap(), profiles, "{text}");

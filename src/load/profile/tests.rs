@@ -87,7 +87,7 @@ fn devices_are_what_the_options_say() {
     assert!(error.ends_with("mine/profile.toml:9:8: a device names the option `m`, which is not there"), "{error}");
 }
 
-/// By what their hooks call: whoever takes devices runs after all who make them, and the pool after all.
+/// Told apart by what their hooks call: profiles that take devices come after all that make some, and pool comes last.
 #[test]
 fn shipped_profiles_that_stand_on_devices_come_after_those_that_make_them() {
     let dir = tempfile::tempdir().unwrap();
@@ -111,7 +111,7 @@ fn shipped_profiles_that_stand_on_devices_come_after_those_that_make_them() {
     for (late, early) in stand.iter().flat_map(|late| make.iter().map(move |early| (late, early))) {
         let order = active(&[late, early]).unwrap();
         assert_eq!(order, ["base", early, late]);
-        // Some make what no pool can stand on.
+        // Some make devices on which no pool can be made.
         let Ok(order) = active(&[&pool, late, early]) else { continue };
         assert_eq!(order, ["base", early, late, "pool"]);
     }

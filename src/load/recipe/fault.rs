@@ -15,23 +15,23 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    /// With the whole file, until a key is named.
+    /// A fault of the whole file, until a key is named.
     pub fn new(what: impl Into<String>) -> Self {
         Self { what: what.into(), keys: Vec::new(), is_key: false, label: String::new(), hint: None }
     }
 
-    /// With what is further in: tables, a key, the number of an item from 0.
+    /// Names where it is, further in than before: tables, a key, the number of an item from 0.
     pub fn inside(mut self, keys: &[&str]) -> Self {
         self.keys.extend(keys.iter().map(|key| (*key).to_owned()));
         self
     }
 
-    /// With the key's own name.
+    /// Says that the name of the key is wrong, and not its value.
     pub fn of_key(self) -> Self {
         Self { is_key: true, ..self }
     }
 
-    /// The few words beside it.
+    /// The few words that stand beside the place when it is shown.
     pub fn labelled(self, label: impl Into<String>) -> Self {
         Self { label: label.into(), ..self }
     }
@@ -41,11 +41,11 @@ impl Fault {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    /// The name among these that was likely meant, or all of them.
+    /// A hint with the name among these that was likely meant, or with all of them.
     pub fn near<'a>(self, wrong: &str, names: impl Iterator<Item = &'a str> + Clone) -> Self {
         let hint = match nearest(wrong, names.clone()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("there is: {}", names.collect::<Vec<_>>().join(", ")),
+            None => format!("there are: {}", names.collect::<Vec<_>>().join(", ")),
         };
         self.hint(hint)
     }

@@ -10,7 +10,7 @@ pub struct Input {
     pub from: InputFrom,
     /// If not empty: only these paths of the tree are seen, and only they enter the key.
     pub paths: Vec<String>,
-    /// Of a list ([`InputFrom::Modules`], [`InputFrom::Layers`]): each item is what this recipe makes of it.
+    /// For a list ([`InputFrom::Modules`], [`InputFrom::Layers`]): the recipe that makes the input out of each item.
     pub through: Option<String>,
     /// The script is told its digest and does not see it.
     pub digest_only: bool,

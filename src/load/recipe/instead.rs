@@ -7,7 +7,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// That a setting has a value.
+/// The condition that a setting has a certain value.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Condition {
@@ -23,13 +23,13 @@ pub struct Condition {
 pub struct Instead {
     /// The condition.
     pub when: Condition,
-    /// By the name of an output the stage and output that it is then; what is not named nobody can read then.
+    /// For the name of an output the stage and output that takes its place; under the condition an output that is not named here cannot be read.
     #[serde(default)]
     pub outputs: BTreeMap<String, String>,
 }
 
 impl Condition {
-    /// Whether it is true.
+    /// Whether the setting has that value.
     pub fn holds(&self, settings: &Settings) -> bool {
         settings.text(&self.setting) == self.is
     }

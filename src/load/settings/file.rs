@@ -66,7 +66,7 @@ impl Reader<'_> {
                 let integer = value.as_integer().ok_or_else(bare)?;
                 let (digits, radix) = (integer.as_str(), integer.radix());
                 u64::from_str_radix(digits, radix).map(Value::Number).map_err(|_| match digits.strip_prefix('-') {
-                    Some(_) => wrong("a number that is not negative"),
+                    Some(_) => self::wrong(name, "a number that is not negative", digits, place.clone()),
                     None => Error::input(format!("`{name}` is too large"))
                         .at(place.clone().labelled("more than 64 bits hold")),
                 })
@@ -88,7 +88,7 @@ impl Reader<'_> {
         let place = self.document.place(span).labelled("not known here");
         let error = Error::input(format!("there is no setting `{name}`")).at(place);
         let names = || self.types.keys().map(String::as_str);
-        // A setting whose table was forgotten.
+        // The name of a setting without its table: `version` for `kernel.version`.
         let last = |known: &&str| known.rsplit_once('.').is_some_and(|(_, last)| last == name);
         let inside: Vec<&str> = names().filter(last).collect();
         if !inside.is_empty() {
@@ -103,7 +103,7 @@ impl Reader<'_> {
     }
 }
 
-/// What is no `kind` but a `found`.
+/// The error for a value that has to be a `kind` and is a `found`.
 fn wrong(name: &str, kind: &str, found: &str, place: Place) -> Error {
-    Error::input(format!("`{name}` is {kind}, not {found}")).at(place.labelled(found))
+    Error::input(format!("`{name}` has to be {kind}, not {found}")).at(place.labelled(found))
 }

@@ -104,12 +104,12 @@ pub const SCHEMA: &[SchemaEntry] = &[
     entry(
         "cache.max-size",
         Default::Text(""),
-        "what the cache may take, such as 20G, looked at after runs; empty = all",
+        "the most that the cache may take, such as 20G, checked after runs; empty = no limit",
     ),
     entry(
         "cache.shared",
         Default::Text(""),
-        "group = the cache is one of all in its folder's group, who trust each other; not in a project; empty = yours alone",
+        "group = the cache is shared by its folder's group, whose members trust each other; not in a project; empty = yours alone",
     ),
     entry(
         "drgn.program",
@@ -131,7 +131,7 @@ pub const SCHEMA: &[SchemaEntry] = &[
     entry(
         "kernel.flavour",
         Default::Text(""),
-        "of kernel.source = package: how the package's name ends, such as rt-amd64; empty = the plain one",
+        "with kernel.source = package: how the package's name ends, such as rt-amd64; empty = the plain one",
     ),
     entry(
         "kernel.packages",
@@ -142,7 +142,7 @@ pub const SCHEMA: &[SchemaEntry] = &[
     entry(
         "kernel.source",
         Default::Text(""),
-        "debian, url, git, dir, a folder, or an URL; package = the distribution's, not compiled here; empty = by itself",
+        "debian, url, git, dir, a folder, or a URL; package = the distribution's, not compiled here; empty = quiz chooses",
     ),
     entry(
         "kernel.suite",
@@ -198,8 +198,16 @@ pub const SCHEMA: &[SchemaEntry] = &[
     entry("rootfs.packages", Default::List, "Debian packages added to the root"),
     entry("rootfs.suite", Default::Text(""), "Debian suite of the root; empty = the toolchain's, else the host's"),
     entry("runs.keep", Default::Number(20), "finished runs in .quiz/runs that stay, the newest first"),
-    entry("runs.keep-crashes", Default::Number(5), "and crashes of which the guest's memory stays; 0: none is written"),
-    entry("runs.keep-results", Default::Number(50), "and of those with something in out/, and of tests"),
+    entry(
+        "runs.keep-crashes",
+        Default::Number(5),
+        "crashes of which the guest's memory stays, the newest first; 0 = none is written",
+    ),
+    entry(
+        "runs.keep-results",
+        Default::Number(50),
+        "finished runs with something in out/, and of tests, that stay; counted apart from runs.keep",
+    ),
     entry(
         "toolchain.suite",
         Default::Text("bookworm"),
@@ -211,7 +219,7 @@ pub const SCHEMA: &[SchemaEntry] = &[
         Default::Text(""),
         "git repository of OpenZFS, URL or path; empty = github.com/openzfs/zfs",
     ),
-    entry("zfs.source", Default::Text(""), "dsc, git, dir, a folder, or an URL; empty = by itself"),
+    entry("zfs.source", Default::Text(""), "dsc, git, dir, a folder, or a URL; empty = quiz chooses"),
     entry(
         "zfs.version",
         Default::Text("default"),
@@ -224,7 +232,7 @@ pub const SCHEMA: &[SchemaEntry] = &[
 pub struct Settings {
     values: BTreeMap<String, Setting>,
     flags: Vec<FlagValue>,
-    /// Those that are there, the user's first.
+    /// The quiz.toml files that there are, the user's first.
     files: Vec<Document>,
 }
 
@@ -263,7 +271,7 @@ impl Settings {
         Ok(Self { values, flags: flags.to_vec(), files })
     }
 
-    /// Those of one file, over the defaults.
+    /// The settings of one file, over the defaults.
     #[cfg(test)]
     pub(crate) fn of_file(path: &Path) -> Result<Self> {
         Self::load(path, Path::new("/none/quiz.toml"), Vec::new(), &[], BTreeMap::new())
@@ -274,7 +282,7 @@ impl Settings {
         self.values.get(name)
     }
 
-    /// All, sorted by name.
+    /// All settings, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Setting)> {
         self.values.iter().map(|(name, setting)| (name.as_str(), setting))
     }
@@ -289,7 +297,7 @@ impl Settings {
         })
     }
 
-    /// Those of them that say what is built and run, and not only how.
+    /// The flags that say what is built and run, and not only how.
     pub fn shaping_flags(&self) -> impl Iterator<Item = String> {
         self.flags().filter(|flag| !["--jobs", "--accel"].iter().any(|how| flag.starts_with(how)))
     }

@@ -23,7 +23,7 @@ impl Settings {
         let mut keys: Vec<&str> = name.split('.').collect();
         let file = match (&setting.origin, &setting.value) {
             (Origin::File { path, .. }, _) => self.files.iter().find(|file| file.path() == path),
-            // Its items are behind those of the last file.
+            // A flag adds its items to those of the files, so the item may be one of a file's.
             (Origin::Flag(_), Value::List(_)) => self.files.iter().rev().find(|file| file.has(&keys)),
             _ => None,
         }?;

@@ -67,10 +67,10 @@ fn a_wrong_name_is_placed_and_the_right_one_named() {
 #[test]
 fn a_wrong_type_is_placed_and_both_types_named() {
     for (project, wanted) in [
-        ("[kernel]\nversion = 6.1\n", "quiz.toml:2:11: `kernel.version` is a text in quotes, not float"),
-        ("[machine]\ncpus = -1\n", "quiz.toml:2:8: `machine.cpus` is a number that is not negative, not integer"),
+        ("[kernel]\nversion = 6.1\n", "quiz.toml:2:11: `kernel.version` has to be a text in quotes, not float"),
+        ("[machine]\ncpus = -1\n", "quiz.toml:2:8: `machine.cpus` has to be a number that is not negative, not -1"),
         ("kernel = \"6.1\"\n", "quiz.toml:1:10: `kernel` is a table: write [kernel]"),
-        ("[rootfs]\npackages = [1]\n", "quiz.toml:2:13: `rootfs.packages` is a list of texts"),
+        ("[rootfs]\npackages = [1]\n", "quiz.toml:2:13: `rootfs.packages` has to be a list of texts"),
     ] {
         let error = load("", project, &[]).unwrap_err();
         assert!(error.to_string().contains(wanted), "{error}");

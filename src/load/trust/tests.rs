@@ -1,9 +1,9 @@
-//! Who may decide for whom. The files here are of who runs the tests, so that is varied who asks.
+//! Whose files may decide for whom. The files here belong to the user who runs the tests, so the tests vary who asks.
 
 use super::*;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-/// Another one than the caller and root.
+/// A user who is neither the caller nor root.
 const OTHER: u32 = 54_321;
 
 fn own() -> u32 {
@@ -88,7 +88,7 @@ fn the_list_of_trusted_folders_grows_by_lines_and_says_what_is_wrong() {
     let real = fs::canonicalize(dir.path()).unwrap();
     assert_eq!(trusted(&config).unwrap(), [real.join("a b")]);
     assert!(is_trusted(&dir.path().join("a b"), &config).unwrap() && !is_trusted(dir.path(), &config).unwrap());
-    // As an editor may leave it.
+    // The list as an editor may leave it: with a comment, an empty line, and no line feed at its end.
     let list = config.join("trusted");
     fs::write(&list, format!("# mine\n\n{}", real.join("a b").display())).unwrap();
     trust(&dir.path().join("c"), &config).unwrap();

@@ -131,7 +131,7 @@ fn a_memory_that_is_written_says_why_and_is_over_with_it() {
     let dumped = Event::Dumped { run: "7".into(), title: String::new(), used: 1, took: seconds(3) };
     assert_eq!(lines(79, &[(0, dumping(false))], 2), ["        dump   2s  the guest hung after 5 s"]);
     assert!(lines(79, &[(0, dumping(true)), (3, dumped)], 4).is_empty());
-    // Of a machine whose program has the terminal nothing is shown, until that is over.
+    // While the guest's program has the terminal nothing is shown; when it is over, the memory is.
     let ready = Event::Ready { milliseconds: 3 };
     let after = |event: Event| lines(79, &[(0, ready.clone()), (1, event)], 3);
     assert_eq!(after(dumping(false)), [""; 0]);

@@ -12,7 +12,7 @@ pub(in crate::report) struct Held<'a> {
     /// The group that shares it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
-    /// On the disk, all of it that this user can look into.
+    /// How much all takes on the disk that this user can look into.
     pub bytes: u64,
     /// Each thing alone, what frees most first.
     pub items: Vec<Kept<'a>>,
@@ -25,15 +25,15 @@ pub(in crate::report) struct Kept<'a> {
     /// `result`, `own-snapshot`, `snapshot`, `build-folder` or `other`.
     #[schemars(extend("enum" = ["result", "own-snapshot", "snapshot", "build-folder", "other"]))]
     pub what: &'static str,
-    /// The stage, or what else it is called.
+    /// The name of its stage, or another name if it is no result.
     pub name: String,
-    /// On the disk, what others have of it included.
+    /// How much it takes on the disk, with what it shares with others.
     pub bytes: u64,
-    /// What a removal would free: what only it has.
+    /// How much a removal would free: what it shares with nothing else.
     pub frees: u64,
     /// What keeps it.
     pub held_by: Vec<HeldBy>,
-    /// In seconds since 1970.
+    /// When it was last used, in seconds since 1970.
     pub last_use: Option<u64>,
     /// What names a result.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,13 +82,13 @@ pub(in crate::report) enum HeldBy {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(in crate::report) struct Checked<'a> {
-    /// How many were read.
+    /// How many files were read.
     pub files: u64,
     /// How much was read.
     pub bytes: u64,
     /// How long it took.
     pub seconds: f64,
-    /// What is not what it was.
+    /// The files that are damaged.
     pub wrong: Vec<Wrong<'a>>,
     /// Results that are made again when they are wanted.
     pub made_again: Vec<&'a str>,
@@ -98,7 +98,7 @@ pub(in crate::report) struct Checked<'a> {
     pub not_set_aside: Option<&'a str>,
 }
 
-/// A file that is not what it was.
+/// A file that is damaged.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in crate::report) struct Wrong<'a> {
     /// Where it was.
@@ -121,26 +121,26 @@ pub(in crate::report) struct Pinned<'a> {
 /// `quiz clean`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in crate::report) struct Cleaned<'a> {
-    /// What went, or would.
+    /// What was removed, or would be.
     pub removed: Vec<Removed<'a>>,
     /// What stayed.
     pub left: Vec<Left<'a>>,
 }
 
-/// What went.
+/// A file or folder that was removed.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in crate::report) struct Removed<'a> {
     /// Where it was.
     pub path: Cow<'a, str>,
-    /// On the disk.
+    /// How much it took on the disk.
     pub bytes: u64,
 }
 
-/// What stayed.
+/// A file or folder that stayed.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in crate::report) struct Left<'a> {
     /// Where it is.
     pub path: Cow<'a, str>,
-    /// In words.
+    /// Why it stayed, in words.
     pub why: &'a str,
 }

@@ -52,9 +52,9 @@ pub(in crate::report) struct WouldCost<'a> {
     pub stages: Vec<LastTook<'a>>,
     /// The stages that the others wait for, one after the other.
     pub critical_path: Vec<&'a str>,
-    /// With as many at once as can be.
+    /// How long they take with as many at once as possible.
     pub seconds: f64,
-    /// All of them, one after the other.
+    /// How long they take one after the other.
     pub seconds_one_after_the_other: f64,
 }
 

@@ -74,7 +74,7 @@ pub(in crate::report) struct OwnSnapshot<'a> {
     pub bytes: u64,
     /// When it was made, in seconds since 1970.
     pub made: u64,
-    /// The file of it that is not what it was.
+    /// The file of it that is damaged.
     pub damaged: Option<&'a str>,
     /// Memory of the machine in MiB.
     pub memory: u32,
@@ -112,7 +112,7 @@ pub(in crate::report) struct LeftWhole<'a> {
     pub left: Left<'a>,
     /// The places in the code that its lines name.
     pub frames: Vec<Frame>,
-    /// Why nothing is known of where those are in the source.
+    /// Why it is not known where those are in the source.
     pub no_places: Option<&'a str>,
     /// What OpenZFS noted, the oldest first; null if that could not be read.
     pub zfs_dbgmsg: Option<&'a [Message]>,

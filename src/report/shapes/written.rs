@@ -20,11 +20,11 @@ pub(in crate::report) struct CrashExported<'a> {
 /// `quiz crash import`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in crate::report) struct CrashImported<'a> {
-    /// The run that it is here.
+    /// The number of the run that it is here.
     pub run: &'a str,
     /// It was there already.
     pub known: bool,
-    /// What was wrong.
+    /// What was wrong with the guest.
     pub title: &'a str,
 }
 
@@ -33,7 +33,7 @@ pub(in crate::report) struct CrashImported<'a> {
 pub(in crate::report) struct Begun<'a> {
     /// The file that was written.
     pub file: Cow<'a, str>,
-    /// For what kind of folder.
+    /// The kind of folder that the settings are for.
     #[serde(rename = "for")]
     pub what: &'a str,
     /// The settings in it that count.
@@ -54,7 +54,7 @@ pub(in crate::report) struct Started<'a> {
 /// `quiz kernel config`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(in crate::report) struct KernelEdited<'a> {
-    /// What came out otherwise.
+    /// The symbols whose values changed.
     pub changed: Vec<KernelChanged<'a>>,
     /// The lines that ask for it.
     pub lines: &'a [String],
@@ -67,9 +67,9 @@ pub(in crate::report) struct KernelEdited<'a> {
 pub(in crate::report) struct KernelChanged<'a> {
     /// Without `CONFIG_`.
     pub symbol: &'a str,
-    /// As the config has it; null when it has none.
+    /// Its value in the config; null when it is not there.
     pub old: Option<&'a str>,
-    /// The same of the other config.
+    /// Its value in the other config.
     pub new: Option<&'a str>,
 }
 
@@ -94,6 +94,6 @@ pub(in crate::report) struct Exported<'a> {
 pub(in crate::report) struct Imported<'a> {
     /// The stages whose results were taken in.
     pub taken: &'a [String],
-    /// Results that were there.
+    /// How many results were there already.
     pub known: usize,
 }

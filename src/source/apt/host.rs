@@ -44,8 +44,8 @@ impl Host {
     /// Its own suite.
     pub(in crate::source) fn suite(&self) -> Result<&str> {
         self.codename.as_deref().ok_or_else(|| {
-            Error::input("/etc/os-release does not tell which suite this machine is (VERSION_CODENAME)")
-                .hint("say which suite the root is made of, such as rootfs.suite = \"bookworm\", and which has the kernel, such as kernel.suite")
+            Error::input("/etc/os-release does not say of which suite this machine is (there is no VERSION_CODENAME)")
+                .hint("name the suites in quiz.toml: rootfs.suite = \"bookworm\" for the root, kernel.suite for the kernel")
         })
     }
 }

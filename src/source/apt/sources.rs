@@ -47,7 +47,7 @@ impl Source {
         files.any(|path| Path::new(path).file_name().is_some_and(|name| name.to_string_lossy().starts_with("debian")))
     }
 
-    /// Takes all keys of Debian.
+    /// Replaces the keys that it names, if any, by all of Debian's.
     fn set_key(&mut self, keyring: &Path) {
         if let Some(key) = self.key() {
             let start = if self.stanza { " " } else { "" };
@@ -90,7 +90,7 @@ pub(in crate::source) fn read(etc: &Path) -> Result<Vec<Source>> {
     Ok(sources)
 }
 
-/// The places that have `suite` for `arch`, and whether they are derived: nobody said that all of them have it. Empty if the host's
+/// The places that have `suite` for `arch`, and whether they are derived, so that it is not sure that all of them have it. Empty if the host's
 /// sources have none.
 pub(in crate::source) fn places(sources: &[Source], suite: &str, arch: &str, host: &Host) -> (Vec<Place>, bool) {
     let (chosen, derived) = chosen(sources, suite, host);
@@ -99,8 +99,8 @@ pub(in crate::source) fn places(sources: &[Source], suite: &str, arch: &str, hos
 
 /// The sources for `suite`, and whether they are derived:
 /// 1. those that say so, or `suite-updates`, `suite-security` and the like;
-/// 2. none, and it is the host's own suite: all with their names as they are ("stable", "sid");
-/// 3. none, and it is another: those of another release of the same distribution, with its name replaced ([`derived`]).
+/// 2. if there are none, and it is the host's own suite: all with their names as they are ("stable", "sid");
+/// 3. if there are none, and it is another one: those of another release of the same distribution, with its name replaced ([`derived`]).
 fn chosen(sources: &[Source], suite: &str, host: &Host) -> (Vec<Source>, bool) {
     // Only a release has parts: `trixie-updates` is one of `trixie`, `trixie-backports-sloppy` none of `trixie-backports`.
     let is_part = suites::split(suite).1.is_empty();
@@ -128,7 +128,7 @@ fn derived(sources: &[Source], suite: &str, host: &Host) -> Vec<Source> {
     let by_key = sources.iter().filter(|s| to_debian && s.is_debians()).map(|s| suites::split(&s.suite).0);
     let is_there = |name: &&str| sources.iter().any(|s| s.suite == *name);
     let Some(from) = own.into_iter().chain(moving).chain(by_key).find(is_there) else { return Vec::new() };
-    // A third party's, by its keys, where Debian's own are told by theirs.
+    // Where Debian's own sources name Debian's keys, a source with other keys is a third party's.
     let debians = (on_debian || to_debian) && sources.iter().any(|s| s.suite == from && s.is_debians());
     let places = |wanted: &str| {
         let has = |s: &&Source| {
@@ -155,7 +155,7 @@ fn derived(sources: &[Source], suite: &str, host: &Host) -> Vec<Source> {
 }
 
 pub(in crate::source) fn no_place(suite: &str) -> Error {
-    Error::input(format!("the package sources of this machine say nothing of the suite `{suite}`"))
+    Error::input(format!("the package sources of this machine do not have the suite `{suite}`"))
         .hint("add one with that suite below /etc/apt/sources.list.d/")
 }
 

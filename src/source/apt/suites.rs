@@ -6,7 +6,7 @@ const RELEASES: &[&str] = &["bullseye", "bookworm", "trixie", "forky", "sid"];
 /// Debian's other names for them, which move from release to release.
 pub(super) const MOVING: &[&str] = &["stable", "oldstable", "oldoldstable", "testing", "unstable", "experimental"];
 
-/// Those that others are never added to.
+/// Those that have no -security, -updates or -backports.
 const ALONE: &[&str] = &["sid", "unstable", "experimental"];
 
 /// What is added to a release. The security archive is a place of its own, the others lie beside the release.

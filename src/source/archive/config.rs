@@ -5,7 +5,7 @@ use crate::source::download::Access;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Those settings.
+/// The settings that are read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Config {
     /// Names in small letters with their values, in order: the last one counts.
@@ -22,12 +22,12 @@ struct Login {
 }
 
 impl Config {
-    /// Reads apt's folder. A file that cannot be read, as those with passwords of root, says nothing.
+    /// Reads apt's folder. A file that cannot be read, such as one with root's passwords, counts as empty.
     pub(super) fn read(etc: &Path) -> Self {
         let text = |path: PathBuf| fs::read_to_string(path).unwrap_or_default();
         let parts = |folder: &str| {
             let entries = fs::read_dir(etc.join(folder)).into_iter().flatten().flatten();
-            // As apt has it: names without an ending, or with this one.
+            // As apt does: only names without an ending, or with `.conf`.
             let good = |path: &PathBuf| path.extension().is_none_or(|end| end == "conf");
             let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(good).collect();
             paths.sort();

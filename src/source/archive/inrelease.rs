@@ -8,11 +8,11 @@ pub(super) struct Release<'a> {
     pub codename: &'a str,
     /// Seconds since 1970.
     pub date: Option<u64>,
-    /// As it is written; "" for ever.
+    /// As it is written; "" if it counts for ever.
     pub valid_until: &'a str,
-    /// Lists lie under their checksums, too.
+    /// Lists can also be fetched by their checksums.
     pub by_hash: bool,
-    /// Its packages are for those who ask for them.
+    /// Its packages are taken only where no other suite has them, as those of backports.
     pub not_automatic: bool,
     /// The lines under `SHA256`.
     sums: &'a str,

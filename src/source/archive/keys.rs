@@ -64,7 +64,7 @@ fn of_host(ring: &mut Keyring, host: &Host) {
 
 fn no_keys(place: &Place, what: &str, why: &str) -> Error {
     Error::input(format!("{}: no key can be read from {what}: {why}", place.address))
-        .hint("correct the package source of this machine, or leave them all out: packages.mirror = \"http://deb.debian.org/debian\"")
+        .hint("correct the package source of this machine, or have quiz use none of them: packages.mirror = \"http://deb.debian.org/debian\"")
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// No list comes near: Debian's main has 50 MB.
+/// No list is read beyond this, in bytes. Debian's main has 50 MB.
 const MOST: u64 = 1 << 30;
 
 /// The lists of one suite. The caller holds the lock of the folder.
@@ -87,7 +87,7 @@ impl Lists<'_> {
         if !wanted.iter().any(has) {
             return Err(match failed.into_iter().next() {
                 Some((_, error)) => {
-                    error.hint(format!("the archive of {} could not be asked: is there network?", self.suite))
+                    error.hint(format!("the archive of {} could not be reached: is there network?", self.suite))
                 }
                 None => {
                     let asked = missing.iter().map(|place| format!("{} has no dists/{}", place.address, place.suite));
@@ -97,7 +97,7 @@ impl Lists<'_> {
             });
         }
         let mut words: Vec<String> = failed.iter().map(|(place, error)| format!("{}: {error}", place.suite)).collect();
-        // Nobody said that all places have it; but without a word on security updates it shall not go on.
+        // A derived place need not have the suite, so only a missing suite of security updates is worth a warning.
         let counts = |place: &&&Place| !self.places.derived || place.suite.ends_with(suites::SECURITY);
         words.extend(
             missing.iter().filter(counts).map(|place| format!("{} has no suite {}", place.address, place.suite)),
@@ -185,7 +185,7 @@ impl Lists<'_> {
         let before = fs::read_to_string(folder.join("Release")).unwrap_or_default();
         if Release::parse(&before).date > release.date {
             // A mirror that lags behind, or one that wants to show yesterday's packages for today's.
-            let message = format!("{} is older than what is here, which counts", server.url(&path));
+            let message = format!("{} is older than the copy in the cache, which is used", server.url(&path));
             (self.events)(Event::Note { message });
             return Ok(Got::Lists);
         }
@@ -223,7 +223,7 @@ impl Lists<'_> {
         let plain = format!("{at}/{path}");
         let part = dest.with_extension("part-of-list");
         let url = server.url(&plain);
-        let wrong = |e: Error| Error::build(format!("{url} could not be brought: {e}")).because(e);
+        let wrong = |e: Error| Error::build(format!("{url} could not be downloaded: {e}")).because(e);
         let get = |path: &str| server.file(path, listed.sha256, listed.size, &part, self.events);
         if !(by_hash && get(&hashed).map_err(wrong)? || get(&plain).map_err(wrong)?) {
             return Err(Error::build(format!("{url} is not there, but its Release file names it"))
@@ -249,16 +249,16 @@ impl Lists<'_> {
         let release = Release::parse(&text);
         if ![release.suite, release.codename].contains(&place.suite.as_str()) {
             let names = [release.suite, release.codename].join(", ");
-            return Err(Error::input(format!("{url} is of another suite than {}: of {names}", place.suite))
+            return Err(Error::input(format!("{url} is not of the suite {}, but of {names}", place.suite))
                 .hint("name the suite as the archive does"));
         }
         if !release.is_strong() {
             return Err(Error::build(format!("{url} has no SHA256 sums: weaker ones can be forged"))
-                .hint("another mirror may be newer: packages.mirror"));
+                .hint("set another mirror: packages.mirror"));
         }
         let is_over = seconds(release.valid_until).is_some_and(|until| until < self.now);
         if is_over && place.checks_valid_until.unwrap_or_else(|| self.config.checks_valid_until()) {
-            return Err(Error::build(format!("{url} counted only until {}", release.valid_until))
+            return Err(Error::build(format!("{url} was valid only until {}", release.valid_until))
                 .hint("is this machine's clock right? else the mirror is stale, and packages.mirror sets another")
                 .hint("for an old archive on purpose: Acquire::Check-Valid-Until \"false\"; in /etc/apt/apt.conf.d/"));
         }
@@ -285,7 +285,7 @@ fn refused(url: &str, refusal: &Refusal) -> Error {
 /// A list that was kept, unpacked.
 fn kept(path: &Path) -> io::Result<Vec<u8>> {
     let packed = fs::read(path)?;
-    // Of nothing zstd makes nothing; what it packs has a header, even when there is nothing in it.
+    // zstd unpacks an empty file without an error, but never writes one: what it packs has a header, even when there is nothing in it.
     if packed.is_empty() {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is empty"));
     }

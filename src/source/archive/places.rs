@@ -9,7 +9,7 @@ use std::fs;
 #[derive(Debug)]
 pub(super) struct Places {
     pub all: Vec<Place>,
-    /// Nobody said that each of them has it.
+    /// They are derived, so it is not sure that each of them has the suite.
     pub derived: bool,
 }
 
@@ -28,7 +28,7 @@ impl Places {
 /// `…-security`; "" leaves it to the host.
 ///
 /// # Errors
-/// It is no suite of Debian's, and the host's sources do not have it.
+/// The suite is not one of Debian's, and the host's sources do not have it.
 pub(super) fn find(mirror: &str, suite: &str, arch: &str, host: &Host) -> Result<Places> {
     let is_debians = suites::is_debians(suites::split(suite).0);
     if !mirror.is_empty() && (is_debians || host.id == "debian") {
@@ -36,7 +36,7 @@ pub(super) fn find(mirror: &str, suite: &str, arch: &str, host: &Host) -> Result
     }
     let (mut all, derived) = sources::places(&sources::read(&host.etc)?, suite, arch, host);
     all.iter_mut().for_each(|place| place.address = one_of_mirrors(&place.address));
-    // apt has more ways to get files; those are its own.
+    // apt knows more protocols (cdrom, tor+http); quiz does not.
     all.retain(|place| ["http://", "https://", "file:", "copy:"].iter().any(|start| place.address.starts_with(start)));
     if !all.is_empty() {
         return Ok(Places { all, derived });

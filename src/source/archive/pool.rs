@@ -39,7 +39,7 @@ pub(super) fn is_right(path: &Path, package: &Package) -> bool {
         && download::sha256_of(path).is_ok_and(|sum| sum == package.sha256)
 }
 
-/// The same; what lies in its place and is not, is removed.
+/// The same, but a file that is not this package is removed.
 pub(super) fn is_here(path: &Path, package: &Package) -> bool {
     let right = is_right(path, package);
     if !right {
@@ -130,8 +130,8 @@ fn one(missing: &Missing, servers: &[Server], snapshot: &Server, entry: &str, ev
     let Package { name, version, .. } = package;
     let there = if there.is_empty() { "no version of it at all".to_owned() } else { there.join(", ") };
     Err(Error::build(format!("{name} {version} is pinned in quiz.lock, but no archive has it any more"))
-        .detail(format!("there is: {there}"))
-        .detail(format!("not there, either: {}", snapshot.address))
+        .detail(format!("there are: {there}"))
+        .detail(format!("{} does not have this version, either", snapshot.address))
         .hint(format!("take what there is now: quiz update {entry}")))
 }
 
@@ -209,8 +209,8 @@ fn gone_source(pin: &DscPin, there: &[Source], snapshot: &Server, entry: &str) -
         "the source package {} {} is pinned in quiz.lock, but no archive has it",
         pin.name, pin.version
     ))
-    .detail(format!("there is: {there}"))
-    .detail(format!("not there, either: {}", snapshot.address))
+    .detail(format!("there are: {there}"))
+    .detail(format!("{} does not have this version, either", snapshot.address))
     .hint(format!("take what there is now: quiz update {entry}"))
 }
 

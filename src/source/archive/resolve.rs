@@ -13,18 +13,18 @@ use super::depends::{Relation, groups};
 use super::stanza::{Entry, Packages};
 use crate::error::{Error, Result};
 use crate::source::{Package, version};
-use state::{Group, State};
+use state::{Group, Partial};
 use std::collections::BTreeSet;
 
 /// What is asked for, and of which suite.
 pub(super) struct Request<'a> {
     pub suite: &'a str,
-    /// Debian's word.
+    /// Debian's name of the architecture.
     pub arch: &'a str,
     pub asked: &'a Asked<'a>,
 }
 
-/// So often another alternative is tried before the first reason is told.
+/// So many alternatives are tried before the first failure becomes the error.
 const ATTEMPTS: usize = 500;
 
 /// The packages, sorted by name.
@@ -50,7 +50,7 @@ struct Resolver<'r, 'a> {
 
 impl<'a> Resolver<'_, 'a> {
     fn solve(&self) -> Result<Vec<Entry<'a>>> {
-        let mut state = State::default();
+        let mut state = Partial::default();
         let mut asked = BTreeSet::new();
         for name in self.request.asked.names {
             asked.insert(self.asked(name)?);
@@ -91,8 +91,8 @@ impl<'a> Resolver<'_, 'a> {
             }
             several => {
                 let names: Vec<&str> = several.iter().map(|&index| self.packages.entry(index).name).collect();
-                Err(Error::input(format!("{entry}: {name} is no package of {suite}, but provided by several"))
-                    .hint(format!("say which: {}", names.join(", "))))
+                Err(Error::input(format!("{entry}: {suite} has no package {name}, but several packages provide it"))
+                    .hint(format!("name one of them: {}", names.join(", "))))
             }
         }
     }
@@ -109,7 +109,7 @@ impl<'a> Resolver<'_, 'a> {
             let order = pinned(a).cmp(&pinned(b)).then_with(|| automatic(a).cmp(&automatic(b)));
             order.then_with(|| version::compare(a.version, b.version))
         };
-        // Of two that are the same the one of the first list: the last is what `max_by` would give.
+        // Of two equal ones that of the first list is taken: `max_by` gives the last one, so the order is reversed.
         all.reverse();
         all.into_iter().max_by(|(_, a), (_, b)| wins(a, b)).map(|(index, _)| index)
     }
@@ -142,7 +142,7 @@ impl<'a> Resolver<'_, 'a> {
     }
 
     /// Satisfies all that is open: first what leaves no choice, then the choices, each until one leads to an end.
-    fn close(&self, mut state: State<'a>, attempts: &mut usize) -> Result<State<'a>> {
+    fn close(&self, mut state: Partial<'a>, attempts: &mut usize) -> Result<Partial<'a>> {
         let mut choices: Vec<(Group<'a>, Vec<usize>)> = Vec::new();
         while let Some(group) = state.open.pop_front() {
             let options: Vec<usize> = group.relations.iter().flat_map(|one| self.options(one)).collect();
@@ -176,7 +176,7 @@ impl<'a> Resolver<'_, 'a> {
     }
 
     /// Chooses a package, unless it conflicts with one that is chosen.
-    fn take(&self, state: &mut State<'a>, index: usize, owner: Option<usize>) -> Result<()> {
+    fn take(&self, state: &mut Partial<'a>, index: usize, owner: Option<usize>) -> Result<()> {
         if state.chosen.contains_key(&index) {
             return Ok(());
         }
@@ -210,14 +210,14 @@ impl<'a> Resolver<'_, 'a> {
     }
 
     /// A chosen package other than `index` that a relation means.
-    fn chosen_as(&self, state: &State<'a>, relation: &Relation<'a>, index: usize) -> Option<usize> {
+    fn chosen_as(&self, state: &Partial<'a>, relation: &Relation<'a>, index: usize) -> Option<usize> {
         let named = self.packages.named(relation.name).filter(|(_, entry)| relation.accepts(entry.version));
         let provided = self.packages.providing(relation.name).filter(|(_, one)| relation.accepts_provided(one));
         let mut all = named.map(|(other, _)| other).chain(provided.map(|(other, _)| other));
         all.find(|other| *other != index && state.chosen.contains_key(other))
     }
 
-    fn unsatisfied(&self, state: &State<'a>, group: &Group<'a>) -> Error {
+    fn unsatisfied(&self, state: &Partial<'a>, group: &Group<'a>) -> Error {
         let there = group.relations.iter().flat_map(|one| self.packages.named(one.name).map(|(_, entry)| entry));
         let there: Vec<String> = there.map(|entry| format!("{} {}", entry.name, entry.version)).collect();
         let has =
@@ -228,7 +228,7 @@ impl<'a> Resolver<'_, 'a> {
             .detail(format!("{suite} {has}"))
     }
 
-    fn conflict(&self, state: &State<'a>, against: (usize, Relation<'a>, &str), with: usize) -> Error {
+    fn conflict(&self, state: &Partial<'a>, against: (usize, Relation<'a>, &str), with: usize) -> Error {
         let (index, relation, kind) = against;
         let name = |index: usize| format!("{} {}", self.packages.entry(index).name, self.packages.entry(index).version);
         let (entry, suite) = (self.request.asked.entry, self.request.suite);
@@ -239,7 +239,7 @@ impl<'a> Resolver<'_, 'a> {
     }
 
     /// Why a package is there: the one asked for, and what leads from it to this.
-    fn chain(&self, state: &State<'a>, index: usize) -> String {
+    fn chain(&self, state: &Partial<'a>, index: usize) -> String {
         let mut names = vec![self.packages.entry(index).name];
         let mut at = index;
         while let Some(Some(owner)) = state.chosen.get(&at) {

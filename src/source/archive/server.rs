@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// No Release file, and no answer of a snapshot server, comes near.
+/// No Release file and no answer of a snapshot server is read beyond this, in bytes.
 const TEXT: u64 = 16 << 20;
 
 /// An archive, and how it is reached.
@@ -20,7 +20,7 @@ pub(super) struct Server<'a> {
 }
 
 impl Server<'_> {
-    /// Where a path is, in words.
+    /// The address of a path.
     pub(super) fn url(&self, path: &str) -> String {
         format!("{}/{path}", self.address)
     }
@@ -47,7 +47,8 @@ impl Server<'_> {
         text.map(Some)
     }
 
-    /// Brings a file of known content to `dest`, in the same file system as the folder of downloads. Whether there is one.
+    /// Brings a file of known content to `dest`, in the same file system as the folder of downloads. Returns whether the
+    /// archive has it.
     pub(super) fn file(&self, path: &str, sha256: &str, size: u64, dest: &Path, events: Events) -> Result<bool> {
         let url = self.url(path);
         let failed = |e: io::Error| Error::build(format!("cannot write {}", dest.display())).because(e);

@@ -31,7 +31,7 @@ pub(super) enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Malformed(why) => write!(f, "is no signed text: {why}"),
+            Self::Malformed(why) => write!(f, "is not a signed text: {why}"),
             Self::Unknown(ids) if ids.is_empty() => f.write_str("has no signature"),
             Self::Unknown(ids) => write!(f, "is signed by a key that is not trusted: {}", ids.join(", ")),
             Self::Wrong(id) => write!(f, "is not what the key {id} signed"),
@@ -43,10 +43,10 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Bytes times lines of a Release file. Those of sid have 5 * 10^8, and each costs a fraction of a nanosecond.
+/// No message of more bytes times lines is checked, as checking takes that long. Release files of sid have 5 * 10^8, and each costs a fraction of a nanosecond.
 const MOST_WORK: usize = 8_000_000_000;
 
-/// Each is checked on the whole text. Debian's have three.
+/// No message with more signatures is taken: each is checked over the whole text. Debian's have three.
 const MOST_SIGNATURES: usize = 16;
 
 impl Keyring {
@@ -102,7 +102,7 @@ impl Keyring {
                 Err(other) => refused.push(other),
             }
         }
-        // What is known of a key says more than that another is not known.
+        // Why a known key was refused says more than that another key is not known.
         Err(refused.into_iter().next().unwrap_or(Refusal::Unknown(unknown)))
     }
 
@@ -199,7 +199,7 @@ fn whole(
         user.signatures.iter().filter(own)
     });
     let direct = details.direct_signatures.iter().filter(|sig| is_strong(sig) && sig.verify_key(primary).is_ok());
-    // What a user's says counts; a direct one is often there only to name who may revoke the key.
+    // The newest signature on a user id counts; a direct one is often there only to name who may revoke the key.
     let own = newest(of_users).or_else(|| newest(direct)).ok_or_else(|| Refusal::Forbidden(id.to_owned()))?;
     if is_over(own, primary, now) {
         return Err(Refusal::Expired(id.to_owned()));
@@ -208,7 +208,7 @@ fn whole(
         return if may_sign(own) { Ok(()) } else { Err(Refusal::Forbidden(id.to_owned())) };
     };
     let bound = |sig: &&Signature| is_strong(sig) && sig.verify_subkey_binding(primary, &sub.key).is_ok();
-    // A weak hash is no reason not to believe that a key is lost.
+    // A revocation counts even if it is made with a weak hash.
     let is_revoked = |sig: &Signature| {
         sig.typ() == Some(SignatureType::SubkeyRevocation) && sig.verify_subkey_binding(primary, &sub.key).is_ok()
     };

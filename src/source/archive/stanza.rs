@@ -75,7 +75,7 @@ impl<'a> Packages<'a> {
         self.by_name.get(name).into_iter().flatten().map(|&index| (index, &self.entries[index]))
     }
 
-    /// Who says to provide a name, with what is said of it.
+    /// The packages that provide a name, each with its relation under `Provides`.
     pub(super) fn providing(&self, name: &str) -> impl Iterator<Item = (usize, Relation<'a>)> {
         let of = move |&index: &usize| {
             let all = self.entries[index].field("Provides").split(',').filter_map(depends::relation);
@@ -137,7 +137,7 @@ impl<'a> Entry<'a> {
     /// The list has no good checksums of it, or an odd folder.
     pub(super) fn source(&self, place: usize) -> Result<super::Source> {
         let (name, version, folder) = (self.name.to_owned(), self.version.to_owned(), self.field("Directory"));
-        // It becomes a line of quiz.lock, which takes no other.
+        // It becomes a line of quiz.lock, which takes no other names and versions.
         let is_plain_folder = !folder.starts_with('/') && folder.split('/').all(|part| part != "..");
         let is_plain = is_plain_folder && is_package(&name) && is_version(&version);
         match files(self.field("Checksums-Sha256")).filter(|_| is_plain) {
@@ -145,11 +145,11 @@ impl<'a> Entry<'a> {
                 let pin = DscPin { name, version, files, suite: None };
                 Ok(super::Source { pin, folder: folder.to_owned(), place })
             }
-            None => Err(Error::build(format!("the package lists have no good Checksums-Sha256 for {name} {version}"))),
+            None => Err(Error::build(format!("the package lists have no valid Checksums-Sha256 for {name} {version}"))),
         }
     }
 
-    /// What it is pinned as.
+    /// The package as it is pinned.
     ///
     /// # Errors
     /// The list has no checksum or size of it.
@@ -162,7 +162,7 @@ impl<'a> Entry<'a> {
         match package {
             Some(package) if is_plain(&package) => Ok(package),
             Some(Package { name, version, arch, .. }) => Err(Error::build(format!(
-                "the package lists have `{name} {version} {arch}`, and no package is called so"
+                "the package lists have `{name} {version} {arch}`, which is not a valid name, version and architecture"
             ))),
             None => Err(Error::build(format!(
                 "the package lists have no SHA256 and Size for {} {}",

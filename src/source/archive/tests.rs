@@ -216,7 +216,7 @@ fn a_release_file_that_is_not_to_be_trusted() {
     world.mirror.put(path, good.replace("oldstable", "oldstablE"));
     assert!(world.refused().0.starts_with(&format!("{url} is not what the key DB26B4C7")), "{:?}", world.refused());
     world.mirror.put(path, format!("Suite: x\n{good}"));
-    assert!(world.refused().0.starts_with(&format!("{url} is no signed text")), "{:?}", world.refused());
+    assert!(world.refused().0.starts_with(&format!("{url} is not a signed text")), "{:?}", world.refused());
     world.mirror.put(path, "<html>log in</html>");
     assert!(world.refused().1.contains("open the address in a browser"));
 
@@ -235,12 +235,12 @@ fn a_release_file_of_another_day_or_suite_or_without_good_sums() {
     let packages = [("a", "1", "")];
     let url = "M/debian/dists/bookworm/InRelease";
     world.publish(&HEAD.replace("bookworm", "trixie"), &packages, "good");
-    assert_eq!(world.refused().0, format!("{url} is of another suite than bookworm: of oldstable, trixie"));
+    assert_eq!(world.refused().0, format!("{url} is not of the suite bookworm, but of oldstable, trixie"));
 
     let until = format!("{HEAD}Valid-Until: Wed, 01 Jan 2025 12:00:00 UTC\n");
     world.publish(&until, &packages, "good");
     let (error, hint) = world.refused();
-    assert_eq!(error, format!("{url} counted only until Wed, 01 Jan 2025 12:00:00 UTC"));
+    assert_eq!(error, format!("{url} was valid only until Wed, 01 Jan 2025 12:00:00 UTC"));
     assert!(hint.contains("Acquire::Check-Valid-Until"), "{hint}");
     fs::write(world.host.etc.join("apt.conf"), "Acquire::Check-Valid-Until \"false\";\n").unwrap();
     world.resolve().unwrap();
@@ -249,7 +249,7 @@ fn a_release_file_of_another_day_or_suite_or_without_good_sums() {
     world.mirror.put("debian/dists/bookworm/InRelease", signed(&weak, "good"));
     assert_eq!(world.refused().0, format!("{url} has no SHA256 sums: weaker ones can be forged"));
 
-    // Yesterday's lists, as today's: those of today stay.
+    // A mirror that has yesterday's lists again: today's, which are in the cache, stay.
     let world = World::new();
     world.resolve().unwrap();
     world.publish(&HEAD.replace("01 Jan 2025", "31 Dec 2024"), &[("a", "0.9", "")], "good");
@@ -263,7 +263,7 @@ fn a_list_that_is_not_what_the_release_file_says() {
     world.mirror.put("debian/dists/bookworm/main/binary-amd64/Packages.xz", "an older or newer one");
     let (error, _) = world.refused();
     assert!(
-        error.starts_with("M/debian/dists/bookworm/main/binary-amd64/Packages.xz could not be brought: "),
+        error.starts_with("M/debian/dists/bookworm/main/binary-amd64/Packages.xz could not be downloaded: "),
         "{error}"
     );
     world.mirror.remove("Packages.xz");
@@ -335,7 +335,7 @@ fn a_version_that_the_lists_do_not_have_any_more() {
     assert_eq!(error.to_string(), "a 1 is pinned in quiz.lock, but no archive has it any more");
     assert_eq!(
         (&error.details()[0][..], &error.hints()[0][..]),
-        ("there is: 2", "take what there is now: quiz update e")
+        ("there are: 2", "take what there is now: quiz update e")
     );
 
     let hash = "5".repeat(40);

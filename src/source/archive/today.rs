@@ -34,7 +34,7 @@ impl Today {
         accepts: &dyn Fn(&str) -> bool,
     ) -> Option<(String, Option<String>)> {
         let packages = packages(&self.0);
-        // As apt has it: what backports have counts only where nothing else has it.
+        // As with apt: backports count only where nothing else has the package.
         let automatic = |entry: &stanza::Entry| !self.0[entry.list].not_automatic;
         let newest = packages.named(name).max_by(|(_, a), (_, b)| {
             automatic(a).cmp(&automatic(b)).then_with(|| version::compare(a.version, b.version))

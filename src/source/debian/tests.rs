@@ -199,7 +199,7 @@ fn a_suite_that_does_not_exist() {
     let (error, _) = debian().find("7.3", &["trixy"]);
     let error = error.unwrap_err();
     assert_eq!((error.to_string().as_str(), error.kind()), ("there is no suite `trixy`", Kind::Input));
-    assert_eq!(error.hints(), ["the nearest: trixie"]);
+    assert_eq!(error.hints(), ["similar names: trixie"]);
 }
 
 /// A server that cannot be reached says nothing of what it has.
@@ -211,7 +211,7 @@ fn a_network_that_fails_is_no_missing_suite() {
     let error = archive.find("7.3", &["trixie"]).0.unwrap_err();
     assert_eq!(error.kind(), Kind::Build);
     assert!(error.to_string().contains("cannot download http://127.0.0.1:9/debian/dists/trixie/InRelease"), "{error}");
-    assert!(error.hints().iter().any(|hint| hint.contains("the archive of trixie could not be asked")), "{error:?}");
+    assert!(error.hints().iter().any(|hint| hint.contains("the archive of trixie could not be reached")), "{error:?}");
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn ubuntus_own_kernel_and_no_other() {
     assert_eq!(hints[1..], ["there is no suite trixie, trixie-backports, bookworm, gone, sid"]);
 }
 
-/// They come from Debian's own mirror, which has to be signed by Debian's keys; this one is not.
+/// Such kernels come from Debian's own mirror, which has to be signed by Debian's keys; this one is not.
 #[test]
 fn debians_kernels_on_a_machine_that_is_not_debians() {
     let archive = Archive::new("ubuntu", "noble");
@@ -238,7 +238,7 @@ fn debians_kernels_on_a_machine_that_is_not_debians() {
         let error = archive.find(wanted, &[]).0.unwrap_err().to_string();
         assert!(error.contains("/debian/dists/trixie/InRelease"), "{error}");
     }
-    // Nor is it one that has suites of its own, but no kernel's source in them.
+    // The same on a machine that has suites of its own, but no kernel's source in them.
     let mint = Archive::new("linuxmint", "wilma");
     mint.suite_at("debian", "trixie", &[("6.12", "6.12.118-1")]);
     let error = mint.find("default", &[]).0.unwrap_err().to_string();

@@ -231,7 +231,7 @@ fn sizes_are_bounds() {
     };
     assert!(get(Some(10), 100).ends_with("has 11 bytes, but 10 were pinned"));
     assert!(get(Some(10), 100).ends_with("has 11 bytes, but 10 were pinned"));
-    assert!(get(None, 10).ends_with("has 11 bytes; at most 10 are taken"));
+    assert!(get(None, 10).ends_with("has 11 bytes; at most 10 are allowed"));
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn one(tree: &Path, text: &[u8]) -> Outcome<()> {
     let refused: [&[u8]; 5] =
         [b"rename from ", b"copy from ", b"GIT binary patch", b"Binary files ", b"new file mode 120000"];
     if let Some(line) = lines.iter().find(|line| refused.iter().any(|start| line.starts_with(start))) {
-        return Err(format!("it has `{}`", String::from_utf8_lossy(line)));
+        return Err(format!("it has the line `{}`, which is not supported", String::from_utf8_lossy(line)));
     }
     let headers = lines.windows(2).filter(|pair| pair[0].starts_with(b"--- ") && pair[1].starts_with(b"+++ ")).count();
     if headers == 0 {
@@ -61,8 +61,12 @@ fn one(tree: &Path, text: &[u8]) -> Outcome<()> {
         one_file(tree, &file.map_err(|e| e.to_string())?, &modes)?;
         applied += 1;
     }
-    // What is left out without a word may be what mends a hole.
-    if applied == headers { Ok(()) } else { Err(format!("it is for {headers} files, and {applied} can be read")) }
+    // A part that is left out silently may be the one that closes a security hole.
+    if applied == headers {
+        Ok(())
+    } else {
+        Err(format!("it changes {headers} files, and only {applied} of these changes can be parsed"))
+    }
 }
 
 /// Which files git says are to be executable, or no longer.
@@ -98,7 +102,9 @@ fn one_file(tree: &Path, file: &FilePatch<'_, [u8]>, modes: &BTreeMap<&[u8], u32
             let name = if exists(modified) || !exists(original) { modified } else { original };
             (Some(name), Some(name))
         }
-        FileOperation::Rename { .. } | FileOperation::Copy { .. } => return Err("it renames a file".to_owned()),
+        FileOperation::Rename { .. } | FileOperation::Copy { .. } => {
+            return Err("it renames or copies a file, which is not supported".to_owned());
+        }
     };
     let name = to.or(from).unwrap_or_default();
     let shown = String::from_utf8_lossy(name).into_owned();
@@ -111,9 +117,9 @@ fn one_file(tree: &Path, file: &FilePatch<'_, [u8]>, modes: &BTreeMap<&[u8], u32
             (before, fs::metadata(&path).map_err(failed)?.permissions().mode())
         }
     };
-    let after = applied(&before, hunks).map_err(|number| format!("{shown}: its part {number} fits nowhere"))?;
+    let after = applied(&before, hunks).map_err(|number| format!("{shown}: hunk {number} does not apply"))?;
     if to.is_none() && !after.is_empty() {
-        return Err(format!("{shown}: it is to be removed, but has more than is removed"));
+        return Err(format!("{shown}: the patch removes this file, but not all of its lines"));
     }
     if from.is_some() {
         fs::remove_file(&path).map_err(failed)?;
@@ -131,7 +137,7 @@ fn one_file(tree: &Path, file: &FilePatch<'_, [u8]>, modes: &BTreeMap<&[u8], u32
     write().map_err(failed)
 }
 
-/// The text with all hunks applied; the error is the number of the first that fits nowhere. Where a hunk may lie is as patch(1) has it
+/// The text with all hunks applied; the error is the number of the first that does not apply. Where a hunk may lie is as patch(1) has it
 /// without fuzz: as near as can be to where it says, moved by as much as the one before it was moved and never before that; with less
 /// context at one end than at the other only at that end of the file.
 fn applied(before: &[u8], hunks: &[Hunk<'_, [u8]>]) -> std::result::Result<Vec<u8>, usize> {
@@ -143,7 +149,7 @@ fn applied(before: &[u8], hunks: &[Hunk<'_, [u8]>]) -> std::result::Result<Vec<u
         let context = |line: &&Line<'_, [u8]>| matches!(line, Line::Context(_));
         let head = hunk.lines().iter().take_while(context).count();
         let tail = hunk.lines().iter().rev().take_while(context).count();
-        // Of nothing the line before is named.
+        // A hunk without old lines names the line before it.
         let said = if old.is_empty() { hunk.old_range().start() } else { hunk.old_range().start().saturating_sub(1) };
         let guess = said.saturating_add_signed(moved);
         let last = lines.len().checked_sub(old.len()).filter(|last| *last >= done).ok_or(number + 1)?;
@@ -154,7 +160,7 @@ fn applied(before: &[u8], hunks: &[Hunk<'_, [u8]>]) -> std::result::Result<Vec<u
             Some(last).filter(fits)
         } else {
             let mut near: Vec<usize> = (done..=last).filter(fits).collect();
-            // Of two that are as near the later one.
+            // Of two places that are equally near the later one counts.
             near.sort_by_key(|at| (at.abs_diff(guess), *at < guess));
             near.first().copied()
         };

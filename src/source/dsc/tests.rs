@@ -169,16 +169,16 @@ fn patched(before: &str, patch: &str) -> Result<String> {
 #[test]
 fn a_hunk_lies_where_patch_would_put_it() {
     let head = "--- a/a\n+++ b/a\n";
-    // What both hunks change is there twice. The first lies three lines later than it says, and so does the second.
+    // The text of the second hunk is there twice. The first hunk lies three lines later than it says, and so does the second.
     let before = "1\n2\n3\nx\ny\nz\np\nq\nr\np\nq\nr\n-\n";
     let patch = format!("{head}@@ -1,3 +1,3 @@\n x\n-y\n+Y\n z\n@@ -7,3 +7,3 @@\n p\n-q\n+Q\n r\n");
     assert_eq!(patched(before, &patch).unwrap(), "1\n2\n3\nx\nY\nz\np\nq\nr\np\nQ\nr\n-\n");
-    // Never before the one before it.
+    // A hunk is never applied before the previous one.
     let patch = format!("{head}@@ -4,3 +4,3 @@\n x\n-y\n+Y\n z\n@@ -9,3 +9,3 @@\n 1\n-2\n+II\n 3\n");
-    assert!(patched(before, &patch).unwrap_err().to_string().contains("a: its part 2 fits nowhere"));
-    // With less context behind than before, at the end of the file alone.
+    assert!(patched(before, &patch).unwrap_err().to_string().contains("a: hunk 2 does not apply"));
+    // A hunk with less context behind it than before it is applied only at the end of the file.
     let end = format!("{head}@@ -6,3 +6,3 @@\n p\n q\n-r\n+R\n");
-    assert!(patched(before, &end).unwrap_err().to_string().contains("its part 1 fits nowhere"));
+    assert!(patched(before, &end).unwrap_err().to_string().contains("hunk 1 does not apply"));
     assert_eq!(patched("p\nq\nr\np\nq\nr\n", &end).unwrap(), "p\nq\nr\np\nq\nR\n");
     assert_eq!(
         patched("x\ny", &format!("{head}@@ -1,2 +1,2 @@\n x\n-y\n\\ No newline at end of file\n+z\n")).unwrap(),
@@ -192,7 +192,7 @@ fn nothing_of_a_patch_is_left_out_without_a_word() {
     for (patch, is) in [
         ("Description: to come\n", "1\n"),
         (edit, "2\n"),
-        // The words of git, and a part that has none.
+        // Git's words in the description; a file without git's words after one that has them.
         (&format!("see diff --git a/x b/x\n\n{edit}"), "2\n"),
         (
             &format!(
@@ -207,9 +207,13 @@ fn nothing_of_a_patch_is_left_out_without_a_word() {
         assert_eq!(patched("1\n", patch).unwrap(), is, "{patch}");
     }
     for (before, patch, says) in [
-        ("1\n", "diff --git a/a b/b\nsimilarity index 100%\nrename from a\nrename to b\n", "it has `rename from a`"),
+        (
+            "1\n",
+            "diff --git a/a b/b\nsimilarity index 100%\nrename from a\nrename to b\n",
+            "it has the line `rename from a`",
+        ),
         ("1\n", "diff --git a/l b/l\nnew file mode 120000\n--- /dev/null\n+++ b/l\n@@ -0,0 +1 @@\n+/etc\n", "120000"),
-        ("1\n2\n", "--- a/a\n+++ /dev/null\n@@ -1 +0,0 @@\n-1\n", "has more than is removed"),
+        ("1\n2\n", "--- a/a\n+++ /dev/null\n@@ -1 +0,0 @@\n-1\n", "but not all of its lines"),
         ("1\n", "--- /dev/null\n+++ b/a\n@@ -0,0 +1 @@\n+x\n", "exists"),
     ] {
         let error = patched(before, patch).unwrap_err().to_string();
@@ -273,7 +277,7 @@ fn what_no_archive_has_any_more_comes_from_the_snapshot_archive_or_is_said() {
     fs::create_dir_all(snapshot.join("file")).unwrap();
     let error = world.fetch(&old).unwrap_err();
     assert_eq!(error.to_string(), "the source package z 0-1 is pinned in quiz.lock, but no archive has it");
-    assert_eq!(error.details()[0], "there is: 1-2");
+    assert_eq!(error.details()[0], "there are: 1-2");
     fs::create_dir_all(&answer).unwrap();
     let mut infos = Vec::new();
     for (number, file) in pin.files.iter().enumerate() {

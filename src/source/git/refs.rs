@@ -7,7 +7,7 @@ use crate::source::spec::{GitSpec, Releases, Spec};
 use crate::source::version;
 use std::collections::BTreeMap;
 
-/// Names that an error lists.
+/// An error lists at most so many names.
 const SHOWN: usize = 12;
 
 /// What to look for.
@@ -66,7 +66,7 @@ impl Refs {
         let mut git = run::nowhere();
         git.args(run::PATIENCE).args(["ls-remote", "--quiet", "--", repository]);
         let listed = run::run(&mut git)?.or(|| {
-            Error::input(format!("cannot look into the git repository {repository}"))
+            Error::input(format!("cannot list the tags and branches of the git repository {repository}"))
                 .hint("is it there, and is there network?")
         })?;
         Ok(Self::parse(&String::from_utf8_lossy(&listed)))
@@ -106,7 +106,7 @@ impl Refs {
         found.all(|id| id == first).then_some(first)
     }
 
-    /// The versions of release tags; those with letters, such as candidates, are none.
+    /// The versions of release tags; those with letters, such as candidates, are left out.
     fn releases<'a>(&'a self, start: &'a str, end: &'a str) -> impl Iterator<Item = &'a str> {
         let tags = self.0.keys().filter_map(|name| name.strip_prefix("refs/tags/"));
         let versions = tags.filter_map(move |tag| tag.strip_prefix(start)?.strip_suffix(end));
@@ -136,7 +136,7 @@ impl Refs {
         near.retain(|(score, _)| *score > 0.7);
         near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| version::compare(&b.1, &a.1)));
         let near: Vec<String> = near.into_iter().take(SHOWN).map(|(_, name)| name).collect();
-        if near.is_empty() { error } else { error.detail(format!("near names there: {}", near.join(", "))) }
+        if near.is_empty() { error } else { error.detail(format!("similar names there: {}", near.join(", "))) }
     }
 }
 
@@ -221,9 +221,9 @@ mod tests {
             assert_eq!(refs().find(&pick, version, false), None);
             refs().unknown("kernel", "r", &pick, version)
         };
-        assert!(unknown("6.1.3").details()[0].starts_with("near names there: v6.1.2, "), "{:?}", unknown("6.1.3"));
-        assert_eq!(unknown("mastre").details(), ["near names there: master"]);
-        assert!(unknown("6.2").details()[0].starts_with("there is: 6.1.10, "));
+        assert!(unknown("6.1.3").details()[0].starts_with("similar names there: v6.1.2, "), "{:?}", unknown("6.1.3"));
+        assert_eq!(unknown("mastre").details(), ["similar names there: master"]);
+        assert!(unknown("6.2").details()[0].starts_with("there are: 6.1.10, "));
         assert!(unknown("3333333").hints()[0].contains("all its 40 digits"));
     }
 }

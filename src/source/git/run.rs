@@ -15,7 +15,7 @@ pub(in crate::source) const TOOLS: &[(&str, &str)] = &[("git", "git")];
 /// Variables of git that say how to reach a server, and nothing of what is there.
 const TRANSPORT: &[&str] = &["GIT_SSH", "GIT_SSL", "GIT_HTTP", "GIT_PROXY"];
 
-/// Before a command that goes to a server: a minute without one byte is the end.
+/// Options for a command that goes to a server: git gives up after a minute without one byte.
 pub(super) const PATIENCE: &[&str] = &["-c", "http.lowSpeedLimit=1", "-c", "http.lowSpeedTime=60"];
 
 /// How git ended.
@@ -99,7 +99,7 @@ fn plain() -> Command {
     command
 }
 
-/// Runs it to its end. That it fails is for the caller to judge.
+/// Runs it to its end. Whether a failure is an error, the caller decides.
 pub(in crate::source) fn run(command: &mut Command) -> Result<GitOutput> {
     let output = command.output().map_err(not_run)?;
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -134,7 +134,7 @@ pub(in crate::source) fn run_telling(command: &mut Command, tell: &dyn Fn(u64)) 
 fn not_run(e: io::Error) -> Error {
     match e.kind() {
         io::ErrorKind::NotFound => {
-            Error::input("git is not there").hint(Distribution::here().line(&BTreeSet::from(["git"])))
+            Error::input("git is not installed").hint(Distribution::here().line(&BTreeSet::from(["git"])))
         }
         _ => Error::build("cannot run git").because(e),
     }

@@ -189,12 +189,17 @@ fn what_is_not_there_is_said_with_what_is() {
     };
     let unknown = error("6.1.3", &local);
     assert!(unknown.to_string().contains("no tag, branch or commit v6.1.3"), "{unknown}");
-    assert!(unknown.details().iter().any(|line| line == "near names there: v6.1.2, v6.1"), "{:?}", unknown.details());
-    assert!(error("6.2", &local).details()[0].starts_with("there is: 6.1.2, 6.1"));
+    assert!(
+        unknown.details().iter().any(|line| line == "similar names there: v6.1.2, v6.1"),
+        "{:?}",
+        unknown.details()
+    );
+    assert!(error("6.2", &local).details()[0].starts_with("there are: 6.1.2, 6.1"));
     let nowhere = error("master", "file:///nowhere");
     assert!(nowhere.details().iter().any(|line| line.contains("/nowhere")), "{:?}", nowhere.details());
     let no_such = error(&"7".repeat(40), &format!("file://{local}"));
-    assert!(no_such.to_string().contains("cannot be had from file://"), "{no_such}");
+    let fails = format!("cannot fetch the commit {} from file://", "7".repeat(40));
+    assert!(no_such.to_string().contains(&fails), "{no_such}");
     let no_repository = error("master", dir.path().to_str().unwrap());
     assert_eq!(no_repository.kind(), crate::error::Kind::Input, "{no_repository}");
     let offline = context(dir.path(), true);

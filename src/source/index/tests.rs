@@ -102,7 +102,7 @@ fn newest_and_unknown_versions() {
     assert_eq!((pin.version.as_deref(), pin.url), (Some("6.1.20"), format!("{base}v6.x/linux-6.1.20.tar.xz")));
     let error = resolve(&spec, "6.1.99", &ctx, &|_| {}).unwrap_err();
     assert_eq!(error.to_string(), "kernel: there is no version 6.1.99");
-    assert_eq!(error.details(), ["there is: 6.1.20, 6.1.3, 6.2"]);
+    assert_eq!(error.details(), ["there are: 6.1.20, 6.1.3, 6.2"]);
     assert_eq!(error.hints(), ["the nearest is 6.1.20"]);
     assert_eq!(resolve(&spec, "default", &ctx, &|_| {}).unwrap_err().kind(), crate::error::Kind::Input);
 }

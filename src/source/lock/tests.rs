@@ -157,7 +157,7 @@ fn a_package_is_called_as_packages_are() {
         let text = TEXT.replace("name = \"linux\"", &format!("name = \"{odd}\""));
         assert_ne!(text, TEXT);
         let error = parse(&text).unwrap_err();
-        assert!(error.to_string().contains(&format!("no package is called `{odd}")), "{error}");
+        assert!(error.to_string().contains(&format!("not a valid package or file: `{odd}")), "{error}");
     }
 }
 
@@ -194,7 +194,7 @@ fn what_is_not_understood_is_refused_with_its_place() {
     assert!(error("version = 1\nnew = 2\n").starts_with("quiz.lock:2:1: unknown field `new`"));
     assert!(error(&TEXT.replace("size = 42, suite", "size = 42, odd = 1, suite")).contains("odd"));
     assert!(error(&TEXT.replace("size = 42, suite", "size = \"x\", suite")).starts_with("quiz.lock:8:"));
-    assert!(error("version = 2\n").contains("version 2 is not known"));
+    assert!(error("version = 2\n").contains("does not know version 2"));
     assert!(error(&TEXT.replace("ffff", "xyzw")).contains("not a sha256"));
     assert!(error(&TEXT.replace("aaaa", "--aa")).contains("not an object id: `--aa"));
     let twice = format!("{TEXT}\n{}", &TEXT[TEXT.find("[[pin]]").unwrap()..]);
@@ -208,7 +208,7 @@ fn what_a_merge_leaves_is_told_and_nothing_is_taken_from_it() {
     let marks = TEXT.replace(less, &format!("<<<<<<< HEAD\n{less}\n=======\n{less}\n>>>>>>> ü\n"));
     let error = parse(&marks).unwrap_err();
     assert!(error.to_string().starts_with("quiz.lock:"), "{error}");
-    assert!(error.hints()[0].contains("bring it back from git"), "{:?}", error.hints());
+    assert!(error.hints()[0].contains("restore it from git"), "{:?}", error.hints());
     let twice = TEXT.replace(less, &format!("{less}\n{}", less.replace("1:2.0-1+b1", "1:2.0-2")));
     let error = parse(&twice).unwrap_err().to_string();
     assert_eq!(error, "quiz.lock:27:12: `rootfs` `bookworm amd64: bash less`: `package/less:amd64` is there twice");
@@ -217,7 +217,7 @@ fn what_a_merge_leaves_is_told_and_nothing_is_taken_from_it() {
     assert!(parse(&twice).unwrap_err().to_string().ends_with("`file/l_1.dsc` is there twice"));
 }
 
-/// So that a further root has the compiler of the others.
+/// A further root is to have the same compiler as the roots that are pinned already.
 #[test]
 fn packages_of_the_same_entry_suite_and_architecture_are_known() {
     let pin = |suite: &str, packages: &[Package]| {

@@ -45,7 +45,7 @@ fn every_form() {
     let (inside, outside) = ("linux/drivers", "other");
     let url = "https://e.org/x.tar.xz#sha256=0";
     for (spec, start, asked, wanted) in [
-        // By itself.
+        // Without an origin: version and folder decide.
         (KERNEL, outside, ["", "default", ""], Origin::Debian),
         (ZFS, outside, ["", "default", ""], Origin::Dsc),
         (KERNEL, inside, ["", "default", ""], around()),
@@ -97,18 +97,21 @@ fn what_cannot_be_meant() {
             error.details().iter().chain(error.hints()).fold(error.to_string(), |text, line| text + "\n" + line);
         lines.replace(&fs::canonicalize(dir.path()).unwrap().display().to_string(), "D")
     };
-    assert_eq!(fails(KERNEL, ["./other", "default", ""]), "kernel: D/other is no source of it\nit has no init/main.c");
-    assert_eq!(fails(KERNEL, ["./file", "default", ""]), "kernel: D/file is no folder");
+    assert_eq!(
+        fails(KERNEL, ["./other", "default", ""]),
+        "kernel: D/other is not a folder with this source\nit has no init/main.c"
+    );
+    assert_eq!(fails(KERNEL, ["./file", "default", ""]), "kernel: D/file is not a folder");
     assert!(fails(KERNEL, ["./nowhere", "default", ""]).starts_with("kernel: there is no folder "));
     assert!(
         fails(KERNEL, ["dir", "default", ""])
-            .contains("is not in a worktree of it\nsuch a folder has Kbuild, init/main.c")
+            .contains("is not in a worktree of this source\nsuch a worktree has Kbuild, init/main.c")
     );
-    let known = "kernel: there is no origin `gti`\nthere is: debian, url, git, dir, or the path of a folder";
+    let known = "kernel: there is no origin `gti`\nthere are: debian, url, git, dir, or the path of a folder";
     assert_eq!(fails(KERNEL, ["gti", "default", ""]), known);
     assert_eq!(
         fails("entry = \"x\"\npackages = {}\n", ["dir", "default", ""]),
-        "x: there is no origin `dir`\nthere is: packages"
+        "x: there is no origin `dir`\nthere are: packages"
     );
     assert!(fails("entry = \"x\"\npackages = {}\n", ["/", "default", ""]).contains("cannot be a folder"));
     assert!(

@@ -81,7 +81,7 @@ fn what_an_index_lacks_or_says_in_another_form_is_told() {
     let error = Asked::of(vec![("simple/drgn/", list(&sum))]).pinned("0.3.0").unwrap_err();
     assert_eq!(error.to_string(), "x: there is no version 0.3.0");
     assert!(error.details().iter().any(|line| line.starts_with("looked for wheels of cp311 on x86_64 at http://")));
-    assert!(error.details().iter().any(|line| line == "there is: 0.2.0, 0.0.33"), "{:?}", error.details());
+    assert!(error.details().iter().any(|line| line == "there are: 0.2.0, 0.0.33"), "{:?}", error.details());
     let error = Asked::of(vec![("simple/drgn/", b"<html>".to_vec())]).pinned("default").unwrap_err();
     assert!(error.to_string().ends_with("in the form of the simple API (PEP 691)"), "{error}");
 }

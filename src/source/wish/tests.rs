@@ -86,9 +86,15 @@ fn what_cannot_be_meant() {
     let packages = |name| wish(&[("origin", &["packages"]), ("suite", &["x"]), ("packages", &[name])]);
     for (wrong, says) in [
         (wish(&[("origin", &["gti"])]), "no origin `gti`"),
-        (wish(&[("origin", &["git"]), ("version", &["--upload-pack=x"])]), "no name that git could have"),
-        (wish(&[("origin", &["git"]), ("version", &["master:init"])]), "no name that git could have"),
-        (wish(&[("repository", &["-x:y"])]), "no address of a repository"),
+        (
+            wish(&[("origin", &["git"]), ("version", &["--upload-pack=x"])]),
+            "cannot be a version, tag, branch or commit in git",
+        ),
+        (
+            wish(&[("origin", &["git"]), ("version", &["master:init"])]),
+            "cannot be a version, tag, branch or commit in git",
+        ),
+        (wish(&[("repository", &["-x:y"])]), "not the address of a repository"),
         (wish(&[("repository", &["/nowhere/at/all"])]), "there is no repository /nowhere/at/all"),
         (wish(&[("origin", &["debian"]), ("version", &["six"])]), "`six` is not a version"),
         (wish(&[("origin", &["url"]), ("version", &["6.1/../x"])]), "is not a version"),

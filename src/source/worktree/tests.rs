@@ -108,7 +108,7 @@ fn what_is_no_worktree_is_said_in_gits_words() {
     let error = Worktree::open(dir.path()).unwrap().list().unwrap_err();
     assert!(error.details()[0].contains("not a git repository: /nowhere"), "{:?}", error.details());
     write(dir.path(), ".git", "what\n");
-    assert!(Worktree::open(dir.path()).unwrap_err().to_string().ends_with("/.git does not say `gitdir:`"));
+    assert!(Worktree::open(dir.path()).unwrap_err().to_string().ends_with("/.git has no line `gitdir:`"));
 }
 
 #[test]

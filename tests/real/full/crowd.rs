@@ -5,11 +5,11 @@ use crate::project::Ran;
 use std::collections::BTreeMap;
 use std::process::{Child, Stdio};
 
-/// They share the machine with as many that do not crash as there are of each ten of them.
+/// How many machines crash, and how many others run beside them.
 const CRASHES: u8 = 100;
 const OTHERS: u8 = 10;
 
-/// What each does, and the status that has to come of it.
+/// What the machine of this number does, and the status that has to come of it.
 fn deed(number: u8) -> (String, i32) {
     if number < CRASHES {
         return (format!("echo {number}; echo c >/proc/sysrq-trigger; sleep 600"), 123);
@@ -21,7 +21,7 @@ fn deed(number: u8) -> (String, i32) {
 #[ignore = "starts 110 machines at once: tests/run --full"]
 fn a_hundred_crashes_side_by_side_are_all_kept_and_each_run_has_its_own_status() {
     let real = Real::new();
-    // With room for the memory of each, which is read when all have ended.
+    // With room for all memories, which are read when all have ended.
     real.0.write(
         "quiz.toml",
         "[machine]\nmemory = \"256M\"\nboot-timeout = 900\n[runs]\nkeep = 200\nkeep-crashes = 200\n",

@@ -37,11 +37,11 @@ fn a_host_without_apt_dpkg_perl_or_compilers_shares_all_results_and_makes_the_sa
     assert_eq!(there.out, here.out);
 }
 
-/// What compiles for longer than a minute, and the source of it, is brought to him as a file, into a cache of his own.
+/// What compiles for longer than a minute, and its source, is brought to that host as a file, into a cache of its own.
 const BROUGHT: [&str; 5] = ["kernel-package", "spl-seed", "zfs", "zfs-source", "zfs-user"];
 
-/// What he makes himself, on a host that gives him no right that others have not: he changes into a root that he makes, whose files are of
-/// several users, compiles and packs.
+/// What that host makes itself, with no more rights than any other host gives: it changes into a root that it makes, whose files are of several
+/// users, compiles and packs.
 const HIS: [&str; 7] =
     ["agent", "image", "layer:agent/tree", "layer:work/tree", "layer:zfs-user/install", "rootfs", "work"];
 

@@ -74,7 +74,7 @@ fn who_wants_to_see_a_guests_memory_lets_it_go_on() {
     assert_eq!(slow.next(), Some(begun + 121 * SECOND));
     assert_eq!(slow.take(Input::Clock { waiting: false }, begun + 60 * SECOND), []);
     let goes_on = slow.take(Input::Clock { waiting: false }, begun + 121 * SECOND);
-    assert_eq!(goes_on, [Effect::NoDump("it takes longer than two minutes"), Effect::Qemu(qmp::CONTINUE)]);
+    assert_eq!(goes_on, [Effect::NoDump("writing it takes longer than two minutes"), Effect::Qemu(qmp::CONTINUE)]);
     assert_eq!(slow.next(), Some(begun + 125 * SECOND));
     // Who stopped it before, by qemu's monitor perhaps, lets it go on.
     let mut stopped = running(plan(Start::Cold));

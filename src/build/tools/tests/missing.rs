@@ -36,7 +36,7 @@ fn a_tool_in_opt_that_scripts_do_not_see_is_refused_with_what_to_type() {
     let gcc = host.needed("gcc");
     let error = require(std::slice::from_ref(&gcc)).unwrap_err();
     assert!(
-        error.to_string().starts_with("gcc is /usr/local/bin/gcc, which leads to /opt/gcc-14/bin/gcc: scripts see"),
+        error.to_string().starts_with("gcc is /usr/local/bin/gcc, which leads to /opt/gcc-14/bin/gcc, and scripts do"),
         "{error}"
     );
     assert_eq!(
@@ -47,7 +47,7 @@ fn a_tool_in_opt_that_scripts_do_not_see_is_refused_with_what_to_type() {
             "to use /usr/bin/gcc instead: sudo rm /usr/local/bin/gcc"
         ]
     );
-    // What is typed helps: either is a compiler that scripts see.
+    // Each of the two hints helps: after it scripts see a compiler.
     std::fs::create_dir_all(host.root().join("usr/local/lib")).unwrap();
     std::fs::rename(host.root().join("opt/gcc-14"), host.root().join("usr/local/lib/gcc-14")).unwrap();
     host.link("/usr/local/lib/gcc-14/bin/gcc", "usr/local/bin/gcc");
@@ -61,7 +61,7 @@ fn a_link_that_leads_nowhere_or_through_what_is_hidden_is_found_as_a_script_find
     let host = Host::new();
     host.link("/opt/gone", "usr/local/bin/gcc");
     assert_eq!(host.needed("gcc").found.unwrap(), Path::new("/usr/bin/gcc"));
-    // It ends in /usr, but there is no way.
+    // The link ends in /usr, but only by way of /opt, which scripts do not see.
     std::fs::create_dir_all(host.root().join("opt")).unwrap();
     host.link("/usr/bin/gcc-12", "opt/cc");
     host.link("/opt/cc", "usr/local/bin/gcc");
@@ -81,7 +81,7 @@ fn a_part_of_a_compiler_that_scripts_do_not_see_is_refused() {
     host.program("opt/cc1", "cc1");
     host.link("/opt/cc1", "usr/lib/gcc/x/12/cc1");
     let error = host.tools_in(&host.cache, &ALL).unwrap_err();
-    assert!(error.to_string().starts_with("gcc uses /opt/cc1, of which scripts see nothing"), "{error}");
+    assert!(error.to_string().starts_with("gcc uses /opt/cc1, which scripts do not see"), "{error}");
 }
 
 #[test]

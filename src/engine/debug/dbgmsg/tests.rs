@@ -149,18 +149,18 @@ fn a_damaged_memory_has_what_can_be_read_and_an_end() {
     assert_eq!(texts(&[(before(second), u64::MAX)]), Ok(1));
     let (list, link) = (theirs + 8 + 16, theirs + 8 + 16 + 8);
     assert_eq!(texts(&[(list + 24, 0x10)]), Ok(0));
-    assert_eq!(texts(&[(link, u64::MAX)]), Err("the list is damaged"));
+    assert_eq!(texts(&[(link, u64::MAX)]), Err("OpenZFS's list of messages is damaged"));
     // Lists of modules without an end, and that lead nowhere.
     let damaged = Err("the guest's list of modules is damaged");
     assert_eq!(texts(&[(spl + 8, spl + 8)]), damaged);
     assert_eq!(texts(&[(modules, 0x10)]), damaged);
     assert_eq!(texts(&[(zfs + 80, 0)]), Err("the kernel does not say where the module's sections lie"));
-    assert_eq!(texts(&[(zfs + 80, 0x10)]), Err("the kernel's structures are not as they are known here"));
-    assert_eq!(texts(&[(banner, 0), (banner + FAR, 0)]), Err("the kernel is not found in it"));
+    assert_eq!(texts(&[(zfs + 80, 0x10)]), Err("the kernel's structures are not as quiz knows them"));
+    assert_eq!(texts(&[(banner, 0), (banner + FAR, 0)]), Err("the kernel is not found in the memory"));
     let sections = made.address("sections");
     assert_eq!(texts(&[(sections, 1)]), Err("the kernel does not say where OpenZFS's variables lie"));
     // As many as 32 bits can say.
-    assert_eq!(texts(&[(sections, u64::MAX)]), Err("the kernel's structures are not as they are known here"));
+    assert_eq!(texts(&[(sections, u64::MAX)]), Err("the kernel's structures are not as quiz knows them"));
 }
 
 #[test]

@@ -163,7 +163,7 @@ fn whatever_a_guest_writes_as_a_trace_has_no_line_or_a_right_one() {
     ] {
         assert_eq!(made.places(&text), [""; 0], "{text}");
     }
-    // A file that is none, and one that is cut.
+    // A file that is no debug information, and one that is cut off.
     let vmlinux = made.folder.path().join("vmlinux");
     let whole = fs::read(&vmlinux).unwrap();
     let trace = [format!(" outer+0x1/{size:#x}")];

@@ -14,13 +14,13 @@ pub(in crate::source) struct Place {
     pub keys: Keys,
     /// The host takes it unsigned (`trusted=yes`).
     pub trusted: bool,
-    /// Whether its lists count only until the day that they say, if the source says something of that.
+    /// Whether its lists count only until the day that they name (`check-valid-until`), if the source says yes or no.
     pub checks_valid_until: Option<bool>,
     /// Name and password, which the address had.
     pub login: Option<(String, String)>,
 }
 
-/// An address without the name and password in it, and those. They are shown to nobody.
+/// Takes the name and password out of an address, as they are to be shown to nobody.
 pub(in crate::source) fn split_login(address: &str) -> (String, Option<(String, String)>) {
     let Some((protocol, rest)) = address.split_once("://") else { return (address.to_owned(), None) };
     let (server, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
@@ -39,7 +39,7 @@ pub(in crate::source) enum Keys {
     Debian,
     /// Those in these files.
     Files(Vec<PathBuf>),
-    /// This one, in armour.
+    /// This one, in ASCII armour.
     Text(String),
     /// Those of the host with these fingerprints.
     Named(Vec<String>),

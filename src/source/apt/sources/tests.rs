@@ -203,7 +203,7 @@ fn debians_suites_are_not_looked_for_on_ubuntus_mirrors() {
     let suites: Vec<&str> = own.iter().map(|place| place.split(' ').next().unwrap()).collect();
     assert_eq!(suites, ["noble", "noble-updates", "noble-backports", "noble-security"]);
     assert!(own.iter().all(|place| place.ends_with("/usr/share/keyrings/ubuntu-archive-keyring.gpg")));
-    // Another release of Ubuntu is no matter of Debian's keys.
+    // For another release of Ubuntu the keys of Debian are not used.
     let jammy = places(&noble, "jammy", &Host { keyring: Some(KEYRING.into()), ..ubuntu() });
     assert!(
         jammy.len() == 3 && jammy.iter().all(|place| place.starts_with("jammy") && place.contains("ubuntu-archive"))

@@ -14,22 +14,23 @@ pub(super) struct Group<'a> {
     pub relations: Vec<Relation<'a>>,
 }
 
-/// A way half gone.
+/// A solution in the making.
 #[derive(Debug, Clone, Default)]
-pub(super) struct State<'a> {
+pub(super) struct Partial<'a> {
     /// Each with the one whose dependency brought it.
     pub chosen: BTreeMap<usize, Option<usize>>,
     pub open: VecDeque<Group<'a>>,
-    /// By name what chosen packages do not bear beside them, who, and in which field.
+    /// By name: what chosen packages conflict with, which of them, and in which field it says so.
     refused: BTreeMap<&'a str, Vec<(Relation<'a>, usize, &'static str)>>,
 }
 
-impl<'a> State<'a> {
+impl<'a> Partial<'a> {
     pub(super) fn refuse(&mut self, relation: Relation<'a>, owner: usize, field: &'static str) {
         self.refused.entry(relation.name).or_default().push((relation, owner, field));
     }
 
-    /// Who does not bear a package of these names, the first being its own. Another version of the same package bears no other, either.
+    /// The chosen package, if any, that conflicts with one of these names, the first of which is its own. Two versions of one package
+    /// conflict, too.
     pub(super) fn against(
         &self,
         index: usize,

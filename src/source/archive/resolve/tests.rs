@@ -89,7 +89,7 @@ fn a_name_that_is_provided_means_the_real_one_then_the_priority_then_the_name() 
     let (error, _, hints) = refused(&virtually, &["m"]);
     assert_eq!(
         (error.as_str(), &hints[0][..]),
-        ("e: m is no package of s, but provided by several", "say which: z, x, y")
+        ("e: s has no package m, but several packages provide it", "name one of them: z, x, y")
     );
 }
 
@@ -162,7 +162,7 @@ fn packages_that_conflict_are_both_named() {
         assert_eq!(details, ["x: Conflicts: y (<< 2)", "a → x", "b → y"]);
     }
     assert_eq!(chosen(&["x - Breaks: y (<< 1)", "y"], &["x", "y"]), "x y");
-    // Who provides what he conflicts with means the others.
+    // A package that conflicts with a name that it provides itself conflicts only with the others that provide it.
     let mta = ["x - Provides: mta; Conflicts: mta", "y - Provides: mta; Conflicts: mta"];
     assert_eq!(chosen(&mta, &["x"]), "x");
     assert_eq!(refused(&mta, &["x", "y"]).0, "e: x 1 and y 1 of s cannot be installed together");

@@ -1,4 +1,4 @@
-//! What can be had nowhere any more.
+//! Pinned packages that cannot be found anywhere any more.
 
 use super::*;
 
@@ -37,7 +37,7 @@ fn a_package_is_gone_that_neither_the_suite_nor_the_cache_nor_the_snapshot_archi
     let archive = Archive::new(&world.host, "bookworm", What::Packages, &offline, &|_| {}).unwrap();
     assert!(archive.lacks(&all, "e").unwrap().0.is_empty());
 
-    // One that does not answer is no word on what it has.
+    // A snapshot archive that does not answer says nothing of what it has.
     let mirrors = Mirrors { snapshot: "http://127.0.0.1:9".into(), ..world.ctx.mirrors.clone() };
     let silent = Context { mirrors, ..world.ctx.clone() };
     let mut archive = Archive::new(&world.host, "bookworm", What::Packages, &silent, &|_| {}).unwrap();
