@@ -157,7 +157,7 @@ fn a_second_worktree_takes_what_the_first_has_made() {
 #[ignore = "only some file systems share blocks: tests/run --full, in a guest"]
 fn what_a_second_worktree_starts_from_shares_its_blocks() {
     let tree = Tree::new();
-    tree.write("a.c", &"sixteen letters\n".repeat(1 << 16));
+    tree.write("a.c", &"sixteen letters\n".repeat(1 << 16)).commit();
     tree.build();
     let second = tree.second("second");
     // What is not on the disk yet has no blocks.
