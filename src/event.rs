@@ -26,7 +26,7 @@ pub enum Ending {
     Warning,
     /// 124: a time limit was over.
     TimeLimit,
-    /// 125: the host or quiz could not do its part.
+    /// 125: quiz or the host failed.
     Host,
     /// 128 + n: signal n ended quiz.
     Signal,

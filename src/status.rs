@@ -14,7 +14,7 @@ pub const LOST: u8 = 122;
 pub const PANICKED: u8 = 123;
 /// A time limit was over.
 pub const TIME_LIMIT: u8 = 124;
-/// quiz or the host could not do its part.
+/// quiz or the host failed.
 pub const HOST: u8 = 125;
 /// Of `quiz ssh`: quiz or ssh itself failed. ssh has this status for it, so that it is not taken for the remote program's.
 pub const SSH: u8 = 255;

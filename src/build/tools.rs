@@ -82,8 +82,9 @@ impl Needed {
     pub fn refusal(&self) -> Option<(String, Vec<String>)> {
         let (at, real) = self.hidden.as_ref().filter(|_| !self.optional)?;
         let (name, shown, leads) = (&self.name, at.display(), real.display());
-        let text =
-            format!("{name} is {shown}, which leads to {leads}, and scripts do not see that: they see only /usr");
+        let text = format!(
+            "{name} is {shown}, which leads to {leads}, and scripts do not see that: of this machine's programs they see only those in /usr"
+        );
         let mut hints = Vec::new();
         let mut parts = real.iter();
         if let (Some(_), Some(top), Some(folder)) = (parts.next(), parts.next(), parts.next()) {
@@ -139,8 +140,9 @@ pub fn require(needed: &[Needed]) -> Result<()> {
     for tool in &missing {
         let by = tool.needed_by.iter().cloned().collect::<Vec<_>>().join(", ");
         let by = if by.is_empty() { "quiz".to_owned() } else { by };
-        let elsewhere = elsewhere(&tool.name, &host::path())
-            .map_or(String::new(), |path| format!("; scripts do not see {}: they see only /usr", path.display()));
+        let elsewhere = elsewhere(&tool.name, &host::path()).map_or(String::new(), |path| {
+            format!("; scripts do not see {}: of this machine's programs they see only those in /usr", path.display())
+        });
         error = error.detail(format!("{} (package {}), needed by {by}{elsewhere}", tool.name, tool.package));
     }
     Err(error.hint(format!("{}    (or, with the same flags: quiz doctor --install)", install_line(&missing))))

@@ -101,7 +101,7 @@ fn name_of(path: &Path) -> Result<OsString> {
     let name = path.file_name().map(OsStr::to_owned);
     name.ok_or_else(|| {
         Error::input(format!("{} does not end in the name of a file or folder", path.display()))
-            .hint("write its name: 7:/etc, not 7:/ or 7:/etc/..")
+            .hint("write its name: 7:/etc or ../src, not 7:/ or .")
     })
 }
 

@@ -258,7 +258,7 @@ impl Server {
     fn start(&self, asked: Asked) -> Result<Arc<Job>> {
         self.jobs.start(asked).map_err(|e| {
             Error::boot(format!("no job can be started: {e}"))
-                .hint("the tool `job` without a number lists those that run; `stop` ends one")
+                .hint("the tool `job` without a number lists all jobs, and `stop` ends one")
         })
     }
 

@@ -9,7 +9,7 @@ use crate::build::{Depth, Records, StageState};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::graph::{Bound, NodeIndex, Role};
-use crate::load::Project;
+use crate::load::{Project, is_of_folders, named_in_debug_information};
 use quiz_cache::{Kind, Output, Record};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -79,13 +79,29 @@ impl Symbols {
     /// Makes what is missing of it.
     ///
     /// # Errors
-    /// The project asks for another kernel now; there is no such information of this one; a stage failed.
+    /// The project asks for another kernel now; there is no such information of this one; a stage failed. That of a module of the user's own is a
+    /// warning: the kernel's information is worth having without it.
     pub fn of(engine: &Engine<'_>, booted: &Booted<'_>) -> Result<Self> {
         if let Some(brought) = brought(engine, booted) {
             return Ok(brought);
         }
-        let Asked { stages, planned, wanted } = Asked::of(engine, booted)?;
-        let made = engine.build(&stages, &wanted, Depth::Outputs)?;
+        let Asked { stages, planned, mut wanted, own } = Asked::of(engine, booted)?;
+        let mut made = engine.build(&stages, &wanted, Depth::Outputs)?;
+        for id in own {
+            match engine.build(&stages, &[id], Depth::Outputs) {
+                Ok(more) => {
+                    made.extend(more);
+                    wanted.push(id);
+                }
+                Err(error) => {
+                    let name = &stages.graph.stage(id).name;
+                    let message = format!(
+                        "nothing is known of lines and types of one module's folder, as {name} failed: {error}"
+                    );
+                    (engine.events)(Event::Warning { message });
+                }
+            }
+        }
         // The sources were looked at once more; somebody may have edited one meanwhile.
         for (id, state) in &planned {
             if let (StageState::Known(before), Some(now)) = (state, made.get(id))
@@ -97,7 +113,7 @@ impl Symbols {
         Ok(Self::new(engine, &stages, &made, &wanted))
     }
 
-    /// What lies in the cache; nothing if a part of it would have to be made.
+    /// What lies in the cache; nothing if a part of it would have to be made, other than that of the user's own modules.
     ///
     /// # Errors
     /// As of [`Self::of`], but that nothing is made.
@@ -105,16 +121,18 @@ impl Symbols {
         if let Some(brought) = brought(engine, booted) {
             return Ok(Some(brought));
         }
-        let Asked { stages, planned, wanted } = Asked::of(engine, booted)?;
+        let Asked { stages, planned, mut wanted, own } = Asked::of(engine, booted)?;
         let known = planned.into_iter().filter_map(|(id, state)| match state {
             StageState::Known(record) => Some((id, record)),
             _ => None,
         });
         let known: Records = known.collect();
-        let is_there = |id| {
+        let is_there = |id: &NodeIndex| {
             known.get(id).and_then(|record| record.outputs.get(SYMBOLS)).is_some_and(|o| engine.cache.path(o).is_dir())
         };
-        Ok(wanted.iter().all(is_there).then(|| Self::new(engine, &stages, &known, &wanted)))
+        let is_whole = wanted.iter().all(is_there);
+        wanted.extend(own.into_iter().filter(is_there));
+        Ok(is_whole.then(|| Self::new(engine, &stages, &known, &wanted)))
     }
 
     fn new(engine: &Engine<'_>, stages: &Stages, made: &Records, wanted: &[NodeIndex]) -> Self {
@@ -132,6 +150,8 @@ struct Asked {
     stages: Stages,
     planned: Vec<(NodeIndex, StageState)>,
     wanted: Vec<NodeIndex>,
+    /// Those of the modules of the user's own folders.
+    own: Vec<NodeIndex>,
 }
 
 impl Asked {
@@ -166,9 +186,13 @@ impl Asked {
             );
             (engine.events)(Event::Warning { message });
         }
-        let wanted = std::iter::once(debug).chain(names.into_iter().filter(|_| are_same));
-        let wanted: Vec<NodeIndex> = wanted.map(|name| stages.graph.find(name)).collect::<Result<_>>()?;
-        Ok(Self { stages, planned, wanted })
+        let of_folders = project.profiles.iter().filter(|profile| is_of_folders(profile));
+        let of_folders: Vec<&String> = of_folders.flat_map(|profile| &profile.symbols).collect();
+        let (own, names): (Vec<&str>, Vec<&str>) =
+            names.into_iter().filter(|_| are_same).partition(|name| of_folders.iter().any(|own| own == name));
+        let find = |names: Vec<&str>| names.into_iter().map(|name| stages.graph.find(name)).collect::<Result<Vec<_>>>();
+        let (wanted, own) = (find([&[debug], &names[..]].concat())?, find(own)?);
+        Ok(Self { stages, planned, wanted, own })
     }
 }
 
@@ -201,7 +225,9 @@ fn brought(engine: &Engine<'_>, booted: &Booted<'_>) -> Option<Symbols> {
 fn sources(engine: &Engine<'_>, stages: &Stages, made: &Records, id: NodeIndex) -> Vec<(String, PathBuf)> {
     let stage = stages.graph.stage(id);
     let into = stage.recipe.incremental.as_ref().and_then(|incremental| incremental.into.as_deref());
+    let named = named_in_debug_information(&stage.recipe);
     let place = |name: &str| match (name, into) {
+        ("source", _) if named.is_some() => named.clone().unwrap_or_default(),
         ("source", Some(into)) => format!("/quiz/scratch/{into}"),
         ("source", None) => "/quiz/src".to_owned(),
         _ => format!("/quiz/in/{name}"),

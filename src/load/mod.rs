@@ -17,7 +17,7 @@ mod trust;
 
 pub use crate::document::nearest;
 pub use compiler::Compiler;
-pub use module::makes_modules;
+pub use module::{is_of_folders, makes_modules, named_in_debug_information};
 pub use profile::{Bus, Device, DiskFormat, Profile, ProfileOption, ShareMode, size};
 pub use recipe::{
     Condition, Incremental, Input, InputFrom, Instead, Method, OptionSpec, OutputKind, Recipe, TOOLCHAIN,

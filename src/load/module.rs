@@ -82,6 +82,20 @@ impl Templates {
     }
 }
 
+/// What stands for the folder in the debug information of its modules, if this is a stage that makes some (`recipes/module-debug`).
+pub fn named_in_debug_information(recipe: &Recipe) -> Option<String> {
+    let of = recipe.name.strip_prefix(RECIPE)?.strip_prefix('-')?.strip_suffix("-debug")?;
+    match &recipe.options.get("name")?.default {
+        Value::Text(name) if name == of => Some(format!("/quiz/module/{name}")),
+        _ => None,
+    }
+}
+
+/// Whether this profile brings modules of the user's own folders.
+pub fn is_of_folders(profile: &Profile) -> bool {
+    profile.name == RECIPE
+}
+
 /// What turns the profile on that loads the modules of these folders; nothing without folders.
 pub(super) fn wanted(names: &[String]) -> Option<String> {
     (!names.is_empty()).then(|| format!("{RECIPE}:folders={}", names.join("+")))
@@ -193,6 +207,24 @@ mod tests {
         }
         assert!([RECIPE, SOURCE, DEBUG].iter().all(|name| !recipes.contains_key(*name)));
         assert_eq!(wanted(&names).unwrap(), "module:folders=src+hello-world+src-2");
+    }
+
+    #[test]
+    fn the_stage_with_the_debug_information_of_one_folder_is_not_another_folders() {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["x", "x-debug"] {
+            std::fs::create_dir(dir.path().join(folder)).unwrap();
+            std::fs::write(dir.path().join(folder).join("Kbuild"), "").unwrap();
+        }
+        for (given, names) in [(["x", "x-debug"], ["x", "x-debug-2"]), (["x-debug", "x"], ["x-debug", "x-2"])] {
+            let (named, recipes) = added(&format!("modules = {given:?}\n"), dir.path()).unwrap();
+            assert_eq!(named, names);
+            for name in names {
+                let place = |end: &str| named_in_debug_information(&recipes[&format!("module-{name}{end}")]);
+                assert_eq!(place("-debug"), Some(format!("/quiz/module/{name}")), "{names:?}");
+                assert_eq!([place(""), place("-source")], [None, None], "{names:?}");
+            }
+        }
     }
 
     #[test]

@@ -62,10 +62,11 @@ use plain::coloured;
 use progress::Progress;
 use shapes::{Failure, Line};
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{IsTerminal, Write};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,6 +79,9 @@ pub enum Verbosity {
     Verbose,
 }
 
+/// So long it is known that something is waited for, if it is said once.
+const SAID: Duration = Duration::from_secs(60);
+
 /// Renders events as they come, from any thread.
 pub struct Reporter {
     style: Style,
@@ -88,8 +92,8 @@ pub struct Reporter {
     events: Option<File>,
     /// What takes its time.
     progress: Option<Progress>,
-    /// What was waited for, and said.
-    awaited: Mutex<BTreeSet<String>>,
+    /// What was waited for, and when that was said.
+    awaited: Mutex<BTreeMap<String, Instant>>,
 }
 
 impl Reporter {
@@ -122,10 +126,12 @@ impl Reporter {
             progress.follow(event);
         }
         // Several stages may wait for the same, one after the other: that is said once.
-        if let Event::Paused { what } = event
-            && !self.awaited.lock().is_ok_and(|mut awaited| awaited.insert(what.clone()))
-        {
-            return;
+        if let Event::Paused { what } = event {
+            let mut awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = awaited.insert(what.clone(), Instant::now());
+            if before.is_some_and(|said| said.elapsed() < SAID) {
+                return;
+            }
         }
         if let Some(line) = lines::line(event, self.verbosity, &self.style) {
             self.print(&line);
@@ -185,10 +191,11 @@ impl Reporter {
     }
 }
 
-/// Columns and rows of the terminal that stdout is; `None` where it is no terminal, or one that does not know its size.
+/// Columns and rows of the terminal that stdout is; none where it is none, or knows no columns. One that knows no rows has any number of them.
 pub fn screen() -> Option<(usize, usize)> {
     let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok()?;
-    Some((usize::from(size.ws_col), usize::from(size.ws_row))).filter(|(columns, rows)| *columns > 0 && *rows > 0)
+    let rows = Some(usize::from(size.ws_row)).filter(|rows| *rows > 0).unwrap_or(usize::MAX);
+    Some((usize::from(size.ws_col), rows)).filter(|(columns, _)| *columns > 0)
 }
 
 /// The answer that stands for Ctrl-D, the end of the input: a character that nobody types among letters.

@@ -168,6 +168,11 @@ fn complete(
     // rustls wants one crypto provider for the whole process. The first call sets it; the error of every later one is ignored.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut client = Client::builder();
+    #[cfg(feature = "resolver")]
+    if !names_a_server(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()) {
+        // hickory would ask a server on the internet then; the C library asks one on this machine (resolv.conf(5)).
+        client = client.no_hickory_dns();
+    }
     match wanted.access.and_then(|access| access.proxy.as_deref()) {
         Some("DIRECT") => client = client.no_proxy(),
         Some(proxy) => {
@@ -362,6 +367,14 @@ impl Part {
 
 fn length(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |m| m.len())
+}
+
+/// Whether a text like /etc/resolv.conf names a server of names.
+#[cfg(any(feature = "resolver", test))]
+fn names_a_server(text: &str) -> bool {
+    let is_address = |word: &str| word.split('%').next().is_some_and(|word| word.parse::<std::net::IpAddr>().is_ok());
+    let mut lines = text.lines().map(|line| line.split_whitespace());
+    lines.any(|mut words| words.next() == Some("nameserver") && words.next().is_some_and(is_address))
 }
 
 /// Bytes as hex digits.

@@ -166,6 +166,9 @@ impl<'a> Tree<'a> {
         tree.write_lists();
         tree.commit();
         git(&tree.dir(), &["checkout", "-q", "one"]);
+        for branch in ["one", "two"] {
+            git(&tree.dir(), &["tag", &format!("first-{branch}"), branch]);
+        }
         tree
     }
 
@@ -192,6 +195,15 @@ impl<'a> Tree<'a> {
         let path = self.dir().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
+    }
+
+    /// As it was made, whatever became of it since.
+    pub(crate) fn reset(&self) {
+        git(&self.dir(), &["reset", "-q", "--hard"]);
+        git(&self.dir(), &["clean", "-q", "-f", "-d", "-x", "-e", ".quiz", "-e", "quiz.toml"]);
+        for branch in ["two", "one"] {
+            git(&self.dir(), &["checkout", "-q", "-B", branch, &format!("first-{branch}")]);
+        }
     }
 
     fn commit(&self) {

@@ -1,25 +1,17 @@
 //! Edits of OpenZFS and of Linux, one after the other, each built upon what the one before left: what comes of it is what a build
 //! from nothing gives, byte for byte.
 //!
-//! Each step takes as long as a build from nothing. Steps that passed are noted in the cache, and not made again while the recipes
-//! are the same: a run that was stopped goes on from there.
+//! Each step takes as long as a build from nothing. Steps that passed are noted in the cache, and not made again while what is tried
+//! is the same: a run that was stopped goes on from there.
 
 use super::{Real, cache};
-use crate::edits::sequences;
 use crate::edits::tree::{Kind, Tree};
-use crate::project::{Ran, files};
+use crate::edits::{each_shows, sequences, tried};
+use crate::project::Ran;
 use crate::worktree::git;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-
-/// A digest of all of quiz's recipes.
-pub(crate) fn recipes() -> quiz_cache::Digest {
-    let mut all = files(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/recipes")));
-    all.sort();
-    let texts: Vec<u8> = all.iter().flat_map(|path| fs::read(path).unwrap()).collect();
-    quiz_cache::Digest::of(&texts)
-}
 
 /// A worktree in the cache that is built incrementally, and then from nothing.
 struct Edited {
@@ -40,7 +32,7 @@ impl Edited {
             make(&real, &dir);
         }
         fs::write(dir.join("quiz.toml"), "").unwrap();
-        let passed = folder.join(format!("{name}.{}", recipes()));
+        let passed = folder.join(format!("{name}.{}", tried()));
         Self { real, dir, stage, passed }
     }
 
@@ -200,13 +192,14 @@ fn edits_of_linux_give_the_kernel_that_a_build_from_nothing_gives() {
 fn two_hundred_sequences_of_edits_of_modules_give_what_a_build_from_nothing_gives() {
     let real = Real::new();
     let start = |words: &[&str]| real.command(words);
-    // One tree for all: each sequence goes on where the one before ended, and the first of a run where nothing is.
+    // One tree for all, which each sequence finds as it was made, with what the one before has built.
     let tree = Tree::new(&real.0, &start, Kind::Module, (4, 8));
+    each_shows(&tree);
     sequences("modules", 200, 4, &mut |number, edits| {
-        for edit in edits {
+        tree.reset();
+        for (n, edit) in edits.iter().enumerate() {
             tree.apply(edit);
-            tree.build();
+            assert_eq!(tree.differing(), [""; 0], "sequence {number}, after edit {} of {edits:?}", n + 1);
         }
-        assert_eq!(tree.differing(), [""; 0], "sequence {number}: {edits:?}");
     });
 }

@@ -3,6 +3,7 @@
 use super::{Real, new_word};
 use crate::project::Ran;
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Stdio;
 
 impl Real {
@@ -12,12 +13,14 @@ impl Real {
         self.run(&[&machine, more, &["--", "sh", "-euc", script]].concat())
     }
 
-    /// The names of what that holder keeps in the cache.
-    fn held_by(&self, holder: &serde_json::Value) -> BTreeSet<String> {
+    /// `quiz cache` names the snapshot of the project in `dir` as who holds it and what it was booted of.
+    fn is_held(&self, name: &str, dir: &Path) {
+        let by_it = serde_json::json!({ "by": "own-snapshot", "project": dir, "name": name });
         let cache: serde_json::Value = serde_json::from_str(&self.run(&["--json", "cache"]).out).unwrap();
         let items = cache["items"].as_array().unwrap().iter();
-        let held = items.filter(|item| item["held-by"].as_array().unwrap().contains(holder));
-        held.filter_map(|item| Some(item["name"].as_str()?.to_owned())).collect()
+        let held = items.filter(|item| item["held-by"].as_array().unwrap().contains(&by_it));
+        let held: BTreeSet<&str> = held.filter_map(|item| item["name"].as_str()).collect();
+        assert!(held.contains("kernel") && held.contains(format!("snapshot {name}").as_str()), "{held:?}");
     }
 
     fn from(&self, name: &str, more: &[&str], script: &str) -> Ran {
@@ -46,11 +49,7 @@ fn a_machine_goes_on_from_what_its_program_has_left_and_each_for_itself() {
     assert_eq!((list[0]["name"].as_str(), list.as_array().map(Vec::len)), (Some("kept"), Some(1)));
     assert!(list[0]["profiles"].as_array().unwrap().contains(&"blockdev".into()), "{list}");
 
-    let held = real.held_by(&serde_json::json!({ "by": "own-snapshot", "project": dir, "name": "kept" }));
-    assert!(
-        ["snapshot kept", "kernel"].iter().all(|name| held.contains(*name)),
-        "itself, and what it was booted of: {held:?}"
-    );
+    real.is_held("kept", &dir);
 
     let script = "uname -n; cat /etc/machine-id /proc/sys/kernel/random/boot_id /run/left; head -c 12 /dev/quizb0\n\
         before=$(cat /run/count); until test $(cat /run/count) -gt $before; do sleep 0.1; done\n\

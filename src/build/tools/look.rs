@@ -59,7 +59,7 @@ impl<'a> Look<'a> {
             Way::Here(real) => Ok(Some(real)),
             Way::Nowhere => Ok(None),
             Way::Hidden(real) => Err(Error::input(format!(
-                "{whose} uses {}, which scripts do not see: they see only /usr",
+                "{whose} uses {}, which scripts do not see: of this machine's programs they see only those in /usr",
                 real.display()
             ))
             .hint("install it below /usr/local, or use the one of a package, which `quiz doctor` names")),

@@ -14,8 +14,8 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Where a stage's script finds the source that it compiles.
-const INSIDE: [&str; 2] = ["/quiz/src", "/quiz/scratch/tree"];
+/// Where a stage's script finds the source that it compiles, or says that it does (`recipes/module-debug`).
+const INSIDE: [&str; 3] = ["/quiz/src", "/quiz/scratch/tree", "/quiz/module"];
 
 /// Functions that are inlined in each other at one place, at most.
 const DEPTH: usize = 64;

@@ -206,7 +206,7 @@ pub const SCHEMA: &[SchemaEntry] = &[
     entry(
         "runs.keep-results",
         Default::Number(50),
-        "finished runs with something in out/, and of tests, that stay; counted apart from runs.keep",
+        "finished runs that have something in out/, and runs of tests, that stay; counted apart from runs.keep",
     ),
     entry(
         "toolchain.suite",

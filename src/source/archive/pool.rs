@@ -128,9 +128,13 @@ fn one(missing: &Missing, servers: &[Server], snapshot: &Server, entry: &str, ev
         return Err(error);
     }
     let Package { name, version, .. } = package;
-    let there = if there.is_empty() { "no version of it at all".to_owned() } else { there.join(", ") };
+    let there = if there.is_empty() {
+        "there is no version of it at all".to_owned()
+    } else {
+        format!("there are: {}", there.join(", "))
+    };
     Err(Error::build(format!("{name} {version} is pinned in quiz.lock, but no archive has it any more"))
-        .detail(format!("there are: {there}"))
+        .detail(there)
         .detail(format!("{} does not have this version, either", snapshot.address))
         .hint(format!("take what there is now: quiz update {entry}")))
 }
@@ -204,12 +208,16 @@ fn is_hash(text: &str) -> bool {
 
 fn gone_source(pin: &DscPin, there: &[Source], snapshot: &Server, entry: &str) -> Error {
     let versions: Vec<&str> = there.iter().map(|source| source.pin.version.as_str()).collect();
-    let there = if versions.is_empty() { "no version of it at all".to_owned() } else { versions.join(", ") };
+    let there = if versions.is_empty() {
+        "there is no version of it at all".to_owned()
+    } else {
+        format!("there are: {}", versions.join(", "))
+    };
     Error::build(format!(
         "the source package {} {} is pinned in quiz.lock, but no archive has it",
         pin.name, pin.version
     ))
-    .detail(format!("there are: {there}"))
+    .detail(there)
     .detail(format!("{} does not have this version, either", snapshot.address))
     .hint(format!("take what there is now: quiz update {entry}"))
 }

@@ -254,3 +254,16 @@ fn what_a_server_does_not_have_is_none_for_who_only_looks() {
     let server = serve(vec![say("404 Not Found", b"no")]);
     assert!(find(&wanted(&server.url), dir.path(), SHORT, &|_| {}).unwrap().is_none());
 }
+
+#[test]
+fn only_who_names_a_server_is_asked_for_names() {
+    for (text, names) in [
+        ("nameserver 127.0.0.53\noptions edns0\n", true),
+        ("search e.org\n nameserver fe80::1%eth0\n", true),
+        ("", false),
+        ("# nameserver 127.0.0.1\nsearch e.org\n", false),
+        ("nameserver\nnameserver here\n", false),
+    ] {
+        assert_eq!(names_a_server(text), names, "{text}");
+    }
+}

@@ -140,12 +140,20 @@ fn a_crash_in_a_module_of_ones_own_has_the_line_of_its_source() {
     real.0.write("mine/Kbuild", "obj-m := quiz_test_boom.o\n");
     real.0.write("mine/quiz_test_boom.c", BOOM);
     let script = "echo 1 >/sys/module/quiz_test_boom/parameters/boom";
-    let ran = real.run(&["-k", "package", "--module", "mine", "up", "--", "sh", "-c", script]);
+    // Another folder, whose sources lie elsewhere.
+    real.0.write("other/Kbuild", "obj-m := quiz_test_other.o\n");
+    real.0.write(
+        "other/quiz_test_other.c",
+        &BOOM.replace("quiz_test_boom", "quiz_test_other").replace("*where, 1", "*where, 2"),
+    );
+    let words = ["-k", "package", "--module", "mine", "--module", "other", "up", "--", "sh", "-c", script];
+    let ran = real.run(&words);
     assert_eq!(ran.status, Some(123), "{ran:?}");
     let shown = real.run(&["crash", "show", "--lines"]).out;
     let line = shown.lines().find(|line| line.contains("RIP: 0010:quiz_test_boom"));
     assert!(line.is_some_and(|line| line.ends_with("  quiz_test_boom.c:5")), "{shown}");
-    // The source is found where it lies.
-    let ran = gdb(&real, &["info line quiz_test_boom", "list quiz_test_boom"]);
-    assert!(ran.out.contains("quiz_test_boom.c\"") && ran.out.contains("WRITE_ONCE(*where, 1);"), "{ran:?}");
+    // The source of each is found where it lies.
+    let ran = gdb(&real, &["info line quiz_test_boom", "list quiz_test_boom", "list quiz_test_other"]);
+    let has = |words: &str| ran.out.contains(words);
+    assert!(has("quiz_test_boom.c\"") && has("WRITE_ONCE(*where, 1);") && has("WRITE_ONCE(*where, 2);"), "{ran:?}");
 }
