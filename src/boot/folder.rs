@@ -162,7 +162,7 @@ impl RunFolder {
         }
     }
 
-    /// Removes the socket [`DOOR`]: nobody can connect to it any more.
+    /// Removes the socket `DOOR`: nobody can connect to it any more.
     pub fn close_door(&self) {
         // It may be missing, where the file system has no sockets.
         let _ = fs::remove_file(self.path.join(DOOR));

@@ -95,9 +95,8 @@ impl Symbols {
                 }
                 Err(error) => {
                     let name = &stages.graph.stage(id).name;
-                    let message = format!(
-                        "nothing is known of lines and types of one module's folder, as {name} failed: {error}"
-                    );
+                    let message =
+                        format!("the modules of one folder have no lines: {error}; quiz build {name} shows why");
                     (engine.events)(Event::Warning { message });
                 }
             }

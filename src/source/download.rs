@@ -190,7 +190,11 @@ fn complete(
         // An https address must not be redirected to plain http.
         .https_only(wanted.url.starts_with("https://"))
         .build()
-        .map_err(|e| Error::build("cannot set up https").because(e))?;
+        .map_err(|e| {
+            Error::build("cannot set up https")
+                .because(e)
+                .hint("if no certificates are found: the package ca-certificates has them")
+        })?;
     let (mut failures, mut before) = (0, length(&part.path));
     loop {
         let why = match attempt(&client, wanted, part, events) {
