@@ -79,6 +79,13 @@ impl Error {
         self
     }
 
+    /// Adds what to do next before all that was added so far: it is likelier what helps.
+    #[must_use]
+    pub fn first_hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hints.insert(0, hint.into());
+        self
+    }
+
     /// Sets the cause.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {

@@ -1,5 +1,6 @@
 //! What `quiz crash show` knows of a crash that lies in a run's folder, with a kernel that is compiled in a moment.
 
+use crate::collect::age;
 use crate::project::{Project, Ran};
 use serde_json::{Value, json};
 
@@ -35,6 +36,13 @@ fn crashed() -> Project {
     project
 }
 
+/// Has the project ask for another kernel.
+fn edit(project: &Project) {
+    let script = "mkdir /quiz/out/image\necho 2 >/quiz/out/image/vmlinux\n";
+    project.recipe("kernel", "[outputs]\nimage = \"tree\"\n", script);
+    project.built("kernel");
+}
+
 fn json(ran: &Ran) -> Value {
     serde_json::from_str(&ran.out).unwrap()
 }
@@ -64,19 +72,49 @@ fn a_crash_is_shown_with_lines_as_soon_as_its_debug_information_is_there() {
 #[test]
 fn of_another_kernel_than_that_which_crashed_no_line_is_said() {
     let project = crashed();
-    project.ok(&["crash", "show", "--lines"]);
-    project.recipe(
-        "kernel",
-        "[outputs]\nimage = \"tree\"\n",
-        "mkdir /quiz/out/image\necho 2 >/quiz/out/image/vmlinux\n",
-    );
-    project.built("kernel");
+    project.built("kernel-debug");
+    edit(&project);
     let other = "the kernel that this project asks for now is not that of run 1";
     let ran = project.ok(&["crash", "show"]);
     assert!(ran.out.contains(&format!("\nlines     none: {other}\n")) && !ran.out.contains("x.c"), "{ran:?}");
     let ran = project.run(&["crash", "show", "--lines"]);
     assert_eq!(ran.status, Some(2));
     ran.says(&[other, "which was started by: quiz up"]);
+}
+
+/// Of the sources as they are now no debugger could say anything of that crash.
+#[test]
+fn a_crash_that_was_looked_at_has_its_lines_when_the_sources_are_others() {
+    let project = crashed();
+    let shown = project.ok(&["crash", "show", "--lines"]).out;
+    let kept = project.dir().join(".quiz/runs/1/crash/symbols.json");
+    let debug = project.built("kernel-debug");
+    let about: Value = serde_json::from_str(&std::fs::read_to_string(&kept).unwrap()).unwrap();
+    assert_eq!(about["trees"], json!([debug.file_name().unwrap().to_str().unwrap()]), "{about}");
+    edit(&project);
+    let source = "mkdir -p /quiz/out/tree/fs\necho 'void next(void) {}' >/quiz/out/tree/fs/x.c\n";
+    project.recipe("t-source", "[outputs]\ntree = \"tree\"\n", source);
+    assert_eq!(project.ok(&["crash", "show"]).out, shown);
+    // Nothing else needs it once there is a newer one.
+    assert_ne!(project.built("kernel-debug"), debug);
+    age(&project, 70);
+    let ran = project.ok(&["gc"]);
+    assert!(debug.join("vmlinux").is_file(), "{ran:?}");
+    assert_eq!(project.ok(&["crash", "show", "--lines"]).out, shown);
+    // Whoever names what is built asks for that, not for what was there before.
+    let ran = project.run(&["-k", "default", "crash", "show", "--lines"]);
+    assert_eq!(ran.status, Some(2), "{ran:?}");
+    ran.says(&["the kernel that this project asks for now is not that of run 1"]);
+    // What the file says may be anything, and names trees of the cache alone.
+    for text in ["", "{}", "{\"trees\":[],\"sources\":[]}", "{\"trees\":[\"/etc\"],\"sources\":[]}"] {
+        std::fs::write(&kept, text).unwrap();
+        let ran = project.ok(&["crash", "show"]);
+        assert!(ran.out.contains("\nlines     none: the kernel that this project asks for now"), "{text}: {ran:?}");
+    }
+    project.ok(&["crash", "rm", "1"]);
+    age(&project, 70);
+    let ran = project.ok(&["gc"]);
+    assert!(!debug.exists(), "{ran:?}");
 }
 
 #[test]

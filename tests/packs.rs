@@ -240,6 +240,8 @@ fn an_export_that_cannot_be_signed_leaves_neither_file() {
     export("nowhere", &["cannot read the key nowhere", "ssh-keygen -t ed25519 -f nowhere"]);
     export("junk", &["cannot sign with junk", "OpenSSH private key"]);
     assert_eq!(left(), [false, false]);
+    let made = project.ok(&["build", "t-out"]).count("Made");
+    assert_eq!(made, 2, "nothing was made for a file that cannot be signed");
     project.write("pack.sig", "old");
     export("mine", &["pack.sig is there already", "another file"]);
     assert_eq!(left(), [false, true]);

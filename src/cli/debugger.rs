@@ -72,10 +72,8 @@ impl Target {
         let (booted, flags) = match self {
             Self::Live(_, machine) => {
                 let (kernel, layers) = (Path::new(&machine.kernel), &machine.layers);
-                (
-                    Booted { kernel, layers, run: &name, again: &machine.again, imported: machine.imported.as_ref() },
-                    &machine.flags,
-                )
+                let (again, imported) = (machine.again.as_str(), machine.imported.as_ref());
+                (Booted { kernel, layers, run: &name, again, imported, crash: None }, &machine.flags)
             }
             Self::Crashed(crashed, _) => (symbols::booted(crashed), &crashed.crash.flags),
         };

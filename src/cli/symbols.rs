@@ -23,6 +23,7 @@ pub(super) fn booted(crashed: &Crashed) -> Booted<'_> {
         run: &crashed.run,
         again: &crash.again,
         imported: crash.imported.as_ref(),
+        crash: Some(&crashed.place),
     }
 }
 
@@ -45,7 +46,9 @@ pub(super) fn open<T>(
                 error
             }
         };
-        return take(engine, booted).map_err(hint);
+        // Nor is it what the crash was looked at with before that they ask for.
+        let crash = booted.crash.filter(|_| !typed);
+        return take(engine, &Booted { crash, ..*booted }).map_err(hint);
     }
     let words = ["quiz", "up"].into_iter().chain(flags.iter().map(String::as_str));
     let asked = Cli::read(words)

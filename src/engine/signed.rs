@@ -25,11 +25,11 @@ pub(super) fn beside(file: &Path) -> PathBuf {
     name.into()
 }
 
-/// Looks whether there is a program, a file of a key, and a place for the signature of `file`, before anything is built for it. Whether it is a key, and
-/// its passphrase right, is known when something is signed.
+/// Looks whether there is a program, a key, and a place for the signature of `file`, before anything is built for it. Whether the key's passphrase is
+/// right is known when something is signed.
 ///
 /// # Errors
-/// There is no ssh-keygen, or no key; the signature's place is taken.
+/// There is no ssh-keygen, or no key, also none of OpenSSH's; the signature's place is taken.
 pub(super) fn can_sign(file: &Path, key: &Path) -> Result<()> {
     host::find(TOOL.0).ok_or_else(|| missing(io::ErrorKind::NotFound.into()))?;
     host::open_file(key).map_err(|e| {
@@ -37,6 +37,11 @@ pub(super) fn can_sign(file: &Path, key: &Path) -> Result<()> {
             .because(e)
             .hint(format!("`ssh-keygen -t ed25519 -f {}` makes one", host::quoted(key)))
     })?;
+    // Of a private key it reads the public half, for which no passphrase is needed; signing reads that first, too.
+    let looked = run(["-l", "-f"].map(OsStr::new).into_iter().chain([key.as_os_str()]), Stdio::null())?;
+    if !looked.status.success() {
+        return Err(no_key(key, &looked));
+    }
     let sig = beside(file);
     if sig.symlink_metadata().is_ok() {
         return Err(Error::input(format!("{} is there already", sig.display())).hint("name another file, or remove it"));
@@ -59,11 +64,13 @@ pub(super) fn sign(pack: &File, key: &Path) -> Result<String> {
     let words = ["-Y", "sign", "-n", NAMESPACE, "-f"].map(OsStr::new);
     let signed = run(words.into_iter().chain([key.as_os_str(), message.as_os_str()]), Stdio::inherit())?;
     let text = fs::read_to_string(beside(&message)).ok().filter(|_| signed.status.success());
-    text.ok_or_else(|| {
-        let error = Error::input(format!("cannot sign with {}", key.display()));
-        said(error, &signed)
-            .hint("--sign takes an OpenSSH private key; one with a passphrase needs a terminal, or `ssh-add` first")
-    })
+    text.ok_or_else(|| no_key(key, &signed))
+}
+
+/// The error of a key with which nothing is signed, with what ssh-keygen said of it.
+fn no_key(key: &Path, output: &Output) -> Error {
+    said(Error::input(format!("cannot sign with {}", key.display())), output)
+        .hint("--sign takes an OpenSSH private key; one with a passphrase needs a terminal, or `ssh-add` first")
 }
 
 /// All of `pack`, the content of `file`, as a file without a name in `folder`, if one of `signers` has signed it in FILE.sig.

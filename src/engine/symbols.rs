@@ -3,6 +3,8 @@
 //!
 //! Starts no debugger.
 
+pub(super) mod kept;
+
 use super::{Engine, IMAGE, Stages};
 use crate::boot::crash::Imported;
 use crate::build::{Depth, Records, StageState};
@@ -34,6 +36,8 @@ pub struct Booted<'a> {
     pub again: &'a str,
     /// What came along, if it is a crash from elsewhere.
     pub imported: Option<&'a Imported>,
+    /// The folder of the machine, if it has crashed.
+    pub crash: Option<&'a Path>,
 }
 
 /// Debug information, and what it speaks of.
@@ -82,10 +86,10 @@ impl Symbols {
     /// The project asks for another kernel now; there is no such information of this one; a stage failed. That of a module of the user's own is a
     /// warning: the kernel's information is worth having without it.
     pub fn of(engine: &Engine<'_>, booted: &Booted<'_>) -> Result<Self> {
-        if let Some(brought) = brought(engine, booted) {
-            return Ok(brought);
+        if let Some(known) = known(engine, booted) {
+            return Ok(known);
         }
-        let Asked { stages, planned, mut wanted, own } = Asked::of(engine, booted)?;
+        let Asked { stages, planned, mut wanted, own, mut is_whole } = Asked::of(engine, booted)?;
         let mut made = engine.build(&stages, &wanted, Depth::Outputs)?;
         for id in own {
             match engine.build(&stages, &[id], Depth::Outputs) {
@@ -98,6 +102,7 @@ impl Symbols {
                     let message =
                         format!("the modules of one folder have no lines: {error}; quiz build {name} shows why");
                     (engine.events)(Event::Warning { message });
+                    is_whole = false;
                 }
             }
         }
@@ -109,7 +114,7 @@ impl Symbols {
                 return Err(other(booted).detail(format!("{} was edited meanwhile", stages.graph.stage(*id).name)));
             }
         }
-        Ok(Self::new(engine, &stages, &made, &wanted))
+        Ok(Self::new(engine, &stages, &made, &wanted).kept(engine, booted, is_whole))
     }
 
     /// What lies in the cache; nothing if a part of it would have to be made, other than that of the user's own modules.
@@ -117,10 +122,10 @@ impl Symbols {
     /// # Errors
     /// As of [`Self::of`], but that nothing is made.
     pub fn cached(engine: &Engine<'_>, booted: &Booted<'_>) -> Result<Option<Self>> {
-        if let Some(brought) = brought(engine, booted) {
-            return Ok(Some(brought));
+        if let Some(known) = known(engine, booted) {
+            return Ok(Some(known));
         }
-        let Asked { stages, planned, mut wanted, own } = Asked::of(engine, booted)?;
+        let Asked { stages, planned, mut wanted, own, is_whole } = Asked::of(engine, booted)?;
         let known = planned.into_iter().filter_map(|(id, state)| match state {
             StageState::Known(record) => Some((id, record)),
             _ => None,
@@ -129,9 +134,20 @@ impl Symbols {
         let is_there = |id: &NodeIndex| {
             known.get(id).and_then(|record| record.outputs.get(SYMBOLS)).is_some_and(|o| engine.cache.path(o).is_dir())
         };
-        let is_whole = wanted.iter().all(is_there);
+        if !wanted.iter().all(is_there) {
+            return Ok(None);
+        }
+        let is_whole = is_whole && own.iter().all(is_there);
         wanted.extend(own.into_iter().filter(is_there));
-        Ok(is_whole.then(|| Self::new(engine, &stages, &known, &wanted)))
+        Ok(Some(Self::new(engine, &stages, &known, &wanted).kept(engine, booted, is_whole)))
+    }
+
+    /// The same, kept for the crash that it is of. What lacks a part is not: another time all of it may be there.
+    fn kept(self, engine: &Engine<'_>, booted: &Booted<'_>, is_whole: bool) -> Self {
+        if is_whole && let Err(error) = kept::keep(engine, booted, &self) {
+            (engine.events)(Event::Warning { message: error.to_string() });
+        }
+        self
     }
 
     fn new(engine: &Engine<'_>, stages: &Stages, made: &Records, wanted: &[NodeIndex]) -> Self {
@@ -151,6 +167,8 @@ struct Asked {
     wanted: Vec<NodeIndex>,
     /// Those of the modules of the user's own folders.
     own: Vec<NodeIndex>,
+    /// The modules that would be built now are those of the guest.
+    is_whole: bool,
 }
 
 impl Asked {
@@ -178,7 +196,8 @@ impl Asked {
                 .values()
                 .any(|output| booted.layers.contains(&engine.cache.path(output).display().to_string()))
         });
-        if !are_same && !names.is_empty() {
+        let is_whole = are_same || names.is_empty();
+        if !is_whole {
             let message = format!(
                 "the modules that would be built now are not those of run {}: they have no symbols",
                 booted.run
@@ -191,7 +210,7 @@ impl Asked {
             names.into_iter().filter(|_| are_same).partition(|name| of_folders.iter().any(|own| own == name));
         let find = |names: Vec<&str>| names.into_iter().map(|name| stages.graph.find(name)).collect::<Result<Vec<_>>>();
         let (wanted, own) = (find([&[debug], &names[..]].concat())?, find(own)?);
-        Ok(Self { stages, planned, wanted, own })
+        Ok(Self { stages, planned, wanted, own, is_whole })
     }
 }
 
@@ -208,6 +227,11 @@ fn place<'p>(project: &'p Project, stage: &'p str, output: &str) -> Result<&'p s
 fn other(booted: &Booted<'_>) -> Error {
     Error::input(format!("the kernel that this project asks for now is not that of run {}", booted.run))
         .hint(format!("use the same source, config and flags as the run, which was started by: {}", booted.again))
+}
+
+/// The debug information that is known without the project: it came along with a crash from elsewhere, or this one was looked at with it before.
+fn known(engine: &Engine<'_>, booted: &Booted<'_>) -> Option<Symbols> {
+    brought(engine, booted).or_else(|| kept::find(engine, booted))
 }
 
 /// The debug information that came along with a crash from elsewhere, for that crash and where it is run into again: of a machine of one's own

@@ -27,7 +27,7 @@ impl SourceWish {
         let git = self.wish.to_string();
         let is_near = git.strip_prefix("git ").and_then(|name| nearest(name, ["package", "default"]));
         let error = match is_near {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            Some(near) => error.first_hint(format!("did you mean `{near}`?")),
             None => error,
         };
         match &self.suite {
@@ -169,6 +169,15 @@ mod tests {
             kernel.toolchain = \"bookworm\" instead";
         assert_eq!(lacks("rootfs-packages"), [hint]);
         assert!(lacks("kernel-source").is_empty(), "toolchain.suite is not the suite of the kernel's source");
+    }
+
+    #[test]
+    fn a_misspelt_word_is_told_before_what_else_may_be_wrong_with_a_name_in_git() {
+        let dir = tempfile::tempdir().unwrap();
+        let flags = [FlagValue { key: "kernel.version", value: Value::Text("packge".into()), flag: "--x" }];
+        let wishes = wishes_of(dir.path(), "", &flags, &["kernel-source"]);
+        let error = wishes["kernel-source"].failed(Error::input("cannot list").hint("is there network?"));
+        assert_eq!(error.hints(), ["did you mean `package`?", "is there network?"]);
     }
 
     #[test]

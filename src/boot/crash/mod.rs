@@ -5,6 +5,7 @@
 //! | `vmcore` | the guest's memory and the registers of its processors: an ELF core, for drgn and crash |
 //! | `crash.json` | [`Crash`] |
 //! | `zfs_dbgmsg` | what OpenZFS noted; who looks at a crash reads it out of the memory |
+//! | `symbols.json` | the debug information that it was looked at with |
 //!
 //! Decides nothing: `phase` says when. Knows nothing of stages.
 
@@ -16,7 +17,7 @@ mod stub;
 mod trace;
 
 use std::fs::{self, DirBuilder, File};
-use std::io::Read;
+use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -259,6 +260,21 @@ impl Crash {
         host::open_plain(&place.join(FOLDER).join(ABOUT)).ok()?.take(MOST).read_to_string(&mut text).ok()?;
         serde_json::from_str(&text).ok()
     }
+}
+
+/// Writes a file beside the memory, in the folder of a crash. What lies there is replaced, never followed: it may be a link that a project brought along.
+///
+/// # Errors
+/// The folder is gone or none, or the file cannot be written.
+pub fn put(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    let path = folder.join(name);
+    let is_folder = fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_dir());
+    let place = if is_folder { Ok(folder) } else { Err(io::ErrorKind::NotADirectory.into()) };
+    let written = place.and_then(tempfile::NamedTempFile::new_in).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.persist(&path).map_err(|e| e.error)
+    });
+    written.map(drop).map_err(|e| cannot("write", &path, e))
 }
 
 /// The guest's memory in the folder of a machine, and how many bytes it takes on the disk; nothing when there is none, or it was removed.

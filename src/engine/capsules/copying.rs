@@ -30,7 +30,8 @@ pub(super) fn room(folder: &Path) -> std::result::Result<u64, Refused> {
 
 /// The refusal of what does not fit on the disk.
 pub(super) fn full(folder: &Path, wanted: u64, room: u64) -> Refused {
-    let message = format!("it takes {wanted} bytes in {}, where there is room for {room}", folder.display());
+    let (wanted, room) = (wanted.div_ceil(1 << 20), room >> 20);
+    let message = format!("it takes {wanted} MiB in {}, where there is room for {room} MiB", folder.display());
     Refused::refused(message, Some(io::ErrorKind::StorageFull.into()))
 }
 

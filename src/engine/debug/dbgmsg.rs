@@ -6,14 +6,14 @@
 use super::file::File;
 use super::guest::Guest;
 use super::types::Types;
-use crate::boot::crash::Core;
+use crate::boot::crash::{Core, put};
 use crate::engine::symbols::Symbols;
-use crate::error::{Error, Result, cannot};
+use crate::error::{Error, Result};
 use crate::host;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeSet;
-use std::io::{ErrorKind, Read, Write};
+use std::io::Read;
 use std::path::Path;
 
 /// The file with the messages, which lies beside the memory.
@@ -105,15 +105,7 @@ pub fn kept(folder: &Path) -> Option<Vec<Message>> {
 pub fn keep(folder: &Path, messages: &[Message]) -> Result<()> {
     let lines = messages.iter().map(|Message { when, text }| format!("{when:<12} {text}\n"));
     let text = std::iter::once(format!("{HEAD}\n")).chain(lines).collect::<String>();
-    let path = folder.join(FILE);
-    // What lies there is replaced, never followed: it may be a link that a project brought along.
-    let is_folder = std::fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_dir());
-    let place = if is_folder { Ok(folder) } else { Err(ErrorKind::NotADirectory.into()) };
-    let written = place.and_then(tempfile::NamedTempFile::new_in).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.persist(&path).map_err(|e| e.error)
-    });
-    written.map(drop).map_err(|e| cannot("write", &path, e))
+    put(folder, FILE, text.as_bytes())
 }
 
 #[cfg(test)]
