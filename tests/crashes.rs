@@ -130,3 +130,45 @@ fn openzfs_notes_that_were_kept_are_shown_without_the_memory() {
     assert_eq!(known["zfs_dbgmsg"].as_array().map(Vec::len), Some(50));
     assert_eq!(known["zfs_dbgmsg"][49], json!({"when": 59, "text": "line 59"}));
 }
+
+/// drgn itself is tried in real machines (`real::full::debugger`); here another program prints what it would.
+#[test]
+fn what_processors_and_waiting_tasks_did_is_looked_up_once_and_shown_from_then_on() {
+    let project = crashed();
+    let show = |words: &[&str]| {
+        let mut command = project.command(&[&["crash", "show"], words].concat());
+        Ran::from(command.env("QUIZ_DRGN_PROGRAM", "host").output().unwrap())
+    };
+    let refused = show(&["--tasks"]);
+    assert_eq!(refused.status, Some(2), "{refused:?}");
+    refused.says(&["the memory of run 1 is not there"]);
+    project.write(".quiz/runs/1/crash/vmcore", "a memory");
+    let said = r#"[{"processor":0,"pid":0,"name":"swapper/0","state":"R","stack":[]},{"processor":null,"pid":7,"name":"a\u001b[2J","state":"D",
+        "stack":[{"function":"wait","file":"/quiz/src/fs/x.c","line":3,"inlined":false}]}]"#;
+    let drgn = |ends: &str| project.stand_in("drgn", &format!("cat <<'J'\n{said}\nJ\necho \"$*\" >&2\n{ends}"));
+    // Half an answer is none.
+    drgn("echo damaged >&2; exit 1");
+    let failed = show(&["--tasks"]);
+    assert_eq!(failed.status, Some(2), "{failed:?}");
+    failed.says(&[
+        "drgn cannot say what the tasks of run 1 did: exit status: 1",
+        "/vmcore --kernel-directory ",
+        "damaged",
+    ]);
+    assert!(!show(&[]).out.contains("processor 0"));
+    drgn("");
+    let shown = show(&["--tasks"]);
+    let tasks = "\nprocessors, and tasks that waited and could not be interrupted:\nprocessor 0: swapper/0 0 R\n    \
+        outside of the kernel, or its stack is damaged\na [2J 7 D\n    wait  fs/x.c:3\n";
+    assert_eq!(shown.status, Some(0), "{shown:?}");
+    assert!(shown.out.ends_with(tasks), "{shown:?}");
+    // The memory goes, and this stays.
+    std::fs::remove_file(project.dir().join(".quiz/runs/1/crash/vmcore")).unwrap();
+    assert!(show(&[]).out.ends_with(tasks));
+    let known = json(&show(&["--json"]));
+    assert_eq!(
+        known["tasks"][1]["stack"][0],
+        json!({"function": "wait", "file": "fs/x.c", "line": 3, "inlined": false})
+    );
+    crate::schema::hold("crash-show", &known);
+}

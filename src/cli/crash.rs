@@ -1,7 +1,7 @@
 //! `quiz crash` and `quiz dump`: what is left of guests that crashed, and of one that runs.
 
 use super::args::CrashCommand;
-use super::{running, symbols, up};
+use super::{debugger, running, symbols, up};
 use crate::boot::crash::{Crash, FOLDER, MEMORY, REFUSED, WISH, memory_of};
 use crate::boot::folder::{all, is_live, parts, run_of};
 use crate::boot::running::{holder, machines};
@@ -45,12 +45,15 @@ pub(super) fn run(engine: &Engine<'_>, command: &CrashCommand, json: bool, style
                 report::crashes(&all, style)
             })?;
         }
-        CrashCommand::Show { id, lines, all: whole } => {
+        CrashCommand::Show { id, lines, tasks, all: whole } => {
             let all = every(engine)?;
             let crashed = find(&all, id.as_deref())?;
             let equal = |other: &&Crashed| other.crash.signature == crashed.crash.signature && other.run != crashed.run;
             let others: Vec<String> = all.iter().filter(equal).map(|other| other.run.clone()).collect();
-            let looked = symbols::look(engine, crashed, *lines)?;
+            let mut looked = symbols::look(engine, crashed, *lines)?;
+            if *tasks {
+                looked.tasks = Some(debugger::tasks(engine, crashed)?);
+            }
             let most = if *whole { usize::MAX } else { report::LOG };
             report::result(&if json {
                 format!("{}\n", report::crash_json(crashed, &looked, most))

@@ -2,15 +2,17 @@
 
 use super::args::{Command, CrashCommand, Debugger as Asked};
 use super::{crash, running, symbols};
-use crate::boot::crash::Core;
+use crate::boot::crash::{Core, FOLDER};
 use crate::boot::folder::{live, run_of};
 use crate::boot::gdb::Stub;
 use crate::boot::running::{Running, machines};
 use crate::engine::Engine;
+use crate::engine::debug::tasks::{self, Task};
 use crate::engine::drgn::{self, Drgn};
 use crate::engine::symbols::{Booted, Symbols};
 use crate::error::{Error, Result};
-use crate::event::Event;
+use crate::event::told::slowly;
+use crate::event::{Event, Unit};
 use crate::host;
 use crate::report::Crashed;
 use crate::status;
@@ -19,10 +21,11 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::Command as Process;
+use std::process::{Command as Process, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -57,7 +60,10 @@ impl Target {
     }
 
     fn crash(engine: &Engine<'_>, id: Option<&str>) -> Result<Self> {
-        let crashed = crash::take(engine, id)?;
+        Self::of(crash::take(engine, id)?)
+    }
+
+    fn of(crashed: Crashed) -> Result<Self> {
         let Some((memory, _)) = &crashed.memory else {
             return Err(Error::input(format!("the memory of run {} is not there", crashed.run))
                 .hint("`quiz crash show` says why"));
@@ -143,6 +149,9 @@ const DRGN: &str = "drgn";
 /// anybody, has a part in what stages make.
 const IN_GDB: (&str, &str) = ("quiz_gdb.py", include_str!("debugger/quiz_gdb.py"));
 const IN_DRGN: (&str, &str) = ("quiz_zfs.py", include_str!("debugger/quiz_zfs.py"));
+const TASKS: (&str, &str) = ("quiz_tasks.py", include_str!("debugger/quiz_tasks.py"));
+/// The last lines of drgn's own that are shown when it fails.
+const LINES: usize = 8;
 
 /// Puts a script into the cache, and gives the folder it is in.
 fn script(engine: &Engine<'_>, (name, text): (&str, &str)) -> Result<PathBuf> {
@@ -203,6 +212,39 @@ fn start_drgn(engine: &Engine<'_>, drgn: &Drgn, target: &Target, symbols: &Symbo
         Target::Crashed(_, memory) => memory.clone(),
         Target::Live(place, _) => crash::dump(engine, Some(&running::name(place)))?,
     };
+    Err(cannot_start(drgn_on(engine, drgn, &core, symbols)?.args(words).exec()))
+}
+
+fn cannot_start(error: io::Error) -> Error {
+    Error::boot("cannot start drgn").because(error)
+}
+
+/// What the processors and the waiting tasks of a guest that crashed did. Kept beside its memory.
+///
+/// # Errors
+/// The memory is not there, or says not where the kernel lies in it; drgn or the debug information cannot be made; drgn found nothing.
+pub(super) fn tasks(engine: &Engine<'_>, crashed: &Crashed) -> Result<Vec<Task>> {
+    let folder = crashed.place.join(FOLDER);
+    let target = Target::of(crashed.clone())?;
+    target.says_where_it_lies()?;
+    let Target::Crashed(_, memory) = &target else { return Ok(Vec::new()) };
+    let drgn = drgn::made(engine)?;
+    let symbols = target.symbols(engine)?;
+    let mut command = drgn_on(engine, &drgn, memory, &symbols)?;
+    command.arg(script(engine, TASKS)?.join(TASKS.0)).stdin(Stdio::null());
+    let told = slowly("looking for tasks", Unit::Files, engine.events, |_| command.output()).map_err(cannot_start)?;
+    let said = String::from_utf8_lossy(&told.stdout);
+    let Some(tasks) = tasks::read(&said, Some(&symbols)).filter(|_| told.status.success()) else {
+        let error = Error::input(format!("drgn cannot say what the tasks of run {} did: {}", crashed.run, told.status));
+        let lines = String::from_utf8_lossy(&told.stderr).into_owned();
+        return Err(lines.lines().rev().take(LINES).collect::<Vec<_>>().into_iter().rev().fold(error, Error::detail));
+    };
+    tasks::keep(&folder, &tasks).unwrap_or_else(|error| (engine.events)(Event::Warning { message: error.to_string() }));
+    Ok(tasks)
+}
+
+/// The command that starts drgn on a memory.
+fn drgn_on(engine: &Engine<'_>, drgn: &Drgn, core: &Path, symbols: &Symbols) -> Result<Process> {
     let mut command = debugger(&drgn.words[0]);
     command.args(&drgn.words[1..]).arg("-c").arg(core);
     // drgn takes from these folders the modules that were loaded in the guest.
@@ -220,7 +262,7 @@ fn start_drgn(engine: &Engine<'_>, drgn: &Drgn, target: &Target, symbols: &Symbo
         .because(e)
     })?;
     command.env("PYTHONPATH", path);
-    Err(Error::boot("cannot start drgn").because(command.args(words).exec()))
+    Ok(command)
 }
 
 /// The command that starts a debugger. Its Python must not write what it has compiled beside a script: that is in the cache, where nothing may change.

@@ -3,7 +3,7 @@
 use super::args::Cli;
 use crate::boot::crash::{FOLDER, frames};
 use crate::engine::Engine;
-use crate::engine::debug::{dbgmsg, lines};
+use crate::engine::debug::{dbgmsg, lines, tasks};
 use crate::engine::symbols::{Booted, Symbols};
 use crate::error::{Error, Result};
 use crate::event::told::slowly;
@@ -70,6 +70,7 @@ pub(super) fn look(engine: &Engine<'_>, crashed: &Crashed, make: bool) -> Result
     let mut looked = Looked { frames: frames(&crashed.crash.lines), ..Looked::default() };
     let folder = crashed.place.join(FOLDER);
     looked.log = dbgmsg::kept(&folder);
+    looked.tasks = tasks::kept(&folder);
     let is_all_known = looked.frames.is_empty() && (looked.log.is_some() || crashed.memory.is_none());
     if is_all_known && !make {
         return Ok(looked);

@@ -5,9 +5,11 @@ use super::plain::one_line;
 use super::row::aligned;
 use super::shapes::{self, Left, LeftWhole};
 use super::style::Style;
+use super::tasks::tasks;
 use crate::boot::crash::{Cause, Crash, Frame};
 use crate::engine::debug::dbgmsg::{FILE, Message};
 use crate::engine::debug::lines::{Lines, Place};
+use crate::engine::debug::tasks::Task;
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -42,6 +44,8 @@ pub struct Looked {
     pub missing: Option<String>,
     /// What OpenZFS noted, the oldest first; nothing if that could not be read.
     pub log: Option<Vec<Message>>,
+    /// What its processors and waiting tasks did; nothing if nobody has looked.
+    pub tasks: Option<Vec<Task>>,
 }
 
 impl Crashed {
@@ -116,6 +120,7 @@ pub fn crash(crashed: &Crashed, looked: &Looked, most: usize, others: &[String],
     }
     text.push('\n');
     text += &trace(&crash.lines, looked.lines.as_ref().unwrap_or(&Lines::new()), style);
+    text += &tasks(looked.tasks.as_deref().unwrap_or_default(), most == usize::MAX, style);
     text + &log(looked.log.as_deref().unwrap_or_default(), most, style)
 }
 
@@ -192,6 +197,7 @@ pub fn crash_json(crashed: &Crashed, looked: &Looked, most: usize) -> serde_json
         frames: looked.frames.iter().map(frame).collect(),
         no_places: looked.missing.as_deref(),
         zfs_dbgmsg: looked.log.as_ref().map(|log| newest(log, most)),
+        tasks: looked.tasks.as_deref(),
     })
 }
 

@@ -29,6 +29,7 @@ mod snapshots;
 mod style;
 mod svg;
 mod tables;
+mod tasks;
 mod tests;
 mod tests_page;
 mod verified;

@@ -5,6 +5,7 @@
 //! | `vmcore` | the guest's memory and the registers of its processors: an ELF core, for drgn and crash |
 //! | `crash.json` | [`Crash`] |
 //! | `zfs_dbgmsg` | what OpenZFS noted; who looks at a crash reads it out of the memory |
+//! | `tasks.json` | what processors and waiting tasks did; `quiz crash show --tasks` reads it out of the memory |
 //! | `symbols.json` | the debug information that it was looked at with |
 //!
 //! Decides nothing: `phase` says when. Knows nothing of stages.

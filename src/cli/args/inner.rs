@@ -68,7 +68,11 @@ pub(in crate::cli) enum CrashCommand {
         /// Make that debug information first, if it is missing: it takes minutes, once for each kernel
         #[arg(long)]
         lines: bool,
-        /// Show all of zfs_dbgmsg, which is read out of the memory: otherwise the last 50 lines
+        /// Look up in the memory what each processor did, and each task that waits and cannot be interrupted, by drgn, which quiz brings: makes the
+        /// debug information first, too. From then on it is shown always
+        #[arg(long)]
+        tasks: bool,
+        /// Show all of zfs_dbgmsg, which is read out of the memory, and of those tasks: otherwise the last 50 lines, and 16 stacks
         #[arg(long)]
         all: bool,
     },

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Where a stage's script finds the source that it compiles, or says that it does (`recipes/module-debug`).
-const INSIDE: [&str; 3] = ["/quiz/src", "/quiz/scratch/tree", "/quiz/module"];
+pub(super) const INSIDE: [&str; 3] = ["/quiz/src", "/quiz/scratch/tree", "/quiz/module"];
 
 /// Functions that are inlined in each other at one place, at most.
 const DEPTH: usize = 64;
@@ -114,7 +114,7 @@ fn places(context: &Context<EndianSlice<'_, LittleEndian>>, address: u64, roots:
 }
 
 /// A file as its source tree names it.
-fn relative(file: &str, roots: &[&str]) -> String {
+pub(super) fn relative(file: &str, roots: &[&str]) -> String {
     let in_debians = |start: &&str| file.strip_prefix(*start)?.split_once('/').map(|(_, inside)| inside.to_owned());
     if let Some(inside) = DEBIANS.iter().find_map(in_debians) {
         return inside;
@@ -136,7 +136,7 @@ fn relative(file: &str, roots: &[&str]) -> String {
 }
 
 /// Without what a terminal would take for a command.
-fn short(name: &str) -> String {
+pub(super) fn short(name: &str) -> String {
     name.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LENGTH).collect()
 }
 

@@ -6,6 +6,7 @@ pub mod dbgmsg;
 mod file;
 mod guest;
 pub mod lines;
+pub mod tasks;
 mod types;
 
 /// For the fuzz target: a file of debug information.

@@ -3,6 +3,7 @@
 use crate::boot::crash::Crash;
 use crate::engine::debug::dbgmsg::Message;
 use crate::engine::debug::lines::Place;
+use crate::engine::debug::tasks::Task;
 use crate::test::Results;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -116,6 +117,8 @@ pub(in crate::report) struct LeftWhole<'a> {
     pub no_places: Option<&'a str>,
     /// What OpenZFS noted, the oldest first; null if that could not be read.
     pub zfs_dbgmsg: Option<&'a [Message]>,
+    /// What its processors and waiting tasks did; null if that was not looked at (`--tasks`).
+    pub tasks: Option<&'a [Task]>,
 }
 
 /// A place in the code that a trace names.

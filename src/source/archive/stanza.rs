@@ -31,35 +31,35 @@ impl<'a> Packages<'a> {
     /// Adds a list; `list` is what [`Entry::list`] says.
     pub(super) fn add(&mut self, text: &'a str, list: usize) {
         for stanza in text.split("\n\n") {
-            let (mut name, mut version, mut provides, mut essential) = ("", "", "", false);
+            // Of a field that is there twice the first counts, as in `field`.
+            let (mut name, mut version, mut provides, mut essential) = (None, None, None, None);
             let mut at = 0;
             for line in stanza.split_inclusive('\n') {
                 // Most lines are passed over after a glance at their first byte.
                 match line.as_bytes()[0].to_ascii_uppercase() {
                     b'P' | b'V' | b'E' => {
                         let of = |field: &str| value_at(stanza, at, field);
-                        name = of("Package").unwrap_or(name);
-                        version = of("Version").unwrap_or(version);
-                        provides = of("Provides").unwrap_or(provides);
-                        essential |= of("Essential") == Some("yes");
+                        name = name.or_else(|| of("Package"));
+                        version = version.or_else(|| of("Version"));
+                        provides = provides.or_else(|| of("Provides"));
+                        essential = essential.or_else(|| of("Essential"));
                     }
                     _ => {}
                 }
                 at += line.len();
             }
-            if name.is_empty() || version.is_empty() {
-                continue;
-            }
+            let is_there = |value: &&str| !value.is_empty();
+            let (Some(name), Some(version)) = (name.filter(is_there), version.filter(is_there)) else { continue };
             let index = self.entries.len();
             self.entries.push(Entry { name, version, list, stanza });
             self.by_name.entry(name).or_default().push(index);
-            for provided in provides.split(',').filter_map(depends::relation) {
+            for provided in provides.unwrap_or_default().split(',').filter_map(depends::relation) {
                 let there = self.by_provided.entry(provided.name).or_default();
                 if there.last() != Some(&index) {
                     there.push(index);
                 }
             }
-            if essential {
+            if essential == Some("yes") {
                 self.essential.push(index);
             }
         }
@@ -252,6 +252,16 @@ Size: x";
         assert_eq!(bash.package().unwrap_err().to_string(), "the package lists have no SHA256 and Size for bash 5.2");
         assert_eq!((all.named("zsh").count(), all.nearest("bsah")), (0, Some("bash")));
         assert_eq!(all.nearest("zzzz"), None);
+    }
+
+    #[test]
+    fn of_a_field_that_is_there_twice_the_first_counts_wherever_it_is_read() {
+        let mut all = Packages::default();
+        all.add("Package: a\nVersion: 1\nProvides: x, y\nProvides: z\nVersion: 2\nPackage: b\nEssential: no\nEssential: yes\n", 0);
+        let (_, entry) = all.named("a").next().unwrap();
+        assert_eq!((entry.version, entry.field("Version"), entry.field("Provides")), ("1", "1", "x, y"));
+        let provided = ["x", "y", "z"].map(|name| all.providing(name).count());
+        assert_eq!((provided, all.essential().len(), all.named("b").count()), ([1, 1, 0], 0, 0));
     }
 
     #[test]

@@ -152,6 +152,10 @@ fn a_crash_in_a_module_of_ones_own_has_the_line_of_its_source() {
     let shown = real.run(&["crash", "show", "--lines"]).out;
     let line = shown.lines().find(|line| line.contains("RIP: 0010:quiz_test_boom"));
     assert!(line.is_some_and(|line| line.ends_with("  quiz_test_boom.c:5")), "{shown}");
+    // The one processor was where the kernel gave up.
+    let tasks = real.run(&["crash", "show", "--tasks"]).out;
+    let (_, processor) = tasks.split_once("\nprocessor 0: sh ").expect(&tasks);
+    assert!(processor.contains("    panic  ") && processor.contains(" quiz_test_boom.c:5\n"), "{tasks}");
     // The source of each is found where it lies.
     let ran = gdb(&real, &["info line quiz_test_boom", "list quiz_test_boom", "list quiz_test_other"]);
     let has = |words: &str| ran.out.contains(words);
