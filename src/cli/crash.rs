@@ -1,25 +1,14 @@
 //! `quiz crash` and `quiz dump`: what is left of guests that crashed, and of one that runs.
 
 use super::args::CrashCommand;
-use super::{debugger, running, symbols, up};
-use crate::boot::crash::{Crash, FOLDER, MEMORY, REFUSED, WISH, memory_of};
-use crate::boot::folder::{all, is_live, parts, run_of};
-use crate::boot::running::{holder, machines};
+use super::crashed::{dump, every, find, take};
+use super::{debugger, symbols, up};
+use crate::boot::crash::FOLDER;
 use crate::engine::{Engine, capsules, crashes};
-use crate::error::{Error, Result, cannot};
-use crate::host;
+use crate::error::{Result, cannot};
 use crate::report::{self, Crashed, Style};
 use crate::status;
-use rustix::process::{Signal, pidfd_send_signal};
 use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-
-/// Between two looks whether the memory is written.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// How long the memory may take to be written. The process of the run gives up a little earlier.
-const WRITTEN: Duration = Duration::from_secs(150);
 
 pub(super) fn run(engine: &Engine<'_>, command: &CrashCommand, json: bool, style: &Style) -> Result<u8> {
     match command {
@@ -73,81 +62,7 @@ pub(super) fn run(engine: &Engine<'_>, command: &CrashCommand, json: bool, style
     Ok(status::FINE)
 }
 
-/// The crashes of this project, the newest run first.
-fn every(engine: &Engine<'_>) -> Result<Vec<Crashed>> {
-    let mut found = Vec::new();
-    for run in running::every(engine, all)? {
-        let places = [vec![run.clone()], parts(&run)].concat();
-        found.extend(places.into_iter().filter_map(|place| {
-            let crash = Crash::read(&place)?;
-            Some(Crashed { run: running::name(&place), memory: memory_of(&place), crash, place })
-        }));
-    }
-    Ok(found)
-}
-
-/// The crash of a run, or the newest one.
-fn find<'a>(all: &'a [Crashed], id: Option<&str>) -> Result<&'a Crashed> {
-    let found = match id {
-        Some(id) => all.iter().find(|crashed| crashed.run == id),
-        None => all.first(),
-    };
-    found.ok_or_else(|| match id {
-        Some(id) => Error::input(format!("run {id} has left no crash")).hint("`quiz crash ls` shows those that have"),
-        None => Error::input("no run of this project has left a crash"),
-    })
-}
-
-/// A copy of the crash of a run, or of the newest one.
-pub(super) fn take(engine: &Engine<'_>, id: Option<&str>) -> Result<Crashed> {
-    let all = every(engine)?;
-    find(&all, id).cloned()
-}
-
 /// Has the memory of a machine written, and prints where it lies.
 pub(super) fn print_dump(engine: &Engine<'_>, id: Option<&str>) -> Result<()> {
     report::result(&format!("{}\n", dump(engine, id)?.display()))
-}
-
-/// Has the memory of a machine that runs written; the machine goes on. Gives the file.
-pub(super) fn dump(engine: &Engine<'_>, id: Option<&str>) -> Result<PathBuf> {
-    let place = running::living(engine, "dump", id)?;
-    let run = run_of(&place);
-    let folder = place.join(FOLDER);
-    let before = identity(&folder);
-    let machine = machines(run).into_iter().find(|(other, _)| *other == place);
-    let process = machine.and_then(|(_, machine)| holder(run, machine.quiz));
-    let name = running::name(&place);
-    let process = process.ok_or_else(|| {
-        Error::boot(format!("the process of run {name} was not found: it is only just starting, or another user's"))
-            .hint("try again in a moment")
-    })?;
-    let (wish, refused) = (place.join(WISH), place.join(REFUSED));
-    let _ = fs::remove_file(&refused);
-    host::write_private(&wish, "").map_err(|e| cannot("write", &wish, e))?;
-    pidfd_send_signal(&process, Signal::URG)
-        .map_err(|e| Error::boot("cannot send a signal to the process of the run").because(e))?;
-    let begun = Instant::now();
-    loop {
-        let is_over = !is_live(run);
-        if identity(&folder) != before && memory_of(&place).is_some() {
-            break;
-        }
-        let why = host::read_plain(&refused).ok().filter(|why| !why.is_empty());
-        let why = why.map(|why| String::from_utf8_lossy(&why).into_owned());
-        let why = why.or_else(|| is_over.then(|| "the machine ended meanwhile".to_owned()));
-        let why = why.or_else(|| (begun.elapsed() > WRITTEN).then(|| "the machine does not answer".to_owned()));
-        if let Some(why) = why {
-            let _ = fs::remove_file(&wish);
-            return Err(Error::boot(format!("the memory of run {name} was not written: {why}"))
-                .hint(format!("quiz logs {name} shows what its kernel says, quiz monitor {name} what qemu does")));
-        }
-        std::thread::sleep(LOOK_AGAIN);
-    }
-    Ok(folder.join(MEMORY))
-}
-
-/// Which folder lies there: each dump makes one anew.
-fn identity(folder: &Path) -> Option<u64> {
-    fs::symlink_metadata(folder).ok().map(|meta| meta.ino())
 }

@@ -1,7 +1,7 @@
 //! `quiz gdb` and `quiz drgn`: a debugger in a machine that runs, or in the memory of one that crashed, with the debug information of exactly that.
 
 use super::args::{Command, CrashCommand, Debugger as Asked};
-use super::{crash, running, symbols};
+use super::{crashed, running, symbols};
 use crate::boot::crash::{Core, FOLDER};
 use crate::boot::folder::{live, run_of};
 use crate::boot::gdb::Stub;
@@ -60,7 +60,7 @@ impl Target {
     }
 
     fn crash(engine: &Engine<'_>, id: Option<&str>) -> Result<Self> {
-        Self::of(crash::take(engine, id)?)
+        Self::of(crashed::take(engine, id)?)
     }
 
     fn of(crashed: Crashed) -> Result<Self> {
@@ -210,7 +210,7 @@ fn on(vmlinux: &Path, script: &Path) -> Process {
 fn start_drgn(engine: &Engine<'_>, drgn: &Drgn, target: &Target, symbols: &Symbols, words: &[OsString]) -> Result<u8> {
     let core = match target {
         Target::Crashed(_, memory) => memory.clone(),
-        Target::Live(place, _) => crash::dump(engine, Some(&running::name(place)))?,
+        Target::Live(place, _) => crashed::dump(engine, Some(&running::name(place)))?,
     };
     Err(cannot_start(drgn_on(engine, drgn, &core, symbols)?.args(words).exec()))
 }

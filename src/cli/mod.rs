@@ -6,6 +6,7 @@ mod clean;
 mod complete;
 mod cp;
 mod crash;
+mod crashed;
 mod debugger;
 mod doctor;
 mod exec;

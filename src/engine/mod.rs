@@ -10,6 +10,7 @@ pub mod debug;
 pub mod drgn;
 pub mod holders;
 pub mod kernel_config;
+mod looked;
 pub mod machine;
 pub mod named;
 mod outside;

@@ -3,10 +3,10 @@
 //!
 //! Starts no debugger.
 
-pub(super) mod kept;
-
-use super::{Engine, IMAGE, Stages};
+use super::looked::Looked;
+use super::{Engine, IMAGE, Stages, crashes, named};
 use crate::boot::crash::Imported;
+use crate::boot::folder::run_of;
 use crate::build::{Depth, Records, StageState};
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -144,10 +144,24 @@ impl Symbols {
 
     /// The same, kept for the crash that it is of. What lacks a part is not: another time all of it may be there.
     fn kept(self, engine: &Engine<'_>, booted: &Booted<'_>, is_whole: bool) -> Self {
-        if is_whole && let Err(error) = kept::keep(engine, booted, &self) {
+        if is_whole && let Err(error) = self.keep(engine, booted) {
             (engine.events)(Event::Warning { message: error.to_string() });
         }
         self
+    }
+
+    /// Keeps it for a crash.
+    fn keep(&self, engine: &Engine<'_>, booted: &Booted<'_>) -> Result<()> {
+        let Some(place) = booted.crash else { return Ok(()) };
+        let trees = std::iter::once(&self.kernel).chain(&self.modules).filter_map(|folder| named::digest(folder));
+        let trees = trees.map(|digest| digest.to_string()).collect();
+        Looked { trees, sources: self.sources.clone() }.write(place)?;
+        let absolute = |path: &Path| path.canonicalize().ok();
+        match (absolute(&engine.project.dir), absolute(run_of(place))) {
+            (Some(project), Some(run)) => crashes::keep(&engine.cache, &project, &run),
+            // One of the two went away meanwhile, and with it what would be kept.
+            _ => Ok(()),
+        }
     }
 
     fn new(engine: &Engine<'_>, stages: &Stages, made: &Records, wanted: &[NodeIndex]) -> Self {
@@ -231,17 +245,29 @@ fn other(booted: &Booted<'_>) -> Error {
 
 /// The debug information that is known without the project: it came along with a crash from elsewhere, or this one was looked at with it before.
 fn known(engine: &Engine<'_>, booted: &Booted<'_>) -> Option<Symbols> {
-    brought(engine, booted).or_else(|| kept::find(engine, booted))
+    brought(engine, booted).or_else(|| looked(engine, booted))
+}
+
+/// The debug information that a crash was looked at with before, if all of it is in the cache.
+fn looked(engine: &Engine<'_>, booted: &Booted<'_>) -> Option<Symbols> {
+    let Looked { trees, sources } = Looked::read(booted.crash?)?;
+    let (kernel, modules) = folders(engine, &trees)?;
+    Some(Symbols { kernel, modules, sources })
+}
+
+/// Where trees of debug information lie in the cache, if all are there: that of the kernel, and those of modules.
+fn folders(engine: &Engine<'_>, trees: &[String]) -> Option<(PathBuf, Vec<PathBuf>)> {
+    let tree = |hex: &String| engine.cache.stored(Kind::Tree, &hex.parse().ok()?).ok()?;
+    let trees = trees.iter().map(tree).collect::<Option<Vec<Output>>>()?;
+    let mut folders = trees.iter().map(|output| engine.cache.path(output));
+    Some((folders.next()?, folders.collect()))
 }
 
 /// The debug information that came along with a crash from elsewhere, for that crash and where it is run into again: of a machine of one's own
 /// with the same image it would be the word of somebody else, without its sources, in the place of what is made here.
 fn brought(engine: &Engine<'_>, booted: &Booted<'_>) -> Option<Symbols> {
-    let tree = |hex: &String| engine.cache.stored(Kind::Tree, &hex.parse().ok()?).ok()?;
-    let trees = booted.imported?.symbols.iter().map(tree).collect::<Option<Vec<Output>>>()?;
-    let mut folders = trees.iter().map(|output| engine.cache.path(output));
-    let kernel = folders.next()?;
-    Some(Symbols { kernel, modules: folders.collect(), sources: Vec::new() })
+    let (kernel, modules) = folders(engine, &booted.imported?.symbols)?;
+    Some(Symbols { kernel, modules, sources: Vec::new() })
 }
 
 /// Where the user has what the script of a stage compiled.

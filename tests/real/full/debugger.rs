@@ -161,3 +161,40 @@ fn a_crash_in_a_module_of_ones_own_has_the_line_of_its_source() {
     let has = |words: &str| ran.out.contains(words);
     assert!(has("quiz_test_boom.c\"") && has("WRITE_ONCE(*where, 1);") && has("WRITE_ONCE(*where, 2);"), "{ran:?}");
 }
+
+/// Two threads that each have the other's lock.
+const LOCKED: &str = "\
+#include <linux/module.h>
+#include <linux/kthread.h>
+#include <linux/mutex.h>
+#include <linux/delay.h>
+static DEFINE_MUTEX(a);
+static DEFINE_MUTEX(b);
+static int one(void *x) { mutex_lock(&a); msleep(200); mutex_lock(&b); return 0; }
+static int other(void *x) { mutex_lock(&b); msleep(200); mutex_lock(&a); return 0; }
+static int __init start(void) { kthread_run(one, NULL, \"one\"); kthread_run(other, NULL, \"other\"); return 0; }
+module_init(start);
+MODULE_LICENSE(\"GPL\");
+MODULE_DESCRIPTION(\"of a test\");
+";
+
+#[test]
+#[ignore = "fetches a gigabyte: tests/run --full"]
+fn tasks_that_wait_for_each_others_locks_are_told_with_their_lines() {
+    let real = Real::new();
+    assert_eq!(real.run(&["-k", "package", "update", "kernel"]).status, Some(0));
+    real.0.write("locked/Kbuild", "obj-m := quiz_test_locked.o\n");
+    real.0.write("locked/quiz_test_locked.c", LOCKED);
+    let ran = real.run(&["-k", "package", "--module", "locked", "up", "--timeout", "8", "--", "sleep", "600"]);
+    assert_eq!(ran.status, Some(124), "{ran:?}");
+    let shown = real.run(&["crash", "show", "--tasks"]);
+    assert_eq!(shown.status, Some(0), "{shown:?}");
+    let idle = shown.out.matches("\nprocessor ").count();
+    assert!(idle > 0 && shown.out.contains("default_idle"), "{shown:?}");
+    for (task, line) in [("\none ", 7), ("\nother ", 8)] {
+        let (_, stack) = shown.out.split_once(task).expect(&shown.out);
+        let lock = stack.lines().position(|line| line.trim_start().starts_with("__mutex_lock "));
+        let own = stack.lines().position(|own| own.ends_with(&format!("  quiz_test_locked.c:{line}")));
+        assert!(lock.is_some() && lock < own && own < Some(20), "{stack}");
+    }
+}
