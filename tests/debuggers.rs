@@ -138,3 +138,31 @@ fn drgn_loads_nothing_that_lies_where_it_is_started() {
     assert_eq!(String::from_utf8_lossy(&ran.stdout), "['drgn', '-c', 'core']\n", "{ran:?}");
     assert!(String::from_utf8_lossy(&ran.stderr).contains("No module named 'mine'"), "{ran:?}");
 }
+
+/// The memory of a guest that crashed may say anything.
+#[test]
+fn a_list_of_tasks_without_an_end_is_not_followed_for_ever() {
+    let looks = r#"
+import contextlib, io, itertools, signal
+helpers = "drgn.helpers.linux."
+for name in ["drgn", "drgn.helpers", "drgn.helpers.linux", helpers + "cpumask", helpers + "pid", helpers + "sched"]:
+    sys.modules[name] = types.ModuleType(name)
+drgn, sched = sys.modules["drgn"], sys.modules[helpers + "sched"]
+drgn.FaultError = type("FaultError", (Exception,), {})
+
+def damaged(task):
+    raise drgn.FaultError
+
+drgn.get_default_prog = lambda: types.SimpleNamespace(stack_trace=damaged)
+task = types.SimpleNamespace(comm=types.SimpleNamespace(string_=lambda: b"a\xff"), pid=types.SimpleNamespace(value_=lambda: 7))
+sys.modules[helpers + "cpumask"].for_each_online_cpu = lambda prog: [0]
+sys.modules[helpers + "pid"].for_each_task = lambda prog: itertools.repeat(task)
+sched.cpu_curr, sched.task_state_to_char = lambda prog, processor: task, lambda task: "D"
+printed = io.StringIO()
+with contextlib.redirect_stdout(printed):
+    exec(text, {})
+tasks = json.loads(printed.getvalue())
+print(len(tasks), tasks[0]["processor"], tasks[-1]["processor"], tasks[0]["name"], tasks[0]["stack"], 0 < signal.alarm(0) <= 300)
+"#;
+    assert_eq!(python("quiz_tasks.py", looks), "1001 0 None a\u{fffd} [] True\n");
+}
