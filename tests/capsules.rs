@@ -53,6 +53,8 @@ fn crashed() -> Project {
     });
     project.write(".quiz/runs/1/crash/crash.json", &crash.to_string());
     project.write(".quiz/runs/1/crash/zfs_dbgmsg", "timestamp    message\n1  noted\n");
+    let task = r#"{"processor":null,"pid":7,"name":"txg_sync","state":"D","stack":[]}"#;
+    project.write(".quiz/runs/1/crash/tasks.json", &format!(r#"{{"tasks":[{task}],"cut":null}}"#));
     let memory = std::fs::File::create(project.dir().join(".quiz/runs/1/crash/vmcore")).unwrap();
     memory.set_len(MEMORY).unwrap();
     memory.write_all_at(&noise(64 << 10), 1 << 20).unwrap();
@@ -98,6 +100,7 @@ fn a_crash_from_elsewhere_is_a_run_with_its_memory_its_lines_and_its_image() {
     assert_eq!((&known["title"], &known["program"]), (&json!("Oops"), &json!(["true", "x y"])));
     assert_eq!(known["frames"][0]["places"][0]["file"], "x.c", "its debug information came along: {known}");
     assert_eq!(known["zfs_dbgmsg"][0]["text"], "noted");
+    assert_eq!(known["tasks"][0]["name"], "txg_sync");
     let again = format!("cd {} && quiz crash again 1", there.dir().display());
     assert_eq!(known["again"], again);
     for place in [&known["kernel"], &known["layers"][0]] {

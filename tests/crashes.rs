@@ -17,6 +17,11 @@ gcc -g -O2 -fno-pic -no-pie -nostdlib -Wl,-efault -o /quiz/out/symbols/vmlinux /
 
 /// A project whose run 1 has crashed.
 fn crashed() -> Project {
+    crashed_with(&[])
+}
+
+/// The same, of a run with these flags.
+fn crashed_with(flags: &[&str]) -> Project {
     let project = Project::new();
     let tree = |output: &str| format!("[outputs]\n{output} = \"tree\"\n");
     project.recipe("t-source", &tree("tree"), SOURCE);
@@ -30,7 +35,7 @@ fn crashed() -> Project {
     let lines = ["[    1.0] Oops", "[    1.0] RIP: 0010:fault+0x0/0x40", "[    1.0]  fault+0x0/0x40 [mine]"];
     let crash = json!({
         "cause": "panic", "title": "Oops", "signature": "0123", "functions": ["fault"], "lines": lines, "when": 1, "release": "6.1",
-        "used": null, "cut": "enough", "program": ["true"], "kernel": kernel, "layers": [], "flags": [], "again": "quiz up",
+        "used": null, "cut": "enough", "program": ["true"], "kernel": kernel, "layers": [], "flags": flags, "again": "quiz up",
     });
     project.write(".quiz/runs/1/crash/crash.json", &crash.to_string());
     project
@@ -117,6 +122,18 @@ fn a_crash_that_was_looked_at_has_its_lines_when_the_sources_are_others() {
     assert!(!debug.exists(), "{ran:?}");
 }
 
+/// A folder of modules that was renamed, a profile that is gone: the crash is the same.
+#[test]
+fn a_crash_that_was_looked_at_has_its_lines_when_its_run_cannot_be_asked_for_any_more() {
+    let project = crashed_with(&["-p", "mine"]);
+    project.write(".quiz/profiles/mine/profile.toml", "about = \"x\"\n");
+    let shown = project.ok(&["crash", "show", "--lines"]).out;
+    std::fs::remove_dir_all(project.dir().join(".quiz/profiles/mine")).unwrap();
+    assert_eq!(project.ok(&["crash", "show"]).out, shown);
+    std::fs::remove_file(project.dir().join(".quiz/runs/1/crash/symbols.json")).unwrap();
+    assert!(project.ok(&["crash", "show"]).out.contains("\nlines     none: "));
+}
+
 #[test]
 fn openzfs_notes_that_were_kept_are_shown_without_the_memory() {
     let project = crashed();
@@ -143,8 +160,8 @@ fn what_processors_and_waiting_tasks_did_is_looked_up_once_and_shown_from_then_o
     assert_eq!(refused.status, Some(2), "{refused:?}");
     refused.says(&["the memory of run 1 is not there"]);
     project.write(".quiz/runs/1/crash/vmcore", "a memory");
-    let said = r#"[{"processor":0,"pid":0,"name":"swapper/0","state":"R","stack":[]},{"processor":null,"pid":7,"name":"a\u001b[2J","state":"D",
-        "stack":[{"function":"wait","file":"/quiz/src/fs/x.c","line":3,"inlined":false}]}]"#;
+    let said = r#"{"cut":"2 tasks are damaged","tasks":[{"processor":0,"pid":0,"name":"swapper/0","state":"R","stack":[]},{"processor":null,"pid":7,"name":"a\u001b[2J","state":"D",
+        "stack":[{"function":"wait","file":"/quiz/src/fs/x.c","line":3,"inlined":false}]}]}"#;
     let drgn = |ends: &str| project.stand_in("drgn", &format!("cat <<'J'\n{said}\nJ\necho \"$*\" >&2\n{ends}"));
     // Half an answer is none.
     drgn("echo damaged >&2; exit 1");
@@ -155,16 +172,25 @@ fn what_processors_and_waiting_tasks_did_is_looked_up_once_and_shown_from_then_o
         "/vmcore --kernel-directory ",
         "damaged",
     ]);
-    assert!(!show(&[]).out.contains("processor 0"));
+    assert!(!show(&[]).out.contains("swapper/0"));
+    let crash = project.dir().join(".quiz/runs/1/crash");
+    let tasks = "\nprocessors:\n0: swapper/0 0 R\n    outside of the kernel, or its stack is damaged\n\n\
+        tasks that waited and could not be interrupted:\na [2J 7 D\n    wait  fs/x.c:3\n\nnot all tasks: 2 tasks are damaged\n";
+    // `quiz dump` puts another folder there while drgn reads the old one: it is not that one's answer.
+    let moved = "mv DIR DIR.old; cp -r DIR.old DIR".replace("DIR", crash.to_str().unwrap());
+    drgn(&moved);
+    assert!(show(&["--tasks"]).out.ends_with(tasks));
+    assert!(!show(&[]).out.contains("swapper/0"));
     drgn("");
+    std::fs::remove_file(crash.join("symbols.json")).unwrap();
     let shown = show(&["--tasks"]);
-    let tasks = "\nprocessors, and tasks that waited and could not be interrupted:\nprocessor 0: swapper/0 0 R\n    \
-        outside of the kernel, or its stack is damaged\na [2J 7 D\n    wait  fs/x.c:3\n";
     assert_eq!(shown.status, Some(0), "{shown:?}");
     assert!(shown.out.ends_with(tasks), "{shown:?}");
+    // What it has made for that shows the lines of the trace, too.
+    assert!(shown.out.contains("RIP: 0010:fault+0x0/0x40  fs/x.c:2\n") && !shown.out.contains("\nlines "), "{shown:?}");
     // The memory goes, and this stays.
     std::fs::remove_file(project.dir().join(".quiz/runs/1/crash/vmcore")).unwrap();
-    assert!(show(&[]).out.ends_with(tasks));
+    assert!(show(&[]).out.ends_with(tasks) && show(&["--tasks"]).out.ends_with(tasks));
     let known = json(&show(&["--json"]));
     assert_eq!(
         known["tasks"][1]["stack"][0],

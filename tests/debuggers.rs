@@ -150,19 +150,41 @@ for name in ["drgn", "drgn.helpers", "drgn.helpers.linux", helpers + "cpumask", 
 drgn, sched = sys.modules["drgn"], sys.modules[helpers + "sched"]
 drgn.FaultError = type("FaultError", (Exception,), {})
 
-def damaged(task):
+def damaged(*_):
     raise drgn.FaultError
 
 drgn.get_default_prog = lambda: types.SimpleNamespace(stack_trace=damaged)
 task = types.SimpleNamespace(comm=types.SimpleNamespace(string_=lambda: b"a\xff"), pid=types.SimpleNamespace(value_=lambda: 7))
-sys.modules[helpers + "cpumask"].for_each_online_cpu = lambda prog: [0]
-sys.modules[helpers + "pid"].for_each_task = lambda prog: itertools.repeat(task)
-sched.cpu_curr, sched.task_state_to_char = lambda prog, processor: task, lambda task: "D"
-printed = io.StringIO()
-with contextlib.redirect_stdout(printed):
-    exec(text, {})
-tasks = json.loads(printed.getvalue())
-print(len(tasks), tasks[0]["processor"], tasks[-1]["processor"], tasks[0]["name"], tasks[0]["stack"], 0 < signal.alarm(0) <= 300)
+sys.modules[helpers + "cpumask"].for_each_present_cpu = lambda prog: [0]
+sched.cpu_curr, sched.task_state_to_char = lambda prog, processor: task, lambda task: task.state
+task.state = "D"
+sleeps = types.SimpleNamespace(state="S")
+# Its name lies nowhere.
+nameless = types.SimpleNamespace(comm=types.SimpleNamespace(string_=damaged), pid=types.SimpleNamespace(value_=lambda: -1), state="D")
+negative = types.SimpleNamespace(comm=task.comm, pid=nameless.pid, state="D")
+
+def broken():
+    yield task
+    damaged()
+
+def shown(all_tasks):
+    sys.modules[helpers + "pid"].for_each_task = lambda prog: iter(all_tasks)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(text, {})
+    found = json.loads(printed.getvalue())
+    first, last = found["tasks"][0], found["tasks"][-1]
+    print(len(found["tasks"]), first["processor"], last["processor"], last["pid"], first["name"], first["stack"], found["cut"])
+
+shown([sleeps, task, sleeps])
+shown(itertools.repeat(task))
+shown([nameless, negative])
+shown(broken())
+text = text.replace("SECONDS = 1000, 64, 300", "SECONDS = 1000, 64, 1")
+shown(itertools.repeat(sleeps))
 "#;
-    assert_eq!(python("quiz_tasks.py", looks), "1001 0 None a\u{fffd} [] True\n");
+    let wanted = "2 0 None 7 a\u{fffd} [] None\n1000 0 None 7 a\u{fffd} [] there are more than 1000\n\
+        2 0 None 4294967295 a\u{fffd} [] 1 tasks are damaged\n2 0 None 7 a\u{fffd} [] the list of tasks is damaged\n\
+        1 0 0 7 a\u{fffd} [] it was given up after 1 s\n";
+    assert_eq!(python("quiz_tasks.py", looks), wanted);
 }

@@ -6,7 +6,7 @@ use super::{debugger, symbols, up};
 use crate::boot::crash::FOLDER;
 use crate::engine::{Engine, capsules, crashes};
 use crate::error::{Result, cannot};
-use crate::report::{self, Crashed, Style};
+use crate::report::{self, Crashed, Looked, Style};
 use crate::status;
 use std::fs;
 
@@ -39,10 +39,10 @@ pub(super) fn run(engine: &Engine<'_>, command: &CrashCommand, json: bool, style
             let crashed = find(&all, id.as_deref())?;
             let equal = |other: &&Crashed| other.crash.signature == crashed.crash.signature && other.run != crashed.run;
             let others: Vec<String> = all.iter().filter(equal).map(|other| other.run.clone()).collect();
-            let mut looked = symbols::look(engine, crashed, *lines)?;
-            if *tasks {
-                looked.tasks = Some(debugger::tasks(engine, crashed)?);
-            }
+            // First: it makes debug information, which then has the lines, too.
+            let tasks = tasks.then(|| debugger::tasks(engine, crashed)).transpose()?;
+            let looked = symbols::look(engine, crashed, *lines)?;
+            let looked = Looked { tasks: tasks.or(looked.tasks), ..looked };
             let most = if *whole { usize::MAX } else { report::LOG };
             report::result(&if json {
                 format!("{}\n", report::crash_json(crashed, &looked, most))

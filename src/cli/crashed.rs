@@ -89,6 +89,6 @@ pub(super) fn dump(engine: &Engine<'_>, id: Option<&str>) -> Result<PathBuf> {
 }
 
 /// Which folder lies there: each dump makes one anew.
-fn identity(folder: &Path) -> Option<u64> {
+pub(super) fn identity(folder: &Path) -> Option<u64> {
     fs::symlink_metadata(folder).ok().map(|meta| meta.ino())
 }

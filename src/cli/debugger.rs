@@ -1,13 +1,14 @@
 //! `quiz gdb` and `quiz drgn`: a debugger in a machine that runs, or in the memory of one that crashed, with the debug information of exactly that.
 
 use super::args::{Command, CrashCommand, Debugger as Asked};
+use super::crashed::identity;
 use super::{crashed, running, symbols};
 use crate::boot::crash::{Core, FOLDER};
 use crate::boot::folder::{live, run_of};
 use crate::boot::gdb::Stub;
 use crate::boot::running::{Running, machines};
 use crate::engine::Engine;
-use crate::engine::debug::tasks::{self, Task};
+use crate::engine::debug::tasks::{self, Tasks};
 use crate::engine::drgn::{self, Drgn};
 use crate::engine::symbols::{Booted, Symbols};
 use crate::error::{Error, Result};
@@ -21,13 +22,15 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Seek};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command as Process, Stdio};
+use std::process::{Command as Process, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// Between two looks whether quiz was told to end.
 const LOOK_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
@@ -150,6 +153,8 @@ const DRGN: &str = "drgn";
 const IN_GDB: (&str, &str) = ("quiz_gdb.py", include_str!("debugger/quiz_gdb.py"));
 const IN_DRGN: (&str, &str) = ("quiz_zfs.py", include_str!("debugger/quiz_zfs.py"));
 const TASKS: (&str, &str) = ("quiz_tasks.py", include_str!("debugger/quiz_tasks.py"));
+/// How long drgn may take to open a memory and look for tasks there; its script gives up before that, and tells what it has.
+const LONGEST: Duration = Duration::from_secs(600);
 /// The last lines of drgn's own that are shown when it fails.
 const LINES: usize = 8;
 
@@ -171,7 +176,7 @@ fn gdb(engine: &Engine<'_>, target: &Target, symbols: &Symbols, words: &[OsStrin
         let kernel = symbols.kernel.to_string_lossy();
         let vmlinux = symbols.vmlinux();
         let told = json!({"socket": socket.to_string_lossy(), "begun": begun, "kernel": kernel, "vmlinux": vmlinux, "modules": modules,
-            "sources": sources, "imported": target.is_imported()});
+            "sources": sources, "imported": target.is_imported() || symbols.is_noted});
         wait(on(&vmlinux, &script).env("QUIZ_GDB", told.to_string()).args(words))
     };
     match target {
@@ -219,28 +224,61 @@ fn cannot_start(error: io::Error) -> Error {
     Error::boot("cannot start drgn").because(error)
 }
 
-/// What the processors and the waiting tasks of a guest that crashed did. Kept beside its memory.
+/// What the processors and the waiting tasks of a guest that crashed did. Kept beside its memory; what was kept is given when that is removed.
 ///
 /// # Errors
 /// The memory is not there, or says not where the kernel lies in it; drgn or the debug information cannot be made; drgn found nothing.
-pub(super) fn tasks(engine: &Engine<'_>, crashed: &Crashed) -> Result<Vec<Task>> {
+pub(super) fn tasks(engine: &Engine<'_>, crashed: &Crashed) -> Result<Tasks> {
     let folder = crashed.place.join(FOLDER);
+    if let (None, Some(kept)) = (&crashed.memory, tasks::kept(&folder)) {
+        return Ok(kept);
+    }
+    // A dump in the meantime puts another folder there, which is not to get what was found in the memory of this one.
+    let before = identity(&folder);
     let target = Target::of(crashed.clone())?;
     target.says_where_it_lies()?;
-    let Target::Crashed(_, memory) = &target else { return Ok(Vec::new()) };
+    let Target::Crashed(_, memory) = &target else { return Err(Error::input("there is no memory")) };
     let drgn = drgn::made(engine)?;
     let symbols = target.symbols(engine)?;
     let mut command = drgn_on(engine, &drgn, memory, &symbols)?;
-    command.arg(script(engine, TASKS)?.join(TASKS.0)).stdin(Stdio::null());
-    let told = slowly("looking for tasks", Unit::Files, engine.events, |_| command.output()).map_err(cannot_start)?;
-    let said = String::from_utf8_lossy(&told.stdout);
-    let Some(tasks) = tasks::read(&said, Some(&symbols)).filter(|_| told.status.success()) else {
-        let error = Error::input(format!("drgn cannot say what the tasks of run {} did: {}", crashed.run, told.status));
-        let lines = String::from_utf8_lossy(&told.stderr).into_owned();
-        return Err(lines.lines().rev().take(LINES).collect::<Vec<_>>().into_iter().rev().fold(error, Error::detail));
+    // Nothing is fetched from elsewhere: that could take any time.
+    command.arg(script(engine, TASKS)?.join(TASKS.0)).stdin(Stdio::null()).env_remove("DEBUGINFOD_URLS");
+    let (ended, out, err) = slowly("looking for tasks", Unit::Files, engine.events, |_| captured(&mut command))?;
+    let wrong = |why: &str| {
+        let error = Error::input(format!("drgn cannot say what the tasks of run {} did: {why}", crashed.run));
+        let lines: Vec<&str> = err.lines().collect();
+        lines[lines.len().saturating_sub(LINES)..].iter().fold(error, |error, line| error.detail(*line))
     };
-    tasks::keep(&folder, &tasks).unwrap_or_else(|error| (engine.events)(Event::Warning { message: error.to_string() }));
-    Ok(tasks)
+    let found = tasks::read(&out, Some(&symbols)).filter(|_| ended.success());
+    let found = found.ok_or_else(|| wrong(&ended.to_string()))?;
+    if let Some(why) = found.cut.as_ref().filter(|_| found.tasks.is_empty()) {
+        return Err(wrong(why));
+    }
+    if identity(&folder) == before {
+        let warn = |error: Error| (engine.events)(Event::Warning { message: error.to_string() });
+        tasks::keep(&folder, &found).unwrap_or_else(warn);
+    }
+    Ok(found)
+}
+
+/// How drgn ended, and its stdout and stderr. It is ended with quiz, and after [`LONGEST`].
+fn captured(command: &mut Process) -> Result<(ExitStatus, String, String)> {
+    let files = (|| {
+        let (out, err) = (tempfile::tempfile()?, tempfile::tempfile()?);
+        command.stdout(out.try_clone()?).stderr(err.try_clone()?);
+        Ok([out, err])
+    })();
+    let unread = |e: io::Error| Error::boot("the answer of drgn cannot be stored").because(e);
+    let [mut out, mut err] = files.map_err(unread)?;
+    host::tie(command, Vec::new());
+    let ended = ended(command, DRGN, Some(LONGEST))?;
+    let text = |file: &mut File| {
+        let mut bytes = Vec::new();
+        file.rewind()?;
+        file.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    Ok((ended, text(&mut out).map_err(unread)?, text(&mut err).map_err(unread)?))
 }
 
 /// The command that starts drgn on a memory.
@@ -280,31 +318,41 @@ fn require_gdb() -> Result<()> {
         .hint("apt-get install gdb, or your distribution's package gdb; it has to be built with Python"))
 }
 
-/// Waits for a program that has the terminal: Ctrl-C is its own. What ends quiz ends it.
+/// Waits for gdb, which has the terminal, and gives its status.
 fn wait(command: &mut Process) -> Result<u8> {
+    let ended = ended(command, GDB, None)?;
+    let by_signal = ended.signal().map_or(status::FAILED, status::signal);
+    Ok(ended.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(by_signal))
+}
+
+/// Starts a debugger and waits for it, `most` of the time: Ctrl-C is its own. What ends quiz ends it.
+fn ended(command: &mut Process, name: &str, most: Option<Duration>) -> Result<ExitStatus> {
     let (ignored, told) = (Arc::default(), Arc::new(AtomicBool::new(false)));
     host::signals::signals_are_caught();
-    // gdb itself has the default actions again: a handler does not outlive exec.
+    // The program itself has the default actions again: a handler does not outlive exec.
     for (signal, flag) in [(SIGINT, &ignored), (SIGQUIT, &ignored), (SIGHUP, &told), (SIGTERM, &told)] {
         signal_hook::flag::register(signal, Arc::clone(flag))
             .map_err(|e| Error::boot("cannot catch signals").because(e))?;
     }
-    let failed = |e| Error::boot("cannot start gdb").because(e);
-    let mut gdb = command.spawn().map_err(failed)?;
-    let process = pidfd_open(Pid::from_child(&gdb), PidfdFlags::empty()).map_err(|e| failed(e.into()))?;
-    let ended = loop {
-        if let Some(ended) = gdb.try_wait().map_err(failed)? {
-            break ended;
+    let failed = |e| Error::boot(format!("cannot start {name}")).because(e);
+    let begun = Instant::now();
+    let mut debugger = command.spawn().map_err(failed)?;
+    let process = pidfd_open(Pid::from_child(&debugger), PidfdFlags::empty()).map_err(|e| failed(e.into()))?;
+    loop {
+        if let Some(ended) = debugger.try_wait().map_err(failed)? {
+            return Ok(ended);
         }
         if told.swap(false, Ordering::Relaxed) {
-            // gdb may have ended just now, which is as good.
+            // It may have ended just now, which is as good.
             let _ = pidfd_send_signal(&process, Signal::TERM);
         }
-        // gdb's end and a signal wake this at once. It has a limit because the flag may have been set just before.
+        if let Some(most) = most.filter(|most| begun.elapsed() > *most) {
+            let _ = debugger.kill().and_then(|()| debugger.wait());
+            return Err(Error::boot(format!("{name} was ended: it took more than {} s", most.as_secs())));
+        }
+        // Its end and a signal wake this at once. It has a limit because the flag may have been set just before.
         let _ = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&LOOK_AGAIN));
-    };
-    let by_signal = ended.signal().map_or(status::FAILED, status::signal);
-    Ok(ended.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(by_signal))
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The debug information of a run, with the project opened as it was for that run.
 
 use super::args::Cli;
+use super::crashed::identity;
 use crate::boot::crash::{FOLDER, frames};
 use crate::engine::Engine;
 use crate::engine::debug::{dbgmsg, lines, tasks};
@@ -27,8 +28,9 @@ pub(super) fn booted(crashed: &Crashed) -> Booted<'_> {
     }
 }
 
-/// Calls `take` with the project opened as for that run, whose `flags` were these, and gives what it finds.
-pub(super) fn open<T>(
+/// Calls `take` with the project opened as for that run, whose `flags` were these, and gives what it finds; where it cannot be opened so any more, what was
+/// noted beside the crash.
+pub(super) fn open<T: From<Symbols>>(
     engine: &Engine<'_>,
     booted: &Booted<'_>,
     flags: &[String],
@@ -51,10 +53,11 @@ pub(super) fn open<T>(
         return take(engine, &Booted { crash, ..*booted }).map_err(hint);
     }
     let words = ["quiz", "up"].into_iter().chain(flags.iter().map(String::as_str));
-    let asked = Cli::read(words)
-        .map_err(|e| Error::input(format!("cannot read the flags of run {}: {e}", booted.run)))?
-        .invocation();
-    take(&engine.with_flags(asked.flags)?, booted)
+    let asked = Cli::read(words).map_err(|e| Error::input(format!("cannot read the flags of run {}: {e}", booted.run)));
+    match asked.and_then(|asked| engine.with_flags(asked.invocation().flags)) {
+        Ok(engine) => take(&engine, booted),
+        Err(error) => Symbols::noted(engine, booted).map(T::from).ok_or(error),
+    }
 }
 
 /// The debug information of a crash, if it is in the cache; no error says why it is not.
@@ -69,6 +72,8 @@ pub(super) fn there(engine: &Engine<'_>, crashed: &Crashed) -> Option<Symbols> {
 pub(super) fn look(engine: &Engine<'_>, crashed: &Crashed, make: bool) -> Result<Looked> {
     let mut looked = Looked { frames: frames(&crashed.crash.lines), ..Looked::default() };
     let folder = crashed.place.join(FOLDER);
+    // A dump in the meantime puts another folder there, which is not to get what was found in the memory of this one.
+    let before = identity(&folder);
     looked.log = dbgmsg::kept(&folder);
     looked.tasks = tasks::kept(&folder);
     let is_all_known = looked.frames.is_empty() && (looked.log.is_some() || crashed.memory.is_none());
@@ -102,7 +107,9 @@ pub(super) fn look(engine: &Engine<'_>, crashed: &Crashed, make: bool) -> Result
             warn(error);
             None
         });
-        if let Some(log) = &looked.log {
+        if let Some(log) = &looked.log
+            && identity(&folder) == before
+        {
             dbgmsg::keep(&folder, log).unwrap_or_else(warn);
         }
     }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `quiz-crash` | the number of this format, and the digest of the next |
 //! | `crash/crash.json` | the crash, and the digest of all that follows |
-//! | `crash/vmcore`, `crash/zfs_dbgmsg` | where they are there |
+//! | `crash/vmcore`, `crash/zfs_dbgmsg`, `crash/tasks.json` | where they are there |
 //! | `quiz-pack`, `0/record`, `0/out/…` | one result: kernel, layers, debug information |
 //!
 //! That result has a key of its own that no stage has: whatever somebody puts into such a file, it is never taken for what a stage here would have made.
@@ -17,7 +17,7 @@ use super::crashes::{Image, image, stored, unreadable};
 use super::packs::packing;
 use super::symbols::Symbols;
 use crate::boot::crash::{ABOUT, Crash, FOLDER, MEMORY};
-use crate::engine::debug::dbgmsg;
+use crate::engine::debug::{dbgmsg, tasks};
 use crate::error::{Error, Result, cannot};
 use crate::event::told::{Told, slowly};
 use crate::event::{Event, Unit};
@@ -41,7 +41,7 @@ const STAGE: &str = "crash";
 const KERNEL: &str = "kernel";
 
 /// The files of a crash that travel, beside what is known of it.
-const FILES: [&str; 2] = [MEMORY, dbgmsg::FILE];
+const FILES: [&str; 3] = [MEMORY, dbgmsg::FILE, tasks::FILE];
 
 /// What `crash/crash.json` in the file says of a crash.
 #[derive(Debug, Serialize, Deserialize)]

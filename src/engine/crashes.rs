@@ -2,8 +2,8 @@
 //!
 //! What a run's folder says may be of a project's making. Runs nothing.
 
-use super::looked::Looked;
 use super::machine::Prepared;
+use super::noted::Noted;
 use super::{Engine, named};
 use crate::boot::crash::{Crash, FOLDER, Guest};
 use crate::boot::folder::parts;
@@ -31,9 +31,9 @@ pub fn needs(run: &Path) -> Vec<(PathBuf, BTreeSet<Digest>)> {
         let crash = Crash::read(&place)?;
         let named = crash.layers.iter().chain([&crash.kernel]).filter_map(|path| named::digest(Path::new(path)));
         let symbols = crash.imported.iter().flat_map(|imported| &imported.symbols).filter_map(|hex| hex.parse().ok());
-        let looked = Looked::read(&place);
-        let looked = looked.iter().flat_map(Looked::digests);
-        let digests = named.chain(symbols).chain(looked).collect();
+        let noted = Noted::read(&place);
+        let noted = noted.iter().flat_map(Noted::digests);
+        let digests = named.chain(symbols).chain(noted).collect();
         Some((place, digests))
     };
     places.filter_map(need).collect()

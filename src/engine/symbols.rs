@@ -3,7 +3,7 @@
 //!
 //! Starts no debugger.
 
-use super::looked::Looked;
+use super::noted::Noted;
 use super::{Engine, IMAGE, Stages, crashes, named};
 use crate::boot::crash::Imported;
 use crate::boot::folder::run_of;
@@ -49,6 +49,8 @@ pub struct Symbols {
     pub modules: Vec<PathBuf>,
     /// Folders as the debug information names them, and where they lie.
     pub sources: Vec<(String, PathBuf)>,
+    /// A file beside the crash named it, which anybody may have written.
+    pub is_noted: bool,
 }
 
 impl Symbols {
@@ -83,13 +85,13 @@ impl Symbols {
     /// Makes what is missing of it.
     ///
     /// # Errors
-    /// The project asks for another kernel now; there is no such information of this one; a stage failed. That of a module of the user's own is a
-    /// warning: the kernel's information is worth having without it.
+    /// The project asks for another kernel now, and nothing is noted beside the crash; there is no such information of this one; a stage failed. That of a
+    /// module of the user's own is a warning: the kernel's information is worth having without it.
     pub fn of(engine: &Engine<'_>, booted: &Booted<'_>) -> Result<Self> {
-        if let Some(known) = known(engine, booted) {
-            return Ok(known);
-        }
-        let Asked { stages, planned, mut wanted, own, mut is_whole } = Asked::of(engine, booted)?;
+        let Asked { stages, planned, mut wanted, own, mut is_whole } = match found(engine, booted)? {
+            Found::Whole(symbols) => return Ok(symbols),
+            Found::Lacking(asked) => asked,
+        };
         let mut made = engine.build(&stages, &wanted, Depth::Outputs)?;
         for id in own {
             match engine.build(&stages, &[id], Depth::Outputs) {
@@ -114,7 +116,12 @@ impl Symbols {
                 return Err(other(booted).detail(format!("{} was edited meanwhile", stages.graph.stage(*id).name)));
             }
         }
-        Ok(Self::new(engine, &stages, &made, &wanted).kept(engine, booted, is_whole))
+        let symbols = Self::new(engine, &stages, &made, &wanted);
+        // What lacks a part is not noted: another time all of it may be there.
+        if is_whole {
+            symbols.note(engine, booted);
+        }
+        Ok(symbols)
     }
 
     /// What lies in the cache; nothing if a part of it would have to be made, other than that of the user's own modules.
@@ -122,46 +129,34 @@ impl Symbols {
     /// # Errors
     /// As of [`Self::of`], but that nothing is made.
     pub fn cached(engine: &Engine<'_>, booted: &Booted<'_>) -> Result<Option<Self>> {
-        if let Some(known) = known(engine, booted) {
-            return Ok(Some(known));
-        }
-        let Asked { stages, planned, mut wanted, own, is_whole } = Asked::of(engine, booted)?;
-        let known = planned.into_iter().filter_map(|(id, state)| match state {
-            StageState::Known(record) => Some((id, record)),
-            _ => None,
-        });
-        let known: Records = known.collect();
-        let is_there = |id: &NodeIndex| {
-            known.get(id).and_then(|record| record.outputs.get(SYMBOLS)).is_some_and(|o| engine.cache.path(o).is_dir())
-        };
-        if !wanted.iter().all(is_there) {
-            return Ok(None);
-        }
-        let is_whole = is_whole && own.iter().all(is_there);
-        wanted.extend(own.into_iter().filter(is_there));
-        Ok(Some(Self::new(engine, &stages, &known, &wanted).kept(engine, booted, is_whole)))
+        Ok(match found(engine, booted)? {
+            Found::Whole(symbols) => Some(symbols),
+            Found::Lacking(asked) => asked.there(engine).map(|(symbols, _)| symbols),
+        })
     }
 
-    /// The same, kept for the crash that it is of. What lacks a part is not: another time all of it may be there.
-    fn kept(self, engine: &Engine<'_>, booted: &Booted<'_>, is_whole: bool) -> Self {
-        if is_whole && let Err(error) = self.keep(engine, booted) {
-            (engine.events)(Event::Warning { message: error.to_string() });
-        }
-        self
+    /// What a crash was looked at with before, if all of it is in the cache.
+    #[must_use]
+    pub fn noted(engine: &Engine<'_>, booted: &Booted<'_>) -> Option<Self> {
+        let Noted { trees, sources } = Noted::read(booted.crash?)?;
+        let (kernel, modules) = folders(engine, &trees)?;
+        let sources = sources.into_iter().map(|(inside, folder)| (inside, folder.into())).collect();
+        Some(Self { kernel, modules, sources, is_noted: true })
     }
 
-    /// Keeps it for a crash.
-    fn keep(&self, engine: &Engine<'_>, booted: &Booted<'_>) -> Result<()> {
-        let Some(place) = booted.crash else { return Ok(()) };
+    /// Notes it beside the crash that it is of, and has the cache keep it as long as that.
+    fn note(&self, engine: &Engine<'_>, booted: &Booted<'_>) {
+        let Some(place) = booted.crash else { return };
         let trees = std::iter::once(&self.kernel).chain(&self.modules).filter_map(|folder| named::digest(folder));
-        let trees = trees.map(|digest| digest.to_string()).collect();
-        Looked { trees, sources: self.sources.clone() }.write(place)?;
+        let sources = self.sources.iter().filter_map(|(inside, at)| Some((inside.clone(), at.to_str()?.to_owned())));
+        let noted = Noted { trees: trees.map(|digest| digest.to_string()).collect(), sources: sources.collect() };
         let absolute = |path: &Path| path.canonicalize().ok();
-        match (absolute(&engine.project.dir), absolute(run_of(place))) {
+        let done = noted.write(place).and_then(|()| match (absolute(&engine.project.dir), absolute(run_of(place))) {
             (Some(project), Some(run)) => crashes::keep(&engine.cache, &project, &run),
             // One of the two went away meanwhile, and with it what would be kept.
             _ => Ok(()),
-        }
+        });
+        done.unwrap_or_else(|error| (engine.events)(Event::Warning { message: error.to_string() }));
     }
 
     fn new(engine: &Engine<'_>, stages: &Stages, made: &Records, wanted: &[NodeIndex]) -> Self {
@@ -170,6 +165,7 @@ impl Symbols {
             kernel: folders.next().unwrap_or_default(),
             modules: folders.collect(),
             sources: wanted.iter().flat_map(|id| sources(engine, stages, made, *id)).collect(),
+            is_noted: false,
         }
     }
 }
@@ -211,13 +207,6 @@ impl Asked {
                 .any(|output| booted.layers.contains(&engine.cache.path(output).display().to_string()))
         });
         let is_whole = are_same || names.is_empty();
-        if !is_whole {
-            let message = format!(
-                "the modules that would be built now are not those of run {}: they have no symbols",
-                booted.run
-            );
-            (engine.events)(Event::Warning { message });
-        }
         let of_folders = project.profiles.iter().filter(|profile| is_of_folders(profile));
         let of_folders: Vec<&String> = of_folders.flat_map(|profile| &profile.symbols).collect();
         let (own, names): (Vec<&str>, Vec<&str>) =
@@ -225,6 +214,25 @@ impl Asked {
         let find = |names: Vec<&str>| names.into_iter().map(|name| stages.graph.find(name)).collect::<Result<Vec<_>>>();
         let (wanted, own) = (find([&[debug], &names[..]].concat())?, find(own)?);
         Ok(Self { stages, planned, wanted, own, is_whole })
+    }
+
+    /// What of it lies in the cache, and whether that is all; nothing if more than modules of the user's own is missing.
+    fn there(&self, engine: &Engine<'_>) -> Option<(Symbols, bool)> {
+        let known = self.planned.iter().filter_map(|(id, state)| match state {
+            StageState::Known(record) => Some((*id, record.clone())),
+            _ => None,
+        });
+        let known: Records = known.collect();
+        let is_there = |id: &&NodeIndex| {
+            known.get(*id).and_then(|record| record.outputs.get(SYMBOLS)).is_some_and(|o| engine.cache.path(o).is_dir())
+        };
+        let own: Vec<NodeIndex> = self.own.iter().filter(is_there).copied().collect();
+        let wanted = [&self.wanted[..], &own[..]].concat();
+        let is_all = own.len() == self.own.len();
+        self.wanted
+            .iter()
+            .all(|id| is_there(&id))
+            .then(|| (Symbols::new(engine, &self.stages, &known, &wanted), is_all))
     }
 }
 
@@ -243,16 +251,37 @@ fn other(booted: &Booted<'_>) -> Error {
         .hint(format!("use the same source, config and flags as the run, which was started by: {}", booted.again))
 }
 
-/// The debug information that is known without the project: it came along with a crash from elsewhere, or this one was looked at with it before.
-fn known(engine: &Engine<'_>, booted: &Booted<'_>) -> Option<Symbols> {
-    brought(engine, booted).or_else(|| looked(engine, booted))
+/// What there is without making anything.
+enum Found {
+    /// All of it.
+    Whole(Symbols),
+    /// Less, and what would have to be made.
+    Lacking(Asked),
 }
 
-/// The debug information that a crash was looked at with before, if all of it is in the cache.
-fn looked(engine: &Engine<'_>, booted: &Booted<'_>) -> Option<Symbols> {
-    let Looked { trees, sources } = Looked::read(booted.crash?)?;
-    let (kernel, modules) = folders(engine, &trees)?;
-    Some(Symbols { kernel, modules, sources })
+/// What came along with the crash; else what the project has of it in the cache; else, where that is not all, what was noted beside the crash.
+fn found(engine: &Engine<'_>, booted: &Booted<'_>) -> Result<Found> {
+    if let Some(brought) = brought(engine, booted) {
+        return Ok(Found::Whole(brought));
+    }
+    let asked = Asked::of(engine, booted);
+    if let Ok(asked) = &asked
+        && asked.is_whole
+        && let Some((symbols, true)) = asked.there(engine)
+    {
+        symbols.note(engine, booted);
+        return Ok(Found::Whole(symbols));
+    }
+    if let Some(noted) = Symbols::noted(engine, booted) {
+        return Ok(Found::Whole(noted));
+    }
+    let asked = asked?;
+    if !asked.is_whole {
+        let message =
+            format!("the modules that would be built now are not those of run {}: they have no symbols", booted.run);
+        (engine.events)(Event::Warning { message });
+    }
+    Ok(Found::Lacking(asked))
 }
 
 /// Where trees of debug information lie in the cache, if all are there: that of the kernel, and those of modules.
@@ -267,7 +296,7 @@ fn folders(engine: &Engine<'_>, trees: &[String]) -> Option<(PathBuf, Vec<PathBu
 /// with the same image it would be the word of somebody else, without its sources, in the place of what is made here.
 fn brought(engine: &Engine<'_>, booted: &Booted<'_>) -> Option<Symbols> {
     let (kernel, modules) = folders(engine, &booted.imported?.symbols)?;
-    Some(Symbols { kernel, modules, sources: Vec::new() })
+    Some(Symbols { kernel, modules, sources: Vec::new(), is_noted: false })
 }
 
 /// Where the user has what the script of a stage compiled.
@@ -306,8 +335,12 @@ mod tests {
         own.into_iter().chain(["one/extra/zfs.ko", "one/quiz-spl-seed.ko", "two/zfs.ko", "two/a.txt"]).for_each(write);
         std::os::unix::fs::symlink(folder.path(), folder.path().join("two/circle")).unwrap();
         let at = |name: &str| folder.path().join(name);
-        let symbols =
-            Symbols { kernel: at("kernel"), modules: vec![at("one"), at("two"), at("none")], sources: vec![] };
+        let symbols = Symbols {
+            kernel: at("kernel"),
+            modules: vec![at("one"), at("two"), at("none")],
+            sources: vec![],
+            is_noted: false,
+        };
         let found: Vec<_> = symbols.module_files().into_iter().collect();
         let wanted = [("brd", own[0]), ("quiz_spl_seed", "one/quiz-spl-seed.ko"), ("zfs", "one/extra/zfs.ko")];
         assert_eq!(found, wanted.map(|(name, path)| (name.to_owned(), at(path))));

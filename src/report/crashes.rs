@@ -9,7 +9,7 @@ use super::tasks::tasks;
 use crate::boot::crash::{Cause, Crash, Frame};
 use crate::engine::debug::dbgmsg::{FILE, Message};
 use crate::engine::debug::lines::{Lines, Place};
-use crate::engine::debug::tasks::Task;
+use crate::engine::debug::tasks::Tasks;
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -45,7 +45,7 @@ pub struct Looked {
     /// What OpenZFS noted, the oldest first; nothing if that could not be read.
     pub log: Option<Vec<Message>>,
     /// What its processors and waiting tasks did; nothing if nobody has looked.
-    pub tasks: Option<Vec<Task>>,
+    pub tasks: Option<Tasks>,
 }
 
 impl Crashed {
@@ -120,7 +120,7 @@ pub fn crash(crashed: &Crashed, looked: &Looked, most: usize, others: &[String],
     }
     text.push('\n');
     text += &trace(&crash.lines, looked.lines.as_ref().unwrap_or(&Lines::new()), style);
-    text += &tasks(looked.tasks.as_deref().unwrap_or_default(), most == usize::MAX, style);
+    text += &looked.tasks.as_ref().map_or_else(String::new, |all| tasks(all, most == usize::MAX, style));
     text + &log(looked.log.as_deref().unwrap_or_default(), most, style)
 }
 
@@ -197,7 +197,8 @@ pub fn crash_json(crashed: &Crashed, looked: &Looked, most: usize) -> serde_json
         frames: looked.frames.iter().map(frame).collect(),
         no_places: looked.missing.as_deref(),
         zfs_dbgmsg: looked.log.as_ref().map(|log| newest(log, most)),
-        tasks: looked.tasks.as_deref(),
+        tasks: looked.tasks.as_ref().map(|all| &all.tasks[..]),
+        tasks_cut: looked.tasks.as_ref().and_then(|all| all.cut.as_deref()),
     })
 }
 

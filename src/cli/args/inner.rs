@@ -72,7 +72,7 @@ pub(in crate::cli) enum CrashCommand {
         /// debug information first, too. From then on it is shown always
         #[arg(long)]
         tasks: bool,
-        /// Show all of zfs_dbgmsg, which is read out of the memory, and of those tasks: otherwise the last 50 lines, and 16 stacks
+        /// Show all of zfs_dbgmsg, which is read out of the memory, and of those tasks: otherwise the last 50 lines, and 16 stacks each of processors and of tasks that wait
         #[arg(long)]
         all: bool,
     },

@@ -110,7 +110,7 @@ class Lx(gdb.Command):
 
     def invoke(self, argument, from_tty):
         if told["imported"]:
-            raise gdb.GdbError("this crash was imported: quiz-lx would run Python of somebody else's kernel with your rights")
+            raise gdb.GdbError("this crash was imported, or its kernel is not the project's any more: quiz-lx would run Python of what may be somebody else's kernel with your rights")
         script = os.path.join(told["kernel"], "vmlinux-gdb.py")
         if not os.path.exists(script):
             raise gdb.GdbError("this kernel brings no commands for gdb")

@@ -4,14 +4,22 @@ import json
 import signal
 
 from drgn import FaultError, get_default_prog
-from drgn.helpers.linux.cpumask import for_each_online_cpu
+from drgn.helpers.linux.cpumask import for_each_present_cpu
 from drgn.helpers.linux.pid import for_each_task
 from drgn.helpers.linux.sched import cpu_curr, task_state_to_char
 
 # Tasks and calls at most. The memory is that of a guest that crashed, and may say anything: a list in it may have no end.
 MOST, DEEPEST, SECONDS = 1000, 64, 300
-signal.alarm(SECONDS)
+DAMAGED = (FaultError, LookupError, ValueError)
 prog = get_default_prog()
+
+
+class Over(Exception):
+    pass
+
+
+def over(*_):
+    raise Over
 
 
 def call(frame):
@@ -29,13 +37,41 @@ def call(frame):
 def described(task, processor):
     try:
         stack = [call(frame) for frame, _ in zip(prog.stack_trace(task), range(DEEPEST))]
-    except (FaultError, LookupError, ValueError):
+    except DAMAGED:
         # A program runs there, outside of the kernel, or the stack is damaged.
         stack = []
-    name, pid = task.comm.string_().decode(errors="replace"), task.pid.value_()
+    # A damaged number may be negative.
+    name, pid = task.comm.string_().decode(errors="replace"), task.pid.value_() & 0xFFFFFFFF
     return {"processor": processor, "pid": pid, "name": name, "state": task_state_to_char(task), "stack": stack}
 
 
-tasks = [described(cpu_curr(prog, cpu), cpu) for cpu in for_each_online_cpu(prog)]
-waiting = (task for task in for_each_task(prog) if task_state_to_char(task) == "D")
-print(json.dumps(tasks + [described(task, None) for task, _ in zip(waiting, range(MOST))]))
+def candidates():
+    # Of those that are online a panic leaves one: it stops the others, and what these did before is below that on their stacks.
+    for processor in for_each_present_cpu(prog):
+        yield lambda processor=processor: described(cpu_curr(prog, processor), processor)
+    for task in for_each_task(prog):
+        yield lambda task=task: described(task, None) if task_state_to_char(task) == "D" else None
+
+
+tasks, damaged, cut = [], 0, None
+signal.signal(signal.SIGALRM, over)
+signal.alarm(SECONDS)
+try:
+    for describe in candidates():
+        try:
+            task = describe()
+        except DAMAGED:
+            damaged += 1
+            continue
+        tasks += [task] if task else []
+        if len(tasks) >= MOST:
+            cut = f"there are more than {MOST}"
+            break
+except DAMAGED:
+    cut = "the list of tasks is damaged"
+except Over:
+    cut = f"it was given up after {SECONDS} s"
+signal.alarm(0)
+if damaged:
+    cut = "; ".join(filter(None, [f"{damaged} tasks are damaged", cut]))
+print(json.dumps({"tasks": tasks, "cut": cut}))

@@ -14,11 +14,20 @@ use std::io::Read;
 use std::path::Path;
 
 /// The file, which lies beside the memory.
-const FILE: &str = "tasks.json";
+pub const FILE: &str = "tasks.json";
 /// Bytes of it, tasks, and calls of one, at most: what is asked of drgn is less.
 const MOST: u64 = 16 << 20;
 const TASKS: usize = 4096;
 const CALLS: usize = 256;
+
+/// Tasks of a guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tasks {
+    /// Those of the processors first.
+    pub tasks: Vec<Task>,
+    /// Why that is not all, if so.
+    pub cut: Option<String>,
+}
 
 /// A task of the guest's kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -50,15 +59,16 @@ pub struct Call {
 
 /// What drgn printed, or the file has.
 #[must_use]
-pub fn read(text: &str, symbols: Option<&Symbols>) -> Option<Vec<Task>> {
+pub fn read(text: &str, symbols: Option<&Symbols>) -> Option<Tasks> {
     let roots: Vec<&str> = symbols
         .into_iter()
         .flat_map(|symbols| symbols.sources.iter().map(|(inside, _)| inside.as_str()))
         .chain(INSIDE)
         .collect();
-    let mut tasks: Vec<Task> = serde_json::from_str(text).ok()?;
-    tasks.truncate(TASKS);
-    for task in &mut tasks {
+    let mut found: Tasks = serde_json::from_str(text).ok()?;
+    found.tasks.truncate(TASKS);
+    found.cut = found.cut.as_deref().map(short);
+    for task in &mut found.tasks {
         (task.name, task.state) = (short(&task.name), short(&task.state));
         task.stack.truncate(CALLS);
         for call in &mut task.stack {
@@ -66,12 +76,12 @@ pub fn read(text: &str, symbols: Option<&Symbols>) -> Option<Vec<Task>> {
             call.file = call.file.as_ref().map(|file| short(&relative(file, &roots)));
         }
     }
-    Some(tasks)
+    Some(found)
 }
 
 /// The tasks that were kept in the folder of a crash.
 #[must_use]
-pub fn kept(folder: &Path) -> Option<Vec<Task>> {
+pub fn kept(folder: &Path) -> Option<Tasks> {
     let mut text = String::new();
     host::open_plain(&folder.join(FILE)).ok()?.take(MOST).read_to_string(&mut text).ok()?;
     read(&text, None)
@@ -81,7 +91,7 @@ pub fn kept(folder: &Path) -> Option<Vec<Task>> {
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn keep(folder: &Path, tasks: &[Task]) -> Result<()> {
+pub fn keep(folder: &Path, tasks: &Tasks) -> Result<()> {
     put(folder, FILE, serde_json::json!(tasks).to_string().as_bytes())
 }
 
@@ -89,15 +99,16 @@ pub fn keep(folder: &Path, tasks: &[Task]) -> Result<()> {
 mod tests {
     use super::*;
 
-    const SAID: &str = r#"[
+    const SAID: &str = r#"{"cut": "x\u001b", "tasks": [
         {"processor": 1, "pid": 0, "name": "swapper/1", "state": "I", "stack": []},
         {"processor": null, "pid": 9, "name": "a\u001b[2J", "state": "D", "stack": [
             {"function": "f\n", "file": "/quiz/src/fs/../mm/x.c", "line": 7, "inlined": true},
-            {"function": "0xffff", "file": null, "line": null, "inlined": false}]}]"#;
+            {"function": "0xffff", "file": null, "line": null, "inlined": false}]}]}"#;
 
     #[test]
     fn files_are_named_as_in_their_tree_and_nothing_is_a_command_for_a_terminal() {
-        let tasks = read(SAID, None).unwrap();
+        let Tasks { tasks, cut } = read(SAID, None).unwrap();
+        assert_eq!(cut.as_deref(), Some("x "));
         let call = |function: &str, file: Option<&str>, line, inlined| Call {
             function: function.to_owned(),
             file: file.map(str::to_owned),
@@ -107,7 +118,7 @@ mod tests {
         assert_eq!((tasks[0].processor, &tasks[0].stack[..]), (Some(1), &[][..]));
         assert_eq!((tasks[1].processor, tasks[1].name.as_str()), (None, "a [2J"));
         assert_eq!(tasks[1].stack, [call("f ", Some("mm/x.c"), Some(7), true), call("0xffff", None, None, false)]);
-        assert_eq!(read("[{}]", None), None);
+        assert_eq!(read(r#"{"tasks": [{}], "cut": null}"#, None), None);
     }
 
     #[test]

@@ -119,6 +119,8 @@ pub(in crate::report) struct LeftWhole<'a> {
     pub zfs_dbgmsg: Option<&'a [Message]>,
     /// What its processors and waiting tasks did; null if that was not looked at (`--tasks`).
     pub tasks: Option<&'a [Task]>,
+    /// Why those are not all, if so.
+    pub tasks_cut: Option<&'a str>,
 }
 
 /// A place in the code that a trace names.

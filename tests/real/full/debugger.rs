@@ -152,10 +152,12 @@ fn a_crash_in_a_module_of_ones_own_has_the_line_of_its_source() {
     let shown = real.run(&["crash", "show", "--lines"]).out;
     let line = shown.lines().find(|line| line.contains("RIP: 0010:quiz_test_boom"));
     assert!(line.is_some_and(|line| line.ends_with("  quiz_test_boom.c:5")), "{shown}");
-    // The one processor was where the kernel gave up.
+    // One processor is where the kernel gave up, and the other one was stopped by that.
     let tasks = real.run(&["crash", "show", "--tasks"]).out;
-    let (_, processor) = tasks.split_once("\nprocessor 0: sh ").expect(&tasks);
-    assert!(processor.contains("    panic  ") && processor.contains(" quiz_test_boom.c:5\n"), "{tasks}");
+    let (_, processors) = tasks.split_once("\nprocessors:\n").expect(&tasks);
+    assert!(["0: ", "1: ", ": sh ", ": swapper/"].iter().all(|words| processors.contains(words)), "{tasks}");
+    let functions = ["    panic  ", "    stop_this_cpu  ", "  quiz_test_boom.c:5\n"];
+    assert!(functions.iter().all(|words| processors.contains(words)), "{tasks}");
     // The source of each is found where it lies.
     let ran = gdb(&real, &["info line quiz_test_boom", "list quiz_test_boom", "list quiz_test_other"]);
     let has = |words: &str| ran.out.contains(words);
@@ -189,8 +191,7 @@ fn tasks_that_wait_for_each_others_locks_are_told_with_their_lines() {
     assert_eq!(ran.status, Some(124), "{ran:?}");
     let shown = real.run(&["crash", "show", "--tasks"]);
     assert_eq!(shown.status, Some(0), "{shown:?}");
-    let idle = shown.out.matches("\nprocessor ").count();
-    assert!(idle > 0 && shown.out.contains("default_idle"), "{shown:?}");
+    assert!(shown.out.contains("\n0: swapper/0 0 ") && shown.out.contains("default_idle"), "{shown:?}");
     for (task, line) in [("\none ", 7), ("\nother ", 8)] {
         let (_, stack) = shown.out.split_once(task).expect(&shown.out);
         let lock = stack.lines().position(|line| line.trim_start().starts_with("__mutex_lock "));

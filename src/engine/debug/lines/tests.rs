@@ -72,7 +72,12 @@ fn made() -> Made {
         assert!(gcc.status().unwrap().success());
     }
     let path = folder.path().to_owned();
-    let symbols = Symbols { kernel: path.clone(), modules: vec![], sources: vec![("/quiz/src".to_owned(), path)] };
+    let symbols = Symbols {
+        kernel: path.clone(),
+        modules: vec![],
+        sources: vec![("/quiz/src".to_owned(), path)],
+        is_noted: false,
+    };
     Made { folder, symbols }
 }
 
