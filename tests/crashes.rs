@@ -2,6 +2,7 @@
 
 use crate::collect::age;
 use crate::project::{Project, Ran};
+use crate::worktree::git;
 use serde_json::{Value, json};
 
 const SOURCE: &str = r"mkdir -p /quiz/out/tree/fs
@@ -31,6 +32,12 @@ fn crashed_with(flags: &[&str]) -> Project {
     project.recipe("kernel-debug", &debug, DEBUG);
     let image = "[inputs]\nkernel = \"kernel/image\"\n[outputs]\nmanifest = \"file\"\n";
     project.recipe("image", image, "echo >/quiz/out/manifest\n");
+    write_crash(&project, flags);
+    project
+}
+
+/// Writes what is known of a crash of the kernel that the project asks for now, in run 1.
+fn write_crash(project: &Project, flags: &[&str]) {
     let kernel = project.built("kernel").join("vmlinux");
     let lines = ["[    1.0] Oops", "[    1.0] RIP: 0010:fault+0x0/0x40", "[    1.0]  fault+0x0/0x40 [mine]"];
     let crash = json!({
@@ -38,7 +45,6 @@ fn crashed_with(flags: &[&str]) -> Project {
         "used": null, "cut": "enough", "program": ["true"], "kernel": kernel, "layers": [], "flags": flags, "again": "quiz up",
     });
     project.write(".quiz/runs/1/crash/crash.json", &crash.to_string());
-    project
 }
 
 /// Has the project ask for another kernel.
@@ -132,6 +138,70 @@ fn a_crash_that_was_looked_at_has_its_lines_when_its_run_cannot_be_asked_for_any
     assert_eq!(project.ok(&["crash", "show"]).out, shown);
     std::fs::remove_file(project.dir().join(".quiz/runs/1/crash/symbols.json")).unwrap();
     assert!(project.ok(&["crash", "show"]).out.contains("\nlines     none: "));
+}
+
+/// Real runs keep what is needed for it (`real::full::debugger`); here it lies there.
+#[test]
+fn a_crash_has_its_lines_when_its_sources_were_edited_before_anybody_looked() {
+    let project = Project::new();
+    let source = "version = 1\nabout = \"a test\"\n[options.origin]\ntype = \"string\"\ndefault = \"\"\nabout = \"x\"\n\
+                  [outputs]\ntree = \"tree\"\n[source]\nentry = \"t\"\n[source.dir]\nmarks = [\"MARK\"]\n";
+    project.write(".quiz/recipes/t-source/recipe.toml", source);
+    let script = "mkdir /quiz/out/image\ncp /quiz/src/fs/x.c /quiz/out/image/vmlinux\n";
+    let inputs = "[inputs]\nsource = \"t-source\"\n[outputs]\n";
+    project.recipe("kernel", &format!("{inputs}image = \"tree\"\n"), script);
+    let tools = "[tools]\ngcc = \"gcc\"\nld = \"binutils\"\n";
+    project.recipe("kernel-debug", &format!("{inputs}symbols = \"tree\"\n{tools}"), DEBUG);
+    let image = "[inputs]\nkernel = \"kernel/image\"\n[outputs]\nmanifest = \"file\"\n";
+    project.recipe("image", image, "echo >/quiz/out/manifest\n");
+    let code = "volatile int count;\n__attribute__((aligned(64))) void fault(void) { count = 1; }\n\
+                __attribute__((aligned(64))) void next(void) { count = 2; }\n";
+    project.write("MARK", "");
+    project.write(".quiz/.gitignore", "*\n");
+    project.write("fs/x.c", code);
+    let (dir, run) = (project.dir(), project.dir().join(".quiz/runs/1"));
+    git(&dir, &["init", "-q"]);
+    git(&dir, &["add", "."]);
+    git(&dir, &["commit", "-q", "-m", "x"]);
+    write_crash(&project, &[]);
+    // A kernel that somebody edited, and built.
+    let edit = |text: &str| {
+        project.write("fs/x.c", text);
+        git(&dir, &["commit", "-q", "-a", "-m", "y"]);
+        project.built("kernel");
+    };
+    let tree = git(&dir, &["rev-parse", "HEAD^{tree}"]);
+    edit("// a line more\n\nvoid next(void) {}\n");
+    let none = "the kernel that this project asks for now is not that of run 1";
+    assert!(project.ok(&["crash", "show"]).out.contains(&format!("\nlines     none: {none}\n")));
+    std::fs::create_dir_all(run.join("sources/0")).unwrap();
+    let kept = |tree: Option<&str>| {
+        let why = tree.is_none().then_some("it was full");
+        let folder = json!({"stage": "t-source", "folder": dir, "tree": tree, "why": why});
+        project.write(".quiz/runs/1/sources.json", &json!([folder]).to_string());
+    };
+    let show = || project.run(&["crash", "show", "--lines"]);
+    kept(None);
+    show().says(&[none, "its sources were not kept: it was full"]);
+    kept(Some("0123456789012345678901234567890123456789"));
+    show().says(&[none, "does not have its sources of then any more"]);
+    // They were edited while the machine ran: it is the kernel of neither.
+    kept(Some(git(&dir, &["rev-parse", "HEAD^{tree}"]).trim()));
+    show().says(&[none, "nor is that of its sources as they were kept when it crashed"]);
+    kept(Some(tree.trim()));
+    let before = project.ok(&["crash", "show"]);
+    assert!(
+        before.out.contains("\nlines     `quiz crash show --lines 1` makes the debug information first"),
+        "{before:?}"
+    );
+    assert_eq!(before.count("kernel-debug"), 0, "nothing is made for a look");
+    let shown = project.ok(&["crash", "show", "--lines"]);
+    assert!(shown.out.contains("RIP: 0010:fault+0x0/0x40  fs/x.c:2\n"), "{shown:?}");
+    assert_eq!(std::fs::read_dir(run.join("sources")).unwrap().count(), 1, "the folder of then is gone again");
+    assert!(std::fs::read_to_string(dir.join("fs/x.c")).unwrap().starts_with("// a line more"));
+    // What was found is there from now on, without those sources.
+    std::fs::remove_file(run.join("sources.json")).unwrap();
+    assert_eq!(project.ok(&["crash", "show"]).out, shown.out);
 }
 
 #[test]

@@ -4,7 +4,8 @@ use super::args::CrashCommand;
 use super::crashed::{dump, every, find, take};
 use super::{debugger, symbols, up};
 use crate::boot::crash::FOLDER;
-use crate::engine::{Engine, capsules, crashes};
+use crate::boot::folder::run_of;
+use crate::engine::{Engine, capsules, crashes, sources};
 use crate::error::{Result, cannot};
 use crate::report::{self, Crashed, Looked, Style};
 use crate::status;
@@ -55,7 +56,8 @@ pub(super) fn run(engine: &Engine<'_>, command: &CrashCommand, json: bool, style
             let chosen = if *everything { all.iter().collect() } else { vec![find(&all, id.as_deref())?] };
             chosen.into_iter().try_for_each(|crashed| {
                 let folder = crashed.place.join(FOLDER);
-                fs::remove_dir_all(&folder).map_err(|e| cannot("remove", &folder, e))
+                fs::remove_dir_all(&folder).map_err(|e| cannot("remove", &folder, e))?;
+                sources::forget(run_of(&crashed.place))
             })?;
         }
     }

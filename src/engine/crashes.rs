@@ -116,7 +116,7 @@ pub fn again(engine: &Engine<'_>, crash: &Crash, run: &str) -> Result<(Prepared,
     let layers: Vec<PathBuf> = layers.iter().map(|layer| engine.cache.path(layer)).collect();
     let machine = guest.machine(&kernel, layers, qemu, choice.accel);
     qemu::fits(&machine)?;
-    Ok((Prepared { machine, why_not_kvm: choice.why_not_kvm }, guest))
+    Ok((Prepared { machine, why_not_kvm: choice.why_not_kvm, folders: Vec::new() }, guest))
 }
 
 /// What a crash says of its machine.

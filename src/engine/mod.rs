@@ -23,6 +23,7 @@ pub mod shares;
 pub mod sharing;
 mod signed;
 pub mod snapshots;
+pub mod sources;
 pub mod ssh;
 pub mod symbols;
 pub mod tidy;
@@ -45,6 +46,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use wishes::SourceWish;
+
+pub use wishes::SourceFolder;
 
 /// The stage that a machine boots.
 pub const IMAGE: &str = "image";
@@ -370,11 +373,4 @@ fn pinned_before(stages: &Stages) -> Result<BTreeMap<NodeIndex, Pin>> {
         }
     }
     Ok(pins)
-}
-
-impl Stages {
-    /// The folder that people edit of which a source stage is made; `None` where it is fetched.
-    pub fn folder(&self, id: NodeIndex) -> Option<PathBuf> {
-        self.wishes.iter().find(|w| w.id == id).and_then(|w| w.wish.dir()).map(ToOwned::to_owned)
-    }
 }

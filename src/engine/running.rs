@@ -1,10 +1,11 @@
 //! All machines of a user, whatever the project: links to the folders of runs, in the cache. A link to a run that does not live any more counts
 //! for nothing.
 
-use super::{Engine, crashes};
+use super::{Engine, SourceFolder, crashes, sources};
 use crate::boot::{RunFolder, folder};
 use crate::error::{Result, cannot};
-use crate::event::Event;
+use crate::event::told::slowly;
+use crate::event::{Event, Events, Unit};
 use crate::host;
 use crate::load::state_dirs;
 use quiz_cache::{Cache, Digest};
@@ -18,13 +19,14 @@ const FOLDER: &str = "running";
 const A_WHILE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A run that others can see, until this is dropped.
-#[derive(Debug)]
-pub struct Announced {
+pub struct Announced<'a> {
     /// The run's folder.
     pub folder: RunFolder,
     link: PathBuf,
     project: PathBuf,
     cache: Cache,
+    folders: Vec<SourceFolder>,
+    events: Events<'a>,
 }
 
 /// The runs of a project that can be listed: where they lie now, the newest first, and then those that lie where they did before.
@@ -42,11 +44,11 @@ pub(super) fn say_where(engine: &Engine<'_>) {
     }
 }
 
-/// Makes the folder of a new run of the project.
+/// Makes the folder of a new run of the project. If its machine crashes, what is in these `folders` then is kept.
 ///
 /// # Errors
 /// Something cannot be written.
-pub fn announce(engine: &Engine<'_>) -> Result<Announced> {
+pub fn announce<'a>(engine: &Engine<'a>, folders: Vec<SourceFolder>) -> Result<Announced<'a>> {
     say_where(engine);
     let folder = RunFolder::create(&engine.project.state_dir, super::machine::kept(engine))?;
     let links = engine.cache.own().join(FOLDER);
@@ -63,14 +65,23 @@ pub fn announce(engine: &Engine<'_>) -> Result<Announced> {
         let message = format!("`quiz ps` will not see this run: cannot make {}: {error}", link.display());
         (engine.events)(Event::Warning { message });
     }
-    Ok(Announced { folder, link, project: engine.project.dir.clone(), cache: engine.cache.clone() })
+    let (project, cache) = (engine.project.dir.clone(), engine.cache.clone());
+    Ok(Announced { folder, link, project, cache, folders, events: engine.events })
 }
 
-impl Drop for Announced {
+impl Drop for Announced<'_> {
     fn drop(&mut self) {
         // If a crash cannot be noted here, the next collection finds it all the same, as long as it knows the project.
         let paths = self.project.canonicalize().and_then(|project| Ok((project, self.folder.path().canonicalize()?)));
         let _ = paths.map(|(project, run)| crashes::keep(&self.cache, &project, &run));
+        if !crashes::needs(self.folder.path()).is_empty() {
+            let keep = |run: PathBuf| {
+                let kept =
+                    slowly("keeping the sources", Unit::Files, self.events, |_| sources::keep(&run, &self.folders));
+                kept.unwrap_or_else(|error| (self.events)(Event::Warning { message: error.to_string() }));
+            };
+            let _ = self.folder.path().canonicalize().map(keep);
+        }
         // The run is over, so the link is of no use.
         let _ = fs::remove_file(&self.link);
     }

@@ -3,42 +3,22 @@
 //!
 //! Starts no debugger.
 
+mod asked;
+
 use super::noted::Noted;
-use super::{Engine, IMAGE, Stages, crashes, named};
-use crate::boot::crash::Imported;
+use super::{Engine, Stages, crashes, named};
 use crate::boot::folder::run_of;
 use crate::build::{Depth, Records, StageState};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::event::Event;
 use crate::graph::{Bound, NodeIndex, Role};
-use crate::load::{Project, is_of_folders, named_in_debug_information};
-use quiz_cache::{Kind, Output, Record};
+use crate::load::named_in_debug_information;
+use asked::{Asked, SYMBOLS, other};
+use quiz_cache::{Kind, Output};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The stages with the kernel that runs, with its debug information, and with the modules that others brought.
-const KERNEL: &str = "kernel";
-const DEBUG: &str = "kernel-debug";
-const WORK: &str = "layer:work/tree";
-/// The output of a stage that is debug information.
-const SYMBOLS: &str = "symbols";
-
-/// What a guest was booted of.
-#[derive(Debug, Clone, Copy)]
-pub struct Booted<'a> {
-    /// The kernel's file, in the cache.
-    pub kernel: &'a Path,
-    /// The layers of its root, in the cache.
-    pub layers: &'a [String],
-    /// What its run is called.
-    pub run: &'a str,
-    /// The line that runs it again.
-    pub again: &'a str,
-    /// What came along, if it is a crash from elsewhere.
-    pub imported: Option<&'a Imported>,
-    /// The folder of the machine, if it has crashed.
-    pub crash: Option<&'a Path>,
-}
+pub use asked::Booted;
 
 /// Debug information, and what it speaks of.
 #[derive(Debug, Clone)]
@@ -88,10 +68,14 @@ impl Symbols {
     /// The project asks for another kernel now, and nothing is noted beside the crash; there is no such information of this one; a stage failed. That of a
     /// module of the user's own is a warning: the kernel's information is worth having without it.
     pub fn of(engine: &Engine<'_>, booted: &Booted<'_>) -> Result<Self> {
-        let Asked { stages, planned, mut wanted, own, mut is_whole } = match found(engine, booted)? {
-            Found::Whole(symbols) => return Ok(symbols),
-            Found::Lacking(asked) => asked,
+        let now = match found(engine, booted) {
+            Ok(Found::Whole(symbols)) => return Ok(symbols),
+            Ok(Found::Lacking(asked)) => Ok(asked),
+            Err(error) => Err(error),
         };
+        let asked = Asked::best(engine, booted, now)?;
+        asked.warn(engine, booted);
+        let Asked { stages, planned, mut wanted, own, mut is_whole, then } = asked;
         let mut made = engine.build(&stages, &wanted, Depth::Outputs)?;
         for id in own {
             match engine.build(&stages, &[id], Depth::Outputs) {
@@ -116,7 +100,10 @@ impl Symbols {
                 return Err(other(booted).detail(format!("{} was edited meanwhile", stages.graph.stage(*id).name)));
             }
         }
-        let symbols = Self::new(engine, &stages, &made, &wanted);
+        let mut symbols = Self::new(engine, &stages, &made, &wanted);
+        if let Some(then) = then {
+            symbols.sources.iter_mut().for_each(|(_, folder)| *folder = then.now(std::mem::take(folder)));
+        }
         // What lacks a part is not noted: another time all of it may be there.
         if is_whole {
             symbols.note(engine, booted);
@@ -129,10 +116,16 @@ impl Symbols {
     /// # Errors
     /// As of [`Self::of`], but that nothing is made.
     pub fn cached(engine: &Engine<'_>, booted: &Booted<'_>) -> Result<Option<Self>> {
-        Ok(match found(engine, booted)? {
-            Found::Whole(symbols) => Some(symbols),
-            Found::Lacking(asked) => asked.there(engine).map(|(symbols, _)| symbols),
-        })
+        match found(engine, booted) {
+            Ok(Found::Whole(symbols)) => Ok(Some(symbols)),
+            Ok(Found::Lacking(asked)) => {
+                asked.warn(engine, booted);
+                Ok(there(engine, &asked).map(|(symbols, _)| symbols))
+            }
+            // It would have to be made of the sources as they were.
+            Err(_) if Asked::may_be_better(engine, booted) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// What a crash was looked at with before, if all of it is in the cache.
@@ -170,85 +163,21 @@ impl Symbols {
     }
 }
 
-/// The stages that have the debug information of a guest, that of the kernel first.
-struct Asked {
-    stages: Stages,
-    planned: Vec<(NodeIndex, StageState)>,
-    wanted: Vec<NodeIndex>,
-    /// Those of the modules of the user's own folders.
-    own: Vec<NodeIndex>,
-    /// The modules that would be built now are those of the guest.
-    is_whole: bool,
-}
-
-impl Asked {
-    fn of(engine: &Engine<'_>, booted: &Booted<'_>) -> Result<Self> {
-        let project = &engine.project;
-        let (kernel, debug) = (place(project, KERNEL, "image")?, place(project, DEBUG, SYMBOLS)?);
-        let names: Vec<&str> =
-            project.profiles.iter().flat_map(|profile| &profile.symbols).map(String::as_str).collect();
-        let stages = engine.stages([IMAGE, kernel, debug].into_iter().chain(names.iter().copied()))?;
-        let planned = engine.plan(&stages)?;
-        let known = |name: &str| -> Option<&Record> {
-            let id = stages.graph.find(name).ok()?;
-            planned.iter().find(|(other, _)| *other == id).and_then(|(_, state)| match state {
-                StageState::Known(record) => Some(record),
-                _ => None,
-            })
-        };
-        let is_same = |record: &Record| booted.kernel.starts_with(engine.cache.path(&record.outputs["image"]));
-        if !known(kernel).is_some_and(is_same) {
-            return Err(other(booted));
-        }
-        let are_same = known(WORK).is_some_and(|record| {
-            record
-                .outputs
-                .values()
-                .any(|output| booted.layers.contains(&engine.cache.path(output).display().to_string()))
-        });
-        let is_whole = are_same || names.is_empty();
-        let of_folders = project.profiles.iter().filter(|profile| is_of_folders(profile));
-        let of_folders: Vec<&String> = of_folders.flat_map(|profile| &profile.symbols).collect();
-        let (own, names): (Vec<&str>, Vec<&str>) =
-            names.into_iter().filter(|_| are_same).partition(|name| of_folders.iter().any(|own| own == name));
-        let find = |names: Vec<&str>| names.into_iter().map(|name| stages.graph.find(name)).collect::<Result<Vec<_>>>();
-        let (wanted, own) = (find([&[debug], &names[..]].concat())?, find(own)?);
-        Ok(Self { stages, planned, wanted, own, is_whole })
-    }
-
-    /// What of it lies in the cache, and whether that is all; nothing if more than modules of the user's own is missing.
-    fn there(&self, engine: &Engine<'_>) -> Option<(Symbols, bool)> {
-        let known = self.planned.iter().filter_map(|(id, state)| match state {
-            StageState::Known(record) => Some((*id, record.clone())),
-            _ => None,
-        });
-        let known: Records = known.collect();
-        let is_there = |id: &&NodeIndex| {
-            known.get(*id).and_then(|record| record.outputs.get(SYMBOLS)).is_some_and(|o| engine.cache.path(o).is_dir())
-        };
-        let own: Vec<NodeIndex> = self.own.iter().filter(is_there).copied().collect();
-        let wanted = [&self.wanted[..], &own[..]].concat();
-        let is_all = own.len() == self.own.len();
-        self.wanted
-            .iter()
-            .all(|id| is_there(&id))
-            .then(|| (Symbols::new(engine, &self.stages, &known, &wanted), is_all))
-    }
-}
-
-/// The stage that makes an output of `stage`, or of what is there in its place.
-fn place<'p>(project: &'p Project, stage: &'p str, output: &str) -> Result<&'p str> {
-    let none = || Error::input(format!("there is no stage with {stage}/{output}"));
-    let recipe = project.recipes.get(stage).ok_or_else(none)?;
-    let Some(instead) = recipe.instead(&project.settings) else { return Ok(stage) };
-    let target = instead.outputs.get(output).ok_or_else(none)?;
-    Ok(target.split_once('/').map_or(target.as_str(), |(stage, _)| stage))
-}
-
-/// The error where the project, as it is now, would boot another kernel than the run did.
-fn other(booted: &Booted<'_>) -> Error {
-    Error::input(format!("the kernel that this project asks for now is not that of run {}", booted.run))
-        .hint(format!("use the same source, config and flags as the run, which was started by: {}", booted.again))
+/// What of it lies in the cache, and whether that is all; nothing if more than modules of the user's own is missing.
+fn there(engine: &Engine<'_>, asked: &Asked) -> Option<(Symbols, bool)> {
+    let known = asked.planned.iter().filter_map(|(id, state)| match state {
+        StageState::Known(record) => Some((*id, record.clone())),
+        _ => None,
+    });
+    let known: Records = known.collect();
+    let is_there = |id: &&NodeIndex| {
+        known.get(*id).and_then(|record| record.outputs.get(SYMBOLS)).is_some_and(|o| engine.cache.path(o).is_dir())
+    };
+    let own: Vec<NodeIndex> = asked.own.iter().filter(is_there).copied().collect();
+    let wanted = [&asked.wanted[..], &own[..]].concat();
+    let is_all = own.len() == asked.own.len();
+    let is_enough = asked.wanted.iter().all(|id| is_there(&id));
+    is_enough.then(|| (Symbols::new(engine, &asked.stages, &known, &wanted), is_all))
 }
 
 /// What there is without making anything.
@@ -264,10 +193,10 @@ fn found(engine: &Engine<'_>, booted: &Booted<'_>) -> Result<Found> {
     if let Some(brought) = brought(engine, booted) {
         return Ok(Found::Whole(brought));
     }
-    let asked = Asked::of(engine, booted);
+    let asked = Asked::now(engine, booted);
     if let Ok(asked) = &asked
         && asked.is_whole
-        && let Some((symbols, true)) = asked.there(engine)
+        && let Some((symbols, true)) = there(engine, asked)
     {
         symbols.note(engine, booted);
         return Ok(Found::Whole(symbols));
@@ -275,13 +204,7 @@ fn found(engine: &Engine<'_>, booted: &Booted<'_>) -> Result<Found> {
     if let Some(noted) = Symbols::noted(engine, booted) {
         return Ok(Found::Whole(noted));
     }
-    let asked = asked?;
-    if !asked.is_whole {
-        let message =
-            format!("the modules that would be built now are not those of run {}: they have no symbols", booted.run);
-        (engine.events)(Event::Warning { message });
-    }
-    Ok(Found::Lacking(asked))
+    asked.map(Found::Lacking)
 }
 
 /// Where trees of debug information lie in the cache, if all are there: that of the kernel, and those of modules.

@@ -1,11 +1,12 @@
 //! What the source stages of a graph ask for, by their options, and where that is pinned.
 
+use super::Stages;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeIndex};
 use crate::load::{OptionSpec, Origin, Project, Value, nearest};
 use crate::source::{self, Spec, Wish};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A source stage's wish, and the lock file it is pinned in.
 pub(super) struct SourceWish {
@@ -33,6 +34,36 @@ impl SourceWish {
         match &self.suite {
             Some(hint) => error.hint(hint.clone()),
             None => error,
+        }
+    }
+}
+
+/// A folder that people edit, of which a source stage is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceFolder {
+    /// The stage.
+    pub stage: String,
+    /// The folder.
+    pub folder: PathBuf,
+}
+
+impl Stages {
+    /// The folder that people edit of which a source stage is made; `None` where it is fetched.
+    pub fn folder(&self, id: NodeIndex) -> Option<PathBuf> {
+        self.wishes.iter().find(|w| w.id == id).and_then(|w| w.wish.dir()).map(ToOwned::to_owned)
+    }
+
+    /// All such folders.
+    pub fn folders(&self) -> Vec<SourceFolder> {
+        let stage = |w: &SourceWish| self.graph.stage(w.id).name.clone();
+        let folder = |w: &SourceWish| Some(SourceFolder { stage: stage(w), folder: w.wish.dir()?.to_owned() });
+        self.wishes.iter().filter_map(folder).collect()
+    }
+
+    /// Has a stage be made of another folder than that which was asked for.
+    pub(super) fn be_made_of(&mut self, stage: &str, folder: &Path) {
+        for w in self.wishes.iter_mut().filter(|w| self.graph.stage(w.id).name == stage) {
+            w.wish = w.wish.of_folder(folder);
         }
     }
 }

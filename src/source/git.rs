@@ -54,10 +54,10 @@ pub(super) fn resolve(spec: &Spec, version: &str, repository: &str, ctx: &Contex
 
 /// Makes the folder `dest` of exactly the pinned tree, without submodules.
 pub(super) fn fetch(spec: &Spec, pin: &GitPin, dest: &Path, ctx: &Context, events: Events) -> Result<()> {
-    let failed = |e: io::Error| Error::build(format!("cannot write {}", dest.display())).because(e);
     // Beside `dest`: whatever ends this process, what is left is removed with the folder around it.
     let beside = dest.parent().unwrap_or(Path::new("."));
-    let scratch = tempfile::Builder::new().prefix(".checkout.").tempdir_in(beside).map_err(failed)?;
+    let scratch = tempfile::Builder::new().prefix(".checkout.").tempdir_in(beside);
+    let scratch = scratch.map_err(|e| failed_to_write(beside, e))?;
     let bare = if is_local(&pin.repository) {
         Bare::borrow(&pin.repository, &pin.commit, &scratch.path().join("repository"))?
     } else {
@@ -67,17 +67,7 @@ pub(super) fn fetch(spec: &Spec, pin: &GitPin, dest: &Path, ctx: &Context, event
         Error::build(format!("{}: {} does not have the tree of {pin}", spec.entry, pin.repository, pin = pin.name))
             .hint(format!("if the history was rewritten, take what there is now: quiz update {}", spec.entry))
     };
-    let listed = run::run(run::without_config(bare.git().args(["ls-tree", "-r", "-z", &pin.tree])))?.or(lost)?;
-    fs::create_dir(dest).map_err(failed)?;
-    for step in [&["read-tree", &pin.tree][..], &["checkout-index", "--all", "--force", "--quiet"]] {
-        let mut git = bare.git();
-        git.env("GIT_INDEX_FILE", scratch.path().join("index")).env("GIT_WORK_TREE", dest).current_dir(dest).args(step);
-        run::run(run::without_config(&mut git))?.or(lost)?;
-    }
-    for path in submodules(&listed) {
-        // git checks a submodule out as an empty folder. It goes, and the user is told: nothing else says that files are missing.
-        fs::remove_dir(dest.join(std::ffi::OsStr::from_bytes(path))).map_err(failed)?;
-        let path = String::from_utf8_lossy(path);
+    for path in bare.check_out(&pin.tree, dest, scratch.path(), &lost)? {
         events(Event::Note { message: format!("{}: the submodule {path} is left out", spec.entry) });
     }
     Ok(())
@@ -86,6 +76,10 @@ pub(super) fn fetch(spec: &Spec, pin: &GitPin, dest: &Path, ctx: &Context, event
 /// Whether a repository is named by its path: then no network is needed, and it is never written to.
 pub(super) fn is_local(repository: &str) -> bool {
     repository.starts_with('/')
+}
+
+pub(super) fn failed_to_write(path: &Path, e: io::Error) -> Error {
+    Error::build(format!("cannot write {}", path.display())).because(e)
 }
 
 fn table(spec: &Spec) -> Result<&GitSpec> {
@@ -121,7 +115,7 @@ fn submodules(listed: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// A repository of quiz's own, without files, config or hooks.
-struct Bare {
+pub(super) struct Bare {
     dir: PathBuf,
     _lock: Option<File>,
 }
@@ -165,7 +159,7 @@ impl Bare {
     }
 
     /// An empty one at `dir` that reads the objects of the local repository.
-    fn borrow(repository: &str, commit: &str, dir: &Path) -> Result<Self> {
+    pub(super) fn borrow(repository: &str, commit: &str, dir: &Path) -> Result<Self> {
         let mut git = run::at(Path::new(repository));
         git.args(["rev-parse", "--path-format=absolute", "--git-path", "objects"]);
         let ran = run::run(&mut git)?;
@@ -192,7 +186,31 @@ impl Bare {
         written.map_err(|e| broken().because(e))
     }
 
-    fn git(&self) -> std::process::Command {
+    /// Makes the folder `dest` of exactly this tree, without submodules: gives their paths. `scratch` is a folder for files of git's own.
+    pub(super) fn check_out(
+        &self,
+        tree: &str,
+        dest: &Path,
+        scratch: &Path,
+        lost: &dyn Fn() -> Error,
+    ) -> Result<Vec<String>> {
+        let listed = run::run(run::without_config(self.git().args(["ls-tree", "-r", "-z", tree])))?.or(lost)?;
+        fs::create_dir(dest).map_err(|e| failed_to_write(dest, e))?;
+        for step in [&["read-tree", tree][..], &["checkout-index", "--all", "--force", "--quiet"]] {
+            let mut git = self.git();
+            git.env("GIT_INDEX_FILE", scratch.join("index")).env("GIT_WORK_TREE", dest).current_dir(dest).args(step);
+            run::run(run::without_config(&mut git))?.or(lost)?;
+        }
+        let left_out = submodules(&listed).map(|path| {
+            // git checks a submodule out as an empty folder. It goes, and whoever asked is told: nothing else says that files are missing.
+            let folder = dest.join(std::ffi::OsStr::from_bytes(path));
+            fs::remove_dir(&folder).map_err(|e| failed_to_write(&folder, e))?;
+            Ok(String::from_utf8_lossy(path).into_owned())
+        });
+        left_out.collect()
+    }
+
+    pub(super) fn git(&self) -> std::process::Command {
         run::within(&self.dir)
     }
 }

@@ -16,6 +16,7 @@ mod dsc;
 pub(crate) mod fuzz;
 mod git;
 mod index;
+pub mod kept;
 mod lock;
 mod name;
 mod newest;

@@ -3,6 +3,7 @@
 use super::super::Real;
 use super::super::reach::eventually;
 use crate::project::Ran;
+use crate::worktree::git;
 
 const PROFILES: [&str; 2] = ["-p", "zfs,memdev"];
 
@@ -138,6 +139,12 @@ fn a_crash_in_a_module_of_ones_own_has_the_line_of_its_source() {
     let real = Real::new();
     assert_eq!(real.run(&["-k", "package", "update", "kernel"]).status, Some(0));
     real.0.write("mine/Kbuild", "obj-m := quiz_test_boom.o\n");
+    // What is edited there is not committed.
+    real.0.write("mine/quiz_test_boom.c", "");
+    let mine = real.0.dir().join("mine");
+    git(&mine, &["init", "-q"]);
+    git(&mine, &["add", "."]);
+    git(&mine, &["commit", "-q", "-m", "x"]);
     real.0.write("mine/quiz_test_boom.c", BOOM);
     let script = "echo 1 >/sys/module/quiz_test_boom/parameters/boom";
     // Another folder, whose sources lie elsewhere.
@@ -149,9 +156,14 @@ fn a_crash_in_a_module_of_ones_own_has_the_line_of_its_source() {
     let words = ["-k", "package", "--module", "mine", "--module", "other", "up", "--", "sh", "-c", script];
     let ran = real.run(&words);
     assert_eq!(ran.status, Some(123), "{ran:?}");
-    let shown = real.run(&["crash", "show", "--lines"]).out;
-    let line = shown.lines().find(|line| line.contains("RIP: 0010:quiz_test_boom"));
-    assert!(line.is_some_and(|line| line.ends_with("  quiz_test_boom.c:5")), "{shown}");
+    // Somebody goes on with the work before anybody has looked.
+    real.0.write("mine/quiz_test_boom.c", &format!("\n\n{BOOM}"));
+    git(&mine, &["commit", "-q", "-a", "-m", "y"]);
+    let shown = real.run(&["crash", "show", "--lines"]);
+    let line = shown.out.lines().find(|line| line.contains("RIP: 0010:quiz_test_boom"));
+    assert!(line.is_some_and(|line| line.ends_with("  quiz_test_boom.c:5")), "{shown:?}");
+    assert!(!shown.err.contains("they have no symbols"), "{shown:?}");
+    real.0.write("mine/quiz_test_boom.c", BOOM);
     // One processor is where the kernel gave up, and the other one was stopped by that.
     let tasks = real.run(&["crash", "show", "--tasks"]).out;
     let (_, processors) = tasks.split_once("\nprocessors:\n").expect(&tasks);
