@@ -205,6 +205,15 @@ fn a_crash_has_its_lines_when_its_sources_were_edited_before_anybody_looked() {
 }
 
 #[test]
+fn a_format_of_memories_that_is_none_is_told_before_anything_is_built() {
+    let project = crashed();
+    project.write("quiz.toml", "[runs]\n\ncrash-format = \"gz\"\n");
+    let ran = project.run(&["up", "--", "true"]);
+    assert_eq!((ran.status, ran.count("Making")), (Some(125), 0), "{ran:?}");
+    ran.says(&["quiz.toml:3", "runs.crash-format = \"gz\": it can be `elf` or `zstd`"]);
+}
+
+#[test]
 fn openzfs_notes_that_were_kept_are_shown_without_the_memory() {
     let project = crashed();
     let lines: String = (0..60).map(|n| format!("{n:<12} line {n}\n")).collect();

@@ -27,6 +27,8 @@ const NOTHING: &str = "nothing";
 pub const CRASH: &str = "crash";
 /// The guest's memory in that folder.
 pub const MEMORY: &str = "vmcore";
+/// The same, packed.
+pub const PACKED: &str = "vmcore.zst";
 
 /// How many finished runs stay when a new one is made, the newest first.
 #[derive(Debug, Clone, Copy)]
@@ -278,7 +280,8 @@ pub(super) fn memories(run: &Path) -> Vec<PathBuf> {
     // A project may have brought the folder along, with links to anywhere in it.
     let is_own = |path: &Path| path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
     let own = places.filter(|place| [run, place, &place.join(CRASH)].iter().all(|folder| is_own(folder)));
-    own.map(|place| place.join(CRASH).join(MEMORY)).filter(|file| file.exists()).collect()
+    let files = own.flat_map(|place| [MEMORY, PACKED].map(|name| place.join(CRASH).join(name)));
+    files.filter(|file| file.exists()).collect()
 }
 
 /// A run that lives is left alone. What cannot be removed (a guest's file of another owner) only takes room.

@@ -10,6 +10,7 @@ use crate::boot::running::{Running, machines};
 use crate::engine::Engine;
 use crate::engine::debug::tasks::{self, Tasks};
 use crate::engine::drgn::{self, Drgn};
+use crate::engine::memory;
 use crate::engine::symbols::{Booted, Symbols};
 use crate::error::{Error, Result};
 use crate::event::told::slowly;
@@ -63,15 +64,14 @@ impl Target {
     }
 
     fn crash(engine: &Engine<'_>, id: Option<&str>) -> Result<Self> {
-        Self::of(crashed::take(engine, id)?)
+        Self::of(engine, crashed::take(engine, id)?)
     }
 
-    fn of(crashed: Crashed) -> Result<Self> {
-        let Some((memory, _)) = &crashed.memory else {
+    fn of(engine: &Engine<'_>, crashed: Crashed) -> Result<Self> {
+        let Some(memory) = memory::plain(&crashed.place, engine.events)? else {
             return Err(Error::input(format!("the memory of run {} is not there", crashed.run))
                 .hint("`quiz crash show` says why"));
         };
-        let memory = memory.clone();
         Ok(Self::Crashed(Box::new(crashed), memory))
     }
 
@@ -235,7 +235,7 @@ pub(super) fn tasks(engine: &Engine<'_>, crashed: &Crashed) -> Result<Tasks> {
     }
     // A dump in the meantime puts another folder there, which is not to get what was found in the memory of this one.
     let before = identity(&folder);
-    let target = Target::of(crashed.clone())?;
+    let target = Target::of(engine, crashed.clone())?;
     target.says_where_it_lies()?;
     let Target::Crashed(_, memory) = &target else { return Err(Error::input("there is no memory")) };
     let drgn = drgn::made(engine)?;

@@ -5,6 +5,7 @@ use super::crashed::identity;
 use crate::boot::crash::{FOLDER, frames};
 use crate::engine::Engine;
 use crate::engine::debug::{dbgmsg, lines, tasks};
+use crate::engine::memory;
 use crate::engine::symbols::{Booted, Symbols};
 use crate::error::{Error, Result};
 use crate::event::told::slowly;
@@ -100,9 +101,17 @@ pub(super) fn look(engine: &Engine<'_>, crashed: &Crashed, make: bool) -> Result
         Err(error) if make => return Err(error),
         Err(error) => looked.missing = Some(format!("none: {error}")),
     }
-    if let (None, Some((memory, _))) = (&looked.log, &crashed.memory) {
-        let warn = |error: Error| (engine.events)(Event::Warning { message: error.to_string() });
-        let read = slowly(INFORMATION, Unit::Files, engine.events, |_| dbgmsg::read(&symbols, memory));
+    let warn = |error: Error| (engine.events)(Event::Warning { message: error.to_string() });
+    let memory = || {
+        memory::plain(&crashed.place, engine.events).unwrap_or_else(|error| {
+            warn(error);
+            None
+        })
+    };
+    if looked.log.is_none()
+        && let Some(memory) = memory()
+    {
+        let read = slowly(INFORMATION, Unit::Files, engine.events, |_| dbgmsg::read(&symbols, &memory));
         looked.log = read.unwrap_or_else(|error| {
             warn(error);
             None

@@ -10,12 +10,11 @@
 //! That result has a key of its own that no stage has: whatever somebody puts into such a file, it is never taken for what a stage here would have made.
 
 mod arrival;
-mod copying;
 
-use super::Engine;
 use super::crashes::{Image, image, stored, unreadable};
 use super::packs::packing;
 use super::symbols::Symbols;
+use super::{Engine, memory};
 use crate::boot::crash::{ABOUT, Crash, FOLDER, MEMORY};
 use crate::engine::debug::{dbgmsg, tasks};
 use crate::error::{Error, Result, cannot};
@@ -122,6 +121,7 @@ pub fn export(
     let waiting = || (engine.events)(Event::Paused { what: "`quiz gc`".to_owned() });
     let _held = engine.cache.hold(&waiting).map_err(unreadable)?;
     let image = image(engine, crash, run)?;
+    memory::plain(place, engine.events)?;
     let (mut files, mut missing) = (Vec::new(), lacks(crash, run, symbols));
     for name in FILES {
         let path = place.join(FOLDER).join(name);

@@ -2,7 +2,7 @@
 //!
 //! Runs nothing in it.
 
-use super::{Engine, IMAGE, SourceFolder, Stages, ssh};
+use super::{Engine, IMAGE, SourceFolder, Stages, memory, ssh};
 use crate::boot::{Allowed, Kept, Options, complaint};
 use crate::build::{self, Depth, Needed, Records};
 use crate::error::{Error, Result};
@@ -53,6 +53,7 @@ pub fn build(engine: &Engine<'_>, stages: &Stages, terminal: bool) -> Result<Pre
     build::require(&needed)?;
     size(engine)?;
     allowed(engine)?;
+    memory::is_packed(engine)?;
     let id = stages.graph.find(IMAGE)?;
     let demanded = super::qemu::demanded(engine)?;
     let qemu = super::qemu::made(engine)?;

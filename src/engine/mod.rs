@@ -5,12 +5,14 @@
 //! `docs/library.md` has an example; it stands on the first page of the crate, too.
 
 pub mod capsules;
+mod copying;
 pub mod crashes;
 pub mod debug;
 pub mod drgn;
 pub mod holders;
 pub mod kernel_config;
 pub mod machine;
+pub mod memory;
 pub mod named;
 mod noted;
 mod outside;

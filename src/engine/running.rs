@@ -1,9 +1,10 @@
 //! All machines of a user, whatever the project: links to the folders of runs, in the cache. A link to a run that does not live any more counts
 //! for nothing.
 
-use super::{Engine, SourceFolder, crashes, sources};
+use super::{Engine, SourceFolder, crashes, memory, sources};
+use crate::boot::crash::{Cause, Crash};
 use crate::boot::{RunFolder, folder};
-use crate::error::{Result, cannot};
+use crate::error::{Error, Result, cannot};
 use crate::event::told::slowly;
 use crate::event::{Event, Events, Unit};
 use crate::host;
@@ -26,6 +27,7 @@ pub struct Announced<'a> {
     project: PathBuf,
     cache: Cache,
     folders: Vec<SourceFolder>,
+    packs: bool,
     events: Events<'a>,
 }
 
@@ -65,8 +67,9 @@ pub fn announce<'a>(engine: &Engine<'a>, folders: Vec<SourceFolder>) -> Result<A
         let message = format!("`quiz ps` will not see this run: cannot make {}: {error}", link.display());
         (engine.events)(Event::Warning { message });
     }
+    let packs = memory::is_packed(engine)?;
     let (project, cache) = (engine.project.dir.clone(), engine.cache.clone());
-    Ok(Announced { folder, link, project, cache, folders, events: engine.events })
+    Ok(Announced { folder, link, project, cache, folders, packs, events: engine.events })
 }
 
 impl Drop for Announced<'_> {
@@ -74,13 +77,18 @@ impl Drop for Announced<'_> {
         // If a crash cannot be noted here, the next collection finds it all the same, as long as it knows the project.
         let paths = self.project.canonicalize().and_then(|project| Ok((project, self.folder.path().canonicalize()?)));
         let _ = paths.map(|(project, run)| crashes::keep(&self.cache, &project, &run));
-        if !crashes::needs(self.folder.path()).is_empty() {
+        let crashed = crashes::needs(self.folder.path());
+        let warn = |error: Error| (self.events)(Event::Warning { message: error.to_string() });
+        if !crashed.is_empty() {
             let keep = |run: PathBuf| {
-                let kept =
-                    slowly("keeping the sources", Unit::Files, self.events, |_| sources::keep(&run, &self.folders));
-                kept.unwrap_or_else(|error| (self.events)(Event::Warning { message: error.to_string() }));
+                slowly("keeping the sources", Unit::Files, self.events, |_| sources::keep(&run, &self.folders))
             };
-            let _ = self.folder.path().canonicalize().map(keep);
+            let _ = self.folder.path().canonicalize().map(|run| keep(run).unwrap_or_else(warn));
+        }
+        // A dump that somebody asked for stays as they were told of it.
+        let is_packed = |place: &Path| Crash::read(place).is_some_and(|crash| crash.cause != Cause::Asked);
+        for (place, _) in crashed.iter().filter(|(place, _)| self.packs && is_packed(place)) {
+            memory::pack(place, self.events).unwrap_or_else(warn);
         }
         // The run is over, so the link is of no use.
         let _ = fs::remove_file(&self.link);

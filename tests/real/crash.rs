@@ -126,11 +126,18 @@ fn a_guest_that_took_too_long_and_one_that_goes_on_are_looked_into() {
 #[test]
 fn a_crash_that_was_exported_crashes_again_elsewhere_in_the_same_machine() {
     let real = Real::new();
+    real.0.write("quiz.toml", "[runs]\ncrash-format = \"zstd\"\n");
     let ran = real.sh("echo out; echo c >/proc/sysrq-trigger; sleep 60");
     assert_eq!(ran.status, Some(123), "{ran:?}");
+    // It is packed, and unpacked by whoever looks into it.
+    let (plain, packed) = (real.run_folder().join("crash/vmcore"), real.run_folder().join("crash/vmcore.zst"));
+    let size = packed.metadata().unwrap().size();
+    assert!(!plain.exists() && size > 1 << 20, "{size}");
     let file = real.0.dir().join("crash.tar.zst");
     let ran = real.run(&["crash", "export", file.to_str().unwrap()]);
     assert_eq!(ran.status, Some(0), "{ran:?}");
+    assert!(!packed.exists() && plain.metadata().unwrap().blocks() * 512 > size);
+    assert_eq!(Core::open(&plain).system(), "Linux");
     let signature = |ran: &crate::project::Ran| {
         let crash: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
         (crash["signature"].clone(), crash["kernel"].clone())

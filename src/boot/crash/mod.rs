@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `vmcore` | the guest's memory and the registers of its processors: an ELF core, for drgn and crash |
+//! | `vmcore.zst` | the same, packed, where `runs.crash-format` asks for that |
 //! | `crash.json` | [`Crash`] |
 //! | `zfs_dbgmsg` | what OpenZFS noted; who looks at a crash reads it out of the memory |
 //! | `tasks.json` | what processors and waiting tasks did; `quiz crash show --tasks` reads it out of the memory |
@@ -35,7 +36,7 @@ use crate::machine::Machine;
 use memory::{Copied, Piece};
 use registers::Registers;
 
-pub use super::folder::{CRASH as FOLDER, MEMORY};
+pub use super::folder::{CRASH as FOLDER, MEMORY, PACKED};
 pub use super::staging::BROUGHT;
 pub use guest::Guest;
 pub use stub::Core;
@@ -281,9 +282,11 @@ pub fn put(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
 /// The guest's memory in the folder of a machine, and how many bytes it takes on the disk; nothing when there is none, or it was removed.
 #[must_use]
 pub fn memory_of(place: &Path) -> Option<(PathBuf, u64)> {
-    let path = place.join(FOLDER).join(MEMORY);
-    let meta = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
-    Some((path, meta.blocks() * 512))
+    [MEMORY, PACKED].into_iter().find_map(|name| {
+        let path = place.join(FOLDER).join(name);
+        let meta = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
+        Some((path, meta.blocks() * 512))
+    })
 }
 
 /// For the fuzz target.

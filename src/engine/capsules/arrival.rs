@@ -2,11 +2,11 @@
 //!
 //! The crash is put together beside the runs and gets its name last, so that it is there whole or not at all; its image lies in the cache before.
 
-use super::copying::{copy, full, room};
 use super::{About, FILES, FORMAT, HEAD, KERNEL, STAGE, layer, symbols_of};
 use crate::boot::crash::{ABOUT, BROUGHT, Crash, FOLDER, Guest, Imported, MEMORY, MOST, memory_of};
 use crate::boot::folder::{RunFolder, all, number};
 use crate::boot::staging::{Staging, is_brought};
+use crate::engine::copying::{copy, full, room};
 use crate::engine::machine::kept;
 use crate::engine::running::say_where;
 use crate::engine::{Engine, crashes};

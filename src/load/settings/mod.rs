@@ -197,6 +197,11 @@ pub const SCHEMA: &[SchemaEntry] = &[
     entry("profiles", Default::List, "profiles that are on"),
     entry("rootfs.packages", Default::List, "Debian packages added to the root"),
     entry("rootfs.suite", Default::Text(""), "Debian suite of the root; empty = the toolchain's, else the host's"),
+    entry(
+        "runs.crash-format",
+        Default::Text("elf"),
+        "how the memory of a guest that crashed lies there: elf, or zstd, which takes less room and is unpacked when somebody looks into it",
+    ),
     entry("runs.keep", Default::Number(20), "finished runs in .quiz/runs that stay, the newest first"),
     entry(
         "runs.keep-crashes",
