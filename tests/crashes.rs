@@ -161,7 +161,7 @@ fn a_crash_has_its_lines_when_its_sources_were_edited_before_anybody_looked() {
     project.write("fs/x.c", code);
     let (dir, run) = (project.dir(), project.dir().join(".quiz/runs/1"));
     git(&dir, &["init", "-q"]);
-    git(&dir, &["add", "."]);
+    git(&dir, &["add", "MARK", "fs"]);
     git(&dir, &["commit", "-q", "-m", "x"]);
     write_crash(&project, &[]);
     // A kernel that somebody edited, and built.
@@ -171,23 +171,24 @@ fn a_crash_has_its_lines_when_its_sources_were_edited_before_anybody_looked() {
         project.built("kernel");
     };
     let tree = git(&dir, &["rev-parse", "HEAD^{tree}"]);
+    let source = project.built("t-source").file_name().unwrap().to_str().unwrap().to_owned();
     edit("// a line more\n\nvoid next(void) {}\n");
     let none = "the kernel that this project asks for now is not that of run 1";
     assert!(project.ok(&["crash", "show"]).out.contains(&format!("\nlines     none: {none}\n")));
     std::fs::create_dir_all(run.join("sources/0")).unwrap();
     let kept = |tree: Option<&str>| {
-        let why = tree.is_none().then_some("it was full");
-        let folder = json!({"stage": "t-source", "folder": dir, "tree": tree, "why": why});
+        let kept = tree.map_or_else(|| json!({"Err": "it was full"}), |tree| json!({"Ok": tree}));
+        let folder = json!({"stage": "t-source", "folder": "/moved", "source": source, "kept": kept});
         project.write(".quiz/runs/1/sources.json", &json!([folder]).to_string());
     };
     let show = || project.run(&["crash", "show", "--lines"]);
     kept(None);
     show().says(&[none, "its sources were not kept: it was full"]);
     kept(Some("0123456789012345678901234567890123456789"));
-    show().says(&[none, "does not have its sources of then any more"]);
+    show().says(&[none, "do not help: ", "does not have what had been committed then any more"]);
     // They were edited while the machine ran: it is the kernel of neither.
     kept(Some(git(&dir, &["rev-parse", "HEAD^{tree}"]).trim()));
-    show().says(&[none, "nor is that of its sources as they were kept when it crashed"]);
+    show().says(&[none, "do not help: git's tree of ", "is not what was in it"]);
     kept(Some(tree.trim()));
     let before = project.ok(&["crash", "show"]);
     assert!(

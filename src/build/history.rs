@@ -159,7 +159,7 @@ pub(super) fn note(ctx: &Context<'_>, error: Option<&Error>) {
     let stages = std::mem::take(&mut *ctx.history.locked()).stages;
     // If a source folder changed while it was read, the walk starts over, and only the last walk is noted.
     let is_over = !error.is_some_and(has_moved);
-    if !is_over || !stages.iter().any(|ran| matches!(ran.how, How::Made | How::Failed)) {
+    if ctx.is_past || !is_over || !stages.iter().any(|ran| matches!(ran.how, How::Made | How::Failed)) {
         return;
     }
     let took = ctx.history.begun.elapsed();

@@ -42,7 +42,9 @@ pub(super) fn make(
         if let Some(mut scratch) = ran.scratch {
             scratch.set_made(&record.key).map_err(cache_error)?;
             // A stage does not fail because a list for editors cannot be written.
-            if let Err(error) = editor::note(ctx, id, &record, known, &scratch.path().join(scratch::SCRATCH)) {
+            if !ctx.is_past
+                && let Err(error) = editor::note(ctx, id, &record, known, &scratch.path().join(scratch::SCRATCH))
+            {
                 (ctx.events)(Event::Warning {
                     message: format!(
                         "the lists for editors in .quiz (compile_commands.json) were not updated: {error}"

@@ -84,6 +84,8 @@ pub struct Context<'a> {
     pub fresh: BTreeSet<NodeIndex>,
     /// The stage whose script runs on the user's terminal, and the variables that describe the terminal to it.
     pub terminal: Option<(NodeIndex, Vec<(String, OsString)>)>,
+    /// What is made is of sources that were there once: nobody is told that it is what the project has now.
+    pub is_past: bool,
     /// Compilers at once over all stages.
     pub jobs: usize,
     jobserver: jobserver::Client,
@@ -128,6 +130,7 @@ impl<'a> Context<'a> {
             events,
             fresh,
             terminal,
+            is_past: false,
             jobs,
             jobserver,
             lacks,

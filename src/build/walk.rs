@@ -53,7 +53,8 @@ fn build_all(ctx: &Context<'_>, wanted: &[NodeIndex], depth: Depth) -> Result<Re
         if let Some(known) = attempt(ctx, &order)?
             && restore_all(ctx, wanted, depth, &known)? == Restored::Same
         {
-            for (&id, record) in known.iter().filter(|(id, _)| !ctx.live.contains_key(id)) {
+            let is_now = |id| !ctx.is_past && !ctx.live.contains_key(id);
+            for (&id, record) in known.iter().filter(|(id, _)| is_now(id)) {
                 latest::note(ctx, id, record)?;
             }
             for path in ctx.cache.damaged() {

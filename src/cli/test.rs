@@ -62,6 +62,10 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Test, shown: &Shown<'_>) -> Resul
     built.machine.disks = machine::disks(&engine.project, Path::new(""))?;
     let announced = running::announce(engine, built.folders)?;
     let folder = &announced.folder;
+    let events = &|event: Event| {
+        announced.heard(&event);
+        (engine.events)(event);
+    };
     let results = test::schedule::run(&Plan {
         groups: &groups,
         machine: &built.machine,
@@ -78,7 +82,7 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Test, shown: &Shown<'_>) -> Resul
         rerun: asked.rerun,
         jobs: jobs(shown.jobs, built.machine.memory),
         folder,
-        events: engine.events,
+        events,
     })?;
     if asked.each.is_some() {
         hint(engine, &results, &dir, folders.is_empty());

@@ -36,9 +36,9 @@ pub(super) fn keep(engine: &Engine<'_>, up: &Up, name: &str, replace: bool) -> R
 pub(super) fn again(engine: &Engine<'_>, up: &Up, (prepared, guest): (Prepared, Guest), crash: &Crash) -> Result<u8> {
     let folders = shares::wanted(engine, &up.around.share, true)?;
     let dir = shares::dir(&up.around.cwd, Some(&folders))?;
-    let Prepared { machine, why_not_kvm, folders: of } = prepared;
+    let Prepared { machine, why_not_kvm, folders: built_of } = prepared;
     let way = Way::Again { guest: Box::new(guest), flags: crash.flags.clone(), imported: crash.imported.clone() };
-    let outcome = boot(engine, up, Built { machine, why_not_kvm, of, way, folders, dir }, None)?;
+    let outcome = boot(engine, up, Built { machine, why_not_kvm, built_of, way, folders, dir }, None)?;
     Ok(outcome.map_or(status::FINE, |outcome| outcome.status_as(up.lost_as)))
 }
 
@@ -95,7 +95,7 @@ struct Built {
     machine: Machine,
     why_not_kvm: Option<String>,
     /// The folders that people edit of which it was made.
-    of: Vec<SourceFolder>,
+    built_of: Vec<SourceFolder>,
     way: Way,
     folders: Vec<Folder>,
     /// The folder of the guest in which the program starts.
@@ -129,12 +129,19 @@ fn build(engine: &Engine<'_>, up: &Up) -> Result<Built> {
         }
         let own = saved(engine, name)?;
         let machine = own.machine(engine)?;
-        return Ok(Built { machine, why_not_kvm: None, of: Vec::new(), way: Way::From(Box::new(own)), folders, dir });
+        return Ok(Built {
+            machine,
+            why_not_kvm: None,
+            built_of: Vec::new(),
+            way: Way::From(Box::new(own)),
+            folders,
+            dir,
+        });
     }
-    let Prepared { machine, why_not_kvm, folders: of } =
+    let Prepared { machine, why_not_kvm, folders: built_of } =
         super::machine(engine, up.guest.install, terminal(up).is_some())?;
     let way = if up.guest.no_snapshot { Way::Cold } else { Way::Usual };
-    Ok(Built { machine, why_not_kvm, of, way, folders, dir })
+    Ok(Built { machine, why_not_kvm, built_of, way, folders, dir })
 }
 
 /// The snapshot of that name. Nothing that was typed beside it can change what is in it.
@@ -151,7 +158,7 @@ fn saved(engine: &Engine<'_>, name: &str) -> Result<OwnSnapshot> {
 
 /// Runs the program, or prints the command instead.
 fn boot(engine: &Engine<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Result<Option<Outcome>> {
-    let Built { mut machine, why_not_kvm, of, way, folders, dir } = built;
+    let Built { mut machine, why_not_kvm, built_of, way, folders, dir } = built;
     let own = engine.project.state_dir.clone();
     if up.dry_run {
         let places = ["shared", "runs/N/out", "runs/N/nothing"].map(|name| own.join(name));
@@ -160,7 +167,7 @@ fn boot(engine: &Engine<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Resul
         report::result(&format!("{}\n", qemu::shown(&machine, &qemu::Fds::shown(&machine))))?;
         return Ok(None);
     }
-    let announced = running::announce(engine, of)?;
+    let announced = running::announce(engine, built_of)?;
     let folder = &announced.folder;
     machine.disks = match &way {
         Way::From(own) => own.disks(folder.path()),
@@ -199,6 +206,7 @@ fn boot(engine: &Engine<'_>, up: &Up, built: Built, stop: Option<Stop>) -> Resul
         {
             (engine.events)(Event::Warning { message: error.to_string() });
         }
+        announced.heard(&event);
         (engine.events)(event);
     };
     let run = Run { request: &request, folder, options: &options, streams: &streams, events };

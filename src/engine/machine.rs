@@ -63,7 +63,8 @@ pub fn build(engine: &Engine<'_>, stages: &Stages, terminal: bool) -> Result<Pre
     // qemu opens what the image is made of, so that has to lie there, too.
     let known =
         engine.make(stages, &needed, &BTreeSet::new(), &|ctx| build::build(ctx, &[id], Depth::OutputsAndInputs))?;
-    Ok(Prepared { folders: stages.folders(), ..of(engine, qemu, &known, &known[&id], terminal)? })
+    let folders = stages.folders(&known);
+    Ok(Prepared { folders, ..of(engine, qemu, &known, &known[&id], terminal)? })
 }
 
 /// What of the guest its profiles have a say in.

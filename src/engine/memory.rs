@@ -10,13 +10,17 @@ use crate::error::{Error, Result, cannot};
 use crate::event::Events;
 use crate::event::told::Told;
 use crate::host;
+use crate::host::signals::noted;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
 
 const SETTING: &str = "runs.crash-format";
 /// Packs at half a gigabyte a second on one core, to a third; the next ones take twice as long for some percent.
 const LEVEL: i32 = 1;
+/// Bytes between two looks whether a signal came.
+const PIECE: u64 = 64 << 20;
 
 /// Whether memories are packed.
 ///
@@ -36,8 +40,8 @@ pub fn is_packed(engine: &Engine<'_>) -> Result<bool> {
 /// Packs the memory in the folder of a machine, if there is one that is not.
 ///
 /// # Errors
-/// It cannot be read, or the packed one cannot be written; then it stays as it is.
-pub(super) fn pack(place: &Path, events: Events) -> Result<()> {
+/// It cannot be read, the packed one cannot be written, or a signal `came`; then it stays as it is.
+pub(super) fn pack(place: &Path, came: &AtomicUsize, events: Events) -> Result<()> {
     let (folder, plain) = (place.join(FOLDER), place.join(FOLDER).join(MEMORY));
     let file = match host::open_plain(&plain) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -51,7 +55,11 @@ pub(super) fn pack(place: &Path, events: Events) -> Result<()> {
         encoder.include_checksum(true)?;
         let workers = std::thread::available_parallelism().map_or(1, |number| number.get().min(8));
         encoder.multithread(u32::try_from(workers).unwrap_or(1))?;
-        io::copy(&mut Told::new(file, "packing the guest's memory", size, events), &mut encoder)?;
+        let mut told = Told::new(file, "packing the guest's memory", size, events);
+        while noted(came).is_none() && io::copy(&mut told.by_ref().take(PIECE), &mut encoder)? > 0 {}
+        if noted(came).is_some() {
+            return Err(io::Error::other("a signal came"));
+        }
         encoder.finish()?.sync_all()?;
         to.persist(&packed).map_err(|e| e.error)?;
         fs::remove_file(&plain)
@@ -95,7 +103,7 @@ mod tests {
     fn a_memory_that_was_packed_is_there_again_with_its_holes_when_somebody_looks_into_it() {
         let place = tempfile::tempdir().unwrap();
         let folder = place.path().join(FOLDER);
-        pack(place.path(), &|_| {}).unwrap();
+        pack(place.path(), &AtomicUsize::new(0), &|_| {}).unwrap();
         assert_eq!(plain(place.path(), &|_| {}).unwrap(), None);
         fs::create_dir(&folder).unwrap();
         let path = folder.join(MEMORY);
@@ -104,7 +112,9 @@ mod tests {
         file.write_all_at(&[7; 1 << 20], 3 << 20).unwrap();
         file.write_all_at(b"end", (64 << 20) - 3).unwrap();
         let bytes = fs::read(&path).unwrap();
-        pack(place.path(), &|_| {}).unwrap();
+        assert!(pack(place.path(), &AtomicUsize::new(15), &|_| {}).is_err());
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        pack(place.path(), &AtomicUsize::new(0), &|_| {}).unwrap();
         let (packed, size) = memory_of(place.path()).unwrap();
         assert!(packed.ends_with("crash/vmcore.zst") && size < 64 << 10, "{size}");
         assert_eq!(fs::metadata(&packed).unwrap().permissions().mode() & 0o777, 0o600);
@@ -114,7 +124,7 @@ mod tests {
         assert!(meta.blocks() * 512 < 2 << 20 && meta.permissions().mode() & 0o777 == 0o600, "{meta:?}");
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
         // What is damaged is not taken for a memory, and stays for whoever knows better.
-        pack(place.path(), &|_| {}).unwrap();
+        pack(place.path(), &AtomicUsize::new(0), &|_| {}).unwrap();
         let mut bytes = fs::read(&packed).unwrap();
         let at = bytes.len() - 2;
         bytes[at] ^= 1;

@@ -284,7 +284,7 @@ impl<'a> Engine<'a> {
         let _held = self.cache.hold(&waiting).map_err(|e| Error::build("the cache cannot be locked").because(e))?;
         self.take_carried()?;
         let mut pins = pinned_before(stages)?;
-        for w in stages.wishes.iter().filter(|w| w.wish.dir().is_none()) {
+        for w in stages.wishes.iter().filter(|w| w.dir().is_none()) {
             if let Entry::Vacant(place) = pins.entry(w.id) {
                 let pin = source::pinned(&w.spec, &w.wish, &w.lock, &self.source_of(w), self.events);
                 place.insert(pin.map_err(|error| w.failed(error))?);
@@ -292,6 +292,7 @@ impl<'a> Engine<'a> {
         }
         for _ in 0..LOOKS {
             let mut ctx = self.context(stages, needed, pins.clone(), self.scan(stages, &mut BTreeMap::new())?)?;
+            ctx.is_past = stages.wishes.iter().any(|w| w.pin.is_some());
             set_up(&mut ctx);
             match work(&ctx) {
                 Err(error) if build::has_moved(&error) => {
@@ -302,7 +303,7 @@ impl<'a> Engine<'a> {
             }
         }
         let folders: Vec<String> =
-            stages.wishes.iter().filter_map(|w| w.wish.dir()).map(|d| d.display().to_string()).collect();
+            stages.wishes.iter().filter_map(|w| w.dir()).map(|d| d.display().to_string()).collect();
         Err(Error::build(format!("{} changed each time quiz read it", folders.join(" or ")))
             .hint("find out what writes to it: `quiz -v build` names the files that changed"))
     }
@@ -326,7 +327,7 @@ impl<'a> Engine<'a> {
     /// The source folders that people edit, as they are now.
     fn scan(&self, stages: &Stages, scans: &mut Scans) -> Result<BTreeMap<NodeIndex, Fingerprint>> {
         let mut live = BTreeMap::new();
-        for (id, dir) in stages.wishes.iter().filter_map(|w| w.wish.dir().map(|dir| (w.id, dir))) {
+        for (id, dir) in stages.wishes.iter().filter_map(|w| w.dir().map(|dir| (w.id, dir))) {
             if !scans.contains_key(dir) {
                 let what = format!("looking at {}", dir.file_name().unwrap_or(dir.as_os_str()).display());
                 let scan = slowly(&what, Unit::Files, self.events, |slow| build::scan(&self.cache, dir, slow.looked))?;
@@ -366,11 +367,11 @@ fn source_context(project: &Project, cache: &Path, start: PathBuf, offline: bool
 fn pinned_before(stages: &Stages) -> Result<BTreeMap<NodeIndex, Pin>> {
     let mut locks: BTreeMap<&Path, source::Lock> = BTreeMap::new();
     let mut pins = BTreeMap::new();
-    for w in stages.wishes.iter().filter(|w| w.wish.dir().is_none()) {
+    for w in stages.wishes.iter().filter(|w| w.dir().is_none()) {
         if !locks.contains_key(w.lock.as_path()) {
             locks.insert(&w.lock, source::Lock::read(&w.lock)?);
         }
-        if let Some(pin) = locks[w.lock.as_path()].get(&w.wish) {
+        if let Some(pin) = w.pin.as_ref().or_else(|| locks[w.lock.as_path()].get(&w.wish)) {
             pins.insert(w.id, pin.clone());
         }
     }

@@ -6,6 +6,7 @@ use super::machine::{self, Prepared};
 use super::{Engine, running, shares};
 use crate::boot::{HOME, Outcome, Request, Run, Streams};
 use crate::error::Result;
+use crate::event::Event;
 use crate::machine::disk;
 use crate::snapshot;
 use std::ffi::OsString;
@@ -16,9 +17,9 @@ use std::ffi::OsString;
 /// # Errors
 /// What the machine needs of the host is not there, or it does not start. A machine that ends before its program is no error: see [`Outcome`].
 pub fn run(engine: &Engine<'_>, prepared: Prepared, program: Vec<OsString>, streams: &Streams) -> Result<Outcome> {
-    let Prepared { mut machine, why_not_kvm, folders: of } = prepared;
+    let Prepared { mut machine, why_not_kvm, folders: built_of } = prepared;
     let folders = shares::wanted(engine, &[], true)?;
-    let announced = running::announce(engine, of)?;
+    let announced = running::announce(engine, built_of)?;
     let folder = &announced.folder;
     machine.disks = machine::disks(&engine.project, folder.path())?;
     machine.shares = shares::devices(folder, &folders, true);
@@ -32,6 +33,10 @@ pub fn run(engine: &Engine<'_>, prepared: Prepared, program: Vec<OsString>, stre
     };
     let options = machine::options(engine, None, why_not_kvm)?;
     let _disks = disk::take(&machine.disks, &folder.id())?;
-    let run = Run { request: &request, folder, options: &options, streams, events: engine.events };
+    let events = &|event: Event| {
+        announced.heard(&event);
+        (engine.events)(event);
+    };
+    let run = Run { request: &request, folder, options: &options, streams, events };
     snapshot::run(&engine.cache, &machine, &run)
 }

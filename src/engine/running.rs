@@ -4,20 +4,29 @@
 use super::{Engine, SourceFolder, crashes, memory, sources};
 use crate::boot::crash::{Cause, Crash};
 use crate::boot::{RunFolder, folder};
-use crate::error::{Error, Result, cannot};
+use crate::error::{Result, cannot};
 use crate::event::told::slowly;
 use crate::event::{Event, Events, Unit};
 use crate::host;
+use crate::host::signals::{note, noted};
 use crate::load::state_dirs;
 use quiz_cache::{Cache, Digest};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 const FOLDER: &str = "running";
 
 /// How long a link that leads to nothing stays.
 const A_WHILE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long git may take to keep the sources of a run that crashed, on a slow file system.
+const KEEPING: Duration = Duration::from_secs(30);
+/// Between two looks whether it has, or a signal came.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A run that others can see, until this is dropped.
 pub struct Announced<'a> {
@@ -26,7 +35,10 @@ pub struct Announced<'a> {
     link: PathBuf,
     project: PathBuf,
     cache: Cache,
-    folders: Vec<SourceFolder>,
+    /// What its machine was built of.
+    built_of: Vec<SourceFolder>,
+    /// Tells how that was kept, once a machine has crashed.
+    keeping: Mutex<Option<Receiver<Result<()>>>>,
     packs: bool,
     events: Events<'a>,
 }
@@ -46,11 +58,11 @@ pub(super) fn say_where(engine: &Engine<'_>) {
     }
 }
 
-/// Makes the folder of a new run of the project. If its machine crashes, what is in these `folders` then is kept.
+/// Makes the folder of a new run of the project, whose machine was built of these folders: if it crashes, what is in them then is kept.
 ///
 /// # Errors
 /// Something cannot be written.
-pub fn announce<'a>(engine: &Engine<'a>, folders: Vec<SourceFolder>) -> Result<Announced<'a>> {
+pub fn announce<'a>(engine: &Engine<'a>, built_of: Vec<SourceFolder>) -> Result<Announced<'a>> {
     say_where(engine);
     let folder = RunFolder::create(&engine.project.state_dir, super::machine::kept(engine))?;
     let links = engine.cache.own().join(FOLDER);
@@ -69,29 +81,81 @@ pub fn announce<'a>(engine: &Engine<'a>, folders: Vec<SourceFolder>) -> Result<A
     }
     let packs = memory::is_packed(engine)?;
     let (project, cache) = (engine.project.dir.clone(), engine.cache.clone());
-    Ok(Announced { folder, link, project, cache, folders, packs, events: engine.events })
+    Ok(Announced { folder, link, project, cache, built_of, keeping: Mutex::default(), packs, events: engine.events })
+}
+
+impl Announced<'_> {
+    /// What happens in the run has to be told here, too: the sources are kept as soon as a machine has crashed, before anybody edits them.
+    pub fn heard(&self, event: &Event) {
+        if let Event::Dumped { .. } = event {
+            self.keep();
+        }
+    }
+
+    /// Begins to keep the sources, if nobody has; nobody waits for git.
+    fn keep(&self) {
+        let mut keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ok(run) = self.folder.path().canonicalize() else { return };
+        if keeping.is_none() && !self.built_of.is_empty() {
+            let (cache, folders, (done, kept)) = (self.cache.clone(), self.built_of.clone(), channel());
+            let keep = move || {
+                let _ = done.send(sources::keep(&cache, &run, &folders));
+            };
+            // Without a thread nothing is kept, and that is told as if git had failed.
+            let _ = std::thread::Builder::new().name("sources".to_owned()).spawn(keep);
+            *keeping = Some(kept);
+        }
+    }
+
+    /// Waits until the sources are kept: not for ever, and not for somebody who wants quiz to end.
+    fn wait(&self, came: &AtomicUsize) {
+        let keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(kept) = keeping.as_ref() else { return };
+        let begun = Instant::now();
+        let why = slowly("keeping the sources", Unit::Files, self.events, |_| {
+            loop {
+                match kept.recv_timeout(LOOK_AGAIN) {
+                    Ok(kept) => break kept.err().map(|error| error.to_string()),
+                    Err(RecvTimeoutError::Disconnected) => break Some("no thread could be started".to_owned()),
+                    Err(RecvTimeoutError::Timeout) if noted(came).is_some() => break Some("a signal came".to_owned()),
+                    Err(RecvTimeoutError::Timeout) if begun.elapsed() > KEEPING => {
+                        break Some(format!("git took more than {} s", KEEPING.as_secs()));
+                    }
+                    Err(RecvTimeoutError::Timeout) => {}
+                }
+            }
+        });
+        if let Some(why) = why {
+            let message =
+                format!("the sources are not kept for the crash, which has no lines once they are edited: {why}");
+            (self.events)(Event::Warning { message });
+        }
+    }
 }
 
 impl Drop for Announced<'_> {
     fn drop(&mut self) {
+        // The run is over, so the link is of no use.
+        let _ = fs::remove_file(&self.link);
         // If a crash cannot be noted here, the next collection finds it all the same, as long as it knows the project.
         let paths = self.project.canonicalize().and_then(|project| Ok((project, self.folder.path().canonicalize()?)));
         let _ = paths.map(|(project, run)| crashes::keep(&self.cache, &project, &run));
         let crashed = crashes::needs(self.folder.path());
-        let warn = |error: Error| (self.events)(Event::Warning { message: error.to_string() });
-        if !crashed.is_empty() {
-            let keep = |run: PathBuf| {
-                slowly("keeping the sources", Unit::Files, self.events, |_| sources::keep(&run, &self.folders))
-            };
-            let _ = self.folder.path().canonicalize().map(|run| keep(run).unwrap_or_else(warn));
+        if crashed.is_empty() {
+            return;
         }
+        // What ended the machine is over; a signal from now on ends what is left to do.
+        let came = Arc::default();
+        let _ = note(&came);
+        self.keep();
+        self.wait(&came);
         // A dump that somebody asked for stays as they were told of it.
         let is_packed = |place: &Path| Crash::read(place).is_some_and(|crash| crash.cause != Cause::Asked);
         for (place, _) in crashed.iter().filter(|(place, _)| self.packs && is_packed(place)) {
-            memory::pack(place, self.events).unwrap_or_else(warn);
+            if let Err(error) = memory::pack(place, &came, self.events) {
+                (self.events)(Event::Warning { message: error.to_string() });
+            }
         }
-        // The run is over, so the link is of no use.
-        let _ = fs::remove_file(&self.link);
     }
 }
 

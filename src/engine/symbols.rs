@@ -6,7 +6,7 @@
 mod asked;
 
 use super::noted::Noted;
-use super::{Engine, Stages, crashes, named};
+use super::{Engine, Stages, crashes, named, sources as past};
 use crate::boot::folder::run_of;
 use crate::build::{Depth, Records, StageState};
 use crate::error::Result;
@@ -31,6 +31,8 @@ pub struct Symbols {
     pub sources: Vec<(String, PathBuf)>,
     /// A file beside the crash named it, which anybody may have written.
     pub is_noted: bool,
+    /// The kernel's own modules are those of the guest, too.
+    pub knows_modules: bool,
 }
 
 impl Symbols {
@@ -44,8 +46,8 @@ impl Symbols {
     #[must_use]
     pub fn module_files(&self) -> BTreeMap<String, PathBuf> {
         let mut files = BTreeMap::new();
-        let mut folders: Vec<PathBuf> =
-            std::iter::once(&self.kernel).chain(self.modules.iter().rev()).cloned().collect();
+        let kernel = Some(&self.kernel).filter(|_| self.knows_modules);
+        let mut folders: Vec<PathBuf> = kernel.into_iter().chain(self.modules.iter().rev()).cloned().collect();
         folders.reverse();
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
@@ -75,7 +77,8 @@ impl Symbols {
         };
         let asked = Asked::best(engine, booted, now)?;
         asked.warn(engine, booted);
-        let Asked { stages, planned, mut wanted, own, mut is_whole, then } = asked;
+        let knows_modules = asked.has_modules();
+        let Asked { stages, planned, mut wanted, own, mut is_whole, .. } = asked;
         let mut made = engine.build(&stages, &wanted, Depth::Outputs)?;
         for id in own {
             match engine.build(&stages, &[id], Depth::Outputs) {
@@ -100,10 +103,7 @@ impl Symbols {
                 return Err(other(booted).detail(format!("{} was edited meanwhile", stages.graph.stage(*id).name)));
             }
         }
-        let mut symbols = Self::new(engine, &stages, &made, &wanted);
-        if let Some(then) = then {
-            symbols.sources.iter_mut().for_each(|(_, folder)| *folder = then.now(std::mem::take(folder)));
-        }
+        let symbols = Self { knows_modules, ..Self::new(engine, &stages, &made, &wanted) };
         // What lacks a part is not noted: another time all of it may be there.
         if is_whole {
             symbols.note(engine, booted);
@@ -118,11 +118,12 @@ impl Symbols {
     pub fn cached(engine: &Engine<'_>, booted: &Booted<'_>) -> Result<Option<Self>> {
         match found(engine, booted) {
             Ok(Found::Whole(symbols)) => Ok(Some(symbols)),
+            // It would have to be made of the sources as they were.
+            Ok(Found::Lacking(asked)) if asked.is_edited => Ok(None),
             Ok(Found::Lacking(asked)) => {
                 asked.warn(engine, booted);
                 Ok(there(engine, &asked).map(|(symbols, _)| symbols))
             }
-            // It would have to be made of the sources as they were.
             Err(_) if Asked::may_be_better(engine, booted) => Ok(None),
             Err(error) => Err(error),
         }
@@ -134,7 +135,7 @@ impl Symbols {
         let Noted { trees, sources } = Noted::read(booted.crash?)?;
         let (kernel, modules) = folders(engine, &trees)?;
         let sources = sources.into_iter().map(|(inside, folder)| (inside, folder.into())).collect();
-        Some(Self { kernel, modules, sources, is_noted: true })
+        Some(Self { kernel, modules, sources, is_noted: true, knows_modules: true })
     }
 
     /// Notes it beside the crash that it is of, and has the cache keep it as long as that.
@@ -159,17 +160,14 @@ impl Symbols {
             modules: folders.collect(),
             sources: wanted.iter().flat_map(|id| sources(engine, stages, made, *id)).collect(),
             is_noted: false,
+            knows_modules: true,
         }
     }
 }
 
 /// What of it lies in the cache, and whether that is all; nothing if more than modules of the user's own is missing.
 fn there(engine: &Engine<'_>, asked: &Asked) -> Option<(Symbols, bool)> {
-    let known = asked.planned.iter().filter_map(|(id, state)| match state {
-        StageState::Known(record) => Some((*id, record.clone())),
-        _ => None,
-    });
-    let known: Records = known.collect();
+    let known = past::known(&asked.planned);
     let is_there = |id: &&NodeIndex| {
         known.get(*id).and_then(|record| record.outputs.get(SYMBOLS)).is_some_and(|o| engine.cache.path(o).is_dir())
     };
@@ -177,7 +175,8 @@ fn there(engine: &Engine<'_>, asked: &Asked) -> Option<(Symbols, bool)> {
     let wanted = [&asked.wanted[..], &own[..]].concat();
     let is_all = own.len() == asked.own.len();
     let is_enough = asked.wanted.iter().all(|id| is_there(&id));
-    is_enough.then(|| (Symbols::new(engine, &asked.stages, &known, &wanted), is_all))
+    let knows_modules = asked.has_modules();
+    is_enough.then(|| (Symbols { knows_modules, ..Symbols::new(engine, &asked.stages, &known, &wanted) }, is_all))
 }
 
 /// What there is without making anything.
@@ -219,7 +218,7 @@ fn folders(engine: &Engine<'_>, trees: &[String]) -> Option<(PathBuf, Vec<PathBu
 /// with the same image it would be the word of somebody else, without its sources, in the place of what is made here.
 fn brought(engine: &Engine<'_>, booted: &Booted<'_>) -> Option<Symbols> {
     let (kernel, modules) = folders(engine, &booted.imported?.symbols)?;
-    Some(Symbols { kernel, modules, sources: Vec::new(), is_noted: false })
+    Some(Symbols { kernel, modules, sources: Vec::new(), is_noted: false, knows_modules: true })
 }
 
 /// Where the user has what the script of a stage compiled.
@@ -263,6 +262,7 @@ mod tests {
             modules: vec![at("one"), at("two"), at("none")],
             sources: vec![],
             is_noted: false,
+            knows_modules: true,
         };
         let found: Vec<_> = symbols.module_files().into_iter().collect();
         let wanted = [("brd", own[0]), ("quiz_spl_seed", "one/quiz-spl-seed.ko"), ("zfs", "one/extra/zfs.ko")];

@@ -1,10 +1,12 @@
 //! What the source stages of a graph ask for, by their options, and where that is pinned.
 
 use super::Stages;
+use crate::build::Records;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeIndex};
 use crate::load::{OptionSpec, Origin, Project, Value, nearest};
-use crate::source::{self, Spec, Wish};
+use crate::source::{self, Pin, Spec, Wish};
+use quiz_cache::{Digest, Record};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -17,11 +19,18 @@ pub(super) struct SourceWish {
     pub spec: Spec,
     /// What it brings runs outside of the sandbox.
     pub is_outside: bool,
+    /// What is taken whatever the wish and the lock file say.
+    pub pin: Option<Pin>,
     /// Where somebody set `toolchain.suite`, by which these packages are looked for: a hint at the narrower setting, for when that suite lacks them.
     suite: Option<String>,
 }
 
 impl SourceWish {
+    /// The folder that people edit of which it is made.
+    pub fn dir(&self) -> Option<&Path> {
+        self.wish.dir().filter(|_| self.pin.is_none())
+    }
+
     /// The error of what could not be had, with what to type.
     pub fn failed(&self, error: Error) -> Error {
         // Whatever is no version is looked for as a name in git. It may as well be one of these words, misspelt.
@@ -45,26 +54,31 @@ pub struct SourceFolder {
     pub stage: String,
     /// The folder.
     pub folder: PathBuf,
+    /// The digest of what was in it, if the stage is known.
+    pub source: Option<Digest>,
 }
 
 impl Stages {
     /// The folder that people edit of which a source stage is made; `None` where it is fetched.
     pub fn folder(&self, id: NodeIndex) -> Option<PathBuf> {
-        self.wishes.iter().find(|w| w.id == id).and_then(|w| w.wish.dir()).map(ToOwned::to_owned)
+        self.wishes.iter().find(|w| w.id == id).and_then(SourceWish::dir).map(ToOwned::to_owned)
     }
 
-    /// All such folders.
-    pub fn folders(&self) -> Vec<SourceFolder> {
-        let stage = |w: &SourceWish| self.graph.stage(w.id).name.clone();
-        let folder = |w: &SourceWish| Some(SourceFolder { stage: stage(w), folder: w.wish.dir()?.to_owned() });
+    /// All such folders; of the stages that are in `known` with what is in them.
+    pub fn folders(&self, known: &Records) -> Vec<SourceFolder> {
+        let source = |id| known.get(&id).and_then(|record: &Record| Some(record.outputs.values().next()?.digest));
+        let folder = |w: &SourceWish| {
+            let (stage, folder) = (self.graph.stage(w.id).name.clone(), w.wish.dir()?.to_owned());
+            Some(SourceFolder { stage, folder, source: source(w.id) })
+        };
         self.wishes.iter().filter_map(folder).collect()
     }
 
-    /// Has a stage be made of another folder than that which was asked for.
-    pub(super) fn be_made_of(&mut self, stage: &str, folder: &Path) {
-        for w in self.wishes.iter_mut().filter(|w| self.graph.stage(w.id).name == stage) {
-            w.wish = w.wish.of_folder(folder);
-        }
+    /// Has a stage that is made of a folder be made of what this pin says, which is in no quiz.lock; gives the stage.
+    pub(super) fn pin(&mut self, stage: &str, pin: Pin) -> Option<NodeIndex> {
+        let w = self.wishes.iter_mut().find(|w| self.graph.stage(w.id).name == stage && w.wish.dir().is_some())?;
+        w.pin = Some(pin);
+        Some(w.id)
     }
 }
 
@@ -114,7 +128,7 @@ pub(super) fn of(project: &Project, graph: &Graph, source: &source::Context) -> 
             None if stage.is_outside() => project.lock_path([]),
             None => project.lock_path(keys),
         };
-        wishes.push(SourceWish { id, wish, lock, spec, suite: chosen, is_outside: stage.is_outside() });
+        wishes.push(SourceWish { id, wish, lock, spec, suite: chosen, is_outside: stage.is_outside(), pin: None });
     }
     Ok(wishes)
 }

@@ -15,8 +15,9 @@ use crate::event::{Event, Events};
 use refs::{Pick, Refs};
 use sha2::{Digest as _, Sha256};
 use std::cell::Cell;
+use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -47,7 +48,9 @@ pub(super) fn resolve(spec: &Spec, version: &str, repository: &str, ctx: &Contex
     let ids = String::from_utf8_lossy(&ids).into_owned();
     let mut ids = ids.lines().map(str::to_owned).filter(|id| id.len() >= 40);
     match (ids.next(), ids.next()) {
-        (Some(commit), Some(tree)) => Ok(Pin::Git(GitPin { repository: repository.to_owned(), name, commit, tree })),
+        (Some(commit), Some(tree)) => {
+            Ok(Pin::Git(GitPin { repository: repository.to_owned(), name, commit, tree, kept: None }))
+        }
         _ => Err(Error::build(format!("{}: git does not say which tree {name} in {repository} has", spec.entry))),
     }
 }
@@ -64,11 +67,22 @@ pub(super) fn fetch(spec: &Spec, pin: &GitPin, dest: &Path, ctx: &Context, event
         Bare::open(&pin.repository, &pin.commit, ctx, events)?
     };
     let lost = || {
+        if pin.kept.is_some() {
+            return Error::input(format!("{} does not have what had been committed then any more", pin.repository));
+        }
         Error::build(format!("{}: {} does not have the tree of {pin}", spec.entry, pin.repository, pin = pin.name))
             .hint(format!("if the history was rewritten, take what there is now: quiz update {}", spec.entry))
     };
+    if let Some(kept) = &pin.kept {
+        bare.reads(kept)?;
+    }
     for path in bare.check_out(&pin.tree, dest, scratch.path(), &lost)? {
-        events(Event::Note { message: format!("{}: the submodule {path} is left out", spec.entry) });
+        if pin.kept.is_none() {
+            // git checks a submodule out as an empty folder. It goes, and the user is told: nothing else says that files are missing.
+            let folder = dest.join(&path);
+            fs::remove_dir(&folder).map_err(|e| failed_to_write(&folder, e))?;
+            events(Event::Note { message: format!("{}: the submodule {} is left out", spec.entry, path.display()) });
+        }
     }
     Ok(())
 }
@@ -78,7 +92,7 @@ pub(super) fn is_local(repository: &str) -> bool {
     repository.starts_with('/')
 }
 
-pub(super) fn failed_to_write(path: &Path, e: io::Error) -> Error {
+fn failed_to_write(path: &Path, e: io::Error) -> Error {
     Error::build(format!("cannot write {}", path.display())).because(e)
 }
 
@@ -186,14 +200,18 @@ impl Bare {
         written.map_err(|e| broken().because(e))
     }
 
-    /// Makes the folder `dest` of exactly this tree, without submodules: gives their paths. `scratch` is a folder for files of git's own.
-    pub(super) fn check_out(
-        &self,
-        tree: &str,
-        dest: &Path,
-        scratch: &Path,
-        lost: &dyn Fn() -> Error,
-    ) -> Result<Vec<String>> {
+    /// Has it read the objects in one more folder.
+    fn reads(&self, objects: &Path) -> Result<()> {
+        let path = self.dir.join("objects/info/alternates");
+        let named = objects.to_str().filter(|name| name.starts_with('/') && !name.contains('\n'));
+        let named = named.ok_or_else(|| Error::input(format!("git cannot be told of {}", objects.display())))?;
+        let file = File::options().append(true).open(&path);
+        file.and_then(|mut file| writeln!(file, "{named}")).map_err(|e| failed_to_write(&path, e))
+    }
+
+    /// Makes the folder `dest` of exactly this tree; gives the paths of its submodules, which are empty folders. `scratch` is a folder for files of
+    /// git's own.
+    fn check_out(&self, tree: &str, dest: &Path, scratch: &Path, lost: &dyn Fn() -> Error) -> Result<Vec<PathBuf>> {
         let listed = run::run(run::without_config(self.git().args(["ls-tree", "-r", "-z", tree])))?.or(lost)?;
         fs::create_dir(dest).map_err(|e| failed_to_write(dest, e))?;
         for step in [&["read-tree", tree][..], &["checkout-index", "--all", "--force", "--quiet"]] {
@@ -201,13 +219,7 @@ impl Bare {
             git.env("GIT_INDEX_FILE", scratch.join("index")).env("GIT_WORK_TREE", dest).current_dir(dest).args(step);
             run::run(run::without_config(&mut git))?.or(lost)?;
         }
-        let left_out = submodules(&listed).map(|path| {
-            // git checks a submodule out as an empty folder. It goes, and whoever asked is told: nothing else says that files are missing.
-            let folder = dest.join(std::ffi::OsStr::from_bytes(path));
-            fs::remove_dir(&folder).map_err(|e| failed_to_write(&folder, e))?;
-            Ok(String::from_utf8_lossy(path).into_owned())
-        });
-        left_out.collect()
+        Ok(submodules(&listed).map(|path| PathBuf::from(OsStr::from_bytes(path))).collect())
     }
 
     pub(super) fn git(&self) -> std::process::Command {

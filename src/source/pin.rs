@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::PathBuf;
 
 /// Exactly which bytes a wish stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -130,6 +131,10 @@ pub struct GitPin {
     pub commit: String,
     /// The full object id of the commit's tree.
     pub tree: String,
+    /// Of a tree that was in a worktree: the folder of those objects that the repository does not have. Its submodules are empty folders, as they are for
+    /// who looks at the worktree. Never in a quiz.lock.
+    #[serde(skip)]
+    pub kept: Option<PathBuf>,
 }
 
 impl Pin {
@@ -158,6 +163,7 @@ impl Pin {
                     .chain(files)
                     .collect()
             }
+            Self::Git(p) if p.kept.is_some() => vec![("worktree".to_owned(), p.tree.clone())],
             Self::Git(p) => vec![("tree".to_owned(), p.tree.clone())],
         }
     }

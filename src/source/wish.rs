@@ -97,12 +97,6 @@ impl Wish {
         if let What::Dir { path } = &self.what { Some(path) } else { None }
     }
 
-    /// The same, of a folder with the same source.
-    #[must_use]
-    pub fn of_folder(&self, folder: &Path) -> Self {
-        Self { entry: self.entry.clone(), what: What::Dir { path: folder.to_owned() } }
-    }
-
     /// The programs that bring it here, each with its Debian package; not those that quiz always needs.
     pub fn tools(&self) -> &'static [(&'static str, &'static str)] {
         match &self.what {

@@ -135,13 +135,18 @@ impl Worktree {
     /// # Errors
     /// The folder is no git worktree; git's own words, when there is no such commit.
     pub fn changed_since(&self, rev: &str) -> Result<Vec<String>> {
+        self.changed(rev, &[])
+    }
+
+    /// The same, by a git with these options.
+    pub(super) fn changed(&self, rev: &str, options: &[&str]) -> Result<Vec<String>> {
         if !self.is_git() {
             return Err(Error::input(format!("{} is not a git worktree", self.root.display())));
         }
         let failed = || Error::input(format!("git cannot tell what changed since {rev}"));
         let mut diff = run::at_without_filters(&self.root)?;
         // In a submodule that is not clean git would start another git, by the config of that one.
-        diff.args(["diff", "--no-ext-diff", "--no-textconv", "--ignore-submodules=dirty"]);
+        diff.args(options).args(["diff", "--no-ext-diff", "--no-textconv", "--ignore-submodules=dirty"]);
         diff.args(["--name-only", "--no-renames", "-z", "--end-of-options", rev, "--"]);
         let mut others = run::at(&self.root);
         others.args(["ls-files", "-z", "--others", "--exclude-standard"]);

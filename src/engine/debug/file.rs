@@ -53,6 +53,8 @@ pub(super) struct File {
     variables: BTreeMap<String, Vec<Symbol>>,
     /// Where functions begin, by section: a kernel takes whatever lies between two for a part of the first.
     begins: BTreeMap<usize, Vec<u64>>,
+    /// The same of the bytes that lie before functions and have a name of their own.
+    prefixes: BTreeMap<usize, Vec<u64>>,
 }
 
 impl File {
@@ -75,11 +77,12 @@ impl File {
             functions: BTreeMap::new(),
             variables: BTreeMap::new(),
             begins: BTreeMap::new(),
+            prefixes: BTreeMap::new(),
         };
         for symbol in &elf.syms {
             this.take(&elf, &symbol, is_module);
         }
-        for begins in this.begins.values_mut() {
+        for begins in this.begins.values_mut().chain(this.prefixes.values_mut()) {
             begins.sort_unstable();
             begins.dedup();
         }
@@ -102,10 +105,8 @@ impl File {
             elf.section_headers.get(symbol.st_shndx).is_some_and(|s| s.sh_flags & u64::from(SHF_EXECINSTR) != 0);
         match symbol.st_type() {
             STT_FUNC | STT_NOTYPE if is_code => {
-                // scripts/kallsyms leaves these out: the bytes that lie before each function.
-                if !["__pfx_", "__cfi_"].iter().any(|prefix| name.starts_with(prefix)) {
-                    self.begins.entry(found.section).or_default().push(address);
-                }
+                let begins = if is_prefix(name) { &mut self.prefixes } else { &mut self.begins };
+                begins.entry(found.section).or_default().push(address);
                 self.functions.entry(name.to_owned()).or_default().push(found);
             }
             STT_OBJECT | STT_NOTYPE => self.variables.entry(name.to_owned()).or_default().push(found),
@@ -160,17 +161,28 @@ impl File {
         self.variables.get(name).and_then(|all| <&[Symbol; 1]>::try_from(&all[..]).ok()).map(|[one]| one)
     }
 
-    /// Up to the next function, or nothing for the last one of a section: of a module the kernel alone knows what follows.
-    pub(super) fn room(&self, symbol: &Symbol) -> Option<u64> {
-        let begins = self.begins.get(&symbol.section)?;
-        let next = begins.get(begins.partition_point(|begin| *begin <= symbol.address))?;
-        Some(next - symbol.address)
+    /// Whether a function takes so many bytes, as the kernel counts: up to the next one, or to the bytes before it that have a name of their own, which
+    /// scripts/kallsyms leaves out on some kernels and not on others. What follows the last one of a section of a module, the kernel alone knows.
+    pub(super) fn takes(&self, symbol: &Symbol, size: u64) -> bool {
+        let next = |begins: &BTreeMap<usize, Vec<u64>>| {
+            let begins = begins.get(&symbol.section)?;
+            Some(begins.get(begins.partition_point(|begin| *begin <= symbol.address))? - symbol.address)
+        };
+        match (next(&self.begins), next(&self.prefixes)) {
+            (None, None) => symbol.size <= size,
+            (function, prefix) => [function, prefix].contains(&Some(size)),
+        }
     }
 
     /// Whether that address lies in the section of a symbol.
     pub(super) fn is_beside(&self, symbol: &Symbol, address: u64) -> bool {
         self.sections.get(&symbol.section).is_some_and(|section| section.place.contains(&address))
     }
+}
+
+/// Whether a name is that of the bytes which lie before a function, for what is patched in there.
+pub(super) fn is_prefix(name: &str) -> bool {
+    ["__pfx_", "__cfi_"].iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// By their names where the sections of debug information lie that lines and types need.

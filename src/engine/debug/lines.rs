@@ -3,7 +3,7 @@
 //! A trace has `function+0xOFFSET/0xSIZE [module]`, and no address that would have to be looked up in a memory: the function is found by its name,
 //! wherever the kernel or the module lay. Of a name that several files have, and of which SIZE does not say which it is, nothing is said.
 
-use super::file::{File, Symbol};
+use super::file::{File, Symbol, is_prefix};
 use crate::boot::crash::Frame;
 use crate::engine::symbols::Symbols;
 use crate::error::Result;
@@ -83,11 +83,12 @@ fn look_up(path: &Path, frames: &[&Frame], roots: &[&str]) -> Result<Lines> {
 /// Where an instruction of that frame lies: of a return address that of the call before it.
 fn address(file: &File, frame: &Frame) -> Option<u64> {
     let offset = if frame.is_exact { Some(frame.offset) } else { frame.offset.checked_sub(1) }?;
-    if offset >= frame.size {
+    // There the kernel names the address of a function that begins behind it.
+    if offset >= frame.size || is_prefix(&frame.function) {
         return None;
     }
     // A function of another kernel would have another size. Behind the last one of a section there may be anything.
-    let fits = |symbol: &&Symbol| file.room(symbol).map_or(symbol.size <= frame.size, |room| room == frame.size);
+    let fits = |symbol: &&Symbol| file.takes(symbol, frame.size);
     let mut fitting: Vec<u64> = file.functions(&frame.function).iter().filter(fits).map(|one| one.address).collect();
     fitting.dedup();
     let [one] = fitting[..] else { return None };

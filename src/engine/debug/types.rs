@@ -24,7 +24,8 @@ impl<'a> Types<'a> {
         while let Ok(Some(header)) = headers.next() {
             let Ok(unit) = dwarf.unit(header) else { continue };
             let name = unit.name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            if ends.iter().any(|end| name.ends_with(end)) {
+            // Built in the folder of its source a kernel names its files without that.
+            if ends.iter().any(|end| name.ends_with(end) || end.strip_prefix('/') == Some(&name)) {
                 let structures = structures(dwarf, &unit);
                 files.push((unit, structures));
             }

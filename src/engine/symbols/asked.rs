@@ -5,7 +5,7 @@
 use crate::boot::crash::Imported;
 use crate::boot::folder::run_of;
 use crate::build::StageState;
-use crate::engine::sources::{self, Restored};
+use crate::engine::sources::{Kept, in_a_line};
 use crate::engine::{Engine, IMAGE, Stages};
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -47,14 +47,21 @@ pub(super) struct Asked {
     pub(super) own: Vec<NodeIndex>,
     /// The modules that would be built of them are those of the guest.
     pub(super) is_whole: bool,
-    /// The sources as they were, if these are not those of now.
-    pub(super) then: Option<Restored>,
+    /// The work layer is that of the guest, and so are all modules.
+    has_modules: bool,
+    /// The sources of now are not those of then.
+    pub(super) is_edited: bool,
+    /// Why those of then do not help.
+    why: Option<String>,
 }
 
 impl Asked {
     /// By the sources as they are now.
     pub(super) fn now(engine: &Engine<'_>, booted: &Booted<'_>) -> Result<Self> {
-        Self::of(engine, booted, Self::stages(engine)?)
+        let asked = Self::of(engine, booted, Self::stages(engine)?)?;
+        let is_edited =
+            booted.crash.is_some_and(|crash| Kept::of(run_of(crash)).differs(&asked.stages, &asked.planned));
+        Ok(Self { is_edited, is_whole: asked.is_whole && !is_edited, ..asked })
     }
 
     /// By the sources as they were when the machine crashed, where those of now do not do and the others were kept.
@@ -62,30 +69,29 @@ impl Asked {
         if now.as_ref().is_ok_and(|now| now.is_whole) {
             return now;
         }
-        let Some(run) = booted.crash.map(run_of) else { return now };
-        let Some(mut stages) = Self::stages(engine).ok().filter(|stages| sources::are_kept(run, stages)) else {
-            let why = |error: Error| match sources::why_not(run) {
-                Some(why) => error.detail(format!("its sources were not kept: {why}")),
-                None => error,
-            };
-            return now.map_err(why);
+        let Some(kept) = booted.crash.map(|crash| Kept::of(run_of(crash))) else { return now };
+        let Ok(mut stages) = Self::stages(engine) else { return now };
+        let then = if kept.has(&stages) {
+            kept.bring(engine, &mut stages)
+                .and_then(|()| Self::of(engine, booted, stages))
+                .map_err(|error| format!("its sources as they were when it crashed do not help: {}", in_a_line(&error)))
+        } else {
+            let Some(why) = kept.why_not(&stages) else { return now };
+            Err(format!("its sources were not kept: {why}"))
         };
-        let restored = Restored::of(engine, run, &mut stages);
-        let then = restored.and_then(|then| Ok(Self { then: Some(then), ..Self::of(engine, booted, stages)? }));
         match (now, then) {
             (Err(_), Ok(then)) => Ok(then),
             (Ok(_), Ok(then)) if then.is_whole => Ok(then),
-            (Err(now), Err(then)) => {
-                Err(now.detail(format!("nor is that of its sources as they were kept when it crashed: {then}")))
-            }
+            (Err(now), Err(why)) => Err(now.detail(why)),
+            (Ok(now), Err(why)) => Ok(Self { why: Some(why), ..now }),
             (now, _) => now,
         }
     }
 
     /// Whether [`Self::best`] may know of others than those of now.
     pub(super) fn may_be_better(engine: &Engine<'_>, booted: &Booted<'_>) -> bool {
-        let stages = || Self::stages(engine).ok();
-        booted.crash.is_some_and(|crash| stages().is_some_and(|stages| sources::are_kept(run_of(crash), &stages)))
+        let kept = booted.crash.map(|crash| Kept::of(run_of(crash)));
+        kept.is_some_and(|kept| Self::stages(engine).is_ok_and(|stages| kept.has(&stages)))
     }
 
     fn stages(engine: &Engine<'_>) -> Result<Stages> {
@@ -112,29 +118,41 @@ impl Asked {
         if !known(kernel).is_some_and(is_same) {
             return Err(other(booted));
         }
-        let are_same = known(WORK).is_some_and(|record| {
-            record
-                .outputs
-                .values()
-                .any(|output| booted.layers.contains(&engine.cache.path(output).display().to_string()))
-        });
-        let is_whole = are_same || names.is_empty();
+        // A project's own image may have no such layer.
+        let are_same = match known(WORK) {
+            Some(record) => {
+                let path = |output| engine.cache.path(output).display().to_string();
+                record.outputs.values().any(|output| booted.layers.contains(&path(output)))
+            }
+            None => names.is_empty() && stages.graph.find(WORK).is_err(),
+        };
         let of_folders = project.profiles.iter().filter(|profile| is_of_folders(profile));
         let of_folders: Vec<&String> = of_folders.flat_map(|profile| &profile.symbols).collect();
         let (own, names): (Vec<&str>, Vec<&str>) =
             names.into_iter().filter(|_| are_same).partition(|name| of_folders.iter().any(|own| own == name));
         let find = |names: Vec<&str>| names.into_iter().map(|name| stages.graph.find(name)).collect::<Result<Vec<_>>>();
         let (wanted, own) = (find([&[debug], &names[..]].concat())?, find(own)?);
-        Ok(Self { stages, planned, wanted, own, is_whole, then: None })
+        let (is_whole, has_modules) = (are_same, are_same);
+        Ok(Self { stages, planned, wanted, own, is_whole, has_modules, is_edited: false, why: None })
     }
 
+    /// Whether the modules of the kernel's own debug information are those of the guest.
+    pub(super) fn has_modules(&self) -> bool {
+        self.has_modules
+    }
+
+    /// Says what is missing, or may be wrong.
     pub(super) fn warn(&self, engine: &Engine<'_>, booted: &Booted<'_>) {
-        if !self.is_whole {
-            let run = booted.run;
-            let message =
-                format!("the modules that would be built now are not those of run {run}: they have no symbols");
-            (engine.events)(Event::Warning { message });
-        }
+        let run = booted.run;
+        let message = match (self.has_modules, self.is_edited) {
+            (true, false) => return,
+            (true, true) => format!("the sources were edited since run {run}: lines may be some off"),
+            (false, _) => {
+                format!("the modules that would be built now are not those of run {run}: they have no symbols")
+            }
+        };
+        let message = self.why.iter().fold(message, |message, why| format!("{message}; {why}"));
+        (engine.events)(Event::Warning { message });
     }
 }
 

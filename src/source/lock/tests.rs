@@ -99,7 +99,7 @@ fn the_text_is_stable_sorted_and_read_back() {
     let dsc =
         Pin::Dsc(DscPin { name: "l".into(), version: "1".into(), files: vec![file], suite: Some("bookworm".into()) });
     let (repository, name) = ("https://example.org/x.git".into(), "master".into());
-    let git = Pin::Git(GitPin { repository, name, commit: "a".repeat(40), tree: "b".repeat(40) });
+    let git = Pin::Git(GitPin { repository, name, commit: "a".repeat(40), tree: "b".repeat(40), kept: None });
     let pins = [
         (wish("zfs", ("origin", &["dsc"])), dsc),
         (wish("kernel", ("version", &["master"])), git),

@@ -53,7 +53,7 @@ struct Made {
     vmlinux: Vec<u8>,
 }
 
-/// `new`: as kernels from 6.14 on have it, and other sizes of OpenZFS's.
+/// `new`: as kernels from 6.14 on have it, other sizes of OpenZFS's, and names of files from the folder on that they were compiled in.
 fn made(new: bool) -> Made {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -64,7 +64,9 @@ fn made(new: bool) -> Made {
     fs::write(at("zfs_debug.c"), format!("{define}{ZFS}{MODULE}")).unwrap();
     let gcc = |words: &[&str], into: &str, from: &str| {
         let mut gcc = Command::new("gcc");
-        gcc.args(["-g", "-O0", "-fno-pic", "-fno-toplevel-reorder"]).args(words).arg("-o").args([at(into), at(from)]);
+        gcc.args(["-g", "-O0", "-fno-pic", "-fno-toplevel-reorder"]).args(words).arg("-o");
+        let from = if new { PathBuf::from(from) } else { at(from) };
+        gcc.args([at(into), from]).current_dir(folder.path());
         assert!(gcc.status().unwrap().success());
     };
     gcc(&["-static", "-nostdlib", "-no-pie", "-Wl,-emodules"], "vmlinux", "kernel/module/sysfs.c");

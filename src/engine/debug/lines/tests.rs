@@ -41,6 +41,9 @@ APART __attribute__((section(".init.text"))) void init(void) {
     HERE(init); twin(); equal(); ext();
 }
 APART void last(void) { ext(); ext(); }
+/* Bytes before a function with a name of their own, as objtool makes them. */
+APART __attribute__((patchable_function_entry(16, 16))) void after(void) { ext(); ext(); }
+asm(".set __pfx_after, after - 16\n.type __pfx_after, @function\n.size __pfx_after, 16");
 "#;
 
 /// A folder with what the compiler makes of it.
@@ -77,6 +80,7 @@ fn made() -> Made {
         modules: vec![],
         sources: vec![("/quiz/src".to_owned(), path)],
         is_noted: false,
+        knows_modules: true,
     };
     Made { folder, symbols }
 }
@@ -198,4 +202,18 @@ fn files_are_named_as_their_source_tree_names_them() {
         assert_eq!(relative(file, &roots), named);
     }
     assert_eq!(short("a\u{1b}[2J\nb"), "a [2J b");
+}
+
+/// Linux 6.12 has them, and counts the function before up to there; kernels before 6.2 have none, and what leaves them out counts up to the function.
+#[test]
+fn a_function_ends_where_the_next_begins_or_the_bytes_before_that_which_have_a_name() {
+    let made = made();
+    let [size] = made.sizes("last")[..] else { panic!("one function") };
+    for size in [size, size + 16] {
+        for module in ["", " [my_mod]"] {
+            assert_eq!(made.places(&format!("RIP: 0010:last+0x0/{size:#x}{module}")), ["last fs/other.c:13"], "{size}");
+        }
+    }
+    assert_eq!(made.places(&format!("RIP: 0010:last+0x0/{:#x}", size + 32)), [""; 0]);
+    assert_eq!(made.places(" ? __pfx_after+0x10/0x10"), [""; 0], "no call lies before a function");
 }
