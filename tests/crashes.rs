@@ -140,69 +140,103 @@ fn a_crash_that_was_looked_at_has_its_lines_when_its_run_cannot_be_asked_for_any
     assert!(project.ok(&["crash", "show"]).out.contains("\nlines     none: "));
 }
 
-/// Real runs keep what is needed for it (`real::full::debugger`); here it lies there.
-#[test]
-fn a_crash_has_its_lines_when_its_sources_were_edited_before_anybody_looked() {
+/// A project whose sources are the git worktree that it lies in, and what git calls them; its run 1 has crashed. Lines of comments alone make no other kernel.
+fn crashed_worktree() -> (Project, Value) {
     let project = Project::new();
-    let source = "version = 1\nabout = \"a test\"\n[options.origin]\ntype = \"string\"\ndefault = \"\"\nabout = \"x\"\n\
-                  [outputs]\ntree = \"tree\"\n[source]\nentry = \"t\"\n[source.dir]\nmarks = [\"MARK\"]\n";
-    project.write(".quiz/recipes/t-source/recipe.toml", source);
-    let script = "mkdir /quiz/out/image\ncp /quiz/src/fs/x.c /quiz/out/image/vmlinux\n";
+    project.source_folder();
+    let script = "mkdir /quiz/out/image\ngrep -v '^//' /quiz/src/fs/x.c >/quiz/out/image/vmlinux\n";
     let inputs = "[inputs]\nsource = \"t-source\"\n[outputs]\n";
     project.recipe("kernel", &format!("{inputs}image = \"tree\"\n"), script);
     let tools = "[tools]\ngcc = \"gcc\"\nld = \"binutils\"\n";
     project.recipe("kernel-debug", &format!("{inputs}symbols = \"tree\"\n{tools}"), DEBUG);
     let image = "[inputs]\nkernel = \"kernel/image\"\n[outputs]\nmanifest = \"file\"\n";
     project.recipe("image", image, "echo >/quiz/out/manifest\n");
-    let code = "volatile int count;\n__attribute__((aligned(64))) void fault(void) { count = 1; }\n\
-                __attribute__((aligned(64))) void next(void) { count = 2; }\n";
     project.write("MARK", "");
     project.write(".quiz/.gitignore", "*\n");
-    project.write("fs/x.c", code);
-    let (dir, run) = (project.dir(), project.dir().join(".quiz/runs/1"));
+    project.write("fs/x.c", CODE);
+    let dir = project.dir();
     git(&dir, &["init", "-q"]);
     git(&dir, &["add", "MARK", "fs"]);
     git(&dir, &["commit", "-q", "-m", "x"]);
     write_crash(&project, &[]);
-    // A kernel that somebody edited, and built.
-    let edit = |text: &str| {
-        project.write("fs/x.c", text);
-        git(&dir, &["commit", "-q", "-a", "-m", "y"]);
-        project.built("kernel");
-    };
-    let tree = git(&dir, &["rev-parse", "HEAD^{tree}"]);
     let source = project.built("t-source").file_name().unwrap().to_str().unwrap().to_owned();
-    edit("// a line more\n\nvoid next(void) {}\n");
+    let tree = git(&dir, &["rev-parse", "HEAD^{tree}"]).trim().to_owned();
+    let then = json!({"stage": "t-source", "folder": "/moved", "source": source, "kept": {"Ok": tree}});
+    std::fs::create_dir_all(dir.join(".quiz/runs/1/sources/0")).unwrap();
+    (project, then)
+}
+
+const CODE: &str = "volatile int count;
+__attribute__((aligned(64))) void fault(void) { count = 1; }
+__attribute__((aligned(64))) void next(void) { count = 2; }
+";
+
+/// Changes its source, in a commit, and builds it.
+fn edit_worktree(project: &Project, text: &str) {
+    project.write("fs/x.c", text);
+    git(&project.dir(), &["commit", "-q", "-a", "-m", "y"]);
+    project.built("kernel");
+}
+
+/// What a run has kept of its sources, as such a run leaves it.
+fn kept(project: &Project, then: &Value, kept: Value) {
+    let mut then = then.clone();
+    then["kept"] = kept;
+    project.write(".quiz/runs/1/sources.json", &json!([then]).to_string());
+}
+
+/// Real runs keep what is needed for it (`real::full::debugger`); here it lies there.
+#[test]
+fn a_crash_has_its_lines_when_its_sources_were_edited_before_anybody_looked() {
+    let (project, then) = crashed_worktree();
+    let (dir, run) = (project.dir(), project.dir().join(".quiz/runs/1"));
+    edit_worktree(&project, "// a line more\n\nvoid next(void) {}\n");
     let none = "the kernel that this project asks for now is not that of run 1";
     assert!(project.ok(&["crash", "show"]).out.contains(&format!("\nlines     none: {none}\n")));
-    std::fs::create_dir_all(run.join("sources/0")).unwrap();
-    let kept = |tree: Option<&str>| {
-        let kept = tree.map_or_else(|| json!({"Err": "it was full"}), |tree| json!({"Ok": tree}));
-        let folder = json!({"stage": "t-source", "folder": "/moved", "source": source, "kept": kept});
-        project.write(".quiz/runs/1/sources.json", &json!([folder]).to_string());
-    };
     let show = || project.run(&["crash", "show", "--lines"]);
-    kept(None);
-    show().says(&[none, "its sources were not kept: it was full"]);
-    kept(Some("0123456789012345678901234567890123456789"));
+    kept(&project, &then, json!({"Err": "it was full"}));
+    show().says(&[none, "do not help: ", " was not kept: it was full"]);
+    kept(&project, &then, json!({"Ok": "0123456789012345678901234567890123456789"}));
     show().says(&[none, "do not help: ", "does not have what had been committed then any more"]);
     // They were edited while the machine ran: it is the kernel of neither.
-    kept(Some(git(&dir, &["rev-parse", "HEAD^{tree}"]).trim()));
+    kept(&project, &then, json!({"Ok": git(&dir, &["rev-parse", "HEAD^{tree}"]).trim()}));
     show().says(&[none, "do not help: git's tree of ", "is not what was in it"]);
-    kept(Some(tree.trim()));
+    kept(&project, &then, then["kept"].clone());
     let before = project.ok(&["crash", "show"]);
     assert!(
         before.out.contains("\nlines     `quiz crash show --lines 1` makes the debug information first"),
         "{before:?}"
     );
     assert_eq!(before.count("kernel-debug"), 0, "nothing is made for a look");
+    let graph = project.ok(&["graph"]).out;
+    let lock = std::fs::read_to_string(dir.join("quiz.lock")).ok();
     let shown = project.ok(&["crash", "show", "--lines"]);
     assert!(shown.out.contains("RIP: 0010:fault+0x0/0x40  fs/x.c:2\n"), "{shown:?}");
-    assert_eq!(std::fs::read_dir(run.join("sources")).unwrap().count(), 1, "the folder of then is gone again");
     assert!(std::fs::read_to_string(dir.join("fs/x.c")).unwrap().starts_with("// a line more"));
+    // It is not taken for what the project has now, in no list.
+    assert_eq!(project.ok(&["graph"]).out, graph);
+    assert_eq!(std::fs::read_to_string(dir.join("quiz.lock")).ok(), lock);
     // What was found is there from now on, without those sources.
     std::fs::remove_file(run.join("sources.json")).unwrap();
     assert_eq!(project.ok(&["crash", "show"]).out, shown.out);
+}
+
+#[test]
+fn lines_of_an_edit_that_makes_the_same_kernel_are_not_said_to_be_those_of_the_crash() {
+    let (project, then) = crashed_worktree();
+    edit_worktree(&project, &format!("// a line more\n{CODE}"));
+    let off = "the sources were edited since run 1: lines may be some off";
+    kept(&project, &then, json!({"Err": "it was full"}));
+    for _ in 0..2 {
+        let ran = project.ok(&["crash", "show", "--lines"]);
+        assert!(ran.out.contains("fs/x.c:3\n"), "{ran:?}");
+        ran.says(&[off, " was not kept: it was full"]);
+    }
+    // As soon as they can be had, those of then count.
+    kept(&project, &then, then["kept"].clone());
+    assert!(!project.ok(&["crash", "show"]).out.contains("fs/x.c:"));
+    let ran = project.ok(&["crash", "show", "--lines"]);
+    assert!(ran.out.contains("fs/x.c:2\n") && ran.count(off) == 0, "{ran:?}");
 }
 
 #[test]

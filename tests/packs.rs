@@ -82,9 +82,7 @@ fn what_cannot_be_taken_in_is_named_and_what_is_edited_stays_here() {
     assert_eq!(ran.status, Some(2), "{ran:?}");
     ran.says(&["cannot write"]);
 
-    let source = "version = 1\nabout = \"a test\"\n[options.origin]\ntype = \"string\"\ndefault = \"\"\nabout = \"x\"\n\
-                  [outputs]\ntree = \"tree\"\n[source]\nentry = \"t\"\n[source.dir]\nmarks = [\"MARK\"]\n";
-    project.write(".quiz/recipes/t-source/recipe.toml", source);
+    project.source_folder();
     project.write("MARK", "");
     let tables = format!("[inputs]\nsource = \"t-source\"\n{OUT}[incremental]\nsync = [\"source\"]\ninto = \"tree\"\n");
     project.recipe("t-edited", &tables, "cat tree/MARK >/quiz/out/out\n");

@@ -61,6 +61,13 @@ impl Project {
         self.write(&format!(".quiz/recipes/{name}/build.sh"), script);
     }
 
+    /// Adds the recipe `t-source`: the folder around that has a file MARK.
+    pub fn source_folder(&self) {
+        let text = "version = 1\nabout = \"a test\"\n[options.origin]\ntype = \"string\"\ndefault = \"\"\nabout = \"x\"\n\
+                    [outputs]\ntree = \"tree\"\n[source]\nentry = \"t\"\n[source.dir]\nmarks = [\"MARK\"]\n";
+        self.write(".quiz/recipes/t-source/recipe.toml", text);
+    }
+
     /// A shell script that quiz starts instead of a program of the machine.
     pub fn stand_in(&self, program: &str, script: &str) {
         let path = self.bin().join(program);

@@ -108,9 +108,7 @@ fn an_option_of_two_stages_and_a_change_above_a_change_are_told_apart() {
 #[test]
 fn a_file_of_a_source_folder_is_named_with_its_difference_where_the_old_one_is_at_hand() {
     let project = Project::new();
-    let source = "version = 1\nabout = \"a test\"\n[options.origin]\ntype = \"string\"\ndefault = \"\"\nabout = \"x\"\n\
-                  [outputs]\ntree = \"tree\"\n[source]\nentry = \"t\"\n[source.dir]\nmarks = [\"MARK\"]\n";
-    project.write(".quiz/recipes/t-source/recipe.toml", source);
+    project.source_folder();
     let reads = "[inputs]\nsource = { from = \"t-source\", paths = [\"*.c\", \"bin\"] }\n";
     project.recipe("t-reads", &format!("{reads}{OUT}"), "cat /quiz/src/* >/quiz/out/out\n");
     project.recipe("t-above", &format!("[inputs]\na = \"t-reads\"\n{OUT}"), "cp /quiz/in/a /quiz/out/out\n");

@@ -35,9 +35,7 @@ pub fn git(dir: &Path, args: &[&str]) -> String {
 
 /// The recipes of every worktree: a source folder known by the file MARK, and what is built of it.
 pub fn recipes(project: &Project, script: &str) {
-    let source = "version = 1\nabout = \"a test\"\n[options.origin]\ntype = \"string\"\ndefault = \"\"\nabout = \"x\"\n\
-                  [outputs]\ntree = \"tree\"\n[source]\nentry = \"t\"\n[source.dir]\nmarks = [\"MARK\"]\n";
-    project.write(".quiz/recipes/t-source/recipe.toml", source);
+    project.source_folder();
     let tables = "[inputs]\nsource = \"t-source\"\n[outputs]\nout = \"file\"\n[incremental]\nsync = [\"source\"]\ninto = \"tree\"\n\
                   [tools]\nmake = \"make\"\n";
     project.recipe("t-build", tables, script);

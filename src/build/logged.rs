@@ -76,7 +76,10 @@ impl Logged<'_> {
 
     fn remember(&self, steps: &Steps) {
         // Most scripts have no such lines; and the same numbers need not be written again.
-        if steps.done.iter().all(|done| *done == 0) || steps.done == steps.last.map(Option::unwrap_or_default) {
+        if self.ctx.is_past
+            || steps.done.iter().all(|done| *done == 0)
+            || steps.done == steps.last.map(Option::unwrap_or_default)
+        {
             return;
         }
         let value = steps.done.map(|done| done.to_string()).join(" ");

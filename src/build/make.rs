@@ -38,7 +38,9 @@ pub(super) fn make(
         let (kept, over) = (ran.kept, ran.over);
         let made = Made { stage: name, outputs, kept, over, manifest, took, from: ran.built };
         let record = slot.commit(made).map_err(|e| not_right(stage, &log, e))?;
-        latest::note_made(ctx, &record)?;
+        if !ctx.is_past {
+            latest::note_made(ctx, &record)?;
+        }
         if let Some(mut scratch) = ran.scratch {
             scratch.set_made(&record.key).map_err(cache_error)?;
             // A stage does not fail because a list for editors cannot be written.

@@ -62,10 +62,6 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Test, shown: &Shown<'_>) -> Resul
     built.machine.disks = machine::disks(&engine.project, Path::new(""))?;
     let announced = running::announce(engine, built.folders)?;
     let folder = &announced.folder;
-    let events = &|event: Event| {
-        announced.heard(&event);
-        (engine.events)(event);
-    };
     let results = test::schedule::run(&Plan {
         groups: &groups,
         machine: &built.machine,
@@ -82,7 +78,8 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Test, shown: &Shown<'_>) -> Resul
         rerun: asked.rerun,
         jobs: jobs(shown.jobs, built.machine.memory),
         folder,
-        events,
+        events: engine.events,
+        of_machines: &|event| announced.heard(&event),
     })?;
     if asked.each.is_some() {
         hint(engine, &results, &dir, folders.is_empty());

@@ -122,6 +122,8 @@ pub fn export(
     let _held = engine.cache.hold(&waiting).map_err(unreadable)?;
     let image = image(engine, crash, run)?;
     memory::plain(place, engine.events)?;
+    // Of modules that may be others it would show what is not so.
+    let symbols = symbols.filter(|symbols| symbols.knows_modules);
     let (mut files, mut missing) = (Vec::new(), lacks(crash, run, symbols));
     for name in FILES {
         let path = place.join(FOLDER).join(name);

@@ -13,7 +13,7 @@ use crate::load::state_dirs;
 use quiz_cache::{Cache, Digest};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -37,8 +37,8 @@ pub struct Announced<'a> {
     cache: Cache,
     /// What its machine was built of.
     built_of: Vec<SourceFolder>,
-    /// Tells how that was kept, once a machine has crashed.
-    keeping: Mutex<Option<Receiver<Result<()>>>>,
+    /// Who keeps that, once a machine has crashed.
+    keeping: Mutex<Option<Keeping>>,
     packs: bool,
     events: Events<'a>,
 }
@@ -63,6 +63,7 @@ pub(super) fn say_where(engine: &Engine<'_>) {
 /// # Errors
 /// Something cannot be written.
 pub fn announce<'a>(engine: &Engine<'a>, built_of: Vec<SourceFolder>) -> Result<Announced<'a>> {
+    let packs = memory::is_packed(engine)?;
     say_where(engine);
     let folder = RunFolder::create(&engine.project.state_dir, super::machine::kept(engine))?;
     let links = engine.cache.own().join(FOLDER);
@@ -79,9 +80,18 @@ pub fn announce<'a>(engine: &Engine<'a>, built_of: Vec<SourceFolder>) -> Result<
         let message = format!("`quiz ps` will not see this run: cannot make {}: {error}", link.display());
         (engine.events)(Event::Warning { message });
     }
-    let packs = memory::is_packed(engine)?;
     let (project, cache) = (engine.project.dir.clone(), engine.cache.clone());
     Ok(Announced { folder, link, project, cache, built_of, keeping: Mutex::default(), packs, events: engine.events })
+}
+
+/// Somebody keeps the sources of a run.
+struct Keeping {
+    run: PathBuf,
+    done: Receiver<Result<()>>,
+    /// The signal that came since.
+    came: Arc<AtomicUsize>,
+    /// Nobody waits for it any more.
+    is_over: Arc<AtomicBool>,
 }
 
 impl Announced<'_> {
@@ -92,32 +102,45 @@ impl Announced<'_> {
         }
     }
 
-    /// Begins to keep the sources, if nobody has; nobody waits for git.
+    /// Begins to keep the sources, if nobody has.
     fn keep(&self) {
         let mut keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
         let Ok(run) = self.folder.path().canonicalize() else { return };
-        if keeping.is_none() && !self.built_of.is_empty() {
-            let (cache, folders, (done, kept)) = (self.cache.clone(), self.built_of.clone(), channel());
-            let keep = move || {
-                let _ = done.send(sources::keep(&cache, &run, &folders));
-            };
-            // Without a thread nothing is kept, and that is told as if git had failed.
-            let _ = std::thread::Builder::new().name("sources".to_owned()).spawn(keep);
-            *keeping = Some(kept);
+        if keeping.is_some() || self.built_of.is_empty() {
+            return;
         }
+        let (ended, done) = channel();
+        let (came, is_over) = (Arc::default(), Arc::<AtomicBool>::default());
+        // If it cannot be told that one came, git has its time.
+        let _ = note(&came);
+        let (cache, folders) = (self.cache.clone(), self.built_of.clone());
+        // Ctrl-C is for git, too, whose end is no reason then.
+        let stops = {
+            let (came, is_over) = (Arc::clone(&came), Arc::clone(&is_over));
+            move || noted(&came).is_some() || is_over.load(Ordering::SeqCst)
+        };
+        let keep = {
+            let run = run.clone();
+            move || drop(ended.send(sources::keep(&cache, &run, &folders, &stops)))
+        };
+        // Without a thread nobody answers.
+        let _ = std::thread::Builder::new().name("sources".to_owned()).spawn(keep);
+        *keeping = Some(Keeping { run, done, came, is_over });
     }
 
     /// Waits until the sources are kept: not for ever, and not for somebody who wants quiz to end.
-    fn wait(&self, came: &AtomicUsize) {
-        let keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(kept) = keeping.as_ref() else { return };
+    fn wait(&self) {
+        let keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Keeping { run, done, came, is_over }) = keeping else { return };
         let begun = Instant::now();
         let why = slowly("keeping the sources", Unit::Files, self.events, |_| {
             loop {
-                match kept.recv_timeout(LOOK_AGAIN) {
+                match done.recv_timeout(LOOK_AGAIN) {
                     Ok(kept) => break kept.err().map(|error| error.to_string()),
                     Err(RecvTimeoutError::Disconnected) => break Some("no thread could be started".to_owned()),
-                    Err(RecvTimeoutError::Timeout) if noted(came).is_some() => break Some("a signal came".to_owned()),
+                    Err(RecvTimeoutError::Timeout) if noted(&came).is_some() => {
+                        break Some("a signal came".to_owned());
+                    }
                     Err(RecvTimeoutError::Timeout) if begun.elapsed() > KEEPING => {
                         break Some(format!("git took more than {} s", KEEPING.as_secs()));
                     }
@@ -126,9 +149,11 @@ impl Announced<'_> {
             }
         });
         if let Some(why) = why {
-            let message =
-                format!("the sources are not kept for the crash, which has no lines once they are edited: {why}");
-            (self.events)(Event::Warning { message });
+            is_over.store(true, Ordering::SeqCst);
+            // Where this cannot be written there is a reason less later.
+            let _ = sources::give_up(&run, &self.built_of, &why);
+            let what = "the sources are not kept for the crash, which has no lines once they are edited";
+            (self.events)(Event::Warning { message: format!("{what}: {why}") });
         }
     }
 }
@@ -148,7 +173,7 @@ impl Drop for Announced<'_> {
         let came = Arc::default();
         let _ = note(&came);
         self.keep();
-        self.wait(&came);
+        self.wait();
         // A dump that somebody asked for stays as they were told of it.
         let is_packed = |place: &Path| Crash::read(place).is_some_and(|crash| crash.cause != Cause::Asked);
         for (place, _) in crashed.iter().filter(|(place, _)| self.packs && is_packed(place)) {

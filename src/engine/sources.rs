@@ -5,18 +5,18 @@
 
 use super::{Engine, SourceFolder, Stages, crashes};
 use crate::boot::crash::put;
+use crate::boot::folder::is_live;
 use crate::build::{Depth, Records, StageState, scan};
 use crate::error::{Error, Result, cannot};
 use crate::graph::NodeIndex;
 use crate::host;
 use crate::source::kept;
-use quiz_cache::{Cache, Digest, Looked, Record};
+use quiz_cache::{Cache, Looked};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The file, and the folder with what git needs for it, in the folder of a run.
 const FILE: &str = "sources.json";
@@ -25,46 +25,64 @@ const OBJECTS: &str = "sources";
 const MOST: u64 = 1 << 20;
 
 /// A folder as it was.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Then {
     stage: String,
     folder: String,
     /// The digest of what was in it, as a stage has it.
-    source: Option<String>,
+    source: String,
     /// The id of git's tree, or why there is none.
     kept: std::result::Result<String, String>,
 }
 
-/// All that was kept of a run.
-#[derive(Debug, Default)]
-pub(super) struct Kept {
-    run: PathBuf,
-    folders: Vec<Then>,
+/// A folder in which something else is now.
+#[derive(Debug)]
+pub(super) struct Edited {
+    now: SourceFolder,
+    then: Then,
+    /// Which of the folders with git's objects is its own.
+    number: usize,
 }
 
-/// Keeps what is in these folders now. What cannot be kept says so to whoever asks for it.
+/// Keeps what is in these folders now, unless `is_over` says that nobody waits for it any more. What cannot be kept says so to whoever asks for it.
 ///
 /// # Errors
-/// The run's folder cannot be written.
-pub(super) fn keep(cache: &Cache, run: &Path, folders: &[SourceFolder]) -> Result<()> {
+/// It is over, or the run's folder cannot be written.
+pub(super) fn keep(cache: &Cache, run: &Path, folders: &[SourceFolder], is_over: &dyn Fn() -> bool) -> Result<()> {
     if folders.is_empty() || run.join(FILE).symlink_metadata().is_ok() {
         return Ok(());
     }
     let objects = run.join(OBJECTS);
     DirBuilder::new().mode(0o700).create(&objects).map_err(|e| cannot("make the folder", &objects, e))?;
-    let then = folders.iter().enumerate().map(|(number, one)| Then {
+    let keep = |(number, one): (usize, &SourceFolder)| {
+        keep_one(cache, one, &objects.join(number.to_string())).map_err(|error| in_a_line(&error))
+    };
+    let kept: Vec<_> = folders.iter().enumerate().map(keep).collect();
+    // Whatever git said by then, it may have been ended, too.
+    if is_over() { Err(Error::boot("quiz was to end")) } else { note(run, folders, kept) }
+}
+
+/// Notes why these folders are not kept.
+///
+/// # Errors
+/// The run's folder cannot be written.
+pub(super) fn give_up(run: &Path, folders: &[SourceFolder], why: &str) -> Result<()> {
+    note(run, folders, vec![Err(why.to_owned()); folders.len()])
+}
+
+fn note(run: &Path, folders: &[SourceFolder], kept: Vec<std::result::Result<String, String>>) -> Result<()> {
+    let then = folders.iter().zip(kept).map(|(one, kept)| Then {
         stage: one.stage.clone(),
         folder: one.folder.display().to_string(),
-        source: one.source.map(|digest| digest.to_string()),
-        kept: keep_one(cache, one, &objects.join(number.to_string())).map_err(|error| in_a_line(&error)),
+        source: one.source.to_string(),
+        kept,
     });
     put(run, FILE, serde_json::json!(then.collect::<Vec<_>>()).to_string().as_bytes())
 }
 
 fn keep_one(cache: &Cache, one: &SourceFolder, objects: &Path) -> Result<String> {
-    let now = scan(cache, &one.folder, &Looked::default())?.output().digest;
-    if one.source.is_some_and(|then| then != now) {
+    if scan(cache, &one.folder, &Looked::default())?.output().digest != one.source {
         return Err(Error::input(format!("{} was edited while the machine ran", one.folder.display())));
     }
     kept::keep(&one.folder, objects)
@@ -80,7 +98,8 @@ pub(super) fn in_a_line(error: &Error) -> String {
 /// # Errors
 /// It cannot be removed.
 pub fn forget(run: &Path) -> Result<()> {
-    if !crashes::needs(run).is_empty() {
+    // Another machine of a run that goes on may crash, and what was kept is of that, too.
+    if is_live(run) || !crashes::needs(run).is_empty() {
         return Ok(());
     }
     let (file, objects) = (run.join(FILE), run.join(OBJECTS));
@@ -92,69 +111,60 @@ pub fn forget(run: &Path) -> Result<()> {
     failed.map_or(Ok(()), Err)
 }
 
-impl Kept {
-    /// Of that run.
-    pub(super) fn of(run: &Path) -> Self {
-        let mut text = String::new();
-        let read = host::open_plain(&run.join(FILE)).and_then(|file| file.take(MOST).read_to_string(&mut text));
-        let folders = read.ok().and_then(|_| serde_json::from_str(&text).ok()).unwrap_or_default();
-        Self { run: run.to_owned(), folders }
-    }
+/// What was kept of a run; nothing where nothing was.
+fn read(run: &Path) -> Vec<Then> {
+    let mut text = String::new();
+    let read = host::open_plain(&run.join(FILE)).and_then(|file| file.take(MOST).read_to_string(&mut text));
+    read.ok().and_then(|_| serde_json::from_str(&text).ok()).unwrap_or_default()
+}
 
-    /// Which one was that folder; it may lie elsewhere now.
-    fn find(&self, folder: &SourceFolder) -> Option<(usize, &Then)> {
-        let of_stage = || self.folders.iter().enumerate().filter(|(_, then)| then.stage == folder.stage);
-        let is_there = |then: &Then| folder.folder.to_str() == Some(&then.folder);
-        of_stage().find(|(_, then)| is_there(then)).or_else(|| of_stage().next().filter(|_| of_stage().count() == 1))
-    }
+/// Which of them was that folder; it may lie elsewhere now.
+fn find<'t>(all: &'t [Then], folder: &SourceFolder) -> Option<(usize, &'t Then)> {
+    let of_stage = || all.iter().enumerate().filter(|(_, then)| then.stage == folder.stage);
+    let is_there = |then: &Then| folder.folder.to_str() == Some(&then.folder);
+    of_stage().find(|(_, then)| is_there(then)).or_else(|| of_stage().next().filter(|_| of_stage().count() == 1))
+}
 
-    /// Whether something else was in a folder then than these stages have.
-    pub(super) fn differs(&self, stages: &Stages, planned: &[(NodeIndex, StageState)]) -> bool {
-        stages.folders(&known(planned)).iter().any(|now| {
-            let then = self.find(now).and_then(|(_, then)| then.source.as_ref()?.parse::<Digest>().ok());
-            now.source.zip(then).is_some_and(|(now, then)| now != then)
-        })
-    }
+/// The folders of these stages in which something else was when a machine of the run crashed.
+pub(super) fn edited(run: &Path, stages: &Stages, planned: &[(NodeIndex, StageState)]) -> Vec<Edited> {
+    let all = read(run);
+    let is_other = |now: SourceFolder| {
+        let (number, then) = find(&all, &now).filter(|(_, then)| then.source != now.source.to_string())?;
+        Some(Edited { then: then.clone(), number, now })
+    };
+    stages.folders(&known(planned)).into_iter().filter_map(is_other).collect()
+}
 
-    /// Whether one of these folders was kept.
-    pub(super) fn has(&self, stages: &Stages) -> bool {
-        let folders = stages.folders(&BTreeMap::new());
-        folders.iter().any(|now| self.find(now).is_some_and(|(_, then)| then.kept.is_ok()))
-    }
+/// Whether all of them can be had as they were, as far as can be told without looking for them.
+pub(super) fn are_kept(edited: &[Edited]) -> bool {
+    edited.iter().all(|one| one.then.kept.is_ok())
+}
 
-    /// Why what these stages were made of then was not kept, if that is so.
-    pub(super) fn why_not(&self, stages: &Stages) -> Option<&str> {
-        let folders = stages.folders(&BTreeMap::new());
-        folders.iter().find_map(|now| self.find(now)?.1.kept.as_ref().err().map(String::as_str))
+/// Has these stages be made of the folders as they were, and has those sources lie in the cache.
+///
+/// # Errors
+/// One was not kept, cannot be had any more, or is not what it was.
+pub(super) fn bring(engine: &Engine<'_>, run: &Path, stages: &mut Stages, edited: &[Edited]) -> Result<()> {
+    if let Some((folder, why)) = edited.iter().find_map(|one| Some((&one.now.folder, one.then.kept.as_ref().err()?))) {
+        return Err(Error::input(format!("{} was not kept: {why}", folder.display())));
     }
-
-    /// Has these stages be made of the folders as they were, and those sources lie in the cache.
-    ///
-    /// # Errors
-    /// One cannot be had any more, or is not what it was.
-    pub(super) fn bring(&self, engine: &Engine<'_>, stages: &mut Stages) -> Result<()> {
-        // git is told of it where it is.
-        let objects = self.run.canonicalize().map_err(|e| cannot("find", &self.run, e))?.join(OBJECTS);
-        if !objects.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
-            return Err(Error::input(format!("{} is not there any more", objects.display())));
+    // git is told of it where it is.
+    let objects = run.canonicalize().map_err(|e| cannot("find", run, e))?.join(OBJECTS);
+    if !objects.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+        return Err(Error::input(format!("{} is not there any more", objects.display())));
+    }
+    for Edited { now, then, number } in edited {
+        let tree = then.kept.as_deref().unwrap_or_default();
+        let pin = kept::pin(&now.folder, objects.join(number.to_string()), tree, &then.source)?;
+        let Some(id) = stages.pin(&now.stage, pin) else { continue };
+        let made = engine.build(stages, &[id], Depth::Outputs)?;
+        if made[&id].outputs.values().any(|output| output.digest.to_string() != then.source) {
+            let folder = now.folder.display();
+            return Err(Error::input(format!("git's tree of {folder} is not what was in it"))
+                .detail("git converts its files (line ends, LFS, encodings), or it was edited at that moment"));
         }
-        for now in stages.folders(&BTreeMap::new()) {
-            let Some((number, Then { kept: Ok(tree), source, .. })) = self.find(&now) else { continue };
-            let pin = kept::pin(&now.folder, objects.join(number.to_string()), tree)?;
-            let Some(id) = stages.pin(&now.stage, pin) else { continue };
-            let made = engine.build(stages, &[id], Depth::Outputs)?;
-            let is_same = |record: &Record| {
-                let digest = record.outputs.values().next().map(|output| output.digest.to_string());
-                source.is_none() || digest == *source
-            };
-            if !is_same(&made[&id]) {
-                let folder = now.folder.display();
-                return Err(Error::input(format!("git's tree of {folder} is not what was in it"))
-                    .detail("git converts its files (line ends, LFS, encodings), or it was edited at that moment"));
-            }
-        }
-        Ok(())
     }
+    Ok(())
 }
 
 /// The records of the stages that are known.
@@ -169,6 +179,7 @@ pub(super) fn known(planned: &[(NodeIndex, StageState)]) -> Records {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quiz_cache::Digest;
 
     #[test]
     fn what_cannot_be_kept_is_told_to_whoever_asks() {
@@ -177,32 +188,38 @@ mod tests {
         let run = run.path();
         fs::write(folder.path().join("a.c"), "1\n").unwrap();
         let now = scan(&cache, folder.path(), &Looked::default()).unwrap().output().digest;
-        let of =
-            |source| SourceFolder { stage: "x".to_owned(), folder: folder.path().to_owned(), source: Some(source) };
+        let of = |source| SourceFolder { stage: "x".to_owned(), folder: folder.path().to_owned(), source };
+        let go_on = &|| false;
         let why = |source| {
-            keep(&cache, run, &[of(source)]).unwrap();
-            let kept = Kept::of(run);
-            let (_, then) = kept.find(&of(now)).unwrap();
-            assert_eq!(then.source, Some(source.to_string()));
+            keep(&cache, run, &[of(source)], go_on).unwrap();
+            let all = read(run);
+            let (_, then) = find(&all, &of(now)).unwrap();
+            assert_eq!(then.source, source.to_string());
             then.kept.clone().unwrap_err()
         };
-        keep(&cache, run, &[]).unwrap();
-        assert_eq!(fs::read_dir(run).unwrap().count(), 0);
+        let count = || fs::read_dir(run).unwrap().count();
+        keep(&cache, run, &[], go_on).unwrap();
+        assert_eq!(count(), 0);
         let none = format!("{} is not a git worktree", folder.path().display());
         assert_eq!(why(now), none);
-        assert_eq!(fs::read_dir(run).unwrap().count(), 2);
+        assert_eq!(count(), 2);
         // What was kept first is nearest to the crash.
-        keep(&cache, run, &[of(Digest::of(b"other"))]).unwrap();
-        assert_eq!(Kept::of(run).folders[0].kept, Err(none));
+        keep(&cache, run, &[of(Digest::of(b"other"))], go_on).unwrap();
+        assert_eq!((read(run)[0].source.clone(), read(run)[0].kept.clone()), (now.to_string(), Err(none)));
         for text in ["", "[1]", "[{\"stage\":\"x\"}]"] {
             fs::write(run.join(FILE), text).unwrap();
-            assert_eq!(Kept::of(run).folders, [], "{text}");
+            assert_eq!(read(run), [], "{text}");
         }
         for _ in 0..2 {
             forget(run).unwrap();
-            assert_eq!(fs::read_dir(run).unwrap().count(), 0);
+            assert_eq!(count(), 0);
         }
         assert!(why(Digest::of(b"other")).ends_with(" was edited while the machine ran"));
+        // Who was given up does not write over what was noted instead.
+        forget(run).unwrap();
+        assert!(keep(&cache, run, &[of(now)], &|| true).is_err());
+        give_up(run, &[of(now)], "a signal came").unwrap();
+        assert_eq!(read(run)[0].kept, Err("a signal came".to_owned()));
     }
 
     #[test]
@@ -210,18 +227,15 @@ mod tests {
         let then = |stage: &str, folder: &str| Then {
             stage: stage.to_owned(),
             folder: folder.to_owned(),
-            source: None,
+            source: String::new(),
             kept: Err(String::new()),
         };
-        let folders = vec![then("a", "/1"), then("a", "/2"), then("b", "/3")];
-        let kept = Kept { run: PathBuf::new(), folders };
+        let all = [then("a", "/1"), then("a", "/2"), then("b", "/3")];
         let find = |stage: &str, folder: &str| {
-            let now = SourceFolder { stage: stage.to_owned(), folder: folder.into(), source: None };
-            kept.find(&now).map(|(number, _)| number)
+            let now = SourceFolder { stage: stage.to_owned(), folder: folder.into(), source: Digest::of(b"") };
+            find(&all, &now).map(|(number, _)| number)
         };
-        assert_eq!(
-            [find("a", "/2"), find("a", "/4"), find("b", "/4"), find("c", "/3")],
-            [Some(1), None, Some(2), None]
-        );
+        let found = [find("a", "/2"), find("a", "/4"), find("b", "/4"), find("c", "/3")];
+        assert_eq!(found, [Some(1), None, Some(2), None]);
     }
 }

@@ -77,8 +77,8 @@ impl Symbols {
         };
         let asked = Asked::best(engine, booted, now)?;
         asked.warn(engine, booted);
-        let knows_modules = asked.has_modules();
-        let Asked { stages, planned, mut wanted, own, mut is_whole, .. } = asked;
+        let mut is_whole = asked.is_whole();
+        let Asked { stages, planned, mut wanted, own, has_modules: knows_modules, .. } = asked;
         let mut made = engine.build(&stages, &wanted, Depth::Outputs)?;
         for id in own {
             match engine.build(&stages, &[id], Depth::Outputs) {
@@ -119,7 +119,7 @@ impl Symbols {
         match found(engine, booted) {
             Ok(Found::Whole(symbols)) => Ok(Some(symbols)),
             // It would have to be made of the sources as they were.
-            Ok(Found::Lacking(asked)) if asked.is_edited => Ok(None),
+            Ok(Found::Lacking(asked)) if asked.is_edited && Asked::may_be_better(engine, booted) => Ok(None),
             Ok(Found::Lacking(asked)) => {
                 asked.warn(engine, booted);
                 Ok(there(engine, &asked).map(|(symbols, _)| symbols))
@@ -175,7 +175,7 @@ fn there(engine: &Engine<'_>, asked: &Asked) -> Option<(Symbols, bool)> {
     let wanted = [&asked.wanted[..], &own[..]].concat();
     let is_all = own.len() == asked.own.len();
     let is_enough = asked.wanted.iter().all(|id| is_there(&id));
-    let knows_modules = asked.has_modules();
+    let knows_modules = asked.has_modules;
     is_enough.then(|| (Symbols { knows_modules, ..Symbols::new(engine, &asked.stages, &known, &wanted) }, is_all))
 }
 
@@ -194,7 +194,7 @@ fn found(engine: &Engine<'_>, booted: &Booted<'_>) -> Result<Found> {
     }
     let asked = Asked::now(engine, booted);
     if let Ok(asked) = &asked
-        && asked.is_whole
+        && asked.is_whole()
         && let Some((symbols, true)) = there(engine, asked)
     {
         symbols.note(engine, booted);

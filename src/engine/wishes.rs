@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeIndex};
 use crate::load::{OptionSpec, Origin, Project, Value, nearest};
 use crate::source::{self, Pin, Spec, Wish};
-use quiz_cache::{Digest, Record};
+use quiz_cache::Digest;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -54,8 +54,8 @@ pub struct SourceFolder {
     pub stage: String,
     /// The folder.
     pub folder: PathBuf,
-    /// The digest of what was in it, if the stage is known.
-    pub source: Option<Digest>,
+    /// The digest of what was in it, as a stage has it.
+    pub source: Digest,
 }
 
 impl Stages {
@@ -64,12 +64,12 @@ impl Stages {
         self.wishes.iter().find(|w| w.id == id).and_then(SourceWish::dir).map(ToOwned::to_owned)
     }
 
-    /// All such folders; of the stages that are in `known` with what is in them.
+    /// All such folders, of the stages that are `known`.
     pub fn folders(&self, known: &Records) -> Vec<SourceFolder> {
-        let source = |id| known.get(&id).and_then(|record: &Record| Some(record.outputs.values().next()?.digest));
         let folder = |w: &SourceWish| {
+            let source = known.get(&w.id)?.outputs.values().next()?.digest;
             let (stage, folder) = (self.graph.stage(w.id).name.clone(), w.wish.dir()?.to_owned());
-            Some(SourceFolder { stage, folder, source: source(w.id) })
+            Some(SourceFolder { stage, folder, source })
         };
         self.wishes.iter().filter_map(folder).collect()
     }

@@ -74,7 +74,7 @@ pub(super) fn fetch(spec: &Spec, pin: &GitPin, dest: &Path, ctx: &Context, event
             .hint(format!("if the history was rewritten, take what there is now: quiz update {}", spec.entry))
     };
     if let Some(kept) = &pin.kept {
-        bare.reads(kept)?;
+        bare.reads(&kept.objects)?;
     }
     for path in bare.check_out(&pin.tree, dest, scratch.path(), &lost)? {
         if pin.kept.is_none() {
@@ -200,13 +200,23 @@ impl Bare {
         written.map_err(|e| broken().because(e))
     }
 
-    /// Has it read the objects in one more folder.
+    /// Has it read the objects in one more folder, if each is what its name says: git does not look at that when it checks one out.
     fn reads(&self, objects: &Path) -> Result<()> {
-        let path = self.dir.join("objects/info/alternates");
-        let named = objects.to_str().filter(|name| name.starts_with('/') && !name.contains('\n'));
-        let named = named.ok_or_else(|| Error::input(format!("git cannot be told of {}", objects.display())))?;
+        let (path, own) = (self.dir.join("objects/info/alternates"), self.dir.join("objects"));
+        let named =
+            |path: &Path| path.to_str().filter(|name| name.starts_with('/') && !name.contains('\n')).map(str::to_owned);
+        let (Some(more), Some(own)) = (named(objects), named(&own)) else {
+            return Err(Error::input(format!("git cannot be told of {}", objects.display())));
+        };
+        let mut git = self.git();
+        git.args(["fsck", "--no-full", "--no-dangling", "--no-progress"]).env("GIT_OBJECT_DIRECTORY", objects);
+        // In quotes: a colon would divide it.
+        let own = own.replace('\\', "\\\\").replace('"', "\\\"");
+        git.env("GIT_ALTERNATE_OBJECT_DIRECTORIES", format!("\"{own}\""));
+        run::run(run::without_config(&mut git))?
+            .or(|| Error::input(format!("the objects in {} are damaged", objects.display())))?;
         let file = File::options().append(true).open(&path);
-        file.and_then(|mut file| writeln!(file, "{named}")).map_err(|e| failed_to_write(&path, e))
+        file.and_then(|mut file| writeln!(file, "{more}")).map_err(|e| failed_to_write(&path, e))
     }
 
     /// Makes the folder `dest` of exactly this tree; gives the paths of its submodules, which are empty folders. `scratch` is a folder for files of

@@ -3,7 +3,7 @@
 
 use super::git::{Bare, run};
 use super::worktree::{NEW_LOCK, Worktree, is_ours};
-use super::{GitPin, Pin};
+use super::{GitPin, Kept, Pin};
 use crate::error::{Error, Result};
 use std::fs::{self, File};
 use std::io;
@@ -24,13 +24,12 @@ const MODULE: &str = "160000";
 /// # Errors
 /// The folder is no git worktree, nothing is committed there, too much is not; a name has a line break; git's own words.
 pub fn keep(folder: &Path, objects: &Path) -> Result<String> {
-    let mut head = run::at(folder);
-    head.args(["rev-parse", "--verify", "--end-of-options", "HEAD^{commit}"]);
     let worktree = Worktree::open(folder)?;
     if !worktree.is_git() {
         return Err(Error::input(format!("{} is not a git worktree", folder.display())));
     }
-    let head = run::run(&mut head)?;
+    let mut head = run::at(folder);
+    let head = run::run(head.args(["rev-parse", "--verify", "--end-of-options", "HEAD^{commit}"]))?;
     let commit = head.line();
     head.or(|| Error::input(format!("git finds no commit in {}", folder.display())))?;
     let failed = || Error::build(format!("git cannot keep what is in {}", folder.display()));
@@ -75,11 +74,11 @@ pub fn keep(folder: &Path, objects: &Path) -> Result<String> {
     moved.map(|()| id).map_err(|e| failed().because(e))
 }
 
-/// What [`keep`] has kept of the worktree `folder`, as something that can be fetched.
+/// What [`keep`] has kept of the worktree `folder`, as something that can be fetched; `source` is the digest of what was there.
 ///
 /// # Errors
 /// It is not what [`keep`] leaves: somebody else may have put it there.
-pub fn pin(folder: &Path, objects: PathBuf, tree: &str) -> Result<Pin> {
+pub fn pin(folder: &Path, objects: PathBuf, tree: &str, source: &str) -> Result<Pin> {
     let odd = || Error::input(format!("{} is not what quiz has kept of {}", objects.display(), folder.display()));
     let is_hex = |text: &str, lengths: &[usize]| {
         lengths.contains(&text.len()) && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
@@ -102,7 +101,13 @@ pub fn pin(folder: &Path, objects: PathBuf, tree: &str) -> Result<Pin> {
         }
     }
     let (name, tree) = ("as it was when the machine crashed".to_owned(), tree.to_owned());
-    Ok(Pin::Git(GitPin { repository, name, commit: tree.clone(), tree, kept: Some(objects) }))
+    Ok(Pin::Git(GitPin {
+        repository,
+        name,
+        commit: tree.clone(),
+        tree,
+        kept: Some(Kept { objects, source: source.to_owned() }),
+    }))
 }
 
 /// A file that is not as it was committed.
@@ -134,10 +139,7 @@ fn changed(worktree: &Worktree, commit: &str, scratch: &Path) -> Result<Vec<Chan
     paths.extend(ours.map(|path| String::from_utf8_lossy(path).into_owned()));
     // Of another repository that lies in this one, and is none of its submodules, nothing is source.
     paths.retain(|path| !path.ends_with('/'));
-    if paths.len() > MANY {
-        return Err(Error::input(format!("more than {MANY} files of {} are not committed", folder.display())));
-    }
-    let (mut all, mut bytes) = (Vec::new(), 0);
+    let (mut all, mut bytes, mut files) = (Vec::new(), 0, 0);
     for (number, path) in paths.iter().cloned().enumerate() {
         if path.contains(['\n', '\r']) {
             return Err(Error::input(format!("{}: the name of a file has a line break", folder.display())));
@@ -164,6 +166,10 @@ fn changed(worktree: &Worktree, commit: &str, scratch: &Path) -> Result<Vec<Chan
             Ok(meta) if meta.is_dir() && !paths.iter().any(|other| is_below(other, &path)) => (MODULE, None),
             Ok(_) => (GONE, None),
         };
+        files += usize::from(content.is_some());
+        if files > MANY {
+            return Err(Error::input(format!("more than {MANY} files of {} are not committed", folder.display())));
+        }
         all.push(Changed { path, mode, content });
     }
     if bytes > MOST {

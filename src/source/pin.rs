@@ -131,10 +131,19 @@ pub struct GitPin {
     pub commit: String,
     /// The full object id of the commit's tree.
     pub tree: String,
-    /// Of a tree that was in a worktree: the folder of those objects that the repository does not have. Its submodules are empty folders, as they are for
-    /// who looks at the worktree. Never in a quiz.lock.
+    /// What else is known of a tree that was in a worktree. Its submodules are empty folders, as they are for who looks at the worktree. Never in a
+    /// quiz.lock.
     #[serde(skip)]
-    pub kept: Option<PathBuf>,
+    pub kept: Option<Kept>,
+}
+
+/// A tree that was in a worktree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The folder of those objects that the repository does not have.
+    pub objects: PathBuf,
+    /// The digest of what was in the worktree: somebody else's tree has another, whatever it says of itself.
+    pub source: String,
 }
 
 impl Pin {
@@ -163,7 +172,9 @@ impl Pin {
                     .chain(files)
                     .collect()
             }
-            Self::Git(p) if p.kept.is_some() => vec![("worktree".to_owned(), p.tree.clone())],
+            Self::Git(GitPin { tree, kept: Some(kept), .. }) => {
+                vec![("worktree".to_owned(), format!("{tree} {}", kept.source))]
+            }
             Self::Git(p) => vec![("tree".to_owned(), p.tree.clone())],
         }
     }

@@ -55,6 +55,8 @@ pub struct Plan<'a> {
     pub folder: &'a RunFolder,
     /// Where events go; those of single machines do not.
     pub events: Events<'a>,
+    /// Where those of single machines go.
+    pub of_machines: Events<'a>,
 }
 
 /// Runs all groups. What is known so far is written to the run's `out/` whenever one has ended.
@@ -211,12 +213,13 @@ impl Plan<'_> {
         let (stderr, copy) = (file("stderr")?, file("stdout")?);
         let streams = Streams { stdin: stdin.into(), stdout: to_quiz.into(), stderr: stderr.into() };
         let events = |event: Event| match event {
+            // Only a table and a page tell of it; whoever keeps something for it has to know at once.
+            Event::Dumped { .. } => (self.of_machines)(event),
             Event::Booting { accelerator, .. } => booting(&accelerator),
             Event::Ready { .. }
             | Event::Kernel { .. }
             | Event::Complained { .. }
             | Event::Dumping { .. }
-            | Event::Dumped { .. }
             | Event::Ended { .. } => {}
             other => (self.events)(other),
         };

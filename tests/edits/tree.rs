@@ -173,9 +173,7 @@ impl<'a> Tree<'a> {
     }
 
     fn write_recipes(&self) {
-        let source = "version = 1\nabout = \"a test\"\n[options.origin]\ntype = \"string\"\ndefault = \"\"\nabout = \"x\"\n\
-                      [outputs]\ntree = \"tree\"\n[source]\nentry = \"t\"\n[source.dir]\nmarks = [\"MARK\"]\n";
-        self.project.write(".quiz/recipes/t-source/recipe.toml", source);
+        self.project.source_folder();
         let tables = "[inputs]\nsource = \"t-source\"\n[outputs]\nout = \"tree\"\n\
                       [incremental]\nsync = [\"source\"]\ninto = \"tree\"\n\
                       [tools]\nar = \"binutils\"\ngcc = \"gcc\"\nld = \"binutils\"\nmake = \"make\"\n";

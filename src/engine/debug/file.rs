@@ -168,10 +168,9 @@ impl File {
             let begins = begins.get(&symbol.section)?;
             Some(begins.get(begins.partition_point(|begin| *begin <= symbol.address))? - symbol.address)
         };
-        match (next(&self.begins), next(&self.prefixes)) {
-            (None, None) => symbol.size <= size,
-            (function, prefix) => [function, prefix].contains(&Some(size)),
-        }
+        let function = next(&self.begins);
+        let prefix = next(&self.prefixes).filter(|prefix| function.is_none_or(|function| *prefix < function));
+        if function.or(prefix).is_none() { symbol.size <= size } else { [function, prefix].contains(&Some(size)) }
     }
 
     /// Whether that address lies in the section of a symbol.

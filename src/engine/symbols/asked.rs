@@ -5,7 +5,7 @@
 use crate::boot::crash::Imported;
 use crate::boot::folder::run_of;
 use crate::build::StageState;
-use crate::engine::sources::{Kept, in_a_line};
+use crate::engine::sources::{self, Edited};
 use crate::engine::{Engine, IMAGE, Stages};
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -45,10 +45,8 @@ pub(super) struct Asked {
     pub(super) wanted: Vec<NodeIndex>,
     /// Those of the modules of the user's own folders.
     pub(super) own: Vec<NodeIndex>,
-    /// The modules that would be built of them are those of the guest.
-    pub(super) is_whole: bool,
     /// The work layer is that of the guest, and so are all modules.
-    has_modules: bool,
+    pub(super) has_modules: bool,
     /// The sources of now are not those of then.
     pub(super) is_edited: bool,
     /// Why those of then do not help.
@@ -58,40 +56,33 @@ pub(super) struct Asked {
 impl Asked {
     /// By the sources as they are now.
     pub(super) fn now(engine: &Engine<'_>, booted: &Booted<'_>) -> Result<Self> {
-        let asked = Self::of(engine, booted, Self::stages(engine)?)?;
-        let is_edited =
-            booted.crash.is_some_and(|crash| Kept::of(run_of(crash)).differs(&asked.stages, &asked.planned));
-        Ok(Self { is_edited, is_whole: asked.is_whole && !is_edited, ..asked })
+        Self::of(engine, booted, Self::stages(engine)?)
     }
 
-    /// By the sources as they were when the machine crashed, where those of now do not do and the others were kept.
+    /// By the sources as they were when the machine crashed, where those are others now and were kept.
     pub(super) fn best(engine: &Engine<'_>, booted: &Booted<'_>, now: Result<Self>) -> Result<Self> {
-        if now.as_ref().is_ok_and(|now| now.is_whole) {
-            return now;
-        }
-        let Some(kept) = booted.crash.map(|crash| Kept::of(run_of(crash))) else { return now };
-        let Ok(mut stages) = Self::stages(engine) else { return now };
-        let then = if kept.has(&stages) {
-            kept.bring(engine, &mut stages)
-                .and_then(|()| Self::of(engine, booted, stages))
-                .map_err(|error| format!("its sources as they were when it crashed do not help: {}", in_a_line(&error)))
-        } else {
-            let Some(why) = kept.why_not(&stages) else { return now };
-            Err(format!("its sources were not kept: {why}"))
-        };
+        let is_exact = now.as_ref().is_ok_and(|now| !now.is_edited);
+        let Some((run, mut stages, edited)) = Self::edited(engine, booted).filter(|_| !is_exact) else { return now };
+        let then = sources::bring(engine, run, &mut stages, &edited).and_then(|()| Self::of(engine, booted, stages));
+        let why = |error: &Error| format!("its sources as they were do not help: {}", sources::in_a_line(error));
         match (now, then) {
-            (Err(_), Ok(then)) => Ok(then),
-            (Ok(_), Ok(then)) if then.is_whole => Ok(then),
-            (Err(now), Err(why)) => Err(now.detail(why)),
-            (Ok(now), Err(why)) => Ok(Self { why: Some(why), ..now }),
-            (now, _) => now,
+            (_, Ok(then)) => Ok(then),
+            (Err(now), Err(error)) => Err(now.detail(why(&error))),
+            (Ok(now), Err(error)) => Ok(Self { why: Some(why(&error)), ..now }),
         }
     }
 
-    /// Whether [`Self::best`] may know of others than those of now.
+    /// Whether [`Self::best`] may have others than those of now.
     pub(super) fn may_be_better(engine: &Engine<'_>, booted: &Booted<'_>) -> bool {
-        let kept = booted.crash.map(|crash| Kept::of(run_of(crash)));
-        kept.is_some_and(|kept| Self::stages(engine).is_ok_and(|stages| kept.has(&stages)))
+        Self::edited(engine, booted).is_some_and(|(_, _, edited)| sources::are_kept(&edited))
+    }
+
+    /// The run, the stages, and which of the folders that these are made of were edited since; nothing if none was.
+    fn edited<'b>(engine: &Engine<'_>, booted: &Booted<'b>) -> Option<(&'b Path, Stages, Vec<Edited>)> {
+        let run = run_of(booted.crash?);
+        let stages = Self::stages(engine).ok()?;
+        let edited = sources::edited(run, &stages, &engine.plan(&stages).ok()?);
+        (!edited.is_empty()).then_some((run, stages, edited))
     }
 
     fn stages(engine: &Engine<'_>) -> Result<Stages> {
@@ -132,27 +123,26 @@ impl Asked {
             names.into_iter().filter(|_| are_same).partition(|name| of_folders.iter().any(|own| own == name));
         let find = |names: Vec<&str>| names.into_iter().map(|name| stages.graph.find(name)).collect::<Result<Vec<_>>>();
         let (wanted, own) = (find([&[debug], &names[..]].concat())?, find(own)?);
-        let (is_whole, has_modules) = (are_same, are_same);
-        Ok(Self { stages, planned, wanted, own, is_whole, has_modules, is_edited: false, why: None })
+        let is_edited = booted.crash.is_some_and(|crash| !sources::edited(run_of(crash), &stages, &planned).is_empty());
+        Ok(Self { stages, planned, wanted, own, has_modules: are_same, is_edited, why: None })
     }
 
-    /// Whether the modules of the kernel's own debug information are those of the guest.
-    pub(super) fn has_modules(&self) -> bool {
-        self.has_modules
+    /// Whether what would be built is all that the guest has, of the same sources.
+    pub(super) fn is_whole(&self) -> bool {
+        self.has_modules && !self.is_edited
     }
 
     /// Says what is missing, or may be wrong.
     pub(super) fn warn(&self, engine: &Engine<'_>, booted: &Booted<'_>) {
         let run = booted.run;
-        let message = match (self.has_modules, self.is_edited) {
-            (true, false) => return,
-            (true, true) => format!("the sources were edited since run {run}: lines may be some off"),
-            (false, _) => {
-                format!("the modules that would be built now are not those of run {run}: they have no symbols")
-            }
-        };
-        let message = self.why.iter().fold(message, |message, why| format!("{message}; {why}"));
-        (engine.events)(Event::Warning { message });
+        let modules = format!("the modules that would be built now are not those of run {run}: they have no symbols");
+        let lines = format!("the sources were edited since run {run}: lines may be some off");
+        let words = [(!self.has_modules, modules), (self.is_edited, lines)];
+        let words = words.into_iter().filter_map(|(is_so, words)| is_so.then_some(words)).chain(self.why.clone());
+        let message = words.collect::<Vec<_>>().join("; ");
+        if !message.is_empty() {
+            (engine.events)(Event::Warning { message });
+        }
     }
 }
 

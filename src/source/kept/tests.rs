@@ -122,7 +122,7 @@ fn what_is_source_is_there_again_when_it_was_edited_and_nothing_is_added_to_the_
     commit(root, "second");
     assert_ne!(sources(root), before);
     let dest = place.path().join("then");
-    had(&pin(root, objects.clone(), &tree).unwrap(), &dest).unwrap();
+    had(&pin(root, objects.clone(), &tree, "1").unwrap(), &dest).unwrap();
     let then = sources(&dest);
     assert_eq!(then, before);
     assert_eq!(then["edited.c"], (b"2\r\n".to_vec(), false));
@@ -130,7 +130,7 @@ fn what_is_source_is_there_again_when_it_was_edited_and_nothing_is_added_to_the_
     assert!(["gone.c", "a.o", "other/x.c", "sparse.c"].iter().all(|path| !then.contains_key(*path)), "{then:?}");
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 2);
     // Nobody has these any more.
-    let gone = pin(root, objects, &"1".repeat(40)).unwrap();
+    let gone = pin(root, objects, &"1".repeat(40), "1").unwrap();
     assert!(
         had(&gone, &place.path().join("none"))
             .unwrap_err()
@@ -147,7 +147,7 @@ fn what_quiz_has_not_left_like_that_is_not_shown_to_git() {
     write(dir.path(), "a", "1\n");
     let objects = place.path().join("objects");
     let tree = keep(dir.path(), &objects).unwrap();
-    let is_taken = |tree: &str| pin(dir.path(), objects.clone(), tree).is_ok();
+    let is_taken = |tree: &str| pin(dir.path(), objects.clone(), tree, "1").is_ok();
     assert!(is_taken(&tree));
     for odd in ["", "HEAD", &tree[..12], &format!("{tree}:a"), &"g".repeat(40)] {
         assert!(!is_taken(odd), "{odd}");
@@ -163,6 +163,22 @@ fn what_quiz_has_not_left_like_that_is_not_shown_to_git() {
     symlink("/dev/zero", &link).unwrap();
     assert!(!is_taken(&tree));
     fs::remove_file(&link).unwrap();
+    // An object that is not what its name says: git would check it out.
+    write(dir.path(), "a", "2\n");
+    let other = place.path().join("other");
+    keep(dir.path(), &other).unwrap();
+    let blobs = |objects: &Path| -> Vec<PathBuf> {
+        let below = |folder: PathBuf| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut all: Vec<PathBuf> = below(objects.to_owned()).flat_map(below).collect();
+        all.sort_by_key(|path| path.metadata().unwrap().len());
+        all
+    };
+    let (mine, false_one) = (blobs(&objects).remove(0), blobs(&other).remove(0));
+    fs::remove_file(&mine).unwrap();
+    fs::copy(false_one, &mine).unwrap();
+    let forged = pin(dir.path(), objects.clone(), &tree, "1").unwrap();
+    let error = had(&forged, &place.path().join("dest")).unwrap_err();
+    assert!(error.to_string().ends_with(" are damaged"), "{error}");
     let moved = place.path().join("moved");
     fs::rename(&objects, &moved).unwrap();
     symlink(&moved, &objects).unwrap();

@@ -215,5 +215,8 @@ fn a_function_ends_where_the_next_begins_or_the_bytes_before_that_which_have_a_n
         }
     }
     assert_eq!(made.places(&format!("RIP: 0010:last+0x0/{:#x}", size + 32)), [""; 0]);
+    // Such bytes behind another function end nothing.
+    let beyond = made.sizes("equal")[1] + size;
+    assert_eq!(made.places(&format!("RIP: 0010:equal+0x0/{beyond:#x}")), [""; 0]);
     assert_eq!(made.places(" ? __pfx_after+0x10/0x10"), [""; 0], "no call lies before a function");
 }
