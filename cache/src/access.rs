@@ -1,5 +1,4 @@
 //! Who may use the files of a cache: one user, or a group whose members trust each other. The cache's file `version` says which since it was made,
-//! whatever umask or setting anybody has; whose the group's is, its folder says, which has the setgid bit and is writable for that group.
 //! whatever umask or setting anybody has; which group that is, its folder says, which has the setgid bit and is writable for that group.
 //! In a group's cache folders are 2770, files 0660, and what is sealed 0464 and 0575 (folders of trees 0775): not for its owner to write, but for
 //! the other members, since Linux links a file of another owner only for who may read and write it (`fs.protected_hardlinks`, proc(5)), and removes what is in
@@ -8,7 +7,7 @@
 //! Does not know what is in the files.
 
 use crate::error::{Result, at};
-use crate::{Cache, Error, lock::Lock};
+use crate::{Cache, Error};
 use rustix::fs::OFlags;
 use rustix::process::{getegid, geteuid, getgroups};
 use std::fs::{self, File, Metadata, Permissions};
@@ -299,18 +298,8 @@ impl Cache {
     }
 
     /// Who may use what lies at this place: what is in a user's own folder of a group's cache is nobody else's.
-    fn access_at(&self, path: &Path) -> Access {
+    pub(crate) fn access_at(&self, path: &Path) -> Access {
         if path.starts_with(self.own()) && self.group().is_some() { Access::Own } else { self.access() }
-    }
-
-    /// Waits for a lock. Calls `waiting` once, with the pid of the holder, when that takes long.
-    pub(crate) fn wait_for(&self, lock: &Path, waiting: &dyn Fn(u32)) -> Result<Lock> {
-        Lock::wait(lock, self.access_at(lock), waiting)
-    }
-
-    /// The lock if nobody holds it.
-    pub(crate) fn lock_at_once(&self, lock: &Path) -> Result<Option<Lock>> {
-        Lock::at_once(lock, self.access_at(lock))
     }
 
     /// Makes the folder in which something is to lie.

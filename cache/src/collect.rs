@@ -10,6 +10,7 @@ mod empty;
 mod fit;
 mod links;
 mod named;
+mod needs;
 mod outside;
 
 pub use empty::Step;
@@ -17,7 +18,7 @@ pub use fit::Fitted;
 
 use crate::codec::What;
 use crate::error::{Result, at};
-use crate::files::look;
+use crate::files::{digest_of, look};
 use crate::lock;
 use crate::memo::{Latest, Subtree};
 use crate::needs::There;
@@ -384,11 +385,6 @@ impl Live {
 
 fn modified(path: &Path) -> Result<Option<SystemTime>> {
     Ok(look(path)?.and_then(|meta| meta.modified().ok()))
-}
-
-/// The digest that is the name of the file.
-pub(crate) fn digest_of(path: &Path) -> Option<Digest> {
-    path.file_name()?.to_str()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -261,6 +261,11 @@ fn open_folders(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// The digest that is the name of the file.
+pub(crate) fn digest_of(path: &Path) -> Option<Digest> {
+    path.file_name()?.to_str()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,9 +7,8 @@
 //! Removes nothing, and counts as no use.
 
 use crate::codec::What;
-use crate::collect::digest_of;
 use crate::error::Result;
-use crate::files::{blocks_below, look};
+use crate::files::{blocks_below, digest_of, look};
 use crate::memo::{Latest, Subtree};
 use crate::objects::LISTINGS;
 use crate::scratch::{MADE, OWNER, folders};

@@ -52,6 +52,7 @@ mod fingerprint;
 pub mod fuzz;
 mod inventory;
 mod key;
+mod links;
 mod lock;
 mod looked;
 mod memo;

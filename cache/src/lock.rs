@@ -5,6 +5,7 @@
 //!
 //! Does not know what is locked.
 
+use crate::Cache;
 use crate::access::Access;
 use crate::error::{Result, at};
 use fs4::{FileExt, TryLockError};
@@ -91,6 +92,18 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // Still locked here: nobody else takes this file for the lock between this and the close.
         let _ = fs::remove_file(&self.path);
+    }
+}
+
+impl Cache {
+    /// Waits for a lock. Calls `waiting` once, with the pid of the holder, when that takes long.
+    pub(crate) fn wait_for(&self, lock: &Path, waiting: &dyn Fn(u32)) -> Result<Lock> {
+        Lock::wait(lock, self.access_at(lock), waiting)
+    }
+
+    /// The lock if nobody holds it.
+    pub(crate) fn lock_at_once(&self, lock: &Path) -> Result<Option<Lock>> {
+        Lock::at_once(lock, self.access_at(lock))
     }
 }
 

@@ -6,7 +6,6 @@
 //! Does not know what it is.
 
 use crate::codec::What;
-use crate::collect::Sweep;
 use crate::error::Result;
 use crate::{Cache, Digest};
 use serde::{Deserialize, Serialize};
@@ -114,38 +113,6 @@ impl Need {
             Err(e) if is_shared && e.kind() == PermissionDenied => There::Yes,
             Err(_) => There::Missing,
         }
-    }
-}
-
-impl Sweep<'_> {
-    /// What is needed outside of the cache; what is gone there is forgotten.
-    pub(crate) fn needed_outside(&mut self) -> Result<BTreeSet<Digest>> {
-        let (mut kept, now) = (BTreeSet::new(), SystemTime::now());
-        for path in self.entries(FOLDER) {
-            let Some(need) = self.cache.need_at(&path)? else {
-                self.remove(FOLDER, &path)?;
-                continue;
-            };
-            let missing = match self.there(&path) {
-                There::Yes => None,
-                There::Missing => Some(need.missing.unwrap_or(now)),
-                // Somebody may have made it since.
-                There::No if need.look(self.cache.group().is_some()) != There::No => None,
-                There::No => {
-                    self.remove(FOLDER, &path)?;
-                    continue;
-                }
-            };
-            if missing.is_some_and(|since| now.duration_since(since).is_ok_and(|time| time > PATIENCE)) {
-                self.remove(FOLDER, &path)?;
-                continue;
-            }
-            kept.extend(&need.digests);
-            if missing != need.missing && self.removes() {
-                self.cache.store_need(&path, &Need { missing, ..need })?;
-            }
-        }
-        Ok(kept)
     }
 }
 

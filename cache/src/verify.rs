@@ -10,9 +10,8 @@ mod aside;
 
 use crate::access::is_tree_mode;
 use crate::codec::{self, What};
-use crate::collect::digest_of;
 use crate::error::{Result, at};
-use crate::files::{file_is_sealed, is_executable, look, open_plain, time_is_sealed};
+use crate::files::{digest_of, file_is_sealed, is_executable, look, open_plain, time_is_sealed};
 use crate::objects::LISTINGS;
 use crate::{Cache, Digest, Node, Record, Tree};
 use rayon::prelude::*;

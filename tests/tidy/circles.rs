@@ -9,6 +9,9 @@
 //!   `crate::room::Name`. `super::*` of the room is refused, as nobody can tell what it names.
 //! - Comments and tests do not count: what a test needs is not what its file needs.
 //!
+//! The crate in cache/ is a room, too; `lib.rs` is its `mod.rs`. Only its `Cache` does not count: it is the handle by which all of it is used, and each
+//! of its methods stands in the file of what it does.
+//!
 //! Of the agent: `y.h` and `y.c` are one unit, and another one knows it when it includes `y.h` or calls a function that `y.c` defines.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +28,14 @@ fn the_files_of_a_room_know_each_other_in_one_direction() {
     assert!(circles.is_empty(), "{}", circles.join("\n"));
     // A test that finds nothing where something is known would find nothing anywhere.
     assert!(knows("boot")["session"].contains("job") && knows("machine")["qemu"].contains("guest"));
+}
+
+#[test]
+fn the_files_of_the_cache_know_each_other_in_one_direction() {
+    let known = knows("cache");
+    assert!(known["collect"].contains("lock") && !known["lock"].contains("store"));
+    let circles = circles("cache", known);
+    assert!(circles.is_empty(), "{}", circles.join("\n"));
 }
 
 #[test]
@@ -95,25 +106,28 @@ fn is_test(path: &Path) -> bool {
     path.ends_with("tests.rs") && parents.iter().any(|parent| parent.exists() && declares(parent))
 }
 
-/// Which units of a room in src know which others.
+/// Which units of a room in src, or of the crate in cache/, know which others.
 fn knows(room: &str) -> Known {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let (folder, above) = if room == "cache" { ("cache/src", vec![room.to_owned()]) } else { ("src", Vec::new()) };
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut files: Vec<(Vec<String>, String)> = Vec::new();
-    for path in sources("src").iter().filter(|path| !is_test(path)) {
+    for path in sources(folder).iter().filter(|path| !is_test(path)) {
         let relative = path.strip_prefix(&src).unwrap().with_extension("");
-        let module = relative.iter().map(|part| part.to_str().unwrap().to_owned()).filter(|part| part != "mod");
-        let module: Vec<String> = module.collect();
-        if module[0] == room {
+        let parts = relative.iter().map(|part| part.to_str().unwrap().to_owned());
+        let module: Vec<String> =
+            above.iter().cloned().chain(parts.filter(|part| part != "mod" && part != "lib")).collect();
+        if module.first().is_some_and(|first| first == room) {
             files.push((module, code(path)));
         }
     }
     let mut known: Known =
         files.iter().filter_map(|(module, _)| Some((module.get(1)?.clone(), BTreeSet::new()))).collect();
     let root = files.iter().find(|(module, _)| module.len() == 1);
-    let passed_on = root.map(|(_, code)| passed_on(code, &known)).unwrap_or_default();
+    let mut passed_on = root.map(|(_, code)| passed_on(code, &known)).unwrap_or_default();
+    passed_on.retain(|name, _| room != "cache" || name != "Cache");
     for (module, code) in files.iter().filter(|(module, _)| module.len() > 1) {
         for (path, _) in paths(code) {
-            let path = absolute(module, &path);
+            let path = absolute(module, &above, &path);
             let Some(name) = path.get(1).filter(|_| path[0] == room) else { continue };
             assert!(name != "*", "{} names all that its room has", module.join("::"));
             let unit = if known.contains_key(name) { Some(name) } else { passed_on.get(name) };
@@ -136,9 +150,9 @@ fn passed_on(code: &str, units: &Known) -> BTreeMap<String, String> {
     names.map(|(path, name)| (name, path[0].clone())).collect()
 }
 
-/// The path from the crate's root, of a path that stands in that module.
-fn absolute(module: &[String], path: &[String]) -> Vec<String> {
-    let mut at = if path[0] == "crate" { Vec::new() } else { module.to_vec() };
+/// The path from src, or from cache/, of a path that stands in that module of the crate that begins at `above`.
+pub(super) fn absolute(module: &[String], above: &[String], path: &[String]) -> Vec<String> {
+    let mut at = if path[0] == "crate" { above } else { module }.to_vec();
     for part in path {
         match part.as_str() {
             "super" => drop(at.pop()),
@@ -167,7 +181,7 @@ fn words(code: &str) -> Vec<&str> {
 
 /// The paths in a piece of code that begin with `super`, `crate` or `self`, and what each is called there; those of a `use` with
 /// braces one by one.
-fn paths(code: &str) -> Vec<(Vec<String>, String)> {
+pub(super) fn paths(code: &str) -> Vec<(Vec<String>, String)> {
     let words = words(code);
     let mut found = Vec::new();
     let mut at = 0;

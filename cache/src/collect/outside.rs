@@ -4,23 +4,13 @@
 //! What comes to be after that was not seen, and counts as there.
 
 use super::Listed;
-use super::links::LINKS;
+use crate::Cache;
 use crate::error::Result;
+use crate::links::{Behind, LINKS};
 use crate::needs::{FOLDER, There};
 use crate::scratch::{folders, has_owner};
-use crate::{Cache, Digest};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-
-/// What a link outside of the cache leads to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Behind {
-    Tree(Digest),
-    /// It is no link to a tree, or not there.
-    Nothing,
-    /// Its folder is not there.
-    Unknown,
-}
 
 /// What was looked at or read before, by the file or folder of the cache that speaks of it.
 pub(super) struct Seen {
