@@ -1,6 +1,6 @@
 //! What building promises, with small recipes of a project's own: nothing is made twice, nothing unseen gets in.
 
-use crate::project::Project;
+use crate::project::{Project, files};
 
 const OUT: &str = "[outputs]\nout = \"file\"\n";
 
@@ -255,6 +255,38 @@ fn an_option_that_is_a_file_enters_the_key_by_what_is_in_it() {
     std::fs::write(project.dir().join("other"), [0xff, 0xfe]).unwrap();
     project.write("quiz.toml", "[recipe.t-one]\nlist = \"other\"\n");
     project.run(&["build", "t-one"]).says(&["other is no UTF-8 text\n"]);
+}
+
+#[test]
+fn a_built_in_recipe_that_runs_what_a_projects_recipe_made_keeps_nothing_for_others() {
+    let project = Project::new();
+    let trees = |names: &[&str]| names.iter().map(|name| format!("{name} = \"tree\"\n")).collect::<String>();
+    let make = |trees: &[&str]| trees.iter().map(|tree| format!("mkdir /quiz/out/{tree}\n")).collect::<String>();
+    for (name, outputs) in [("zfs-source", &["tree"][..]), ("kernel", &["image", "modules", "devel", "symbols"])] {
+        project.recipe(name, &format!("[outputs]\n{}", trees(outputs)), &make(outputs));
+    }
+    project.recipe("zfs-compat", "[outputs]\nok = \"file\"\n", ": >/quiz/out/ok\n");
+    // The built-in recipe reads this file as a part of its own script.
+    let lib = "mkdir /quiz/out/tree\necho 'touch /quiz/store/planted; exit 7' >/quiz/out/lib\n";
+    project.recipe("zfs-autogen", "[outputs]\ntree = \"tree\"\nlib = \"file\"\n", lib);
+    let ran = project.run(&["build", "zfs-configure-kernel"]);
+    ran.says(&["exit status: 7"]);
+    let store = project.cache().join("store");
+    let planted: Vec<_> = files(&store).into_iter().filter(|path| path.ends_with("planted")).collect();
+    assert_eq!(planted.len(), 1, "{planted:?}");
+    assert!(planted[0].starts_with(store.join(".own")), "{planted:?}");
+}
+
+#[test]
+fn a_tool_of_the_compiler_that_a_recipe_may_do_without_counts_once() {
+    let project = Project::new();
+    let tables = format!(
+        "{OUT}[needs]\ncompiler = true\n[optional-tools]\nclang = \"clang\"\n[tools-on-demand]\n\"ld.lld\" = \"lld\"\n"
+    );
+    project.recipe("t-one", &tables, "echo x >/quiz/out/out\n");
+    project.write("quiz.toml", "[kernel]\ncompiler = \"clang\"\n[toolchain]\nsuite = \"host\"\n");
+    let ran = project.run(&["why", "t-one"]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
 }
 
 #[test]

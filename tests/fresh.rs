@@ -181,7 +181,7 @@ fn what_was_built_incrementally_is_marked_where_it_is_shown() {
     assert_eq!(built(), ("from nothing".to_owned(), [false, false, false]));
     project.write("a.c", "b\n");
     project.ok(&["build", "t-build"]);
-    assert_eq!(built(), ("incrementally".to_owned(), [false, true, true]));
+    assert_eq!(built(), ("incrementally".to_owned(), [true, true, true]));
     // Made from nothing it is the same, and loses the mark.
     project.ok(&["build", "--fresh", "t-build"]);
     assert_eq!(built(), ("from nothing".to_owned(), [false, false, false]));

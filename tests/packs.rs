@@ -86,15 +86,21 @@ fn what_cannot_be_taken_in_is_named_and_what_is_edited_stays_here() {
     project.write("MARK", "");
     let tables = format!("[inputs]\nsource = \"t-source\"\n{OUT}[incremental]\nsync = [\"source\"]\ninto = \"tree\"\n");
     project.recipe("t-edited", &tables, "cat tree/MARK >/quiz/out/out\n");
+    // What is made of it from nothing has its bytes all the same.
+    project.recipe("t-after", &format!("[inputs]\nin = \"t-edited\"\n{OUT}"), "cp /quiz/in/in /quiz/out/out\n");
     project.ok(&["build", "t-edited"]);
     project.write("MARK", "another");
-    for stage in ["t-edited", "t-source"] {
+    for (stage, why) in [
+        ("t-edited", "built incrementally, it stays"),
+        ("t-after", "built incrementally, or made of what was: t-edited, it stays"),
+        ("t-source", "a folder, it stays"),
+    ] {
         let ran = project.run(&["cache", "export", "pack", stage]);
         assert_eq!(ran.status, Some(2), "{ran:?}");
-        ran.says(&["it stays on this machine"]);
+        ran.says(&[why, "on this machine"]);
     }
     project.ok(&["build", "--fresh", "t-edited"]);
-    project.ok(&["cache", "export", "pack", "t-edited"]);
+    project.ok(&["cache", "export", "pack", "t-after"]);
 }
 
 /// The host runs this without a sandbox: it would run whatever a pack brings.

@@ -229,6 +229,39 @@ fn a_file_above_in_a_folder_for_everybody_decides_nothing() {
     is_refused(&place.run(USER, &below, &["config"]), &public, "/.quiz", "nobody");
 }
 
+#[test]
+fn a_source_above_in_a_folder_for_everybody_is_not_built() {
+    let Some(place) = Place::new() else { return };
+    let public = place.folder("public", 0, 0o1777);
+    for mark in ["Kbuild", "Kconfig", "MAINTAINERS", "init/main.c"] {
+        if let Some((folder, _)) = mark.split_once('/') {
+            place.folder(&format!("public/{folder}"), NOBODY, 0o755);
+        }
+        place.file(&format!("public/{mark}"), NOBODY, "");
+    }
+    for user in [0, USER] {
+        let mine = place.folder(&format!("public/{user}"), user, 0o755);
+        // Also where the project is the user's own, since sources are looked for above it, too.
+        for _ in 0..2 {
+            let ran = place.run(user, &mine, &["config"]);
+            assert_eq!((ran.status, ran.out.as_str()), (Some(2), ""), "{ran:?}");
+            ran.says(&[
+                "public/Kbuild lies above ",
+                "in a folder that everybody can write to",
+                "is not built",
+                "quiz trust ",
+            ]);
+            place.file(&format!("public/{user}/quiz.toml"), user, "[machine]\nmemory = \"77M\"\n");
+        }
+        // Another source may be named, and who goes there himself means that one.
+        is_read(&place.with(user, &mine, ("QUIZ_KERNEL_SOURCE", "url")));
+        assert_eq!(place.run(user, &public, &["config"]).status, Some(0));
+        let trusting = place.run(user, &mine, &["trust", public.to_str().unwrap()]);
+        assert_eq!(trusting.status, Some(0), "{trusting:?}");
+        is_read(&place.run(user, &mine, &["config"]));
+    }
+}
+
 /// A project with a link where quiz writes, and where that leads.
 fn linked(place: &str) -> (Project, PathBuf) {
     let project = Project::new();

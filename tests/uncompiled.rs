@@ -24,8 +24,10 @@ gen.h: spec
 -include $(objects:.o=.d)
 ";
 const SCRIPT: &str = "make -s -C tree -f /quiz/recipe/rules\ncp tree/all /quiz/out/out\n";
-/// Where a file `hang` in the worktree names an object: says so in the store, and never ends.
-const HANG: &str = "[ \"$(cat hang 2>/dev/null)\" = \"$1\" ] || exit 0\ntouch /quiz/store/hangs\nsleep 60\n";
+/// Where a file `hang` in the worktree names an object: says so in the store, and never ends. Where a file `die` names it: dies when the list of what it
+/// depends on is half.
+const HANG: &str = "[ \"$(cat die 2>/dev/null)\" != \"$1\" ] || { : >$1.d; kill -9 $$; }\n\
+                    [ \"$(cat hang 2>/dev/null)\" = \"$1\" ] || exit 0\ntouch /quiz/store/hangs\nsleep 60\n";
 
 struct Tree(Project);
 
@@ -156,6 +158,18 @@ fn an_edit_of_a_header_is_compiled_though_a_killed_build_lost_who_depends_on_it(
     std::fs::write(tree.work().join("b.d"), "").unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
+    tree.expect("a gen 1 gen 1 edited", &["b"]);
+}
+
+#[test]
+fn an_edit_of_a_header_is_compiled_though_a_compiler_was_killed_and_make_was_not() {
+    let tree = Tree::new(SCRIPT);
+    tree.build();
+    tree.write("h.h", "edited\n");
+    tree.write("die", "b");
+    let ran = tree.0.run(&["build", "t-build"]);
+    assert!(ran.status == Some(1) && ran.err.contains("] Killed"), "{ran:?}");
+    std::fs::remove_file(tree.0.dir().join("die")).unwrap();
     tree.expect("a gen 1 gen 1 edited", &["b"]);
 }
 

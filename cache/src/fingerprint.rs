@@ -127,6 +127,24 @@ struct Item {
     stat: Option<Stat>,
 }
 
+/// What a look at a folder found against the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Since {
+    Same,
+    Changed,
+}
+
+impl Since {
+    fn of(is_same: bool) -> Self {
+        if is_same { Self::Same } else { Self::Changed }
+    }
+
+    /// Of two looks at parts of it.
+    fn and(self, other: Self) -> Self {
+        Self::of((self, other) == (Self::Same, Self::Same))
+    }
+}
+
 /// What is remembered of a source folder.
 #[derive(Default, Serialize, Deserialize)]
 struct Stats {
@@ -141,12 +159,12 @@ struct Stats {
 }
 
 impl Stats {
-    /// Takes these paths for the items; what is known of them stays. Whether they are the same as before.
-    fn list(&mut self, mut paths: Vec<String>) -> bool {
+    /// Takes these paths for the items; what is known of them stays.
+    fn list(&mut self, mut paths: Vec<String>) -> Since {
         paths.sort_unstable();
         paths.dedup();
         if paths.iter().eq(self.items.iter().map(|item| &item.path)) {
-            return true;
+            return Since::Same;
         }
         let mut known = std::mem::take(&mut self.items).into_iter().peekable();
         let find = |path: String| {
@@ -155,11 +173,11 @@ impl Stats {
         };
         self.items = paths.into_iter().map(find).collect();
         self.output = None;
-        false
+        Since::Changed
     }
 
-    /// Looks again at what `lstat` shows as changed. `now` as in [`Cache::scan_at`]. Whether nothing was changed.
-    fn refresh(&mut self, root: &Root, now: i128, looked: &Looked) -> Result<bool> {
+    /// Looks again at what `lstat` shows as changed. `now` as in [`Cache::scan_at`].
+    fn refresh(&mut self, root: &Root, now: i128, looked: &Looked) -> Result<Since> {
         looked.begin(self.items.len());
         let known = self.items.par_chunks(AT_A_TIME).enumerate();
         let changed: Vec<usize> = known
@@ -175,23 +193,23 @@ impl Stats {
         looked.begin(changed.len());
         let see = |i: &usize| see(root, &self.items[*i].path).inspect(|_| looked.more(1));
         let seen: Vec<_> = changed.par_iter().map(see).collect::<Result<_>>()?;
-        let mut same = true;
+        let mut since = Since::Same;
         for (i, seen) in changed.into_iter().zip(seen) {
             let item = &mut self.items[i];
             let path = std::mem::take(&mut item.path);
-            // What is gone stays without a path.
+            // What is gone is left without a path, by which it is removed below.
             let Some((node, stat)) = seen else { continue };
             let new = Item { path, node, stat: (!stat.is_racy(now)).then_some(stat) };
-            same &= (&item.node, &item.stat) == (&new.node, &new.stat);
+            since = since.and(Since::of((&item.node, &item.stat) == (&new.node, &new.stat)));
             *item = new;
         }
         let before = self.items.len();
         self.items.retain(|item| !item.path.is_empty());
-        same &= self.items.len() == before;
-        if !same {
+        since = since.and(Since::of(self.items.len() == before));
+        if since == Since::Changed {
             self.output = None;
         }
-        Ok(same)
+        Ok(since)
     }
 }
 
@@ -223,14 +241,13 @@ impl Cache {
         let known = self.load::<Stats>(What::Stats, &place)?.filter(|stats| stats.root == name);
         let mut stats = known.unwrap_or_else(|| Stats { root: name.to_owned(), ..Stats::default() });
 
-        let mut same = true;
+        let mut since = Since::Same;
         if let Some((paths, watched)) = watch::list(&root, selection, stats.watched.as_ref())? {
             let watched = watched.filter(|watched| !watched.is_racy(now));
-            same = watched == stats.watched;
+            since = Since::of(watched == stats.watched).and(stats.list(paths));
             stats.watched = watched;
-            same &= stats.list(paths);
         }
-        same &= stats.refresh(&root, now, looked)?;
+        since = since.and(stats.refresh(&root, now, looked)?);
         let tree = OnceLock::new();
         let output = match &stats.output {
             Some(output) => output.clone(),
@@ -241,7 +258,7 @@ impl Cache {
                 output
             }
         };
-        if !same {
+        if since == Since::Changed {
             self.store(What::Stats, &place, &stats)?;
         }
         if let Some(glance) = Glance::new(&stats) {

@@ -204,7 +204,7 @@ impl Scratch {
         Ok(&self.running.insert((mark, order::Began::now())).0)
     }
 
-    /// What was begun has ended by itself, well or not. What it wrote is on the disk before that is noted: a machine that goes down shall not
+    /// What was begun, and all that it started, has ended by itself, well or not. What it wrote is on the disk before that is noted: a machine that goes down shall not
     /// leave a file that looks finished.
     ///
     /// # Errors

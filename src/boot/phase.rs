@@ -104,6 +104,17 @@ enum Stream {
     Closed,
 }
 
+/// Whether the guest is at rest, and could take another program.
+#[derive(Debug, Default)]
+enum Rest {
+    /// It has not said so.
+    #[default]
+    No,
+    Yes,
+    /// It may not be saved, at rest or not, for this reason.
+    NotToSave(String),
+}
+
 /// What was said and may matter later.
 #[derive(Debug, Default)]
 struct Seen {
@@ -128,8 +139,7 @@ struct Seen {
     shown: bool,
     /// Somebody held it, and may have changed it: breakpoints are in its memory under KVM.
     held: bool,
-    /// The guest says that it is at rest and takes another program; and why it may not be saved as it is, if so.
-    again: Option<Option<String>>,
+    rest: Rest,
     /// All that is still waited for is that the guest says so.
     nearly: bool,
 }

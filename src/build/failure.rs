@@ -24,6 +24,25 @@ fn tail(log: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Whether a program that the script started was ended by somebody from outside, as by Linux when memory runs out: make names the signal, or a status of
+/// 128 and that signal's number; gcc, collect2 and clang say that their own programs were killed. A crash of a program's own is no such end: it would
+/// come again.
+pub(super) fn names_a_kill(text: &str) -> bool {
+    const SIGNALS: [&str; 5] = ["Hangup", "Interrupt", "Quit", "Killed", "Terminated"];
+    const STATUSES: [&str; 5] = ["Error 129", "Error 130", "Error 131", "Error 137", "Error 143"];
+    const COMPILERS: [&str; 4] = [
+        ": fatal error: Killed signal terminated program ",
+        " terminated with signal 9 [Killed]",
+        ": error: unable to execute command: Killed",
+        ": internal compiler error: Killed (program ",
+    ];
+    let of_make = |line: &str| {
+        let end = line.strip_prefix("make")?.split_once(": *** [")?.1.rsplit_once("] ")?.1;
+        Some(SIGNALS.contains(&end) || STATUSES.contains(&end))
+    };
+    text.lines().any(|line| of_make(line) == Some(true) || COMPILERS.iter().any(|words| line.contains(words)))
+}
+
 /// The lines that name the reason, first, then the end of the log where it adds something.
 pub(super) fn excerpt(text: &str) -> Vec<String> {
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
@@ -81,6 +100,29 @@ mod tests {
         assert_eq!(shown[0], "/quiz/src/fs/x.c:12:3: error: 'foo' undeclared");
         assert_eq!(shown.last().unwrap(), "make: *** [all] Error 2");
         assert!(shown.len() <= 1 + TAIL);
+    }
+
+    #[test]
+    fn what_make_and_compilers_say_of_programs_that_were_killed_is_known() {
+        for killed in [
+            "make[1]: *** [Makefile:3: a.o] Killed\nmake: *** [Makefile:7: all] Error 2\n",
+            "make: *** [Makefile:3: a.o] Error 137\n",
+            "gcc: fatal error: Killed signal terminated program cc1\ncompilation terminated.\nmake: *** [Makefile:3: a.o] Error 1\n",
+            "collect2: fatal error: ld terminated with signal 9 [Killed]\n",
+            "clang: error: unable to execute command: Killed\n",
+        ] {
+            assert!(names_a_kill(killed), "{killed}");
+        }
+        for other in [
+            "make[1]: *** [Makefile:3: a[1].o] Error 1\nmake: *** [Makefile:7: all] Error 2\n",
+            // resolve_btfids and perl fail so, and would again.
+            "make: *** [scripts/Makefile.vmlinux:35: vmlinux] Error 255\n",
+            "make: *** [t] Aborted (core dumped)\nmake: *** [a.tab.c] Deleting file 'a.tab.h'\n",
+            "make: *** No rule to make target 'x'.  Stop.\nmake: [Makefile:3: a] Error 1 (ignored)\n",
+            "a.c:12:3: error: x\n  12 | printf(\"make: *** [x] Killed\");\nKilled\n",
+        ] {
+            assert!(!names_a_kill(other), "{other}");
+        }
     }
 
     #[test]

@@ -92,7 +92,7 @@ pub(super) struct Sandbox<'a> {
     pub chroot: bool,
     /// Who runs quiz.
     pub user: User,
-    /// The script, and the root that it runs in, are quiz's own, not a project's.
+    /// The script, and the recipes of all that it reads, its root among them, are quiz's own, not a project's.
     pub own: bool,
     /// The parts of the sandbox that cannot be had here.
     pub lacks: Lacks,

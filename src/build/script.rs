@@ -15,8 +15,8 @@ use crate::event::Event;
 use crate::graph::{Bound, BoundInput, NodeIndex, Role, Stage};
 use crate::host::{self, quoted};
 use crate::load::{PROJECT_FOLDER, Profile, Value};
-use quiz_cache::{Built, Output, Scratch, Slot};
-use std::collections::BTreeMap;
+use quiz_cache::{Built, Digest, Output, Scratch, Slot};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::Read;
 use std::os::fd::AsRawFd;
@@ -63,7 +63,7 @@ pub(super) fn run(
     let scratch_folder = scratch.as_ref().map_or_else(|| slot.scratch().to_owned(), |s| s.path().join(SCRATCH));
     write.push((scratch_folder, "/quiz/scratch".to_owned()));
     if stage.recipe.store {
-        let store = if ctx.fresh.contains(&id) { empty_store(slot)? } else { store(ctx, stage)? };
+        let store = if ctx.fresh.contains(&id) { empty_store(slot)? } else { store(ctx, id)? };
         write.push((store, "/quiz/store".to_owned()));
     }
     read.push((lay_out_options(stage, slot)?, OPTIONS.to_owned()));
@@ -81,7 +81,7 @@ pub(super) fn run(
         Some(toolchain) => tools::require_in(toolchain, stage, |tool| ctx.is_asked_for(tool)).map(|()| Vec::new())?,
         None => unasked.flat_map(|tool| tools::everywhere(tool)).collect(),
     };
-    let (chroot, own, lacks) = (stage.recipe.chroot, projects_own(ctx, stage).is_empty(), Lacks::default());
+    let (chroot, own, lacks) = (stage.recipe.chroot, projects_own(ctx, id).is_empty(), Lacks::default());
     let mut sandbox = Sandbox { script, toolchain, read, write, hidden, env, chroot, user: User::me(), own, lacks };
     let confirm = |lack| try_sandbox(ctx.cache, chroot).is_ok_and(|lacks| lacks.has(lack));
     let ended = weaker::run(&mut sandbox, &ctx.lacks, &confirm, &mut |command| {
@@ -96,11 +96,11 @@ pub(super) fn run(
             true => terminal::run(command, slot.log())?,
             false => logged.run(command, users_own(ctx, stage, headers.as_deref()))?,
         };
-        // Not if it was killed, by a signal or with 128 and more from a shell: what it wrote may be half, and is removed at the next build.
-        if let Some(scratch) = scratch.as_mut().filter(|_| status.code().is_some_and(|code| code < 128)) {
+        let said = failure::end(slot.log());
+        if let Some(scratch) = scratch.as_mut().filter(|_| is_over(status, &said)) {
             scratch.finish().map_err(cache_error)?;
         }
-        Ok((status, failure::end(slot.log())))
+        Ok((status, said))
     })?;
     if sandbox.has_roots_own() {
         let message = format!("the stage {} ran in a sandbox {}", stage.name, Lack::Users.words());
@@ -110,6 +110,12 @@ pub(super) fn run(
     let mut named = |file| named(stage, slot, file, &mut keepable);
     let (kept, over) = (named(".kept")?, named(".over")?);
     Ok(ScriptOutput { built, scratch, kept, over })
+}
+
+/// Whether a script, and all that it started, ended by itself, well or not. If something was killed (by a signal, or with 128 and more from a shell) what
+/// it wrote may be half, and is removed at the next build.
+fn is_over(status: ExitStatus, said: &str) -> bool {
+    status.success() || status.code().is_some_and(|code| code < 128) && !failure::names_a_kill(said)
 }
 
 /// The variable by which the script knows what it may keep.
@@ -225,27 +231,27 @@ pub(super) fn link_toolchain(ctx: &Context<'_>, id: NodeIndex, root: &Path) -> P
     if put().is_ok() { link } else { root.to_owned() }
 }
 
-/// The folder that all runs of this recipe by this user share. A project's own recipe, whatever it calls itself, and one that runs in a
-/// project's own root, has one for each content: what is in a store is part of no key, so nobody else may write to that of a built-in one.
-fn store(ctx: &Context<'_>, stage: &Stage) -> Result<PathBuf> {
-    let own = projects_own(ctx, stage);
-    let name = match &own[..] {
-        [] => stage.recipe.name.clone(),
+/// The folder that all runs of this recipe by this user share. Where something of a project's own has a part in the stage, there is one for each content
+/// of that: what is in a store is part of no key, so nobody else may write to that of a built-in one.
+fn store(ctx: &Context<'_>, id: NodeIndex) -> Result<PathBuf> {
+    let (own, recipe) = (projects_own(ctx, id), &ctx.graph.stage(id).recipe);
+    let name = if own.is_empty() {
+        recipe.name.clone()
+    } else {
         // No name of a recipe begins with a dot, so no built-in one has this folder.
-        own => format!(".own/{}-{}", stage.recipe.name, own.join("-")),
+        let own: String = own.into_iter().collect();
+        format!(".own/{}-{}", recipe.name, Digest::of(own.as_bytes()))
     };
     let path = ctx.cache.own().join("store").join(name);
     create(&path)?;
     Ok(path)
 }
 
-/// The contents of what is a project's own in a stage: its recipe, and that of the root which it runs in.
-fn projects_own(ctx: &Context<'_>, stage: &Stage) -> Vec<String> {
-    let root = stage.toolchain().and_then(|input| match &input.from {
-        Bound::Output { stage, .. } => ctx.graph.stage(*stage).recipe.own.as_ref(),
-        Bound::Profiles => None,
-    });
-    stage.recipe.own.iter().chain(root).map(ToString::to_string).collect()
+/// The contents of what is a project's own in a stage: its recipe, and those of all that it reads, its root among them, as a script may run what another
+/// one made.
+fn projects_own(ctx: &Context<'_>, id: NodeIndex) -> BTreeSet<String> {
+    let all = ctx.graph.closure(&[id]).into_iter();
+    all.filter_map(|id| ctx.graph.stage(id).recipe.own.as_ref()).map(ToString::to_string).collect()
 }
 
 /// An empty store, for a stage that is made from nothing and so must not see what earlier runs stored.

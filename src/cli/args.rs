@@ -148,8 +148,7 @@ pub(super) enum Command {
         /// The stage, as `quiz graph` names it
         stage: String,
     },
-    /// Show the stages of the image and of the project's own recipes: cached, stale, missing, and why; with -v all there are,
-    /// and which were built incrementally
+    /// Show the stages of the image and of the project's own recipes: cached, stale, missing, and why; with -v all there are
     Graph {
         /// The format: a tree to read, data, or a picture [default: tree; with --json: json]
         #[arg(long, value_enum, value_name = "FORMAT")]

@@ -55,7 +55,7 @@ fn collect(engine: &Engine<'_>, asked: Asked, slow: &Slow<'_>) -> Result<(Collec
     let unused = Duration::from_secs(u64::from(days) * 24 * 60 * 60);
     let removing = RefCell::new(None);
     let told = |step| match step {
-        // All has been looked at.
+        // This step comes when all has been looked at, so the line that says it is being looked at ends here.
         Step::Waiting => {
             slow.over();
             (engine.events)(Event::Paused { what: "every build".to_owned() });

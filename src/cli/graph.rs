@@ -41,7 +41,7 @@ pub(super) fn show(
         GraphFormat::Tree => {
             let first = report::causes(graph, &explained, None, style);
             let between = if first.is_empty() { "" } else { "\n" };
-            let tree = report::graph(graph, &states, &snapshots, cli.global.verbose, style);
+            let tree = report::graph(graph, &states, &snapshots, style);
             first + between + &tree + &report::cost(graph, &cost()?, style)
         }
         GraphFormat::Json => {

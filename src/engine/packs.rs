@@ -1,7 +1,7 @@
 //! Results as a file: written for another cache, taken in from one, and those that this program carries.
 
 use super::{Engine, Stages, signed};
-use crate::build::Depth;
+use crate::build::{Depth, Records};
 use crate::error::{Error, Result};
 use crate::event::told::{Teller, Told, slowly};
 use crate::event::{Event, Events, Unit, waiting};
@@ -30,7 +30,7 @@ impl Engine<'_> {
     /// by which another cache knows their keys. With a `key`, an OpenSSH private key, a signature is written beside it. Gives the file's bytes.
     ///
     /// # Errors
-    /// A stage failed; one was built incrementally; the file or its signature is there, or cannot be written; the key cannot sign. Then neither
+    /// A stage failed; one was built incrementally, or made of one that was; the file or its signature is there, or cannot be written; the key cannot sign. Then neither
     /// is left.
     pub fn export(&self, stages: &Stages, wanted: &[NodeIndex], file: &Path, key: Option<&Path>) -> Result<u64> {
         let cannot = |e: io::Error| Error::input(format!("cannot write {}", file.display())).because(e);
@@ -51,17 +51,11 @@ impl Engine<'_> {
             )));
         }
         let known = self.build(stages, wanted, Depth::Outputs)?;
-        if let Some(id) = wanted.iter().find(|id| !known[id].may_leave() || stages.folder(**id).is_some()) {
-            let name = &stages.graph.stage(*id).name;
-            return Err(Error::input(format!(
-                "{name} cannot be exported: built incrementally, or a folder, it stays on this machine"
-            ))
-            .hint(format!("quiz build --fresh {name} makes it from nothing")));
-        }
+        wanted.iter().try_for_each(|id| may_leave(stages, *id, &known))?;
         let wanted: BTreeSet<NodeIndex> = wanted.iter().copied().collect();
         let results = stages.graph.order().into_iter().filter_map(|id| {
             let is_kept = stages.folder(id).is_some() || stages.graph.stage(id).is_outside();
-            let record = known.get(&id).filter(|record| record.may_leave() && !is_kept)?;
+            let record = known.get(&id).filter(|_| !is_kept)?;
             Some((record.clone(), if wanted.contains(&id) { Packed::Whole } else { Packed::Record }))
         });
         let results: Vec<_> = results.collect();
@@ -136,4 +130,25 @@ impl Engine<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether another machine may have what a stage made.
+///
+/// # Errors
+/// It is a folder that people edit; or it, or something that it is made of, was built incrementally.
+fn may_leave(stages: &Stages, id: NodeIndex, known: &Records) -> Result<()> {
+    let name = &stages.graph.stage(id).name;
+    if stages.folder(id).is_some() {
+        return Err(Error::input(format!("{name} cannot be exported: a folder, it stays on this machine")));
+    }
+    let all = stages.graph.closure(&[id]).into_iter();
+    let found = all.filter(|id| known.get(id).is_some_and(|record| !record.may_leave()));
+    let found: Vec<&str> = found.map(|id| stages.graph.stage(id).name.as_str()).collect();
+    let why = match &found[..] {
+        [] => return Ok(()),
+        [only] if only == name => "built incrementally".to_owned(),
+        all => format!("built incrementally, or made of what was: {}", all.join(", ")),
+    };
+    Err(Error::input(format!("{name} cannot be exported: {why}, it stays on this machine"))
+        .hint(format!("quiz build --fresh {} makes it from nothing", found.join(" "))))
 }

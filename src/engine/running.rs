@@ -123,7 +123,7 @@ impl Announced<'_> {
             let run = run.clone();
             move || drop(ended.send(sources::keep(&cache, &run, &folders, &stops)))
         };
-        // Without a thread nobody answers.
+        // Where no thread can be started its sender is dropped with it, so that who waits at `done` goes on without sources.
         let _ = std::thread::Builder::new().name("sources".to_owned()).spawn(keep);
         *keeping = Some(Keeping { run, done, came, is_over });
     }

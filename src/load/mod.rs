@@ -89,24 +89,53 @@ impl Project {
         let modules = templates.add(&settings, &dir, &mut recipes)?;
         let compiler = Compiler::of(&settings)?;
         for recipe in recipes.values_mut().filter(|recipe| recipe.compiler) {
-            recipe.tools.extend(compiler.tools());
+            for (program, package) in compiler.tools() {
+                // What a recipe may have or do without it needs now: in two tables it would count twice.
+                recipe.optional_tools.remove(&program);
+                recipe.tools_on_demand.remove(&program);
+                recipe.tools.insert(program, package);
+            }
         }
         let is_inside = |stage: &str| {
-            let source = recipes.get(stage).and_then(|recipe| recipe.source());
-            source.and_then(|spec| spec.dir.as_ref()).is_some_and(|dir| worktree::find(start, &dir.marks).is_some())
+            let found = recipes.get(stage).and_then(|recipe| around(recipe, start));
+            found.is_some_and(|(found, mark)| trust::check_source(&found, mark, start, &config_dir).is_ok())
         };
-        let around = profile::Surroundings {
+        let surroundings = profile::Surroundings {
             is_inside: &is_inside,
             kernel_config: settings.list("kernel.config"),
             place: &|word| settings.place("profiles", word),
         };
         let names: Vec<String> = settings.list("profiles").iter().cloned().chain(module::wanted(&modules)).collect();
-        let mut profiles = profile::load_active(&own.join("profiles"), &names, &around)?;
+        let mut profiles = profile::load_active(&own.join("profiles"), &names, &surroundings)?;
         module::bring(&modules, &mut profiles);
         let state_dir = state_dir(&dir);
         // From here on recipes do not change, and each stage shares the one that it is made by.
         let recipes = recipes.into_iter().map(|(name, recipe)| (name, Arc::new(recipe))).collect();
-        Ok(Self { dir, state_dir, config_dir, cache_dir, settings, recipes, compiler, profiles })
+        let project = Self { dir, state_dir, config_dir, cache_dir, settings, recipes, compiler, profiles };
+        project.check_sources(start)?;
+        Ok(project)
+    }
+
+    /// Of the sources that lie around `start` those that would be built may be.
+    fn check_sources(&self, start: &Path) -> Result<()> {
+        for recipe in self.recipes.values() {
+            let Some((found, mark)) = around(recipe, start) else { continue };
+            let said = |name: &str| match recipe.options.contains_key(name).then(|| self.option(recipe, name)) {
+                Some(Ok(Value::Text(text))) => text,
+                _ => String::new(),
+            };
+            let is_meant = match said("origin").as_str() {
+                "" => ["", "default"].contains(&said("version").as_str()),
+                origin => origin == "dir",
+            };
+            if is_meant {
+                let setting = recipe.options.get("origin").and_then(|option| option.setting.as_ref());
+                let instead = setting.map(|setting| format!("for another source set {setting}, to a path for example"));
+                trust::check_source(&found, mark, start, &self.config_dir)
+                    .map_err(|error| instead.into_iter().fold(error, Error::hint))?;
+            }
+        }
+        Ok(())
     }
 
     /// Every profile there is, as it is when it is named alone; sorted by name.
@@ -222,6 +251,12 @@ impl Project {
         let named = keys.into_iter().any(|key| self.is_own(&key));
         if named { self.own_lock() } else { self.config_dir.join("quiz.lock") }
     }
+}
+
+/// The source of this recipe that lies around `start`, and the first of the files by which it is known.
+fn around<'a>(recipe: &'a Recipe, start: &Path) -> Option<(PathBuf, &'a str)> {
+    let marks = &recipe.source()?.dir.as_ref()?.marks;
+    Some((worktree::find(start, marks)?, marks.first()?))
 }
 
 /// The trees around `start` that people edit and that quiz's own source stages take: each stage's name with the tree's root.

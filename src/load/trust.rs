@@ -51,6 +51,8 @@ enum Doubt {
     Owner(PathBuf, u32),
     /// This file of it lies above where quiz was started, where everybody can put one.
     Place(PathBuf),
+    /// This file, by which a source is known, lies above where quiz was started, where everybody can put one.
+    Source(PathBuf),
     /// Quiz would write through this link, to where it leads.
     Link(PathBuf, PathBuf),
 }
@@ -68,6 +70,19 @@ pub(super) fn check(dir: &Path, start: &Path, config_dir: &Path) -> Result<()> {
     match found {
         Some(doubt) if !is_trusted(dir, config_dir)? => Err(refusal(&doubt, dir, start, me)),
         _ => Ok(()),
+    }
+}
+
+/// Whether the source that was found in `dir`, by a file of this name, may be built by quiz that was started in `start`. A source may be anybody's where
+/// people go to it; but one that everybody could put above them is none that they meant.
+///
+/// # Errors
+/// It lies where everybody can put it; with the lines to type that trust it.
+pub(super) fn check_source(dir: &Path, mark: &str, start: &Path, config_dir: &Path) -> Result<()> {
+    let me = Me::new();
+    match is_public_above(dir, start, me)? && !is_trusted(dir, config_dir)? {
+        true => Err(refusal(&Doubt::Source(dir.join(mark)), dir, start, me)),
+        false => Ok(()),
     }
 }
 
@@ -154,11 +169,15 @@ fn doubt(dir: &Path, start: &Path, me: Me) -> Result<Option<Doubt>> {
     if !me.takes_from(meta.uid()) {
         return Ok(Some(Doubt::Owner(dir.to_owned(), meta.uid())));
     }
-    // A folder of one's own that all may write to is one's own as long as the files are (all are such on some file systems); but in one
-    // like /tmp nobody expects to be told what to build.
+    Ok(is_public_above(dir, start, me)?.then(|| Doubt::Place(first.clone())))
+}
+
+/// Whether a folder lies above where quiz was started, and everybody can write to it. One's own that all may write to is one's own as long as the
+/// files are (all are such on some file systems); but in one like /tmp nobody expects to be told what to build.
+fn is_public_above(dir: &Path, start: &Path, me: Me) -> Result<bool> {
+    let meta = fs::metadata(dir).map_err(|e| unreadable(dir, e))?;
     let is_public = meta.mode() & 0o002 != 0 && (meta.uid() != me.uid || meta.mode() & 0o1000 != 0);
-    let is_above = start != dir && start.starts_with(dir);
-    Ok((is_public && is_above).then(|| Doubt::Place(first.clone())))
+    Ok(is_public && start != dir && start.starts_with(dir))
 }
 
 /// The first path in a folder of recipes or profiles, itself included, that is another user's. Links are followed where those who read
@@ -293,6 +312,12 @@ fn refusal(doubt: &Doubt, dir: &Path, start: &Path, me: Me) -> Error {
             start.display()
         ))
         .hint("to have a project of your own here: touch quiz.toml"),
+        Doubt::Source(path) => Error::input(format!(
+            "{} lies above {}, in a folder that everybody can write to: the source there is not built",
+            path.display(),
+            start.display()
+        ))
+        .hint("work in a folder that is not below it"),
     };
     let error = trust(error.detail("what lies there would decide which kernel is built, and what qemu runs"));
     if !matches!(doubt, Doubt::Owner(..)) || !is_container() {

@@ -282,7 +282,7 @@ impl Task {
         }
         let mut comma = "";
         for part in self.parts(now) {
-            // A shorter one behind it may fit.
+            // One that does not fit is left out, and the next one is tried: it may be shorter.
             if used + comma.len() + 1 + part.len() <= columns {
                 used += comma.len() + 1 + part.len();
                 text += &format!("{comma} {part}");

@@ -58,7 +58,7 @@ impl Abilities {
             Some("iTerm.app") => version >= [3, 6, 6],
             _ => false,
         };
-        // 8001 is 0.80.1.
+        // VTE writes its version as one number, two digits for each part: 8001 is 0.80.1; it shows a bar from 0.80 on.
         let vte = variable("VTE_VERSION").and_then(|version| version.parse().ok()).unwrap_or(0);
         let other = is_set("WT_SESSION") || variable("ConEmuANSI").as_deref() == Some("ON");
         let stack = is_set("XTERM_VERSION")

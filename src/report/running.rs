@@ -65,7 +65,7 @@ pub fn running_json(machines: &[Shown]) -> serde_json::Value {
             flags,
             again,
             kernel: image,
-            // For debuggers alone.
+            // Where a crash came from is for debuggers alone, which must run nothing that it brought.
             imported: _,
         } = &machine.running;
         Machine {

@@ -20,15 +20,8 @@ use std::time::Duration;
 /// What is said of a result that was not made from nothing.
 const INCREMENTAL: &str = "built incrementally";
 
-/// The graph as a tree from its ends down; a stage that stands above already is not unfolded again. With `verbose` it says what was
-/// built incrementally.
-pub fn graph(
-    graph: &Graph,
-    states: &[(NodeIndex, StageState)],
-    snapshots: &SnapshotStates,
-    verbose: bool,
-    style: &Style,
-) -> String {
+/// The graph as a tree from its ends down; a stage that stands above already is not unfolded again.
+pub fn graph(graph: &Graph, states: &[(NodeIndex, StageState)], snapshots: &SnapshotStates, style: &Style) -> String {
     let by_id: BTreeMap<NodeIndex, &StageState> = states.iter().map(|(id, state)| (*id, state)).collect();
     let mut rows = Vec::new();
     let mut seen = BTreeSet::new();
@@ -45,9 +38,6 @@ pub fn graph(
             let branch = if n + 1 == base.inputs.len() { ["   └─ ", "      "] } else { ["   ├─ ", "   │  "] };
             unfold(graph, &by_id, *input, branch, &mut seen, &mut rows);
         }
-    }
-    if !verbose {
-        rows.iter_mut().filter(|row| row.why == INCREMENTAL).for_each(|row| row.why.clear());
     }
     let width = |get: fn(&Row) -> &str| rows.iter().map(|row| get(row).chars().count()).max().unwrap_or(0);
     let (name, took, size) = (width(|r| &r.name), width(|r| &r.took), width(|r| &r.size));

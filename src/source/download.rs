@@ -58,6 +58,12 @@ impl Default for Patience {
     }
 }
 
+/// Whether the server has a file of that name: what came of it, or the status by which it said no.
+enum Answer<T> {
+    Has(T),
+    HasNot(StatusCode),
+}
+
 /// Why an attempt ended.
 enum Stop {
     /// Worth another attempt.
@@ -81,20 +87,21 @@ struct Part {
 /// # Errors
 /// What does not match `wanted` is removed, and the error names both sums.
 pub(super) fn download(wanted: &Wanted, folder: &Path, patience: Patience, events: Events) -> Result<Downloaded> {
-    get(wanted, folder, patience, events)?.map_err(|status| said(wanted.url, status))
+    match get(wanted, folder, patience, events)? {
+        Answer::Has(file) => Ok(file),
+        Answer::HasNot(status) => Err(said(wanted.url, status)),
+    }
 }
 
 /// The same for a file that the server may not have: then it is `None`.
 pub(super) fn find(wanted: &Wanted, folder: &Path, patience: Patience, events: Events) -> Result<Option<Downloaded>> {
-    Ok(get(wanted, folder, patience, events)?.ok())
+    match get(wanted, folder, patience, events)? {
+        Answer::Has(file) => Ok(Some(file)),
+        Answer::HasNot(_) => Ok(None),
+    }
 }
 
-fn get(
-    wanted: &Wanted,
-    folder: &Path,
-    patience: Patience,
-    events: Events,
-) -> Result<std::result::Result<Downloaded, StatusCode>> {
+fn get(wanted: &Wanted, folder: &Path, patience: Patience, events: Events) -> Result<Answer<Downloaded>> {
     let broken = |path: &Path, e: io::Error| Error::build(format!("cannot write {}", path.display())).because(e);
     fs::create_dir_all(folder).map_err(|e| broken(folder, e))?;
     let stem = &hex(&Sha256::digest(wanted.url))[..32];
@@ -107,14 +114,14 @@ fn get(
     // once more from its start.
     let mut resumed = length(&part.path) > 0;
     loop {
-        if let Err(status) = complete(wanted, &part, patience, events)? {
-            return Ok(Err(status));
+        if let Answer::HasNot(status) = complete(wanted, &part, patience, events)? {
+            return Ok(Answer::HasNot(status));
         }
         let sha256 = sha256_of(&part.path).map_err(|e| broken(&part.path, e))?;
         let size = length(&part.path);
         match wanted.sha256 {
             Some(right) if right != sha256 => part.remove(),
-            _ => return Ok(Ok(Downloaded { path: part.path, sha256, size })),
+            _ => return Ok(Answer::Has(Downloaded { path: part.path, sha256, size })),
         }
         if !resumed {
             return Err(wrong_sum(wanted.url, wanted.sha256.unwrap_or_default(), &sha256));
@@ -159,12 +166,7 @@ pub(super) fn sha256_of(path: &Path) -> io::Result<String> {
 }
 
 /// Attempts until the part is the whole file, or the server says that it has none.
-fn complete(
-    wanted: &Wanted,
-    part: &Part,
-    patience: Patience,
-    events: Events,
-) -> Result<std::result::Result<(), StatusCode>> {
+fn complete(wanted: &Wanted, part: &Part, patience: Patience, events: Events) -> Result<Answer<()>> {
     // rustls wants one crypto provider for the whole process. The first call sets it; the error of every later one is ignored.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut client = Client::builder();
@@ -198,8 +200,8 @@ fn complete(
     let (mut failures, mut before) = (0, length(&part.path));
     loop {
         let why = match attempt(&client, wanted, part, events) {
-            Ok(()) => return Ok(Ok(())),
-            Err(Stop::Missing(status)) => return Ok(Err(status)),
+            Ok(()) => return Ok(Answer::Has(())),
+            Err(Stop::Missing(status)) => return Ok(Answer::HasNot(status)),
             Err(Stop::Fatal(error)) => return Err(error),
             Err(Stop::Afresh(why)) => {
                 part.remove();

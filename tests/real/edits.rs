@@ -7,6 +7,7 @@
 use super::{Real, cache};
 use crate::edits::tree::{Kind, Tree};
 use crate::edits::{each_shows, sequences, tried};
+use crate::kill::say;
 use crate::project::Ran;
 use crate::worktree::git;
 use std::fs;
@@ -103,6 +104,11 @@ fn edits_and_checkouts_of_openzfs_give_the_modules_that_a_build_from_nothing_giv
     let mut commits: Vec<&str> = log.lines().collect();
     for (n, tag) in TAGS.into_iter().enumerate().filter(|(_, tag)| tags.lines().any(|line| line == *tag)) {
         commits.insert((4 * n + 3).min(commits.len()), tag);
+    }
+    let missing: Vec<&str> = TAGS.into_iter().filter(|tag| !commits.contains(tag)).collect();
+    if !missing.is_empty() {
+        let missing = missing.join(", ");
+        say(&format!("NOT TRIED: checkouts of {missing}: QUIZ_TEST_ZFS has to be a clone of OpenZFS with these tags"));
     }
     for number in 0..STEPS {
         let commit = commits[number / 2 % commits.len()];

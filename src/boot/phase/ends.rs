@@ -159,7 +159,7 @@ impl Play {
                 let end = if self.is_doubtful() { End::NoLife(Some(why)) } else { End::Host { why, program } };
                 self.end(end, now)
             }
-            // The loop takes these itself.
+            // What qemu answers to a command for people changes nothing here: the loop that reads the socket hands it to who asked.
             Said::Answered(_) => Vec::new(),
             Said::NotYet => vec![Effect::Qemu(qmp::CONTINUE)],
             Said::Able(able) => self.able(able.map(drop), now),

@@ -5,7 +5,7 @@
 use std::mem;
 use std::time::Instant;
 
-use super::{Effect, Exit, Phase, Play, Save};
+use super::{Effect, Exit, Phase, Play, Rest, Save};
 use crate::boot::outcome::{End, Saved};
 use crate::boot::qmp;
 use crate::boot::wire::FromGuest;
@@ -24,14 +24,15 @@ impl Play {
         if self.plan.start.to(Level::Kept).is_none() || exit.status != 0 {
             return self.end(End::Exited(exit.status), now);
         }
-        match self.seen.again.take() {
-            Some(reason) => self.reached(Level::Kept, reason, now),
-            None if waited && self.seen.nearly => self.unsaved(
+        match mem::take(&mut self.seen.rest) {
+            Rest::Yes => self.reached(Level::Kept, None, now),
+            Rest::NotToSave(why) => self.reached(Level::Kept, Some(why), now),
+            Rest::No if waited && self.seen.nearly => self.unsaved(
                 Level::Kept,
                 Saved::Failed("the guest did not say in time that it can be saved".to_owned()),
                 now,
             ),
-            None => {
+            Rest::No => {
                 self.seen.nearly = true;
                 self.limits.rest_for(now, self.plan.ready_within);
                 Vec::new()
@@ -44,11 +45,11 @@ impl Play {
         if self.plan.start.to(Level::Kept).is_none() {
             return Vec::new();
         }
-        self.seen.again = Some(match message {
-            FromGuest::Ready(reason) => reason,
-            FromGuest::Failed(why) => Some(why),
+        self.seen.rest = match message {
+            FromGuest::Ready(None) => Rest::Yes,
+            FromGuest::Ready(Some(why)) | FromGuest::Failed(why) => Rest::NotToSave(why),
             _ => return Vec::new(),
-        });
+        };
         self.moved_on(now)
     }
 

@@ -76,7 +76,7 @@ impl Session<'_> {
     /// Sends qemu a command, and the open file along with it.
     fn tell_qemu_with(&self, file: &File, command: &str) {
         let Some(socket) = self.wires.get(Port::Qmp) else { return };
-        // A machine that is gone needs none.
+        // Where it cannot be sent, qemu is gone, which the loop that waits for it tells; no command is missed then.
         let _ = send_with(socket, command.as_bytes(), file.as_fd());
     }
 

@@ -39,18 +39,19 @@ pub(super) fn compiler(look: &mut Look<'_>, name: &str) -> Result<Parts> {
     let Some((at, real)) = behind_launchers(look, name, &mut parts)? else { return Ok(parts) };
     look.program("the driver", &real, &mut parts)?;
     let ask = |look: &Look<'_>, word: &str| ask(&look.view.outside(&at), word);
-    if look.file(&real)?.is_script {
-        // gcc prints the path that it was started by.
-        let said = ask(look, "-v")?.unwrap_or_default();
-        let driver = said.lines().find_map(|line| line.strip_prefix("COLLECT_GCC="));
-        let driver = driver.map(|driver| located(look, name, driver)).transpose()?.flatten().ok_or_else(|| {
-            Error::input(format!(
+    // gcc prints the path that it was started by. What stands in its place need be no script, and no launcher by its name: a copy of ccache is called gcc.
+    let said = ask(look, "-v")?.unwrap_or_default();
+    let driver = said.lines().find_map(|line| line.strip_prefix("COLLECT_GCC="));
+    match driver.map(|driver| located(look, name, driver)).transpose()?.flatten() {
+        Some(driver) if driver != real => look.program("the driver that it starts", &driver, &mut parts)?,
+        None if look.file(&real)?.is_script => {
+            return Err(Error::input(format!(
                 "{name} is the script {}, and which compiler it starts cannot be found out",
                 at.display()
             ))
-            .hint(format!("put a link to the compiler in its place: sudo ln -sfn /usr/bin/gcc-12 {}", at.display()))
-        })?;
-        look.program("the driver that it starts", &driver, &mut parts)?;
+            .hint(format!("put a link to the compiler in its place: sudo ln -sfn /usr/bin/gcc-12 {}", at.display())));
+        }
+        _ => {}
     }
     // What is a part under a name of its own is not counted once more as a file of its folder.
     let mut named = Vec::new();

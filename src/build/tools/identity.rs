@@ -31,7 +31,7 @@ pub(in crate::build) const MISSING: &str = "missing";
 const HEADERS: &str = "/";
 
 /// Raised when a tool has other parts, or they are found in another way.
-const RULE: &str = "quiz tools 1";
+const RULE: &str = "quiz tools 2";
 
 /// The identity of every tool, by the name that recipes use.
 #[derive(Debug, Default)]

@@ -263,6 +263,20 @@ fn a_compiler_that_is_a_script_is_followed_to_its_driver_or_refused() {
 }
 
 #[test]
+fn a_compiled_wrapper_that_is_called_as_the_compiler_is_followed_to_its_driver() {
+    let host = Host::new();
+    let text = r#"#include <stdio.h>
+        int main(int n, char **w) { return n > 1 && w[1][1] == 'v' && !w[1][2] ? puts("COLLECT_GCC=gcc-12") < 0 : 1; }"#;
+    host.write("wrapper.c", text);
+    let mut gcc = std::process::Command::new("gcc");
+    let made = gcc.arg("-o").arg(host.root().join("usr/local/bin/gcc")).arg(host.root().join("wrapper.c")).status();
+    assert!(made.unwrap().success());
+    let before = host.tools(&["gcc"]);
+    host.program("usr/bin/gcc-12", "another driver");
+    assert_eq!(host.changed(&["gcc"], &before), ["gcc: the driver that it starts has changed"]);
+}
+
+#[test]
 fn a_program_consists_of_its_interpreter_and_its_packages_data_too() {
     let host = Host::new();
     host.program("usr/bin/autoconf", "#!/usr/bin/env perl\n");

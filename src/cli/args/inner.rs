@@ -34,7 +34,7 @@ pub(in crate::cli) enum CacheCommand {
         #[arg(long)]
         rm: bool,
     },
-    /// Write what these stages made to a new file; what is missing is made first. What was built incrementally is left out
+    /// Write what these stages made to a new file; what is missing is made first. What was built incrementally is refused
     Export {
         /// The file to write: a tar, compressed by zstd
         file: PathBuf,

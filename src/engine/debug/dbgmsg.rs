@@ -54,7 +54,7 @@ fn of(guest: &Guest<'_>, kernel: &File, zfs: &File) -> std::result::Result<Optio
     let variable = zfs.variable("zfs_dbgmsgs").ok_or(strange)?;
     let section = zfs.sections.get(&variable.section).ok_or(strange)?;
     let begin = sections.get(&section.name).ok_or("the kernel does not say where OpenZFS's variables lie")?;
-    let list = begin.wrapping_add(variable.address - section.place.start);
+    let list = begin.wrapping_add(variable.address.wrapping_sub(section.place.start));
     let dwarf = zfs.dwarf();
     let types = Types::new(&dwarf, &["/zfs_debug.c"]);
     let offset = |structure, path: &[&str]| types.offset(structure, path).ok_or(strange);

@@ -95,7 +95,7 @@ impl Guest<'_> {
             // `nsections` has 32 bits, and a word 64.
             let count = self.word(at.wrapping_add(count))? & 0xffff_ffff;
             for number in 0..count.min(SECTIONS) {
-                let one = first.wrapping_add(number * size);
+                let one = first.wrapping_add(number.wrapping_mul(size));
                 note(one.wrapping_add(name), self.word(one.wrapping_add(place)))?;
             }
             return Some(found);
