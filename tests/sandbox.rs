@@ -215,6 +215,18 @@ fn where_root_may_make_no_user_namespace_a_projects_stage_gets_no_capabilities_a
     assert!(line.contains("bubblewrap works, with some of root's own capabilities"), "{line}");
 }
 
+#[test]
+fn a_cache_from_which_nothing_may_be_started_is_found_by_doctor() {
+    let project = Project::new();
+    std::fs::create_dir(project.cache()).unwrap();
+    let mount = |options: &str| format!("mount -t tmpfs{options} none \"$QUIZ_CACHE_DIR\"");
+    let ran = within(&mount(" -o noexec"), &["--mount"], &project, &["doctor"]);
+    let line = line_of_doctor(&ran, "sandbox");
+    assert!(line.contains("is mounted noexec") && line.contains("QUIZ_CACHE_DIR"), "{line}");
+    let line = line_of_doctor(&within(&mount(""), &["--mount"], &project, &["doctor"]), "sandbox");
+    assert!(line.contains("bubblewrap works"), "{line}");
+}
+
 /// Whether it was refused is read where the script writes, so its word alone does not count.
 #[test]
 fn a_script_cannot_choose_a_weaker_sandbox() {

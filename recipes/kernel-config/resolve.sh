@@ -105,7 +105,7 @@ kind=lines
 perl /quiz/recipe/check.pl /quiz/src build/.config "$kind" "${file:--}" left-out $lines $base
 
 if grep -q '^CONFIG_SYSTEM_TRUSTED_KEYRING=y' build/.config && [ ! -e /usr/include/openssl/opensslv.h ]; then
-    echo 'error: CONFIG_SYSTEM_TRUSTED_KEYRING=y is built with the headers of OpenSSL: apt-get install libssl-dev' >&2
+    echo 'error: CONFIG_SYSTEM_TRUSTED_KEYRING=y is built with the headers of OpenSSL: kernel.packages = ["libssl-dev"] brings them, with toolchain.suite = "host" apt-get install libssl-dev' >&2
     exit 1
 fi
 cp build/.config /quiz/out/config

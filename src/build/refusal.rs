@@ -20,6 +20,9 @@ const NO_HOSTNAME: &str = "Can't set hostname to ";
 /// In bubblewrap's error where a new /proc would show what is hidden in the existing one.
 const NO_PROC: &str = "Can't mount proc on /newroot/proc: ";
 
+/// In bubblewrap's error where the shell of a root in the cache may not be started.
+const NO_EXEC: &str = "execvp sh: Permission denied";
+
 /// Words in an error, what they mean, and what to do about it.
 const KNOWN: &[(&[&str], &str, &str)] = &[
     (
@@ -58,6 +61,17 @@ const KNOWN: &[(&[&str], &str, &str)] = &[
         &["for root: Invalid argument", "for root: Function not implemented"],
         "this kernel has no user namespaces",
         "a kernel with CONFIG_USER_NS=y is needed",
+    ),
+    (
+        // bubblewrap's words for EINVAL.
+        &["Creating new namespace failed, likely because the kernel does not support user namespaces"],
+        "this kernel has no user namespaces, or none for ordinary users",
+        "a kernel with CONFIG_USER_NS=y is needed; where /proc/sys/kernel/unprivileged_userns_clone is there: sudo sysctl -w kernel.unprivileged_userns_clone=1",
+    ),
+    (
+        &[NO_EXEC],
+        "the cache lies on a file system that is mounted noexec, and what runs in a sandbox lies in the cache",
+        "set QUIZ_CACHE_DIR to a folder on another one, or mount it with exec: sudo mount -o remount,exec MOUNTPOINT",
     ),
     (
         &["failed: No space left on device", "for root: No space left on device", "exceeded (ENOSPC)"],
@@ -104,6 +118,11 @@ pub(super) fn of(log: &str) -> Option<Refusal> {
         return None;
     }
     Some(told(log))
+}
+
+/// The same where nobody has tried it.
+pub(super) fn noexec() -> Refusal {
+    told(NO_EXEC)
 }
 
 /// What these words mean, all of which are about the sandbox.
@@ -196,6 +215,12 @@ mod tests {
             "in a container",
             "kernel.unprivileged_userns_clone=1; a container is started with --security-opt seccomp=unconfined",
         ),
+        (
+            "bwrap: Creating new namespace failed, likely because the kernel does not support user namespaces.  bwrap must be installed setuid on such systems.",
+            "no user namespaces",
+            "CONFIG_USER_NS=y",
+        ),
+        ("bwrap: execvp sh: Permission denied", "noexec", "QUIZ_CACHE_DIR"),
         ("bwrap: Failed to make / slave: Invalid argument", "plain chroot", "systemd-nspawn -D DIR"),
         (
             "bwrap: Can't read /proc/sys/kernel/overflowuid: No such file or directory",

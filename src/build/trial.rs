@@ -3,9 +3,10 @@
 use super::lacks::Lacks;
 use super::sandbox::{Sandbox, User};
 use super::weaker::{self, ScriptEnd};
-use super::{cache_error, follow};
+use super::{cache_error, follow, refusal};
 use crate::error::{Error, Result};
 use quiz_cache::{Cache, Entry, KeyEncoder};
+use rustix::fs::StatVfsMountFlags;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -19,6 +20,11 @@ const SCRIPT: &str = "try.sh";
 /// # Errors
 /// The script does not run; the message says why, and what to do.
 pub fn try_sandbox(cache: &Cache, chroot: bool) -> Result<Lacks> {
+    // The script here is run by the machine's own shell, as far as it needs no root; a stage's by one in the cache, where make starts what it compiled, too.
+    let mount = rustix::fs::statvfs(cache.root()).map(|mount| mount.f_flag).unwrap_or(StatVfsMountFlags::empty());
+    if mount.contains(StatVfsMountFlags::NOEXEC) {
+        return Err(Error::build(refusal::noexec().line()));
+    }
     let mut key = KeyEncoder::new("quiz sandbox trial 1");
     // A key of this process alone, so that it waits for no other process.
     key.flag("chroot", chroot).number("pid", std::process::id().into());

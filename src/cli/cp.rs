@@ -14,9 +14,17 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// Makes a tar of `$1`. A file is copied first: a tar has its size in front, but a file of /proc does not say it, and a log may grow meanwhile.
+/// Makes a tar of `$1`. A file is copied first: a tar has its size in front, but a file of /proc does not say it, and a log may grow meanwhile. Not one of
+/// over 64 MiB, since the copy is in the guest's memory. GNU tar ends with 1 where a file changed as it was read, which says only how old it is.
 const SEND: &str = r#"name=$(basename -- "$1")
-[ -f "$1" ] && [ ! -L "$1" ] || { cd "$(dirname -- "$1")" && exec tar -cf - -- "$name"; }
+size=$(stat -c %s -- "$1") || exit 2
+[ -f "$1" ] && [ ! -L "$1" ] && [ "$size" -le 67108864 ] || {
+    cd "$(dirname -- "$1")" || exit 2
+    tar -cf - -- "$name"
+    status=$?
+    [ "$status" != 1 ] || exit 0
+    exit "$status"
+}
 new=$(mktemp -d -- /tmp/.quiz-cp.XXXXXX)
 trap 'rm -rf -- "$new"' EXIT
 trap 'exit 1' HUP INT TERM

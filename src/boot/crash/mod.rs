@@ -201,7 +201,11 @@ impl Layout {
                 copied.map_err(|error| {
                     // A part of it is of no use to anybody, and the disk may be full.
                     let _ = fs::remove_file(&path);
-                    error.to_string()
+                    match error.kind() {
+                        // So it reads where there is no such process any more.
+                        io::ErrorKind::UnexpectedEof => "qemu ended before its memory was written".to_owned(),
+                        _ => error.to_string(),
+                    }
                 })
             },
             Err,
@@ -227,6 +231,11 @@ impl Layout {
             machine: Some(Guest::of(machine)),
             imported: told.imported,
         };
+        // A dump that somebody asked for, and that came to nothing, takes no place of one that has a memory.
+        if crash.cause == Cause::Asked && crash.cut.is_some() && memory_of(run).is_some() {
+            let _ = fs::remove_dir_all(&new);
+            return Ok(crash);
+        }
         let about = new.join(ABOUT);
         host::write_private(&about, &format!("{}\n", serde_json::json!(crash)))
             .map_err(|e| cannot("write", &about, e))?;
@@ -311,12 +320,16 @@ mod tests {
 
     /// What this process has as memory, for which it passes as a qemu.
     fn dump(answer: &str, run: &Path, not: Option<String>, goes_on: bool) -> Crash {
+        dump_as(Cause::Panic, answer, run, not, goes_on)
+    }
+
+    fn dump_as(cause: Cause, answer: &str, run: &Path, not: Option<String>, goes_on: bool) -> Crash {
         let machine = Machine { memory: 8, ..machine(Accel::Tcg) };
         assert_eq!(questions(&machine), ["info registers -a", "info memory_size_summary", "gpa2hva 0x0"]);
         let answers = ["CPU#0\nRIP=01\n", "base memory: 8388608\r\n", answer].map(str::to_owned);
         let layout = Layout::new(&machine, &answers).unwrap();
         let told = Told {
-            cause: Cause::Panic,
+            cause,
             words: "BUG: x at 0xffff888003a1c000".to_owned(),
             lines: vec!["Call Trace:".to_owned(), " f+0x1/0x2".to_owned()],
             program: vec!["true".to_owned()],
@@ -344,6 +357,9 @@ mod tests {
         let (path, bytes) = memory_of(run.path()).unwrap();
         assert!(path.ends_with("crash/vmcore") && bytes >= 7 << 20, "{bytes}");
         assert!(fs::read(&path).unwrap().starts_with(b"\x7fELF"));
+        // One that was asked for, and came to nothing, takes no place of that.
+        let asked = dump_as(Cause::Asked, &at(4096), run.path(), Some("no room".to_owned()), false);
+        assert!(asked.cut.is_some() && memory_of(run.path()).is_some());
         // Nothing lies there.
         let cut = dump(&at(4096), run.path(), None, false);
         assert_eq!((cut.used, cut.cut.as_deref()), (None, Some("qemu has no memory at 0x1000")));

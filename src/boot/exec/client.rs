@@ -40,7 +40,7 @@ struct Client<'a> {
     streams: &'a Streams,
     /// What of stdout and stderr is not written yet.
     outputs: [Outflow; 2],
-    /// How it ended, as the guest said; counts when all of its bytes are written.
+    /// How it ended, as the guest said; counts when all of its bytes are written. It is the guest's last word.
     status: Option<u8>,
     signals: Signals,
     raw: Option<Raw>,
@@ -114,10 +114,11 @@ impl Client<'_> {
     /// Waits for the next thing to do, and does it. Whoever does not read what the program writes keeps nobody from hearing a signal.
     fn turn(&mut self) -> Result<Option<Ended>> {
         let sends = if self.waiting.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
-        let mut sources = vec![
-            (Source::Guest, PollFd::new(&self.socket, PollFlags::IN | sends)),
-            (Source::Signals, PollFd::from_borrowed_fd(self.signals.fd(), PollFlags::IN)),
-        ];
+        let mut sources = vec![(Source::Signals, PollFd::from_borrowed_fd(self.signals.fd(), PollFlags::IN))];
+        // Once it is closed it is ready for ever, and whoever writes slowly would do nothing but look at it.
+        if self.status.is_none() {
+            sources.push((Source::Guest, PollFd::new(&self.socket, PollFlags::IN | sends)));
+        }
         if self.has_input && self.room > 0 && self.waiting.is_empty() {
             sources.push((Source::Input, PollFd::new(&self.streams.stdin, PollFlags::IN)));
         }
@@ -187,8 +188,6 @@ impl Client<'_> {
         let mut bytes = [0; 64 << 10];
         match self.socket.read(&mut bytes) {
             Err(e) if is_wait(&e) => return Ok(None),
-            // The machine may go once the program's status has come.
-            Ok(0) | Err(_) if self.status.is_some() => return Ok(None),
             Ok(0) | Err(_) => return Ok(Some(Ended::Lost)),
             Ok(count) => self.decoder.push(&bytes[..count]),
         }

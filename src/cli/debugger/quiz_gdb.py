@@ -31,11 +31,13 @@ def quoted(path):
 
 
 def each_in_list(head, type_name, member):
-    """The structures of that type in a struct list_head."""
+    """The structures of that type in a struct list_head; of one that is damaged, and leads in a circle, each once."""
     kind = gdb.lookup_type(type_name)
     offset = next(field.bitpos // 8 for field in kind.fields() if field.name == member)
     node = head["next"]
-    while int(node) != int(head.address):
+    seen = {int(head.address)}
+    while int(node) not in seen:
+        seen.add(int(node))
         yield gdb.Value(int(node) - offset).cast(kind.pointer()).dereference()
         node = node["next"]
 

@@ -55,11 +55,13 @@ def each_in_avl(tree, type_name):
 
 
 def each_in_list(lists, type_name):
-    """The objects of a list_t (the SPL's, around a struct list_head)."""
+    """The objects of a list_t (the SPL's, around a struct list_head); of one that is damaged, and leads in a circle, each once."""
     prog = get_default_prog()
     offset, head = lists.list_offset.value_(), lists.list_head.address_of_()
     node = lists.list_head.next
-    while node != head:
+    seen = {head.value_()}
+    while node.value_() not in seen:
+        seen.add(node.value_())
         yield Object(prog, type_name + " *", value=node.value_() - offset)
         node = node.next
 

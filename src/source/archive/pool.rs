@@ -119,24 +119,31 @@ fn one(missing: &Missing, servers: &[Server], snapshot: &Server, entry: &str, ev
     if ways.iter().any(|(server, path)| get(&servers[*server], path)) {
         return Ok(());
     }
-    match of_snapshot(package, snapshot, events) {
-        Ok(hashes) if hashes.iter().any(|hash| get(snapshot, &format!("file/{hash}"))) => return Ok(()),
-        Ok(_) => {}
-        Err(error) => drop(first.get_or_insert(error)),
+    let of_snapshot = of_snapshot(package, snapshot, events);
+    if of_snapshot.as_ref().is_ok_and(|hashes| hashes.iter().any(|hash| get(snapshot, &format!("file/{hash}")))) {
+        return Ok(());
     }
+    // What went wrong at a place that should have it tells more than that it is nowhere.
     if let Some(error) = first {
         return Err(error);
     }
     let Package { name, version, .. } = package;
+    Err(gone(&format!("{name} {version}"), there, (snapshot, of_snapshot.err()), entry))
+}
+
+/// The error of what is pinned, and neither in its suite nor, as far as that says, in the snapshot archive.
+fn gone(what: &str, there: &[String], (snapshot, silent): (&Server, Option<Error>), entry: &str) -> Error {
     let there = if there.is_empty() {
         "there is no version of it at all".to_owned()
     } else {
         format!("there are: {}", there.join(", "))
     };
-    Err(Error::build(format!("{name} {version} is pinned in quiz.lock, but no archive has it any more"))
-        .detail(there)
-        .detail(format!("{} does not have this version, either", snapshot.address))
-        .hint(format!("take what there is now: quiz update {entry}")))
+    let error = Error::build(format!("{what} is pinned in quiz.lock, but no archive has it any more")).detail(there);
+    let error = match silent {
+        None => error.detail(format!("{} does not have this version, either", snapshot.address)),
+        Some(why) => error.detail(format!("{} could not be asked", snapshot.address)).because(why),
+    };
+    error.hint(format!("take what there is now: quiz update {entry}"))
 }
 
 /// Brings the files of a source package: from where the lists have it, else from the snapshot archive. Those that are here stay.
@@ -182,9 +189,12 @@ pub(super) fn bring_source(
             || ways.iter().any(|way| get(&servers[way.place], &format!("{}/{}", way.folder, file.name)));
         if !is_there {
             let path = format!("mr/package/{}/{}/srcfiles?fileinfo=1", pin.name, pin.version);
-            let hashes = source_hashes(&snapshot.text(&path, events).unwrap_or_default().unwrap_or_default(), file);
-            if !hashes.iter().any(|hash| get(snapshot, &format!("file/{hash}"))) {
-                return Err(first.unwrap_or_else(|| gone_source(pin, there, snapshot, entry)));
+            let answer = snapshot.text(&path, events);
+            let hashes = answer.as_ref().map(|answer| source_hashes(answer.as_deref().unwrap_or_default(), file));
+            if !hashes.is_ok_and(|hashes| hashes.iter().any(|hash| get(snapshot, &format!("file/{hash}")))) {
+                let versions: Vec<String> = there.iter().map(|source| source.pin.version.clone()).collect();
+                let what = format!("the source package {what}");
+                return Err(first.unwrap_or_else(|| gone(&what, &versions, (snapshot, answer.err()), entry)));
             }
         }
         before = before.saturating_add(file.size);
@@ -204,22 +214,6 @@ fn source_hashes(answer: &str, file: &DscFile) -> Vec<String> {
 
 fn is_hash(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
-fn gone_source(pin: &DscPin, there: &[Source], snapshot: &Server, entry: &str) -> Error {
-    let versions: Vec<&str> = there.iter().map(|source| source.pin.version.as_str()).collect();
-    let there = if versions.is_empty() {
-        "there is no version of it at all".to_owned()
-    } else {
-        format!("there are: {}", versions.join(", "))
-    };
-    Error::build(format!(
-        "the source package {} {} is pinned in quiz.lock, but no archive has it",
-        pin.name, pin.version
-    ))
-    .detail(there)
-    .detail(format!("{} does not have this version, either", snapshot.address))
-    .hint(format!("take what there is now: quiz update {entry}"))
 }
 
 /// The names under which the snapshot archive has a package: SHA-1, which is no proof and need not be one.

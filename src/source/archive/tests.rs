@@ -337,6 +337,17 @@ fn a_version_that_the_lists_do_not_have_any_more() {
         (&error.details()[0][..], &error.hints()[0][..]),
         ("there are: 2", "take what there is now: quiz update e")
     );
+    // So it is where the snapshot archive cannot be asked, which is said.
+    let mirrors = Mirrors { snapshot: "http://127.0.0.1:9".into(), ..world.ctx.mirrors.clone() };
+    let silent = Context { mirrors, ..world.ctx.clone() };
+    let mut archive = Archive::new(&world.host, "bookworm", What::Packages, &silent, &|_| {}).unwrap();
+    archive.patience = Patience { idle: Duration::from_secs(5), attempts: 1, pause: Duration::from_millis(1) };
+    archive.now = world.now;
+    let pin = PackagesPin { suite: "bookworm".into(), packages: old.to_vec() };
+    let error = archive.fetch(&pin, "e").unwrap_err();
+    assert_eq!(error.to_string(), "a 1 is pinned in quiz.lock, but no archive has it any more");
+    assert_eq!(error.details(), ["there are: 2", "http://127.0.0.1:9 could not be asked"]);
+    assert_eq!(error.hints()[0], "take what there is now: quiz update e");
 
     let hash = "5".repeat(40);
     let answer = format!("{{\"result\": [{{\"architecture\": \"all\", \"hash\": \"{hash}\"}}]}}");

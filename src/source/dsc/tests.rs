@@ -257,7 +257,7 @@ fn a_host_of_another_suite_brings_what_is_pinned() {
     let other = World { host: Host::of("ID=x\nVERSION_CODENAME=t\n", &etc), ..world };
     assert_eq!(read(other.fetch(&pin).unwrap().join("a")), "one\n2\nthree\n");
     let error = other.fetch(&DscPin { suite: None, ..pin }).unwrap_err().to_string();
-    assert_eq!(error, "the source package z 1-2 is pinned in quiz.lock, but no archive has it");
+    assert_eq!(error, "the source package z 1-2 is pinned in quiz.lock, but no archive has it any more");
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn what_no_archive_has_any_more_comes_from_the_snapshot_archive_or_is_said() {
     let answer = snapshot.join("mr/package/z/0-1");
     fs::create_dir_all(snapshot.join("file")).unwrap();
     let error = world.fetch(&old).unwrap_err();
-    assert_eq!(error.to_string(), "the source package z 0-1 is pinned in quiz.lock, but no archive has it");
+    assert_eq!(error.to_string(), "the source package z 0-1 is pinned in quiz.lock, but no archive has it any more");
     assert_eq!(error.details()[0], "there are: 1-2");
     fs::create_dir_all(&answer).unwrap();
     let mut infos = Vec::new();
