@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Effect, Phase, Play};
+use super::{Effect, Phase, Play, Shares, Sign};
 use crate::boot::limits::Limits;
 use crate::boot::outcome::End;
 use crate::boot::qmp;
@@ -10,19 +10,33 @@ use crate::boot::qmp;
 impl Play {
     /// Ends the machine. One whose guest crashed, or hangs, or was too slow, stands still before that until its memory is written.
     pub(super) fn crash(&mut self, end: End, now: Instant) -> Vec<Effect> {
-        let is_crash = matches!(end, End::Panicked | End::Limit(..)) && self.is_open();
+        match matches!(end, End::Panicked | End::Limit(..)) && self.is_open() {
+            true => self.stand(end.clone(), end, now),
+            false => self.end(end, now),
+        }
+    }
+
+    /// Ends the machine as `end`, once its memory is written because of `cause`, where it is kept.
+    fn stand(&mut self, end: End, cause: End, now: Instant) -> Vec<Effect> {
         match (self.plan.dumps, self.plan.shows) {
-            (true, _) if is_crash => {
-                self.phase = Phase::Still(end.clone());
+            (true, _) => {
+                self.phase = Phase::Still(end);
                 self.limits.dumps(now);
-                vec![Effect::Qemu(qmp::STOP), Effect::Dump(Some(end))]
+                vec![Effect::Qemu(qmp::STOP), Effect::Dump(Some(cause))]
             }
-            (false, true) if is_crash => {
+            (false, true) => {
                 self.phase = Phase::Still(end);
                 [vec![Effect::Qemu(qmp::STOP)], self.show()].concat()
             }
             _ => self.end(end, now),
         }
+    }
+
+    /// The kernel gave up behind the program's end, as where it writes back what that has left: the status is the program's, and the panic is not hushed up.
+    fn panicked_late(&mut self, end: End, now: Instant) -> Vec<Effect> {
+        let unsynced = matches!(self.phase, Phase::Ended(_, Shares::Unknown)).then_some(Effect::Unsynced);
+        let told = std::iter::once(Effect::LatePanic).chain(unsynced);
+        told.chain(self.stand(end, End::Panicked, now)).collect()
     }
 
     /// Lets a machine that is over stand still until somebody ends it.
@@ -44,6 +58,7 @@ impl Play {
         }
         match self.how_it_went(None) {
             end @ (End::Panicked | End::Limit(..)) => self.crash(end, now),
+            end @ End::Exited(_) if self.seen.sign == Some(Sign::Panic) => self.panicked_late(end, now),
             // The guest did not crash: what it ended with is known when qemu has ended.
             _ if !self.seen.told_to_go => {
                 self.seen.told_to_go = true;

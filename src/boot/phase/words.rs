@@ -73,6 +73,8 @@ pub(in crate::boot) enum Effect {
     Settle(Level, Saved),
     /// What was written to the shares last may be lost.
     Unsynced,
+    /// Says that the kernel gave up after the program had ended.
+    LatePanic,
     /// What the kernel said before explains nothing any more.
     Forget,
     /// The guest is looked at: what the kernel says from now on tells what it was doing.

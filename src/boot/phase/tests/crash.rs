@@ -29,6 +29,14 @@ fn a_guest_that_crashed_stands_still_until_its_memory_is_written() {
     let mut play = dumps();
     assert_eq!(take(&mut play, &paused[1..]), [status, Effect::Drain]);
     assert_eq!(take(&mut play, &[Input::Sign(Sign::Panic), Input::Drained])[1..], dump(End::Panicked));
+    // Behind the program's end it is said, and kept, and the status stays the program's.
+    let mut play = dumps();
+    take(&mut play, &[&[exit(7, 0)], &paused[..]].concat());
+    let told = take(&mut play, &[Input::Drained]);
+    assert_eq!(told[..2], [Effect::LatePanic, Effect::Unsynced]);
+    assert_eq!(told[2..], dump(End::Panicked));
+    assert_eq!(take(&mut play, &[Input::Dumped]), [Effect::Qemu(qmp::QUIT)]);
+    assert_eq!(end(play), End::Exited(7));
     // A guest that only went away has left nothing to look at, and qemu says the rest.
     let mut play = dumps();
     take(&mut play, &paused[1..]);
