@@ -152,6 +152,20 @@ fn a_full_disk_is_said_and_leaves_nothing_half() {
     assert_eq!(run("t-small").status, Some(0));
 }
 
+#[test]
+fn a_limit_for_the_size_of_files_is_an_error_and_no_end_of_quiz() {
+    let project = Project::new();
+    project.recipe("t-loud", OUT, "seq 100000\necho x >/quiz/out/out\n");
+    let template = project.command(&[]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -f 64; exec \"$0\" build t-loud", env!("CARGO_BIN_EXE_quiz")]);
+    command.current_dir(project.dir()).env_clear();
+    command.envs(template.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let ran = Ran::from(command.output().unwrap());
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    ran.says(&["File too large"]);
+}
+
 /// Changes one byte in the middle of a file, read-only or not.
 fn damage(path: &Path) {
     let mut bytes = std::fs::read(path).unwrap();

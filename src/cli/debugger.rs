@@ -3,7 +3,7 @@
 use super::args::{Command, CrashCommand, Debugger as Asked};
 use super::crashed::identity;
 use super::{crashed, running, symbols};
-use crate::boot::crash::{Core, FOLDER};
+use crate::boot::crash::{Core, Crash, FOLDER};
 use crate::boot::folder::{live, run_of};
 use crate::boot::gdb::Stub;
 use crate::boot::running::{Running, machines};
@@ -55,12 +55,13 @@ impl Target {
             return Self::crash(engine, id);
         }
         let place = running::living(engine, command, id)?;
-        let machine = machines(run_of(&place)).into_iter().find(|(other, _)| *other == place);
-        let (place, machine) = machine.ok_or_else(|| {
-            Error::boot(format!("the machine of run {} is only just starting", running::name(&place)))
-                .hint("try again in a moment")
-        })?;
-        Ok(Self::Live(place, Box::new(machine)))
+        match machines(run_of(&place)).into_iter().find(|(other, _)| *other == place) {
+            Some((place, machine)) => Ok(Self::Live(place, Box::new(machine))),
+            // One of several machines of a run that goes on.
+            None if Crash::read(&place).is_some() => Self::crash(engine, id),
+            None => Err(Error::boot(format!("the machine of run {} is only just starting", running::name(&place)))
+                .hint("try again in a moment")),
+        }
     }
 
     fn crash(engine: &Engine<'_>, id: Option<&str>) -> Result<Self> {
@@ -73,6 +74,14 @@ impl Target {
                 .hint("`quiz crash show` says why"));
         };
         Ok(Self::Crashed(Box::new(crashed), memory))
+    }
+
+    /// The same, with its memory where that lies now: a run that ended meanwhile may have packed it.
+    fn again(self, engine: &Engine<'_>) -> Result<Self> {
+        match self {
+            Self::Crashed(crashed, _) => Self::of(engine, *crashed),
+            live @ Self::Live(..) => Ok(live),
+        }
     }
 
     /// The debug information of it.
@@ -137,12 +146,14 @@ fn start(engine: &Engine<'_>, program: &str, asked: &Asked, only_crashes: bool) 
     if program == GDB {
         require_gdb()?;
         let target = find()?;
-        return gdb(engine, &target, &target.symbols(engine)?, &asked.words);
+        let symbols = target.symbols(engine)?;
+        return gdb(engine, &target.again(engine)?, &symbols, &asked.words);
     }
     let target = find()?;
     target.says_where_it_lies()?;
     let drgn = drgn::made(engine)?;
-    start_drgn(engine, &drgn, &target, &target.symbols(engine)?, &asked.words)
+    let symbols = target.symbols(engine)?;
+    start_drgn(engine, &drgn, &target.again(engine)?, &symbols, &asked.words)
 }
 
 const GDB: &str = "gdb";

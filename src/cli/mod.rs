@@ -67,6 +67,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
             };
         }
     };
+    host::signals::outlive_file_limits();
     let (reporter, failed) = reporter(&cli);
     let timings = matches!(&cli.command, Command::Up(up) if up.timings);
     let events = |event: Event| {

@@ -3,7 +3,7 @@
 //! Knows no machine.
 
 use signal_hook::SigId;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,6 +17,14 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 /// Says that from now on a part of quiz catches the signals that end a program.
 pub fn signals_are_caught() {
     TAKEN.store(true, Ordering::Relaxed);
+}
+
+/// From now on a file that grows beyond the limit of this process (`ulimit -f`) fails to be written, and does not end quiz. What quiz starts is ended by
+/// that as ever, since a handler, unlike being ignored, is not handed on.
+pub fn outlive_file_limits() {
+    for signal in heeded(&[SIGXFSZ]) {
+        let _ = signal_hook::flag::register(signal, Arc::default());
+    }
 }
 
 /// Calls `act` whenever SIGINT, SIGTERM, SIGHUP or SIGQUIT comes, and says whether that ends the process, as it does where nobody catches it. `act` is
