@@ -110,6 +110,19 @@ fn all_are_ended_together_and_one_that_was_killed_is_no_longer_seen() {
 }
 
 #[test]
+fn a_run_whose_machine_is_over_is_ended_while_it_waits_for_who_reads_it() {
+    let fake = Fake::new();
+    let child = started(&fake, "loud");
+    let begun = Instant::now();
+    while !ps(&fake).is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "its machine goes on");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    fake.0.ok(&["stop", "1"]).says(&["Stopped", "/.quiz/runs/1"]);
+    assert!(ended(child).status != Some(0));
+}
+
+#[test]
 fn what_a_machine_that_runs_consists_of_no_collection_takes() {
     let fake = Fake::new();
     let (kernel, root) = (fake.0.built("kernel"), fake.0.built("t-root"));

@@ -230,6 +230,13 @@ case $what in
         read -r dirt <"$disk" || :
         ended $((${#dirt} > 0 ? 1 : 7)) "$dirt"
         ;;
+    loud) # writes more than a pipe holds
+        hello; ready
+        printf '%100000s' x >&"$stdout"
+        frame '\004\021\0\0\0\007\240\206\001\0\0\0\0\0\0\0\0\0\0\0\0\0'
+        synced
+        wait_for quit
+        ;;
     short) # says that there is one byte more than it sends, and goes away
         hello; ready
         printf out >&"$stdout"

@@ -4,6 +4,7 @@
 //! Any number of runs may be made at once, by any number of processes. A run's folder is locked while its process lives,
 //! so what is old can be removed without asking anyone. Knows nothing of machines.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -257,13 +258,22 @@ fn numbers(runs: &Path) -> Result<Vec<u64>> {
 fn make_room(runs: &Path, numbers: &[u64], kept: Kept) {
     let finished: Vec<PathBuf> = numbers.iter().rev().map(|number| runs.join(number.to_string())).collect();
     let finished: Vec<&PathBuf> = finished.iter().filter(|run| !is_brought(&run.join(CRASH))).collect();
-    let memories = finished.iter().filter(|run| !is_live(run)).flat_map(|run| memories(run));
-    let memories: Vec<PathBuf> = memories.collect();
-    let (stay, go) = memories.split_at(kept.memories.min(memories.len()));
-    // Memories alone: what was said of a crash takes hardly any room. One that cannot be removed is left.
-    go.iter().for_each(|memory| drop(fs::remove_file(memory)));
     // A memory that stays is nothing without the run's other files.
-    let old = finished.into_iter().filter(|run| !stay.iter().any(|memory| memory.starts_with(run)));
+    let (mut with_memory, mut left) = (BTreeSet::new(), kept.memories);
+    for run in &finished {
+        let found = memories(run);
+        // One that lives may be over before the last line here.
+        if !found.is_empty() && is_live(run) {
+            with_memory.insert(*run);
+            continue;
+        }
+        let (stay, go) = found.split_at(left.min(found.len()));
+        left -= stay.len();
+        with_memory.extend((!stay.is_empty()).then_some(*run));
+        // Memories alone: what was said of a crash takes hardly any room. One that cannot be removed is left.
+        go.iter().for_each(|memory| drop(fs::remove_file(memory)));
+    }
+    let old = finished.iter().copied().filter(|run| !with_memory.contains(run));
     let (rich, plain): (Vec<_>, Vec<_>) = old.partition(|run| has_results(run));
     let old = rich.iter().skip(kept.with_results).chain(plain.iter().skip(kept.plain));
     old.for_each(|run| remove_finished(run));

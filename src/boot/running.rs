@@ -103,13 +103,23 @@ pub fn machines(run: &Path) -> Vec<(PathBuf, Running)> {
     if !is_live(run) {
         return Vec::new();
     }
-    let parts = parts(run);
-    let places = if parts.is_empty() { vec![run.to_owned()] } else { parts };
     let machine = |place: PathBuf| {
         let running = read(&place).filter(|running| Path::new(&format!("/proc/{}", running.qemu)).exists())?;
         Some((place, running))
     };
-    places.into_iter().filter_map(machine).collect()
+    places(run).into_iter().filter_map(machine).collect()
+}
+
+/// The process of quiz that has a run which lives, also when its machines are over: it may still write what they said, or keep what is left of them.
+#[must_use]
+pub fn process(run: &Path) -> Option<OwnedFd> {
+    places(run).iter().find_map(|place| holder(run, read(place)?.quiz))
+}
+
+/// The folders of a run's machines.
+fn places(run: &Path) -> Vec<PathBuf> {
+    let parts = parts(run);
+    if parts.is_empty() { vec![run.to_owned()] } else { parts }
 }
 
 fn read(place: &Path) -> Option<Running> {

@@ -14,17 +14,19 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(10);
 const SCRIPT: &str = "try.sh";
 
+/// Why nothing that lies in the cache can be started, if so, and what to do. A stage's shell lies there, and what make compiles for itself; the script of
+/// [`try_sandbox`] is run by the machine's own shell.
+pub fn is_noexec(cache: &Cache) -> Option<String> {
+    let mount = rustix::fs::statvfs(cache.root()).ok()?;
+    mount.f_flag.contains(StatVfsMountFlags::NOEXEC).then(|| refusal::noexec().line())
+}
+
 /// Whether a script of quiz's own runs in the sandbox, with `chroot` one that mounts and changes into a root of its own; and what of the
 /// sandbox cannot be had.
 ///
 /// # Errors
 /// The script does not run; the message says why, and what to do.
 pub fn try_sandbox(cache: &Cache, chroot: bool) -> Result<Lacks> {
-    // The script here is run by the machine's own shell, as far as it needs no root; a stage's by one in the cache, where make starts what it compiled, too.
-    let mount = rustix::fs::statvfs(cache.root()).map(|mount| mount.f_flag).unwrap_or(StatVfsMountFlags::empty());
-    if mount.contains(StatVfsMountFlags::NOEXEC) {
-        return Err(Error::build(refusal::noexec().line()));
-    }
     let mut key = KeyEncoder::new("quiz sandbox trial 1");
     // A key of this process alone, so that it waits for no other process.
     key.flag("chroot", chroot).number("pid", std::process::id().into());

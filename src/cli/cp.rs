@@ -15,17 +15,21 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 /// Makes a tar of `$1`. A file is copied first: a tar has its size in front, but a file of /proc does not say it, and a log may grow meanwhile. Not one of
-/// over 64 MiB, since the copy is in the guest's memory. GNU tar ends with 1 where a file changed as it was read, which says only how old it is.
+/// over 64 MiB, since the copy is in the guest's memory. GNU tar ends with 1 also where a file only grew as it was read, which loses nothing of what
+/// was there.
 const SEND: &str = r#"name=$(basename -- "$1")
-size=$(stat -c %s -- "$1") || exit 2
-[ -f "$1" ] && [ ! -L "$1" ] && [ "$size" -le 67108864 ] || {
+[ -f "$1" ] && [ ! -L "$1" ] && [ "$(stat -c %s -- "$1")" -le 67108864 ] || {
     cd "$(dirname -- "$1")" || exit 2
-    tar -cf - -- "$name"
+    words=$(mktemp -- /tmp/.quiz-cp.XXXXXX) || exit 2
+    LC_ALL=C tar -cf - -- "$name" 2>"$words"
     status=$?
+    cat -- "$words" >&2
+    ! grep -qv ': file changed as we read it$' "$words" || [ "$status" != 1 ] || status=2
+    rm -f -- "$words"
     [ "$status" != 1 ] || exit 0
     exit "$status"
 }
-new=$(mktemp -d -- /tmp/.quiz-cp.XXXXXX)
+new=$(mktemp -d -- /tmp/.quiz-cp.XXXXXX) || exit 2
 trap 'rm -rf -- "$new"' EXIT
 trap 'exit 1' HUP INT TERM
 cat -- "$1" >"$new/$name" && chmod --reference="$1" -- "$new/$name" && tar -C "$new" -cf - -- "$name""#;

@@ -58,7 +58,7 @@ impl Target {
         match machines(run_of(&place)).into_iter().find(|(other, _)| *other == place) {
             Some((place, machine)) => Ok(Self::Live(place, Box::new(machine))),
             // One of several machines of a run that goes on.
-            None if Crash::read(&place).is_some() => Self::crash(engine, id),
+            None if Crash::read(&place).is_some() => Self::crash(engine, Some(&running::name(&place))),
             None => Err(Error::boot(format!("the machine of run {} is only just starting", running::name(&place)))
                 .hint("try again in a moment")),
         }
@@ -248,9 +248,10 @@ pub(super) fn tasks(engine: &Engine<'_>, crashed: &Crashed) -> Result<Tasks> {
     let before = identity(&folder);
     let target = Target::of(engine, crashed.clone())?;
     target.says_where_it_lies()?;
-    let Target::Crashed(_, memory) = &target else { return Err(Error::input("there is no memory")) };
     let drgn = drgn::made(engine)?;
     let symbols = target.symbols(engine)?;
+    let target = target.again(engine)?;
+    let Target::Crashed(_, memory) = &target else { return Err(Error::input("there is no memory")) };
     let mut command = drgn_on(engine, &drgn, memory, &symbols)?;
     // Nothing is fetched from elsewhere: that could take any time.
     command.arg(script(engine, TASKS)?.join(TASKS.0)).stdin(Stdio::null()).env_remove("DEBUGINFOD_URLS");

@@ -149,6 +149,9 @@ fn run_installer(words: &[&str]) -> Result<()> {
 /// Whether a stage's script would run here; containers and hardened hosts may forbid it. With `chroot`: a script that changes into
 /// a root that it makes.
 fn sandbox(engine: &Engine<'_>, chroot: bool) -> std::result::Result<String, String> {
+    if let Some(why) = build::is_noexec(&engine.cache) {
+        return Err(why);
+    }
     match build::try_sandbox(&engine.cache, chroot) {
         Ok(lacks) => {
             let without: String = lacks.iter().map(|lack| format!(", {}", lack.words())).collect();

@@ -1,7 +1,7 @@
 //! `quiz ps`, `quiz stop` and `quiz logs`: the machines that run, whoever started them, and what their kernels say.
 
 use crate::boot::folder::{PARTS, all, is_live, live, number, parts, run_of};
-use crate::boot::running::{holder, machines, not_live};
+use crate::boot::running::{machines, not_live, process};
 use crate::engine::{Engine, running};
 use crate::error::{Error, Result, cannot};
 use crate::event::Event;
@@ -90,8 +90,7 @@ pub(super) fn stop(engine: &Engine<'_>, id: Option<&str>, everything: bool) -> R
 
 /// Asks the process of a run to end.
 fn ask(run: &Path) -> Option<rustix::fd::OwnedFd> {
-    let (_, running) = machines(run).into_iter().next()?;
-    let process = holder(run, running.quiz)?;
+    let process = process(run)?;
     pidfd_send_signal(&process, Signal::TERM).ok()?;
     Some(process)
 }

@@ -58,7 +58,12 @@ impl Play {
         }
         match self.how_it_went(None) {
             end @ (End::Panicked | End::Limit(..)) => self.crash(end, now),
-            end @ End::Exited(_) if self.seen.sign == Some(Sign::Panic) => self.panicked_late(end, now),
+            // Who writes the words of a panic to the kernel's log, and powers off, has none.
+            end @ End::Exited(_)
+                if self.seen.sign == Some(Sign::Panic) && self.seen.shutdown.as_deref() != Some("guest-shutdown") =>
+            {
+                self.panicked_late(end, now)
+            }
             // The guest did not crash: what it ended with is known when qemu has ended.
             _ if !self.seen.told_to_go => {
                 self.seen.told_to_go = true;

@@ -238,6 +238,7 @@ impl Play {
             Phase::Ended(exit, _) => return self.end(host(exit.status), now),
             Phase::Saving(Level::Kept, _) => return self.end(host(0), now),
             Phase::Ending(End::Exited(status)) => self.phase = Phase::Ending(host(*status)),
+            Phase::Still(End::Exited(status)) => self.phase = Phase::Still(host(*status)),
             Phase::Gone(End::Exited(status)) => self.phase = Phase::Over(host(*status)),
             Phase::Running(Run::Unheard(_)) | Phase::Still(_) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_) => {}
             // In all earlier phases there is no program yet, whose status could be told.

@@ -141,7 +141,10 @@ fn gone(what: &str, there: &[String], (snapshot, silent): (&Server, Option<Error
     let error = Error::build(format!("{what} is pinned in quiz.lock, but no archive has it any more")).detail(there);
     let error = match silent {
         None => error.detail(format!("{} does not have this version, either", snapshot.address)),
-        Some(why) => error.detail(format!("{} could not be asked", snapshot.address)).because(why),
+        Some(why) => error
+            .detail(format!("{} could not be asked", snapshot.address))
+            .because(why)
+            .hint("try again when that answers: it has all that ever was"),
     };
     error.hint(format!("take what there is now: quiz update {entry}"))
 }

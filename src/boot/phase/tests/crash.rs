@@ -35,8 +35,15 @@ fn a_guest_that_crashed_stands_still_until_its_memory_is_written() {
     let told = take(&mut play, &[Input::Drained]);
     assert_eq!(told[..2], [Effect::LatePanic, Effect::Unsynced]);
     assert_eq!(told[2..], dump(End::Panicked));
+    let full = Input::Unwritten(0, "full".into());
+    let mut unwritten = dumps();
+    take(&mut unwritten, &[&[exit(7, 0)], &paused[..], &[Input::Drained, full, Input::Dumped]].concat());
+    assert_eq!(end(unwritten), host("full", Some(7)));
     assert_eq!(take(&mut play, &[Input::Dumped]), [Effect::Qemu(qmp::QUIT)]);
     assert_eq!(end(play), End::Exited(7));
+    let mut off = dumps();
+    let words = [exit(7, 0), Input::Sign(Sign::Panic), shutdown("guest-shutdown"), Input::Drained];
+    assert_eq!(take(&mut off, &words).last(), Some(&Effect::Qemu(qmp::QUIT)));
     // A guest that only went away has left nothing to look at, and qemu says the rest.
     let mut play = dumps();
     take(&mut play, &paused[1..]);
