@@ -112,7 +112,9 @@ fn all_are_ended_together_and_one_that_was_killed_is_no_longer_seen() {
 #[test]
 fn a_run_whose_machine_is_over_is_ended_while_it_waits_for_who_reads_it() {
     let fake = Fake::new();
-    let child = started(&fake, "loud");
+    let word = fake.0.dir().join("word");
+    let child = started(&fake, &format!("loud:{}", word.display()));
+    std::fs::write(word, "").unwrap();
     let begun = Instant::now();
     while !ps(&fake).is_empty() {
         assert!(begun.elapsed() < Duration::from_secs(60), "its machine goes on");

@@ -230,8 +230,9 @@ case $what in
         read -r dirt <"$disk" || :
         ended $((${#dirt} > 0 ? 1 : 7)) "$dirt"
         ;;
-    loud) # writes more than a pipe holds
+    loud:*) # writes more than a pipe holds, once that file is there
         hello; ready
+        until [ -e "${what#*:}" ]; do read -r -t 0.05 _ <&"$never" || :; done
         printf '%100000s' x >&"$stdout"
         frame '\004\021\0\0\0\007\240\206\001\0\0\0\0\0\0\0\0\0\0\0\0\0'
         synced
