@@ -204,8 +204,8 @@ impl Scratch {
         Ok(&self.running.insert((mark, order::Began::now())).0)
     }
 
-    /// What was begun, and all that it started, has ended by itself, well or not. What it wrote is on the disk before that is noted: a machine that goes down shall not
-    /// leave a file that looks finished.
+    /// What was begun, and all that it started, has ended by itself, well or not. What it wrote is on the disk before that is noted: a machine that goes
+    /// down shall not leave a file that looks finished.
     ///
     /// # Errors
     /// [`Error::is_changed`] when what it made cannot be trusted and has to be made again: the clock was set back meanwhile, or

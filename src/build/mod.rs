@@ -44,7 +44,7 @@ pub use latest::{Last, changed_tools, everywhere, last_took, worktrees};
 pub use live::{has_moved, scan};
 pub use plan::{Missing, StageState, plan};
 pub use tools::{Needed, Tools, identify, install_line, needed, require, with_tool_of, with_tools};
-pub use trial::{is_noexec, try_sandbox};
+pub use trial::{noexec, try_sandbox};
 pub use verify::{Verified, require_script, verify};
 pub use walk::{Depth, build};
 

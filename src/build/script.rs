@@ -81,7 +81,7 @@ pub(super) fn run(
         Some(toolchain) => tools::require_in(toolchain, stage, |tool| ctx.is_asked_for(tool)).map(|()| Vec::new())?,
         None => unasked.flat_map(|tool| tools::everywhere(tool)).collect(),
     };
-    let (chroot, own, lacks) = (stage.recipe.chroot, projects_own(ctx, id).is_empty(), Lacks::default());
+    let (chroot, own, lacks) = (stage.recipe.chroot, ctx.graph.projects_own(id).next().is_none(), Lacks::default());
     let mut sandbox = Sandbox { script, toolchain, read, write, hidden, env, chroot, user: User::me(), own, lacks };
     let confirm = |lack| try_sandbox(ctx.cache, chroot).is_ok_and(|lacks| lacks.has(lack));
     let ended = weaker::run(&mut sandbox, &ctx.lacks, &confirm, &mut |command| {
@@ -234,7 +234,10 @@ pub(super) fn link_toolchain(ctx: &Context<'_>, id: NodeIndex, root: &Path) -> P
 /// The folder that all runs of this recipe by this user share. Where something of a project's own has a part in the stage, there is one for each content
 /// of that: what is in a store is part of no key, so nobody else may write to that of a built-in one.
 fn store(ctx: &Context<'_>, id: NodeIndex) -> Result<PathBuf> {
-    let (own, recipe) = (projects_own(ctx, id), &ctx.graph.stage(id).recipe);
+    // Each once, and in an order that does not depend on what else is in the graph.
+    let own: BTreeSet<String> =
+        ctx.graph.projects_own(id).flat_map(|recipe| &recipe.own).map(ToString::to_string).collect();
+    let recipe = &ctx.graph.stage(id).recipe;
     let name = if own.is_empty() {
         recipe.name.clone()
     } else {
@@ -245,13 +248,6 @@ fn store(ctx: &Context<'_>, id: NodeIndex) -> Result<PathBuf> {
     let path = ctx.cache.own().join("store").join(name);
     create(&path)?;
     Ok(path)
-}
-
-/// The contents of what is a project's own in a stage: its recipe, and those of all that it reads, its root among them, as a script may run what another
-/// one made.
-fn projects_own(ctx: &Context<'_>, id: NodeIndex) -> BTreeSet<String> {
-    let all = ctx.graph.closure(&[id]).into_iter();
-    all.filter_map(|id| ctx.graph.stage(id).recipe.own.as_ref()).map(ToString::to_string).collect()
 }
 
 /// An empty store, for a stage that is made from nothing and so must not see what earlier runs stored.

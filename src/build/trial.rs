@@ -16,7 +16,7 @@ const SCRIPT: &str = "try.sh";
 
 /// Why nothing that lies in the cache can be started, if so, and what to do. A stage's shell lies there, and what make compiles for itself; the script of
 /// [`try_sandbox`] is run by the machine's own shell.
-pub fn is_noexec(cache: &Cache) -> Option<String> {
+pub fn noexec(cache: &Cache) -> Option<String> {
     let mount = rustix::fs::statvfs(cache.root()).ok()?;
     mount.f_flag.contains(StatVfsMountFlags::NOEXEC).then(|| refusal::noexec().line())
 }

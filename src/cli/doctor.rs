@@ -149,7 +149,7 @@ fn run_installer(words: &[&str]) -> Result<()> {
 /// Whether a stage's script would run here; containers and hardened hosts may forbid it. With `chroot`: a script that changes into
 /// a root that it makes.
 fn sandbox(engine: &Engine<'_>, chroot: bool) -> std::result::Result<String, String> {
-    if let Some(why) = build::is_noexec(&engine.cache) {
+    if let Some(why) = build::noexec(&engine.cache) {
         return Err(why);
     }
     match build::try_sandbox(&engine.cache, chroot) {

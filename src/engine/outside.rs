@@ -31,7 +31,7 @@ pub(super) fn mirrors(project: &Project, all: &Mirrors) -> Mirrors {
 /// The project has such a recipe, which the error names.
 fn check(stages: &Stages, id: NodeIndex) -> Result<()> {
     let graph = &stages.graph;
-    let own = graph.closure(&[id]).into_iter().map(|id| &graph.stage(id).recipe).find(|recipe| recipe.own.is_some());
+    let own = graph.projects_own(id).next();
     let Some(recipe) = own else { return Ok(()) };
     let name = &graph.stage(id).name;
     Err(Error::input(format!(

@@ -30,8 +30,8 @@ impl Engine<'_> {
     /// by which another cache knows their keys. With a `key`, an OpenSSH private key, a signature is written beside it. Gives the file's bytes.
     ///
     /// # Errors
-    /// A stage failed; one was built incrementally, or made of one that was; the file or its signature is there, or cannot be written; the key cannot sign. Then neither
-    /// is left.
+    /// A stage failed; one was built incrementally, or made of one that was; the file or its signature is there, or cannot be written; the key cannot
+    /// sign. Then neither is left.
     pub fn export(&self, stages: &Stages, wanted: &[NodeIndex], file: &Path, key: Option<&Path>) -> Result<u64> {
         let cannot = |e: io::Error| Error::input(format!("cannot write {}", file.display())).because(e);
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -186,6 +186,12 @@ impl Graph {
         self.order().into_iter().filter(|id| needed.contains(id)).collect()
     }
 
+    /// The recipes of a project's own that have a part in a stage: its own, and those of all that it needs, its root among them.
+    pub fn projects_own(&self, id: NodeIndex) -> impl Iterator<Item = &Recipe> {
+        let all = self.closure(&[id]).into_iter().map(|id| &*self.stage(id).recipe);
+        all.filter(|recipe| recipe.own.is_some())
+    }
+
     fn cycle_error(&self, start: NodeIndex) -> Error {
         let path = self
             .dag

@@ -264,8 +264,8 @@ fn around<'a>(recipe: &'a Recipe, start: &Path) -> Option<(PathBuf, &'a str)> {
 /// # Errors
 /// None, unless quiz itself is broken: its own recipes are read.
 pub fn worktrees(start: &Path) -> Result<Vec<(String, PathBuf)>> {
-    let around = |recipe: &Recipe| worktree::find(start, &recipe.source()?.dir.as_ref()?.marks);
-    Ok(recipe::built_in()?.values().filter_map(|recipe| Some((recipe.name.clone(), around(recipe)?))).collect())
+    let own = recipe::built_in()?;
+    Ok(own.values().filter_map(|recipe| Some((recipe.name.clone(), around(recipe, start)?.0))).collect())
 }
 
 /// The user's own quiz folder.
