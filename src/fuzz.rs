@@ -13,6 +13,7 @@ pub type Target = fn(&[u8]);
 /// All readers, by the names of their folders in tests/corpus.
 pub const TARGETS: &[(&str, Target)] = &[
     ("allowed", |bytes| boot::fuzz::allowed(&text(bytes))),
+    ("answers", |bytes| source::fuzz::answers(&text(bytes))),
     ("archive", source::fuzz::archive),
     ("capsule", engine::capsules::fuzz),
     // Its corpus is read by the cache's own tests.
@@ -22,12 +23,13 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("crash", |bytes| boot::fuzz::crash(&text(bytes))),
     ("deb", source::fuzz::deb),
     ("debian", |bytes| source::fuzz::debian(&text(bytes))),
-    ("debug", engine::debug::fuzz),
+    ("debug", engine::debug::fuzz::debug),
     ("elf", build::fuzz::elf),
     ("exec", boot::fuzz::exec),
     ("image", |bytes| machine::image::fuzz(&text(bytes))),
     ("lock", |bytes| source::fuzz::lock(&text(bytes))),
     ("log", |bytes| build::fuzz::log(&text(bytes))),
+    ("memory", engine::debug::fuzz::memory),
     ("pack", pack),
     ("patch", source::fuzz::patch),
     ("profile", |bytes| load::fuzz::profile(&text(bytes))),
@@ -40,6 +42,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("signed", |bytes| source::fuzz::signed(&text(bytes))),
     ("sources", |bytes| source::fuzz::sources(&text(bytes))),
     ("sums", |bytes| source::fuzz::sums(&text(bytes))),
+    ("tasks", |bytes| engine::debug::fuzz::found_tasks(&text(bytes))),
     ("transcript", |bytes| test::fuzz::transcript(&text(bytes))),
     ("version", |bytes| source::fuzz::version(&text(bytes))),
     ("wheels", |bytes| source::fuzz::wheels(&text(bytes))),

@@ -22,7 +22,7 @@ const NEVER: &str = "no snapshot";
 
 /// What is known of a snapshot.
 #[derive(Debug)]
-pub struct Looked {
+pub struct KnownSnapshot {
     /// Its key.
     pub key: Key,
     /// What entered the key.
@@ -233,11 +233,11 @@ fn never(cache: &Cache, key: &Key) -> Option<String> {
 ///
 /// # Errors
 /// The cache or the qemu cannot be read.
-pub fn look(cache: &Cache, machine: &Machine, level: Level) -> Result<Looked> {
+pub fn look(cache: &Cache, machine: &Machine, level: Level) -> Result<KnownSnapshot> {
     let (key, manifest) = key(cache, machine, level)?;
     let size = cache.passing_size(&key).map_err(|e| Error::build("the cache cannot be read").because(e))?;
     let never = || if level == Level::Full { never(cache, &key) } else { None };
-    Ok(Looked { key, manifest, size, why_not: why_not(machine).or_else(never) })
+    Ok(KnownSnapshot { key, manifest, size, why_not: why_not(machine).or_else(never) })
 }
 
 /// Everything that can change what is saved. The image is in the names of kernel and layers, which are digests.

@@ -35,8 +35,8 @@ fn crashed() -> Project {
         outputs("symbols", "tree")
     );
     project.recipe("kernel-debug", &debug, DEBUG);
-    let image = "[inputs]\nkernel = \"kernel/image\"\n[outputs]\nmanifest = \"file\"\n";
-    project.recipe("image", image, "echo >/quiz/out/manifest\n");
+    let image = "[inputs]\nkernel = \"kernel/image\"\n[outputs]\ndescription = \"file\"\n";
+    project.recipe("image", image, "echo >/quiz/out/description\n");
     let (kernel, layer) = (project.built("kernel").join("vmlinux"), project.built("t-layer"));
     let disk =
         json!({"serial": "quizm0", "bus": "virtio", "path": "", "format": "raw", "size": 1 << 20, "persistent": false});

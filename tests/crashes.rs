@@ -30,8 +30,8 @@ fn crashed_with(flags: &[&str]) -> Project {
     let debug =
         format!("[inputs]\nsource = \"t-source/tree\"\n{}[tools]\ngcc = \"gcc\"\nld = \"binutils\"\n", tree("symbols"));
     project.recipe("kernel-debug", &debug, DEBUG);
-    let image = "[inputs]\nkernel = \"kernel/image\"\n[outputs]\nmanifest = \"file\"\n";
-    project.recipe("image", image, "echo >/quiz/out/manifest\n");
+    let image = "[inputs]\nkernel = \"kernel/image\"\n[outputs]\ndescription = \"file\"\n";
+    project.recipe("image", image, "echo >/quiz/out/description\n");
     write_crash(&project, flags);
     project
 }
@@ -149,8 +149,8 @@ fn crashed_worktree() -> (Project, Value) {
     project.recipe("kernel", &format!("{inputs}image = \"tree\"\n"), script);
     let tools = "[tools]\ngcc = \"gcc\"\nld = \"binutils\"\n";
     project.recipe("kernel-debug", &format!("{inputs}symbols = \"tree\"\n{tools}"), DEBUG);
-    let image = "[inputs]\nkernel = \"kernel/image\"\n[outputs]\nmanifest = \"file\"\n";
-    project.recipe("image", image, "echo >/quiz/out/manifest\n");
+    let image = "[inputs]\nkernel = \"kernel/image\"\n[outputs]\ndescription = \"file\"\n";
+    project.recipe("image", image, "echo >/quiz/out/description\n");
     project.write("MARK", "");
     project.write(".quiz/.gitignore", "*\n");
     project.write("fs/x.c", CODE);

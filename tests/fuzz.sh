@@ -49,12 +49,14 @@ for target; do
     read -r had inputs of 2>/dev/null <"$done" || of=
     [ "$of" = "$sum" ] || had=0 inputs=0
     echo "$target: $had of $seconds s"
+    # A memory comes with the files of its kernel and of a module.
+    [ "$target" = memory ] && longest=16384 || longest=8192
     while [ "$had" -lt "$seconds" ]; do
         left=$((seconds - had))
         of_processor
         before=$processor
         QUIZ_FUZZ="$target" "$program" -max_total_time=$((left < 60 ? left : 60)) -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=512 \
-            -max_len=8192 -print_final_stats=1 -artifact_prefix="target/fuzz/broken/$target-" \
+            -max_len="$longest" -print_final_stats=1 -artifact_prefix="target/fuzz/broken/$target-" \
             "target/fuzz/corpus/$target" "tests/corpus/$target" >"target/fuzz/$target.log" 2>&1 || {
             failed="$failed $target"
             tail -n 30 "target/fuzz/$target.log" >&2

@@ -44,10 +44,11 @@ impl Fake {
             "mkdir /quiz/out/image\ntouch /quiz/out/image/vmlinux\n",
         );
         project.recipe("t-root", "[outputs]\nlayer = \"file\"\n", "echo root >/quiz/out/layer\n");
-        let manifest = "printf 'arch = \"x86_64\"\\nkernel = \"%s\"\\nlayers = [\"%s\"]\\n' \
-                        \"$QUIZ_DIGEST_KERNEL\" \"$QUIZ_DIGEST_ROOT\" >/quiz/out/manifest\n";
-        let inputs = "[inputs]\nkernel = \"kernel/image\"\nroot = \"t-root/layer\"\n[outputs]\nmanifest = \"file\"\n";
-        project.recipe("image", inputs, manifest);
+        let script = "printf 'arch = \"x86_64\"\\nkernel = \"%s\"\\nlayers = [\"%s\"]\\n' \
+                        \"$QUIZ_DIGEST_KERNEL\" \"$QUIZ_DIGEST_ROOT\" >/quiz/out/description\n";
+        let inputs =
+            "[inputs]\nkernel = \"kernel/image\"\nroot = \"t-root/layer\"\n[outputs]\ndescription = \"file\"\n";
+        project.recipe("image", inputs, script);
         for profile in ["base", "zfs", "ztest"] {
             let text = "about = \"a test\"\nmemory = 1536\n";
             project.write(&format!(".quiz/profiles/{profile}/profile.toml"), text);

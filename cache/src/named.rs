@@ -160,7 +160,7 @@ impl Cache {
 }
 
 /// What a name needs, for those members of a group who cannot see the name.
-struct Told {
+struct ToldNeeds {
     cache: Cache,
     place: PathBuf,
     needed: BTreeSet<Digest>,
@@ -170,7 +170,7 @@ struct Told {
 
 impl Cache {
     /// Says what the name is about to need, beside what it needs until then. Nobody but its user sees a cache that has no group.
-    fn tell_needs(&self, place: &Path, needed: BTreeSet<Digest>) -> Result<Option<Told>> {
+    fn tell_needs(&self, place: &Path, needed: BTreeSet<Digest>) -> Result<Option<ToldNeeds>> {
         if self.group().is_none() {
             return Ok(None);
         }
@@ -178,11 +178,11 @@ impl Cache {
         let turn = self.wait_for(&self.own().join("locks").join(format!("named-{name}")), &|_| {})?;
         let until = self.named_known(place)?.map(|known| known.needs).unwrap_or_default();
         self.keep_for(place, self.own(), needed.iter().copied().chain(until).collect())?;
-        Ok(Some(Told { cache: self.clone(), place: place.to_owned(), needed, _turn: turn }))
+        Ok(Some(ToldNeeds { cache: self.clone(), place: place.to_owned(), needed, _turn: turn }))
     }
 }
 
-impl Told {
+impl ToldNeeds {
     /// Says that the name needs no more than that now.
     fn are_all(self) -> Result<()> {
         self.cache.keep_for(&self.place, self.cache.own(), self.needed)
@@ -258,7 +258,7 @@ impl NamedSlot {
         let old = put().inspect_err(|_: &Error| drop(remove_tree(&files_go)))?;
         // A hard link leaves the name from which it was made.
         let _ = fs::remove_file(&new);
-        told.map_or(Ok(()), Told::are_all)?;
+        told.map_or(Ok(()), ToldNeeds::are_all)?;
         // What is left of it, a collection removes.
         old.into_iter().for_each(|old| drop(remove_tree(&old.files)));
         Ok(files_go)

@@ -1,4 +1,4 @@
-# Writes the image's manifest. It names what it is made of by digest and holds nothing of one run or one user, so that
+# Writes the image's description. It names what it is made of by digest and holds nothing of one run or one user, so that
 # all runs of all worktrees share it.
 set -eu
 
@@ -17,4 +17,4 @@ has() { grep -q "^CONFIG_$1=y" /quiz/in/config; }
         echo "    \"$layer\","
     done
     echo "]"
-} >/quiz/out/manifest
+} >/quiz/out/description

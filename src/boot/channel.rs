@@ -210,7 +210,7 @@ impl Marked {
 
 #[cfg(test)]
 mod tests {
-    use super::super::folder::{Kept, RunFolder};
+    use super::super::folder::{Retention, RunFolder};
     use super::*;
 
     #[test]
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn each_client_has_a_channel_of_its_own_until_all_are_busy() {
         let base = tempfile::tempdir().unwrap();
-        let folder = RunFolder::create(base.path(), Kept::ALL).unwrap();
+        let folder = RunFolder::create(base.path(), Retention::ALL).unwrap();
         assert_eq!(take(folder.path(), "ssh").unwrap_err().to_string(), "run 1 has no channel ssh");
         let _sockets = [folder.listen("ssh.0").unwrap(), folder.listen("ssh.1").unwrap()];
         for (name, seconds) in [("ssh.0", 2), ("ssh.1", 1)] {
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn the_programs_bytes_come_at_once_without_what_was_there_before_and_end_with_it() {
         let base = tempfile::tempdir().unwrap();
-        let folder = RunFolder::create(base.path(), Kept::ALL).unwrap();
+        let folder = RunFolder::create(base.path(), Retention::ALL).unwrap();
         let listener = folder.listen("x.0").unwrap();
         let (input, mut to_input) = std::io::pipe().unwrap();
         let (mut from_output, output) = std::io::pipe().unwrap();

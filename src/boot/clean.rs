@@ -150,7 +150,7 @@ fn bytes(path: &Path, meta: &Metadata) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boot::{Kept, RunFolder};
+    use crate::boot::{Retention, RunFolder};
 
     fn names(base: &Path) -> Vec<String> {
         let entries = fs::read_dir(base).into_iter().flatten().flatten();
@@ -165,7 +165,7 @@ mod tests {
 
     /// A run that lives, one that crashed, one that is over, of four; and all that quiz and its user have in the folder.
     fn project(base: &Path) -> RunFolder {
-        let run = || RunFolder::create(base, Kept::ALL).unwrap();
+        let run = || RunFolder::create(base, Retention::ALL).unwrap();
         let lives = run();
         let (over, crashed, part) = (run(), run(), run());
         fs::write(over.out().join("x"), vec![1; 100_000]).unwrap();
@@ -221,14 +221,14 @@ mod tests {
         assert_eq!(names(&base), ["notes.txt", "profiles", "quiz.toml", "recipes"]);
         assert!(base.join("recipes/mine/recipe.toml").exists() && base.join("profiles/mine/init").exists());
         // A run begins anew.
-        RunFolder::create(&base, Kept::ALL).unwrap();
+        RunFolder::create(&base, Retention::ALL).unwrap();
     }
 
     #[test]
     fn nothing_is_left_of_a_folder_in_which_quiz_alone_wrote_and_a_link_leads_nowhere() {
         let dir = tempfile::tempdir().unwrap();
         let base = dir.path().join(".quiz");
-        drop(RunFolder::create(&base, Kept::ALL).unwrap());
+        drop(RunFolder::create(&base, Retention::ALL).unwrap());
         clean(&base, Scope::All, false).unwrap();
         assert!(!base.exists());
         // What a project may have brought along.
@@ -249,7 +249,7 @@ mod tests {
     fn what_a_killed_import_left_goes_and_one_that_goes_on_stays_hidden_from_git() {
         let dir = tempfile::tempdir().unwrap();
         let base = dir.path().join(".quiz");
-        drop(RunFolder::create(&base, Kept::ALL).unwrap());
+        drop(RunFolder::create(&base, Retention::ALL).unwrap());
         fs::create_dir_all(base.join("runs/.import-dead/crash")).unwrap();
         let goes_on = crate::boot::staging::Staging::new(&base).unwrap();
         fs::create_dir_all(base.join("runs/.import-killed/crash")).unwrap();
@@ -268,7 +268,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let base = dir.path().join(".quiz");
         for _ in 0..3 {
-            drop(RunFolder::create(&base, Kept::ALL).unwrap());
+            drop(RunFolder::create(&base, Retention::ALL).unwrap());
         }
         let mut erase = |path: &Path, _| match path.ends_with("2") {
             true => Err(io::Error::from(io::ErrorKind::PermissionDenied)),

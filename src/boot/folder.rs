@@ -33,7 +33,7 @@ pub const PACKED: &str = "vmcore.zst";
 
 /// How many finished runs stay when a new one is made, the newest first.
 #[derive(Debug, Clone, Copy)]
-pub struct Kept {
+pub struct Retention {
     /// Of those that brought nothing back, and have no memory that stays.
     pub plain: usize,
     /// Of those with something in `out/`, and of runs of several machines.
@@ -43,7 +43,7 @@ pub struct Kept {
 }
 
 #[cfg(test)]
-impl Kept {
+impl Retention {
     /// Every run stays.
     pub(crate) const ALL: Self = Self { plain: usize::MAX, with_results: usize::MAX, memories: usize::MAX };
 }
@@ -65,7 +65,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// When a folder or file cannot be made; the message names it.
-    pub fn create(base: &Path, kept: Kept) -> Result<Self> {
+    pub fn create(base: &Path, kept: Retention) -> Result<Self> {
         let (runs, shared) = (base.join("runs"), base.join("shared"));
         // Others may look into the project's folder, but not into a run's, where its machine can be reached.
         host::folder(&shared).map_err(|e| cannot("make the folder", &shared, e))?;
@@ -255,7 +255,7 @@ fn numbers(runs: &Path) -> Result<Vec<u64>> {
 }
 
 /// Removes finished runs but those that are `kept`. Imported crashes stay until somebody removes them.
-fn make_room(runs: &Path, numbers: &[u64], kept: Kept) {
+fn make_room(runs: &Path, numbers: &[u64], kept: Retention) {
     let finished: Vec<PathBuf> = numbers.iter().rev().map(|number| runs.join(number.to_string())).collect();
     let finished: Vec<&PathBuf> = finished.iter().filter(|run| !is_brought(&run.join(CRASH))).collect();
     // A memory that stays is nothing without the run's other files.

@@ -67,7 +67,7 @@ pub const TOOLS: &[(&str, &str)] =
     &[("qemu-system-x86_64", "qemu-system-x86"), ("/usr/share/qemu/qboot.rom", "qemu-system-data")];
 
 pub use complaint::{Allowed, Complaint, Heard};
-pub use folder::{Kept, RunFolder};
+pub use folder::{Retention, RunFolder};
 pub use job::{Options, Streams};
 pub use outcome::{GuestState, Outcome, Recorded, Saved};
 pub use request::{HOME, Mounted, Request, Size};

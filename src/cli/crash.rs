@@ -7,7 +7,7 @@ use crate::boot::crash::FOLDER;
 use crate::boot::folder::run_of;
 use crate::engine::{Engine, capsules, crashes, sources};
 use crate::error::{Result, cannot};
-use crate::report::{self, Crashed, Looked, Style};
+use crate::report::{self, Crashed, Decoded, Style};
 use crate::status;
 use std::fs;
 
@@ -43,7 +43,7 @@ pub(super) fn run(engine: &Engine<'_>, command: &CrashCommand, json: bool, style
             // First: it makes debug information, which then has the lines, too.
             let tasks = tasks.then(|| debugger::tasks(engine, crashed)).transpose()?;
             let looked = symbols::look(engine, crashed, *lines)?;
-            let looked = Looked { tasks: tasks.or(looked.tasks), ..looked };
+            let looked = Decoded { tasks: tasks.or(looked.tasks), ..looked };
             let most = if *whole { usize::MAX } else { report::LOG };
             report::result(&if json {
                 format!("{}\n", report::crash_json(crashed, &looked, most))

@@ -10,7 +10,7 @@ use crate::engine::symbols::{Booted, Symbols};
 use crate::error::{Error, Result};
 use crate::event::told::slowly;
 use crate::event::{Event, Unit};
-use crate::report::{Crashed, Looked};
+use crate::report::{Crashed, Decoded};
 use std::path::Path;
 
 /// What is shown while it is read: for a large kernel that takes seconds.
@@ -70,8 +70,8 @@ pub(super) fn there(engine: &Engine<'_>, crashed: &Crashed) -> Option<Symbols> {
 ///
 /// # Errors
 /// If it shall be made: there is none, or it cannot be made or read.
-pub(super) fn look(engine: &Engine<'_>, crashed: &Crashed, make: bool) -> Result<Looked> {
-    let mut looked = Looked { frames: frames(&crashed.crash.lines), ..Looked::default() };
+pub(super) fn look(engine: &Engine<'_>, crashed: &Crashed, make: bool) -> Result<Decoded> {
+    let mut looked = Decoded { frames: frames(&crashed.crash.lines), ..Decoded::default() };
     let folder = crashed.place.join(FOLDER);
     // A dump in the meantime puts another folder there, which is not to get what was found in the memory of this one.
     let before = identity(&folder);

@@ -38,14 +38,14 @@ fn is_there(cache: &Cache, project: &Path) -> bool {
     }
 }
 
-type Held<T> = BTreeMap<T, BTreeSet<Holder>>;
+type Holdings<T> = BTreeMap<T, BTreeSet<Holder>>;
 
 /// All holders, by what they hold.
 #[derive(Debug, Default)]
 pub struct Holders {
-    results: Held<Key>,
-    contents: Held<Digest>,
-    passing: Held<Digest>,
+    results: Holdings<Key>,
+    contents: Holdings<Digest>,
+    passing: Holdings<Digest>,
     /// The projects whose crashes are known, by their folders without links.
     crashed: BTreeSet<PathBuf>,
 }
@@ -167,7 +167,7 @@ impl Holders {
     #[must_use]
     pub fn roots(&self, last: bool) -> Roots {
         let is_used = |holder: &Holder| matches!(holder, Holder::Run(_) | Holder::Crash(_));
-        let used = |held: &Held<Digest>| {
+        let used = |held: &Holdings<Digest>| {
             held.iter().filter(|(_, holders)| holders.iter().any(is_used)).map(|(digest, _)| *digest).collect()
         };
         Roots {

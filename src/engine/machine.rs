@@ -3,7 +3,7 @@
 //! Runs nothing in it.
 
 use super::{Engine, IMAGE, SourceFolder, Stages, memory, ssh};
-use crate::boot::{Allowed, Kept, Options, complaint};
+use crate::boot::{Allowed, Options, Retention, complaint};
 use crate::build::{self, Depth, Needed, Records};
 use crate::error::{Error, Result};
 use crate::load::{Device, DiskFormat, Origin, Profile, Project, state_dirs};
@@ -168,9 +168,9 @@ fn allowed(engine: &Engine<'_>) -> Result<Vec<Allowed>> {
 }
 
 /// How many runs stay when a new one is made, by the settings.
-pub fn kept(engine: &Engine<'_>) -> Kept {
+pub fn kept(engine: &Engine<'_>) -> Retention {
     let number = |name| usize::try_from(engine.project.settings.number(name)).unwrap_or(usize::MAX);
-    Kept {
+    Retention {
         plain: number("runs.keep"),
         with_results: number("runs.keep-results"),
         memories: number("runs.keep-crashes"),

@@ -61,8 +61,8 @@ impl SnapshotStates {
 
 impl SnapshotState {
     /// What the cache knows of the snapshot of a machine that could run.
-    pub fn known(name: &'static str, known: snapshot::Looked) -> Self {
-        let snapshot::Looked { key, manifest, size, why_not } = known;
+    pub fn known(name: &'static str, known: snapshot::KnownSnapshot) -> Self {
+        let snapshot::KnownSnapshot { key, manifest, size, why_not } = known;
         Self { name, inputs: Vec::new(), key: Some(key), manifest, size, why: why_not }
     }
 }

@@ -1,4 +1,4 @@
-//! Reads an image: the description that the stage `image` made, its output `manifest`, which names a kernel and the layers of a root.
+//! Reads an image: the description that the stage `image` made, its output `description`, which names a kernel and the layers of a root.
 //!
 //! Knows nothing of how they were built, and does not look whether the objects are there: the caller turns digests into paths.
 
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_manifest_gives_kernel_layers_and_words() {
+    fn a_description_gives_kernel_layers_and_words() {
         let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
         let text =
             format!("arch = \"x86_64\"\nkernel = \"{a}\"\nlayers = [\"{b}\", \"{a}\"]\nappend = \"ro  quiet\"\n");

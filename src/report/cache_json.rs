@@ -1,7 +1,7 @@
 //! What takes room in the cache, what a look at all of it came to, and what was removed of a project's `.quiz`, as JSON.
 
 use super::cache::{key, name, stages};
-use super::shapes::{self, Checked, Held, HeldBy, Kept, LeftThere, RemovedPath, Wrong};
+use super::shapes::{self, CacheContents, CacheItem, Checked, HeldBy, LeftThere, RemovedPath, Wrong};
 use crate::boot::clean::Cleaned;
 use crate::engine::holders::{Holder, Holders};
 use quiz_cache::{Inventory, Item, Key, Sizes, Sort, Verified};
@@ -19,12 +19,12 @@ pub fn cache_json(root: &Path, group: Option<String>, inventory: &Inventory, hol
         inventory.items.iter().zip(inventory.sizes(&each, each.len())).filter(|(_, sizes)| sizes.all > 0).collect();
     all.sort_by_key(|(_, sizes)| std::cmp::Reverse((sizes.alone, sizes.all)));
     let items = all.into_iter().map(|(item, sizes)| kept(item, sizes, &stages, holders)).collect();
-    json!(Held { cache: root.to_string_lossy(), group, bytes: inventory.total, items })
+    json!(CacheContents { cache: root.to_string_lossy(), group, bytes: inventory.total, items })
 }
 
-fn kept<'a>(item: &'a Item, sizes: Sizes, stages: &BTreeMap<Key, &str>, holders: &Holders) -> Kept<'a> {
+fn kept<'a>(item: &'a Item, sizes: Sizes, stages: &BTreeMap<Key, &str>, holders: &Holders) -> CacheItem<'a> {
     let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    Kept {
+    CacheItem {
         what: kind(item),
         name: name(item, stages),
         bytes: sizes.all,

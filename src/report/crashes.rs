@@ -35,7 +35,7 @@ pub struct Crashed {
 
 /// What debug information says of a crash.
 #[derive(Debug, Clone, Default)]
-pub struct Looked {
+pub struct Decoded {
     /// The places that the kernel's lines name.
     pub frames: Vec<Frame>,
     /// Where those are in the source; nothing if there is no debug information.
@@ -82,7 +82,7 @@ pub fn crashes(all: &[Crashed], style: &Style) -> String {
 
 /// All that is known of one, with so many lines of OpenZFS's at `most`. `others`: the runs with the same signature.
 #[must_use]
-pub fn crash(crashed: &Crashed, looked: &Looked, most: usize, others: &[String], style: &Style) -> String {
+pub fn crash(crashed: &Crashed, looked: &Decoded, most: usize, others: &[String], style: &Style) -> String {
     let Crashed { run, crash, memory, .. } = crashed;
     let cause = match crash.cause {
         Cause::Panic => "the guest's kernel gave up",
@@ -183,7 +183,7 @@ fn lead(line: &str) -> &str {
 
 /// All that is known of one, for programs. `frames`: the places that `lines` name, each with the number of its line, and where they are in the source.
 #[must_use]
-pub fn crash_json(crashed: &Crashed, looked: &Looked, most: usize) -> serde_json::Value {
+pub fn crash_json(crashed: &Crashed, looked: &Decoded, most: usize) -> serde_json::Value {
     let frame = |frame: &'_ Frame| shapes::Frame {
         line: frame.line,
         function: frame.function.clone(),

@@ -39,7 +39,7 @@ pub use begun::{begun, started, trusted_json, written};
 pub use cache::{Shown as CacheShown, cache, checked, cleaned, pinned};
 pub use cache_json::{cache_json, checked_json, cleaned_json};
 pub use causes::{Explained, causes, cost};
-pub use crashes::{Crashed, LOG, Looked, crash, crash_json, crashes, crashes_json};
+pub use crashes::{Crashed, Decoded, LOG, crash, crash_json, crashes, crashes_json};
 pub use drawing::{graph_dot, graph_mermaid};
 pub use kernel::{kernel_changed, kernel_changed_json, kernel_edited, kernel_edited_json};
 pub use lines::size;

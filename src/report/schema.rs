@@ -1,9 +1,9 @@
 //! JSON Schemas of what `--json` prints, made of the very types that are printed.
 
 use super::shapes::{
-    Begun, Built, Checked, Cleaned, Compared, CrashExported, CrashImported, Exported, GraphWhy, Health, Held, Imported,
-    KernelChanged, KernelEdited, Left, LeftWhole, Line, Listed, Machine, OwnSnapshot, Pinned, Profile, Removed,
-    Setting, Stage, Started, Tested, Trusted, Written,
+    Begun, Built, CacheContents, Checked, Cleaned, Compared, CrashExported, CrashImported, Exported, GraphWhy, Health,
+    Imported, KernelChanged, KernelEdited, Left, LeftWhole, Line, Listed, Machine, OwnSnapshot, Pinned, Profile,
+    Removed, Setting, Stage, Started, Tested, Trusted, Written,
 };
 use crate::boot::Recorded;
 use crate::event::FORMAT;
@@ -19,7 +19,7 @@ type Entry = (&'static str, &'static str, fn() -> Schema);
 const ALL: &[Entry] = &[
     ("events", "a line on stderr with --json, or of the file of --events", of::<Line<'static>>),
     ("build", "quiz build", of::<Built>),
-    ("cache", "quiz cache", of::<Held<'static>>),
+    ("cache", "quiz cache", of::<CacheContents<'static>>),
     ("cache-export", "quiz cache export", of::<Exported<'static>>),
     ("cache-import", "quiz cache import", of::<Imported<'static>>),
     ("cache-pin", "quiz cache pin", of::<Pinned<'static>>),

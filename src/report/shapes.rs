@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) use cache::{
-    Checked, Cleaned, Held, HeldBy, Kept, Left as LeftThere, Pinned, Removed as RemovedPath, Wrong,
+    CacheContents, CacheItem, Checked, Cleaned, HeldBy, Left as LeftThere, Pinned, Removed as RemovedPath, Wrong,
 };
 pub(super) use causes::{Cause, GraphWhy, LastTook, WouldCost};
 pub(super) use machines::{Frame, Left, LeftWhole, Listed, Machine, OwnSnapshot, Tested};

@@ -311,6 +311,7 @@ pub(super) mod fuzz {
     pub(in crate::source) use super::config::fuzz as config;
     pub(in crate::source) use super::depends::fuzz as depends;
     pub(in crate::source) use super::inrelease::fuzz as release;
+    pub(in crate::source) use super::pool::fuzz as answers;
     pub(in crate::source) use super::signature::fuzz as signed;
     pub(in crate::source) use super::stanza::fuzz as packages;
 }

@@ -27,6 +27,11 @@ fn spec() -> Spec {
     toml::from_str(SPEC).expect("a spec")
 }
 
+/// What the snapshot archive says of a package or a source.
+pub(crate) fn answers(text: &str) {
+    archive::fuzz::answers(text);
+}
+
 /// An archive of few and small files.
 pub(crate) fn archive(bytes: &[u8]) {
     let Ok(folder) = tempfile::tempdir() else { return };

@@ -3,7 +3,7 @@
 
 use super::git::{Bare, run};
 use super::worktree::{NEW_LOCK, Worktree, is_ours};
-use super::{GitPin, Kept, Pin};
+use super::{GitPin, KeptTree, Pin};
 use crate::error::{Error, Result};
 use std::fs::{self, File};
 use std::io;
@@ -106,7 +106,7 @@ pub fn pin(folder: &Path, objects: PathBuf, tree: &str, source: &str) -> Result<
         name,
         commit: tree.clone(),
         tree,
-        kept: Some(Kept { objects, source: source.to_owned() }),
+        kept: Some(KeptTree { objects, source: source.to_owned() }),
     }))
 }
 

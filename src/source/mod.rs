@@ -39,7 +39,7 @@ pub use archive::Mirrors;
 pub use lock::{Lock, add, replace};
 pub use name::{is_package, is_suite};
 pub use origin::place;
-pub use pin::{DscFile, DscPin, GitPin, Kept, Package, PackagePin, PackagesPin, Pin, UrlPin};
+pub use pin::{DscFile, DscPin, GitPin, KeptTree, Package, PackagePin, PackagesPin, Pin, UrlPin};
 pub use release::{Release, ReleaseKind};
 pub use root::RootSpec;
 pub use spec::Spec;

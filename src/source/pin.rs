@@ -134,12 +134,12 @@ pub struct GitPin {
     /// What else is known of a tree that was in a worktree. Its submodules are empty folders, as they are for who looks at the worktree. Never in a
     /// quiz.lock.
     #[serde(skip)]
-    pub kept: Option<Kept>,
+    pub kept: Option<KeptTree>,
 }
 
 /// A tree that was in a worktree.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
+pub struct KeptTree {
     /// The folder of those objects that the repository does not have.
     pub objects: PathBuf,
     /// The digest of what was in the worktree: somebody else's tree has another, whatever it says of itself.

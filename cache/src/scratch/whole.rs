@@ -43,12 +43,12 @@ struct Whole {
     family: Key,
     owner: Vec<u8>,
     /// By path below `work`, a folder before what is in it.
-    left: Vec<(Vec<u8>, Stat, Kept)>,
+    left: Vec<(Vec<u8>, Stat, PutBack)>,
 }
 
 /// How a path is put back.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-enum Kept {
+enum PutBack {
     Folder,
     Symlink(Vec<u8>),
     /// The copy has this digest.
@@ -66,12 +66,12 @@ impl Scratch {
         fs::create_dir_all(&copies).map_err(at("create the folder", &copies))?;
         let there = names(&copies)?;
         let before = self.whole()?.map(|whole| whole.left).unwrap_or_default();
-        let before: HashMap<&[u8], (&Stat, &Kept)> =
+        let before: HashMap<&[u8], (&Stat, &PutBack)> =
             before.iter().map(|(path, stat, kept)| (path.as_slice(), (stat, kept))).collect();
         let note = |(path, meta): (PathBuf, Metadata)| {
             let (bytes, stat) = (path.as_os_str().as_bytes(), Stat::of(&meta));
             let known = before.get(bytes).filter(|(then, kept)| match kept {
-                Kept::Copy(digest) => **then == stat && there.contains(digest.to_string().as_str()),
+                PutBack::Copy(digest) => **then == stat && there.contains(digest.to_string().as_str()),
                 _ => **then == stat,
             });
             let kept = match known {
@@ -80,11 +80,11 @@ impl Scratch {
             };
             Ok((bytes.to_owned(), stat, kept))
         };
-        let left: Vec<(Vec<u8>, Stat, Kept)> =
+        let left: Vec<(Vec<u8>, Stat, PutBack)> =
             self.left()?.into_par_iter().with_min_len(64).map(note).collect::<Result<_>>()?;
         let wanted: HashSet<String> = left
             .iter()
-            .filter_map(|(_, _, kept)| if let Kept::Copy(digest) = kept { Some(digest.to_string()) } else { None })
+            .filter_map(|(_, _, kept)| if let PutBack::Copy(digest) = kept { Some(digest.to_string()) } else { None })
             .collect();
         let newest = left.iter().map(|(_, stat, _)| stat.ctime).max();
         let whole = Whole { family: self.family, owner: self.owner.clone(), left };
@@ -104,30 +104,30 @@ impl Scratch {
         Ok(())
     }
 
-    fn keep(&self, path: &Path, meta: &Metadata) -> Result<Kept> {
+    fn keep(&self, path: &Path, meta: &Metadata) -> Result<PutBack> {
         let full = self.path().join(path);
         if meta.is_dir() {
-            return Ok(Kept::Folder);
+            return Ok(PutBack::Folder);
         }
         if meta.is_symlink() {
             let target = fs::read_link(&full).map_err(at("read", &full))?;
-            return Ok(Kept::Symlink(target.into_os_string().into_vec()));
+            return Ok(PutBack::Symlink(target.into_os_string().into_vec()));
         }
         if !meta.is_file() {
-            return Ok(Kept::Object);
+            return Ok(PutBack::Object);
         }
         let mut file = match open_plain(&full) {
-            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Ok(Kept::Not),
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Ok(PutBack::Not),
             other => other.map_err(at("read", &full))?,
         };
         let mut content = Vec::new();
         let longest = OBJECTS.iter().map(|magic| magic.len() as u64).max().unwrap_or_default();
         Read::by_ref(&mut file).take(longest).read_to_end(&mut content).map_err(at("read", &full))?;
         if OBJECTS.iter().any(|magic| content.starts_with(magic)) {
-            return Ok(Kept::Object);
+            return Ok(PutBack::Object);
         }
         if meta.len() > LARGEST {
-            return Ok(Kept::Not);
+            return Ok(PutBack::Not);
         }
         file.read_to_end(&mut content).map_err(at("read", &full))?;
         let digest = Digest::of(&content);
@@ -137,7 +137,7 @@ impl Scratch {
             write_new(&new, &content)?;
             self.cache.rename_into(&new, &copy).map_err(at("store", &copy))?;
         }
-        Ok(Kept::Copy(digest))
+        Ok(PutBack::Copy(digest))
     }
 
     /// Puts back what a build changed that died. `false`: that cannot be done.
@@ -163,14 +163,14 @@ impl Scratch {
 
     fn put_back(&self, whole: &Whole) -> Result<bool> {
         let work = self.path();
-        let was: HashMap<&[u8], (&Stat, &Kept)> =
+        let was: HashMap<&[u8], (&Stat, &PutBack)> =
             whole.left.iter().map(|(path, stat, kept)| (path.as_slice(), (stat, kept))).collect();
         let mut same = HashSet::new();
         // What is in a folder comes before the folder.
         for (path, meta) in self.left()?.into_iter().rev() {
             let full = work.join(&path);
             match was.get(path.as_os_str().as_bytes()) {
-                Some((_, Kept::Folder)) if meta.is_dir() => {}
+                Some((_, PutBack::Folder)) if meta.is_dir() => {}
                 Some((stat, _)) if **stat == Stat::of(&meta) => drop(same.insert(path.into_os_string().into_vec())),
                 // Fails, and the folder stays, if something in it was brought in.
                 _ if meta.is_dir() => drop(fs::remove_dir(&full)),
@@ -179,7 +179,7 @@ impl Scratch {
         }
         for (path, stat, kept) in whole.left.iter().filter(|(path, ..)| !same.contains(path)) {
             let full = work.join(OsStr::from_bytes(path));
-            if *kept == Kept::Folder {
+            if *kept == PutBack::Folder {
                 fs::create_dir_all(&full).map_err(at("create the folder", &full))?;
                 continue;
             }
@@ -187,10 +187,10 @@ impl Scratch {
                 remove_tree(&full).map_err(at("remove", &full))?;
             }
             match kept {
-                Kept::Symlink(target) => {
+                PutBack::Symlink(target) => {
                     std::os::unix::fs::symlink(OsStr::from_bytes(target), &full).map_err(at("create", &full))?;
                 }
-                Kept::Copy(digest) => {
+                PutBack::Copy(digest) => {
                     let Some(content) =
                         fs::read(self.copy(digest)).ok().filter(|content| Digest::of(content) == *digest)
                     else {
@@ -200,13 +200,13 @@ impl Scratch {
                     fs::set_permissions(&full, Permissions::from_mode(stat.mode & 0o7777))
                         .map_err(at("set the mode of", &full))?;
                 }
-                Kept::Object | Kept::Folder => continue,
-                Kept::Not => return Ok(false),
+                PutBack::Object | PutBack::Folder => continue,
+                PutBack::Not => return Ok(false),
             }
             set_time(&full, stat.mtime)?;
         }
         // Folders at last: what comes and goes in one changes its time, and a folder may be a target.
-        for (path, stat, _) in whole.left.iter().filter(|(_, _, kept)| *kept == Kept::Folder) {
+        for (path, stat, _) in whole.left.iter().filter(|(_, _, kept)| *kept == PutBack::Folder) {
             let full = work.join(OsStr::from_bytes(path));
             if look(&full)?.is_some_and(|meta| time(&meta) != stat.mtime) {
                 set_time(&full, stat.mtime)?;

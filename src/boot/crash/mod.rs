@@ -115,7 +115,7 @@ pub struct Imported {
 
 /// How it came to the crash, in words that the run has.
 #[derive(Debug, Clone)]
-pub(super) struct Told {
+pub(super) struct Circumstances {
     pub(super) cause: Cause,
     pub(super) words: String,
     pub(super) lines: Vec<String>,
@@ -182,7 +182,7 @@ impl Layout {
         qemu: u32,
         machine: &Machine,
         run: &Path,
-        told: Told,
+        told: Circumstances,
         not: Option<String>,
     ) -> Result<Crash> {
         let (folder, new) = (run.join(FOLDER), run.join("crash.new"));
@@ -328,7 +328,7 @@ mod tests {
         assert_eq!(questions(&machine), ["info registers -a", "info memory_size_summary", "gpa2hva 0x0"]);
         let answers = ["CPU#0\nRIP=01\n", "base memory: 8388608\r\n", answer].map(str::to_owned);
         let layout = Layout::new(&machine, &answers).unwrap();
-        let told = Told {
+        let told = Circumstances {
             cause,
             words: "BUG: x at 0xffff888003a1c000".to_owned(),
             lines: vec!["Call Trace:".to_owned(), " f+0x1/0x2".to_owned()],

@@ -3,7 +3,7 @@
 use super::frame::{Decoder, Frame, WINDOW, kind};
 use super::{Ended, exec, route};
 use crate::boot::Request;
-use crate::boot::folder::{DOOR, Kept, RunFolder};
+use crate::boot::folder::{DOOR, Retention, RunFolder};
 use crate::boot::job::Streams;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -37,7 +37,7 @@ impl Guest {
 
 fn machine() -> (tempfile::TempDir, RunFolder, Guest) {
     let base = tempfile::tempdir().unwrap();
-    let folder = RunFolder::create(base.path(), Kept::ALL).unwrap();
+    let folder = RunFolder::create(base.path(), Retention::ALL).unwrap();
     let (ours, port) = UnixStream::pair().unwrap();
     route(ours, folder.door().unwrap()).unwrap();
     (base, folder, Guest { port, decoder: Decoder::default() })

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const FEW: Kept = Kept { plain: 2, with_results: 1, memories: 1 };
+const FEW: Retention = Retention { plain: 2, with_results: 1, memories: 1 };
 
 fn make(base: &Path) -> PathBuf {
     RunFolder::create(base, FEW).unwrap().path().to_owned()
@@ -84,7 +84,7 @@ fn the_oldest_finished_runs_are_removed_and_those_that_live_are_not() {
 
 #[test]
 fn a_part_keeps_its_run_locked() {
-    const NONE: Kept = Kept { plain: 0, with_results: 0, memories: 0 };
+    const NONE: Retention = Retention { plain: 0, with_results: 0, memories: 0 };
     let base = tempfile::tempdir().unwrap();
     let part = RunFolder::create(base.path(), NONE).unwrap().part("1").unwrap();
     assert!(part.path().ends_with("runs/1/groups/1") && part.out().is_dir());

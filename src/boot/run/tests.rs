@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use super::*;
-use crate::boot::folder::Kept;
+use crate::boot::folder::Retention;
 use crate::error::Error;
 use crate::machine::qemu::tests::machine;
 
@@ -41,7 +41,7 @@ fn play(base: &Path, accel: Accel, what: &str) -> Played {
 
 fn play_from(base: &Path, accel: Accel, what: &str, start: Start, saved: &dyn Fn(Level, Saved)) -> Played {
     let options = Options { verdicts: Some(base.join("kvm")), ..Options::default() };
-    play_in(RunFolder::create(base, Kept::ALL).unwrap(), &options, accel, what, start, saved)
+    play_in(RunFolder::create(base, Retention::ALL).unwrap(), &options, accel, what, start, saved)
 }
 
 fn play_in(
@@ -141,7 +141,7 @@ fn what_the_kernel_complains_about_is_said_though_the_program_ended_well() {
 fn a_log_that_cannot_be_written_is_a_warning_or_the_hosts_failure_where_it_is_part_of_the_result() {
     let play = |whole_log| {
         let base = tempfile::tempdir().unwrap();
-        let folder = RunFolder::create(base.path(), Kept::ALL).unwrap();
+        let folder = RunFolder::create(base.path(), Retention::ALL).unwrap();
         std::os::unix::fs::symlink("/dev/full", folder.console_log()).unwrap();
         let options = Options { whole_log, ..Options::default() };
         play_in(folder, &options, Accel::Tcg, "complaint", Start::Cold, &|_, _| {})

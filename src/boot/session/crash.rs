@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::super::crash::{Cause, Crash, Layout, REFUSED, Told, questions};
+use super::super::crash::{Cause, Circumstances, Crash, Layout, REFUSED, questions};
 use super::super::folder::{memories, run_of};
 use super::super::outcome::{End, Words, judge};
 use super::super::phase::Input;
@@ -94,7 +94,7 @@ impl Session<'_> {
             Some(_) => Cause::Panic,
         };
         let program = &self.job.request.request.program;
-        let told = Told {
+        let told = Circumstances {
             cause,
             words,
             lines,

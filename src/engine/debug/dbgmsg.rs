@@ -48,7 +48,11 @@ pub fn read(symbols: &Symbols, memory: &Path) -> Result<Option<Vec<Message>>> {
         .map_err(|why| Error::input(format!("zfs_dbgmsg cannot be read: {why}")))
 }
 
-fn of(guest: &Guest<'_>, kernel: &File, zfs: &File) -> std::result::Result<Option<Vec<Message>>, &'static str> {
+pub(super) fn of(
+    guest: &Guest<'_>,
+    kernel: &File,
+    zfs: &File,
+) -> std::result::Result<Option<Vec<Message>>, &'static str> {
     let Some(sections) = guest.sections(kernel, "zfs")? else { return Ok(None) };
     let strange = "OpenZFS's structures are not as quiz knows them";
     let variable = zfs.variable("zfs_dbgmsgs").ok_or(strange)?;

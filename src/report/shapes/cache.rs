@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 /// `quiz cache`.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(in crate::report) struct Held<'a> {
+pub(in crate::report) struct CacheContents<'a> {
     /// The folder of the cache.
     pub cache: Cow<'a, str>,
     /// The group that shares it.
@@ -15,13 +15,13 @@ pub(in crate::report) struct Held<'a> {
     /// How much all takes on the disk that this user can look into.
     pub bytes: u64,
     /// Each thing alone, what frees most first.
-    pub items: Vec<Kept<'a>>,
+    pub items: Vec<CacheItem<'a>>,
 }
 
 /// Something in the cache.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub(in crate::report) struct Kept<'a> {
+pub(in crate::report) struct CacheItem<'a> {
     /// `result`, `own-snapshot`, `snapshot`, `build-folder` or `other`.
     #[schemars(extend("enum" = ["result", "own-snapshot", "snapshot", "build-folder", "other"]))]
     pub what: &'static str,

@@ -1,7 +1,7 @@
 //! Machines that are saved, restored, and cannot be, with the qemu that plays one (`src/boot/fake-qemu.sh`). No guest.
 
 use super::*;
-use crate::boot::{Kept, Options, Request, RunFolder, Streams};
+use crate::boot::{Options, Request, Retention, RunFolder, Streams};
 use std::sync::Mutex;
 
 /// A cache, and a machine that does what a file says.
@@ -41,7 +41,7 @@ impl Rig {
     fn run(&self, accel: Accel, layer: &str, what: &str) -> Played {
         let does = self.folder.path().join("does");
         fs::write(&does, format!("{what}\n")).unwrap();
-        let folder = RunFolder::create(self.folder.path(), Kept::ALL).unwrap();
+        let folder = RunFolder::create(self.folder.path(), Retention::ALL).unwrap();
         let fake = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/boot/fake-qemu.sh");
         let disks = vec![disk(folder.path().join("disk").to_str().unwrap(), 1 << 20)];
         let machine = Machine {

@@ -239,6 +239,16 @@ pub(super) fn hashes(answer: &str, package: &Package) -> Vec<String> {
     answer["result"].as_array().into_iter().flatten().filter_map(of).collect()
 }
 
+/// An answer of the snapshot archive, for the fuzz targets.
+#[cfg(any(test, feature = "fuzz"))]
+pub(in crate::source) fn fuzz(answer: &str) {
+    let package =
+        Package { name: "a".into(), version: "1".into(), arch: "amd64".into(), sha256: String::new(), size: 7 };
+    let file = DscFile { name: "a.tar".into(), size: 7, sha256: String::new() };
+    let found = hashes(answer, &package).into_iter().chain(source_hashes(answer, &file));
+    found.for_each(|hash| assert!(is_hash(&hash), "{hash}"));
+}
+
 /// The error for a package that the suite has with another content.
 pub(super) fn replaced(package: &Package, sha256: &str) -> Error {
     wrong_sum(&format!("{} {}", package.name, package.version), &package.sha256, sha256)

@@ -19,7 +19,7 @@ fn kvm_that_gives_no_byte_is_tcg_and_a_slow_guest_is_not() {
     let play = |what: &str| {
         let (verdicts, life_within) = (Some(base.path().join("kvm")), Duration::from_millis(400));
         let options = Options { verdicts, life_within, ..Options::default() };
-        let folder = RunFolder::create(base.path(), Kept::ALL).unwrap();
+        let folder = RunFolder::create(base.path(), Retention::ALL).unwrap();
         play_in(folder, &options, Accel::Kvm, what, Start::Cold, &|_, _| panic!("nothing is saved"))
     };
     let slow = play("kvm-slow");
@@ -100,7 +100,7 @@ fn nobody_waits_for_what_a_machine_without_kvm_does_not_save() {
     let [runs, base, full] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
     let start = || Start::Save { base: Some(base.path().to_owned()), full: Some(full.path().to_owned()) };
     let play = |verdicts: &Path| {
-        let folder = RunFolder::create(runs.path(), Kept::ALL).unwrap();
+        let folder = RunFolder::create(runs.path(), Retention::ALL).unwrap();
         let (command, told) = (folder.command(), Mutex::new(Vec::new()));
         let tell = |level, saved| {
             // No other machine has been started meanwhile.
@@ -157,7 +157,7 @@ fn what_is_no_fault_of_kvms_condemns_nothing() {
         let base = tempfile::tempdir().unwrap();
         let life_within = Duration::from_secs(1);
         let options = Options { verdicts: Some(base.path().join("kvm")), life_within, ..Options::default() };
-        let folder = RunFolder::create(base.path(), Kept::ALL).unwrap();
+        let folder = RunFolder::create(base.path(), Retention::ALL).unwrap();
         let played = play_in(folder, &options, Accel::Kvm, what, Start::Cold, &|_, _| {});
         assert_eq!(played.accelerators().last(), Some(&"tcg"), "{what}");
         assert_eq!(played.result.unwrap(), Outcome::Exited(7), "{what}");
@@ -172,7 +172,7 @@ fn where_kvm_is_demanded_nothing_runs_under_emulation() {
     let play = |what: &str| {
         let life_within = Duration::from_millis(400);
         let options = Options { verdicts: Some(verdicts.clone()), only_kvm: true, life_within, ..Options::default() };
-        let folder = RunFolder::create(base.path(), Kept::ALL).unwrap();
+        let folder = RunFolder::create(base.path(), Retention::ALL).unwrap();
         play_in(folder, &options, Accel::Kvm, what, Start::Cold, &|_, _| panic!("nothing is saved"))
     };
     for (what, why) in

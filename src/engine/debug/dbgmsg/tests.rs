@@ -1,8 +1,8 @@
 //! A guest's memory that gcc lays out here: a program whose variables are the kernel's and OpenZFS's, at the addresses where it is linked.
 
 use super::*;
+use crate::engine::debug::fuzz::{FAR, laid_out};
 use goblin::elf::Elf;
-use goblin::elf::program_header::PT_LOAD;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -88,37 +88,10 @@ impl Made {
 
     /// What is read of it when these words of the memory are others.
     fn read(&self, changed: &[(u64, u64)]) -> std::result::Result<Option<Vec<Message>>, &'static str> {
-        let elf = Elf::parse(&self.vmlinux).unwrap();
-        let byte = |at: u64| {
-            if let Some((place, word)) = changed.iter().find(|(place, _)| (*place..place + 8).contains(&at)) {
-                return Some(word.to_le_bytes()[usize::try_from(at - place).unwrap()]);
-            }
-            // The same once more, as of a kernel that chose other addresses.
-            let at = if at >= FAR { at - FAR } else { at };
-            let load = elf
-                .program_headers
-                .iter()
-                .find(|p| p.p_type == PT_LOAD && p.vm_range().contains(&usize::try_from(at).unwrap()))?;
-            // What is not in the file is zero.
-            let within = usize::try_from(at - load.p_vaddr + load.p_offset).unwrap();
-            Some(self.vmlinux.get(within).copied().unwrap_or(0))
-        };
-        let memory = |at: u64, bytes: &mut [u8]| {
-            // A page that is there is there as a whole.
-            bytes.iter_mut().enumerate().all(|(n, to)| match byte(at.wrapping_add(n as u64)) {
-                Some(byte) => {
-                    *to = byte;
-                    true
-                }
-                None => n > 0,
-            })
-        };
+        let memory = laid_out(&self.vmlinux, changed).unwrap();
         of(&Guest(&memory), &File::open(&self.path("vmlinux")).unwrap(), &File::open(&self.path("lib/zfs.ko")).unwrap())
     }
 }
-
-/// From the kernel's own addresses to others where it may lie.
-const FAR: u64 = 0x16a0_0000;
 
 fn message(when: u64, text: &str) -> Message {
     Message { when, text: text.to_owned() }
