@@ -124,6 +124,14 @@ fn up_says_what_the_kernel_complained_about_and_fails_if_that_is_wanted() {
     assert!(record(3).contains("\"program\":0"), "{}", record(3));
     assert_eq!(strict("exit-7").status, Some(7));
     assert_eq!(strict("poweroff").status, Some(122));
+    for (number, play) in [(6, "late-panic"), (8, "late-panic-reset")] {
+        let words = "the guest's kernel gave up after the program had ended: VERIFY3(a == b) failed";
+        let up = ran(fake.up(play, &[]));
+        assert_eq!((up.says(&[words]).status, up.count("gave up")), (Some(0), 1), "{up:?}");
+        assert!(record(number).contains(words), "{}", record(number));
+        let up = strict(play);
+        assert_eq!(up.says(&[words, "the program itself ended with status 0"]).status, Some(123), "{up:?}");
+    }
     fake.0.write("quiz.toml", "[machine]\nallow-file = \"allow\"\n");
     fake.0.write("allow", "refcount_t # known\n");
     let up = strict("warn-7");

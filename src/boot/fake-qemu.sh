@@ -267,6 +267,14 @@ case $what in
         kernel "quiz: the program is over"
         wait_for quit
         ;;
+    late-panic | late-panic-reset) # the kernel gives up when the program has ended; nobody resets it, or it does so itself
+        hello; ready
+        frame '\004\021\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+        sleep 0.2
+        panic
+        [ "$what" = late-panic ] || reset
+        wait_for quit
+        ;;
     writes) # writes a file to /out
         hello; ready
         echo result >"$out/result"

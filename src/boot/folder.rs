@@ -156,9 +156,20 @@ impl RunFolder {
         let _ = fs::remove_file(self.path.join(DOOR));
     }
 
+    /// Closes `DOOR`, and sends away who waits there: the machine is gone, and no other one comes.
+    pub(super) fn send_away(&self) {
+        self.close_door();
+        if let Ok(door) = &self.door
+            && rustix::net::shutdown(door, rustix::net::Shutdown::Both).is_ok()
+            && door.set_nonblocking(true).is_ok()
+        {
+            while door.accept().is_ok() {}
+        }
+    }
+
     /// How the run ended, as JSON.
     pub fn result(&self) -> PathBuf {
-        self.path.join("result.json")
+        self.path.join(RESULT)
     }
 
     /// The qemu command, as a line for a shell.
@@ -167,6 +178,8 @@ impl RunFolder {
     }
 }
 
+/// How a machine ended; there once it has.
+const RESULT: &str = "result.json";
 /// The socket to which those connect who want to start a program in the machine.
 pub(super) const DOOR: &str = "exec";
 /// The socket at which its qemu listens for commands.
@@ -225,6 +238,19 @@ pub fn run_of(place: &Path) -> &Path {
     match place.parent().filter(|parent| parent.ends_with(PARTS)).and_then(Path::parent) {
         Some(run) => run,
         None => place,
+    }
+}
+
+/// Whether the machine of that folder may be reached: its run lives, and has not said how it ended.
+pub fn is_up(place: &Path) -> bool {
+    is_live(run_of(place)) && !place.join(RESULT).exists()
+}
+
+/// What people call a machine: `7`, `7/functional.atime`.
+pub fn name(place: &Path) -> String {
+    match run_of(place) {
+        run if run == place => number(run),
+        run => format!("{}/{}", number(run), number(place)),
     }
 }
 

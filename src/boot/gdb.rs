@@ -3,7 +3,7 @@
 //! Any machine can have one, restored ones too, since qemu is asked for it by its monitor. While a debugger holds the machine, it stands
 //! still, and none of its time limits counts (`limits`). Starts no debugger. <https://qemu.readthedocs.io/en/v7.2.0/system/gdb.html>
 
-use super::folder::{GDB, at_socket, is_live, listen, number, run_of};
+use super::folder::{GDB, at_socket, is_up, listen, name};
 use super::monitor::{Answer, GREETING, Monitor};
 use crate::error::{Error, Result, cannot};
 use serde_json::{Value, json};
@@ -46,7 +46,7 @@ impl Stub {
         match own.map(|own| own["filename"].as_str().is_some_and(|name| name.starts_with("disconnected"))) {
             Some(true) => {}
             Some(false) => {
-                return Err(Error::input(format!("somebody looks at run {} with a debugger already", number(place)))
+                return Err(Error::input(format!("somebody looks at run {} with a debugger already", name(place)))
                     .hint("a machine has room for one debugger; `quit` in the other gdb makes way"));
             }
             None => start(&mut monitor, place)?,
@@ -76,14 +76,14 @@ impl Stub {
         let mut monitor = match Monitor::open(&self.place, GREETING) {
             Ok(monitor) => monitor,
             // The machine has ended meanwhile.
-            Err(_) if !is_live(run_of(&self.place)) => return Ok(false),
+            Err(_) if !is_up(&self.place) => return Ok(false),
             Err(error) => {
                 return Err(error.hint("the machine may still be stopped: `cont` in `quiz monitor` lets it go on"));
             }
         };
         let is_left = self.state == "running" && ["paused", "debug"].contains(&state(&mut monitor)?.as_str());
         match self.forget() {
-            Err(_) if !is_live(run_of(&self.place)) => Ok(false),
+            Err(_) if !is_up(&self.place) => Ok(false),
             done => done.map(|()| is_left).map_err(|e| cannot("talk to qemu at", &self.place.join(GDB), e)),
         }
     }

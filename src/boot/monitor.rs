@@ -4,7 +4,7 @@
 //! It is not the channel by which quiz itself controls the machine: qemu has one more. Decides nothing.
 //! <https://qemu.readthedocs.io/en/v7.2.0/interop/qemu-qmp-ref.html>
 
-use super::folder::{MONITOR, at_socket, is_live, number, run_of};
+use super::folder::{MONITOR, at_socket, is_up, name};
 use super::passed::send_with;
 use super::qmp;
 use super::running::not_live;
@@ -40,7 +40,7 @@ impl Monitor {
     /// # Errors
     /// The machine is gone, or has no monitor; somebody else is there.
     pub fn open(place: &Path, patience: Duration) -> Result<Self> {
-        let over = |e: std::io::Error| match is_live(run_of(place)) {
+        let over = |e: std::io::Error| match is_up(place) {
             true => cannot("connect to", &place.join(MONITOR), e),
             false => not_live(place),
         };
@@ -49,7 +49,7 @@ impl Monitor {
         let mut monitor = Self(BufReader::new(socket));
         let greeted = monitor.line().and_then(|_| monitor.send(qmp::HELLO)).and_then(|()| monitor.line());
         greeted.map_err(|e| {
-            Error::boot(format!("the monitor of run {} does not answer", number(place)))
+            Error::boot(format!("the monitor of run {} does not answer", name(place)))
                 .because(e)
                 .hint("only one at a time can use it: is a `quiz monitor` open elsewhere?")
         })?;

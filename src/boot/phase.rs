@@ -123,6 +123,8 @@ struct Seen {
     /// The agent spoke.
     lived: bool,
     sign: Option<Sign>,
+    /// The sign of a panic came after the program's end.
+    panicked_late: bool,
     /// All that the program made the kernel say has come.
     quiet: bool,
     wrote: Option<String>,
@@ -184,6 +186,12 @@ impl Play {
     /// The worst sign so far that the kernel gave up.
     pub(super) fn sign(&self) -> Option<Sign> {
         self.seen.sign
+    }
+
+    /// The kernel gave up after the program had ended, whether or not it came to a dump.
+    pub(super) fn panicked_late(&self) -> bool {
+        // Who writes the words of a panic to the kernel's log, and powers off, has none.
+        self.seen.panicked_late && self.seen.shutdown.as_deref() != Some("guest-shutdown")
     }
 
     /// When it has to be told of the time next.

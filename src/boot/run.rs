@@ -7,7 +7,7 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use super::complaint::{Allowed, Heard};
+use super::complaint::Allowed;
 use super::console::Console;
 use super::flow::takes_back;
 use super::folder::RunFolder;
@@ -64,6 +64,15 @@ pub enum Ran {
 /// # Errors
 /// When the machine cannot be started, or the guest could not get as far as the program.
 pub fn run(machine: &Machine, run: &Run<'_>, saved: &dyn Fn(Level, Saved)) -> Result<Ran> {
+    let ran = played(machine, run, saved);
+    if !matches!(ran, Ok(Ran::NotRestored { .. })) {
+        // The run may go on for long: its memory is packed, its sources are kept.
+        run.folder.send_away();
+    }
+    ran
+}
+
+fn played(machine: &Machine, run: &Run<'_>, saved: &dyn Fn(Level, Saved)) -> Result<Ran> {
     net::check(machine.net.as_ref())?;
     let Run { request, folder, options, streams, events } = *run;
     let bounded = !takes_back(streams.stdin.as_fd());
@@ -141,6 +150,8 @@ impl Job<'_> {
         let restored = snapshot.is_some();
         (self.events)(Event::Booting { run: self.place(), accelerator, why_not_kvm, restored });
         let console = Console::create(&self.folder.console_log(), snapshot.as_deref(), &self.options.allowed)?;
+        // That of a machine that was here before.
+        let _ = fs::remove_file(self.folder.result());
         let started = Instant::now();
         let spawned = spawn(&timed(machine), self.folder)?;
         let program = &self.request.request.program;
@@ -202,7 +213,7 @@ impl Job<'_> {
 
     /// Judges the end, and tells what the kernel complained about, and its last words if nobody saw them yet.
     fn close(&self, ended: SessionEnd) -> Result<Outcome> {
-        let SessionEnd { mut end, mut words, kernel_shown: shown, heard, unlogged, .. } = ended;
+        let SessionEnd { mut end, mut words, kernel_shown: shown, heard, panicked_late, unlogged, .. } = ended;
         if let Some(why) = unlogged {
             let why = format!("cannot write {}: {why}", self.folder.console_log().display());
             match end {
@@ -210,9 +221,10 @@ impl Job<'_> {
                 _ => (self.events)(Event::Warning { message: why }),
             }
         }
-        words.complaint = heard.words().filter(|_| self.options.fail_on_warning);
+        words.complaint = panicked_late.clone().or_else(|| heard.words()).filter(|_| self.options.fail_on_warning);
         let judged = judge(end, words);
-        self.record(&judged, &heard);
+        let complaints = heard.complaints.iter().map(|complaint| complaint.words.clone());
+        self.record(&judged, panicked_late.into_iter().chain(complaints).collect());
         for Allowed { text, reason } in &heard.allowed {
             let message = format!("the guest's kernel complained of `{text}`, which is allowed: {reason}");
             (self.events)(Event::Note { message });
@@ -236,10 +248,9 @@ impl Job<'_> {
     }
 
     /// Writes `result.json`, for whoever asks later: the end in words, the status of `quiz up`, the program's own, and the kernel's complaints.
-    fn record(&self, judged: &Result<Outcome>, heard: &Heard) {
+    fn record(&self, judged: &Result<Outcome>, complaints: Vec<String>) {
         let how = judged.as_ref().map_or_else(ToString::to_string, ToString::to_string);
         let program = judged.as_ref().ok().and_then(Outcome::program);
-        let complaints: Vec<String> = heard.complaints.iter().map(|complaint| complaint.words.clone()).collect();
         let status = judged.as_ref().map_or(status::HOST, |outcome| outcome.status_as(self.options.lost_as));
         let record = serde_json::json!(Recorded { how, status, program, complaints });
         let path = self.folder.result();

@@ -3,7 +3,7 @@
 //! Knows nothing of other runs.
 
 use super::crash::Imported;
-use super::folder::{RunFolder, is_live, number, parts, run_of};
+use super::folder::{RunFolder, is_live, name, parts, run_of};
 use super::job::Options;
 use crate::error::{Error, Result, cannot};
 use crate::host;
@@ -128,14 +128,18 @@ fn read(place: &Path) -> Option<Running> {
     serde_json::from_str(&text).ok()
 }
 
-/// The error for a machine's folder whose run does not live, as far as this user can see.
+/// The error for a machine's folder whose run does not live, or whose machine is over, as far as this user can see.
 #[must_use]
 pub fn not_live(place: &Path) -> Error {
-    let name = number(place);
+    let name = name(place);
     let is_hidden =
         host::open_plain(&run_of(place).join("lock")).is_err_and(|e| e.kind() == ErrorKind::PermissionDenied);
     if is_hidden {
         return Error::input(format!("run {name} is another user's")).hint("only they, and root, reach its machine");
+    }
+    if is_live(run_of(place)) {
+        return Error::input(format!("the machine of run {name} is over; what it has left is still being kept"))
+            .hint(format!("quiz wait {name}"));
     }
     Error::input(format!("run {name} is over")).hint("`quiz ps` shows what runs")
 }

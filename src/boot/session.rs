@@ -26,7 +26,7 @@ use super::crash::WISH;
 use super::flow::{Inflow, Outflow, is_wait};
 use super::job::Job;
 use super::outcome::{End, Words};
-use super::phase::{Input, Phase, Plan, Play, Sign};
+use super::phase::{Effect, Input, Phase, Plan, Play, Sign};
 use super::qmp::{self, Qmp, Said, Transport};
 use super::signals::{Signals, Stop};
 use super::spawn::{Port, Qemu, SnapshotFiles, Wires};
@@ -57,6 +57,8 @@ pub(super) struct SessionEnd {
     pub(super) kernel_shown: bool,
     /// What the kernel complained about.
     pub(super) heard: Heard,
+    /// In words, that it gave up after the program had ended.
+    pub(super) panicked_late: Option<String>,
     /// Why not all that it said is in the log.
     pub(super) unlogged: Option<String>,
 }
@@ -87,6 +89,7 @@ pub(super) struct Session<'a> {
     /// The console is not read before this moment: each reading costs, and its lines come in bursts.
     console_after: Instant,
     kernel_shown: bool,
+    panicked_late: Option<String>,
     qmp: Qmp,
     decoder: Decoder,
     to_guest: Vec<u8>,
@@ -151,6 +154,7 @@ impl<'a> Session<'a> {
             console,
             console_after: started,
             kernel_shown: false,
+            panicked_late: None,
             qmp: Qmp::default(),
             decoder: Decoder::default(),
             to_guest: Vec::new(),
@@ -190,6 +194,9 @@ impl<'a> Session<'a> {
                 self.feed(Input::Written)?;
             }
         };
+        if matches!(end, End::Exited(_)) && self.panicked_late.is_none() && self.play.panicked_late() {
+            self.act(Effect::LatePanic)?;
+        }
         self.raw = None;
         self.end_dump();
         self.input.give_back(self.job.streams.stdin.as_fd());
@@ -204,7 +211,8 @@ impl<'a> Session<'a> {
         let heard = self.console.complaints();
         let unlogged = self.console.unlogged().map(str::to_owned);
         let (spoke, lived) = (self.play.spoke(), self.play.lived());
-        Ok(SessionEnd { end, words, spoke, lived, qemu: status, kernel_shown: self.kernel_shown, heard, unlogged })
+        let (kernel_shown, panicked_late) = (self.kernel_shown, self.panicked_late);
+        Ok(SessionEnd { end, words, spoke, lived, qemu: status, kernel_shown, heard, panicked_late, unlogged })
     }
 
     /// A step is done.

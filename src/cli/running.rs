@@ -1,6 +1,7 @@
 //! `quiz ps`, `quiz stop` and `quiz logs`: the machines that run, whoever started them, and what their kernels say.
 
-use crate::boot::folder::{PARTS, all, is_live, live, number, parts, run_of};
+pub(super) use crate::boot::folder::name;
+use crate::boot::folder::{PARTS, all, is_live, is_up, live, number, parts, run_of};
 use crate::boot::running::{machines, not_live, process};
 use crate::engine::{Engine, running};
 use crate::error::{Error, Result, cannot};
@@ -121,7 +122,7 @@ pub(super) fn wait(engine: &Engine<'_>, id: Option<&str>) -> Result<u8> {
         Some(id) => named(engine, id)?,
         None => any(engine)?,
     };
-    while is_live(run_of(&place)) {
+    while goes_on(&place) {
         std::thread::sleep(LOOK_AGAIN);
     }
     let path = place.join("result.json");
@@ -156,13 +157,19 @@ pub(super) fn logs(engine: &Engine<'_>, id: Option<&str>, follow: bool) -> Resul
     };
     loop {
         // Asked before the log is read: once the run is over, one more reading finds all.
-        let goes_on = follow && is_live(run);
+        let goes_on = follow && goes_on(&place);
         pass_on(&mut log, &path)?;
         if !goes_on {
             return Ok(());
         }
         std::thread::sleep(LOOK_AGAIN);
     }
+}
+
+/// Whether there is more to come: of a run until it is over, of one of its machines until that is.
+fn goes_on(place: &Path) -> bool {
+    let run = run_of(place);
+    if run == place { is_live(run) } else { is_up(place) }
 }
 
 fn pass_on(log: &mut File, path: &Path) -> Result<()> {
@@ -177,14 +184,6 @@ fn no_log(place: &Path, path: &Path, error: std::io::Error) -> Error {
         [] if error.kind() == ErrorKind::PermissionDenied => not_live(place),
         [] => cannot("open", path, error),
         parts => several(place, "logs", parts),
-    }
-}
-
-/// What people call a machine: `7`, `7/functional.atime`.
-pub(super) fn name(place: &Path) -> String {
-    match run_of(place) {
-        run if run == place => number(run),
-        run => format!("{}/{}", number(run), number(place)),
     }
 }
 
@@ -236,8 +235,12 @@ pub(super) fn lives(engine: &Engine<'_>, id: &str) -> Result<bool> {
 
 /// The folder of a machine that runs: of that run, or the newest of this project.
 pub(super) fn living(engine: &Engine<'_>, command: &str, id: Option<&str>) -> Result<PathBuf> {
-    let place = id.map_or_else(|| newest(engine), |id| named(engine, id))?;
-    if !is_live(run_of(&place)) {
+    let place = match id {
+        Some(id) => named(engine, id)?,
+        // Before one that only keeps what is left of its machine.
+        None => every(engine, live)?.into_iter().find(|run| is_up(run)).map_or_else(|| newest(engine), Ok)?,
+    };
+    if !is_up(&place) {
         return Err(not_live(&place));
     }
     match &parts(&place)[..] {

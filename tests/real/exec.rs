@@ -3,8 +3,9 @@
 use super::Real;
 use super::reach::{Running, eventually};
 use crate::project::Ran;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// At least so many have to go at once.
 const SIDE_BY_SIDE: usize = 8;
@@ -73,6 +74,7 @@ fn any_number_of_programs_run_beside_the_first_in_a_machine_that_booted_and_in_o
         });
         assert_eq!(left.code(), Some(143));
         copies(&real, &bytes);
+        programs_terminals_and_copies_at_once(&real, &bytes);
         // The machine goes, and with it what runs there.
         let last = exec(&real, &["sh", "-c", "echo on; exec sleep 500"])
             .stdout(Stdio::piped())
@@ -106,6 +108,67 @@ fn when_the_guest_can_start_no_more_programs_nobody_waits_for_one() {
     // The machine goes on.
     let machines = real.run(&["ps"]).out;
     assert!(machines.contains(real.0.dir().canonicalize().unwrap().to_str().unwrap()), "{machines}");
+}
+
+/// Eight at once, each of which gets what is its own: programs, one of them with a slow reader, a terminal, and copies both ways of a file that is larger
+/// than what is copied by way of the guest's memory, and of a folder in which something is written all the time.
+fn programs_terminals_and_copies_at_once(real: &Real, bytes: &[u8]) {
+    const LARGE: u64 = 70_000_000;
+    let dir = real.0.dir().join("at-once");
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("to"), bytes).unwrap();
+    let name = |path: &str| dir.join(path).display().to_string();
+    let grows =
+        "mkdir /tmp/grows; while [ -d /tmp/grows ]; do echo more; sleep 0.01; done >/tmp/grows/log 2>/dev/null &";
+    assert_eq!(sh(real, &format!("head -c {LARGE} /dev/zero >/tmp/large; {grows}")).status, Some(0));
+    let copied = |from: String, to: String| {
+        let ran = Ran::from(real.command(&["cp", &from, &to]).output().unwrap());
+        assert_eq!(ran.status, Some(0), "{from} {to}: {ran:?}");
+    };
+    std::thread::scope(|scope| {
+        for n in 1..=3 {
+            let bytes = &bytes[n..];
+            scope.spawn(move || {
+                let output = through(exec(real, &["sh", "-c", &format!("cat; exit {n}")]), bytes);
+                assert!(output.stdout == bytes, "{n}: {} bytes of {}", output.stdout.len(), bytes.len());
+                assert_eq!(output.status.code(), i32::try_from(n).ok());
+            });
+        }
+        scope.spawn(|| {
+            let command = &["sh", "-c", "head -c 3000000 /dev/zero; exit 4"];
+            let mut slow = exec(real, command).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+            let (mut from, mut piece, mut all) = (slow.stdout.take().unwrap(), vec![0; 100_000], 0);
+            while let Ok(count @ 1..) = from.read(&mut piece) {
+                all += count;
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            assert_eq!((all, slow.wait().unwrap().code()), (3_000_000, Some(4)));
+        });
+        scope.spawn(|| {
+            let typed = "for n in $(seq 600); do grep -q '# ' at-once/screen && break; sleep 0.1; done; sleep 0.3
+                         printf 'stty rows 33; echo $(tty) $(stty size); exit 5\\n'; sleep 3";
+            let quiz = env!("CARGO_BIN_EXE_quiz");
+            let line = format!("({typed}) | timeout 100 script -q -e -c '{quiz} attach' /dev/null >at-once/screen");
+            let ran = Ran::from(real.shell(&line).env("TERM", "xterm").output().unwrap());
+            let screen = std::fs::read_to_string(dir.join("screen")).unwrap();
+            let is_terminal = screen.lines().any(|line| line.contains("/dev/pts/") && line.contains(" 33 "));
+            assert!(ran.status == Some(5) && is_terminal, "{ran:?} {screen}");
+        });
+        scope.spawn(|| {
+            copied(name("to"), ":/tmp/to".to_owned());
+            assert_eq!(sh(real, "stat -c %s /tmp/to").out.trim(), bytes.len().to_string());
+        });
+        scope.spawn(|| {
+            copied(":/tmp/large".to_owned(), name("large"));
+            assert_eq!(dir.join("large").metadata().unwrap().len(), LARGE);
+        });
+        scope.spawn(|| {
+            copied(":/tmp/grows".to_owned(), name("grows"));
+            assert!(std::fs::read_to_string(dir.join("grows/log")).unwrap().starts_with("more\n"));
+        });
+    });
+    assert_eq!(sh(real, "rm -r /tmp/grows /tmp/large /tmp/to").status, Some(0));
 }
 
 /// A file and a folder there and back, and what is there is not lost.

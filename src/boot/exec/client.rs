@@ -2,7 +2,7 @@
 
 use super::frame::{Decoder, Frame, WINDOW, kind};
 use crate::boot::flow::{Outflow, is_wait};
-use crate::boot::folder::{DOOR, at_socket, is_live};
+use crate::boot::folder::{DOOR, at_socket, is_up};
 use crate::boot::job::Streams;
 use crate::boot::request::Request;
 use crate::boot::running::not_live;
@@ -59,7 +59,7 @@ struct Client<'a> {
 /// # Errors
 /// The run is over, or has no such socket; the guest refuses; stdout or stderr cannot be written.
 pub fn exec(run: &Path, request: Request, streams: &Streams) -> Result<Ended> {
-    let over = |e: std::io::Error| match is_live(run) {
+    let over = |e: std::io::Error| match is_up(run) {
         true => cannot("connect to", &run.join(DOOR), e),
         false => not_live(run),
     };

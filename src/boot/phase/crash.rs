@@ -33,7 +33,7 @@ impl Play {
     }
 
     /// The kernel gave up behind the program's end, as where it writes back what that has left: the status is the program's, and the panic is not hushed up.
-    fn panicked_late(&mut self, end: End, now: Instant) -> Vec<Effect> {
+    fn stand_late(&mut self, end: End, now: Instant) -> Vec<Effect> {
         let unsynced = matches!(self.phase, Phase::Ended(_, Shares::Unknown)).then_some(Effect::Unsynced);
         let told = std::iter::once(Effect::LatePanic).chain(unsynced);
         told.chain(self.stand(end, End::Panicked, now)).collect()
@@ -62,7 +62,7 @@ impl Play {
             end @ End::Exited(_)
                 if self.seen.sign == Some(Sign::Panic) && self.seen.shutdown.as_deref() != Some("guest-shutdown") =>
             {
-                self.panicked_late(end, now)
+                self.stand_late(end, now)
             }
             // The guest did not crash: what it ended with is known when qemu has ended.
             _ if !self.seen.told_to_go => {

@@ -103,6 +103,7 @@ impl Play {
         match said {
             Said::Panicked => {
                 self.seen.sign = Some(Sign::Panic);
+                self.note_late_panic();
                 if !matches!(
                     self.phase,
                     Phase::Ended(..) | Phase::Still(_) | Phase::Ending(_) | Phase::Gone(_) | Phase::Over(_)
@@ -210,8 +211,15 @@ impl Play {
         [vec![Effect::Step("restore")], go_on].concat()
     }
 
+    fn note_late_panic(&mut self) {
+        self.seen.panicked_late |= matches!(self.phase, Phase::Ended(..) | Phase::Ending(End::Exited(_)));
+    }
+
     pub(super) fn gave_up(&mut self, sign: Sign, now: Instant) -> Vec<Effect> {
         self.seen.sign = self.seen.sign.max(Some(sign));
+        if sign == Sign::Panic {
+            self.note_late_panic();
+        }
         match self.phase {
             Phase::Running(_) => {
                 self.limits.panicked(now, false);

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use super::*;
+use crate::boot::exec::{Ended, exec};
 use crate::boot::folder::Retention;
 use crate::error::Error;
 use crate::machine::qemu::tests::machine;
@@ -163,6 +164,36 @@ fn a_status_without_all_bytes_is_none() {
     let outcome = played.result.unwrap();
     assert_eq!((outcome.status(), played.stdout.as_str()), (125, "out"));
     assert!(outcome.to_string().ends_with("the program itself ended with status 0"), "{outcome}");
+}
+
+#[test]
+fn who_wants_a_program_started_in_a_machine_that_is_gone_hears_so() {
+    let base = tempfile::tempdir().unwrap();
+    let folder = RunFolder::create(base.path(), Retention::ALL).unwrap();
+    let path = folder.path().to_owned();
+    let ask = |path: &Path| {
+        let (path, (answer, answered)) = (path.to_owned(), std::sync::mpsc::channel());
+        let null = |write| File::options().read(true).write(write).open("/dev/null").unwrap().into();
+        let streams = Streams { stdin: null(false), stdout: null(true), stderr: null(true) };
+        std::thread::spawn(move || answer.send(exec(&path, Request::of("true"), &streams).map_err(|e| e.to_string())));
+        answered
+    };
+    let early = Mutex::new(None);
+    let sees = |event: &Event| {
+        if matches!(event, Event::Booting { .. }) {
+            *early.lock().unwrap() = Some(ask(&path));
+        }
+    };
+    let played = play_before(folder, &Options::default(), Accel::Tcg, "poweroff", Start::Cold, &|_, _| {}, &sees);
+    assert_eq!(played.result.unwrap().status(), 122);
+    let early = early.into_inner().unwrap().unwrap().recv_timeout(Duration::from_secs(20));
+    assert_eq!(early.expect("an answer"), Ok(Ended::Lost), "it waited for the machine");
+    // The run goes on, as while it packs a memory.
+    let late = ask(&path).recv_timeout(Duration::from_secs(20)).expect("an answer");
+    assert!(late.as_ref().is_err_and(|e| e.contains("the machine of run 1 is over")), "{late:?}");
+    drop(played.folder);
+    let after = ask(&path).recv_timeout(Duration::from_secs(20)).expect("an answer");
+    assert!(after.as_ref().is_err_and(|e| e.contains("run 1 is over") && !e.contains("machine")), "{after:?}");
 }
 
 #[test]

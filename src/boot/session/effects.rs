@@ -45,7 +45,8 @@ impl Session<'_> {
             Effect::LatePanic => {
                 let words = self.console.panic().unwrap_or("its console has no words of that");
                 let message = format!("the guest's kernel gave up after the program had ended: {words}");
-                (self.job.events)(Event::Warning { message });
+                (self.job.events)(Event::Warning { message: message.clone() });
+                self.panicked_late = Some(message);
             }
             Effect::Forget => self.console.forget_tail(),
             Effect::Look => self.console.look(),
