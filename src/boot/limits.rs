@@ -25,7 +25,7 @@ const HUSH: Duration = Duration::from_secs(3);
 /// qemu says within this time why it stopped the machine; a host whose disk does not answer may take a while.
 const STATUS: Duration = Duration::from_secs(30);
 
-/// The guest's memory is written within this time, or is given up: 24 GiB at 200 MB a second.
+/// The guest's memory is given up when no part of it was written for so long.
 const DUMP: Duration = Duration::from_secs(120);
 
 /// qemu obeys `quit` within this time, or is killed.
@@ -199,6 +199,12 @@ impl Limits {
         *self = Self { rest: Some(now + DUMP), over: self.over, ..Self::default() };
     }
 
+    /// A part of the memory is written: of a machine that is over (`still`), or of one that goes on then.
+    pub(super) fn dump_goes_on(&mut self, now: Instant, still: bool) {
+        let until = self.paused.as_mut().map_or(self.rest.as_mut().filter(|_| still), |(_, until)| until.as_mut());
+        until.into_iter().for_each(|until| *until = now + DUMP);
+    }
+
     /// Nothing is left to come but what the kernel has to say.
     pub(super) fn hush(&mut self, now: Instant) {
         *self = Self { rest: Some(now + HUSH), paused: self.paused, ..Self::default() };
@@ -251,10 +257,8 @@ impl Limits {
         let slow = |limit: Option<(Instant, Duration)>| limit.filter(|_| self.panic.is_none()).map(|(at, _)| at);
         let (ready, program) = (slow(self.ready), slow(self.program));
         let (look, panic) = (self.look.map(|(_, at)| at), self.panic.map(|(at, _)| at));
-        [self.life, ready, program, self.asked, self.signal, panic, self.stopped, self.rest, look, self.quit]
-            .into_iter()
-            .flatten()
-            .min()
+        let all = [self.life, ready, program, self.asked, self.signal, panic, self.stopped, self.rest, look, self.quit];
+        all.into_iter().flatten().min()
     }
 
     /// What is to be done now; call again until there is nothing.

@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use self::crash::STANDS;
 use super::limits::{Action, Limits};
 use super::outcome::End;
 use super::qmp;
@@ -188,12 +189,6 @@ impl Play {
         self.seen.sign
     }
 
-    /// The kernel gave up after the program had ended, whether or not it came to a dump.
-    pub(super) fn panicked_late(&self) -> bool {
-        // Who writes the words of a panic to the kernel's log, and powers off, has none.
-        self.seen.panicked_late && self.seen.shutdown.as_deref() != Some("guest-shutdown")
-    }
-
     /// When it has to be told of the time next.
     pub(super) fn next(&self) -> Option<Instant> {
         self.limits.next()
@@ -242,6 +237,7 @@ impl Play {
             Input::Gone(status) => self.gone(status, now),
             Input::Drained => self.drained(now),
             Input::Dump => self.dump(now),
+            Input::Dumping => self.dump_goes_on(now),
             Input::Dumped => self.dumped(now),
             Input::Written => {
                 if let Phase::Gone(end) = &self.phase {
@@ -284,9 +280,7 @@ impl Play {
                     let why = "qemu stopped the machine and does not say why".to_owned();
                     self.end(End::Host { why, program: self.program_status() }, now)
                 }
-                Action::Paused => {
-                    [vec![Effect::NoDump("writing it takes longer than two minutes")], self.dumped(now)].concat()
-                }
+                Action::Paused => [vec![Effect::NoDump(STANDS)], self.dumped(now)].concat(),
                 Action::Rest => self.stands_still(waiting, now),
                 Action::Over(limit, state) => self.crash(End::Limit(limit, state), now),
                 Action::Kill => vec![Effect::Kill],

@@ -233,11 +233,6 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Bytes of the program wait for whoever reads them.
-    fn is_waiting(&self) -> bool {
-        self.outputs.iter().any(Outflow::is_waiting)
-    }
-
     fn is_running(&self) -> bool {
         matches!(self.play.phase(), Phase::Running(_))
     }

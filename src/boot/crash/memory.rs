@@ -42,8 +42,9 @@ pub(super) struct Copied {
     pub(super) vmcoreinfo: Option<Vec<u8>>,
 }
 
-/// Copies what of `pieces` holds something from the process `qemu` to `to`, and leaves holes where it holds nothing.
-pub(super) fn copy(qemu: u32, pieces: &[Piece], to: &File) -> Result<Copied> {
+/// Copies what of `pieces` holds something from the process `qemu` to `to`, and leaves holes where it holds nothing. `goes_on` is called now and then while
+/// that comes forward.
+pub(super) fn copy(qemu: u32, pieces: &[Piece], to: &File, goes_on: &(dyn Fn() + Sync)) -> Result<Copied> {
     let open = |name: &str| {
         let path = format!("/proc/{qemu}/{name}");
         File::open(&path)
@@ -65,6 +66,7 @@ pub(super) fn copy(qemu: u32, pieces: &[Piece], to: &File) -> Result<Copied> {
         loop {
             let next = chunks.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some((piece, at, length, has_data)) = next else { return Ok(()) };
+            goes_on();
             let entries = &mut entries[..length / PAGE * 8];
             pages.read_exact_at(entries, (piece.host + at) / PAGE as u64 * 8)?;
             let is_there = |entry: &[u8]| u64::from_le_bytes(entry.try_into().unwrap_or_default()) & THERE != 0;
@@ -174,7 +176,7 @@ mod tests {
         to.set_len(PAGE as u64 + SIZE as u64).unwrap();
         let host = memory.addr() as u64;
         let piece = Piece { guest: 0, host, length: SIZE as u64, offset: PAGE as u64 };
-        let copied = copy(std::process::id(), &[piece], &to).unwrap();
+        let copied = copy(std::process::id(), &[piece], &to, &|| {}).unwrap();
         let mut bytes = vec![0; SIZE];
         to.read_exact_at(&mut bytes, PAGE as u64).unwrap();
         (bytes, copied, to.metadata().unwrap().blocks() * 512)

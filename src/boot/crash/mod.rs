@@ -173,7 +173,7 @@ impl Layout {
     }
 
     /// Writes the memory of that qemu, which stands still, into a folder beside the run's files, and what is known of the crash. What goes wrong
-    /// with the memory is written there; and why it is `not` kept, if so.
+    /// with the memory is written there; and why it is `not` kept, if so. `goes_on` is called now and then while it comes forward.
     ///
     /// # Errors
     /// Nothing can be written.
@@ -184,6 +184,7 @@ impl Layout {
         run: &Path,
         told: Circumstances,
         not: Option<String>,
+        goes_on: &(dyn Fn() + Sync),
     ) -> Result<Crash> {
         let (folder, new) = (run.join(FOLDER), run.join("crash.new"));
         let _ = fs::remove_dir_all(&new);
@@ -192,7 +193,7 @@ impl Layout {
         let copied = not.map_or_else(
             || {
                 let file = host::private_file().create_new(true).open(&path);
-                let copied = file.and_then(|file| self.copy(qemu, &file));
+                let copied = file.and_then(|file| self.copy(qemu, &file, goes_on));
                 let is_torn = told.goes_on.load(Ordering::SeqCst);
                 let copied = copied.and_then(|copied| match is_torn {
                     true => Err(std::io::Error::other("the machine went on before its memory was written")),
@@ -247,10 +248,10 @@ impl Layout {
         renamed.map(|()| crash)
     }
 
-    fn copy(&self, qemu: u32, file: &File) -> std::io::Result<Copied> {
+    fn copy(&self, qemu: u32, file: &File, goes_on: &(dyn Fn() + Sync)) -> std::io::Result<Copied> {
         let end = self.pieces.iter().map(|piece| piece.offset + piece.length).max().unwrap_or(self.begin);
         file.set_len(end)?;
-        let copied = memory::copy(qemu, &self.pieces, file)?;
+        let copied = memory::copy(qemu, &self.pieces, file, goes_on)?;
         let notes = elf::notes(&self.processors, copied.vmcoreinfo.as_deref());
         file.write_all_at(&elf::head(&self.ranges, self.begin, &notes), 0)?;
         Ok(copied)
@@ -338,7 +339,7 @@ mod tests {
             imported: None,
             goes_on: Arc::new(AtomicBool::new(goes_on)),
         };
-        layout.write(std::process::id(), &machine, run, told, not).unwrap()
+        layout.write(std::process::id(), &machine, run, told, not, &|| {}).unwrap()
     }
 
     #[test]

@@ -7,7 +7,16 @@ use crate::boot::limits::Limits;
 use crate::boot::outcome::End;
 use crate::boot::qmp;
 
+/// Why a memory is given up whose writing does not come forward.
+pub(super) const STANDS: &str = "no part of it was written for two minutes";
+
 impl Play {
+    /// The kernel gave up after the program had ended, whether or not it came to a dump.
+    pub(in crate::boot) fn panicked_late(&self) -> bool {
+        // Who writes the words of a panic to the kernel's log, and powers off, has none.
+        self.seen.panicked_late && self.seen.shutdown.as_deref() != Some("guest-shutdown")
+    }
+
     /// Ends the machine. One whose guest crashed, or hangs, or was too slow, stands still before that until its memory is written.
     pub(super) fn crash(&mut self, end: End, now: Instant) -> Vec<Effect> {
         match matches!(end, End::Panicked | End::Limit(..)) && self.is_open() {
@@ -97,6 +106,12 @@ impl Play {
                 vec![Effect::NoDump("its program has ended")]
             }
         }
+    }
+
+    /// A part of the memory is written.
+    pub(super) fn dump_goes_on(&mut self, now: Instant) -> Vec<Effect> {
+        self.limits.dump_goes_on(now, matches!(self.phase, Phase::Still(_)) && !self.seen.shown);
+        Vec::new()
     }
 
     /// The memory is written, or cannot be.

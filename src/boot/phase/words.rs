@@ -46,6 +46,8 @@ pub(in crate::boot) enum Input {
     Drained,
     /// Somebody wants the guest's memory, as it is.
     Dump,
+    /// The writing of the guest's memory comes forward.
+    Dumping,
     /// The guest's memory is written, or cannot be.
     Dumped,
 }

@@ -2,14 +2,15 @@
 //!
 //! Decides nothing (`phase`).
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::super::crash::{Cause, Circumstances, Crash, Layout, REFUSED, questions};
+use super::super::flow::is_wait;
 use super::super::folder::{memories, run_of};
 use super::super::outcome::{End, Words, judge};
 use super::super::phase::Input;
@@ -22,6 +23,9 @@ use crate::event::Event;
 /// Why a guest is dumped that goes on.
 const ASKED: &str = "asked for";
 
+/// How often it is said that the writing comes forward.
+const FORWARD: Duration = Duration::from_secs(1);
+
 /// A dump that is being made.
 pub(super) struct Dump {
     /// The end for which it is made; `None` if somebody asked for it.
@@ -31,12 +35,12 @@ pub(super) struct Dump {
     begun: Instant,
     /// The machine goes on, whether it is written or not.
     goes_on: Arc<AtomicBool>,
-    /// When qemu has answered: who writes it, and the socket whose other end is closed then.
+    /// When qemu has answered: who writes it, and the socket at whose other end a byte comes now and then meanwhile, and which is closed then.
     writer: Option<(JoinHandle<Result<Crash>>, UnixStream)>,
 }
 
 impl Dump {
-    /// Readable when it is written.
+    /// Readable when it is written, or comes forward.
     pub(super) fn written(&self) -> Option<&UnixStream> {
         self.writer.as_ref().map(|(_, done)| done)
     }
@@ -81,29 +85,9 @@ impl Session<'_> {
         }
         let begun = Layout::new(&self.machine, &dump.answers);
         let goes_on = Arc::clone(&dump.goes_on);
-        let (words, lines) = match &dump.end {
-            Some(end) => {
-                let end = end.clone();
-                self.told(&end)
-            }
-            None => (ASKED.to_owned(), self.console.excerpt()),
-        };
-        let cause = match self.dump.as_ref().and_then(|dump| dump.end.as_ref()) {
-            None => Cause::Asked,
-            Some(End::Limit(..)) => Cause::Limit,
-            Some(_) => Cause::Panic,
-        };
-        let program = &self.job.request.request.program;
-        let told = Circumstances {
-            cause,
-            words,
-            lines,
-            program: program.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
-            flags: self.job.options.flags.clone(),
-            again: self.job.options.again.clone(),
-            imported: self.job.options.imported.clone(),
-            goes_on,
-        };
+        let end = dump.end.clone();
+        let told = self.circumstances(end.as_ref(), goes_on);
+        let cause = told.cause;
         // A dump that somebody asked for is made, however many are kept.
         let own = self.job.folder.path();
         let others = memories(run_of(own)).into_iter().filter(|memory| !memory.starts_with(own)).count();
@@ -115,8 +99,19 @@ impl Session<'_> {
             let failed =
                 |e: std::io::Error| crate::error::Error::boot("cannot begin to write the guest's memory").because(e);
             let (done, end) = UnixStream::pair().map_err(failed)?;
+            done.set_nonblocking(true).map_err(failed)?;
             let write = move || {
-                let written = layout.write(qemu, &machine, &run, told, full);
+                let said = Mutex::new(Instant::now());
+                // Nobody waits here for the loop: that hears the rest when it is written.
+                let goes_on = || {
+                    if let Ok(mut said) = said.try_lock()
+                        && said.elapsed() >= FORWARD
+                    {
+                        *said = Instant::now();
+                        let _ = (&end).write(&[0]);
+                    }
+                };
+                let written = layout.write(qemu, &machine, &run, told, full, &goes_on);
                 drop(end);
                 written
             };
@@ -133,8 +128,33 @@ impl Session<'_> {
         }
     }
 
-    /// The memory is written, or as much of it as could be.
+    fn circumstances(&self, end: Option<&End>, goes_on: Arc<AtomicBool>) -> Circumstances {
+        let (words, lines) = end.map_or_else(|| (ASKED.to_owned(), self.console.excerpt()), |end| self.told(end));
+        let program = &self.job.request.request.program;
+        Circumstances {
+            cause: match end {
+                None => Cause::Asked,
+                Some(End::Limit(..)) => Cause::Limit,
+                Some(_) => Cause::Panic,
+            },
+            words,
+            lines,
+            program: program.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+            flags: self.job.options.flags.clone(),
+            again: self.job.options.again.clone(),
+            imported: self.job.options.imported.clone(),
+            goes_on,
+        }
+    }
+
+    /// The memory is written, or as much of it as could be; or that goes on.
     pub(super) fn finish_dump(&mut self) -> Result<()> {
+        let said = self.dump.as_ref().and_then(Dump::written).map(|mut done| done.read(&mut [0; 64]));
+        match said {
+            Some(Ok(1..)) => return self.feed(Input::Dumping),
+            Some(Err(error)) if is_wait(&error) => return Ok(()),
+            _ => {}
+        }
         let Some((writer, _)) = self.dump.as_mut().and_then(|dump| dump.writer.take()) else { return Ok(()) };
         match writer.join() {
             Ok(written) => self.dumped(written),
@@ -194,7 +214,7 @@ impl Session<'_> {
         loop {
             let Some(mut socket) = self.wires.get(Port::Console) else { return Ok(()) };
             let mut bytes = [0; 64 << 10];
-            match std::io::Read::read(&mut socket, &mut bytes) {
+            match socket.read(&mut bytes) {
                 Ok(count @ 1..) => self.take_console(&bytes[..count])?,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // All is read; that its other end is closed is seen where that counts.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::super::flow::Outflow;
 use super::super::spawn::Port;
 use super::Session;
 use crate::error::{Error, Result};
@@ -25,6 +26,11 @@ pub(super) enum Source {
 }
 
 impl Session<'_> {
+    /// Bytes of the program wait for whoever reads them.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.outputs.iter().any(Outflow::is_waiting)
+    }
+
     /// What to wait for. A source that has nothing to do is left out: poll would report its end again and again.
     fn sources(&self, now: Instant) -> Vec<(Source, BorrowedFd<'_>, PollFlags)> {
         let streams = &self.job.streams;

@@ -82,15 +82,34 @@ fn who_wants_to_see_a_guests_memory_lets_it_go_on() {
     twice.take(Input::Qemu(Said::Stopped), now);
     assert_eq!(twice.take(Input::Dump, now), []);
     assert_eq!(twice.take(Input::Dumped, now), [Effect::Qemu(qmp::CONTINUE)]);
-    // Its time stands still as long, and for no more than two minutes.
+    // Its time stands still as long, and for no more than two minutes if nothing is written.
     let mut slow = running(Plan { timeout: Some(5 * SECOND), ..plan(Start::Cold) });
     let begun = slow.next().unwrap() - 5 * SECOND;
     slow.take(Input::Dump, begun + SECOND);
     assert_eq!(slow.next(), Some(begun + 121 * SECOND));
     assert_eq!(slow.take(Input::Clock { waiting: false }, begun + 60 * SECOND), []);
     let goes_on = slow.take(Input::Clock { waiting: false }, begun + 121 * SECOND);
-    assert_eq!(goes_on, [Effect::NoDump("writing it takes longer than two minutes"), Effect::Qemu(qmp::CONTINUE)]);
+    assert_eq!(goes_on, [Effect::NoDump(STANDS), Effect::Qemu(qmp::CONTINUE)]);
     assert_eq!(slow.next(), Some(begun + 125 * SECOND));
+    // A memory that takes longer has the time, as long as its writing comes forward: a large one, on a busy host.
+    let mut large = running(Plan { timeout: Some(5 * SECOND), ..plan(Start::Cold) });
+    large.take(Input::Dump, now);
+    for minutes in 1..10 {
+        assert_eq!(large.take(Input::Clock { waiting: false }, now + minutes * 60 * SECOND), []);
+        assert_eq!(large.take(Input::Dumping, now + minutes * 60 * SECOND), []);
+    }
+    assert_eq!(large.take(Input::Dumped, now + 600 * SECOND), [Effect::Qemu(qmp::CONTINUE)]);
+    let mut crashed = running(Plan { dumps: true, ..plan(Start::Cold) });
+    let begun = Instant::now();
+    for word in [Input::Qemu(Said::Panicked), shutdown("guest-reset"), Input::Qemu(Said::Stopped), Input::Drained] {
+        crashed.take(word, begun);
+    }
+    for minutes in 1..10 {
+        assert_eq!(crashed.take(Input::Clock { waiting: false }, begun + minutes * 60 * SECOND), []);
+        assert_eq!(crashed.take(Input::Dumping, begun + minutes * 60 * SECOND), []);
+    }
+    let given_up = crashed.take(Input::Clock { waiting: false }, begun + (9 * 60 + 121) * SECOND);
+    assert_eq!((given_up, end(crashed)), (vec![Effect::Qemu(qmp::QUIT)], End::Panicked));
     // Who stopped it before, by qemu's monitor perhaps, lets it go on.
     let mut stopped = running(plan(Start::Cold));
     stopped.take(Input::Qemu(Said::Stopped), now);

@@ -67,7 +67,7 @@ fn any_exit(dice: &mut Dice) -> Input {
 
 fn any(dice: &mut Dice) -> Input {
     let stream = usize::from(dice.flip());
-    match dice.roll(36) {
+    match dice.roll(37) {
         0..=3 => Input::Clock { waiting: dice.flip() },
         4 => Input::Spoke,
         5 => Input::Sign(Sign::Panic),
@@ -100,6 +100,7 @@ fn any(dice: &mut Dice) -> Input {
         32 => Input::Drained,
         33 => Input::Dump,
         34 => Input::Dumped,
+        35 => Input::Dumping,
         29 => Input::Qemu(if dice.flip() { Said::DiskFailed("disk".into()) } else { Said::Endless }),
         _ => gone([0, 9, 256][usize::try_from(dice.roll(3)).unwrap()]),
     }
