@@ -116,20 +116,28 @@ fn places(context: &Context<EndianSlice<'_, LittleEndian>>, address: u64, roots:
 
 /// A file as its source tree names it.
 pub(super) fn relative(file: &str, roots: &[&str]) -> String {
-    let in_debians = |start: &&str| file.strip_prefix(*start)?.split_once('/').map(|(_, inside)| inside.to_owned());
-    if let Some(inside) = DEBIANS.iter().find_map(in_debians) {
-        return inside;
+    let is_debians = DEBIANS.iter().any(|start| file.starts_with(start));
+    let mut name = if file.starts_with('/') && !is_debians { below(file, roots) } else { file.to_owned() };
+    let inside = |name: &str| {
+        let in_folder = |start: &&str| name.strip_prefix(*start)?.split_once('/').map(|(_, inside)| inside);
+        DEBIANS.iter().find_map(in_folder).map(|inside| inside.trim_start_matches('/').to_owned())
+    };
+    // Whoever reads it again gets the same.
+    while let Some(inside) = inside(&name) {
+        name = inside;
     }
+    name
+}
+
+/// The path of a file below the root that is nearest to it; the whole path, if it lies in none of them.
+fn below(file: &str, roots: &[&str]) -> String {
     let mut parts: Vec<&str> = Vec::new();
-    for part in file.split('/').skip(1).filter(|part| !["", "."].contains(part)) {
+    for part in file.split('/').filter(|part| !["", "."].contains(part)) {
         if part == ".." {
             parts.pop();
         } else {
             parts.push(part);
         }
-    }
-    if !file.starts_with('/') {
-        return file.to_owned();
     }
     let whole = format!("/{}", parts.join("/"));
     let inside = roots.iter().filter_map(|root| whole.strip_prefix(root)?.strip_prefix('/'));

@@ -198,6 +198,8 @@ fn files_are_named_as_their_source_tree_names_them() {
         ("debian/build/build_amd64_none_amd64/kernel/panic.c", "kernel/panic.c"),
         ("/build/reproducible-path/linux-6.1.192/arch/x86/entry/entry_64.S", "arch/x86/entry/entry_64.S"),
         ("debian/build", "debian/build"),
+        ("debian/build/a//fs.c", "fs.c"),
+        ("/quiz/src/debian/build/a/debian/build/b/fs.c", "fs.c"),
     ] {
         assert_eq!(relative(file, &roots), named);
     }
