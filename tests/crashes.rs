@@ -47,6 +47,37 @@ fn write_crash(project: &Project, flags: &[&str]) {
     project.write(".quiz/runs/1/crash/crash.json", &crash.to_string());
 }
 
+/// A group of a test crashed, and the others still run; or a run still packs what its machine has left.
+#[test]
+fn the_crash_of_a_machine_that_is_over_is_meant_while_its_run_goes_on() {
+    let project = crashed();
+    let run = project.dir().join(".quiz/runs/1");
+    project.write(
+        ".quiz/runs/1/groups/a/crash/crash.json",
+        &std::fs::read_to_string(run.join("crash/crash.json")).unwrap(),
+    );
+    for place in ["", "groups/a/"] {
+        project.write(&format!(".quiz/runs/1/{place}result.json"), "{}");
+    }
+    let lock = std::fs::File::create(run.join("lock")).unwrap();
+    lock.lock().unwrap();
+    project.stand_in("gdb", "exit 9");
+    for (words, name) in
+        [(&["gdb", "1/a"][..], "1/a"), (&["gdb", "1"], "1"), (&["gdb"], "1"), (&["drgn", "1/a"], "1/a")]
+    {
+        let ran = project.run(words);
+        assert_eq!(ran.status, Some(2), "{ran:?}");
+        ran.says(&[&format!("the memory of run {name} is not there")]);
+    }
+    for (command, name, why) in
+        [("exec", "1/a", "is over\n"), ("monitor", "1/a", "is over\n"), ("dump", "1/a", "is over\n")]
+    {
+        let ran = project.run(&[&[command, name][..], if command == "exec" { &["--", "true"] } else { &[] }].concat());
+        assert!(matches!(ran.status, Some(2 | 125)), "{ran:?}");
+        ran.says(&[&format!("the machine of run {name} {why}")]);
+    }
+}
+
 /// Has the project ask for another kernel.
 fn edit(project: &Project) {
     let script = "mkdir /quiz/out/image\necho 2 >/quiz/out/image/vmlinux\n";

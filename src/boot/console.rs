@@ -37,6 +37,7 @@ pub(super) struct Console {
     cause: Option<String>,
     complaints: Complaints,
     panicked: bool,
+    lived_on: bool,
     halted: bool,
     /// The line came that the kernel's log has behind all that the program made the kernel say.
     over: bool,
@@ -65,6 +66,7 @@ impl Console {
             cause: None,
             complaints,
             panicked: false,
+            lived_on: false,
             halted: false,
             over: false,
             look: None,
@@ -111,6 +113,7 @@ impl Console {
     fn look_at(&mut self, line: &str) {
         if without_time(line) == PROGRAM_OVER {
             self.over = true;
+            self.lived_on |= self.panicked;
             return;
         }
         let mark = mark(line);
@@ -141,6 +144,11 @@ impl Console {
     /// The kernel's own words when it gave up: the first trouble, of which the panic is often only the consequence.
     pub(super) fn panic(&self) -> Option<&str> {
         self.cause.as_deref().filter(|_| self.panicked)
+    }
+
+    /// The agent still spoke behind the words of a panic, which so were a program's.
+    pub(super) fn lived_on(&self) -> bool {
+        self.lived_on
     }
 
     /// The kernel has halted the machine.

@@ -26,6 +26,8 @@ const NOTHING: &str = "nothing";
 
 /// What is left of a guest that crashed, in the folder of its machine.
 pub const CRASH: &str = "crash";
+/// The same, while it is put together.
+pub(super) const NEW: &str = "crash.new";
 /// The guest's memory in that folder.
 pub const MEMORY: &str = "vmcore";
 /// The same, packed.
@@ -179,7 +181,7 @@ impl RunFolder {
 }
 
 /// How a machine ended; there once it has.
-const RESULT: &str = "result.json";
+pub(super) const RESULT: &str = "result.json";
 /// The socket to which those connect who want to start a program in the machine.
 pub(super) const DOOR: &str = "exec";
 /// The socket at which its qemu listens for commands.
@@ -239,11 +241,6 @@ pub fn run_of(place: &Path) -> &Path {
         Some(run) => run,
         None => place,
     }
-}
-
-/// Whether the machine of that folder may be reached: its run lives, and has not said how it ended.
-pub fn is_up(place: &Path) -> bool {
-    is_live(run_of(place)) && !place.join(RESULT).exists()
 }
 
 /// What people call a machine: `7`, `7/functional.atime`.

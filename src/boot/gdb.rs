@@ -3,8 +3,9 @@
 //! Any machine can have one, restored ones too, since qemu is asked for it by its monitor. While a debugger holds the machine, it stands
 //! still, and none of its time limits counts (`limits`). Starts no debugger. <https://qemu.readthedocs.io/en/v7.2.0/system/gdb.html>
 
-use super::folder::{GDB, at_socket, is_up, listen, name};
+use super::folder::{GDB, at_socket, listen, name};
 use super::monitor::{Answer, GREETING, Monitor};
+use super::running::is_up;
 use crate::error::{Error, Result, cannot};
 use serde_json::{Value, json};
 use std::fs::File;

@@ -4,10 +4,10 @@
 //! It is not the channel by which quiz itself controls the machine: qemu has one more. Decides nothing.
 //! <https://qemu.readthedocs.io/en/v7.2.0/interop/qemu-qmp-ref.html>
 
-use super::folder::{MONITOR, at_socket, is_up, name};
+use super::folder::{MONITOR, at_socket, name};
 use super::passed::send_with;
 use super::qmp;
-use super::running::not_live;
+use super::running::{is_up, not_live};
 use crate::error::{Error, Result, cannot};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, ErrorKind, Write};

@@ -213,7 +213,9 @@ impl Job<'_> {
 
     /// Judges the end, and tells what the kernel complained about, and its last words if nobody saw them yet.
     fn close(&self, ended: SessionEnd) -> Result<Outcome> {
-        let SessionEnd { mut end, mut words, kernel_shown: shown, heard, panicked_late, unlogged, .. } = ended;
+        let SessionEnd { mut end, mut words, kernel_shown: shown, mut heard, panicked_late, unlogged, .. } = ended;
+        // It is told as that, and not once more.
+        heard.complaints.retain(|complaint| Some(&complaint.words) != panicked_late.as_ref());
         if let Some(why) = unlogged {
             let why = format!("cannot write {}: {why}", self.folder.console_log().display());
             match end {
@@ -221,7 +223,9 @@ impl Job<'_> {
                 _ => (self.events)(Event::Warning { message: why }),
             }
         }
-        words.complaint = panicked_late.clone().or_else(|| heard.words()).filter(|_| self.options.fail_on_warning);
+        let Options { fail_on_warning, whole_log, .. } = *self.options;
+        let late = panicked_late.clone().filter(|_| fail_on_warning || whole_log);
+        words.complaint = late.or_else(|| heard.words().filter(|_| fail_on_warning));
         let judged = judge(end, words);
         let complaints = heard.complaints.iter().map(|complaint| complaint.words.clone());
         self.record(&judged, panicked_late.into_iter().chain(complaints).collect());

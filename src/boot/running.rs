@@ -3,7 +3,7 @@
 //! Knows nothing of other runs.
 
 use super::crash::Imported;
-use super::folder::{RunFolder, is_live, name, parts, run_of};
+use super::folder::{DOOR, RESULT, RunFolder, is_live, name, number, parts, run_of};
 use super::job::Options;
 use crate::error::{Error, Result, cannot};
 use crate::host;
@@ -81,6 +81,11 @@ impl Running {
         host::write_private(&path, &format!("{}\n", serde_json::json!(self))).map_err(|e| cannot("write", &path, e))
     }
 
+    /// Its qemu is there; or a later process that has its number.
+    fn has_qemu(&self) -> bool {
+        Path::new(&format!("/proc/{}", self.qemu)).exists()
+    }
+
     /// How long it has been running.
     #[must_use]
     pub fn age(&self) -> Duration {
@@ -104,10 +109,20 @@ pub fn machines(run: &Path) -> Vec<(PathBuf, Running)> {
         return Vec::new();
     }
     let machine = |place: PathBuf| {
-        let running = read(&place).filter(|running| Path::new(&format!("/proc/{}", running.qemu)).exists())?;
+        let running = read(&place).filter(|running| running.has_qemu() && is_up(&place))?;
         Some((place, running))
     };
     places(run).into_iter().filter_map(machine).collect()
+}
+
+/// Whether the machine of that folder is there, or comes: its run lives, and it is not over.
+#[must_use]
+pub fn is_up(place: &Path) -> bool {
+    if !is_live(run_of(place)) || place.join(RESULT).exists() {
+        return false;
+    }
+    // The door is open until no machine comes any more. It may be closed before that, and not be there where the file system has no sockets.
+    place.join(DOOR).exists() || read(place).is_none_or(|machine| machine.has_qemu())
 }
 
 /// The process of quiz that has a run which lives, also when its machines are over: it may still write what they said, or keep what is left of them.
@@ -137,9 +152,12 @@ pub fn not_live(place: &Path) -> Error {
     if is_hidden {
         return Error::input(format!("run {name} is another user's")).hint("only they, and root, reach its machine");
     }
-    if is_live(run_of(place)) {
-        return Error::input(format!("the machine of run {name} is over; what it has left is still being kept"))
-            .hint(format!("quiz wait {name}"));
+    let run = run_of(place);
+    if is_live(run) {
+        // Of several machines others may run.
+        let left = if run == place { "; what it has left is still being kept" } else { "" };
+        return Error::input(format!("the machine of run {name} is over{left}"))
+            .hint(format!("quiz wait {}", number(run)));
     }
     Error::input(format!("run {name} is over")).hint("`quiz ps` shows what runs")
 }

@@ -189,12 +189,17 @@ impl<'a> Session<'a> {
                 self.look_for_signs()?;
                 status = self.qemu.wait();
                 self.feed(Input::Gone(status))?;
+                if self.job.awake.get() {
+                    // No other machine comes, and who reads what the program wrote may take as long as they want.
+                    self.job.folder.send_away();
+                }
             }
             if !self.is_waiting() {
                 self.feed(Input::Written)?;
             }
         };
-        if matches!(end, End::Exited(_)) && self.panicked_late.is_none() && self.play.panicked_late() {
+        let is_late = self.play.panicked_late() && !self.console.lived_on();
+        if matches!(end, End::Exited(_)) && self.panicked_late.is_none() && is_late {
             self.act(Effect::LatePanic)?;
         }
         self.raw = None;
@@ -231,10 +236,6 @@ impl<'a> Session<'a> {
             }
         }
         Ok(())
-    }
-
-    fn is_running(&self) -> bool {
-        matches!(self.play.phase(), Phase::Running(_))
     }
 
     fn handle(&mut self, source: Source, flags: PollFlags) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Which crashes there are, and the memory of a machine that runs, which becomes one.
 
 use super::running;
-use crate::boot::crash::{Crash, FOLDER, MEMORY, REFUSED, WISH, memory_of};
+use crate::boot::crash::{Crash, FOLDER, MEMORY, REFUSED, WISH, being_written, memory_of};
 use crate::boot::folder::{all, is_live, parts, run_of};
 use crate::boot::running::{holder, machines};
 use crate::engine::Engine;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// Between two looks whether the memory is written.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// How long the memory may take to be written. The process of the run gives up a little earlier.
+/// How long no part of the memory may be written. The process of the run gives up a little earlier.
 const WRITTEN: Duration = Duration::from_secs(150);
 
 /// The crashes of this project, the newest run first.
@@ -68,8 +68,12 @@ pub(super) fn dump(engine: &Engine<'_>, id: Option<&str>) -> Result<PathBuf> {
     host::write_private(&wish, "").map_err(|e| cannot("write", &wish, e))?;
     pidfd_send_signal(&process, Signal::URG)
         .map_err(|e| Error::boot("cannot send a signal to the process of the run").because(e))?;
-    let begun = Instant::now();
+    let (mut since, mut written) = (Instant::now(), None);
     loop {
+        let now = being_written(&place);
+        if now != written {
+            (since, written) = (Instant::now(), now);
+        }
         let is_over = !is_live(run);
         if identity(&folder) != before && memory_of(&place).is_some() {
             break;
@@ -77,7 +81,7 @@ pub(super) fn dump(engine: &Engine<'_>, id: Option<&str>) -> Result<PathBuf> {
         let why = host::read_plain(&refused).ok().filter(|why| !why.is_empty());
         let why = why.map(|why| String::from_utf8_lossy(&why).into_owned());
         let why = why.or_else(|| is_over.then(|| "the machine ended meanwhile".to_owned()));
-        let why = why.or_else(|| (begun.elapsed() > WRITTEN).then(|| "the machine does not answer".to_owned()));
+        let why = why.or_else(|| (since.elapsed() > WRITTEN).then(|| "the machine does not answer".to_owned()));
         if let Some(why) = why {
             let _ = fs::remove_file(&wish);
             return Err(Error::boot(format!("the memory of run {name} was not written: {why}"))

@@ -4,7 +4,7 @@ use super::args::{Command, CrashCommand, Debugger as Asked};
 use super::crashed::identity;
 use super::{crashed, running, symbols};
 use crate::boot::crash::{Core, Crash, FOLDER};
-use crate::boot::folder::{live, run_of};
+use crate::boot::folder::run_of;
 use crate::boot::gdb::Stub;
 use crate::boot::running::{Running, machines};
 use crate::engine::Engine;
@@ -47,11 +47,7 @@ enum Target {
 impl Target {
     /// The target in a run: its machine if that still runs, else its crash. Without a number the newest machine of this project, else the newest crash.
     fn find(engine: &Engine<'_>, command: &str, id: Option<&str>) -> Result<Self> {
-        let lives = match id {
-            Some(id) => running::lives(engine, id)?,
-            None => !running::every(engine, live)?.is_empty(),
-        };
-        if !lives {
+        if !running::has_machine(engine, id)? {
             return Self::crash(engine, id);
         }
         let place = running::living(engine, command, id)?;

@@ -1,8 +1,8 @@
 //! `quiz ps`, `quiz stop` and `quiz logs`: the machines that run, whoever started them, and what their kernels say.
 
 pub(super) use crate::boot::folder::name;
-use crate::boot::folder::{PARTS, all, is_live, is_up, live, number, parts, run_of};
-use crate::boot::running::{machines, not_live, process};
+use crate::boot::folder::{PARTS, all, is_live, live, number, parts, run_of};
+use crate::boot::running::{is_up, machines, not_live, process};
 use crate::engine::{Engine, running};
 use crate::error::{Error, Result, cannot};
 use crate::event::Event;
@@ -228,9 +228,12 @@ fn newest(engine: &Engine<'_>) -> Result<PathBuf> {
     })
 }
 
-/// Whether the run of that number goes on; an error if there is no such run.
-pub(super) fn lives(engine: &Engine<'_>, id: &str) -> Result<bool> {
-    Ok(is_live(run_of(&named(engine, id)?)))
+/// Whether the machine of that number is there, or comes, or any of this project without a number; an error if there is no such run.
+pub(super) fn has_machine(engine: &Engine<'_>, id: Option<&str>) -> Result<bool> {
+    match id {
+        Some(id) => Ok(is_up(&named(engine, id)?)),
+        None => Ok(every(engine, live)?.iter().any(|run| is_up(run))),
+    }
 }
 
 /// The folder of a machine that runs: of that run, or the newest of this project.

@@ -5,6 +5,7 @@
 use super::args::Ssh;
 use super::running;
 use crate::boot;
+use crate::boot::running::is_up;
 use crate::engine::Engine;
 use crate::engine::ssh::{CLIENT, HOST, SSH, no_client, prepare};
 use crate::error::{Error, Result};
@@ -35,13 +36,13 @@ pub(super) fn run(engine: &Engine<'_>, ssh: &Ssh) -> Result<u8> {
     Err(no_client(command.exec()))
 }
 
-/// The folder of the run that is meant: of that number, else the newest that lives and has an sshd.
+/// The folder of the run that is meant: of that number, else the newest with a machine that has an sshd.
 fn find(engine: &Engine<'_>, id: Option<&str>) -> Result<PathBuf> {
     let has = |run: &Path| run.join(format!("{SSH}.0")).exists();
     let Some(id) = id else {
-        return running::every(engine, boot::folder::live)?.into_iter().find(|run| has(run)).ok_or_else(|| {
-            Error::input("no machine with the profile ssh runs here").hint("start one: quiz up -p ssh")
-        });
+        return running::every(engine, boot::folder::live)?.into_iter().find(|run| has(run) && is_up(run)).ok_or_else(
+            || Error::input("no machine with the profile ssh runs here").hint("start one: quiz up -p ssh"),
+        );
     };
     let number = id.strip_prefix(HOST).unwrap_or(id);
     let run = running::living(engine, "ssh", Some(number))?;

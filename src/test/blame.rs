@@ -24,7 +24,7 @@ pub(super) fn blame(
     for (test, text) in parts {
         let mut heard = complaint::read(&text, allowed);
         // The complaint with which the machine ended is told as its end, and not once more.
-        if let Ok(Outcome::Panicked { words, .. }) = outcome {
+        if let Ok(Outcome::Panicked { words, .. } | Outcome::Complained { words, .. }) = outcome {
             heard.complaints.retain(|complaint| complaint.words != *words);
         }
         if let (Some(words), Some(first)) = (heard.words(), heard.complaints.first()) {

@@ -8,8 +8,11 @@ use std::fs::{self, File};
 use std::io::{Error, Result};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
+use super::super::folder::{MEMORY, NEW};
 use super::super::sparse::parts;
 
 /// Bytes of a page, of the guest's and of the host's: quiz has only machines for which that holds.
@@ -42,9 +45,16 @@ pub(super) struct Copied {
     pub(super) vmcoreinfo: Option<Vec<u8>>,
 }
 
-/// Copies what of `pieces` holds something from the process `qemu` to `to`, and leaves holes where it holds nothing. `goes_on` is called now and then while
+/// How far a memory is that is being written there: blocks, and when the last came.
+#[must_use]
+pub fn being_written(place: &Path) -> Option<(u64, SystemTime)> {
+    let meta = fs::symlink_metadata(place.join(NEW).join(MEMORY)).ok()?;
+    Some((meta.blocks(), meta.modified().ok()?))
+}
+
+/// Copies what of `pieces` holds something from the process `qemu` to `to`, and leaves holes where it holds nothing. `forward` is called now and then while
 /// that comes forward.
-pub(super) fn copy(qemu: u32, pieces: &[Piece], to: &File, goes_on: &(dyn Fn() + Sync)) -> Result<Copied> {
+pub(super) fn copy(qemu: u32, pieces: &[Piece], to: &File, forward: &(dyn Fn() + Sync)) -> Result<Copied> {
     let open = |name: &str| {
         let path = format!("/proc/{qemu}/{name}");
         File::open(&path)
@@ -66,7 +76,7 @@ pub(super) fn copy(qemu: u32, pieces: &[Piece], to: &File, goes_on: &(dyn Fn() +
         loop {
             let next = chunks.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some((piece, at, length, has_data)) = next else { return Ok(()) };
-            goes_on();
+            forward();
             let entries = &mut entries[..length / PAGE * 8];
             pages.read_exact_at(entries, (piece.host + at) / PAGE as u64 * 8)?;
             let is_there = |entry: &[u8]| u64::from_le_bytes(entry.try_into().unwrap_or_default()) & THERE != 0;

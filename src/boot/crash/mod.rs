@@ -36,9 +36,11 @@ use crate::machine::Machine;
 use memory::{Copied, Piece};
 use registers::Registers;
 
+use super::folder::NEW;
 pub use super::folder::{CRASH as FOLDER, MEMORY, PACKED};
 pub use super::staging::BROUGHT;
 pub use guest::Guest;
+pub use memory::being_written;
 pub use stub::Core;
 pub use trace::{Frame, frames};
 /// A file of this name in a machine's folder, and then the signal SIGURG to its quiz, are the wish to see its memory. The signal is one that by
@@ -173,7 +175,7 @@ impl Layout {
     }
 
     /// Writes the memory of that qemu, which stands still, into a folder beside the run's files, and what is known of the crash. What goes wrong
-    /// with the memory is written there; and why it is `not` kept, if so. `goes_on` is called now and then while it comes forward.
+    /// with the memory is written there; and why it is `not` kept, if so. `forward` is called now and then while it comes forward.
     ///
     /// # Errors
     /// Nothing can be written.
@@ -184,16 +186,16 @@ impl Layout {
         run: &Path,
         told: Circumstances,
         not: Option<String>,
-        goes_on: &(dyn Fn() + Sync),
+        forward: &(dyn Fn() + Sync),
     ) -> Result<Crash> {
-        let (folder, new) = (run.join(FOLDER), run.join("crash.new"));
+        let (folder, new) = (run.join(FOLDER), run.join(NEW));
         let _ = fs::remove_dir_all(&new);
         DirBuilder::new().mode(0o700).create(&new).map_err(|e| cannot("make the folder", &new, e))?;
         let path = new.join(MEMORY);
         let copied = not.map_or_else(
             || {
                 let file = host::private_file().create_new(true).open(&path);
-                let copied = file.and_then(|file| self.copy(qemu, &file, goes_on));
+                let copied = file.and_then(|file| self.copy(qemu, &file, forward));
                 let is_torn = told.goes_on.load(Ordering::SeqCst);
                 let copied = copied.and_then(|copied| match is_torn {
                     true => Err(std::io::Error::other("the machine went on before its memory was written")),
@@ -248,10 +250,10 @@ impl Layout {
         renamed.map(|()| crash)
     }
 
-    fn copy(&self, qemu: u32, file: &File, goes_on: &(dyn Fn() + Sync)) -> std::io::Result<Copied> {
+    fn copy(&self, qemu: u32, file: &File, forward: &(dyn Fn() + Sync)) -> std::io::Result<Copied> {
         let end = self.pieces.iter().map(|piece| piece.offset + piece.length).max().unwrap_or(self.begin);
         file.set_len(end)?;
-        let copied = memory::copy(qemu, &self.pieces, file, goes_on)?;
+        let copied = memory::copy(qemu, &self.pieces, file, forward)?;
         let notes = elf::notes(&self.processors, copied.vmcoreinfo.as_deref());
         file.write_all_at(&elf::head(&self.ranges, self.begin, &notes), 0)?;
         Ok(copied)

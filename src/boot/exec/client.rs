@@ -2,10 +2,10 @@
 
 use super::frame::{Decoder, Frame, WINDOW, kind};
 use crate::boot::flow::{Outflow, is_wait};
-use crate::boot::folder::{DOOR, at_socket, is_up};
+use crate::boot::folder::{DOOR, at_socket};
 use crate::boot::job::Streams;
 use crate::boot::request::Request;
-use crate::boot::running::not_live;
+use crate::boot::running::{is_up, not_live};
 use crate::boot::signals::Signals;
 use crate::boot::tty::{self, Escape, Raw};
 use crate::boot::wire::ToGuest;

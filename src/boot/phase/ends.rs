@@ -212,7 +212,8 @@ impl Play {
     }
 
     fn note_late_panic(&mut self) {
-        self.seen.panicked_late |= matches!(self.phase, Phase::Ended(..) | Phase::Ending(End::Exited(_)));
+        self.seen.panicked_late |=
+            matches!(self.phase, Phase::Ended(..) | Phase::Saving(Level::Kept, _) | Phase::Ending(End::Exited(_)));
     }
 
     pub(super) fn gave_up(&mut self, sign: Sign, now: Instant) -> Vec<Effect> {

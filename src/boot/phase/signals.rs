@@ -20,8 +20,9 @@ impl Play {
         {
             return Vec::new();
         }
-        // A machine that stands still at a debugger passes nothing on.
-        if self.phase != Phase::Running(Run::Free) || !self.plan.alone || signal == SIGHUP || self.limits.is_held() {
+        // A machine that stands still passes nothing on.
+        let stands = self.limits.is_held() || self.limits.is_paused();
+        if self.phase != Phase::Running(Run::Free) || !self.plan.alone || signal == SIGHUP || stands {
             return self.interrupt(signal, now);
         }
         self.phase = Phase::Running(Run::Signalled(signal, now));

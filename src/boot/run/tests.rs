@@ -187,7 +187,12 @@ fn who_wants_a_program_started_in_a_machine_that_is_gone_hears_so() {
     let played = play_before(folder, &Options::default(), Accel::Tcg, "poweroff", Start::Cold, &|_, _| {}, &sees);
     assert_eq!(played.result.unwrap().status(), 122);
     let early = early.into_inner().unwrap().unwrap().recv_timeout(Duration::from_secs(20));
-    assert_eq!(early.expect("an answer"), Ok(Ended::Lost), "it waited for the machine");
+    // On a busy host it came too late.
+    let is_late = |error: &String| error.contains("the machine of run 1 is over");
+    assert!(
+        early.as_ref().is_ok_and(|early| matches!(early, Ok(Ended::Lost)) || early.as_ref().is_err_and(is_late)),
+        "{early:?}"
+    );
     // The run goes on, as while it packs a memory.
     let late = ask(&path).recv_timeout(Duration::from_secs(20)).expect("an answer");
     assert!(late.as_ref().is_err_and(|e| e.contains("the machine of run 1 is over")), "{late:?}");

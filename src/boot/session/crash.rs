@@ -99,11 +99,11 @@ impl Session<'_> {
             let failed =
                 |e: std::io::Error| crate::error::Error::boot("cannot begin to write the guest's memory").because(e);
             let (done, end) = UnixStream::pair().map_err(failed)?;
-            done.set_nonblocking(true).map_err(failed)?;
+            [&done, &end].into_iter().try_for_each(|socket| socket.set_nonblocking(true)).map_err(failed)?;
             let write = move || {
                 let said = Mutex::new(Instant::now());
                 // Nobody waits here for the loop: that hears the rest when it is written.
-                let goes_on = || {
+                let forward = || {
                     if let Ok(mut said) = said.try_lock()
                         && said.elapsed() >= FORWARD
                     {
@@ -111,7 +111,7 @@ impl Session<'_> {
                         let _ = (&end).write(&[0]);
                     }
                 };
-                let written = layout.write(qemu, &machine, &run, told, full, &goes_on);
+                let written = layout.write(qemu, &machine, &run, told, full, &forward);
                 drop(end);
                 written
             };

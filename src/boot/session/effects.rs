@@ -43,10 +43,10 @@ impl Session<'_> {
                 (self.job.events)(Event::Warning { message: message.to_owned() });
             }
             Effect::LatePanic => {
-                let words = self.console.panic().unwrap_or("its console has no words of that");
+                let words = self.console.panic().unwrap_or("its console has no words of that").to_owned();
                 let message = format!("the guest's kernel gave up after the program had ended: {words}");
-                (self.job.events)(Event::Warning { message: message.clone() });
-                self.panicked_late = Some(message);
+                (self.job.events)(Event::Warning { message });
+                self.panicked_late = Some(words);
             }
             Effect::Forget => self.console.forget_tail(),
             Effect::Look => self.console.look(),

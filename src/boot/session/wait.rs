@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::super::flow::Outflow;
+use super::super::phase::Phase;
 use super::super::spawn::Port;
 use super::Session;
 use crate::error::{Error, Result};
@@ -29,6 +30,10 @@ impl Session<'_> {
     /// Bytes of the program wait for whoever reads them.
     pub(super) fn is_waiting(&self) -> bool {
         self.outputs.iter().any(Outflow::is_waiting)
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self.play.phase(), Phase::Running(_))
     }
 
     /// What to wait for. A source that has nothing to do is left out: poll would report its end again and again.

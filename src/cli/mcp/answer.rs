@@ -1,7 +1,7 @@
 //! What a job has come to, as answers of tools. Starts nothing.
 
 use super::jobs::Job;
-use super::outputs::{Heard, Piece, Stream};
+use super::outputs::{JobSoFar, Piece, Stream};
 use super::pages::{self, Part, Text};
 use crate::event::Ending;
 use crate::status;
@@ -111,7 +111,7 @@ fn words(job: &Job) -> Vec<String> {
 }
 
 /// How a job ended: its status, and what that is about.
-fn exit(command: &str, ended: ExitStatus, told: &Heard) -> Exit {
+fn exit(command: &str, ended: ExitStatus, told: &JobSoFar) -> Exit {
     let signal = ended.signal().map(status::signal);
     let number = ended.code().and_then(|code| u8::try_from(code).ok());
     let status = number.or(signal).unwrap_or(status::HOST);
@@ -142,7 +142,7 @@ fn of_quiz(command: &str, status: u8) -> String {
 }
 
 /// Why quiz could not do a job: the event `error`, or, where there is none, what quiz wrote to stderr: there it complains of a wrong command line.
-fn error(job: &Job, exit: &Exit, told: &Heard) -> io::Result<Option<Json>> {
+fn error(job: &Job, exit: &Exit, told: &JobSoFar) -> io::Result<Option<Json>> {
     if told.error.is_some() || exit.of != Whose::Quiz(Quiz::Quiz) && exit.of != Whose::Machine(Ending::Host) {
         return Ok(told.error.clone().filter(|_| exit.status != status::FINE));
     }
@@ -217,23 +217,23 @@ pub(super) fn list(jobs: &[std::sync::Arc<Job>]) -> io::Result<Vec<Json>> {
 mod tests {
     use super::*;
 
-    fn told(ending: Ending) -> Heard {
-        Heard { outcome: Some((ending, "words".to_owned())), ..Heard::default() }
+    fn told(ending: Ending) -> JobSoFar {
+        JobSoFar { outcome: Some((ending, "words".to_owned())), ..JobSoFar::default() }
     }
 
     #[test]
     fn a_programs_own_122_is_not_a_lost_machine() {
-        let of = |command, raw, told: &Heard| exit(command, ExitStatus::from_raw(raw), told);
+        let of = |command, raw, told: &JobSoFar| exit(command, ExitStatus::from_raw(raw), told);
         let program = of("up", 122 << 8, &told(Ending::Program));
         assert_eq!((program.status, program.of), (122, Whose::Machine(Ending::Program)));
         assert_eq!(of("up", 122 << 8, &told(Ending::Lost)).of, Whose::Machine(Ending::Lost));
         assert_eq!(of("exec", 124 << 8, &told(Ending::Program)).of, Whose::Machine(Ending::Program));
         // Without an event `outcome` quiz never began the program.
-        assert_eq!(of("up", 125 << 8, &Heard::default()).of, Whose::Machine(Ending::Host));
-        assert_eq!(of("up", 143 << 8, &Heard::default()).of, Whose::Machine(Ending::Signal));
-        let killed = of("build", 9, &Heard::default());
+        assert_eq!(of("up", 125 << 8, &JobSoFar::default()).of, Whose::Machine(Ending::Host));
+        assert_eq!(of("up", 143 << 8, &JobSoFar::default()).of, Whose::Machine(Ending::Signal));
+        let killed = of("build", 9, &JobSoFar::default());
         assert_eq!((killed.status, killed.of), (137, Whose::Machine(Ending::Signal)));
-        let failed = of("build", 1 << 8, &Heard::default());
+        let failed = of("build", 1 << 8, &JobSoFar::default());
         assert_eq!((failed.of, failed.words.as_str()), (Whose::Quiz(Quiz::Quiz), "a stage or the host failed"));
     }
 }

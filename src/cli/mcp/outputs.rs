@@ -20,7 +20,7 @@ const BLOCK: u64 = 4096;
 
 /// What the events of a job have told so far: each is read once, and may be gone from the file by now.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Heard {
+pub(super) struct JobSoFar {
     /// Bytes of events that were read.
     pub read: u64,
     /// The number of its run.
@@ -69,7 +69,7 @@ pub(super) struct Piece {
 #[derive(Debug)]
 pub(super) struct Files {
     folder: PathBuf,
-    told: Mutex<Heard>,
+    told: Mutex<JobSoFar>,
     cut: [AtomicU64; 3],
 }
 
@@ -171,7 +171,7 @@ impl Files {
     ///
     /// # Errors
     /// They cannot be read.
-    pub fn told(&self) -> io::Result<Heard> {
+    pub fn told(&self) -> io::Result<JobSoFar> {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let (events, next) = self.events(told.read, usize::MAX, |event| {
             ["booting", "ready", "outcome", "error"].iter().any(|name| event["event"] == *name)
@@ -182,7 +182,7 @@ impl Files {
     }
 }
 
-impl Heard {
+impl JobSoFar {
     fn hears(&mut self, event: Json) {
         let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
         match event["event"].as_str() {
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_run_is_known_by_its_folder_and_the_last_word_counts() {
-        let mut told = Heard::default();
+        let mut told = JobSoFar::default();
         told.hears(json!({ "event": "booting", "run": "/p/runs/x/.quiz/runs/7/groups/functional.atime" }));
         assert_eq!(told.run.as_deref(), Some("7"));
         told.hears(json!({ "event": "outcome", "ending": "time-limit", "how": "late" }));

@@ -11,6 +11,8 @@ use goblin::elf::program_header::PT_LOAD;
 pub(super) const FAR: u64 = 0x16a0_0000;
 /// A place in a memory, and the word that lies there: 8 bytes each, little end first.
 const CHANGE: usize = 16;
+/// So many are looked at: each byte of the memory is compared with all of them.
+const CHANGES: usize = 64;
 
 /// A file of debug information.
 pub(crate) fn debug(bytes: &[u8]) {
@@ -34,8 +36,11 @@ pub(crate) fn memory(bytes: &[u8]) {
     let Some((kernel, module)) = length(&mut rest).zip(length(&mut rest)) else { return };
     let Some((kernel, module)) = take(&mut rest, kernel).zip(take(&mut rest, module)) else { return };
     let word = |from: &[u8]| from.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
-    let changed: Vec<(u64, u64)> =
-        rest.chunks_exact(CHANGE).map(|one| (word(&one[..CHANGE / 2]), word(&one[CHANGE / 2..]))).collect();
+    let changed: Vec<(u64, u64)> = rest
+        .chunks_exact(CHANGE)
+        .take(CHANGES)
+        .map(|one| (word(&one[..CHANGE / 2]), word(&one[CHANGE / 2..])))
+        .collect();
     let Some(memory) = laid_out(&kernel, &changed) else { return };
     if let Some((kernel, zfs)) = File::read(kernel.clone()).zip(File::read(module))
         && let Ok(Some(messages)) = dbgmsg::of(&Guest(&memory), &kernel, &zfs)

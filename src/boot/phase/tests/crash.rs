@@ -91,6 +91,11 @@ fn who_wants_to_see_a_guests_memory_lets_it_go_on() {
     let goes_on = slow.take(Input::Clock { waiting: false }, begun + 121 * SECOND);
     assert_eq!(goes_on, [Effect::NoDump(STANDS), Effect::Qemu(qmp::CONTINUE)]);
     assert_eq!(slow.next(), Some(begun + 125 * SECOND));
+    // A signal ends it at once: the guest, which stands still, cannot take it.
+    let mut ended = running(plan(Start::Cold));
+    ended.take(Input::Dump, now);
+    assert_eq!(ended.take(Input::Signal(2), now), [Effect::Qemu(qmp::QUIT)]);
+    assert_eq!(end(ended), End::Interrupted(2));
     // A memory that takes longer has the time, as long as its writing comes forward: a large one, on a busy host.
     let mut large = running(Plan { timeout: Some(5 * SECOND), ..plan(Start::Cold) });
     large.take(Input::Dump, now);
