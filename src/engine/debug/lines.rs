@@ -122,7 +122,7 @@ pub(super) fn relative(file: &str, roots: &[&str]) -> String {
         let in_folder = |start: &&str| name.strip_prefix(*start)?.split_once('/').map(|(_, inside)| inside);
         DEBIANS.iter().find_map(in_folder).map(|inside| inside.trim_start_matches('/').to_owned())
     };
-    // Whoever reads it again gets the same.
+    // A tree of Debian's may have been compiled in a folder below one of its own.
     while let Some(inside) = inside(&name) {
         name = inside;
     }

@@ -57,7 +57,7 @@ pub struct Call {
     pub inlined: bool,
 }
 
-/// What drgn printed, or the file has.
+/// What drgn printed.
 #[must_use]
 pub fn read(text: &str, symbols: Option<&Symbols>) -> Option<Tasks> {
     let roots: Vec<&str> = symbols
@@ -65,6 +65,11 @@ pub fn read(text: &str, symbols: Option<&Symbols>) -> Option<Tasks> {
         .flat_map(|symbols| symbols.sources.iter().map(|(inside, _)| inside.as_str()))
         .chain(INSIDE)
         .collect();
+    limited(text, &|file| relative(file, &roots))
+}
+
+/// What `text` has, no longer than it may be. `named` says how the source tree names a file.
+pub(super) fn limited(text: &str, named: &dyn Fn(&str) -> String) -> Option<Tasks> {
     let mut found: Tasks = serde_json::from_str(text).ok()?;
     found.tasks.truncate(TASKS);
     found.cut = found.cut.as_deref().map(short);
@@ -73,7 +78,7 @@ pub fn read(text: &str, symbols: Option<&Symbols>) -> Option<Tasks> {
         task.stack.truncate(CALLS);
         for call in &mut task.stack {
             call.function = short(&call.function);
-            call.file = call.file.as_ref().map(|file| short(&relative(file, &roots)));
+            call.file = call.file.as_ref().map(|file| short(&named(file)));
         }
     }
     Some(found)
@@ -84,7 +89,7 @@ pub fn read(text: &str, symbols: Option<&Symbols>) -> Option<Tasks> {
 pub fn kept(folder: &Path) -> Option<Tasks> {
     let mut text = String::new();
     host::open_plain(&folder.join(FILE)).ok()?.take(MOST).read_to_string(&mut text).ok()?;
-    read(&text, None)
+    limited(&text, &str::to_owned)
 }
 
 /// Keeps tasks in that folder.
