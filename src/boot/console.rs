@@ -236,6 +236,19 @@ mod tests {
     }
 
     #[test]
+    fn words_of_a_panic_behind_which_the_agent_speaks_are_a_programs() {
+        let over = format!("[ 2.0] {PROGRAM_OVER}\n");
+        let panic = "[ 1.0] Kernel panic - not syncing: x\n";
+        for (first, second, lived_on) in [(panic, over.as_str(), true), (over.as_str(), panic, false)] {
+            let (_folder, mut console) = console();
+            console.feed(first.as_bytes());
+            console.feed(second.as_bytes());
+            assert!(console.panic().is_some());
+            assert_eq!(console.lived_on(), lived_on, "{first}");
+        }
+    }
+
+    #[test]
     fn a_warning_is_kept_and_no_reason_of_a_later_end() {
         let (_folder, mut console) = console();
         console

@@ -162,6 +162,10 @@ mod tests {
         let after = ended(&all, panic(), CONSOLE);
         assert_eq!(short(&after).last(), Some(&("machine", Verdict::Panic)));
         assert!(!after.is_good());
+        // Behind the end of the suite itself, which had a status.
+        let late = ended(&all, Ok(Outcome::Complained { words: "VERIFY(0) failed".into(), program: 0 }), CONSOLE);
+        assert_eq!(short(&late).last(), Some(&("machine", Verdict::Warn)));
+        assert!(!late.is_good() && !late.complete);
     }
 
     #[test]

@@ -159,6 +159,18 @@ fn a_log_that_cannot_be_written_is_a_warning_or_the_hosts_failure_where_it_is_pa
 }
 
 #[test]
+fn a_kernel_that_gives_up_behind_the_program_is_no_success_where_the_log_is_part_of_the_result() {
+    let play = |whole_log| {
+        let base = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(base.path(), Retention::ALL).unwrap();
+        let options = Options { whole_log, ..Options::default() };
+        play_in(folder, &options, Accel::Tcg, "late-panic", Start::Cold, &|_, _| {}).result.unwrap()
+    };
+    assert_eq!(play(false), Outcome::Exited(0));
+    assert_eq!(play(true), Outcome::Complained { words: "VERIFY3(a == b) failed".to_owned(), program: 0 });
+}
+
+#[test]
 fn a_status_without_all_bytes_is_none() {
     let played = play_tcg("short");
     let outcome = played.result.unwrap();
