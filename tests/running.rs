@@ -120,6 +120,11 @@ fn a_run_whose_machine_is_over_is_ended_while_it_waits_for_who_reads_it() {
         assert!(begun.elapsed() < Duration::from_secs(60), "its machine goes on");
         std::thread::sleep(Duration::from_millis(20));
     }
+    // Nobody waits in it for a machine that does not come. Who was there before the run had seen its end is sent away.
+    let words = ["20", env!("CARGO_BIN_EXE_quiz"), "exec", "1", "--", "true"];
+    let asked = Ran::from(fake.0.other("timeout").args(words).output().unwrap());
+    let is_told = asked.err.contains("the machine of run 1 is over") || asked.err.contains("the machine ended");
+    assert!(is_told && matches!(asked.status, Some(122 | 125)), "{asked:?}");
     fake.0.ok(&["stop", "1"]).says(&["Stopped", "/.quiz/runs/1"]);
     assert!(ended(child).status != Some(0));
 }

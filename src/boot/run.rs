@@ -150,8 +150,6 @@ impl Job<'_> {
         let restored = snapshot.is_some();
         (self.events)(Event::Booting { run: self.place(), accelerator, why_not_kvm, restored });
         let console = Console::create(&self.folder.console_log(), snapshot.as_deref(), &self.options.allowed)?;
-        // That of a machine that was here before.
-        let _ = fs::remove_file(self.folder.result());
         let started = Instant::now();
         let spawned = spawn(&timed(machine), self.folder)?;
         let program = &self.request.request.program;

@@ -13,8 +13,12 @@ pub(super) const STANDS: &str = "no part of it was written for two minutes";
 impl Play {
     /// The kernel gave up after the program had ended, whether or not it came to a dump.
     pub(in crate::boot) fn panicked_late(&self) -> bool {
-        // Who writes the words of a panic to the kernel's log, and powers off, has none.
-        self.seen.panicked_late && self.seen.shutdown.as_deref() != Some("guest-shutdown")
+        self.seen.panicked_late && !self.powered_off()
+    }
+
+    /// Who writes the words of a panic to the kernel's log, and powers off, has none.
+    fn powered_off(&self) -> bool {
+        self.seen.shutdown.as_deref() == Some("guest-shutdown")
     }
 
     /// Ends the machine. One whose guest crashed, or hangs, or was too slow, stands still before that until its memory is written.
@@ -67,10 +71,7 @@ impl Play {
         }
         match self.how_it_went(None) {
             end @ (End::Panicked | End::Limit(..)) => self.crash(end, now),
-            // Who writes the words of a panic to the kernel's log, and powers off, has none.
-            end @ End::Exited(_)
-                if self.seen.sign == Some(Sign::Panic) && self.seen.shutdown.as_deref() != Some("guest-shutdown") =>
-            {
+            end @ End::Exited(_) if self.seen.sign == Some(Sign::Panic) && !self.powered_off() => {
                 self.stand_late(end, now)
             }
             // The guest did not crash: what it ended with is known when qemu has ended.
