@@ -121,7 +121,7 @@ fn a_run_whose_machine_is_over_is_ended_while_it_waits_for_who_reads_it() {
         std::thread::sleep(Duration::from_millis(20));
     }
     // Nobody waits in it for a machine that does not come. Who was there before the run had seen its end is sent away.
-    let words = ["20", env!("CARGO_BIN_EXE_quiz"), "exec", "1", "--", "true"];
+    let words = ["-k", "5", "20", env!("CARGO_BIN_EXE_quiz"), "exec", "1", "--", "true"];
     let asked = Ran::from(fake.0.other("timeout").args(words).output().unwrap());
     let is_told = asked.err.contains("the machine of run 1 is over") || asked.err.contains("the machine ended");
     assert!(is_told && matches!(asked.status, Some(122 | 125)), "{asked:?}");
