@@ -105,12 +105,14 @@ pub(super) fn of(project: &Project, graph: &Graph, source: &source::Context) -> 
                 format!("{by}; for the kernel and its modules alone set kernel.toolchain = \"{suite}\" instead")
             });
         }
-        // Modules for what a distribution compiled are compiled by the same suite's compiler, if that has it.
+        // What a distribution has is looked for in the suite whose compilers it meets, so that it is the same on all hosts, and modules for
+        // what was compiled there are compiled by the same compiler.
         let setting = project.suite_setting(true);
         let compilers = project.settings.text(setting);
-        if compilers != "host" && spec.binary.is_some() {
-            options.insert("own".to_owned(), vec![compilers.to_owned()]);
-            keys.push(setting.to_owned());
+        let near = project.suite_setting(spec.dsc.is_none());
+        let own = project.settings.text(near);
+        if own != "host" && (spec.binary.is_some() || spec.debian.is_some() || spec.dsc.is_some()) {
+            options.insert("own".to_owned(), vec![own.to_owned()]);
         }
         if stage.suite() == Some(compilers) {
             keys.push(setting.to_owned());
@@ -121,6 +123,7 @@ pub(super) fn of(project: &Project, graph: &Graph, source: &source::Context) -> 
             let error = placed(project, error, &keys);
             keys.iter().fold(error, |error, key| asked_by(project, error, key))
         })?;
+        keys.extend(wish.own().map(|_| near.to_owned()));
         let lock = match &stage.recipe.own {
             // Another project's recipe may ask by the same words for something else, so the pin is this project's alone.
             Some(_) => project.own_lock(),
@@ -227,12 +230,15 @@ mod tests {
 
     #[test]
     fn a_suite_of_the_kernels_is_pinned_where_it_is_named_and_moves_no_other_root() {
-        let plain = asked("", "");
+        let mut plain = asked("", "");
         let mut with = asked("[kernel]\ntoolchain = \"bullseye\"\n", "");
         let (root, is_own) = with.remove("toolchain:kernel@bullseye").unwrap();
         assert!(is_own && root.starts_with("bullseye amd64: bc binutils "), "{root}");
         // The root in which the agent is compiled.
         assert!(with["toolchain:kernel"].0.starts_with("bookworm amd64: bc binutils "), "{with:?}");
+        // The default kernel is that of the compilers' suite.
+        assert_eq!(with.remove("kernel-source").unwrap(), ("debian default near bullseye".to_owned(), true));
+        plain.remove("kernel-source").unwrap();
         assert_eq!(with, plain);
     }
 
@@ -276,6 +282,24 @@ mod tests {
         let wish = "wheel 0.2 for cp311 x86_64".to_owned();
         assert_eq!((lock("theirs"), lock("drgn-wheel")), ((wish.clone(), true), (wish, false)));
         assert!(!wishes["theirs"].is_outside && wishes["drgn-wheel"].is_outside);
+    }
+
+    /// Without a quiz.lock two hosts would otherwise get another kernel and another OpenZFS.
+    #[test]
+    fn sources_of_a_distribution_come_from_the_suite_of_the_compilers_whatever_the_host_is() {
+        let plain = asked("", "debian");
+        let wish = |all: &BTreeMap<String, (String, bool)>, stage: &str| all[stage].clone();
+        assert_eq!(wish(&plain, "kernel-source"), ("debian default near bookworm".to_owned(), false));
+        assert_eq!(wish(&plain, "zfs-source"), ("dsc default near bookworm".to_owned(), false));
+        let kernels = asked("[kernel]\ntoolchain = \"trixie\"\n", "debian");
+        assert_eq!(wish(&kernels, "kernel-source"), ("debian default near trixie".to_owned(), true));
+        assert_eq!(wish(&kernels, "zfs-source"), wish(&plain, "zfs-source"));
+        // What is not looked for there is pinned where it was.
+        let git = asked("[kernel]\ntoolchain = \"trixie\"\n", "git");
+        assert_eq!(wish(&git, "kernel-source"), ("git default".to_owned(), false));
+        let dir = tempfile::tempdir().unwrap();
+        let host = [FlagValue { key: "toolchain.suite", value: Value::Text("host".into()), flag: "--x" }];
+        assert_eq!(wishes_of(dir.path(), "", &host, &["zfs"])["zfs-source"].wish.to_string(), "dsc default");
     }
 
     #[test]

@@ -10,17 +10,29 @@ use crate::event::Events;
 use std::fs;
 use std::path::Path;
 
-/// The package that has `wanted`, "default", a series, or a version, out of the first of the suites that has it.
-pub(super) fn resolve(spec: &Spec, wanted: &str, asked: &[String], ctx: &Context, events: Events) -> Result<Pin> {
-    resolve_on(&Host::read(), spec, wanted, asked, ctx, events)
+/// What is asked for of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// "default", a series, or a version.
+    pub version: &'a str,
+    /// The suites to look in; then no others are looked at.
+    pub suites: &'a [String],
+    /// The suite that is looked at first when none are named; without one, the host's own.
+    pub own: Option<&'a str>,
 }
 
-fn resolve_on(host: &Host, spec: &Spec, wanted: &str, asked: &[String], ctx: &Context, events: Events) -> Result<Pin> {
+/// The package that has the version, out of the first of the suites that has it.
+pub(super) fn resolve(spec: &Spec, asked: Asked, ctx: &Context, events: Events) -> Result<Pin> {
+    resolve_on(&Host::read(), spec, asked, ctx, events)
+}
+
+fn resolve_on(host: &Host, spec: &Spec, asked: Asked, ctx: &Context, events: Events) -> Result<Pin> {
     let debian = table(spec)?;
     let is = |name: &str| series(&debian.package, name).is_some();
-    let means = if wanted == "default" { Means::Default(debian.default.as_deref()) } else { Means::Version };
-    let (entry, own, suites) = (&*spec.entry, host.suite().ok(), &*debian.suites);
-    let wanted = Wanted { entry, version: wanted, means, own, asked, suites, is: &is };
+    let Asked { version, suites: asked, own } = asked;
+    let means = if version == "default" { Means::Default(debian.default.as_deref()) } else { Means::Version };
+    let (entry, own, suites) = (&*spec.entry, own.or_else(|| host.suite().ok()), &*debian.suites);
+    let wanted = Wanted { entry, version, means, own, asked, suites, is: &is };
     let (suite, package, _) = find_on(host, &wanted, ctx, events)?;
     Ok(Pin::Package(PackagePin::new(package, &suite)))
 }

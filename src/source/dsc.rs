@@ -1,9 +1,9 @@
-//! Origin `dsc`: a Debian source package of the host's own suite, with the distribution's patches applied. Formats: `3.0 (quilt)`
+//! Origin `dsc`: a Debian source package of the suite that comes first, with the distribution's patches applied. Formats: `3.0 (quilt)`
 //! and `3.0 (native)` (dpkg-source(1)).
 
 pub(super) mod patches;
 
-use super::apt::Host;
+use super::apt::{Host, suites};
 use super::archive::{Archive, What};
 use super::spec::{DscSpec, Spec};
 use super::unpack::{Layout, Limits, Unpacked, unpack};
@@ -14,14 +14,22 @@ use crate::event::told::Told;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The source package of the newest version that `wanted` means.
-pub(super) fn resolve(spec: &Spec, wanted: &str, ctx: &Context, events: Events) -> Result<Pin> {
-    resolve_on(&Host::read(), spec, wanted, ctx, events)
+/// The source package of the newest version that `wanted` means, of the suite `own`, or of the host's.
+pub(super) fn resolve(spec: &Spec, wanted: &str, own: Option<&str>, ctx: &Context, events: Events) -> Result<Pin> {
+    resolve_on(&Host::read(), spec, wanted, own, ctx, events)
 }
 
-fn resolve_on(host: &Host, spec: &Spec, wanted: &str, ctx: &Context, events: Events) -> Result<Pin> {
+fn resolve_on(
+    host: &Host,
+    spec: &Spec,
+    wanted: &str,
+    own: Option<&str>,
+    ctx: &Context,
+    events: Events,
+) -> Result<Pin> {
     let table = table(spec)?;
-    let (suite, today) = in_a_suite(host, table, ctx, events, &|archive| archive.today(&spec.entry))?;
+    let own = own.map_or_else(|| host.suite(), Ok);
+    let (suite, today) = in_a_suite(host, (own, table), ctx, events, &|archive| archive.today(&spec.entry))?;
     let there: Vec<DscPin> = today.sources(&table.package)?.into_iter().map(|source| source.pin).collect();
     let versions: Vec<&str> = there.iter().map(|p| p.version.as_str()).collect();
     let newest = match wanted {
@@ -47,14 +55,16 @@ fn fetch_on(host: &Host, spec: &Spec, pin: &DscPin, dest: &Path, ctx: &Context, 
     let bring = |archive: &Archive<'_>| archive.fetch_source(&wanted, &spec.entry);
     // The pin names the suite, as it may come from another host, whose own suite is a different one.
     let pinned = pin.suite.as_deref().map(|suite| in_suite(host, (suite, table), ctx, events, &bring));
-    let (_, paths) = match pinned {
+    let (suite, paths) = match pinned {
         Some(Ok(paths)) => paths,
         // The host's own may have it, too, and be what can be reached from here.
-        Some(Err(error)) => in_a_suite(host, table, ctx, events, &bring).map_err(|_| error)?,
-        None => in_a_suite(host, table, ctx, events, &bring)?,
+        Some(Err(error)) => in_a_suite(host, (host.suite(), table), ctx, events, &bring).map_err(|_| error)?,
+        None => in_a_suite(host, (host.suite(), table), ctx, events, &bring)?,
     };
     let files: Vec<(&str, &PathBuf)> = pin.files.iter().map(|file| file.name.as_str()).zip(&paths).collect();
-    assemble(&files, &format!("{} {}", pin.name, pin.version), &host.id, dest, events).inspect_err(|_| {
+    // Each of Debian's is patched as on Debian, so that its tree is the same on all hosts.
+    let vendor = if suites::is_debians(suites::split(&suite).0) { "debian" } else { &host.id };
+    assemble(&files, &format!("{} {}", pin.name, pin.version), vendor, dest, events).inspect_err(|_| {
         // An error of this would hide the one that matters.
         let _ = fs::remove_dir_all(dest);
     })?;
@@ -76,19 +86,21 @@ fn in_suite<T>(
     Ok((suite.to_owned(), found))
 }
 
-/// Does something with the archive of the host's own suite; where there is no such suite, with that of the table's.
+/// Does something with the archive of a suite; where there is no such suite, with that of the table's.
 fn in_a_suite<T>(
     host: &Host,
-    table: &DscSpec,
+    (own, table): (Result<&str>, &DscSpec),
     ctx: &Context,
     events: Events,
     work: &dyn Fn(&Archive<'_>) -> Result<T>,
 ) -> Result<(String, T)> {
     let in_suite = |suite: &str| in_suite(host, (suite, table), ctx, events, work);
-    let own = host.suite().and_then(in_suite);
-    match (own, &table.suite) {
-        (Err(error), Some(suite)) if error.kind() == Kind::Input && host.suite().ok() != Some(suite) => in_suite(suite),
-        (own, _) => own,
+    let name = own.as_ref().ok().copied();
+    match (own.and_then(in_suite), &table.suite) {
+        (Err(error), Some(suite)) if error.kind() == Kind::Input && name != Some(suite) => {
+            in_suite(suite).map_err(|_| error)
+        }
+        (found, _) => found,
     }
 }
 

@@ -49,9 +49,10 @@ impl Lock {
         Document::load(path)?.map_or_else(|| Ok(Self::default()), |file| Self::parse(&file))
     }
 
-    /// The pin of a wish.
+    /// The pin of a wish, also under the name that it had in an older quiz.
     pub fn get(&self, wish: &Wish) -> Option<&Pin> {
-        self.0.get(&key(wish))
+        let former = || self.0.get(&(wish.entry().to_owned(), wish.former()?));
+        self.0.get(&key(wish)).or_else(former)
     }
 
     /// All pins as (entry, wish, pin), sorted.

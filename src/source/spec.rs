@@ -42,7 +42,7 @@ pub enum Releases {
     Linux,
 }
 
-/// A Debian source package, from the host's own suite.
+/// A Debian source package, from the suite of the toolchain; with the host's own compilers, from the host's own.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DscSpec {
@@ -50,7 +50,7 @@ pub struct DscSpec {
     pub package: String,
     /// The archive's component that has it: looked at even if the host's package sources name only `main`.
     pub component: Option<String>,
-    /// Debian's suite that has it for a host that has none of its own, such as Arch.
+    /// Debian's suite that has it where that one has not, or a host has none of its own, such as Arch.
     pub suite: Option<String>,
 }
 

@@ -20,17 +20,17 @@ pub struct Wish {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum What {
-    /// "default", a series, or an exact version of a Debian package, out of the first of these suites that has it.
-    Debian { version: String, suites: Vec<String> },
-    /// "default", a series, an exact version, or what `uname -r` says, of what a distribution compiled; `own` is the suite that is looked at
-    /// first if none are named.
+    /// "default", a series, or an exact version of a Debian package, out of the first of these suites that has it; `own` is the suite that is
+    /// looked at first if none are named.
+    Debian { version: String, suites: Vec<String>, own: Option<String> },
+    /// "default", a series, an exact version, or what `uname -r` says, of what a distribution compiled; suites as of `Debian`.
     Binary { version: String, flavour: String, suites: Vec<String>, own: Option<String> },
     /// A series or an exact version of a release tarball.
     Release { version: String },
     /// A tarball by address; the checksum is pinned on first use if the user gave none.
     Address { url: String, sha256: Option<String> },
-    /// "default", a series, or an exact version of a Debian source package.
-    Dsc { version: String },
+    /// "default", a series, or an exact version of a Debian source package, out of the suite `own`.
+    Dsc { version: String, own: Option<String> },
     /// "default", a release, a tag, a branch, or a commit; "" is the repository of the spec.
     Git { version: String, repository: String },
     /// "default", a series, or an exact version of a Python package, for that Python and machine (`uname -m`).
@@ -56,13 +56,14 @@ impl Wish {
     /// | `repository` | takes the place of the spec's git repository: an address or a path |
     /// | `packages` | package names |
     /// | `flavour` | of "package": how its name ends, "cloud-amd64"; "" is the plain one |
-    /// | `own` | of "package": the suite that is looked at first if `suite` is "" |
-    /// | `suite` | where packages come from; "" is the host's own suite; of "debian" there may be several, the first that has the |
-    /// | | version counts; "" is then the host's own, and for a version that it does not have those of the spec |
+    /// | `own` | of "debian", "dsc" and "package": the suite that is looked at first if `suite` is ""; "" is the host's own |
+    /// | `suite` | where packages come from; "" is `own`; of "debian" and "package" there may be several, the first that has the version counts; |
+    /// | | "" is then `own`, and for a version that it does not have those of the spec |
     pub fn new(spec: &Spec, options: &BTreeMap<String, Vec<String>>, ctx: &Context) -> Result<Self> {
         let one = |name: &str| options.get(name).and_then(|v| v.first()).map_or("", |v| v.trim());
         let version = if one("version").is_empty() { "default" } else { one("version") };
         let repository = one("repository");
+        let own = || Ok(suites(spec, one("own"))?.into_iter().next());
         let what = match origin::choose(spec, Asked { origin: one("origin"), version, repository }, ctx)? {
             Origin::Address(address) if spec.takes_address() => tarball(&address)?,
             Origin::Address(address) => {
@@ -71,8 +72,10 @@ impl Wish {
                     spec.entry
                 )));
             }
-            Origin::Debian => What::Debian { version: plain(spec, version)?, suites: suites(spec, one("suite"))? },
-            Origin::Dsc => What::Dsc { version: plain(spec, version)? },
+            Origin::Debian => {
+                What::Debian { version: plain(spec, version)?, suites: suites(spec, one("suite"))?, own: own()? }
+            }
+            Origin::Dsc => What::Dsc { version: plain(spec, version)?, own: own()? },
             Origin::Url => What::Release { version: plain(spec, version)? },
             Origin::Git => git_wish(spec, version, repository, ctx)?,
             Origin::Packages => packages_wish(spec, options, ctx)?,
@@ -80,7 +83,7 @@ impl Wish {
                 version: plain(spec, version)?,
                 flavour: flavour(spec, one("flavour"))?,
                 suites: suites(spec, one("suite"))?,
-                own: suites(spec, one("own"))?.into_iter().next(),
+                own: own()?,
             },
             Origin::Wheel => What::Wheel {
                 version: plain(spec, version)?,
@@ -120,6 +123,22 @@ impl Wish {
         &self.entry
     }
 
+    /// The suite that is looked at first, if it is not the host's own and none are named.
+    pub fn own(&self) -> Option<&str> {
+        match &self.what {
+            What::Debian { suites, own, .. } | What::Binary { suites, own, .. } if suites.is_empty() => own.as_deref(),
+            What::Dsc { own, .. } => own.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Its name in quiz.lock as an older quiz wrote it, which looked at the host's own suite first; what it pinned still counts.
+    pub(super) fn former(&self) -> Option<String> {
+        let (name, own) = (self.to_string(), self.own()?);
+        let is_former = matches!(self.what, What::Debian { .. } | What::Dsc { .. });
+        name.strip_suffix(&Near(&[], Some(own)).to_string()).filter(|_| is_former).map(str::to_owned)
+    }
+
     /// The suite and the architecture, if it is a set of packages.
     pub(super) fn packages(&self) -> Option<(&str, &str)> {
         if let What::Packages { suite, arch, .. } = &self.what { Some((suite, arch)) } else { None }
@@ -128,7 +147,9 @@ impl Wish {
     /// Asks the outside; see [`super::resolve`]. Of `pinned` packages these versions are taken, where that is possible.
     pub(super) fn resolve(&self, spec: &Spec, pinned: &[Package], ctx: &Context, events: Events) -> Result<Pin> {
         match &self.what {
-            What::Debian { version, suites } => debian::resolve(spec, version, suites, ctx, events),
+            What::Debian { version, suites, own } => {
+                debian::resolve(spec, debian::Asked { version, suites, own: own.as_deref() }, ctx, events)
+            }
             What::Binary { version, flavour, suites, own } => {
                 let own = own.as_deref();
                 binary::resolve(spec, binary::Asked { version, flavour, suites, own }, ctx, events)
@@ -138,7 +159,7 @@ impl Wish {
             What::Packages { suite, names, .. } => {
                 packages::resolve(spec, packages::Set { suite, names }, pinned, ctx, events)
             }
-            What::Dsc { version } => dsc::resolve(spec, version, ctx, events),
+            What::Dsc { version, own } => dsc::resolve(spec, version, own.as_deref(), ctx, events),
             What::Git { version, repository } => git::resolve(spec, version, repository, ctx, events),
             What::Wheel { version, python, arch } => wheel::resolve(spec, version, (python, arch), ctx, events),
             What::Dir { path } => {
@@ -151,16 +172,11 @@ impl Wish {
 impl fmt::Display for Wish {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.what {
-            What::Debian { version, suites } if suites.is_empty() => write!(f, "debian {version}"),
-            What::Debian { version, suites } => write!(f, "debian {version} of {}", suites.join(" ")),
+            What::Debian { version, suites, own } => write!(f, "debian {version}{}", Near(suites, own.as_deref())),
             What::Binary { version, flavour, suites, own } => {
                 write!(f, "package {version}")?;
                 [flavour].into_iter().filter(|flavour| !flavour.is_empty()).try_for_each(|one| write!(f, " {one}"))?;
-                match (&suites[..], own) {
-                    ([], None) => Ok(()),
-                    ([], Some(own)) => write!(f, " near {own}"),
-                    (suites, _) => write!(f, " of {}", suites.join(" ")),
-                }
+                Near(suites, own.as_deref()).fmt(f)
             }
             What::Release { version } => write!(f, "url {version}"),
             What::Address { url, sha256: None } => f.write_str(url),
@@ -169,11 +185,24 @@ impl fmt::Display for Wish {
                 write!(f, "{suite} {arch}:")?;
                 names.iter().try_for_each(|name| write!(f, " {name}"))
             }
-            What::Dsc { version } => write!(f, "dsc {version}"),
+            What::Dsc { version, own } => write!(f, "dsc {version}{}", Near(&[], own.as_deref())),
             What::Git { version, repository } if repository.is_empty() => write!(f, "git {version}"),
             What::Git { version, repository } => write!(f, "git {version} of {repository}"),
             What::Wheel { version, python, arch } => write!(f, "wheel {version} for {python} {arch}"),
             What::Dir { path } => write!(f, "dir {}", path.display()),
+        }
+    }
+}
+
+/// The suites that were named, or the one that is looked at first.
+struct Near<'a>(&'a [String], Option<&'a str>);
+
+impl fmt::Display for Near<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self([], None) => Ok(()),
+            Self([], Some(own)) => write!(f, " near {own}"),
+            Self(suites, _) => write!(f, " of {}", suites.join(" ")),
         }
     }
 }

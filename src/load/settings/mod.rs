@@ -147,7 +147,7 @@ pub const SCHEMA: &[SchemaEntry] = &[
     entry(
         "kernel.suite",
         Default::Text(""),
-        "Debian suites that have the kernel, such as trixie-backports; empty = the host's, then others",
+        "Debian suites that have the kernel, such as trixie-backports; empty = the toolchain's, then others",
     ),
     entry(
         "kernel.toolchain",

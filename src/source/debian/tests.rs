@@ -106,7 +106,8 @@ impl Archive {
             _ => {}
         };
         let asked: Vec<String> = asked.iter().map(|suite| (*suite).to_owned()).collect();
-        let found = resolve_on(&self.host, &toml::from_str(SPEC).unwrap(), wanted, &asked, &self.ctx, &events);
+        let asked = Asked { version: wanted, suites: &asked, own: None };
+        let found = resolve_on(&self.host, &toml::from_str(SPEC).unwrap(), asked, &self.ctx, &events);
         let found = found.map(|pin| match pin {
             Pin::Package(pin) => pin,
             other => panic!("{other}"),
@@ -151,6 +152,24 @@ fn the_first_suite_that_has_it_and_no_list_of_a_later_one() {
     ] {
         assert_eq!(archive.found(wanted, asked), format!("linux-source-{is}"), "{wanted} of {asked:?}");
         assert_eq!(archive.find(wanted, asked).1, looked, "{wanted} of {asked:?}");
+    }
+}
+
+/// Whatever the host's own suite is, the one that is asked for comes first, with its backports: who shares that has the same kernel.
+#[test]
+fn hosts_of_several_suites_find_the_same_kernel() {
+    for own in ["bookworm", "trixie"] {
+        let archive = Archive::new("debian", own);
+        archive.suite("bookworm", &[("6.1", "6.1.192-2")]);
+        archive.suite("trixie", &[("6.12", "6.12.118-1")]);
+        archive.suite("trixie-backports", &[("7.3", "7.3.4-1~bpo13+1")]);
+        let find = |version, own| {
+            let asked = Asked { version, suites: &[], own: Some(own) };
+            resolve_on(&archive.host, &toml::from_str(SPEC).unwrap(), asked, &archive.ctx, &|_| {}).unwrap().to_string()
+        };
+        assert_eq!(find("default", "bookworm"), "linux-source-6.1 6.1.192-2 of bookworm", "{own}");
+        assert_eq!(find("default", "trixie"), "linux-source-6.12 6.12.118-1 of trixie", "{own}");
+        assert_eq!(find("7.3", "bookworm"), "linux-source-7.3 7.3.4-1~bpo13+1 of trixie-backports", "{own}");
     }
 }
 

@@ -42,7 +42,8 @@ impl World {
         fs::create_dir_all(&etc).unwrap();
         // Only `main` is named, and only for packages.
         fs::write(etc.join("sources.list"), format!("deb [trusted=yes] file:{} s main\n", archive.display())).unwrap();
-        let series: String = patches.iter().map(|(name, _)| format!("{name} # x\n")).collect();
+        let patch = |(name, _): &&(&str, &str)| !name.ends_with("series");
+        let series: String = patches.iter().filter(patch).map(|(name, _)| format!("{name} # x\n")).collect();
         let paths: Vec<String> = patches.iter().map(|(name, _)| format!("debian/patches/{name}")).collect();
         let mut debian =
             vec![("debian/control", "of debian\n", 0o644), ("debian/patches/series", series.as_str(), 0o644)];
@@ -91,7 +92,7 @@ impl World {
     }
 
     fn pin(&self, wanted: &str) -> Result<DscPin> {
-        match resolve_on(&self.host, &toml::from_str(SPEC).unwrap(), wanted, &self.ctx, &|_| {})? {
+        match resolve_on(&self.host, &toml::from_str(SPEC).unwrap(), wanted, None, &self.ctx, &|_| {})? {
             Pin::Dsc(pin) => Ok(pin),
             other => panic!("{other}"),
         }
@@ -242,6 +243,35 @@ fn other_formats() {
     let old = World::new("1.0", &[]);
     let error = old.fetch(&old.pin("default").unwrap()).unwrap_err();
     assert!(error.to_string().contains("the format `1.0`"), "{error}");
+}
+
+/// Of the suite that is asked for, whatever the host's own is; and patched as Debian does it, where it is one of Debian's.
+#[test]
+fn hosts_of_other_suites_and_distributions_make_the_same_tree() {
+    // On Ubuntu another series counts, which is empty.
+    let world = World::new("3.0 (quilt)", &[("first", EDIT), ("ubuntu.series", "")]);
+    let archive = world.dir.path().join("archive");
+    fs::rename(archive.join("dists/s"), archive.join("dists/bookworm")).unwrap();
+    let release = archive.join("dists/bookworm/Release");
+    let text = fs::read_to_string(&release).unwrap().replace("Suite: s\n", "Suite: bookworm\n");
+    fs::write(release, text).unwrap();
+    let trees = [("debian", "bookworm"), ("debian", "trixie"), ("ubuntu", "noble")].map(|(id, codename)| {
+        let etc = world.dir.path().join(codename);
+        fs::create_dir_all(&etc).unwrap();
+        let source = format!("deb [trusted=yes] file:{} bookworm main\n", archive.display());
+        fs::write(etc.join("sources.list"), source).unwrap();
+        let host = Host::of(&format!("ID={id}\nVERSION_CODENAME={codename}\n"), &etc);
+        let spec = toml::from_str(SPEC).unwrap();
+        let Pin::Dsc(pin) = resolve_on(&host, &spec, "default", Some("bookworm"), &world.ctx, &|_| {}).unwrap() else {
+            panic!("another pin");
+        };
+        assert_eq!(pin.suite.as_deref(), Some("bookworm"));
+        let tree = world.dir.path().join("tree");
+        let _ = fs::remove_dir_all(&tree);
+        fetch_on(&host, &spec, &pin, &tree, &world.ctx, &|_| {}).unwrap();
+        read(tree.join("a"))
+    });
+    assert_eq!(trees, ["one\n2\nthree\n"; 3]);
 }
 
 /// Its own suite has another version, or none; the pin says where this one was.

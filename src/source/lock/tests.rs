@@ -151,6 +151,17 @@ fn a_package_without_a_suite_is_read_as_before() {
     assert_eq!(lock.text(), old);
 }
 
+/// A newer quiz says in the name which suite is looked at first: what a team has pinned does not move by that, nor for those who still have the older one.
+#[test]
+fn what_was_pinned_under_a_name_without_the_suite_still_counts() {
+    let of = |own: &str| wish("kernel", ("own", &[own]));
+    let old = parse(&TEXT.replace("debian 6.1", "debian default")).unwrap();
+    assert_eq!(of("trixie").to_string(), "debian default near trixie");
+    assert!(old.get(&of("trixie")).is_some());
+    let both = TEXT.replace("debian 6.1", "debian default near trixie");
+    assert!(parse(&both).unwrap().get(&of("trixie")).is_some() && parse(&both).unwrap().get(&of("sid")).is_none());
+}
+
 #[test]
 fn a_package_is_called_as_packages_are() {
     for odd in ["../../x", "/home/u/x"] {
