@@ -67,6 +67,30 @@ fn a_cache_is_brought_to_a_size_and_what_was_used_today_stays() {
 }
 
 #[test]
+fn downloaded_packages_that_nobody_used_for_a_month_go_too() {
+    let project = Project::new();
+    project.ok(&["gc"]);
+    let folder = project.cache().join("source/archive/packages");
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("a_1_all.0123456789ab.deb");
+    std::fs::write(&path, "x".repeat(5000)).unwrap();
+    let aged = |days: u64| {
+        let then = std::time::SystemTime::now() - Duration::from_secs(days * 24 * 60 * 60);
+        File::open(&path).unwrap().set_modified(then).unwrap();
+    };
+    aged(29);
+    let gone = "0 results, 0 snapshots, 0 build folders, 1 downloads, ";
+    assert!(project.ok(&["gc", "--max-size", "20G"]).out.contains(", 0 downloads, "));
+    aged(31);
+    assert!(project.ok(&["gc", "--dry-run"]).out.starts_with(&format!("would remove {gone}")));
+    assert!(project.ok(&["gc", "--older-than", "40"]).out.contains(", 0 downloads, "));
+    assert!(path.exists());
+    let ran = project.ok(&["gc", "--max-size", "20G"]);
+    assert!(ran.out.starts_with(&format!("removed {gone}")), "{ran:?}");
+    assert!(!path.exists());
+}
+
+#[test]
 fn a_build_is_waited_for() {
     let project = Project::new();
     project.recipe("t-old", OUT, "echo old >/quiz/out/out\n");

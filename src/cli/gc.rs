@@ -28,11 +28,15 @@ pub(super) fn run(engine: &Engine<'_>, asked: Asked, json: bool) -> Result<()> {
     if let (true, Some(most)) = (by_itself, most) {
         return tidy::run(engine, most).map(drop);
     }
-    let (collected, left) = slowly("the cache", Unit::Objects, engine.events, |slow| collect(engine, asked, slow))?;
+    let (mut collected, left) = slowly("the cache", Unit::Objects, engine.events, |slow| collect(engine, asked, slow))?;
+    let days = if most.is_some() { tidy::DAYS } else { asked.days };
+    let packages = tidy::packages(engine, days, dry_run)?;
+    let count = collected.entry("source").or_default();
+    (count.number, count.bytes) = (count.number + packages.number, count.bytes + packages.bytes);
     if most.is_some_and(|most| left > most) {
         let message = format!(
             "{} are left: what was used in the last day stays, and so do the last results of projects that are still there, \
-                     downloads, pins, and snapshots of `quiz snap`; quiz gc --older-than DAYS goes by age alone",
+                     the downloads of the last month, pins, and snapshots of `quiz snap`; quiz gc --older-than DAYS goes by age alone",
             report::size(left)
         );
         (engine.events)(Event::Warning { message });

@@ -8,6 +8,7 @@ use super::holders::Holders;
 use crate::error::{Error, Result, cannot};
 use crate::host;
 use crate::load::size;
+use crate::source;
 use quiz_cache::Fitted;
 use rustix::process::setpriority_process;
 use std::cell::RefCell;
@@ -20,6 +21,9 @@ use std::time::{Duration, SystemTime};
 pub const SETTING: &str = "cache.max-size";
 /// The flag of `quiz gc` by which that process knows what it is.
 pub const FLAG: &str = "--by-itself";
+
+/// For so many days a downloaded package stays, in a cache that goes by size: whatever room is left, most of them are older than what is made of them.
+pub const DAYS: u32 = 30;
 
 /// Its time is that of the last measuring; locked while that goes on.
 const FILE: &str = "tidied";
@@ -100,10 +104,21 @@ pub fn run(engine: &Engine<'_>, most: u64) -> Result<Option<Fitted>> {
     if let Some(error) = failed.into_inner() {
         return Err(error);
     }
+    packages(engine, DAYS, false)?;
     if fitted.is_none() {
         let _ = file.set_modified(SystemTime::now() - (PAUSE - SHORT));
     }
     Ok(fitted)
+}
+
+/// Removes the downloaded packages that no root was made of for so many days, or with `dry_run` says which.
+///
+/// # Errors
+/// Their folder cannot be read.
+pub fn packages(engine: &Engine<'_>, days: u32, dry_run: bool) -> Result<source::Unused> {
+    let folder = engine.cache.own().join("source");
+    let unused = Duration::from_secs(u64::from(days) * 24 * 60 * 60);
+    source::remove_unused(&folder, unused, dry_run).map_err(|e| cannot("read", &folder, e))
 }
 
 fn open(path: &Path) -> Result<File> {

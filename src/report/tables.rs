@@ -295,11 +295,12 @@ pub fn gc(collected: &Collected, only_looked: bool) -> String {
     let number = |folder: &str| collected.get(folder).map_or(0, |count| count.number);
     let bytes = collected.values().map(|count| count.bytes).sum();
     format!(
-        "{} {} results, {} snapshots, {} build folders, and what belongs to them: {}\n",
+        "{} {} results, {} snapshots, {} build folders, {} downloads, and what belongs to them: {}\n",
         if only_looked { "would remove" } else { "removed" },
         number("records"),
         number("passing"),
         number("scratch"),
+        number("source"),
         size(bytes)
     )
 }

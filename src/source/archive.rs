@@ -16,6 +16,7 @@ mod server;
 mod signature;
 mod stanza;
 mod today;
+mod unused;
 
 use super::apt::{Host, suites};
 use super::download::Patience;
@@ -33,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 pub(super) use today::Today;
 use today::packages;
+pub use unused::{Unused, remove_unused};
 
 /// The archive of all packages that ever were. It is asked for what no mirror has any more, unless another one is set.
 const SNAPSHOT: &str = "https://snapshot.debian.org";
@@ -150,21 +152,7 @@ impl<'a> Archive<'a> {
         let scratch = tempfile::tempdir().map_err(|e| Error::build("cannot make a temporary folder").because(e))?;
         let config = Config::read(&self.host.etc);
         let snapshot = self.snapshot(&config, scratch.path());
-        let mut silent = None;
-        gone.retain(|package| {
-            // If the snapshot archive did not answer once, it is not asked again for each package.
-            if silent.is_some() {
-                return true;
-            }
-            match pool::of_snapshot(package, &snapshot, self.events) {
-                Ok(files) => files.is_empty(),
-                Err(error) => {
-                    silent = Some(error);
-                    true
-                }
-            }
-        });
-        Ok((gone, silent))
+        Ok(pool::not_in_snapshot(gone, &snapshot, self.events))
     }
 
     /// The archive of all packages that ever were.
@@ -179,22 +167,23 @@ impl<'a> Archive<'a> {
         let folder = self.ctx.cache.join("archive/packages");
         let broken = |e: io::Error| Error::build(format!("cannot prepare {}", folder.display())).because(e);
         fs::create_dir_all(&folder).map_err(broken)?;
-        let waits_for = || "the download of packages that runs now, this quiz's or another's,".to_owned();
-        let _lock = super::take_lock(&folder.join("lock"), waits_for, self.events).map_err(broken)?;
-        let partial = folder.join("partial");
-        fs::create_dir_all(&partial).map_err(broken)?;
         let paths: Vec<PathBuf> = pin.packages.iter().map(|package| pool::place(&folder, package)).collect();
-        let missing = pin.packages.iter().zip(&paths).filter(|(package, path)| !pool::is_here(path, package));
+        let missing = pin.packages.iter().zip(&paths).filter(|(package, path)| !pool::is_right(path, package));
         let new =
             |package, path: &PathBuf| Missing { package, dest: path.clone(), ways: Vec::new(), there: Vec::new() };
         let mut missing: Vec<Missing> = missing.map(|(package, path)| new(package, path)).collect();
+        // Their times say when they were used last. If one cannot be set, it goes sooner than it could stay.
+        paths.iter().for_each(|path| drop(File::open(path).and_then(|file| file.set_modified(SystemTime::now()))));
         if missing.is_empty() {
             return Ok(paths);
         }
         if self.ctx.offline {
             return Err(pool::offline(&missing, pin.packages.len(), entry));
         }
-        let (lists, _lists_lock) = self.lists()?;
+        let downloads = Downloads::share(&folder).map_err(broken)?;
+        let partial = folder.join(PARTIAL);
+        fs::create_dir_all(&partial).map_err(broken)?;
+        let (lists, lists_lock) = self.lists()?;
         let mut there = lists.read()?;
         // Old lists may have another file for this version. That is an error only if today's lists have it, too.
         if !find(&mut missing, &there).unwrap_or(false) {
@@ -206,11 +195,12 @@ impl<'a> Archive<'a> {
             there = lists.read()?;
             find(&mut missing, &there)?;
         }
+        // Another set of the same suite is looked up meanwhile, and downloaded beside this one.
+        drop(lists_lock);
         let servers: Vec<Server> = lists.places.all.iter().map(|place| lists.server(place, partial.clone())).collect();
         let snapshot = self.snapshot(&lists.config, &partial);
         pool::bring(&missing, &servers, &snapshot, entry, self.events)?;
-        // Only unfinished downloads are in it, and they do no harm if they cannot be removed.
-        let _ = fs::remove_dir_all(partial);
+        downloads.over();
         Ok(paths)
     }
 
@@ -258,6 +248,33 @@ impl<'a> Archive<'a> {
         let (suite, host, config) = (self.suite, self.host, Config::read(&self.host.etc));
         let (patience, events, now) = (self.patience, self.events, self.now);
         Ok((Lists { folder, suite, index, places, host, config, patience, events, now }, lock))
+    }
+}
+
+/// Unfinished downloads, in the folder of packages.
+const PARTIAL: &str = "partial";
+
+/// The folder of packages while somebody downloads into it. Several do at once; each package is brought by one of them.
+struct Downloads {
+    folder: PathBuf,
+    lock: File,
+}
+
+impl Downloads {
+    fn share(folder: &Path) -> io::Result<Self> {
+        let lock = File::create(folder.join("lock"))?;
+        lock.lock_shared()?;
+        Ok(Self { folder: folder.to_owned(), lock })
+    }
+
+    /// All that was asked for is here: the last one removes what is left of downloads. After an error they stay, and are gone on with.
+    fn over(self) {
+        drop(self.lock);
+        let Ok(alone) = File::create(self.folder.join("lock")) else { return };
+        if alone.try_lock().is_ok() {
+            // They do no harm where they cannot be removed.
+            let _ = fs::remove_dir_all(self.folder.join(PARTIAL));
+        }
     }
 }
 

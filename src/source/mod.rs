@@ -35,7 +35,7 @@ mod wheel;
 mod wish;
 pub mod worktree;
 
-pub use archive::Mirrors;
+pub use archive::{Mirrors, Unused, remove_unused};
 pub use lock::{Lock, add, replace};
 pub use name::{is_package, is_suite};
 pub use origin::place;

@@ -6,12 +6,12 @@ use super::server::Server;
 use crate::error::{Error, Result};
 use crate::event::{Event, Events, Unit};
 use crate::source::download::{self, wrong_sum};
-use crate::source::{DscFile, DscPin, Package};
+use crate::source::{DscFile, DscPin, Package, take_lock};
 use serde_json::Value as Json;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// Downloads at the same time.
 const AT_ONCE: usize = 4;
@@ -39,8 +39,8 @@ pub(super) fn is_right(path: &Path, package: &Package) -> bool {
         && download::sha256_of(path).is_ok_and(|sum| sum == package.sha256)
 }
 
-/// The same, but a file that is not this package is removed.
-pub(super) fn is_here(path: &Path, package: &Package) -> bool {
+/// The same, but a file that is not this package is removed. Only who brings this package asks so: another one's may just have come.
+fn is_here(path: &Path, package: &Package) -> bool {
     let right = is_right(path, package);
     if !right {
         let _ = fs::remove_file(path);
@@ -108,6 +108,13 @@ pub(super) fn bring(
 
 fn one(missing: &Missing, servers: &[Server], snapshot: &Server, entry: &str, events: Events) -> Result<()> {
     let Missing { package, dest, ways, there } = missing;
+    let lock = snapshot.folder.join(format!("{}.lock", package.sha256));
+    let waits_for = || format!("another download of {}", package.name);
+    let _lock = take_lock(&lock, waits_for, events)
+        .map_err(|e| Error::build(format!("cannot lock {}", lock.display())).because(e))?;
+    if is_here(dest, package) {
+        return Ok(());
+    }
     let mut first: Option<Error> = None;
     let mut get = |server: &Server, path: &str| match server.file(path, &package.sha256, package.size, dest, events) {
         Ok(got) => got,
@@ -225,6 +232,40 @@ fn is_hash(text: &str) -> bool {
 pub(super) fn of_snapshot(package: &Package, snapshot: &Server, events: Events) -> Result<Vec<String>> {
     let path = format!("mr/binary/{}/{}/binfiles?fileinfo=1", package.name, package.version);
     Ok(snapshot.text(&path, events)?.map(|answer| hashes(&answer, package)).unwrap_or_default())
+}
+
+/// Those of these packages that the snapshot archive does not have, in their order. It is asked for some at once; if it does not answer
+/// once, it is not asked again for each package: all that were not found by then count as gone, and its error comes with them.
+pub(super) fn not_in_snapshot<'p>(
+    packages: Vec<&'p Package>,
+    snapshot: &Server,
+    events: Events,
+) -> (Vec<&'p Package>, Option<Error>) {
+    let found: Vec<AtomicBool> = packages.iter().map(|_| AtomicBool::new(false)).collect();
+    let (next, silent) = (AtomicUsize::new(0), Mutex::new(None));
+    let work = || {
+        while let Some((package, found)) = {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            packages.get(index).zip(found.get(index))
+        } {
+            match of_snapshot(package, snapshot, events) {
+                Ok(files) => found.store(!files.is_empty(), Ordering::Relaxed),
+                Err(error) => {
+                    next.store(packages.len(), Ordering::Relaxed);
+                    if let Ok(mut silent) = silent.lock() {
+                        silent.get_or_insert(error);
+                    }
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE.min(packages.len()) {
+            scope.spawn(work);
+        }
+    });
+    let gone = packages.into_iter().zip(found).filter(|(_, found)| !found.load(Ordering::Relaxed));
+    (gone.map(|(package, _)| package).collect(), silent.into_inner().ok().flatten())
 }
 
 /// The files of that architecture and size in an answer of the snapshot archive.

@@ -2,6 +2,7 @@
 
 mod beside;
 mod lacks;
+mod many;
 mod served;
 
 use super::signature::tests::{THEN, public, signed};

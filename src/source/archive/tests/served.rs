@@ -5,9 +5,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
-/// Paths with their contents, and what was asked for.
+/// Paths with their contents, what was asked for, and the end of the paths that are not answered for now.
 #[derive(Clone, Default)]
-pub(super) struct Files(pub(super) Arc<Mutex<BTreeMap<String, Vec<u8>>>>, Arc<Mutex<Vec<String>>>);
+pub(super) struct Files(pub(super) Arc<Mutex<BTreeMap<String, Vec<u8>>>>, Arc<Mutex<Vec<String>>>, Arc<Mutex<String>>);
 
 impl Files {
     /// Serves them until the process ends; gives the address.
@@ -30,6 +30,13 @@ impl Files {
         lines.take_while(|line| !line.is_empty()).for_each(drop);
         let path = head.split(' ').nth(1).unwrap_or_default().trim_start_matches('/').to_owned();
         self.1.lock().unwrap().push(path.clone());
+        let is_held = || {
+            let held = self.2.lock().unwrap();
+            !held.is_empty() && path.ends_with(held.as_str())
+        };
+        while is_held() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
         let body = self.0.lock().unwrap().get(&path).cloned();
         let status = if body.is_some() { "200 OK" } else { "404 Not Found" };
         let body = body.unwrap_or_default();
@@ -44,6 +51,11 @@ impl Files {
 
     pub(super) fn remove(&self, part: &str) {
         self.0.lock().unwrap().retain(|path, _| !path.contains(part));
+    }
+
+    /// Answers for paths with this end only when another one is held; "" holds none.
+    pub(super) fn hold(&self, end: &str) {
+        end.clone_into(&mut self.2.lock().unwrap());
     }
 
     pub(super) fn asked(&self) -> Vec<String> {
