@@ -17,6 +17,7 @@ pub mod named;
 mod noted;
 mod outside;
 mod packs;
+mod pinned;
 pub mod pins;
 pub mod program;
 pub mod qemu;
@@ -40,9 +41,9 @@ use crate::event::{Event, Events, Unit};
 use crate::graph::{Graph, NodeIndex};
 use crate::load::{FlagValue, Project, Recipe, TOOLCHAIN};
 use crate::source::{self, Pin};
+use pinned::pinned_before;
 use quiz_cache::{Cache, Fingerprint};
 use std::borrow::Cow;
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -283,13 +284,7 @@ impl<'a> Engine<'a> {
         let waiting = || (self.events)(Event::Paused { what: "`quiz gc`".to_owned() });
         let _held = self.cache.hold(&waiting).map_err(|e| Error::build("the cache cannot be locked").because(e))?;
         self.take_carried()?;
-        let mut pins = pinned_before(stages)?;
-        for w in stages.wishes.iter().filter(|w| w.dir().is_none()) {
-            if let Entry::Vacant(place) = pins.entry(w.id) {
-                let pin = source::pinned(&w.spec, &w.wish, &w.lock, &self.source_of(w), self.events);
-                place.insert(pin.map_err(|error| w.failed(error))?);
-            }
-        }
+        let pins = self.pin(stages)?;
         for _ in 0..LOOKS {
             let mut ctx = self.context(stages, needed, pins.clone(), self.scan(stages, &mut BTreeMap::new())?)?;
             ctx.is_past = stages.wishes.iter().any(|w| w.pin.is_some());
@@ -361,19 +356,4 @@ fn source_context(project: &Project, cache: &Path, start: PathBuf, offline: bool
         base: project.dir.clone(),
         start,
     }
-}
-
-/// What quiz.lock says of the sources. Each file is read once: with its packages it may be long, and several sources are pinned in one.
-fn pinned_before(stages: &Stages) -> Result<BTreeMap<NodeIndex, Pin>> {
-    let mut locks: BTreeMap<&Path, source::Lock> = BTreeMap::new();
-    let mut pins = BTreeMap::new();
-    for w in stages.wishes.iter().filter(|w| w.dir().is_none()) {
-        if !locks.contains_key(w.lock.as_path()) {
-            locks.insert(&w.lock, source::Lock::read(&w.lock)?);
-        }
-        if let Some(pin) = w.pin.as_ref().or_else(|| locks[w.lock.as_path()].get(&w.wish)) {
-            pins.insert(w.id, pin.clone());
-        }
-    }
-    Ok(pins)
 }

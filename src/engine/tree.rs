@@ -2,7 +2,7 @@
 //!
 //! Makes, fetches and starts nothing; where there is no cache, there is none afterwards.
 
-use super::{Engine, Stages, pinned_before, sharing, source_context, wishes};
+use super::{Engine, Stages, pinned::pinned_before, sharing, source_context, wishes};
 use crate::build::{self, StageState};
 use crate::error::Result;
 use crate::graph::Graph;

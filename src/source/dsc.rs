@@ -19,14 +19,7 @@ pub(super) fn resolve(spec: &Spec, wanted: &str, own: Option<&str>, ctx: &Contex
     resolve_on(&Host::read(), spec, wanted, own, ctx, events)
 }
 
-fn resolve_on(
-    host: &Host,
-    spec: &Spec,
-    wanted: &str,
-    own: Option<&str>,
-    ctx: &Context,
-    events: Events,
-) -> Result<Pin> {
+fn resolve_on(host: &Host, spec: &Spec, wanted: &str, own: Option<&str>, ctx: &Context, events: Events) -> Result<Pin> {
     let table = table(spec)?;
     let own = own.map_or_else(|| host.suite(), Ok);
     let (suite, today) = in_a_suite(host, (own, table), ctx, events, &|archive| archive.today(&spec.entry))?;

@@ -69,15 +69,24 @@ pub struct Context {
     pub base: PathBuf,
 }
 
-/// The pin of `wish`: from the lock file; else that with which this quiz was tested, or what is found now, and written there.
-pub fn pinned(spec: &Spec, wish: &Wish, lock: &Path, ctx: &Context, events: Events) -> Result<Pin> {
+/// What this quiz was tested with, if it was for this wish: what [`pinned`] takes where nothing is in the lock file.
+///
+/// # Errors
+/// None, as long as the tests pass.
+pub fn tested(wish: &Wish) -> Result<Option<Pin>> {
+    Ok(tested::all()?.get(wish).cloned())
+}
+
+/// The pin of `wish`: from the lock file; else that with which this quiz was tested, or what is found now, and written there. `is_made` says that
+/// what was tested need not be brought, since the cache has what is made of it: then nobody is asked whether it still can be.
+pub fn pinned(spec: &Spec, wish: &Wish, is_made: bool, lock: &Path, ctx: &Context, events: Events) -> Result<Pin> {
     let before = Lock::read(lock)?;
     if let Some(pin) = before.get(wish) {
         return Ok(pin.clone());
     }
     let tested = tested::all()?;
     let same = before.packages(wish);
-    let pin = match tested::pin(&tested, wish, &same, ctx, events)? {
+    let pin = match tested::pin(&tested, wish, &same, is_made, ctx, events)? {
         Some(pin) => pin,
         None if same.is_empty() => find(spec, wish, &tested.packages(wish), ctx, events)?,
         None => find(spec, wish, &same, ctx, events)?,

@@ -27,7 +27,7 @@ pub fn toolchain() -> String {
 
 /// The pin of a wish, if there is one, all of it can still be had, and it fits the versions that are pinned `before` of the same entry and
 /// suite. That it cannot be had is told: mirrors keep a version for some weeks, and Debian's archive of all that ever was may be out of
-/// reach.
+/// reach. What `is_made` of it is in the cache already, so nobody is asked.
 ///
 /// # Errors
 /// The suite's name is not valid.
@@ -35,6 +35,7 @@ pub(super) fn pin(
     tested: &Lock,
     wish: &Wish,
     before: &[Package],
+    is_made: bool,
     ctx: &Context,
     events: Events,
 ) -> Result<Option<Pin>> {
@@ -45,6 +46,7 @@ pub(super) fn pin(
         Some(Pin::Packages(pin)) if pin.packages.iter().any(|p| before.iter().any(|known| is_other(p, known))) => {
             Ok(None)
         }
+        tested if is_made => Ok(tested.cloned()),
         _ => pin_on(&Host::read(), tested, wish, ctx, events),
     }
 }
@@ -128,9 +130,12 @@ mod tests {
         let expected =
             "a 0, with which this quiz was tested, cannot be found anywhere any more: today's packages of s are used";
         assert_eq!(*said.lock().unwrap(), [expected]);
+        // Where the cache has what is made of it, nobody has to have it any more.
+        let made = pin(&tested("0"), &wish, &[], true, &ctx, &events).unwrap();
+        assert_eq!((made.as_ref(), said.lock().unwrap().len()), (tested("0").get(&wish), 1));
         // If another set has a newer version already, the tested one is not taken for a set that comes later.
         let moved = Package { version: "2".into(), ..tested("1").packages(&wish).remove(0) };
-        assert_eq!(pin(&tested("1"), &wish, &[moved], &ctx, &events).unwrap(), None);
+        assert_eq!(pin(&tested("1"), &wish, &[moved], true, &ctx, &events).unwrap(), None);
         assert!(found("0", &context(&dir.path().join("cache"), true)).is_some(), "offline nothing is known to be gone");
         let other = Wish::new(&spec, &BTreeMap::from([("suite".to_owned(), vec!["t".to_owned()])]), &ctx).unwrap();
         assert_eq!(pin_on(&host, &tested("1"), &other, &ctx, &events).unwrap(), None, "another wish has no pin");
@@ -167,7 +172,7 @@ mod tests {
         let spec: Spec = recipe["source"].clone().try_into().unwrap();
         let (ctx, dir) = (context(Path::new("/none"), true), tempfile::tempdir().unwrap());
         let wish = Wish::new(&spec, &BTreeMap::new(), &ctx).unwrap();
-        let pin = crate::source::pinned(&spec, &wish, &dir.path().join("quiz.lock"), &ctx, &|_| {}).unwrap();
+        let pin = crate::source::pinned(&spec, &wish, false, &dir.path().join("quiz.lock"), &ctx, &|_| {}).unwrap();
         assert!(matches!(&pin, Pin::Url(pin) if pin.version.as_deref() == Some("0.3.0")), "{pin}");
     }
 }

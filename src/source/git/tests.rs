@@ -125,8 +125,8 @@ fn a_tag_comes_out_byte_for_byte_from_here_and_from_a_server() {
     {
         let ctx = context(dir.path(), offline);
         let lock = dir.path().join("quiz.lock");
-        let pin = pinned(&spec(), &wish("6.1.0", &repository, &ctx), &lock, &ctx, &|_| {}).unwrap();
-        let read_back = pinned(&spec(), &wish("6.1.0", &repository, &ctx), &lock, &ctx, &|_| {}).unwrap();
+        let pin = pinned(&spec(), &wish("6.1.0", &repository, &ctx), false, &lock, &ctx, &|_| {}).unwrap();
+        let read_back = pinned(&spec(), &wish("6.1.0", &repository, &ctx), false, &lock, &ctx, &|_| {}).unwrap();
         assert_eq!(pin, read_back);
         let tree = git(sample.path(), &["rev-parse", "v6.1^{tree}"]);
         assert_eq!(pin.facts(), [("tree".to_owned(), tree)]);

@@ -78,13 +78,13 @@ fn from_a_series_to_a_tree_and_a_lock() {
     let spec = spec(&base);
     let lock = dir.path().join("quiz.lock");
     let exact = wish(&spec, "6.1.3", &ctx);
-    let pin = pinned(&spec, &exact, &lock, &ctx, &|_| {}).unwrap();
+    let pin = pinned(&spec, &exact, false, &lock, &ctx, &|_| {}).unwrap();
     let facts = [("version".to_owned(), "6.1.3".to_owned()), ("sha256".to_owned(), sum(&tarball()))];
     assert_eq!(pin.facts(), facts);
     // The second time the lock answers: the server has nothing more to say of the list, and may not be asked.
     let offline = Context { offline: true, ..ctx.clone() };
-    assert_eq!(pinned(&spec, &exact, &lock, &offline, &|_| {}).unwrap(), pin);
-    let error = pinned(&spec, &wish(&spec, "6.2", &ctx), &lock, &offline, &|_| {}).unwrap_err();
+    assert_eq!(pinned(&spec, &exact, false, &lock, &offline, &|_| {}).unwrap(), pin);
+    let error = pinned(&spec, &wish(&spec, "6.2", &ctx), false, &lock, &offline, &|_| {}).unwrap_err();
     assert!(error.hints()[0].ends_with("quiz update kernel"), "{:?}", error.hints());
     let dest = dir.path().join("tree");
     assert!(crate::source::fetch(&spec, &pin, &dest, &offline, &|_| {}).is_err());

@@ -50,7 +50,7 @@ impl Asked {
     fn pinned(&self, version: &str) -> Result<Pin> {
         let options = BTreeMap::from([("version".to_owned(), vec![version.to_owned()])]);
         let wish = Wish::new(&self.spec, &options, &self.ctx)?;
-        pinned(&self.spec, &wish, &self.folder.path().join("quiz.lock"), &self.ctx, &|_| {})
+        pinned(&self.spec, &wish, false, &self.folder.path().join("quiz.lock"), &self.ctx, &|_| {})
     }
 }
 

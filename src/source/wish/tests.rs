@@ -70,7 +70,8 @@ fn a_folder_is_never_pinned() {
     assert_eq!(wish.dir(), Some(Path::new("/etc")));
     assert!(crate::source::resolve(&spec, &wish, &ctx, &|_| {}).is_err());
     let offline = Context { offline: true, ..ctx };
-    let error = crate::source::pinned(&spec, &wish, Path::new("/none/quiz.lock"), &offline, &|_| {}).unwrap_err();
+    let error =
+        crate::source::pinned(&spec, &wish, false, Path::new("/none/quiz.lock"), &offline, &|_| {}).unwrap_err();
     assert_eq!(error.to_string(), "kernel: the folder /etc cannot be pinned");
 }
 
