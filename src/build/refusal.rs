@@ -13,6 +13,12 @@ const SPEAKERS: &[&str] = &["bwrap: ", "unshare: "];
 const CONTAINER: &str = "start the container with --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt \
                          label=disable, or with --privileged    (in Kubernetes: securityContext.privileged, or both profiles Unconfined)";
 
+/// Lets bubblewrap make user namespaces, which Ubuntu's kernel from 23.10 on allows only to programs that have a profile. In one line, as it is to be
+/// typed. `abi` is needed, since before 4.0 there was no such rule: <https://gitlab.com/apparmor/apparmor/-/wikis/unprivileged_userns_restriction>
+const APPARMOR: &str = "echo 'abi <abi/4.0>, profile bwrap /usr/bin/bwrap flags=(unconfined) { userns, }' | sudo tee /etc/apparmor.d/bwrap && \
+                        sudo apparmor_parser -r /etc/apparmor.d/bwrap    (or for every program, until the next boot: sudo sysctl -w \
+                        kernel.apparmor_restrict_unprivileged_userns=0; in a container: on its host)";
+
 /// In the error of `userns` where root gets no user namespace.
 const NO_USERS: &str = "for root: ";
 /// In bubblewrap's error where a host name may not be set, not even in a namespace of one's own.
@@ -28,7 +34,7 @@ const KNOWN: &[(&[&str], &str, &str)] = &[
     (
         &["setting up uid map: Permission denied", "loopback: Failed RTM_NEWADDR: Operation not permitted"],
         "AppArmor keeps bubblewrap of an ordinary user from making a user namespace",
-        "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0    (in a container: on its host)",
+        APPARMOR,
     ),
     (
         &["No permissions to creat"],
@@ -236,7 +242,7 @@ mod tests {
         (
             "bwrap: setting up uid map: Permission denied",
             "AppArmor",
-            "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+            "profile bwrap /usr/bin/bwrap flags=(unconfined) { userns, }' | sudo tee /etc/apparmor.d/bwrap",
         ),
         (
             "bwrap: loopback: Failed RTM_NEWADDR: Operation not permitted",

@@ -224,6 +224,27 @@ fn another_compiler_is_in_the_roots_of_those_who_compile_for_the_kernel_alone() 
     assert!(error.to_string().contains("modules of the distribution's compiler"), "{error}");
 }
 
+/// Bookworm's rustc is older than what today's kernels take.
+#[test]
+fn a_kernel_with_rust_is_compiled_by_a_suite_that_has_such_a_rustc_unless_one_was_chosen() {
+    let dir = tempfile::tempdir().unwrap();
+    project(dir.path(), &[]);
+    let root_of = |toml: &str| {
+        std::fs::write(dir.path().join("quiz.toml"), toml).unwrap();
+        roots(&Graph::bind(&Project::load(dir.path(), &[]).unwrap(), ["image", "zfs"]).unwrap())
+    };
+    let rust = "[kernel]\nconfig = [\"RUST=y\"]\n";
+    let with = root_of(rust);
+    let trixies = "toolchain:kernel@trixie,bindgen,python3,rust-src,rustc";
+    assert_eq!((with["kernel"].as_str(), with["zfs-modules"].as_str()), (trixies, "toolchain:kernel@trixie"));
+    assert_eq!(with["agent"], "toolchain:kernel", "the rest stays as it is");
+    let own = root_of(&format!("{rust}toolchain = \"sid\"\n"));
+    assert_eq!(own["kernel"], trixies.replace("trixie", "sid"));
+    let chosen = root_of(&format!("{rust}[toolchain]\nsuite = \"bookworm\"\n"));
+    assert_eq!(chosen["kernel"], trixies.replace("@trixie", ""));
+    assert_eq!(root_of("")["kernel"], "toolchain:kernel");
+}
+
 /// A kernel by the compiler of its own suite, in a guest with the root and the programs of another.
 #[test]
 fn what_compiles_for_the_kernel_may_be_of_another_suite_than_all_else() {

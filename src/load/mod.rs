@@ -85,7 +85,7 @@ impl Project {
         recipe::add_own(&own.join("recipes"), &mut recipes)?;
         let variables = std::env::vars_os().collect();
         let (user, own_file) = (config_dir.join("quiz.toml"), dir.join("quiz.toml"));
-        let settings = Settings::load(&user, &own_file, variables, flags, recipe::own_settings(&recipes))?;
+        let mut settings = Settings::load(&user, &own_file, variables, flags, recipe::own_settings(&recipes))?;
         let modules = templates.add(&settings, &dir, &mut recipes)?;
         let compiler = Compiler::of(&settings)?;
         for recipe in recipes.values_mut().filter(|recipe| recipe.compiler) {
@@ -108,6 +108,12 @@ impl Project {
         let names: Vec<String> = settings.list("profiles").iter().cloned().chain(module::wanted(&modules)).collect();
         let mut profiles = profile::load_active(&own.join("profiles"), &names, &surroundings)?;
         module::bring(&modules, &mut profiles);
+        // Whoever chose a suite has chosen these compilers as well.
+        let is_chosen = settings.get(SUITE).is_some_and(|suite| suite.origin != Origin::Default);
+        let suite = profiles.iter().map(|profile| profile.kernel_toolchain.as_str()).find(|suite| !suite.is_empty());
+        if let Some(suite) = suite.filter(|_| !is_chosen) {
+            settings.default_to(KERNELS_SUITE, suite);
+        }
         let state_dir = state_dir(&dir);
         // From here on recipes do not change, and each stage shares the one that it is made by.
         let recipes = recipes.into_iter().map(|(name, recipe)| (name, Arc::new(recipe))).collect();

@@ -57,6 +57,8 @@ pub struct Profile {
     pub cpus: u32,
     /// The number of NUMA nodes over which memory and processors are spread; 0 if the profile does not say.
     pub numa: u32,
+    /// The suite of what compiles kernels and modules, where nobody has set any; "" if the profile does not say.
+    pub kernel_toolchain: String,
     /// Arguments for qemu.
     pub qemu_args: Vec<String>,
     /// Other profiles that have to be on, too, and come first; `a|b`: one of these.
@@ -99,6 +101,9 @@ struct ProfileFile {
     cpus: u32,
     #[serde(default)]
     numa: u32,
+    /// What `kernel.toolchain` is where neither that nor `toolchain.suite` is set.
+    #[serde(default)]
+    kernel_toolchain: String,
     #[serde(default)]
     qemu_args: Vec<String>,
     /// On by itself where quiz runs in a worktree that this source stage takes.
@@ -252,6 +257,7 @@ fn profile(Read { file, document, folder }: &Read, given: &[(&str, Option<&str>)
         memory: file.memory,
         cpus: file.cpus,
         numa: file.numa,
+        kernel_toolchain: file.kernel_toolchain.clone(),
         qemu_args: file.qemu_args.clone(),
         needs: file.needs.clone(),
         conflicts: file.conflicts.clone(),

@@ -275,6 +275,8 @@ pub(super) struct Profile<'a> {
     pub cpus: u32,
     /// NUMA nodes.
     pub numa: u32,
+    /// The suite of what compiles kernels, where nobody has set any; "" if it does not say.
+    pub kernel_toolchain: &'a str,
     /// Arguments of qemu.
     pub qemu_args: &'a [String],
     /// Profiles that have to be on, too.

@@ -15,7 +15,7 @@ const CONTROL: u64 = 4 << 20;
 pub(super) fn control(deb: &Path) -> Result<String> {
     let broken = |why: &str| Error::build(format!("{}: {why}", deb.display()));
     let file = File::open(deb).map_err(|e| unreadable(deb, e))?;
-    find(deb, file, "control.tar", &["control".to_owned()], |file, _| {
+    find_there(deb, file, "control.tar", &["control".to_owned()], |file, _| {
         let mut text = String::new();
         file.take(CONTROL)
             .read_to_string(&mut text)
@@ -27,6 +27,16 @@ pub(super) fn control(deb: &Path) -> Result<String> {
     })
 }
 
+/// The text of one of the package's scripts, such as `postinst`; nothing where it has none. What is no UTF-8 in it is replaced.
+pub(super) fn script(deb: &Path, name: &str) -> Result<Option<String>> {
+    let file = File::open(deb).map_err(|e| unreadable(deb, e))?;
+    find(deb, file, "control.tar", &[name.to_owned()], |file, _| {
+        let mut text = Vec::new();
+        file.take(CONTROL).read_to_end(&mut text).map_err(|e| unreadable(deb, e))?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    })
+}
+
 /// Unpacks a tarball that lies in the package, at one of `paths` without a leading slash, into the new folder `dest`. One pass:
 /// the tarball itself is never on the disk.
 pub(super) fn unpack_inner(deb: &Path, paths: &[String], dest: &Path, events: Events) -> Result<()> {
@@ -34,7 +44,7 @@ pub(super) fn unpack_inner(deb: &Path, paths: &[String], dest: &Path, events: Ev
         |file: &mut dyn Read, path: &str| unpack(file, &format!("{}: {path}", deb.display()), dest, Limits::default());
     let name = deb.file_name().unwrap_or_default().to_string_lossy();
     let file = Told::open(deb, format!("unpacking {name}"), events).map_err(|e| unreadable(deb, e))?;
-    find(deb, file, "data.tar", paths, unpack)
+    find_there(deb, file, "data.tar", paths, unpack)
 }
 
 /// The tar of all that the package installs, compressed as it lies there.
@@ -46,6 +56,19 @@ fn unreadable(deb: &Path, why: io::Error) -> Error {
     Error::build(format!("cannot read the package {}", deb.display())).because(why)
 }
 
+/// As [`find`], of a file that must be there.
+fn find_there<T>(
+    deb: &Path,
+    from: impl Read,
+    member: &str,
+    paths: &[String],
+    then: impl FnOnce(&mut dyn Read, &str) -> Result<T>,
+) -> Result<T> {
+    find(deb, from, member, paths, then)?.ok_or_else(|| {
+        Error::build(format!("there is no file {} in the package {}", paths.join(" or "), deb.display()))
+    })
+}
+
 /// Gives the first file of the tar `member` that is one of `paths` to `then`; a link of such a name is passed over. `from` is the package's file.
 fn find<T>(
     deb: &Path,
@@ -53,7 +76,7 @@ fn find<T>(
     member: &str,
     paths: &[String],
     then: impl FnOnce(&mut dyn Read, &str) -> Result<T>,
-) -> Result<T> {
+) -> Result<Option<T>> {
     let failed = |e: io::Error| unreadable(deb, e);
     let tar = ar_member(from, member).map_err(failed)?;
     let mut archive = tar::Archive::new(decompressed(tar).map_err(failed)?);
@@ -63,10 +86,10 @@ fn find<T>(
         let name = name.strip_prefix(b"./").unwrap_or(&name);
         let found = paths.iter().find(|path| path.as_bytes() == name);
         if let Some(path) = found.filter(|_| entry.header().entry_type().is_file()) {
-            return then(&mut entry, path);
+            return then(&mut entry, path).map(Some);
         }
     }
-    Err(Error::build(format!("there is no file {} in the package {}", paths.join(" or "), deb.display())))
+    Ok(None)
 }
 
 /// The member of an `ar` archive whose name begins with `start`: what follows says how it is compressed.
@@ -122,8 +145,15 @@ pub(super) mod tests {
 
     /// A package with these files.
     pub(in crate::source) fn package_of(control: &str, files: &[(&str, &[u8])]) -> Vec<u8> {
+        package_with(control, "", files)
+    }
+
+    /// The same, with that script.
+    pub(in crate::source) fn package_with(control: &str, postinst: &str, files: &[(&str, &[u8])]) -> Vec<u8> {
         let data = zstd::encode_all(&tar(files)[..], 1).unwrap();
-        let control = tar(&[("./md5sums", b""), ("./control", control.as_bytes())]);
+        let mut parts = vec![("./md5sums", &b""[..]), ("./control", control.as_bytes())];
+        parts.extend(Some(("./postinst", postinst.as_bytes())).filter(|_| !postinst.is_empty()));
+        let control = tar(&parts);
         ar(&[("debian-binary", b"2.0\n"), ("odd", b"1"), ("control.tar", &control), ("data.tar.zst", &data)])
     }
 

@@ -7,7 +7,7 @@ use super::spec::Spec;
 use super::unpack::{Limits, unpack};
 use super::version::{belongs, compare, is_version, nowhere, prefix, upstream};
 use super::wish::Wish;
-use super::{Context, Mirrors, archive, deb, dsc, index, release::Release, wheel};
+use super::{Context, Mirrors, alternatives, archive, deb, dsc, index, release::Release, wheel};
 use crate::document::Document;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -70,6 +70,9 @@ pub(crate) fn debian(text: &str) {
     archive::fuzz::packages(text);
     archive::fuzz::config(text);
     text.lines().for_each(archive::fuzz::depends);
+    for alternative in alternatives::read(text) {
+        assert!(alternative.link.starts_with('/') && alternative.path.starts_with('/'), "{alternative:?}");
+    }
 }
 
 /// A text that is signed in the clear, and behind it the keys that are trusted.

@@ -5,6 +5,7 @@
 //! that people edit is never pinned; [`worktree`] says which of its files are source. Knows no
 //! stage, no cache key and no recipe by name: a recipe's `[source]` table ([`Spec`]) says where to look.
 
+mod alternatives;
 mod apt;
 mod archive;
 mod binary;

@@ -1,12 +1,14 @@
 //! A root of the files of packages, in which scripts run: what dpkg would unpack, less what no script reads, and the links that
 //! maintainers' scripts would make. Runs nothing of the packages.
 
+use super::alternatives::{self, Alternative};
 use super::deb;
 use super::unpack::{Layout, Limits, Unpacked};
 use crate::error::{Error, Result};
 use crate::event::told::Teller;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::Deserialize;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -20,11 +22,14 @@ pub struct RootSpec {
     /// Of these the ones that are left out after all.
     #[serde(default)]
     pub drop: Vec<String>,
-    /// Links, each with paths relative to the folder that it lies in: it leads to the first that exists. Where the packages have something
+    /// The links that the packages' own scripts would make by update-alternatives(1), as far as these say so plainly.
+    #[serde(default)]
+    pub alternatives: bool,
+    /// Further links, each with paths relative to the folder that it lies in: it leads to the first that exists. Where the packages have something
     /// else, no link is made.
     #[serde(default)]
     pub links: BTreeMap<String, Vec<String>>,
-    /// Small files that no package has.
+    /// Small files that no package has, or of which another one is dropped.
     #[serde(default)]
     pub files: BTreeMap<String, String>,
 }
@@ -47,14 +52,19 @@ pub(super) fn make(spec: &RootSpec, debs: &[PathBuf], dest: &Path, packages: &mu
         (keep.is_match(&path) && !drop.is_match(&path)).then_some(path)
     };
     let mut root = Unpacked::new(dest, Limits::default(), Layout::Root(&place))?;
-    let made = fill(spec, debs, &mut root, packages);
+    let made = fill(spec, (debs, &place), &mut root, packages);
     made.inspect_err(|_| {
         // An error of this would hide the one that matters.
         let _ = std::fs::remove_dir_all(dest);
     })
 }
 
-fn fill(spec: &RootSpec, debs: &[PathBuf], root: &mut Unpacked<'_>, packages: &mut Teller<'_>) -> Result<()> {
+fn fill(
+    spec: &RootSpec,
+    (debs, place): (&[PathBuf], &dyn Fn(&str) -> Option<String>),
+    root: &mut Unpacked<'_>,
+    packages: &mut Teller<'_>,
+) -> Result<()> {
     for name in MERGED {
         root.link(name, &format!("usr/{name}"))?;
     }
@@ -63,6 +73,9 @@ fn fill(spec: &RootSpec, debs: &[PathBuf], root: &mut Unpacked<'_>, packages: &m
         root.add(deb::data(deb)?, &deb.display().to_string())?;
     }
     packages.tell(debs.len() as u64);
+    if spec.alternatives {
+        choose(debs, place, root)?;
+    }
     for (path, targets) in &spec.links {
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
         let there = targets.iter().find(|target| root.has(&format!("{folder}/{target}")));
@@ -76,6 +89,37 @@ fn fill(spec: &RootSpec, debs: &[PathBuf], root: &mut Unpacked<'_>, packages: &m
         }
     }
     root.check().map_err(|(link, why)| Error::build(format!("the packages have a link {link}: {why}")))
+}
+
+/// Makes the links of the alternatives that are there: of several the one with the highest priority, of equal ones the first.
+fn choose(debs: &[PathBuf], place: &dyn Fn(&str) -> Option<String>, root: &mut Unpacked<'_>) -> Result<()> {
+    let scripts = debs.iter().map(|deb| deb::script(deb, "postinst")).collect::<Result<Vec<_>>>()?;
+    let mut all: Vec<Alternative> = scripts.iter().flatten().flat_map(|script| alternatives::read(script)).collect();
+    all.sort_by_key(|one| Reverse(one.priority));
+    for Alternative { link, path, slaves, .. } in all {
+        // Its slaves belong to the one that is chosen.
+        if !leads(root, place, &link, &path)? {
+            continue;
+        }
+        for (link, path) in slaves {
+            leads(root, place, &link, &path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a link, if it may be there, nothing else is, and there is what it leads to.
+fn leads(root: &mut Unpacked<'_>, place: &dyn Fn(&str) -> Option<String>, link: &str, path: &str) -> Result<bool> {
+    let (link, path) = (place(link.trim_start_matches('/')), merged(path.trim_start_matches('/')));
+    let Some(link) = link.filter(|link| !root.has(link) && root.has(&path)) else { return Ok(false) };
+    // Relative, so that it leads there for who looks at the root from outside, too.
+    let up = "../".repeat(link.matches('/').count());
+    let beside = link.rsplit_once('/').zip(path.rsplit_once('/'));
+    let target = match beside {
+        Some(((folder, _), (same, name))) if folder == same => name.to_owned(),
+        _ => up + &path,
+    };
+    root.link(&link, &target).map(|()| true)
 }
 
 /// Where a path lies when the folders of the top are links into /usr.
@@ -97,7 +141,7 @@ fn globs(texts: &[String]) -> Result<GlobSet> {
 mod tests {
     use super::*;
     use crate::event::Unit;
-    use crate::source::deb::tests::package_of;
+    use crate::source::deb::tests::{package_of, package_with};
 
     fn spec() -> RootSpec {
         let text = "keep = [\"usr/**\", \"etc/**\"]\ndrop = [\"usr/share/{doc,man}/**\"]\n\
@@ -149,6 +193,52 @@ mod tests {
             assert_eq!(read(path), text, "{path}");
         }
         assert!(!root.join("usr/share").exists() && !root.join("var").exists(), "folders of nothing");
+    }
+
+    #[test]
+    fn the_links_that_the_packages_scripts_would_make() {
+        let dir = tempfile::tempdir().unwrap();
+        let package = |name: &str, script: &str, files: &[(&str, &[u8])]| {
+            let deb = dir.path().join(name);
+            std::fs::write(&deb, package_with("Package: x\nVersion: 1\n", script, files)).unwrap();
+            deb
+        };
+        let install = |words: &str| format!("#!/bin/sh\nupdate-alternatives --install {words}\n");
+        let debs = [
+            package(
+                "a",
+                &install("/usr/bin/pager pager /bin/more 50 --slave /usr/bin/page page /bin/more"),
+                &[("./bin/more", b"more"), ("./usr/bin/which", b"which")],
+            ),
+            package("b", &install("/usr/bin/pager pager /usr/bin/less 77"), &[("./usr/bin/less", b"less")]),
+            package("c", &install("/usr/bin/which which /bin/more 1"), &[]),
+            package("d", &install("/usr/lib/cpp cpp /usr/bin/less 1"), &[]),
+            package("e", &install("/usr/bin/gone gone /usr/bin/not-there 1"), &[]),
+            package("f", &install("/usr/share/man/x x /usr/bin/less 1 --slave /usr/bin/slave x /usr/bin/less"), &[]),
+            package("g", "", &[]),
+        ];
+        let made = |name: &str, alternatives| {
+            let root = dir.path().join(name);
+            let spec = RootSpec { alternatives, ..spec() };
+            make(&spec, &debs, &root, &mut Teller::new(String::new(), Unit::Packages, 7, &|_| {})).unwrap();
+            move |path: &str| match std::fs::read_link(root.join(path)) {
+                Ok(target) => target.display().to_string(),
+                Err(_) => std::fs::read_to_string(root.join(path)).unwrap_or_default(),
+            }
+        };
+        let read = made("root", true);
+        for (path, is) in [
+            ("usr/bin/pager", "less"),
+            ("usr/bin/page", ""),
+            ("usr/bin/which", "which"),
+            ("usr/lib/cpp", "../../usr/bin/less"),
+            ("usr/bin/gone", ""),
+            ("usr/share/man/x", ""),
+            ("usr/bin/slave", ""),
+        ] {
+            assert_eq!(read(path), is, "{path}");
+        }
+        assert_eq!(made("plain", false)("usr/bin/pager"), "");
     }
 
     #[test]

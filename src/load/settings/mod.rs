@@ -292,6 +292,13 @@ impl Settings {
         self.values.iter().map(|(name, setting)| (name.as_str(), setting))
     }
 
+    /// Sets a text that nobody has set.
+    pub(super) fn default_to(&mut self, name: &str, text: &str) {
+        if let Some(setting) = self.values.get_mut(name).filter(|setting| setting.origin == Origin::Default) {
+            setting.value = Value::Text(text.to_owned());
+        }
+    }
+
     /// The flags that set them, as words of a command line.
     pub fn flags(&self) -> impl Iterator<Item = String> {
         self.flags.iter().flat_map(|flag| match &flag.value {
