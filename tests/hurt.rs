@@ -150,6 +150,22 @@ fn a_full_disk_is_said_and_leaves_nothing_half() {
     assert_eq!(ran.out, "", "a record was written");
     project.recipe("t-small", OUT, "echo x >/quiz/out/out\n");
     assert_eq!(run("t-small").status, Some(0));
+    // A source that does not fit where it is unpacked.
+    let repository = project.dir().with_file_name("repository");
+    std::fs::create_dir(&repository).unwrap();
+    let make = "git init -q . && head -c 3000000 /dev/urandom >a && cp a b && git add . && \
+                git -c user.name=t -c user.email=t@example.org commit -q -m x";
+    assert!(project.other("sh").args(["-ec", make]).current_dir(&repository).status().unwrap().success());
+    let recipe = format!(
+        "version = 1\nabout = \"a test\"\n[options]\nversion = {{ type = \"string\", default = \"HEAD\", about = \"x\" }}\n[outputs]\ntree = \"tree\"\n\
+         [source]\nentry = \"t\"\n[source.git]\nrepository = \"{}\"\ntag = \"v{{version}}\"\n",
+        repository.display()
+    );
+    project.write(".quiz/recipes/t-source/recipe.toml", &recipe);
+    let ran = run("t-source");
+    assert_eq!((ran.status, ran.out.as_str()), (Some(1), ""), "{ran:?}");
+    ran.says(&["git could not write what it was asked for", "if the disk is full: quiz cache shows what takes room"]);
+    project.built("t-source");
 }
 
 #[test]

@@ -174,3 +174,65 @@ fn editors_find_the_headers_of_the_root() {
     let list = text(&project.dir().join(".quiz/compile_commands.json"));
     assert!(list.contains(&format!("\"--sysroot={}\"", link.display())), "{list}");
 }
+
+/// A wrapper in the host's /usr/local/bin, or another compiler there, is nothing to a stage with a root of its own.
+#[test]
+fn a_wrapper_on_the_host_changes_no_key() {
+    let (project, _) = project(&[]);
+    let tables = "[tools]\n\"/usr/bin/sh\" = \"shell\"\ncat = \"shell\"\n[outputs]\nout = \"file\"\n";
+    project.recipe("t", tables, "cat /etc/motd >/quiz/out/out\n");
+    let path = project.built("t");
+    for program in ["cat", "sh", "gcc", "cc", "ld"] {
+        project.stand_in(program, "echo 'of the host' >&2\nexit 1\n");
+    }
+    let ran = project.ok(&["-v", "build", "t"]);
+    assert_eq!((ran.count("Cached"), ran.count("Making")), (2, 0), "{ran:?}");
+    assert_eq!(text(&project.built("t")), text(&path));
+    // With the host's own programs it is another one.
+    let host = project.command(&["-v", "build", "t"]).env("QUIZ_TOOLCHAIN_SUITE", "host").output().unwrap();
+    assert!(!host.status.success(), "{host:?}");
+}
+
+/// Other compilers make everything again, so they move only by their name.
+#[test]
+fn an_update_leaves_toolchains_alone_unless_they_are_named() {
+    let project = Project::new();
+    let repository = project.dir().with_file_name("repository");
+    std::fs::create_dir(&repository).unwrap();
+    let git = |args: &[&str]| {
+        let author = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main"];
+        let mut command = project.other("git");
+        assert!(
+            command.args(author).args(args).current_dir(&repository).output().unwrap().status.success(),
+            "{args:?}"
+        );
+    };
+    git(&["init", "-q"]);
+    git(&["commit", "-q", "--allow-empty", "-m", "one"]);
+    for entry in ["toolchain", "other"] {
+        let text = format!(
+            "version = 1\nabout = \"a test\"\n[options]\nversion = {{ type = \"string\", default = \"main\", about = \"x\" }}\n\
+             [outputs]\ntree = \"tree\"\n[source]\nentry = \"{entry}\"\n[source.git]\nrepository = \"{}\"\ntag = \"v{{version}}\"\n",
+            repository.display()
+        );
+        project.write(&format!(".quiz/recipes/of-{entry}/recipe.toml"), &text);
+    }
+    let pins = || {
+        let lock = text(&project.dir().join("quiz.lock"));
+        let of = |entry: &str| {
+            let entry = lock.split("[[pin]]").find(|pin| pin.contains(&format!("entry = \"{entry}\""))).unwrap();
+            entry.split("commit = \"").nth(1).unwrap()[..40].to_owned()
+        };
+        ["toolchain", "other"].map(of)
+    };
+    project.ok(&["build", "of-toolchain", "of-other"]);
+    let [toolchain, other] = pins();
+    assert_eq!(toolchain, other);
+    git(&["commit", "-q", "--allow-empty", "-m", "two"]);
+    project.ok(&["update"]);
+    let [still, moved] = pins();
+    assert!(still == toolchain && moved != other, "{still} {moved}");
+    project.ok(&["update", "toolchain"]);
+    assert_eq!(pins(), [moved.clone(), moved]);
+    project.run(&["update", "toolchian"]).says(&["nothing that this project fetches is called `toolchian`"]);
+}

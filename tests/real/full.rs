@@ -69,34 +69,52 @@ fn two_at_once_on_an_empty_cache_make_each_stage_once() {
     assert_eq!(runs[0].out, runs[1].out);
 }
 
-/// Files of the root belong to several users. An ordinary user, who has one user id only, can make it all the same.
+/// With users, a capability and setuid programs that the packages' own scripts make.
+const OWNED: &str = "dbus iputils-ping libcap2-bin openssh-server";
+
+/// Files of the root belong to several users. An ordinary user, who may have one user id only, can make it all the same.
 #[test]
-#[ignore = "makes a root from nothing as another user, whom tests/run --full adds"]
-fn an_ordinary_user_makes_the_same_root() {
+#[ignore = "makes a root from nothing as other users, whom tests/run --full adds"]
+fn ordinary_users_with_and_without_further_ids_make_the_same_root_as_root() {
     let real = Real::new();
-    let user =
-        std::env::var("ROOTLESS_USER").expect("ROOTLESS_USER names a user without ids in /etc/subuid; runs as root");
+    let users = ["ROOTLESS_USER", "SUBUID_USER"]
+        .map(|name| std::env::var(name).unwrap_or_else(|_| panic!("{name} names a user, whom root has added")));
+    let ids = std::fs::read_to_string("/etc/subuid").unwrap_or_default();
+    assert_eq!(users.each_ref().map(|user| ids.contains(&format!("{user}:"))), [false, true], "{ids}");
     let digest = |command: &mut Command| {
-        let ran = Ran::from(command.output().unwrap());
+        let ran = Ran::from(command.env("QUIZ_ROOTFS_PACKAGES", OWNED).output().unwrap());
         assert_eq!(ran.status, Some(0), "{ran:?}");
         ran.out.trim().rsplit("objects/").next().unwrap().replace('/', "")
     };
-    let home = tempfile::tempdir().unwrap();
-    let status = Command::new("chown").arg(&user).arg(home.path()).status().unwrap();
-    assert!(status.success());
-    let config = home.path().join("config/quiz");
-    std::fs::create_dir_all(&config).unwrap();
-    std::fs::copy(super::cache().join("tests/quiz/quiz.lock"), config.join("quiz.lock")).unwrap();
-    let quiz = home.path().join("quiz");
-    std::fs::copy(env!("CARGO_BIN_EXE_quiz"), &quiz).unwrap();
-    let mut as_user = Command::new("runuser");
-    as_user.args(["-u", &user, "--", "env", "-i", "PATH=/usr/bin:/bin:/usr/sbin:/sbin"]);
-    as_user.arg(format!("HOME={}", home.path().display()));
-    as_user.arg(format!("XDG_CONFIG_HOME={}", home.path().join("config").display()));
-    as_user.arg(quiz).args(["build", "rootfs"]).current_dir(home.path());
     let root = tempfile::tempdir().unwrap();
     let mine = digest(real.command(&["build", "rootfs"]).env("QUIZ_CACHE_DIR", root.path()));
-    assert_eq!(digest(&mut as_user), mine);
+    for user in users {
+        let home = tempfile::tempdir().unwrap();
+        let config = home.path().join("config/quiz");
+        std::fs::create_dir_all(&config).unwrap();
+        std::fs::copy(super::cache().join("tests/quiz/quiz.lock"), config.join("quiz.lock")).unwrap();
+        let quiz = home.path().join("quiz");
+        std::fs::copy(env!("CARGO_BIN_EXE_quiz"), &quiz).unwrap();
+        let status = Command::new("chown").args(["-R", &user]).arg(home.path()).status().unwrap();
+        assert!(status.success());
+        let mut as_user = Command::new("runuser");
+        as_user.args(["-u", &user, "--", "env", "-i", "PATH=/usr/bin:/bin:/usr/sbin:/sbin"]);
+        as_user.arg(format!("QUIZ_ROOTFS_PACKAGES={OWNED}"));
+        as_user.arg(format!("HOME={}", home.path().display()));
+        as_user.arg(format!("XDG_CONFIG_HOME={}", home.path().join("config").display()));
+        as_user.arg(quiz).args(["build", "rootfs"]).current_dir(home.path());
+        assert_eq!(digest(&mut as_user), mine, "{user}");
+    }
+    // What is equal is right, too.
+    let script = "getcap /usr/bin/ping; getent passwd _apt messagebus sshd | cut -d: -f1
+        stat -c '%U:%G %a' /usr/bin/su /usr/lib/dbus-1.0/dbus-daemon-launch-helper /var/mail";
+    let mut up = real.command(&["-k", "package", "up", "--", "sh", "-c", script]);
+    let ran = Ran::from(up.env("QUIZ_ROOTFS_PACKAGES", OWNED).output().unwrap());
+    let found: Vec<&str> = ran.out.lines().collect();
+    let helper = "root:messagebus 4754";
+    let wanted =
+        ["/usr/bin/ping cap_net_raw=ep", "_apt", "messagebus", "sshd", "root:root 4755", helper, "root:mail 2775"];
+    assert_eq!((ran.status, &found[..]), (Some(0), &wanted[..]), "{ran:?}");
 }
 
 /// Another line of the kernel's config is another kernel, and nothing to the user land of OpenZFS.

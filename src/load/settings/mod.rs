@@ -3,6 +3,7 @@
 //! Knows names and types of settings, not what they do.
 
 mod file;
+mod implied;
 mod place;
 mod variables;
 
@@ -272,7 +273,7 @@ impl Settings {
             };
             values.insert(flag.key.to_owned(), Setting { value, origin });
         }
-        name_source(&mut values);
+        implied::name_source(&mut values);
         Ok(Self { values, flags: flags.to_vec(), files })
     }
 
@@ -290,13 +291,6 @@ impl Settings {
     /// All settings, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Setting)> {
         self.values.iter().map(|(name, setting)| (name.as_str(), setting))
-    }
-
-    /// Sets a text that nobody has set.
-    pub(super) fn default_to(&mut self, name: &str, text: &str) {
-        if let Some(setting) = self.values.get_mut(name).filter(|setting| setting.origin == Origin::Default) {
-            setting.value = Value::Text(text.to_owned());
-        }
     }
 
     /// The flags that set them, as words of a command line.
@@ -350,21 +344,6 @@ fn types(options: BTreeMap<String, Value>) -> BTreeMap<String, Value> {
         (entry.name.to_owned(), value)
     });
     fixed.chain(options).collect()
-}
-
-/// A kernel's version may say where it comes from: `package` and `6.12@package` are kernels that the distribution compiled, whoever set
-/// kernel.source before.
-fn name_source(values: &mut BTreeMap<String, Setting>) {
-    const PACKAGE: &str = "package";
-    let Some(Setting { value: Value::Text(text), origin }) = values.get_mut("kernel.version") else { return };
-    let version = match text.strip_suffix(PACKAGE) {
-        Some("") => "default".to_owned(),
-        Some(rest) if rest.len() > 1 && rest.ends_with('@') => rest[..rest.len() - 1].to_owned(),
-        _ => return,
-    };
-    *text = version;
-    let source = Setting { value: Value::Text(PACKAGE.to_owned()), origin: origin.clone() };
-    values.insert("kernel.source".to_owned(), source);
 }
 
 impl fmt::Display for Value {

@@ -155,10 +155,23 @@ fn received(line: &str) -> Option<u64> {
     Some(hundredths.checked_mul(scale)? / 100)
 }
 
+/// What git says where it cannot write a file, an object or a pack; the system's own words do not always come along.
+const FULL: &[&str] =
+    &["No space left on device", "Disk quota exceeded", "unable to write", "write error", "failed to write"];
+
 impl GitOutput {
     /// What git printed; if it failed, `error` with git's own words.
     pub(in crate::source) fn or(self, error: impl FnOnce() -> Error) -> Result<Vec<u8>> {
-        if self.ok { Ok(self.stdout) } else { Err(self.explain(error())) }
+        if self.ok {
+            return Ok(self.stdout);
+        }
+        // Whatever it was asked for, it is not that which is wrong.
+        let is_full = FULL.iter().any(|words| self.stderr.contains(words));
+        let full = || {
+            Error::build("git could not write what it was asked for")
+                .hint("if the disk is full: quiz cache shows what takes room, and quiz gc removes what is not used")
+        };
+        Err(self.explain(if is_full { full() } else { error() }))
     }
 
     /// The error with git's words, and with the way out where git's own is lost.
