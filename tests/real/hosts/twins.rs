@@ -4,6 +4,7 @@ use super::{Host, ONE_AT_A_TIME};
 use crate::project::Ran;
 use crate::real::opened::TINY;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Projects by the folder in the home, what is in their quiz.toml, and the stages that are made of them. The first has the whole image but its
@@ -26,30 +27,56 @@ const MADE: [&str; 9] = [
     "own tiny",
 ];
 
+/// Where something may be pinned.
+const LOCKS: [&str; 3] = [".config/quiz/quiz.lock", "package/quiz.lock", "own/quiz.lock"];
+
 /// Key and outputs of a stage, as JSON.
 type Stages = BTreeMap<String, (String, Option<String>)>;
 
-impl Host {
+/// A host, and who works there.
+struct Twin {
+    host: Host,
+    user: &'static str,
+    home: &'static str,
+}
+
+impl Twin {
     /// One with the quiz of this machine, what that needs to make stages, and an empty cache.
-    fn with_quiz(suite: &str) -> Self {
-        let host = Self::new(suite, "twin");
+    fn new(suite: &str, user: &'static str, home: &'static str) -> Self {
+        let host = Host::new(suite, "twin");
         std::fs::copy(env!("CARGO_BIN_EXE_quiz"), host.root.join("usr/local/bin/quiz")).unwrap();
-        host.done("apt-get update -q && apt-get install -q -y --no-install-recommends bubblewrap");
+        let twin = Self { host, user, home };
+        twin.done_by("root", "apt-get update -q && apt-get install -q -y --no-install-recommends bubblewrap");
         for (folder, toml, _) in PROJECTS {
-            let project = host.root.join("root").join(folder);
+            let project = twin.home().join(folder);
             std::fs::create_dir_all(&project).unwrap();
             std::fs::write(project.join("quiz.toml"), toml).unwrap();
         }
-        let recipe = host.root.join("root/own/.quiz/recipes/tiny");
+        let recipe = twin.home().join("own/.quiz/recipes/tiny");
         std::fs::create_dir_all(&recipe).unwrap();
         std::fs::write(recipe.join("recipe.toml"), TINY.0).unwrap();
         std::fs::write(recipe.join("build.sh"), TINY.1).unwrap();
-        host
+        twin.owns();
+        twin
     }
 
-    /// Runs as root, and demands success.
+    /// The home of who works there, as it is seen from here.
+    fn home(&self) -> PathBuf {
+        self.host.root.join(self.home)
+    }
+
+    /// Everything in that home belongs to him, whoever has put it there.
+    fn owns(&self) {
+        self.done_by("root", &format!("chown -R {0}: /{1}", self.user, self.home));
+    }
+
+    /// Runs, and demands success.
     fn done(&self, command: &str) -> Ran {
-        let ran = self.run("root", command);
+        self.done_by(self.user, command)
+    }
+
+    fn done_by(&self, user: &str, command: &str) -> Ran {
+        let ran = self.host.run(user, command);
         assert_eq!(ran.status, Some(0), "{command}: {ran:?}");
         ran
     }
@@ -84,7 +111,8 @@ fn same(one: &Stages, other: &Stages) {
 #[ignore = "compiles OpenZFS and a small kernel in roots of Debian 12 and 13: tests/run --full hosts"]
 fn hosts_with_other_compilers_make_the_same_bytes_under_the_same_keys_and_take_each_others_cache() {
     let _turn = ONE_AT_A_TIME.lock();
-    let (one, other) = (Host::with_quiz("bookworm"), Host::with_quiz("trixie"));
+    // In the second an ordinary user works, so that places and users are other ones, too.
+    let (one, other) = (Twin::new("bookworm", "root", "root"), Twin::new("trixie", "dev", "home/dev"));
     assert_ne!(one.done("gcc -dumpversion").out, other.done("gcc -dumpversion").out);
     let (making, first) = one.build("");
     assert!(making >= MADE.len(), "{making}");
@@ -93,22 +121,26 @@ fn hosts_with_other_compilers_make_the_same_bytes_under_the_same_keys_and_take_e
     }
     let kernel = &first["own kernel"];
     assert_eq!(kernel.1, None, "only its key is known");
-    std::fs::create_dir_all(other.root.join("root/.config/quiz")).unwrap();
-    for lock in [".config/quiz/quiz.lock", "package/quiz.lock", "own/quiz.lock"].map(|lock| format!("root/{lock}")) {
-        std::fs::copy(one.root.join(&lock), other.root.join(&lock)).unwrap();
+    std::fs::create_dir_all(other.home().join(".config/quiz")).unwrap();
+    let locks = || LOCKS.iter().filter(|lock| one.home().join(lock).exists());
+    for lock in locks() {
+        std::fs::copy(one.home().join(lock), other.home().join(lock)).unwrap();
     }
-    let (from, copied) = (one.root.join("root/.cache/quiz"), other.root.join("root/copied"));
+    let (from, copied) = (one.home().join(".cache/quiz"), other.home().join("copied"));
     assert!(Command::new("cp").arg("-a").arg(from).arg(&copied).status().unwrap().success());
+    other.owns();
     let (making_of_hits, hits) = other.build("QUIZ_CACHE_DIR=~/copied");
     same(&first, &hits);
     assert_eq!(making_of_hits, 0);
     std::fs::remove_dir_all(&copied).unwrap();
     // From here on it has nothing of the first one: no cache, and nothing that is pinned.
-    other.done("rm -f ~/.config/quiz/quiz.lock ~/package/quiz.lock ~/own/quiz.lock");
+    for lock in locks() {
+        std::fs::remove_file(other.home().join(lock)).unwrap();
+    }
     let (making_there, second) = other.build("");
     same(&first, &second);
     assert!(making_there >= MADE.len(), "{making_there}");
-    for host in [one, other] {
-        std::fs::remove_dir_all(host.root).unwrap();
+    for twin in [one, other] {
+        std::fs::remove_dir_all(twin.host.root).unwrap();
     }
 }
