@@ -118,7 +118,7 @@ impl Complaints {
 
     pub(super) fn line(&mut self, line: &str) {
         // A panic is the end of a machine, and told as that.
-        let is_marked = !matches!(mark(line), None | Some(Mark::Panic | Mark::Halt));
+        let is_marked = !matches!(mark(line), None | Some(Mark::Panic | Mark::Halt | Mark::Restart));
         let text = without_time(line);
         let is_cut = text.contains(CUT);
         if is_cut || (is_marked && !self.open.as_ref().is_some_and(Open::is_in_message)) {

@@ -39,6 +39,7 @@ pub(super) struct Console {
     panicked: bool,
     lived_on: bool,
     halted: bool,
+    restarts: bool,
     /// The line came that the kernel's log has behind all that the program made the kernel say.
     over: bool,
     /// The kernel's lines since the guest is looked at; `None` before that.
@@ -68,6 +69,7 @@ impl Console {
             panicked: false,
             lived_on: false,
             halted: false,
+            restarts: false,
             over: false,
             look: None,
             bytes: 0,
@@ -119,6 +121,7 @@ impl Console {
         let mark = mark(line);
         self.panicked |= mark == Some(Mark::Panic);
         self.halted |= mark == Some(Mark::Halt);
+        self.restarts |= mark == Some(Mark::Restart);
         match &mut self.look {
             // While quiz has the guest list its tasks, their backtraces are no complaints.
             Some(look) if look.len() < LOOK => look.push(line.to_owned()),
@@ -128,7 +131,7 @@ impl Console {
         if matches!(mark, Some(Mark::Panic | Mark::Trouble)) {
             self.cause.get_or_insert_with(|| without_time(line).to_owned());
         }
-        if !matches!(mark, None | Some(Mark::Warning | Mark::Halt)) && self.excerpt.is_none() {
+        if !matches!(mark, None | Some(Mark::Warning | Mark::Halt | Mark::Restart)) && self.excerpt.is_none() {
             // The line before often says what was going on.
             self.excerpt = Some(self.tail.back().cloned().into_iter().collect());
         }
@@ -154,6 +157,11 @@ impl Console {
     /// The kernel has halted the machine.
     pub(super) fn halted(&self) -> bool {
         self.halted
+    }
+
+    /// A program has the kernel start the machine again.
+    pub(super) fn restarts(&self) -> bool {
+        self.restarts
     }
 
     /// Whether all that the program made the kernel say has come: a console can be far behind its kernel.

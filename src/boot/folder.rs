@@ -4,12 +4,16 @@
 //! Any number of runs may be made at once, by any number of processes. A run's folder is locked while its process lives,
 //! so what is old can be removed without asking anyone. Knows nothing of machines.
 
+mod cause;
+
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+
+pub use cause::{ABOUT, Cause, MOST};
 
 use super::staging::{is_brought, lock_runs, locked, sweep};
 use crate::error::{Result, cannot};
@@ -282,7 +286,7 @@ fn make_room(runs: &Path, numbers: &[u64], kept: Retention) {
     let finished: Vec<PathBuf> = numbers.iter().rev().map(|number| runs.join(number.to_string())).collect();
     let finished: Vec<&PathBuf> = finished.iter().filter(|run| !is_brought(&run.join(CRASH))).collect();
     // A memory that stays is nothing without the run's other files.
-    let (mut with_memory, mut left) = (BTreeSet::new(), kept.memories);
+    let (mut with_memory, mut left) = (BTreeSet::new(), [kept.memories; 2]);
     for run in &finished {
         let found = memories(run);
         // One that lives may be over before the last line here.
@@ -290,16 +294,28 @@ fn make_room(runs: &Path, numbers: &[u64], kept: Retention) {
             with_memory.insert(*run);
             continue;
         }
-        let (stay, go) = found.split_at(left.min(found.len()));
-        left -= stay.len();
-        with_memory.extend((!stay.is_empty()).then_some(*run));
-        // Memories alone: what was said of a crash takes hardly any room. One that cannot be removed is left.
-        go.iter().for_each(|memory| drop(fs::remove_file(memory)));
+        for memory in found {
+            // So that no `quiz dump` of a machine that went on takes the place of a crash, each kind has a number of its own.
+            let left = &mut left[usize::from(is_asked(&memory))];
+            if let Some(fewer) = left.checked_sub(1) {
+                *left = fewer;
+                with_memory.insert(*run);
+            } else {
+                // A memory alone: what was said of a crash takes hardly any room. One that cannot be removed is left.
+                drop(fs::remove_file(memory));
+            }
+        }
     }
     let old = finished.iter().copied().filter(|run| !with_memory.contains(run));
     let (rich, plain): (Vec<_>, Vec<_>) = old.partition(|run| has_results(run));
     let old = rich.iter().skip(kept.with_results).chain(plain.iter().skip(kept.plain));
     old.for_each(|run| remove_finished(run));
+}
+
+/// Whether a memory is that of a guest that went on.
+pub(super) fn is_asked(memory: &Path) -> bool {
+    let place = memory.parent().and_then(Path::parent);
+    place.and_then(Cause::read) == Some(Cause::Asked)
 }
 
 /// Whether something came back from the guest, or it was a run of several machines.

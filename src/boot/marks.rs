@@ -15,6 +15,8 @@ pub(super) enum Mark {
     Warning,
     /// The kernel's last word before it does nothing any more.
     Halt,
+    /// Its last word before it starts the machine again, because a program wants it.
+    Restart,
 }
 
 /// The kernel's messages; with … between, both parts. Source of each: the format strings in Linux 5.10 to 7.3, and of OpenZFS 2.1 to
@@ -24,6 +26,7 @@ const MARKS: &[(&str, Mark)] = &[
     ("Kernel panic - not syncing", Mark::Panic),
     ("reboot: System halted", Mark::Halt),
     ("reboot: Power down", Mark::Halt),
+    ("reboot: Restarting system", Mark::Restart),
     ("BUG: soft lockup", Mark::Hang),
     ("BUG: workqueue lockup", Mark::Hang),
     ("INFO: rcu…etected stall", Mark::Hang),

@@ -89,9 +89,11 @@ pub(super) enum Shares {
     Known,
 }
 
-/// A sign that the guest's kernel gave up.
+/// A sign that the guest's kernel gave up, or that a program had it end the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Sign {
+    /// It starts the machine again, by its console because a program wants it: that is no crash.
+    Restart,
     /// It halted, or wanted to power off, on its console.
     Halt,
     /// It panicked, on its console.

@@ -325,7 +325,13 @@ impl<'a> Session<'a> {
     }
 
     fn look_for_signs(&mut self) -> Result<()> {
-        for (sign, seen) in [(Sign::Halt, self.console.halted()), (Sign::Panic, self.console.panic().is_some())] {
+        let console = &self.console;
+        let signs = [
+            (Sign::Restart, console.restarts()),
+            (Sign::Halt, console.halted()),
+            (Sign::Panic, console.panic().is_some()),
+        ];
+        for (sign, seen) in signs {
             if seen && self.play.sign().is_none_or(|before| before < sign) {
                 self.feed(Input::Sign(sign))?;
             }

@@ -87,6 +87,7 @@ pub fn crash(crashed: &Crashed, looked: &Decoded, most: usize, others: &[String]
     let cause = match crash.cause {
         Cause::Panic => "the guest's kernel gave up",
         Cause::Limit => "a time limit was over",
+        Cause::Lost => "the machine ended before its program, and its kernel said nothing",
         Cause::Asked => "`quiz dump` was asked for; the machine went on",
     };
     let program = match &crash.program[..] {

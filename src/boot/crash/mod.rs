@@ -37,7 +37,7 @@ use memory::{Copied, Piece};
 use registers::Registers;
 
 use super::folder::NEW;
-pub use super::folder::{CRASH as FOLDER, MEMORY, PACKED};
+pub use super::folder::{ABOUT, CRASH as FOLDER, Cause, MEMORY, MOST, PACKED};
 pub use super::staging::BROUGHT;
 pub use guest::Guest;
 pub use memory::being_written;
@@ -48,22 +48,6 @@ pub use trace::{Frame, frames};
 pub const WISH: &str = "dump";
 /// A file there: why there is no dump, for whoever had that wish.
 pub const REFUSED: &str = "dump.refused";
-/// The file with what is known of a crash.
-pub const ABOUT: &str = "crash.json";
-/// The most bytes of that file.
-pub const MOST: u64 = 4 << 20;
-
-/// Why the memory was taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Cause {
-    /// The guest's kernel gave up.
-    Panic,
-    /// A time limit was over.
-    Limit,
-    /// Somebody wanted it: `quiz dump`. The machine went on.
-    Asked,
-}
 
 /// What is known of a crash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

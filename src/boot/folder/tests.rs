@@ -60,6 +60,25 @@ fn a_crash_whose_memory_stays_outlives_all_that_went_well_since() {
     assert!(!old.exists() && !plain[0].exists(), "one memory stays, and two of the others");
 }
 
+/// Who looks into machines that go on, again and again, loses no crash by that.
+#[test]
+fn memories_that_were_asked_for_take_the_place_of_no_crash() {
+    let base = tempfile::tempdir().unwrap();
+    let kept = |cause: &str| {
+        let run = make(base.path());
+        fs::create_dir(run.join(CRASH)).unwrap();
+        fs::write(run.join(CRASH).join(MEMORY), "").unwrap();
+        fs::write(run.join(CRASH).join(ABOUT), format!("{{\"cause\": \"{cause}\", \"title\": \"x\"}}")).unwrap();
+        run.join(CRASH).join(MEMORY)
+    };
+    let (crash, first, second) = (kept("panic"), kept("asked"), kept("asked"));
+    make(base.path());
+    assert_eq!([crash.exists(), first.exists(), second.exists()], [true, false, true]);
+    let (crash, lost) = (crash, kept("lost"));
+    make(base.path());
+    assert_eq!([crash.exists(), lost.exists(), second.exists()], [false, true, true]);
+}
+
 #[test]
 fn runs_have_folders_of_their_own_that_git_does_not_see() {
     let base = tempfile::tempdir().unwrap();

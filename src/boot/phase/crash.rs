@@ -21,6 +21,11 @@ impl Play {
         self.seen.shutdown.as_deref() == Some("guest-shutdown")
     }
 
+    /// The machine started again, and no program wanted it.
+    fn reset_itself(&self) -> bool {
+        self.seen.shutdown.as_deref() == Some("guest-reset") && self.seen.sign.is_none()
+    }
+
     /// Ends the machine. One whose guest crashed, or hangs, or was too slow, stands still before that until its memory is written.
     pub(super) fn crash(&mut self, end: End, now: Instant) -> Vec<Effect> {
         match matches!(end, End::Panicked | End::Limit(..)) && self.is_open() {
@@ -30,7 +35,7 @@ impl Play {
     }
 
     /// Ends the machine as `end`, once its memory is written because of `cause`, where it is kept.
-    fn stand(&mut self, end: End, cause: End, now: Instant) -> Vec<Effect> {
+    pub(super) fn stand(&mut self, end: End, cause: End, now: Instant) -> Vec<Effect> {
         match (self.plan.dumps, self.plan.shows) {
             (true, _) => {
                 self.phase = Phase::Still(end);
@@ -74,6 +79,8 @@ impl Play {
             end @ End::Exited(_) if self.seen.sign == Some(Sign::Panic) && !self.powered_off() => {
                 self.stand_late(end, now)
             }
+            // A processor that cannot even tell its kernel of a fault starts again without a word: a triple fault.
+            end @ End::Lost(_) if self.reset_itself() => self.stand(end.clone(), end, now),
             // The guest did not crash: what it ended with is known when qemu has ended.
             _ if !self.seen.told_to_go => {
                 self.seen.told_to_go = true;

@@ -18,6 +18,9 @@ use crate::machine::{Level, Start};
 /// Somebody at a debugger let a machine go on while its memory was written.
 const TORN: &str = "somebody let the machine go on while its memory was written";
 
+/// How a guest went away that started the machine again, or whose processor did so after a triple fault.
+const RESET: &str = "the guest reset itself";
+
 impl Play {
     /// The machine is gone, as qemu's status says, or goes on no more. What the guest's kernel said of itself comes first, whatever the
     /// machine started from; but the look at a guest that hangs ends in a panic, too.
@@ -41,7 +44,11 @@ impl Play {
             return End::Panicked;
         }
         let vanished = self.vanished();
-        let halted = (self.seen.sign == Some(Sign::Halt)).then(|| "the guest halted".to_owned());
+        let halted = match self.seen.sign {
+            Some(Sign::Halt) => Some("the guest halted".to_owned()),
+            Some(Sign::Restart) => Some(RESET.to_owned()),
+            Some(Sign::Panic) | None => None,
+        };
         if self.is_doubtful() && (vanished.is_none() || !self.seen.spoke) && halted.is_none() {
             return End::NoLife(None);
         }
@@ -77,7 +84,7 @@ impl Play {
     fn vanished(&self) -> Option<String> {
         Some(match self.seen.shutdown.as_deref()? {
             "guest-shutdown" => "the guest powered off".to_owned(),
-            "guest-reset" => "the guest reset itself".to_owned(),
+            "guest-reset" => RESET.to_owned(),
             other => format!("the guest ended ({})", other.strip_prefix("guest-")?),
         })
     }
@@ -181,7 +188,11 @@ impl Play {
             "internal-error" if self.is_doubtful() || self.is_tried_again() => {
                 End::NoLife(Some("KVM stopped with an internal error".to_owned()))
             }
-            "internal-error" => End::Host { why: "KVM stopped with an internal error".to_owned(), program },
+            // What the guest was doing is worth a look: KVM could not go on with that.
+            "internal-error" => {
+                let end = End::Host { why: "KVM stopped with an internal error".to_owned(), program };
+                return if self.is_open() { self.stand(end.clone(), end, now) } else { self.end(end, now) };
+            }
             "paused" | "debug" => {
                 self.limits.hold(now);
                 self.seen.held = true;

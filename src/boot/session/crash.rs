@@ -4,6 +4,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::super::crash::{Cause, Circumstances, Crash, Layout, REFUSED, questions};
 use super::super::flow::is_wait;
-use super::super::folder::{memories, run_of};
+use super::super::folder::{is_asked, memories, run_of};
 use super::super::outcome::{End, Words, judge};
 use super::super::phase::Input;
 use super::super::qmp;
@@ -90,7 +91,8 @@ impl Session<'_> {
         let cause = told.cause;
         // A dump that somebody asked for is made, however many are kept.
         let own = self.job.folder.path();
-        let others = memories(run_of(own)).into_iter().filter(|memory| !memory.starts_with(own)).count();
+        let is_other = |memory: &PathBuf| !memory.starts_with(own) && !is_asked(memory);
+        let others = memories(run_of(own)).into_iter().filter(is_other).count();
         let kept = if cause == Cause::Asked { 0 } else { others };
         let full = (kept >= self.job.options.memories)
             .then(|| format!("that of {kept} other guests of this run is kept, and runs.keep-crashes allows no more"));
@@ -135,6 +137,7 @@ impl Session<'_> {
             cause: match end {
                 None => Cause::Asked,
                 Some(End::Limit(..)) => Cause::Limit,
+                Some(End::Lost(_) | End::Host { .. }) => Cause::Lost,
                 Some(_) => Cause::Panic,
             },
             words,

@@ -44,14 +44,28 @@ fn a_guest_that_crashed_stands_still_until_its_memory_is_written() {
     let mut off = dumps();
     let words = [exit(7, 0), Input::Sign(Sign::Panic), shutdown("guest-shutdown"), Input::Drained];
     assert_eq!(take(&mut off, &words).last(), Some(&Effect::Qemu(qmp::QUIT)));
-    // A guest that only went away has left nothing to look at, and qemu says the rest.
+    // A guest that a program had start again has left nothing to look at, and qemu says the rest.
+    let reset = || End::Lost("the guest reset itself before the program ended".into());
+    let mut play = dumps();
+    take(&mut play, &[&[Input::Sign(Sign::Restart)], &paused[1..]].concat());
+    assert_eq!(take(&mut play, &[Input::Drained, Input::Drained]), [Effect::Qemu(qmp::QUIT)]);
+    assert_eq!(ends(play, [gone(0)]), reset());
+    // One that did so without a word of its kernel has: it was a triple fault.
     let mut play = dumps();
     take(&mut play, &paused[1..]);
-    assert_eq!(take(&mut play, &[Input::Drained, Input::Drained]), [Effect::Qemu(qmp::QUIT)]);
-    assert_eq!(ends(play, [gone(0)]), End::Lost("the guest reset itself before the program ended".into()));
+    assert_eq!(take(&mut play, &[Input::Drained]), dump(reset()));
+    assert_eq!(take(&mut play, &[Input::Dumped]), [Effect::Qemu(qmp::QUIT)]);
+    assert_eq!(ends(play, [gone(0)]), reset());
+    // As has one with which KVM could not go on.
+    let mut play = dumps();
+    let internal = host("KVM stopped with an internal error", None);
+    assert_eq!(take(&mut play, &stopped("internal-error"))[1..], dump(internal.clone()));
+    assert_eq!(take(&mut play, &[Input::Dumped]), [Effect::Qemu(qmp::QUIT)]);
+    assert_eq!(end(play), internal);
     // One that stood still already is not stopped once more.
     let mut play = dumps();
     take(&mut play, &[Input::Qemu(Said::Stopped), Input::Qemu(Said::Status("paused".into())), shutdown("guest-reset")]);
+    take(&mut play, &[Input::Sign(Sign::Restart)]);
     let told = take(&mut play, &[Input::Qemu(Said::Status("paused".into())), Input::Drained]);
     assert_eq!(told, [Effect::Drain, Effect::Qemu(qmp::QUIT)]);
     let limit = played(Plan { dumps: true, ..plan(Start::Cold) }, []).0;

@@ -71,7 +71,7 @@ fn any(dice: &mut Dice) -> Input {
         0..=3 => Input::Clock { waiting: dice.flip() },
         4 => Input::Spoke,
         5 => Input::Sign(Sign::Panic),
-        6 => Input::Sign(Sign::Halt),
+        6 => Input::Sign(if dice.flip() { Sign::Halt } else { Sign::Restart }),
         7 => Input::Wrote("disk".into()),
         8 => hello(),
         9 => Input::Guest(FromGuest::Ready(dice.flip().then(|| "hook".into()))),
