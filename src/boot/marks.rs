@@ -27,6 +27,7 @@ const MARKS: &[(&str, Mark)] = &[
     ("reboot: System halted", Mark::Halt),
     ("reboot: Power down", Mark::Halt),
     ("reboot: Restarting system", Mark::Restart),
+    ("sysrq: Resetting", Mark::Restart),
     ("BUG: soft lockup", Mark::Hang),
     ("BUG: workqueue lockup", Mark::Hang),
     ("INFO: rcu…etected stall", Mark::Hang),

@@ -26,7 +26,7 @@ use super::crash::WISH;
 use super::flow::{Inflow, Outflow, is_wait};
 use super::job::Job;
 use super::outcome::{End, Words};
-use super::phase::{Effect, Input, Phase, Plan, Play, Sign};
+use super::phase::{Effect, Input, Phase, Plan, Play};
 use super::qmp::{self, Qmp, Said, Transport};
 use super::signals::{Signals, Stop};
 use super::spawn::{Port, Qemu, SnapshotFiles, Wires};
@@ -322,21 +322,6 @@ impl<'a> Session<'a> {
             self.feed(Input::Quiet)?;
         }
         self.look_for_signs()
-    }
-
-    fn look_for_signs(&mut self) -> Result<()> {
-        let console = &self.console;
-        let signs = [
-            (Sign::Restart, console.restarts()),
-            (Sign::Halt, console.halted()),
-            (Sign::Panic, console.panic().is_some()),
-        ];
-        for (sign, seen) in signs {
-            if seen && self.play.sign().is_none_or(|before| before < sign) {
-                self.feed(Input::Sign(sign))?;
-            }
-        }
-        Ok(())
     }
 
     fn take_message(&mut self, message: FromGuest) -> Result<()> {

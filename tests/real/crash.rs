@@ -67,6 +67,25 @@ fn looked_at(real: &Real, run: &str, release: &str, cause: &str) -> serde_json::
     crash
 }
 
+/// The kernel has no word left to say then, and the machine starts again; so it does where a program wants it, which is no crash.
+#[test]
+fn a_triple_fault_is_122_and_leaves_the_memory_and_a_restart_that_is_wanted_does_not() {
+    let real = Real::new();
+    let release = real.sh("uname -r").out.trim().to_owned();
+    super::die::share(&real, &super::die::build_module(&real, &[]));
+    for (run, how) in [("2", "--no-snapshot"), ("3", "--no-input")] {
+        let ran = real.run(&["up", how, "--", "insmod", "/shared/t.ko", "what=triple-fault"]);
+        assert_eq!(ran.status, Some(122), "{ran:?}");
+        ran.says(&["the guest reset itself before the program ended", "Dumped"]);
+        let crash = looked_at(&real, run, &release, "lost");
+        assert!(crash["title"].as_str().unwrap().contains("the guest reset itself"), "{crash}");
+    }
+    for how in ["echo b >/proc/sysrq-trigger", "reboot -f"] {
+        let ran = real.sh(&format!("{how}; sleep 60"));
+        assert_eq!((ran.status, ran.count("Dump")), (Some(122), 0), "{how}: {ran:?}");
+    }
+}
+
 #[test]
 fn the_memory_of_a_guest_that_crashed_is_kept_with_what_was_wrong() {
     let real = Real::new();

@@ -8,6 +8,7 @@
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
+#include <asm/desc.h>
 
 static char *what = "greet";
 module_param(what, charp, 0);
@@ -123,6 +124,13 @@ static int __init quiz_test_init(void)
 		mdelay(8000);
 		rcu_read_unlock();
 		rcu_barrier();
+	}
+	if (!strcmp(what, "triple-fault")) {
+		// No fault has a handler any more.
+		struct desc_ptr none = { };
+
+		local_irq_disable();
+		asm volatile("lidt %0; int3" : : "m"(none));
 	}
 	if (!strcmp(what, "hang")) {
 		local_irq_disable();

@@ -14,7 +14,7 @@ use super::super::crash::{Cause, Circumstances, Crash, Layout, REFUSED, question
 use super::super::flow::is_wait;
 use super::super::folder::{is_asked, memories, run_of};
 use super::super::outcome::{End, Words, judge};
-use super::super::phase::Input;
+use super::super::phase::{Input, Sign};
 use super::super::qmp;
 use super::super::spawn::Port;
 use super::Session;
@@ -210,6 +210,22 @@ impl Session<'_> {
             Ok(outcome) => (title.unwrap_or_else(|| outcome.to_string()), outcome.excerpt().to_vec()),
             Err(error) => (error.to_string(), Vec::new()),
         }
+    }
+
+    /// Whether the guest's kernel has said that it gives up.
+    pub(super) fn look_for_signs(&mut self) -> Result<()> {
+        let console = &self.console;
+        let signs = [
+            (Sign::Restart, console.restarts()),
+            (Sign::Halt, console.halted()),
+            (Sign::Panic, console.panic().is_some()),
+        ];
+        for (sign, seen) in signs {
+            if seen && self.play.sign().is_none_or(|before| before < sign) {
+                self.feed(Input::Sign(sign))?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads what the console still holds: the machine stands still, so there is an end.

@@ -73,6 +73,35 @@ fn gdb_sees_lines_and_types_of_kernel_and_modules_wherever_a_machine_is() {
     assert!(real.run_folder().join("crash/zfs_dbgmsg").exists());
 }
 
+/// The five functions of quiz_zfs, and the commands that Linux brings for gdb, in machines that booted and were restored, and in the memory of a crash.
+#[test]
+#[ignore = "compiles kernel and modules once more, and fetches drgn: tests/run --full"]
+fn what_openzfs_and_the_kernel_know_of_themselves_is_read() {
+    let real = Real::new();
+    let functions = "from quiz_zfs import *; pools(); arc(); dbgmsg(); stuck(); holds()";
+    let reads = || {
+        let ran = real.run(&["drgn", "--", "-e", functions]);
+        let last = ["t: ACTIVE  (spa_t *)0x", "    txg: open ", "    dirty: ", "\nc_max ", "t: spa_refcount "];
+        for words in last.into_iter().chain([" txg_sync ", "    spa_sync\n", "spa_history_log_sync(): "]) {
+            assert!(ran.status == Some(0) && ran.out.contains(words), "{words}: {ran:?}");
+        }
+    };
+    // The first write of the pool's second transaction group takes a minute, and who syncs it waits so long.
+    let script = "zpool create t quizm0; zpool sync t; zinject -d quizm0 -D 60000:1 t >/dev/null
+        dd if=/dev/urandom of=/t/f bs=1M count=4 2>/dev/null; sync & sleep infinity";
+    for words in [&["--no-snapshot"][..], &[], &[]] {
+        start(&real, words, script);
+        let waits = ["exec", "--", "sh", "-c", "grep -q '(txg_sync) D' /proc/[0-9]*/stat"];
+        eventually("thread that waits for the disk", || (real.run(&waits).status == Some(0)).then_some(()));
+        reads();
+        let ran = gdb(&real, &["quiz-lx", "lx-version", "lx-ps"]);
+        assert!(ran.out.contains("Linux version ") && ran.out.contains("txg_sync"), "{ran:?}");
+        real.run(&["exec", "--", "sh", "-c", "echo c >/proc/sysrq-trigger"]);
+        assert_eq!(ended(&real), Some(123));
+        reads();
+    }
+}
+
 #[test]
 #[ignore = "compiles a kernel once more: tests/run --full"]
 fn a_machine_waits_for_gdb_before_its_first_instruction() {

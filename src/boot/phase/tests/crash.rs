@@ -2,14 +2,45 @@
 
 use super::*;
 
+/// The inputs, one after the other, at one moment.
+fn take(play: &mut Play, inputs: &[Input]) -> Vec<Effect> {
+    let now = Instant::now();
+    inputs.iter().flat_map(|input| play.take(input.clone(), now)).collect()
+}
+
+/// What is told of a machine that ended without a word of its kernel.
+#[test]
+fn a_guest_that_is_lost_leaves_its_memory_unless_a_program_wanted_that() {
+    let dumps = || running(Plan { dumps: true, ..plan(Start::Cold) });
+    let dump = |end: End| [Effect::Qemu(qmp::STOP), Effect::Dump(Some(end))];
+    let paused = [shutdown("guest-reset"), Input::Qemu(Said::Stopped)];
+    let reset = || End::Lost("the guest reset itself before the program ended".into());
+    let mut play = dumps();
+    take(&mut play, &[&[Input::Sign(Sign::Restart)], &paused[..]].concat());
+    assert_eq!(take(&mut play, &[Input::Drained, Input::Drained]), [Effect::Qemu(qmp::QUIT)]);
+    assert_eq!(ends(play, [gone(0)]), reset());
+    // A triple fault.
+    let mut play = dumps();
+    take(&mut play, &paused);
+    assert_eq!(take(&mut play, &[Input::Drained]), dump(reset()));
+    assert_eq!(take(&mut play, &[Input::Dumped]), [Effect::Qemu(qmp::QUIT)]);
+    assert_eq!(ends(play, [gone(0)]), reset());
+    // One that powers off is wanted, too.
+    let mut play = dumps();
+    take(&mut play, &[shutdown("guest-shutdown"), Input::Qemu(Said::Stopped)]);
+    assert_eq!(take(&mut play, &[Input::Drained]), [Effect::Qemu(qmp::QUIT)]);
+    // KVM could not go on with what the guest did.
+    let mut play = dumps();
+    let internal = host("KVM stopped with an internal error", None);
+    assert_eq!(take(&mut play, &stopped("internal-error"))[1..], dump(internal.clone()));
+    assert_eq!(take(&mut play, &[Input::Dumped]), [Effect::Qemu(qmp::QUIT)]);
+    assert_eq!(end(play), internal);
+}
+
 /// What is told of a guest that crashed, when its memory is kept.
 #[test]
 fn a_guest_that_crashed_stands_still_until_its_memory_is_written() {
     let dumps = || running(Plan { dumps: true, timeout: Some(5 * SECOND), ..plan(Start::Cold) });
-    let now = Instant::now();
-    let take = |play: &mut Play, inputs: &[Input]| -> Vec<Effect> {
-        inputs.iter().flat_map(|input| play.take(input.clone(), now)).collect()
-    };
     let paused = [Input::Qemu(Said::Panicked), shutdown("guest-reset"), Input::Qemu(Said::Stopped)];
     let dump = |end: End| [Effect::Qemu(qmp::STOP), Effect::Dump(Some(end))];
     let mut play = dumps();
@@ -44,24 +75,6 @@ fn a_guest_that_crashed_stands_still_until_its_memory_is_written() {
     let mut off = dumps();
     let words = [exit(7, 0), Input::Sign(Sign::Panic), shutdown("guest-shutdown"), Input::Drained];
     assert_eq!(take(&mut off, &words).last(), Some(&Effect::Qemu(qmp::QUIT)));
-    // A guest that a program had start again has left nothing to look at, and qemu says the rest.
-    let reset = || End::Lost("the guest reset itself before the program ended".into());
-    let mut play = dumps();
-    take(&mut play, &[&[Input::Sign(Sign::Restart)], &paused[1..]].concat());
-    assert_eq!(take(&mut play, &[Input::Drained, Input::Drained]), [Effect::Qemu(qmp::QUIT)]);
-    assert_eq!(ends(play, [gone(0)]), reset());
-    // One that did so without a word of its kernel has: it was a triple fault.
-    let mut play = dumps();
-    take(&mut play, &paused[1..]);
-    assert_eq!(take(&mut play, &[Input::Drained]), dump(reset()));
-    assert_eq!(take(&mut play, &[Input::Dumped]), [Effect::Qemu(qmp::QUIT)]);
-    assert_eq!(ends(play, [gone(0)]), reset());
-    // As has one with which KVM could not go on.
-    let mut play = dumps();
-    let internal = host("KVM stopped with an internal error", None);
-    assert_eq!(take(&mut play, &stopped("internal-error"))[1..], dump(internal.clone()));
-    assert_eq!(take(&mut play, &[Input::Dumped]), [Effect::Qemu(qmp::QUIT)]);
-    assert_eq!(end(play), internal);
     // One that stood still already is not stopped once more.
     let mut play = dumps();
     take(&mut play, &[Input::Qemu(Said::Stopped), Input::Qemu(Said::Status("paused".into())), shutdown("guest-reset")]);
