@@ -28,9 +28,10 @@ pub(super) fn run(engine: &Engine<'_>, asked: Asked, json: bool) -> Result<()> {
     if let (true, Some(most)) = (by_itself, most) {
         return tidy::run(engine, most).map(drop);
     }
-    let (mut collected, left) = slowly("the cache", Unit::Objects, engine.events, |slow| collect(engine, asked, slow))?;
+    // First, as they cost least to have again: where a size is asked for, results go only for what is too much without these.
     let days = if most.is_some() { tidy::DAYS } else { asked.days };
     let packages = tidy::packages(engine, days, dry_run)?;
+    let (mut collected, left) = slowly("the cache", Unit::Objects, engine.events, |slow| collect(engine, asked, slow))?;
     let count = collected.entry("source").or_default();
     (count.number, count.bytes) = (count.number + packages.number, count.bytes + packages.bytes);
     if most.is_some_and(|most| left > most) {

@@ -5,6 +5,7 @@
 
 use crate::engine::{self, Engine};
 use crate::error::{Error, Result};
+use crate::load::Origin;
 use crate::machine::{Accel, Qemu, accel, proof};
 use crate::report;
 use crate::status;
@@ -60,7 +61,7 @@ struct Trial<'a> {
     dir: &'a Path,
     accel: &'static str,
     /// Settings of the project in which quiz was started, as variables.
-    settings: [(&'static str, String); 2],
+    settings: Vec<(&'static str, String)>,
 }
 
 type Checked = std::result::Result<String, String>;
@@ -166,8 +167,12 @@ pub(super) fn run(engine: &Engine<'_>) -> Result<u8> {
     let mut quiz = Command::new(std::env::current_exe().map_err(cannot)?);
     // A project of its own, which runs machines as this one does.
     let setting = |name: &str| engine.project.settings.text(name).to_owned();
-    let settings =
-        [("QUIZ_MACHINE_QEMU", setting("machine.qemu")), ("QUIZ_TOOLCHAIN_SUITE", setting("toolchain.suite"))];
+    let mut settings = vec![("QUIZ_MACHINE_QEMU", setting("machine.qemu"))];
+    // One that nobody has chosen is none there, either.
+    let suite = engine.project.settings.get("toolchain.suite");
+    if suite.is_some_and(|suite| suite.origin != Origin::Default) {
+        settings.push(("QUIZ_TOOLCHAIN_SUITE", setting("toolchain.suite")));
+    }
     quiz.envs(settings.clone());
     let built = quiz.arg("-C").arg(dir.path()).arg("build").stdout(Stdio::null()).status().map_err(cannot)?;
     if !built.success() {

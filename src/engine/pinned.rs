@@ -1,5 +1,6 @@
 //! What the sources of stages are pinned to: by quiz.lock, else by what this quiz was tested with, else by what is found today.
 
+use super::wishes::SourceWish;
 use super::{Engine, Stages};
 use crate::build::{self, StageState};
 use crate::error::Result;
@@ -28,7 +29,8 @@ impl Engine<'_> {
     }
 
     /// The sources that nobody has pinned yet, and of which the cache has what this quiz was tested with: made here, brought in as a file, or carried
-    /// by the program. Where only that is needed, no mirror has to have its packages any more.
+    /// by the program. Of some only the record came along: that does where all that would be made of them is known as well. No mirror has to have
+    /// their packages any more.
     fn made_as_tested(&self, stages: &Stages, pinned: &BTreeMap<NodeIndex, Pin>) -> Result<BTreeSet<NodeIndex>> {
         let mut tested = BTreeMap::new();
         for w in stages.wishes.iter().filter(|w| w.dir().is_none() && !pinned.contains_key(&w.id)) {
@@ -44,24 +46,53 @@ impl Engine<'_> {
         let of = |id: NodeIndex| tested.get(alone.graph.stage(id).name.as_str());
         let pins = alone.graph.order().into_iter().filter_map(|id| Some((id, of(id)?.1.clone()))).collect();
         let states = build::plan(&self.context(&alone, &self.needed(&alone), pins, BTreeMap::new())?)?;
-        let is_known = |state: &StageState| matches!(state, StageState::Known(_));
-        Ok(states.into_iter().filter(|(_, state)| is_known(state)).filter_map(|(id, _)| Some(of(id)?.0)).collect())
+        let (mut here, mut named) = (BTreeSet::new(), Vec::new());
+        for (id, state) in states {
+            let (StageState::Known(record), Some((id, pin))) = (state, of(id)) else { continue };
+            let mut outputs = record.outputs.values();
+            if outputs.all(|output| self.cache.is_present(output).unwrap_or(false)) {
+                here.insert(*id);
+            } else {
+                named.push((*id, pin.clone()));
+            }
+        }
+        if !named.is_empty() {
+            let mut pins = pinned.clone();
+            pins.extend(named.iter().cloned());
+            let live = self.scan(stages, &mut BTreeMap::new())?;
+            let states = build::plan(&self.context(stages, &self.needed(stages), pins, live)?)?;
+            let missing = states.iter().filter(|(_, state)| !matches!(state, StageState::Known(_)));
+            let needed: BTreeSet<_> = missing.flat_map(|(id, _)| stages.graph.inputs(*id)).collect();
+            let read: BTreeSet<_> = states.iter().flat_map(|(id, _)| stages.graph.inputs(*id)).collect();
+            here.extend(named.iter().map(|(id, _)| *id).filter(|id| read.contains(id) && !needed.contains(id)));
+        }
+        Ok(here)
     }
 }
 
 /// What quiz.lock says of the sources. Each file is read once: with its packages it may be long, and several sources are pinned in one.
 pub(super) fn pinned_before(stages: &Stages) -> Result<BTreeMap<NodeIndex, Pin>> {
-    let mut locks: BTreeMap<&Path, source::Lock> = BTreeMap::new();
-    let mut pins = BTreeMap::new();
+    let (mut locks, mut pins) = (BTreeMap::new(), BTreeMap::new());
     for w in stages.wishes.iter().filter(|w| w.dir().is_none()) {
-        if !locks.contains_key(w.lock.as_path()) {
-            locks.insert(&w.lock, source::Lock::read(&w.lock)?);
-        }
-        if let Some(pin) = w.pin.as_ref().or_else(|| locks[w.lock.as_path()].get(&w.wish)) {
-            pins.insert(w.id, pin.clone());
-        }
+        let pin = match &w.pin {
+            Some(pin) => Some(pin.clone()),
+            None => of_locks(w, &mut locks)?,
+        };
+        pins.extend(pin.map(|pin| (w.id, pin)));
     }
     Ok(pins)
+}
+
+/// What the lock files say of a source, under the name that it has now, or had in an older quiz. Those that were read are in `locks`.
+pub(super) fn of_locks<'w>(w: &'w SourceWish, locks: &mut BTreeMap<&'w Path, source::Lock>) -> Result<Option<Pin>> {
+    for path in [&w.lock, &w.former] {
+        if !locks.contains_key(path.as_path()) {
+            locks.insert(path, source::Lock::read(path)?);
+        }
+    }
+    let (now, before) = (&locks[w.lock.as_path()], &locks[w.former.as_path()]);
+    let former = || before.former(&w.wish).filter(|_| !now.knows_newer(&w.wish));
+    Ok(now.get(&w.wish).or_else(former).cloned())
 }
 
 #[cfg(test)]
@@ -69,8 +100,31 @@ mod tests {
     use super::*;
     use crate::engine::{sharing, source_context};
     use crate::load::{FlagValue, Project, Value};
-    use quiz_cache::{Built, Entry as Place, Kind, Made};
+    use quiz_cache::{Built, Entry as Place, Kind, Made, Record};
     use std::time::{Duration, Instant};
+
+    /// Puts a result into the cache that a stage would have with what is tested: empty, whatever it is.
+    fn known(engine: &Engine<'_>, stages: &Stages, name: &str, outputs: &[&str]) -> Record {
+        let id = stages.graph.find(name).unwrap();
+        let tested = |w: &SourceWish| Some((w.id, source::tested(&w.wish).unwrap()?));
+        let pins = stages.wishes.iter().filter_map(tested).collect();
+        let states =
+            build::plan(&engine.context(stages, &engine.needed(stages), pins, BTreeMap::new()).unwrap()).unwrap();
+        let Some((_, StageState::Missing(missing))) = states.into_iter().find(|(other, _)| *other == id) else {
+            panic!("{name} is not missing");
+        };
+        let Place::Miss(slot) = engine.cache.slot(&missing.key, &|_| {}).unwrap() else { panic!("it is there") };
+        let is_tree = |output: &str| output == "tree";
+        for output in outputs {
+            let path = slot.out().join(output);
+            if is_tree(output) { std::fs::create_dir(path).unwrap() } else { std::fs::write(path, "").unwrap() }
+        }
+        let kind = |output: &&str| if is_tree(output) { Kind::Tree } else { Kind::File };
+        let outputs = outputs.iter().map(|output| ((*output).to_owned(), kind(output))).collect();
+        let (manifest, took, from) = (missing.manifest, Duration::ZERO, Built::FromNothing);
+        let (kept, over) = Default::default();
+        slot.commit(Made { stage: name.into(), outputs, kept, over, manifest, took, from }).unwrap()
+    }
 
     /// A release that brings its agent, or a file of a colleague's: the compilers behind them need not be there any more.
     #[test]
@@ -91,21 +145,23 @@ mod tests {
 
         let wish = |id| &stages.wishes.iter().find(|w| w.id == id).unwrap().wish;
         let pins = BTreeMap::from([(kernel, source::tested(wish(kernel)).unwrap().unwrap())]);
-        let ctx = engine.context(&stages, &engine.needed(&stages), pins.clone(), BTreeMap::new()).unwrap();
-        let states = build::plan(&ctx).unwrap();
-        let Some((_, StageState::Missing(missing))) = states.into_iter().find(|(id, _)| *id == kernel) else {
-            panic!("it is not missing");
-        };
-        let Place::Miss(slot) = engine.cache.slot(&missing.key, &|_| {}).unwrap() else { panic!("it is there") };
-        std::fs::create_dir(slot.out().join("tree")).unwrap();
-        let outputs = vec![("tree".to_owned(), Kind::Tree)];
-        let (manifest, took, from) = (missing.manifest, Duration::ZERO, Built::FromNothing);
-        let (kept, over) = Default::default();
-        slot.commit(Made { stage: names[0].into(), outputs, kept, over, manifest, took, from }).unwrap();
+        let record = known(&engine, &stages, names[0], &["tree"]);
         assert_eq!(made(BTreeMap::new()), BTreeSet::from([kernel]));
         assert_eq!(made(pins), BTreeSet::new(), "of what is pinned nobody asks");
         // Without network and without lists, as on a machine that has the agent alone.
         let alone = engine.stages(names.first().copied()).unwrap();
         assert!(engine.pin(&alone).unwrap().values().all(|pin| matches!(pin, Pin::Packages(_))));
+        // Of a record alone nothing can be made.
+        std::fs::remove_dir_all(engine.cache.path(&record.outputs["tree"])).unwrap();
+        assert_eq!(made(BTreeMap::new()), BTreeSet::new());
+        let agents = engine.stages(["agent"]).unwrap();
+        assert_eq!(
+            engine.made_as_tested(&agents, &BTreeMap::new()).unwrap(),
+            BTreeSet::new(),
+            "the agent is to be made"
+        );
+        known(&engine, &agents, "agent", &["tree"]);
+        let root = agents.graph.find(names[0]).unwrap();
+        assert_eq!(engine.made_as_tested(&agents, &BTreeMap::new()).unwrap(), BTreeSet::from([root]));
     }
 }

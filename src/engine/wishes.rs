@@ -15,6 +15,8 @@ pub(super) struct SourceWish {
     pub id: NodeIndex,
     pub wish: Wish,
     pub lock: PathBuf,
+    /// The lock file in which an older quiz has pinned it, if that had another name for it.
+    pub former: PathBuf,
     /// Its recipe's `[source]`.
     pub spec: Spec,
     /// What it brings runs outside of the sandbox.
@@ -109,10 +111,11 @@ pub(super) fn of(project: &Project, graph: &Graph, source: &source::Context) -> 
         // what was compiled there are compiled by the same compiler.
         let setting = project.suite_setting(true);
         let compilers = project.settings.text(setting);
-        let near = project.suite_setting(spec.dsc.is_none());
-        let own = project.settings.text(near);
-        if own != "host" && (spec.binary.is_some() || spec.debian.is_some() || spec.dsc.is_some()) {
-            options.insert("own".to_owned(), vec![own.to_owned()]);
+        if compilers != "host" && (spec.binary.is_some() || spec.debian.is_some() || spec.dsc.is_some()) {
+            options.insert("own".to_owned(), vec![compilers.to_owned()]);
+        }
+        if spec.binary.is_some() {
+            keys.push(setting.to_owned());
         }
         if stage.suite() == Some(compilers) {
             keys.push(setting.to_owned());
@@ -123,7 +126,9 @@ pub(super) fn of(project: &Project, graph: &Graph, source: &source::Context) -> 
             let error = placed(project, error, &keys);
             keys.iter().fold(error, |error, key| asked_by(project, error, key))
         })?;
-        keys.extend(wish.own().map(|_| near.to_owned()));
+        // Whose pin it was before the suite was a part of what is asked for.
+        let former = wish.own().map(|_| project.lock_path(keys.clone()));
+        keys.extend(wish.own().map(|_| setting.to_owned()));
         let lock = match &stage.recipe.own {
             // Another project's recipe may ask by the same words for something else, so the pin is this project's alone.
             Some(_) => project.own_lock(),
@@ -131,7 +136,17 @@ pub(super) fn of(project: &Project, graph: &Graph, source: &source::Context) -> 
             None if stage.is_outside() => project.lock_path([]),
             None => project.lock_path(keys),
         };
-        wishes.push(SourceWish { id, wish, lock, spec, suite: chosen, is_outside: stage.is_outside(), pin: None });
+        let former = former.filter(|_| stage.recipe.own.is_none()).unwrap_or_else(|| lock.clone());
+        wishes.push(SourceWish {
+            id,
+            wish,
+            lock,
+            former,
+            spec,
+            suite: chosen,
+            is_outside: stage.is_outside(),
+            pin: None,
+        });
     }
     Ok(wishes)
 }
@@ -236,9 +251,11 @@ mod tests {
         assert!(is_own && root.starts_with("bullseye amd64: bc binutils "), "{root}");
         // The root in which the agent is compiled.
         assert!(with["toolchain:kernel"].0.starts_with("bookworm amd64: bc binutils "), "{with:?}");
-        // The default kernel is that of the compilers' suite.
-        assert_eq!(with.remove("kernel-source").unwrap(), ("debian default near bullseye".to_owned(), true));
-        plain.remove("kernel-source").unwrap();
+        // The default kernel and OpenZFS are those of the compilers' suite.
+        for (stage, origin) in [("kernel-source", "debian"), ("zfs-source", "dsc")] {
+            assert_eq!(with.remove(stage).unwrap(), (format!("{origin} default near bullseye"), true));
+            plain.remove(stage).unwrap();
+        }
         assert_eq!(with, plain);
     }
 
@@ -293,13 +310,45 @@ mod tests {
         assert_eq!(wish(&plain, "zfs-source"), ("dsc default near bookworm".to_owned(), false));
         let kernels = asked("[kernel]\ntoolchain = \"trixie\"\n", "debian");
         assert_eq!(wish(&kernels, "kernel-source"), ("debian default near trixie".to_owned(), true));
-        assert_eq!(wish(&kernels, "zfs-source"), wish(&plain, "zfs-source"));
+        // An OpenZFS of the same suite: an older one does not know that kernel.
+        assert_eq!(wish(&kernels, "zfs-source"), ("dsc default near trixie".to_owned(), true));
         // What is not looked for there is pinned where it was.
         let git = asked("[kernel]\ntoolchain = \"trixie\"\n", "git");
         assert_eq!(wish(&git, "kernel-source"), ("git default".to_owned(), false));
         let dir = tempfile::tempdir().unwrap();
         let host = [FlagValue { key: "toolchain.suite", value: Value::Text("host".into()), flag: "--x" }];
         assert_eq!(wishes_of(dir.path(), "", &host, &["zfs"])["zfs-source"].wish.to_string(), "dsc default");
+    }
+
+    /// What a team has pinned does not move because quiz asks for it by another name, in another file.
+    #[test]
+    fn what_an_older_quiz_has_pinned_counts_until_an_update() {
+        let dir = tempfile::tempdir().unwrap();
+        let pin = |wanted: &str, version: &str| {
+            let sum = "0".repeat(64);
+            format!(
+                "[[pin]]\nentry = \"kernel\"\nwanted = \"{wanted}\"\nis.package = {{ name = \"linux-source-6.1\", version = \"{version}\", \
+                 arch = \"all\", sha256 = \"{sum}\", size = 1, suite = \"bookworm\" }}\n"
+            )
+        };
+        let toml = "[kernel]\ntoolchain = \"trixie\"\n";
+        let mut w = wishes(dir.path(), toml, "debian").remove("kernel-source").unwrap();
+        assert_ne!(w.lock, w.former, "the user's, and now the project's, as that names the suite");
+        // Not the file of who runs the tests.
+        w.former = dir.path().join("former.lock");
+        let version = |ours: &str, theirs: &str| {
+            std::fs::write(&w.lock, format!("version = 1\n{ours}")).unwrap();
+            std::fs::write(&w.former, format!("version = 1\n{theirs}")).unwrap();
+            let pin = super::super::pinned::of_locks(&w, &mut BTreeMap::new()).unwrap();
+            pin.map(|pin| pin.to_string().rsplit(' ').nth(2).unwrap().to_owned())
+        };
+        let (old, new) = (pin("debian default", "6.1.1"), pin("debian default near trixie", "6.1.2"));
+        assert_eq!(version("", ""), None);
+        assert_eq!(version("", &old).as_deref(), Some("6.1.1"));
+        assert_eq!(version(&new, &old).as_deref(), Some("6.1.2"));
+        // Once something was pinned by the new name, the old one is a thing of the past.
+        let other = pin("debian default near sid", "6.1.3");
+        assert_eq!((version(&other, &old), version("", &format!("{old}{other}"))), (None, None));
     }
 
     #[test]

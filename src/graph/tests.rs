@@ -243,6 +243,11 @@ fn a_kernel_with_rust_is_compiled_by_a_suite_that_has_such_a_rustc_unless_one_wa
     let chosen = root_of(&format!("{rust}[toolchain]\nsuite = \"bookworm\"\n"));
     assert_eq!(chosen["kernel"], trixies.replace("@trixie", ""));
     assert_eq!(root_of("")["kernel"], "toolchain:kernel");
+    // Whose wish it was is told, and pinned where the profile came from.
+    std::fs::write(dir.path().join("quiz.toml"), rust).unwrap();
+    let project = Project::load(dir.path(), &[]).unwrap();
+    assert_eq!(project.settings.get("kernel.toolchain").unwrap().origin.to_string(), "the profile rust");
+    assert!(project.is_own("kernel.toolchain"));
 }
 
 /// A kernel by the compiler of its own suite, in a guest with the root and the programs of another.

@@ -110,9 +110,9 @@ impl Project {
         module::bring(&modules, &mut profiles);
         // Whoever chose a suite has chosen these compilers as well.
         let is_chosen = settings.get(SUITE).is_some_and(|suite| suite.origin != Origin::Default);
-        let suite = profiles.iter().map(|profile| profile.kernel_toolchain.as_str()).find(|suite| !suite.is_empty());
-        if let Some(suite) = suite.filter(|_| !is_chosen) {
-            settings.default_to(KERNELS_SUITE, suite);
+        let mut wanted = profiles.iter().filter(|profile| !profile.kernel_toolchain.is_empty());
+        if let Some(profile) = wanted.next().filter(|_| !is_chosen) {
+            settings.default_to(KERNELS_SUITE, &profile.kernel_toolchain, &profile.name);
         }
         let state_dir = state_dir(&dir);
         // From here on recipes do not change, and each stage shares the one that it is made by.
@@ -247,8 +247,12 @@ impl Project {
 
     /// Whether the project's own quiz.toml says what the setting of that name is.
     pub fn is_own(&self, key: &str) -> bool {
-        let own = self.dir.join("quiz.toml");
-        matches!(self.settings.get(key).map(|s| &s.origin), Some(Origin::File { path, .. }) if *path == own)
+        match self.settings.get(key).map(|s| &s.origin) {
+            Some(Origin::File { path, .. }) => *path == self.dir.join("quiz.toml"),
+            // It is on because of one of these.
+            Some(Origin::Profile(_)) => ["profiles", "kernel.config"].iter().any(|why| self.is_own(why)),
+            _ => false,
+        }
     }
 
     /// The quiz.lock that holds what the given settings pin: beside the project's quiz.toml when that names one of them,

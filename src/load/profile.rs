@@ -11,6 +11,7 @@ use super::folder::{self, LoadedFolder};
 use super::{embedded, tools};
 use crate::document::Document;
 use crate::error::{Error, Place, Result};
+use crate::source::is_suite;
 use active::Relations;
 use devices::DeviceField;
 use options::OptionField;
@@ -214,6 +215,10 @@ fn read(folder: LoadedFolder) -> Result<Read> {
         option.check(|span, wanted| {
             Error::input(format!("{wanted} is wanted for `{name}`")).at(document.place(span).labelled("its default"))
         })?;
+    }
+    if !file.kernel_toolchain.is_empty() && !is_suite(&file.kernel_toolchain) {
+        let error = Error::input(format!("kernel-toolchain: `{}` is not the name of a suite", file.kernel_toolchain));
+        return Err(error.at(document.value(&["kernel-toolchain"])));
     }
     tools::read(&document, &file.tools)?;
     let known = |name: &str| [FILE, "init", "wake"].contains(&name) || name.starts_with("files/");

@@ -26,8 +26,9 @@ pub(super) fn read(script: &str) -> Vec<Alternative> {
     let mut variables = BTreeMap::new();
     let mut found = Vec::new();
     for line in script.replace("\\\n", " ").replace(';', " ; ").lines() {
-        if let Some((name, value)) = assignment(line.trim()) {
-            variables.insert(name.to_owned(), expanded(value, &variables));
+        if let Some((name, value)) = assignment(line) {
+            let value = value.and_then(|value| expanded(value, &variables));
+            variables.insert(name.to_owned(), value);
             continue;
         }
         let words: Vec<&str> = line.split_whitespace().take_while(|word| !word.starts_with('#')).collect();
@@ -37,11 +38,21 @@ pub(super) fn read(script: &str) -> Vec<Alternative> {
     found
 }
 
-/// A name and what it is set to, if that is all that the line does.
-fn assignment(line: &str) -> Option<(&str, &str)> {
-    let (name, value) = line.split_once('=')?;
-    let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    (is_name && !value.contains(char::is_whitespace)).then_some((name, value))
+/// A name that the line sets, and to what, if that is plain and all that the line does.
+fn assignment(line: &str) -> Option<(&str, Option<&str>)> {
+    let mut words = line.split_whitespace().skip_while(|word| ["export", "local", "readonly"].contains(word));
+    let first = words.next()?;
+    let name = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    match (first, first.split_once('=')) {
+        ("for" | "read", _) => words.next().filter(|word| name(word)).map(|word| (word, None)),
+        (_, Some((set, value))) if name(set) => Some((set, words.all(|word| word == ";").then_some(value))),
+        _ => None,
+    }
+}
+
+/// Whether it is an absolute path without a detour.
+fn is_plain(path: &str) -> bool {
+    path.strip_prefix('/').is_some_and(|path| path.split('/').all(|part| !["", ".", ".."].contains(&part)))
 }
 
 fn alternative(words: &[&str], variables: &BTreeMap<String, Option<String>>) -> Option<Alternative> {
@@ -49,7 +60,7 @@ fn alternative(words: &[&str], variables: &BTreeMap<String, Option<String>>) -> 
         words.iter().position(|word| *word == "update-alternatives" || word.ends_with("/update-alternatives"))?;
     let words: Vec<Option<String>> = words[start..].iter().map(|word| expanded(word, variables)).collect();
     let at = |index: usize| words.get(index).cloned().flatten();
-    let path = |index| at(index).filter(|path| path.starts_with('/'));
+    let path = |index| at(index).filter(|path| is_plain(path));
     let is = |word: &str| words.iter().position(move |other| other.as_deref() == Some(word));
     let install = is("--install")?;
     let slaves = (0..words.len()).filter(|index| words[*index].as_deref() == Some("--slave"));
@@ -105,7 +116,7 @@ mod tests {
                 &["/usr/bin/cc->/usr/bin/gcc 20"],
             ),
             (
-                "ver=1.16\nprio=30\nupdate-alternatives --install /usr/bin/automake automake /usr/bin/automake-$ver \"${prio}\" \\\n\
+                "ver=1.16\n  prio=30;\nupdate-alternatives --install /usr/bin/automake automake /usr/bin/automake-$ver \"${prio}\" \\\n\
                  --slave /usr/bin/aclocal aclocal /usr/bin/aclocal-\"$ver\"\n",
                 &["/usr/bin/automake->/usr/bin/automake-1.16 30 +/usr/bin/aclocal->/usr/bin/aclocal-1.16"],
             ),
@@ -133,6 +144,11 @@ mod tests {
             "name=$(basename x)\nupdate-alternatives --install /usr/bin/$name x /usr/bin/x 50",
             "update-alternatives --install `x` x /usr/bin/x 50",
             "update-alternatives --install usr/bin/x x /usr/bin/y 50",
+            "update-alternatives --install /usr/bin/../x x /usr/bin/y 50",
+            "update-alternatives --install /usr//bin/x x /usr/bin/y 50",
+            "prio=10\nprio=$(expr 1 + 2)\nupdate-alternatives --install /usr/bin/x x /usr/bin/y $prio",
+            "prio=10\nexport prio=\"a b\"\nupdate-alternatives --install /usr/bin/x x /usr/bin/y $prio",
+            "prio=10\nfor prio in 1 2; do\nupdate-alternatives --install /usr/bin/x x /usr/bin/y $prio\ndone",
             "update-alternatives --install /usr/bin/x x /usr/bin/y many",
             "update-alternatives --install /usr/bin/x x",
             "update-alternatives --install /usr/bin/'$x' x /usr/bin/y 1",

@@ -167,20 +167,21 @@ impl<'a> Archive<'a> {
         let folder = self.ctx.cache.join("archive/packages");
         let broken = |e: io::Error| Error::build(format!("cannot prepare {}", folder.display())).because(e);
         fs::create_dir_all(&folder).map_err(broken)?;
+        let downloads = Downloads::share(&folder, self.events).map_err(broken)?;
         let paths: Vec<PathBuf> = pin.packages.iter().map(|package| pool::place(&folder, package)).collect();
+        // Their times say when they were used last, before anything else: a collection that comes next leaves them. If one cannot be set, it goes
+        // sooner than it could stay.
+        paths.iter().for_each(|path| drop(File::open(path).and_then(|file| file.set_modified(SystemTime::now()))));
         let missing = pin.packages.iter().zip(&paths).filter(|(package, path)| !pool::is_right(path, package));
         let new =
             |package, path: &PathBuf| Missing { package, dest: path.clone(), ways: Vec::new(), there: Vec::new() };
         let mut missing: Vec<Missing> = missing.map(|(package, path)| new(package, path)).collect();
-        // Their times say when they were used last. If one cannot be set, it goes sooner than it could stay.
-        paths.iter().for_each(|path| drop(File::open(path).and_then(|file| file.set_modified(SystemTime::now()))));
         if missing.is_empty() {
             return Ok(paths);
         }
         if self.ctx.offline {
             return Err(pool::offline(&missing, pin.packages.len(), entry));
         }
-        let downloads = Downloads::share(&folder).map_err(broken)?;
         let partial = folder.join(PARTIAL);
         fs::create_dir_all(&partial).map_err(broken)?;
         let (lists, lists_lock) = self.lists()?;
@@ -261,9 +262,14 @@ struct Downloads {
 }
 
 impl Downloads {
-    fn share(folder: &Path) -> io::Result<Self> {
+    fn share(folder: &Path, events: Events) -> io::Result<Self> {
         let lock = File::create(folder.join("lock"))?;
-        lock.lock_shared()?;
+        if lock.try_lock_shared().is_err() {
+            // An older quiz has it for as long as it downloads.
+            let what = "the download of packages by another quiz, or `quiz gc`,".to_owned();
+            events(crate::event::Event::Paused { what });
+            lock.lock_shared()?;
+        }
         Ok(Self { folder: folder.to_owned(), lock })
     }
 

@@ -21,18 +21,45 @@ pub(super) fn resolve(spec: &Spec, wanted: &str, own: Option<&str>, ctx: &Contex
 
 fn resolve_on(host: &Host, spec: &Spec, wanted: &str, own: Option<&str>, ctx: &Context, events: Events) -> Result<Pin> {
     let table = table(spec)?;
-    let own = own.map_or_else(|| host.suite(), Ok);
-    let (suite, today) = in_a_suite(host, (own, table), ctx, events, &|archive| archive.today(&spec.entry))?;
-    let there: Vec<DscPin> = today.sources(&table.package)?.into_iter().map(|source| source.pin).collect();
-    let versions: Vec<&str> = there.iter().map(|p| p.version.as_str()).collect();
-    let newest = match wanted {
-        "default" => versions.iter().copied().max_by(|a, b| version::compare(a, b)),
-        wanted => version::newest(wanted, versions.iter().copied()),
-    };
-    if let Some(package) = newest.and_then(|newest| there.iter().find(|p| p.version == newest)) {
-        return Ok(Pin::Dsc(DscPin { suite: Some(suite), ..package.clone() }));
+    let mut suites: Vec<&str> = Vec::new();
+    for suite in [own, table.suite.as_deref(), host.suite().ok()].into_iter().flatten() {
+        // Without one that comes first, the host's own does, and the table's is for hosts that have none.
+        if !suites.contains(&suite) {
+            suites.push(suite);
+        }
     }
-    let error = version::unknown(&spec.entry, wanted, &versions);
+    if own.is_none() && host.suite().is_ok() {
+        suites.reverse();
+    }
+    if suites.is_empty() {
+        suites.push(host.suite()?);
+    }
+    let (mut all, mut unseen) = (Vec::new(), None);
+    for suite in suites {
+        let (suite, today) = match in_suite(host, (suite, table), ctx, events, &|archive| archive.today(&spec.entry)) {
+            // That another suite cannot be asked says nothing of what the first has; that the first cannot, is an error.
+            Err(error) if error.kind() == Kind::Input || !all.is_empty() => {
+                unseen.get_or_insert(error);
+                continue;
+            }
+            other => other?,
+        };
+        let there: Vec<DscPin> = today.sources(&table.package)?.into_iter().map(|source| source.pin).collect();
+        let versions = there.iter().map(|p| p.version.as_str());
+        let newest = match wanted {
+            "default" => versions.max_by(|a, b| version::compare(a, b)),
+            wanted => version::newest(wanted, versions),
+        };
+        if let Some(package) = newest.and_then(|newest| there.iter().find(|p| p.version == newest)) {
+            return Ok(Pin::Dsc(DscPin { suite: Some(suite), ..package.clone() }));
+        }
+        all.extend(there.into_iter().map(|pin| pin.version));
+    }
+    if let (Some(error), true) = (unseen, all.is_empty()) {
+        return Err(error);
+    }
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let error = version::unknown(&spec.entry, wanted, &all);
     Err(if spec.git.is_some() { error.hint("git has every release: set its source to \"git\"") } else { error })
 }
 

@@ -49,10 +49,21 @@ impl Lock {
         Document::load(path)?.map_or_else(|| Ok(Self::default()), |file| Self::parse(&file))
     }
 
-    /// The pin of a wish, also under the name that it had in an older quiz.
+    /// The pin of a wish.
     pub fn get(&self, wish: &Wish) -> Option<&Pin> {
-        let former = || self.0.get(&(wish.entry().to_owned(), wish.former()?));
-        self.0.get(&key(wish)).or_else(former)
+        self.0.get(&key(wish))
+    }
+
+    /// Its pin under the name that it had in an older quiz, if nothing was pinned since under one of the names that there are now.
+    pub fn former(&self, wish: &Wish) -> Option<&Pin> {
+        self.0.get(&(wish.entry().to_owned(), wish.former()?)).filter(|_| !self.knows_newer(wish))
+    }
+
+    /// Whether the same was pinned under a name that says near which suite, whichever that is.
+    pub fn knows_newer(&self, wish: &Wish) -> bool {
+        let Some(former) = wish.former() else { return false };
+        let is_newer = |wanted: &str| wanted.strip_prefix(&former).is_some_and(|rest| rest.starts_with(" near "));
+        self.0.keys().any(|(entry, wanted)| entry == wish.entry() && is_newer(wanted))
     }
 
     /// All pins as (entry, wish, pin), sorted.

@@ -122,7 +122,7 @@ fn leads(root: &mut Unpacked<'_>, place: Place<'_>, link: &str, path: &str) -> R
         Some(((folder, _), (same, name))) if folder == same => name.to_owned(),
         _ => up + &path,
     };
-    root.link(&link, &target).map(|()| true)
+    root.link_if_it_can_be(&link, &target)
 }
 
 /// Where a path lies when the folders of the top are links into /usr.
@@ -219,6 +219,8 @@ mod tests {
             package("e", &install("/usr/bin/gone gone /usr/bin/not-there 1"), &[]),
             package("f", &install("/usr/share/man/x x /usr/bin/less 1 --slave /usr/bin/slave x /usr/bin/less"), &[]),
             package("g", "", &[]),
+            // Where it would lie is a file.
+            package("h", &install("/usr/bin/less/x x /usr/bin/which 1"), &[]),
         ];
         let made = |name: &str, alternatives| {
             let root = dir.path().join(name);

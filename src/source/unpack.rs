@@ -168,6 +168,11 @@ impl<'a> Unpacked<'a> {
         self.extra(path, EntryKind::Symlink(target.to_owned()), |place| std::os::unix::fs::symlink(target, place))
     }
 
+    /// The same; nothing where what would lie around it is no folder.
+    pub(super) fn link_if_it_can_be(&mut self, path: &str, target: &str) -> Result<bool> {
+        if self.tree.has_room(path) { self.link(path, target).map(|()| true) } else { Ok(false) }
+    }
+
     /// Adds a file, and the folders above it.
     pub(super) fn file(&mut self, path: &str, text: &str) -> Result<()> {
         self.extra(path, EntryKind::File, |place| write_file(&mut text.as_bytes(), place, false))

@@ -139,3 +139,20 @@ fn a_stray_file_is_refused() {
     let error = load_active(dir.path(), &["mine".to_owned()], &NOWHERE).unwrap_err();
     assert!(error.to_string().ends_with("mine/init.sh is not used"), "{error}");
 }
+
+#[test]
+fn the_suite_of_a_profile_is_one_and_wins_over_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("mine")).unwrap();
+    let active = |suite: &str| {
+        let text = format!("about = \"x\"\nkernel-toolchain = \"{suite}\"\n");
+        std::fs::write(dir.path().join("mine/profile.toml"), text).unwrap();
+        load_active(dir.path(), &["mine".to_owned()], &NOWHERE)
+    };
+    assert_eq!(active("sid").unwrap()[1].kernel_toolchain, "sid");
+    let error = active("no suite").unwrap_err().to_string();
+    assert!(
+        error.contains("mine/profile.toml:2:") && error.contains("`no suite` is not the name of a suite"),
+        "{error}"
+    );
+}

@@ -4,10 +4,11 @@ use super::{Origin, Setting, Settings, Value};
 use std::collections::BTreeMap;
 
 impl Settings {
-    /// Sets a text that nobody has set.
-    pub(in crate::load) fn default_to(&mut self, name: &str, text: &str) {
+    /// Sets a text that nobody has set, as a profile wants it.
+    pub(in crate::load) fn default_to(&mut self, name: &str, text: &str, profile: &str) {
         if let Some(setting) = self.values.get_mut(name).filter(|setting| setting.origin == Origin::Default) {
-            setting.value = Value::Text(text.to_owned());
+            let (value, origin) = (Value::Text(text.to_owned()), Origin::Profile(profile.to_owned()));
+            *setting = Setting { value, origin };
         }
     }
 }

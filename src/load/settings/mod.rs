@@ -50,6 +50,8 @@ pub enum Origin {
     Variable(String),
     /// A flag, as the user types it.
     Flag(String),
+    /// A profile that is on, by name: nobody has set it.
+    Profile(String),
 }
 
 /// A value and where it comes from.
@@ -365,6 +367,7 @@ impl fmt::Display for Origin {
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
             Self::Variable(name) => f.write_str(name),
             Self::Flag(flag) => f.write_str(flag),
+            Self::Profile(name) => write!(f, "the profile {name}"),
         }
     }
 }

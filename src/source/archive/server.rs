@@ -14,7 +14,7 @@ const TEXT: u64 = 16 << 20;
 pub(super) struct Server<'a> {
     pub address: &'a str,
     pub access: Access,
-    /// Where downloads grow. Nobody else has it: the caller holds a lock.
+    /// Where downloads grow. Others may use it, too: the caller has a lock for each file that it brings there.
     pub folder: PathBuf,
     pub patience: Patience,
 }

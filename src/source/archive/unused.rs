@@ -38,7 +38,8 @@ pub fn remove_unused(cache: &Path, unused: Duration, dry_run: bool) -> io::Resul
     for entry in entries {
         let entry = entry?;
         let is_package = entry.path().extension().is_some_and(|end| end == "deb");
-        let meta = entry.metadata()?;
+        // Some go by themselves, when what was in them lies elsewhere.
+        let Ok(meta) = entry.metadata() else { continue };
         if !is_package || meta.modified()? > since || !dry_run && fs::remove_file(entry.path()).is_err() {
             continue;
         }

@@ -82,7 +82,9 @@ impl World {
             release += &format!(" {sum} {} {component}/source/Sources\n", list.len());
         }
         fs::write(archive.join("dists/s/Release"), release).unwrap();
-        let host = Host::of("ID=x\nVERSION_CODENAME=s\n", &etc);
+        let mut host = Host::of("ID=x\nVERSION_CODENAME=s\n", &etc);
+        // The suite that others have instead is nowhere.
+        host.mirror = "file:/none".into();
         let none = || "/none".into();
         let mirrors =
             Mirrors { mirror: String::new(), snapshot: format!("file:{}", dir.path().join("snapshot").display()) };
@@ -260,7 +262,8 @@ fn hosts_of_other_suites_and_distributions_make_the_same_tree() {
         fs::create_dir_all(&etc).unwrap();
         let source = format!("deb [trusted=yes] file:{} bookworm main\n", archive.display());
         fs::write(etc.join("sources.list"), source).unwrap();
-        let host = Host::of(&format!("ID={id}\nVERSION_CODENAME={codename}\n"), &etc);
+        let mut host = Host::of(&format!("ID={id}\nVERSION_CODENAME={codename}\n"), &etc);
+        host.mirror = "file:/none".into();
         let spec = toml::from_str(SPEC).unwrap();
         let Pin::Dsc(pin) = resolve_on(&host, &spec, "default", Some("bookworm"), &world.ctx, &|_| {}).unwrap() else {
             panic!("another pin");
@@ -272,6 +275,29 @@ fn hosts_of_other_suites_and_distributions_make_the_same_tree() {
         read(tree.join("a"))
     });
     assert_eq!(trees, ["one\n2\nthree\n"; 3]);
+}
+
+/// A version that the first suite does not have may be in the host's own, as it was found before.
+#[test]
+fn a_version_that_the_first_suite_lacks_is_looked_for_in_the_hosts_own() {
+    let world = World::new("3.0 (quilt)", &[("first", EDIT)]);
+    let archive = world.dir.path().join("archive");
+    let etc = &world.host.etc;
+    let line = |suite: &str| format!("deb [trusted=yes] file:{} {suite} main\n", archive.display());
+    fs::write(etc.join("sources.list"), line("s") + &line("t")).unwrap();
+    for component in ["main", "contrib"] {
+        fs::create_dir_all(archive.join(format!("dists/t/{component}/source"))).unwrap();
+        fs::write(archive.join(format!("dists/t/{component}/source/Sources")), "").unwrap();
+    }
+    let empty = crate::source::download::sha256_of(&archive.join("dists/t/main/source/Sources")).unwrap();
+    let release = ["main", "contrib"].map(|component| format!(" {empty} 0 {component}/source/Sources\n")).concat();
+    fs::write(archive.join("dists/t/Release"), format!("Suite: t\nSHA256:\n{release}")).unwrap();
+    let find = |wanted: &str| {
+        let spec = toml::from_str(SPEC).unwrap();
+        resolve_on(&world.host, &spec, wanted, Some("t"), &world.ctx, &|_| {}).map(|pin| pin.to_string())
+    };
+    assert_eq!(find("1").unwrap(), "z 1-2");
+    assert!(find("2").unwrap_err().to_string().contains("there is no version 2"), "{:?}", find("2"));
 }
 
 /// Its own suite has another version, or none; the pin says where this one was.

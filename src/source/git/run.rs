@@ -156,8 +156,15 @@ fn received(line: &str) -> Option<u64> {
 }
 
 /// What git says where it cannot write a file, an object or a pack; the system's own words do not always come along.
-const FULL: &[&str] =
-    &["No space left on device", "Disk quota exceeded", "unable to write", "write error", "failed to write"];
+const FULL: &[&str] = &[
+    "No space left on device",
+    "Disk quota exceeded",
+    "unable to write file",
+    "unable to write new index file",
+    "unable to write new_index file",
+    "unable to write loose object file",
+    "loose object file write error",
+];
 
 impl GitOutput {
     /// What git printed; if it failed, `error` with git's own words.
@@ -166,7 +173,9 @@ impl GitOutput {
             return Ok(self.stdout);
         }
         // Whatever it was asked for, it is not that which is wrong.
-        let is_full = FULL.iter().any(|words| self.stderr.contains(words));
+        // Not what a server says of its own.
+        let own = self.stderr.lines().filter(|line| !line.starts_with("remote:"));
+        let is_full = own.flat_map(|line| FULL.iter().map(move |words| line.contains(words))).any(|found| found);
         let full = || {
             Error::build("git could not write what it was asked for")
                 .hint("if the disk is full: quiz cache shows what takes room, and quiz gc removes what is not used")

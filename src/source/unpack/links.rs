@@ -62,6 +62,12 @@ impl Tree {
         self.kinds.contains_key(path)
     }
 
+    /// Whether nothing but folders lies above a path.
+    pub(super) fn has_room(&self, path: &str) -> bool {
+        let above = path.match_indices('/').filter_map(|(slash, _)| self.kinds.get(&path[..slash]));
+        above.into_iter().all(|kind| *kind == EntryKind::Folder)
+    }
+
     pub(super) fn is_file(&self, path: &str) -> bool {
         self.kinds.get(path) == Some(&EntryKind::File)
     }

@@ -1,6 +1,7 @@
 //! Several that download at once, and packages that nobody uses any more.
 
 use super::*;
+use std::time::Instant;
 
 /// The compilers of a first run, and the packages of its root.
 #[test]
@@ -12,21 +13,22 @@ fn a_set_of_packages_does_not_wait_for_another_one() {
     world.mirror.hold("a_1_all.deb");
     std::thread::scope(|scope| {
         let first = scope.spawn(|| world.fetch(&[a.clone(), b.clone()]));
-        let mut asked = Vec::new();
-        while !asked.iter().any(|path: &String| path.ends_with("a_1_all.deb")) {
+        let (mut asked, begun) = (Vec::new(), Instant::now());
+        while !asked.iter().any(|path: &String| path.ends_with("a_1_all.deb")) && begun.elapsed().as_secs() < 20 {
             std::thread::sleep(Duration::from_millis(1));
             asked.extend(world.mirror.asked());
         }
         // Lists, too, can be read meanwhile.
-        assert_eq!(world.resolve().unwrap().len(), 2);
-        assert_eq!(world.fetch(&[b.clone(), c.clone()]).unwrap(), [b.sha256.clone(), c.sha256.clone()]);
+        let (lists, second) = (world.resolve(), world.fetch(&[b.clone(), c.clone()]));
+        let waits = !first.is_finished();
+        // Whatever came of it: nobody waits for a server that does not answer.
         world.mirror.hold("");
         assert_eq!(first.join().unwrap().unwrap(), [a.sha256.clone(), b.sha256.clone()]);
+        assert_eq!((lists.unwrap().len(), waits), (2, true));
+        assert_eq!(second.unwrap(), [b.sha256.clone(), c.sha256.clone()]);
         asked.extend(world.mirror.asked());
-        for package in ["a", "b", "c"] {
-            let file = format!("/{package}_1_all.deb");
-            assert_eq!(asked.iter().filter(|path| path.ends_with(&file)).count(), 1, "{package}: {asked:?}");
-        }
+        // What both want is brought by one of them.
+        assert_eq!(asked.iter().filter(|path| path.ends_with("/b_1_all.deb")).count(), 1, "{asked:?}");
     });
     let folder = world.ctx.cache.join("archive/packages");
     let left: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -52,7 +54,7 @@ fn a_package_that_no_root_was_made_of_for_a_while_goes_and_no_other() {
     let gone = Unused { number: 1, bytes: a.size };
     let remove = |days: u32, dry_run| remove_unused(&world.ctx.cache, days * DAY, dry_run).unwrap();
     assert_eq!((remove(41, false), remove(30, true)), (Unused::default(), gone));
-    let busy = Downloads::share(&folder).unwrap();
+    let busy = Downloads::share(&folder, &|_| {}).unwrap();
     assert_eq!(remove(30, false), Unused::default(), "while something is downloaded nothing goes");
     drop(busy);
     assert_eq!(remove(30, false), gone);
