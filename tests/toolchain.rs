@@ -190,7 +190,7 @@ fn a_wrapper_on_the_host_changes_no_key() {
     assert_eq!(text(&project.built("t")), text(&path));
     // With the host's own programs it is another one.
     let host = project.command(&["-v", "build", "t"]).env("QUIZ_TOOLCHAIN_SUITE", "host").output().unwrap();
-    assert!(String::from_utf8_lossy(&host.stderr).contains("Making t,"), "{host:?}");
+    assert!(String::from_utf8_lossy(&host.stderr).contains("Making t,"), "another key: {host:?}");
 }
 
 /// Other compilers make everything again, so they move only by their name.

@@ -126,6 +126,8 @@ struct Seen {
     /// The agent spoke.
     lived: bool,
     sign: Option<Sign>,
+    /// The agent has answered behind that sign: a program wrote those words, not the kernel.
+    answered: bool,
     /// The sign of a panic came after the program's end.
     panicked_late: bool,
     /// All that the program made the kernel say has come.
@@ -362,6 +364,7 @@ impl Play {
             }
             (FromGuest::Pong, _) => {
                 self.limits.answered(now);
+                self.seen.answered = self.seen.sign.is_some();
                 Vec::new()
             }
             // A word that means nothing in this phase: a guest can say anything at any time, and must not move the machine on.

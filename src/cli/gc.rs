@@ -31,6 +31,9 @@ pub(super) fn run(engine: &Engine<'_>, asked: Asked, json: bool) -> Result<()> {
     // First, as they cost least to have again: where a size is asked for, results go only for what is too much without these.
     let days = if most.is_some() { tidy::DAYS } else { asked.days };
     let packages = tidy::packages(engine, days, dry_run)?;
+    // Where nothing is removed these bytes are still there, and count as if they were not.
+    let asked =
+        Asked { most: most.map(|most| if dry_run { most.saturating_add(packages.bytes) } else { most }), ..asked };
     let (mut collected, left) = slowly("the cache", Unit::Objects, engine.events, |slow| collect(engine, asked, slow))?;
     let count = collected.entry("source").or_default();
     (count.number, count.bytes) = (count.number + packages.number, count.bytes + packages.bytes);

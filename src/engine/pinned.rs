@@ -4,8 +4,10 @@ use super::wishes::SourceWish;
 use super::{Engine, Stages};
 use crate::build::{self, StageState};
 use crate::error::Result;
+use crate::event::Event;
 use crate::graph::NodeIndex;
 use crate::source::{self, Pin};
+use quiz_cache::Record;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -19,6 +21,16 @@ impl Engine<'_> {
         let mut pins = pinned_before(stages)?;
         let made = self.made_as_tested(stages, &pins)?;
         for w in stages.wishes.iter().filter(|w| w.dir().is_none()) {
+            if let (Some(pin), None) = (pins.get(&w.id), &w.pin)
+                && source::Lock::read(&w.lock)?.get(&w.wish).is_none()
+            {
+                // From an older quiz: from now on it stands under the name that the wish has, and moves by an update of that alone.
+                let pin = source::add(&w.lock, &w.wish, pin.clone())?;
+                let pinned =
+                    format!("{pin} (as an older quiz pinned it; quiz update {} takes today's)", w.wish.entry());
+                let (entry, wanted) = (w.wish.entry().to_owned(), w.wish.to_string());
+                (self.events)(Event::Resolved { entry, wanted, pinned });
+            }
             if let Entry::Vacant(place) = pins.entry(w.id) {
                 let is_made = made.contains(&w.id);
                 let pin = source::pinned(&w.spec, &w.wish, is_made, &w.lock, &self.source_of(w), self.events);
@@ -48,25 +60,43 @@ impl Engine<'_> {
         let states = build::plan(&self.context(&alone, &self.needed(&alone), pins, BTreeMap::new())?)?;
         let (mut here, mut named) = (BTreeSet::new(), Vec::new());
         for (id, state) in states {
-            let (StageState::Known(record), Some((id, pin))) = (state, of(id)) else { continue };
-            let mut outputs = record.outputs.values();
-            if outputs.all(|output| self.cache.is_present(output).unwrap_or(false)) {
+            let (StageState::Known(record), Some((id, _))) = (state, of(id)) else { continue };
+            if self.is_here(&record) {
                 here.insert(*id);
             } else {
-                named.push((*id, pin.clone()));
+                named.push(*id);
             }
         }
         if !named.is_empty() {
             let mut pins = pinned.clone();
-            pins.extend(named.iter().cloned());
+            pins.extend(tested.into_values());
             let live = self.scan(stages, &mut BTreeMap::new())?;
             let states = build::plan(&self.context(stages, &self.needed(stages), pins, live)?)?;
-            let missing = states.iter().filter(|(_, state)| !matches!(state, StageState::Known(_)));
-            let needed: BTreeSet<_> = missing.flat_map(|(id, _)| stages.graph.inputs(*id)).collect();
-            let read: BTreeSet<_> = states.iter().flat_map(|(id, _)| stages.graph.inputs(*id)).collect();
-            here.extend(named.iter().map(|(id, _)| *id).filter(|id| read.contains(id) && !needed.contains(id)));
+            let needed = self.needed_to_make(stages, &states);
+            here.extend(named.into_iter().filter(|id| !needed.contains(id)));
         }
         Ok(here)
+    }
+
+    fn is_here(&self, record: &Record) -> bool {
+        record.outputs.values().all(|output| self.cache.is_present(output).unwrap_or(false))
+    }
+
+    /// The stages whose outputs have to be here: those that nothing reads, as these are asked for, and what is read by one that has to be made.
+    fn needed_to_make(&self, stages: &Stages, states: &[(NodeIndex, StageState)]) -> BTreeSet<NodeIndex> {
+        let read: BTreeSet<_> = states.iter().flat_map(|(id, _)| stages.graph.inputs(*id)).collect();
+        let mut needed: BTreeSet<_> = states.iter().map(|(id, _)| *id).filter(|id| !read.contains(id)).collect();
+        // Readers come behind what they read.
+        for (id, state) in states.iter().rev() {
+            let is_made = match state {
+                StageState::Known(record) => !needed.contains(id) || self.is_here(record),
+                _ => false,
+            };
+            if !is_made {
+                needed.extend(stages.graph.inputs(*id));
+            }
+        }
+        needed
     }
 }
 
@@ -91,8 +121,7 @@ pub(super) fn of_locks<'w>(w: &'w SourceWish, locks: &mut BTreeMap<&'w Path, sou
         }
     }
     let (now, before) = (&locks[w.lock.as_path()], &locks[w.former.as_path()]);
-    let former = || before.former(&w.wish).filter(|_| !now.knows_newer(&w.wish));
-    Ok(now.get(&w.wish).or_else(former).cloned())
+    Ok(now.get(&w.wish).or_else(|| before.former(&w.wish)).cloned())
 }
 
 #[cfg(test)]
@@ -100,7 +129,7 @@ mod tests {
     use super::*;
     use crate::engine::{sharing, source_context};
     use crate::load::{FlagValue, Project, Value};
-    use quiz_cache::{Built, Entry as Place, Kind, Made, Record};
+    use quiz_cache::{Built, Entry as Place, Kind, Made};
     use std::time::{Duration, Instant};
 
     /// Puts a result into the cache that a stage would have with what is tested: empty, whatever it is.
@@ -160,8 +189,14 @@ mod tests {
             BTreeSet::new(),
             "the agent is to be made"
         );
-        known(&engine, &agents, "agent", &["tree"]);
+        let agent = known(&engine, &agents, "agent", &["tree"]);
         let root = agents.graph.find(names[0]).unwrap();
         assert_eq!(engine.made_as_tested(&agents, &BTreeMap::new()).unwrap(), BTreeSet::from([root]));
+        std::fs::remove_dir_all(engine.cache.path(&agent.outputs["tree"])).unwrap();
+        assert_eq!(
+            engine.made_as_tested(&agents, &BTreeMap::new()).unwrap(),
+            BTreeSet::new(),
+            "it is to be made again"
+        );
     }
 }

@@ -85,7 +85,7 @@ pub fn run(engine: &Engine<'_>, most: u64) -> Result<Option<Fitted>> {
     fs::write(&path, "1\n").map_err(|e| cannot("write", &path, e))?;
     // With the lowest priority, behind all that other processes do.
     let _ = setpriority_process(None, 19);
-    packages(engine, DAYS, false)?;
+    let removed = packages(engine, DAYS, false);
     // As long as it cannot be told who needs what, nothing may be removed.
     let failed = RefCell::new(None);
     let find = || {
@@ -105,6 +105,7 @@ pub fn run(engine: &Engine<'_>, most: u64) -> Result<Option<Fitted>> {
     if let Some(error) = failed.into_inner() {
         return Err(error);
     }
+    removed?;
     if fitted.is_none() {
         let _ = file.set_modified(SystemTime::now() - (PAUSE - SHORT));
     }

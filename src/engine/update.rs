@@ -1,12 +1,13 @@
 //! Looks up anew what the sources of stages stand for, and pins that.
 
+use super::pinned::of_locks;
 use super::wishes::SourceWish;
 use super::{Engine, Stages};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::load::TOOLCHAIN;
 use crate::source;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Engine<'_> {
     /// Pins anew the entries of quiz.lock with these names, or when none is named all of these stages but those of the toolchain. What is
@@ -37,7 +38,7 @@ impl Engine<'_> {
                 (self.events)(if entries.is_empty() { Event::Note { message } } else { Event::Warning { message } });
                 continue;
             }
-            let before = source::Lock::read(&w.lock)?.get(&w.wish).cloned();
+            let before = of_locks(w, &mut BTreeMap::new())?;
             let pin = source::resolve(&w.spec, &w.wish, &self.source_of(w), self.events).map_err(|e| w.failed(e))?;
             // Only facts are compared, since an older quiz did not write where a pin was found.
             let moved = before.map(|before| before.facts()) != Some(pin.facts());

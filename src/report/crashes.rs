@@ -87,7 +87,7 @@ pub fn crash(crashed: &Crashed, looked: &Decoded, most: usize, others: &[String]
     let cause = match crash.cause {
         Cause::Panic => "the guest's kernel gave up",
         Cause::Limit => "a time limit was over",
-        Cause::Lost => "the machine ended before its program, and its kernel said nothing",
+        Cause::Lost => "the machine ended by itself, or KVM could not go on with it",
         Cause::Asked => "`quiz dump` was asked for; the machine went on",
     };
     let program = match &crash.program[..] {

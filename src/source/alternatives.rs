@@ -26,9 +26,12 @@ pub(super) fn read(script: &str) -> Vec<Alternative> {
     let mut variables = BTreeMap::new();
     let mut found = Vec::new();
     for line in script.replace("\\\n", " ").replace(';', " ; ").lines() {
-        if let Some((name, value)) = assignment(line) {
+        let set = assignments(line);
+        for (name, value) in &set {
             let value = value.and_then(|value| expanded(value, &variables));
-            variables.insert(name.to_owned(), value);
+            variables.insert((*name).to_owned(), value);
+        }
+        if !set.is_empty() {
             continue;
         }
         let words: Vec<&str> = line.split_whitespace().take_while(|word| !word.starts_with('#')).collect();
@@ -38,15 +41,24 @@ pub(super) fn read(script: &str) -> Vec<Alternative> {
     found
 }
 
-/// A name that the line sets, and to what, if that is plain and all that the line does.
-fn assignment(line: &str) -> Option<(&str, Option<&str>)> {
-    let mut words = line.split_whitespace().skip_while(|word| ["export", "local", "readonly"].contains(word));
-    let first = words.next()?;
-    let name = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    match (first, first.split_once('=')) {
-        ("for" | "read", _) => words.next().filter(|word| name(word)).map(|word| (word, None)),
-        (_, Some((set, value))) if name(set) => Some((set, words.all(|word| word == ";").then_some(value))),
-        _ => None,
+/// The names that the line sets, and to what, if it does nothing else and that is plain.
+fn assignments(line: &str) -> Vec<(&str, Option<&str>)> {
+    let mut words = line.split_whitespace().filter(|word| *word != ";").peekable();
+    let is_name = |text: &&str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    match words.peek() {
+        Some(&("for" | "read")) => words.skip(1).filter(is_name).map(|name| (name, None)).collect(),
+        Some(_) => {
+            let words: Vec<&str> = words.skip_while(|word| ["export", "local", "readonly"].contains(word)).collect();
+            let set = |word: &&str| word.split_once('=').filter(|(name, _)| is_name(name)).is_some();
+            if !words.first().is_some_and(set) {
+                return Vec::new();
+            }
+            // More behind one is a value in quotes, or a command that has it in its environment.
+            let is_alone = words.iter().all(set);
+            let pairs = words.into_iter().filter_map(|word| word.split_once('='));
+            pairs.map(|(name, value)| (name, Some(value).filter(|_| is_alone))).collect()
+        }
+        None => Vec::new(),
     }
 }
 
@@ -148,6 +160,7 @@ mod tests {
             "update-alternatives --install /usr//bin/x x /usr/bin/y 50",
             "prio=10\nprio=$(expr 1 + 2)\nupdate-alternatives --install /usr/bin/x x /usr/bin/y $prio",
             "prio=10\nexport prio=\"a b\"\nupdate-alternatives --install /usr/bin/x x /usr/bin/y $prio",
+            "prio=10\nread -r prio\nupdate-alternatives --install /usr/bin/x x /usr/bin/y $prio",
             "prio=10\nfor prio in 1 2; do\nupdate-alternatives --install /usr/bin/x x /usr/bin/y $prio\ndone",
             "update-alternatives --install /usr/bin/x x /usr/bin/y many",
             "update-alternatives --install /usr/bin/x x",

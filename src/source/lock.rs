@@ -54,16 +54,9 @@ impl Lock {
         self.0.get(&key(wish))
     }
 
-    /// Its pin under the name that it had in an older quiz, if nothing was pinned since under one of the names that there are now.
+    /// Its pin under the name that it had in an older quiz.
     pub fn former(&self, wish: &Wish) -> Option<&Pin> {
-        self.0.get(&(wish.entry().to_owned(), wish.former()?)).filter(|_| !self.knows_newer(wish))
-    }
-
-    /// Whether the same was pinned under a name that says near which suite, whichever that is.
-    pub fn knows_newer(&self, wish: &Wish) -> bool {
-        let Some(former) = wish.former() else { return false };
-        let is_newer = |wanted: &str| wanted.strip_prefix(&former).is_some_and(|rest| rest.starts_with(" near "));
-        self.0.keys().any(|(entry, wanted)| entry == wish.entry() && is_newer(wanted))
+        self.0.get(&(wish.entry().to_owned(), wish.former()?))
     }
 
     /// All pins as (entry, wish, pin), sorted.

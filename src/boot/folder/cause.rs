@@ -20,7 +20,7 @@ pub enum Cause {
     Panic,
     /// A time limit was over.
     Limit,
-    /// The machine ended before its program, without a word of its kernel: after a triple fault, or where KVM could not go on.
+    /// The machine ended before its program without a word of its kernel, as after a triple fault, or KVM could not go on with it.
     Lost,
     /// Somebody wanted it: `quiz dump`. The machine went on.
     Asked,

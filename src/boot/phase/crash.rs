@@ -23,7 +23,8 @@ impl Play {
 
     /// The machine started again, and no program wanted it.
     fn reset_itself(&self) -> bool {
-        self.seen.shutdown.as_deref() == Some("guest-reset") && self.seen.sign.is_none()
+        let is_wanted = self.seen.sign == Some(Sign::Restart) && !self.seen.answered;
+        self.seen.shutdown.as_deref() == Some("guest-reset") && self.seen.sign < Some(Sign::Halt) && !is_wanted
     }
 
     /// Ends the machine. One whose guest crashed, or hangs, or was too slow, stands still before that until its memory is written.
@@ -80,7 +81,9 @@ impl Play {
                 self.stand_late(end, now)
             }
             // A processor that cannot even tell its kernel of a fault starts again without a word: a triple fault.
-            end @ End::Lost(_) if self.reset_itself() => self.stand(end.clone(), end, now),
+            end @ End::Lost(_) if self.reset_itself() && self.program_status().is_none() => {
+                self.stand(end.clone(), end, now)
+            }
             // The guest did not crash: what it ended with is known when qemu has ended.
             _ if !self.seen.told_to_go => {
                 self.seen.told_to_go = true;

@@ -46,8 +46,8 @@ impl Play {
         let vanished = self.vanished();
         let halted = match self.seen.sign {
             Some(Sign::Halt) => Some("the guest halted".to_owned()),
-            Some(Sign::Restart) => Some(RESET.to_owned()),
-            Some(Sign::Panic) | None => None,
+            Some(Sign::Restart) if !self.seen.answered => Some(RESET.to_owned()),
+            Some(Sign::Restart | Sign::Panic) | None => None,
         };
         if self.is_doubtful() && (vanished.is_none() || !self.seen.spoke) && halted.is_none() {
             return End::NoLife(None);
@@ -191,7 +191,7 @@ impl Play {
             // What the guest was doing is worth a look: KVM could not go on with that.
             "internal-error" => {
                 let end = End::Host { why: "KVM stopped with an internal error".to_owned(), program };
-                return if self.is_open() { self.stand(end.clone(), end, now) } else { self.end(end, now) };
+                return if self.is_open() { self.stand(end.clone(), end, now) } else { Vec::new() };
             }
             "paused" | "debug" => {
                 self.limits.hold(now);
@@ -228,6 +228,7 @@ impl Play {
     }
 
     pub(super) fn gave_up(&mut self, sign: Sign, now: Instant) -> Vec<Effect> {
+        self.seen.answered &= self.seen.sign >= Some(sign);
         self.seen.sign = self.seen.sign.max(Some(sign));
         if sign == Sign::Panic {
             self.note_late_panic();

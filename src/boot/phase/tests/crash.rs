@@ -25,6 +25,18 @@ fn a_guest_that_is_lost_leaves_its_memory_unless_a_program_wanted_that() {
     assert_eq!(take(&mut play, &[Input::Drained]), dump(reset()));
     assert_eq!(take(&mut play, &[Input::Dumped]), [Effect::Qemu(qmp::QUIT)]);
     assert_eq!(ends(play, [gone(0)]), reset());
+    // A program that only wrote the kernel's words, and went on, hides none.
+    let mut play = dumps();
+    take(&mut play, &[&[Input::Sign(Sign::Restart), Input::Guest(FromGuest::Pong)], &paused[..]].concat());
+    assert_eq!(take(&mut play, &[Input::Drained]), dump(reset()));
+    let mut play = dumps();
+    take(&mut play, &[Input::Sign(Sign::Restart), Input::Guest(FromGuest::Pong)]);
+    assert_eq!(ends(play, [gone(9)]), host("qemu ended (signal: 9 (SIGKILL))", None));
+    // Behind its end the program's status counts, also while what it wrote is on its way.
+    let mut play = dumps();
+    take(&mut play, &[exit(7, 5)]);
+    take(&mut play, &paused);
+    assert_eq!(take(&mut play, &[Input::Drained]), [Effect::Qemu(qmp::QUIT)]);
     // One that powers off is wanted, too.
     let mut play = dumps();
     take(&mut play, &[shutdown("guest-shutdown"), Input::Qemu(Said::Stopped)]);
