@@ -23,8 +23,8 @@ impl Play {
 
     /// The machine started again, and no program wanted it.
     fn reset_itself(&self) -> bool {
-        let is_wanted = self.seen.sign == Some(Sign::Restart) && !self.seen.answered;
-        self.seen.shutdown.as_deref() == Some("guest-reset") && self.seen.sign < Some(Sign::Halt) && !is_wanted
+        // The other processors, and the agent on them, go on for a moment behind the kernel's last word: that the agent answered says nothing here.
+        self.seen.shutdown.as_deref() == Some("guest-reset") && self.seen.sign.is_none()
     }
 
     /// Ends the machine. One whose guest crashed, or hangs, or was too slow, stands still before that until its memory is written.

@@ -236,8 +236,11 @@ impl Session<'_> {
             match socket.read(&mut bytes) {
                 Ok(count @ 1..) => self.take_console(&bytes[..count])?,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // All is read; that its other end is closed is seen where that counts.
-                _ => return Ok(()),
+                // All is read; that its other end is closed is seen where that counts. A kernel that was stopped in its last line has begun it.
+                _ => {
+                    self.console.finish();
+                    return self.look_for_signs();
+                }
             }
         }
     }
