@@ -18,19 +18,17 @@ impl Engine<'_> {
     /// # Errors
     /// quiz.lock cannot be read or written, or nobody has what is asked for.
     pub(super) fn pin(&self, stages: &Stages) -> Result<BTreeMap<NodeIndex, Pin>> {
-        let mut pins = pinned_before(stages)?;
+        let before = Before::read(stages)?;
+        // From now on these stand under the name that the wish has, and move by an update of that alone.
+        for (w, pin) in before.by_an_older_quiz {
+            let pin = source::add(&w.lock, &w.wish, pin)?;
+            let (entry, wanted) = (w.wish.entry().to_owned(), w.wish.to_string());
+            let pinned = format!("{pin} (as an older quiz pinned it; quiz update {entry} takes today's)");
+            (self.events)(Event::Resolved { entry, wanted, pinned });
+        }
+        let mut pins = before.pins;
         let made = self.made_as_tested(stages, &pins)?;
         for w in stages.wishes.iter().filter(|w| w.dir().is_none()) {
-            if let (Some(pin), None) = (pins.get(&w.id), &w.pin)
-                && source::Lock::read(&w.lock)?.get(&w.wish).is_none()
-            {
-                // From an older quiz: from now on it stands under the name that the wish has, and moves by an update of that alone.
-                let pin = source::add(&w.lock, &w.wish, pin.clone())?;
-                let pinned =
-                    format!("{pin} (as an older quiz pinned it; quiz update {} takes today's)", w.wish.entry());
-                let (entry, wanted) = (w.wish.entry().to_owned(), w.wish.to_string());
-                (self.events)(Event::Resolved { entry, wanted, pinned });
-            }
             if let Entry::Vacant(place) = pins.entry(w.id) {
                 let is_made = made.contains(&w.id);
                 let pin = source::pinned(&w.spec, &w.wish, is_made, &w.lock, &self.source_of(w), self.events);
@@ -100,28 +98,59 @@ impl Engine<'_> {
     }
 }
 
-/// What quiz.lock says of the sources. Each file is read once: with its packages it may be long, and several sources are pinned in one.
-pub(super) fn pinned_before(stages: &Stages) -> Result<BTreeMap<NodeIndex, Pin>> {
-    let (mut locks, mut pins) = (BTreeMap::new(), BTreeMap::new());
-    for w in stages.wishes.iter().filter(|w| w.dir().is_none()) {
-        let pin = match &w.pin {
-            Some(pin) => Some(pin.clone()),
-            None => of_locks(w, &mut locks)?,
-        };
-        pins.extend(pin.map(|pin| (w.id, pin)));
+/// What the lock files say of the sources.
+struct Before<'w> {
+    pins: BTreeMap<NodeIndex, Pin>,
+    /// Of these the ones that stand there under a name of before.
+    by_an_older_quiz: Vec<(&'w SourceWish, Pin)>,
+}
+
+impl<'w> Before<'w> {
+    /// Each file is read once: with its packages it may be long, and several sources are pinned in one.
+    fn read(stages: &'w Stages) -> Result<Self> {
+        let (mut locks, mut pins, mut by_an_older_quiz) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        for w in stages.wishes.iter().filter(|w| w.dir().is_none()) {
+            let found = match &w.pin {
+                Some(pin) => Some((pin.clone(), PinName::Present)),
+                None => of_locks(w, &mut locks)?,
+            };
+            let Some((pin, named)) = found else { continue };
+            if named == PinName::Former {
+                by_an_older_quiz.push((w, pin.clone()));
+            }
+            pins.insert(w.id, pin);
+        }
+        Ok(Self { pins, by_an_older_quiz })
     }
-    Ok(pins)
+}
+
+/// Under which name a pin stands in a lock file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PinName {
+    /// That which the wish has.
+    Present,
+    /// That which it had in an older quiz.
+    Former,
+}
+
+/// What quiz.lock says of the sources.
+pub(super) fn pinned_before(stages: &Stages) -> Result<BTreeMap<NodeIndex, Pin>> {
+    Before::read(stages).map(|before| before.pins)
 }
 
 /// What the lock files say of a source, under the name that it has now, or had in an older quiz. Those that were read are in `locks`.
-pub(super) fn of_locks<'w>(w: &'w SourceWish, locks: &mut BTreeMap<&'w Path, source::Lock>) -> Result<Option<Pin>> {
+pub(super) fn of_locks<'w>(
+    w: &'w SourceWish,
+    locks: &mut BTreeMap<&'w Path, source::Lock>,
+) -> Result<Option<(Pin, PinName)>> {
     for path in [&w.lock, &w.former] {
         if !locks.contains_key(path.as_path()) {
             locks.insert(path, source::Lock::read(path)?);
         }
     }
     let (now, before) = (&locks[w.lock.as_path()], &locks[w.former.as_path()]);
-    Ok(now.get(&w.wish).or_else(|| before.former(&w.wish)).cloned())
+    let now = now.get(&w.wish).map(|pin| (pin.clone(), PinName::Present));
+    Ok(now.or_else(|| before.former(&w.wish).map(|pin| (pin.clone(), PinName::Former))))
 }
 
 #[cfg(test)]

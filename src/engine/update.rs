@@ -41,7 +41,7 @@ impl Engine<'_> {
             let before = of_locks(w, &mut BTreeMap::new())?;
             let pin = source::resolve(&w.spec, &w.wish, &self.source_of(w), self.events).map_err(|e| w.failed(e))?;
             // Only facts are compared, since an older quiz did not write where a pin was found.
-            let moved = before.map(|before| before.facts()) != Some(pin.facts());
+            let moved = before.map(|(before, _)| before.facts()) != Some(pin.facts());
             let (entry, wanted) = (w.wish.entry().to_owned(), w.wish.to_string());
             let pinned = if moved { pin.to_string() } else { format!("{pin} (as before)") };
             source::replace(&w.lock, &w.wish, pin)?;

@@ -340,7 +340,7 @@ mod tests {
             std::fs::write(&w.lock, format!("version = 1\n{ours}")).unwrap();
             std::fs::write(&w.former, format!("version = 1\n{theirs}")).unwrap();
             let pin = super::super::pinned::of_locks(&w, &mut BTreeMap::new()).unwrap();
-            pin.map(|pin| pin.to_string().rsplit(' ').nth(2).unwrap().to_owned())
+            pin.map(|(pin, _)| pin.to_string().rsplit(' ').nth(2).unwrap().to_owned())
         };
         let (old, new) = (pin("debian default", "6.1.1"), pin("debian default near trixie", "6.1.2"));
         assert_eq!(version("", ""), None);

@@ -21,15 +21,12 @@ pub(super) fn resolve(spec: &Spec, wanted: &str, own: Option<&str>, ctx: &Contex
 
 fn resolve_on(host: &Host, spec: &Spec, wanted: &str, own: Option<&str>, ctx: &Context, events: Events) -> Result<Pin> {
     let table = table(spec)?;
+    let hosts = host.suite().ok();
     let mut suites: Vec<&str> = Vec::new();
-    for suite in [own, table.suite.as_deref(), host.suite().ok()].into_iter().flatten() {
-        // Without one that comes first, the host's own does, and the table's is for hosts that have none.
+    for suite in [own.or(hosts), table.suite.as_deref(), hosts].into_iter().flatten() {
         if !suites.contains(&suite) {
             suites.push(suite);
         }
-    }
-    if own.is_none() && host.suite().is_ok() {
-        suites.reverse();
     }
     if suites.is_empty() {
         suites.push(host.suite()?);
@@ -78,8 +75,8 @@ fn fetch_on(host: &Host, spec: &Spec, pin: &DscPin, dest: &Path, ctx: &Context, 
     let (suite, paths) = match pinned {
         Some(Ok(paths)) => paths,
         // The host's own may have it, too, and be what can be reached from here.
-        Some(Err(error)) => in_a_suite(host, (host.suite(), table), ctx, events, &bring).map_err(|_| error)?,
-        None => in_a_suite(host, (host.suite(), table), ctx, events, &bring)?,
+        Some(Err(error)) => in_a_suite(host, table, ctx, events, &bring).map_err(|_| error)?,
+        None => in_a_suite(host, table, ctx, events, &bring)?,
     };
     let files: Vec<(&str, &PathBuf)> = pin.files.iter().map(|file| file.name.as_str()).zip(&paths).collect();
     // Each of Debian's is patched as on Debian, so that its tree is the same on all hosts.
@@ -106,21 +103,21 @@ fn in_suite<T>(
     Ok((suite.to_owned(), found))
 }
 
-/// Does something with the archive of a suite; where there is no such suite, with that of the table's.
+/// Does something with the archive of the host's own suite; where there is no such suite, with that of the table's.
 fn in_a_suite<T>(
     host: &Host,
-    (own, table): (Result<&str>, &DscSpec),
+    table: &DscSpec,
     ctx: &Context,
     events: Events,
     work: &dyn Fn(&Archive<'_>) -> Result<T>,
 ) -> Result<(String, T)> {
     let in_suite = |suite: &str| in_suite(host, (suite, table), ctx, events, work);
-    let name = own.as_ref().ok().copied();
-    match (own.and_then(in_suite), &table.suite) {
-        (Err(error), Some(suite)) if error.kind() == Kind::Input && name != Some(suite) => {
+    let own = host.suite().and_then(in_suite);
+    match (own, &table.suite) {
+        (Err(error), Some(suite)) if error.kind() == Kind::Input && host.suite().ok() != Some(suite) => {
             in_suite(suite).map_err(|_| error)
         }
-        (found, _) => found,
+        (own, _) => own,
     }
 }
 

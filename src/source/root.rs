@@ -38,7 +38,7 @@ pub struct RootSpec {
 const MERGED: &[&str] = &["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 
 /// Where a path of a package lies in the root; nowhere if it is left out.
-type Place<'a> = &'a dyn Fn(&str) -> Option<String>;
+type WhereTo<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Makes the new folder `dest` of these packages, and tells how many of them lie there.
 ///
@@ -64,7 +64,7 @@ pub(super) fn make(spec: &RootSpec, debs: &[PathBuf], dest: &Path, packages: &mu
 
 fn fill(
     spec: &RootSpec,
-    (debs, place): (&[PathBuf], Place<'_>),
+    (debs, place): (&[PathBuf], WhereTo<'_>),
     root: &mut Unpacked<'_>,
     packages: &mut Teller<'_>,
 ) -> Result<()> {
@@ -95,7 +95,7 @@ fn fill(
 }
 
 /// Makes the links of the alternatives that are there: of several the one with the highest priority, of equal ones the first.
-fn choose(debs: &[PathBuf], place: Place<'_>, root: &mut Unpacked<'_>) -> Result<()> {
+fn choose(debs: &[PathBuf], place: WhereTo<'_>, root: &mut Unpacked<'_>) -> Result<()> {
     let scripts = debs.iter().map(|deb| deb::script(deb, "postinst")).collect::<Result<Vec<_>>>()?;
     let mut all: Vec<Alternative> = scripts.iter().flatten().flat_map(|script| alternatives::read(script)).collect();
     all.sort_by_key(|one| Reverse(one.priority));
@@ -112,7 +112,7 @@ fn choose(debs: &[PathBuf], place: Place<'_>, root: &mut Unpacked<'_>) -> Result
 }
 
 /// Makes a link, if it may be there, nothing else is, and there is what it leads to.
-fn leads(root: &mut Unpacked<'_>, place: Place<'_>, link: &str, path: &str) -> Result<bool> {
+fn leads(root: &mut Unpacked<'_>, place: WhereTo<'_>, link: &str, path: &str) -> Result<bool> {
     let (link, path) = (place(link.trim_start_matches('/')), merged(path.trim_start_matches('/')));
     let Some(link) = link.filter(|link| !root.has(link) && root.has(&path)) else { return Ok(false) };
     // Relative, so that it leads there for who looks at the root from outside, too.

@@ -27,7 +27,7 @@ pub enum Cause {
 }
 
 #[derive(Deserialize)]
-struct About {
+struct OnlyCause {
     cause: Cause,
 }
 
@@ -36,6 +36,6 @@ impl Cause {
     pub(in crate::boot) fn read(place: &Path) -> Option<Self> {
         let mut text = String::new();
         host::open_plain(&place.join(CRASH).join(ABOUT)).ok()?.take(MOST).read_to_string(&mut text).ok()?;
-        serde_json::from_str::<About>(&text).ok().map(|about| about.cause)
+        serde_json::from_str::<OnlyCause>(&text).ok().map(|about| about.cause)
     }
 }
