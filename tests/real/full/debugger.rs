@@ -89,9 +89,11 @@ fn what_openzfs_and_the_kernel_know_of_themselves_is_read() {
     // The first write of the pool's second transaction group takes a minute, and who syncs it waits so long.
     let script = "zpool create t quizm0; zpool sync t; zinject -d quizm0 -D 60000:1 t >/dev/null
         dd if=/dev/urandom of=/t/f bs=1M count=4 2>/dev/null; sync & sleep infinity";
+    // Not for a moment, as in each sync.
+    let stays = "for n in 1 2 3; do grep -q '(txg_sync) D' /proc/[0-9]*/stat || exit 1; sleep 1; done";
     for words in [&["--no-snapshot"][..], &[], &[]] {
         start(&real, words, script);
-        let waits = ["exec", "--", "sh", "-c", "grep -q '(txg_sync) D' /proc/[0-9]*/stat"];
+        let waits = ["exec", "--", "sh", "-c", stays];
         eventually("thread that waits for the disk", || (real.run(&waits).status == Some(0)).then_some(()));
         reads();
         let ran = gdb(&real, &["quiz-lx", "lx-version", "lx-ps"]);
