@@ -37,7 +37,7 @@ pub(super) fn run(engine: &Engine<'_>, asked: Asked, json: bool) -> Result<()> {
     let (mut collected, left) = slowly("the cache", Unit::Objects, engine.events, |slow| collect(engine, asked, slow))?;
     let count = collected.entry("source").or_default();
     (count.number, count.bytes) = (count.number + packages.number, count.bytes + packages.bytes);
-    if most.is_some_and(|most| left > most) {
+    if asked.most.is_some_and(|most| left > most) {
         let message = format!(
             "{} are left: what was used in the last day stays, and so do the last results of projects that are still there, \
                      the downloads of the last month, pins, and snapshots of `quiz snap`; quiz gc --older-than DAYS goes by age alone",

@@ -114,7 +114,7 @@ pub(super) fn of(project: &Project, graph: &Graph, source: &source::Context) -> 
         if compilers != "host" && (spec.binary.is_some() || spec.debian.is_some() || spec.dsc.is_some()) {
             options.insert("own".to_owned(), vec![compilers.to_owned()]);
         }
-        if spec.binary.is_some() {
+        if compilers != "host" && spec.binary.is_some() {
             keys.push(setting.to_owned());
         }
         if stage.suite() == Some(compilers) {

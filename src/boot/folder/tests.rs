@@ -74,7 +74,7 @@ fn memories_that_were_asked_for_take_the_place_of_no_crash() {
     let (crash, first, second) = (kept("panic"), kept("asked"), kept("asked"));
     make(base.path());
     assert_eq!([crash.exists(), first.exists(), second.exists()], [true, false, true]);
-    let (crash, lost) = (crash, kept("lost"));
+    let lost = kept("lost");
     make(base.path());
     assert_eq!([crash.exists(), lost.exists(), second.exists()], [false, true, true]);
 }
