@@ -22,6 +22,7 @@ enum frame {
 	SYNCED = 7,  // u8, after EXIT: bit 0: what was written to the shares is with the host; bit 1: the kernel's log ends with PROGRAM_OVER
 	TAKEN = 8,   // u64: bytes of stdin that the program has read; when the request asks for that, and before EXIT
 	DESERTED = 9, // nothing: no more programs can be started later, and those that were say nothing any more
+	NOTE = 10,   // text: what the user should know of this machine, which goes on
 	REQUEST = 64,     // see read_request
 	STDIN_END = 65,   // u64: bytes of stdin in all
 	RESIZE = 66,      // u16 rows, u16 columns

@@ -59,12 +59,29 @@ void add_share(char mode, const char *tag, const char *where)
 	shares[share_count++] = (struct share){ .tag = tag, .where = where, .mode = mode, .held = -1 };
 }
 
-static void mount_9p(const char *tag, const char *where, unsigned long flags, const char *cache)
+static bool try_9p(const char *tag, const char *where, unsigned long flags, const char *cache)
 {
 	char options[96];
 	snprintf(options, sizeof options, "trans=virtio,version=9p2000.L,msize=512000,cache=%s", cache);
-	if (mount(tag, where, "9p", flags, options) != 0)
+	return mount(tag, where, "9p", flags, options) == 0;
+}
+
+static void mount_9p(const char *tag, const char *where, unsigned long flags, const char *cache)
+{
+	if (!try_9p(tag, where, flags, cache))
 		fail("cannot mount the share %s: %s (CONFIG_9P_FS, CONFIG_NET_9P_VIRTIO)", where, strerror(errno));
+}
+
+// One that each run has, whether anybody wants it or not. A kernel that does not know 9P has an empty place for it: nothing can be written
+// there that would seem to be with the host. False then.
+static bool mount_own(struct share *share)
+{
+	if (try_9p(share->tag, share->where, share->mode == SHARE_READ ? MS_RDONLY : 0, "mmap"))
+		return true;
+	if (errno != ENODEV || mount("none", share->where, "tmpfs", MS_RDONLY, "mode=0555") != 0)
+		fail("cannot mount the share %s: %s (CONFIG_9P_FS, CONFIG_NET_9P_VIRTIO)", share->where, strerror(errno));
+	share->mode = SHARE_READ;
+	return false;
 }
 
 // What is written goes into the guest's memory. What lies below must not change (Documentation/filesystems/overlayfs.rst), so the guest
@@ -96,8 +113,14 @@ void keep_own_shares(void)
 
 void mount_shares(void)
 {
+	static const char lacks[] = "this kernel has no 9P: of the host's folders /shared and /out the guest has empty ones, and can write nothing there";
+	bool whole = true;
 	rounds++;
-	for (const struct share *share = shares; share < shares + share_count; share++)
+	for (struct share *share = shares; share < shares + own_count; share++)
+		whole &= mount_own(share);
+	if (!whole)
+		send_frame(NOTE, lacks, sizeof lacks - 1);
+	for (const struct share *share = shares + own_count; share < shares + share_count; share++)
 		if (share->mode == SHARE_OVERLAY)
 			mount_overlay(share);
 		else

@@ -5,7 +5,7 @@ use warnings;
 
 # Each with what it is for.
 my %needed = (
-    '9P_FS' => 'folders of the host', NET_9P_VIRTIO => 'folders of the host', BLK_DEV_INITRD => 'drivers that are modules',
+    BLK_DEV_INITRD => 'drivers that are modules',
     DEVTMPFS => '/dev', OVERLAY_FS => 'the root of layers', PRINTK => 'how the guest ended', SQUASHFS => 'the layers', SQUASHFS_LZ4 => 'the layers',
     VIRTIO_BLK => 'the layers', VIRTIO_CONSOLE => 'the program', VIRTIO_PCI => 'all devices',
 );

@@ -49,6 +49,8 @@ pub enum FromGuest {
     Taken(u64),
     /// The process is gone that starts further programs.
     Deserted,
+    /// What the user should know of this machine, which goes on.
+    Note(String),
     /// The answer to `Ping`.
     Pong,
     /// The answer to `Wake`.
@@ -201,6 +203,7 @@ fn decode(kind: u8, payload: &[u8]) -> Option<FromGuest> {
         6 if payload.len() == 1 => FromGuest::Awake { hooks: payload[0] != 0 },
         7 if payload.len() == 1 => FromGuest::Synced { shares: payload[0] & 1 != 0, marked: payload[0] & 2 != 0 },
         9 if payload.is_empty() => FromGuest::Deserted,
+        10 => FromGuest::Note(String::from_utf8_lossy(payload).into_owned()),
         8 => FromGuest::Taken(u64::from_le_bytes(payload.try_into().ok()?)),
         _ => return None,
     })
@@ -296,10 +299,11 @@ mod tests {
             ("SYNCED", vec![1], FromGuest::Synced { shares: true, marked: false }),
             ("TAKEN", vec![9, 0, 0, 0, 0, 0, 0, 0], FromGuest::Taken(9)),
             ("DESERTED", vec![], FromGuest::Deserted),
+            ("NOTE", vec![b'x'], FromGuest::Note("x".into())),
         ] {
             assert_eq!(decode(u8::try_from(number(name)).unwrap(), &payload), Some(message), "{name}");
         }
-        assert_eq!(header.split_once("enum frame {").unwrap().1.split_once("};").unwrap().0.matches(" = ").count(), 18);
+        assert_eq!(header.split_once("enum frame {").unwrap().1.split_once("};").unwrap().0.matches(" = ").count(), 19);
     }
 
     #[test]
@@ -355,7 +359,7 @@ mod tests {
 
     #[test]
     fn what_is_no_message_is_refused() {
-        for bytes in [&[10, 0, 0, 0, 0][..], &[5, 1, 0, 0, 0, 0], &[4, 1, 0, 0, 0, 0], &[1, 255, 255, 255, 255]] {
+        for bytes in [&[11, 0, 0, 0, 0][..], &[5, 1, 0, 0, 0, 0], &[4, 1, 0, 0, 0, 0], &[1, 255, 255, 255, 255]] {
             let mut decoder = Decoder::default();
             decoder.push(bytes);
             assert!(decoder.take().is_err(), "{bytes:?}");

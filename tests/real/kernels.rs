@@ -98,6 +98,36 @@ fn the_distributions_own_kernels_boot_and_two_have_a_pool() {
 }
 
 #[test]
+#[ignore = "fetches four kernels: tests/run --full kernels"]
+fn variants_of_the_distributions_kernel_boot_and_one_without_9p_says_that_it_has_no_folders_of_the_host() {
+    let real = Real::new();
+    let flavour = |flavour: &str| format!("[kernel]\nsource = \"package\"\nflavour = \"{flavour}\"\n");
+    // The suite says which version is its newest of each, but for what nobody has signed.
+    let (newest, unsigned) = ("package", "6.1@package");
+    for (name, kernel, ends) in [
+        ("amd64-unsigned", unsigned, "-amd64"),
+        ("rt-amd64", newest, "-rt-amd64"),
+        ("cloud-amd64", newest, "-cloud-amd64"),
+    ] {
+        real.0.write("quiz.toml", &flavour(name));
+        let ran = real.run(&["-k", kernel, "up", "--", "uname", "-r"]);
+        assert!(ran.status == Some(0) && ran.out.trim_end().ends_with(ends), "{name}: {ran:?}");
+    }
+    // Nothing that is written there may seem to be with the host.
+    let up = ["up", "--", "sh", "-c", "ls -A /shared /out; echo x >/out/x || exit 7"];
+    real.0.write(".quiz/shared/in", "shared\n");
+    for how in ["Booting", "Restoring"] {
+        let cold = if how == "Booting" { &["--no-snapshot"][..] } else { &[] };
+        let ran = real.run(&[&up[..1], cold, &up[1..]].concat());
+        assert_eq!((ran.status, ran.out.as_str()), (Some(7), "/out:\n\n/shared:\n"), "{ran:?}");
+        ran.says(&[how, "warning: this kernel has no 9P: ", "Read-only file system"]);
+    }
+    let shared = real.run(&["up", "--share", ".:ro", "--", "true"]);
+    assert_eq!(shared.status, Some(125), "{shared:?}");
+    shared.says(&["cannot mount the share /", "CONFIG_9P_FS"]);
+}
+
+#[test]
 #[ignore = "builds a kernel, and OpenZFS for it: tests/run --full kernels"]
 fn a_kernel_that_clang_compiled_boots_and_has_a_pool() {
     let real = Real::new();
