@@ -2,6 +2,7 @@
 //! have in common.
 
 mod bare;
+mod headers;
 mod twins;
 
 use super::cache;

@@ -2,7 +2,7 @@
 
 use super::Real;
 use crate::worktree::git;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// A worktree of Linux with the distribution's source, in one place of the cache: its folder of objects serves every run.
@@ -31,13 +31,25 @@ fn linux(real: &Real) -> PathBuf {
 /// The kernel of all tests, in that worktree: what has the same files has the same key, so the package's need not be compiled as well,
 /// and the objects are there for edits.
 pub(super) fn build(real: &Real) {
-    if cached(real) {
-        return;
+    if !cached(real) {
+        compile(real, &linux(real));
     }
-    let dir = linux(real);
+}
+
+fn compile(real: &Real, dir: &Path) {
     std::fs::write(dir.join("quiz.toml"), "").unwrap();
-    let status = real.command(&["build", "kernel"]).current_dir(&dir).stdout(Stdio::null()).status().unwrap();
+    let status = real.command(&["build", "kernel"]).current_dir(dir).stdout(Stdio::null()).status().unwrap();
     assert!(status.success(), "the kernel was not built: {status}");
+}
+
+/// That worktree with a new line in a file of it, and its kernel compiled there.
+pub(super) fn edited(real: &Real, file: &str) -> PathBuf {
+    let dir = linux(real);
+    let path = dir.join(file);
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{text}/* {} */\n", super::new_word())).unwrap();
+    compile(real, &dir);
+    dir
 }
 
 fn cached(real: &Real) -> bool {

@@ -46,7 +46,7 @@ impl Zfs {
         zfs
     }
 
-    fn dir(&self) -> PathBuf {
+    pub(super) fn dir(&self) -> PathBuf {
         self.0.0.dir()
     }
 
@@ -58,7 +58,7 @@ impl Zfs {
     }
 
     /// Puts a word where the guest can read it in the module: the description of the parameter zfs_arc_min.
-    fn mark(&self, word: &str) {
+    pub(super) fn mark(&self, word: &str) {
         let path = self.dir().join("module/zfs/arc.c");
         let text = std::fs::read_to_string(&path).unwrap();
         let at = text.find("zfs_arc_, min, param_set_arc_min,").expect("arc.c has the parameter");
