@@ -5,7 +5,7 @@ mod bare;
 mod headers;
 mod twins;
 
-use super::cache;
+use super::{Real, cache};
 use crate::project::Ran;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -49,6 +49,16 @@ fn script() -> Command {
     sh
 }
 
+/// The digest of each output, by its name.
+fn digests(ran: &Ran) -> Vec<String> {
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let line = |line: &str| {
+        let (output, path) = line.split_once(' ').unwrap();
+        format!("{output} {}", path.rsplit_once('/').unwrap().1)
+    };
+    ran.out.lines().map(line).collect()
+}
+
 /// The command as the README has it, and the same with a kernel that is compiled, this host's, by that gcc.
 fn first_command(host: &Host, user: &str, (suite, install): (&str, &str), gcc: &str) {
     let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
@@ -70,6 +80,12 @@ fn first_command(host: &Host, user: &str, (suite, install): (&str, &str), gcc: &
     let version = host.run(user, &format!("QUIZ_TOOLCHAIN_SUITE={suite} target/release/quiz up -- cat /proc/version"));
     assert!(version.status == Some(0) && version.out.contains(&format!("Debian {gcc}.")), "{version:?}");
     assert_eq!(version.count("Restoring"), 1, "{version:?}");
+    if suite != "host" {
+        // Whoever compiled it, and in whatever folder: this machine has the same bytes.
+        let release = ran.out.split(' ').nth(2).unwrap();
+        let there = host.run(user, &format!("QUIZ_TOOLCHAIN_SUITE={suite} target/release/quiz build kernel"));
+        assert_eq!(digests(&there), digests(&Real::new().run(&["-k", release, "build", "kernel"])), "{release}");
+    }
 }
 
 #[test]

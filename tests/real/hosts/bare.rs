@@ -1,7 +1,7 @@
 //! A host with a sandbox, qemu and quiz, and nothing else, not even packages: busybox is all that it has.
 
-use super::{Host, ONE_AT_A_TIME, script};
-use crate::project::{Project, Ran};
+use super::{Host, ONE_AT_A_TIME, digests, script};
+use crate::project::Project;
 use crate::real::{Real, cache};
 
 impl Host {
@@ -44,16 +44,6 @@ const BROUGHT: [&str; 5] = ["kernel-package", "spl-seed", "zfs", "zfs-source", "
 /// users, compiles and packs.
 const HIS: [&str; 7] =
     ["agent", "image", "layer:agent/tree", "layer:work/tree", "layer:zfs-user/install", "rootfs", "work"];
-
-/// The digest of each output, by its name.
-fn digests(ran: &Ran) -> Vec<String> {
-    assert_eq!(ran.status, Some(0), "{ran:?}");
-    let line = |line: &str| {
-        let (output, path) = line.split_once(' ').unwrap();
-        format!("{output} {}", path.rsplit_once('/').unwrap().1)
-    };
-    ran.out.lines().map(line).collect()
-}
 
 #[test]
 #[ignore = "runs in a root of busybox: tests/run --full hosts"]
