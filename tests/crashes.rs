@@ -171,6 +171,30 @@ fn a_crash_that_was_looked_at_has_its_lines_when_its_run_cannot_be_asked_for_any
     assert!(project.ok(&["crash", "show"]).out.contains("\nlines     none: "));
 }
 
+/// The shell in which somebody looks has not what the run's had.
+#[test]
+fn a_crash_has_the_lines_of_the_variables_that_its_run_was_started_with() {
+    let project = crashed();
+    let tables =
+        "[options]\nword = { type = \"string\", default = \"\", about = \"x\" }\n[outputs]\nimage = \"tree\"\n";
+    project.recipe("kernel", tables, "mkdir /quiz/out/image\necho \"$QUIZ_OPT_WORD\" >/quiz/out/image/vmlinux\n");
+    let ran = Ran::from(project.command(&["build", "kernel"]).env("QUIZ_RECIPE_KERNEL_WORD", "x").output().unwrap());
+    let kernel = ran.out.trim_end().rsplit(' ').next().unwrap();
+    let at = project.dir().join(".quiz/runs/1/crash/crash.json");
+    let mut crash: Value = serde_json::from_str(&std::fs::read_to_string(&at).unwrap()).unwrap();
+    crash["kernel"] = json!(format!("{kernel}/vmlinux"));
+    for (flags, there) in [(json!([]), false), (json!(["QUIZ_RECIPE_KERNEL_WORD=x"]), true)] {
+        crash["flags"] = flags;
+        std::fs::write(&at, crash.to_string()).unwrap();
+        let shown = project.run(&["crash", "show", "--lines"]);
+        assert_eq!(
+            (shown.status, shown.out.contains("fs/x.c:2")),
+            (Some(if there { 0 } else { 2 }), there),
+            "{shown:?}"
+        );
+    }
+}
+
 /// A project whose sources are the git worktree that it lies in, and what git calls them; its run 1 has crashed. Lines of comments alone make no other kernel.
 fn crashed_worktree() -> (Project, Value) {
     let project = Project::new();

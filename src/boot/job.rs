@@ -72,7 +72,7 @@ pub struct Options {
     pub memories: usize,
     /// A guest that crashed, hangs or is too slow stands still until somebody at a debugger has looked at it: see [`super::gdb`].
     pub shows: bool,
-    /// The settings that were given as flags, as words of a command line, for whoever looks at it with a debugger.
+    /// The settings that were given as variables (`NAME=value`) and as flags, as words of a command line, for whoever looks at it with a debugger.
     pub flags: Vec<String>,
     /// The command line that runs it again, for whoever finds the crash.
     pub again: String,

@@ -44,7 +44,7 @@ pub struct Running {
     /// The layers of the root, in the cache, the topmost first.
     #[serde(default)]
     pub layers: Vec<String>,
-    /// The settings that were given as flags, as words of a command line.
+    /// The settings that were given as variables (`NAME=value`) and as flags, as words of a command line.
     #[serde(default)]
     pub flags: Vec<String>,
     /// The line that runs it again.

@@ -29,8 +29,8 @@ pub(super) fn booted(crashed: &Crashed) -> Booted<'_> {
     }
 }
 
-/// Calls `take` with the project opened as for that run, whose `flags` were these, and gives what it finds; where it cannot be opened so any more, what was
-/// noted beside the crash.
+/// Calls `take` with the project opened as for that run, whose `flags`, and variables among them, were these, and gives what it finds; where it cannot be
+/// opened so any more, what was noted beside the crash.
 pub(super) fn open<T: From<Symbols>>(
     engine: &Engine<'_>,
     booted: &Booted<'_>,
@@ -39,7 +39,9 @@ pub(super) fn open<T: From<Symbols>>(
 ) -> Result<T> {
     // Flags typed now that say what is built win over the run's.
     let typed = engine.project.settings.shaping_flags().next().is_some();
-    if flags.is_empty() || typed {
+    let (variables, flags): (Vec<_>, Vec<_>) = flags.iter().partition(|word| word.starts_with("QUIZ_"));
+    let are_here = variables.is_empty() || variables.iter().copied().eq(engine.project.settings.variables());
+    if (flags.is_empty() && are_here) || typed {
         let hint = |error: Error| {
             if typed {
                 error.hint(
@@ -53,9 +55,9 @@ pub(super) fn open<T: From<Symbols>>(
         let crash = booted.crash.filter(|_| !typed);
         return take(engine, &Booted { crash, ..*booted }).map_err(hint);
     }
-    let words = ["quiz", "up"].into_iter().chain(flags.iter().map(String::as_str));
+    let words = ["quiz", "up"].into_iter().chain(flags.into_iter().map(String::as_str));
     let asked = Cli::read(words).map_err(|e| Error::input(format!("cannot read the flags of run {}: {e}", booted.run)));
-    match asked.and_then(|asked| engine.with_flags(asked.invocation().flags)) {
+    match asked.and_then(|asked| engine.asked(asked.invocation().flags, &variables)) {
         Ok(engine) => take(&engine, booted),
         Err(error) => Symbols::noted(engine, booted).map(T::from).ok_or(error),
     }

@@ -182,6 +182,7 @@ pub fn kept(engine: &Engine<'_>) -> Retention {
 /// # Errors
 /// The list of what its kernel may complain about is wrong.
 pub fn options(engine: &Engine<'_>, timeout: Option<u64>, why_not_kvm: Option<String>) -> Result<Options> {
+    let settings = &engine.project.settings;
     Ok(Options {
         allowed: allowed(engine)?,
         profiles: engine.project.profiles.iter().map(|profile| profile.name.clone()).collect(),
@@ -189,7 +190,7 @@ pub fn options(engine: &Engine<'_>, timeout: Option<u64>, why_not_kvm: Option<St
         ready_within: Duration::from_secs(ready_within(engine)?),
         memories: kept(engine).memories,
         verdicts: Some(engine.kvm_verdicts()),
-        flags: engine.project.settings.flags().collect(),
+        flags: settings.variables().iter().cloned().chain(settings.flags()).collect(),
         why_not_kvm,
         only_kvm: super::qemu::demanded(engine)? == Some(Accel::Kvm),
         ..Options::default()

@@ -101,13 +101,17 @@ impl<'a> Engine<'a> {
     /// # Errors
     /// The project's files are wrong, or another user's; the cache cannot be used.
     pub fn open(asked: &Invocation, events: Events<'a>) -> Result<Self> {
+        Self::open_with(asked, std::env::vars_os().collect(), events)
+    }
+
+    fn open_with(asked: &Invocation, variables: Vec<(OsString, OsString)>, events: Events<'a>) -> Result<Self> {
         let begun = Instant::now();
         let start = match &asked.dir {
             Some(dir) => std::fs::canonicalize(dir)
                 .map_err(|e| Error::input(format!("-C {}: no such folder", dir.display())).because(e))?,
             None => std::env::current_dir().map_err(|e| Error::input("cannot find the current folder").because(e))?,
         };
-        let project = Project::load(&start, &asked.flags)?;
+        let project = Project::load_with(&start, &asked.flags, variables)?;
         let arch = project.settings.text("arch");
         if !ARCHES.contains(&arch) {
             return Err(project
@@ -125,8 +129,19 @@ impl<'a> Engine<'a> {
     /// # Errors
     /// As of [`Self::open`].
     pub fn with_flags(&self, flags: Vec<FlagValue>) -> Result<Self> {
+        self.asked(flags, &[])
+    }
+
+    /// The same project with other flags, and with other variables (`NAME=value`) if there are any, opened where this one was.
+    ///
+    /// # Errors
+    /// As of [`Self::open`].
+    pub fn asked(&self, flags: Vec<FlagValue>, variables: &[&String]) -> Result<Self> {
         let dir = Some(self.source.start.clone());
-        Self::open(&Invocation { dir, flags, offline: self.source.offline }, self.events)
+        let own =
+            variables.iter().filter_map(|word| word.split_once('=')).map(|(name, value)| (name.into(), value.into()));
+        let variables = if variables.is_empty() { std::env::vars_os().collect() } else { own.collect() };
+        Self::open_with(&Invocation { dir, flags, offline: self.source.offline }, variables, self.events)
     }
 
     /// The stages of these names, and all that they read.

@@ -49,7 +49,7 @@ pub struct SavedMachine {
     pub program: Vec<String>,
     /// The profiles that were on.
     pub profiles: Vec<String>,
-    /// The settings that were given as flags, as words of a command line.
+    /// The settings that were given as variables (`NAME=value`) and as flags, as words of a command line.
     pub flags: Vec<String>,
     /// The programs of the guest that start its program on a terminal.
     pub wraps: Vec<String>,

@@ -30,6 +30,7 @@ use crate::error::{Error, Result};
 use crate::host;
 use crate::source::{self, worktree};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -71,6 +72,18 @@ impl Project {
     /// # Errors
     /// Input errors that name file, line and column, the variable, or the flag; a project of another user's that nobody trusts.
     pub fn load(start: &Path, flags: &[settings::FlagValue]) -> Result<Self> {
+        Self::load_with(start, flags, std::env::vars_os().collect())
+    }
+
+    /// The same with these variables in the place of the environment's, as far as they are settings.
+    ///
+    /// # Errors
+    /// As of [`Self::load`].
+    pub fn load_with(
+        start: &Path,
+        flags: &[settings::FlagValue],
+        variables: Vec<(OsString, OsString)>,
+    ) -> Result<Self> {
         let dir = project_dir(start);
         host::distrust(&dir);
         let config_dir = config_dir()?;
@@ -83,7 +96,6 @@ impl Project {
         let mut recipes = recipe::built_in()?;
         let templates = module::Templates::take(&mut recipes);
         recipe::add_own(&own.join("recipes"), &mut recipes)?;
-        let variables = std::env::vars_os().collect();
         let (user, own_file) = (config_dir.join("quiz.toml"), dir.join("quiz.toml"));
         let mut settings = Settings::load(&user, &own_file, variables, flags, recipe::own_settings(&recipes))?;
         let modules = templates.add(&settings, &dir, &mut recipes)?;

@@ -76,7 +76,7 @@ pub struct Crash {
     pub kernel: String,
     /// The layers of the root, in the cache, the topmost first.
     pub layers: Vec<String>,
-    /// The settings that were given as flags, as words of a command line.
+    /// The settings that were given as variables (`NAME=value`) and as flags, as words of a command line.
     #[serde(default)]
     pub flags: Vec<String>,
     /// The line that runs it again.

@@ -239,6 +239,7 @@ pub const SCHEMA: &[SchemaEntry] = &[
 #[derive(Debug, Clone)]
 pub struct Settings {
     values: BTreeMap<String, Setting>,
+    variables: Vec<String>,
     flags: Vec<FlagValue>,
     /// The quiz.toml files that there are, the user's first.
     files: Vec<Document>,
@@ -266,6 +267,7 @@ impl Settings {
                 files.push(document);
             }
         }
+        let words = variables::words(&variables);
         values.extend(variables::read(variables, &types)?);
         for flag in flags {
             let origin = Origin::Flag(flag.flag.to_owned());
@@ -276,7 +278,7 @@ impl Settings {
             values.insert(flag.key.to_owned(), Setting { value, origin });
         }
         implied::name_source(&mut values);
-        Ok(Self { values, flags: flags.to_vec(), files })
+        Ok(Self { values, variables: words, flags: flags.to_vec(), files })
     }
 
     /// The settings of one file, over the defaults.
@@ -293,6 +295,11 @@ impl Settings {
     /// All settings, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Setting)> {
         self.values.iter().map(|(name, setting)| (name.as_str(), setting))
+    }
+
+    /// The variables of the environment that set them, as `NAME=value`, sorted.
+    pub fn variables(&self) -> &[String] {
+        &self.variables
     }
 
     /// The flags that set them, as words of a command line.

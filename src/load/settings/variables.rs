@@ -17,6 +17,18 @@ fn variable_name(name: &str) -> String {
     format!("QUIZ_{}", name.to_uppercase().replace(['.', '-'], "_"))
 }
 
+/// Those of quiz's settings, as `NAME=value`. What is not UTF-8 is none: [`read`] says so.
+pub(super) fn words(all: &Variables) -> Vec<String> {
+    let word = |(name, value): &(OsString, OsString)| Some(format!("{}={}", name.to_str()?, value.to_str()?));
+    let mut words: Vec<String> = all.iter().filter(|(name, _)| is_setting(name)).filter_map(word).collect();
+    words.sort();
+    words
+}
+
+fn is_setting(name: &OsString) -> bool {
+    name.to_str().is_some_and(|name| name.starts_with("QUIZ_") && !OTHER_VARIABLES.contains(&name))
+}
+
 /// The settings that the environment has.
 ///
 /// # Errors
@@ -25,10 +37,7 @@ pub(super) fn read(all: Variables, types: &BTreeMap<String, Value>) -> Result<Ve
     let known: BTreeMap<String, &String> = types.keys().map(|name| (variable_name(name), name)).collect();
     let mut found = Vec::new();
     for (variable, text) in all {
-        let Some(variable) = variable.to_str().filter(|v| v.starts_with("QUIZ_") && !OTHER_VARIABLES.contains(v))
-        else {
-            continue;
-        };
+        let Some(variable) = variable.to_str().filter(|_| is_setting(&variable)) else { continue };
         let Some(&name) = known.get(variable) else {
             let names = known.keys().map(String::as_str).chain(OTHER_VARIABLES.iter().copied());
             let error = Error::input(format!("quiz reads no environment variable {variable}"));
