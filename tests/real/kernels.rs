@@ -325,3 +325,31 @@ fn openzfs_2_3_2_runs_on_linux_6_12() {
         ran.out.lines().filter(|line| line.starts_with("zfs-2.3.") || line.starts_with("zfs-kmod-2.3.")).count();
     assert!(of_2_3 == 2 && ran.out.contains("state: ONLINE"), "{ran:?}");
 }
+
+#[test]
+#[ignore = "builds a kernel: tests/run --full kernels"]
+fn a_worktree_of_linux_with_rust_runs_its_module_and_editors_are_told_of_its_crates() {
+    let real = Real::new();
+    let source = real.run(&["-k", "7.3", "build", "kernel-source"]);
+    assert_eq!(source.status, Some(0), "{source:?}");
+    let real = in_tree(Path::new(source.out.trim().split_once(' ').unwrap().1));
+    // The suite of the compilers is whose rustc it takes; nobody has said which.
+    real.0.write(
+        "quiz.toml",
+        "[kernel]\nconfig = [\"RUST=y\", \"SAMPLES=y\", \"SAMPLES_RUST=y\", \"SAMPLE_RUST_MINIMAL=m\"]\n",
+    );
+    let mut up =
+        real.command(&["up", "--", "sh", "-c", "uname -r; modprobe rust_minimal && dmesg | grep -c rust_minimal"]);
+    let ran = Ran::from(up.env_remove("QUIZ_KERNEL_VERSION").output().unwrap());
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    assert!(ran.out.starts_with("7.3.") && !ran.out.trim_end().ends_with("\n0"), "{ran:?}");
+    let text = std::fs::read_to_string(real.0.dir().join(".quiz/rust-project.json")).unwrap();
+    let project: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let crates = project["crates"].as_array().unwrap();
+    let names: Vec<&str> = crates.iter().filter_map(|one| one["display_name"].as_str()).collect();
+    assert!(["core", "kernel", "rust_minimal"].iter().all(|name| names.contains(name)), "{names:?}");
+    for one in crates {
+        let root = one["root_module"].as_str().unwrap();
+        assert!(Path::new(root).is_file(), "{root}");
+    }
+}
