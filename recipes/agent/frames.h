@@ -19,7 +19,7 @@ enum frame {
 	EXIT = 4,    // u8 status, u64 bytes of stdout, u64 bytes of stderr
 	PONG = 5,    // nothing
 	AWAKE = 6,   // u8: 1 when hooks run first, and another one follows; 0: a request may come
-	SYNCED = 7,  // u8, after EXIT: bit 0: what was written to the shares is with the host; bit 1: the kernel's log ends with PROGRAM_OVER
+	SYNCED = 7,  // u8, after EXIT: bit 0: what was written to the shares is with the host; bit 1: the kernel's log ends with PROGRAM_OVER; else it has nothing of the program's
 	TAKEN = 8,   // u64: bytes of stdin that the program has read; when the request asks for that, and before EXIT
 	DESERTED = 9, // nothing: no more programs can be started later, and those that were say nothing any more
 	NOTE = 10,   // text: what the user should know of this machine, which goes on

@@ -42,7 +42,7 @@ pub enum FromGuest {
     Synced {
         /// What was written to the shares is with the host.
         shares: bool,
-        /// The kernel's log ends with `PROGRAM_OVER`, and so will its console.
+        /// The kernel's log ends with `PROGRAM_OVER`, and so will its console. Otherwise the program made the kernel say nothing.
         marked: bool,
     },
     /// The program has read so many bytes of its stdin; comes before `Exit`, and all along of a bounded one.
