@@ -171,27 +171,38 @@ fn a_crash_that_was_looked_at_has_its_lines_when_its_run_cannot_be_asked_for_any
     assert!(project.ok(&["crash", "show"]).out.contains("\nlines     none: "));
 }
 
-/// The shell in which somebody looks has not what the run's had.
+/// In whatever shell somebody looks: what was set where the run was started counts, and what was not does not.
 #[test]
 fn a_crash_has_the_lines_of_the_variables_that_its_run_was_started_with() {
+    const WORD: &str = "QUIZ_RECIPE_KERNEL_WORD";
     let project = crashed();
     let tables =
         "[options]\nword = { type = \"string\", default = \"\", about = \"x\" }\n[outputs]\nimage = \"tree\"\n";
     project.recipe("kernel", tables, "mkdir /quiz/out/image\necho \"$QUIZ_OPT_WORD\" >/quiz/out/image/vmlinux\n");
-    let ran = Ran::from(project.command(&["build", "kernel"]).env("QUIZ_RECIPE_KERNEL_WORD", "x").output().unwrap());
-    let kernel = ran.out.trim_end().rsplit(' ').next().unwrap();
+    let run = |word: &str, words: &[&str]| {
+        let mut command = project.command(words);
+        if !word.is_empty() {
+            command.env(WORD, word);
+        }
+        Ran::from(command.output().unwrap())
+    };
     let at = project.dir().join(".quiz/runs/1/crash/crash.json");
     let mut crash: Value = serde_json::from_str(&std::fs::read_to_string(&at).unwrap()).unwrap();
-    crash["kernel"] = json!(format!("{kernel}/vmlinux"));
-    for (flags, there) in [(json!([]), false), (json!(["QUIZ_RECIPE_KERNEL_WORD=x"]), true)] {
-        crash["flags"] = flags;
+    // How it was started, what its record says of that, the shell, and whether there are lines. An old record says nothing.
+    for (started, known, here, there) in [
+        ("x", json!(null), "", false),
+        ("x", json!(null), "x", true),
+        ("x", json!([format!("{WORD}=x")]), "", true),
+        ("x", json!([format!("{WORD}=x")]), "y", true),
+        ("", json!([]), "x", true),
+    ] {
+        let built = run(started, &["build", "kernel"]);
+        let kernel = built.out.trim_end().rsplit(' ').next().unwrap();
+        (crash["kernel"], crash["variables"]) = (json!(format!("{kernel}/vmlinux")), known);
         std::fs::write(&at, crash.to_string()).unwrap();
-        let shown = project.run(&["crash", "show", "--lines"]);
-        assert_eq!(
-            (shown.status, shown.out.contains("fs/x.c:2")),
-            (Some(if there { 0 } else { 2 }), there),
-            "{shown:?}"
-        );
+        let _ = std::fs::remove_file(project.dir().join(".quiz/runs/1/crash/symbols.json"));
+        let shown = run(here, &["crash", "show", "--lines"]);
+        assert_eq!((shown.status == Some(0), shown.out.contains("fs/x.c:2")), (there, there), "{crash}: {shown:?}");
     }
 }
 

@@ -72,8 +72,10 @@ pub struct Options {
     pub memories: usize,
     /// A guest that crashed, hangs or is too slow stands still until somebody at a debugger has looked at it: see [`super::gdb`].
     pub shows: bool,
-    /// The settings that were given as variables (`NAME=value`) and as flags, as words of a command line, for whoever looks at it with a debugger.
+    /// The settings that were given as flags, as words of a command line, for whoever looks at it with a debugger.
     pub flags: Vec<String>,
+    /// Those that variables gave and that say what is built, as `NAME=value`, for the same; none where that is not known.
+    pub variables: Option<Vec<String>>,
     /// The command line that runs it again, for whoever finds the crash.
     pub again: String,
     /// If this machine is to run into an imported crash again: what came along with that crash, for whoever looks at it with a debugger.
@@ -104,6 +106,7 @@ impl Default for Options {
             memories: 0,
             shows: false,
             flags: Vec::new(),
+            variables: None,
             again: String::new(),
             imported: None,
             verdicts: None,

@@ -44,9 +44,12 @@ pub struct Running {
     /// The layers of the root, in the cache, the topmost first.
     #[serde(default)]
     pub layers: Vec<String>,
-    /// The settings that were given as variables (`NAME=value`) and as flags, as words of a command line.
+    /// The settings that were given as flags, as words of a command line.
     #[serde(default)]
     pub flags: Vec<String>,
+    /// Those that variables gave and that say what is built, as `NAME=value`. Older records do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variables: Option<Vec<String>>,
     /// The line that runs it again.
     #[serde(default)]
     pub again: String,
@@ -69,6 +72,7 @@ impl Running {
             kernel: machine.kernel.display().to_string(),
             layers: machine.layers.iter().map(|layer| layer.display().to_string()).collect(),
             flags: options.flags.clone(),
+            variables: options.variables.clone(),
             again: options.again.clone(),
             imported: options.imported.clone(),
         }

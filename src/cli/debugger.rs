@@ -83,15 +83,18 @@ impl Target {
     /// The debug information of it.
     fn symbols(&self, engine: &Engine<'_>) -> Result<Symbols> {
         let name = self.name();
-        let (booted, flags) = match self {
+        let (booted, given) = match self {
             Self::Live(_, machine) => {
                 let (kernel, layers) = (Path::new(&machine.kernel), &machine.layers);
                 let (again, imported) = (machine.again.as_str(), machine.imported.as_ref());
-                (Booted { kernel, layers, run: &name, again, imported, crash: None }, &machine.flags)
+                (
+                    Booted { kernel, layers, run: &name, again, imported, crash: None },
+                    (&machine.flags[..], machine.variables.as_deref()),
+                )
             }
-            Self::Crashed(crashed, _) => (symbols::booted(crashed), &crashed.crash.flags),
+            Self::Crashed(crashed, _) => (symbols::booted(crashed), symbols::given(crashed)),
         };
-        symbols::open(engine, &booted, flags, Symbols::of)
+        symbols::open(engine, &booted, given, Symbols::of)
     }
 
     /// Whether it came by `quiz crash import`, so that its files may be of somebody else's making.

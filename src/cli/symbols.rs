@@ -29,18 +29,24 @@ pub(super) fn booted(crashed: &Crashed) -> Booted<'_> {
     }
 }
 
-/// Calls `take` with the project opened as for that run, whose `flags`, and variables among them, were these, and gives what it finds; where it cannot be
-/// opened so any more, what was noted beside the crash.
+/// The flags and the variables that a run was started with; of old runs the latter are not known.
+pub(super) type Given<'a> = (&'a [String], Option<&'a [String]>);
+
+pub(super) fn given(crashed: &Crashed) -> Given<'_> {
+    (&crashed.crash.flags, crashed.crash.variables.as_deref())
+}
+
+/// Calls `take` with the project opened as for that run, which was started with these flags and variables, and gives what it finds; where it cannot be opened
+/// so any more, what was noted beside the crash.
 pub(super) fn open<T: From<Symbols>>(
     engine: &Engine<'_>,
     booted: &Booted<'_>,
-    flags: &[String],
+    (flags, variables): Given<'_>,
     take: impl Fn(&Engine<'_>, &Booted<'_>) -> Result<T>,
 ) -> Result<T> {
     // Flags typed now that say what is built win over the run's.
     let typed = engine.project.settings.shaping_flags().next().is_some();
-    let (variables, flags): (Vec<_>, Vec<_>) = flags.iter().partition(|word| word.starts_with("QUIZ_"));
-    let are_here = variables.is_empty() || variables.iter().copied().eq(engine.project.settings.variables());
+    let are_here = variables.is_none_or(|variables| engine.project.settings.shaping_variables().eq(variables));
     if (flags.is_empty() && are_here) || typed {
         let hint = |error: Error| {
             if typed {
@@ -55,9 +61,9 @@ pub(super) fn open<T: From<Symbols>>(
         let crash = booted.crash.filter(|_| !typed);
         return take(engine, &Booted { crash, ..*booted }).map_err(hint);
     }
-    let words = ["quiz", "up"].into_iter().chain(flags.into_iter().map(String::as_str));
+    let words = ["quiz", "up"].into_iter().chain(flags.iter().map(String::as_str));
     let asked = Cli::read(words).map_err(|e| Error::input(format!("cannot read the flags of run {}: {e}", booted.run)));
-    match asked.and_then(|asked| engine.asked(asked.invocation().flags, &variables)) {
+    match asked.and_then(|asked| engine.asked(asked.invocation().flags, variables)) {
         Ok(engine) => take(&engine, booted),
         Err(error) => Symbols::noted(engine, booted).map(T::from).ok_or(error),
     }
@@ -65,7 +71,7 @@ pub(super) fn open<T: From<Symbols>>(
 
 /// The debug information of a crash, if it is in the cache; no error says why it is not.
 pub(super) fn there(engine: &Engine<'_>, crashed: &Crashed) -> Option<Symbols> {
-    open(engine, &booted(crashed), &crashed.crash.flags, Symbols::cached).ok().flatten()
+    open(engine, &booted(crashed), given(crashed), Symbols::cached).ok().flatten()
 }
 
 /// What debug information says of a crash. What is missing of it is made if `make` says so; else it is said why nothing is known.
@@ -83,11 +89,11 @@ pub(super) fn look(engine: &Engine<'_>, crashed: &Crashed, make: bool) -> Result
     if is_all_known && !make {
         return Ok(looked);
     }
-    let (booted, flags) = (booted(crashed), &crashed.crash.flags);
+    let (booted, given) = (booted(crashed), given(crashed));
     let found = if make {
-        open(engine, &booted, flags, Symbols::of).map(Some)?
+        open(engine, &booted, given, Symbols::of).map(Some)?
     } else {
-        open(engine, &booted, flags, Symbols::cached).unwrap_or_else(|error| {
+        open(engine, &booted, given, Symbols::cached).unwrap_or_else(|error| {
             looked.missing = Some(format!("none: {error}"));
             None
         })

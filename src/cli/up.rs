@@ -37,7 +37,12 @@ pub(super) fn again(engine: &Engine<'_>, up: &Up, (prepared, guest): (Prepared, 
     let folders = shares::wanted(engine, &up.around.share, true)?;
     let dir = shares::dir(&up.around.cwd, Some(&folders))?;
     let Prepared { machine, why_not_kvm, folders: built_of } = prepared;
-    let way = Way::Again { guest: Box::new(guest), flags: crash.flags.clone(), imported: crash.imported.clone() };
+    let way = Way::Again {
+        guest: Box::new(guest),
+        flags: crash.flags.clone(),
+        variables: crash.variables.clone(),
+        imported: crash.imported.clone(),
+    };
     let outcome = boot(engine, up, Built { machine, why_not_kvm, built_of, way, folders, dir }, None)?;
     Ok(outcome.map_or(status::FINE, |outcome| outcome.status_as(up.lost_as)))
 }
@@ -81,8 +86,10 @@ impl Way {
         match self {
             Self::From(own) => {
                 (options.profiles, options.flags) = (own.saved.profiles.clone(), own.saved.flags.clone());
+                options.variables.clone_from(&own.saved.variables);
             }
-            Self::Again { flags, imported, .. } => {
+            Self::Again { flags, variables, imported, .. } => {
+                options.variables.clone_from(variables);
                 (options.profiles, options.flags, options.imported) = (Vec::new(), flags.clone(), imported.clone());
             }
             _ => {}
@@ -111,7 +118,7 @@ enum Way {
     /// It goes on from a snapshot of `quiz snap`.
     From(Box<OwnSnapshot>),
     /// It is a machine that crashed, and boots once more.
-    Again { guest: Box<Guest>, flags: Vec<String>, imported: Option<Imported> },
+    Again { guest: Box<Guest>, flags: Vec<String>, variables: Option<Vec<String>>, imported: Option<Imported> },
     /// It is saved under that name when its program has ended.
     Keep { name: String, replace: bool },
 }

@@ -217,6 +217,7 @@ fn without_host(crash: &Crash) -> Crash {
         kernel: String::new(),
         layers: Vec::new(),
         flags: Vec::new(),
+        variables: None,
         again: String::new(),
         machine: crash.machine.as_ref().map(crate::boot::crash::Guest::without_host),
         imported: None,

@@ -190,7 +190,8 @@ pub fn options(engine: &Engine<'_>, timeout: Option<u64>, why_not_kvm: Option<St
         ready_within: Duration::from_secs(ready_within(engine)?),
         memories: kept(engine).memories,
         verdicts: Some(engine.kvm_verdicts()),
-        flags: settings.variables().iter().cloned().chain(settings.flags()).collect(),
+        flags: settings.flags().collect(),
+        variables: Some(settings.shaping_variables().cloned().collect()),
         why_not_kvm,
         only_kvm: super::qemu::demanded(engine)? == Some(Accel::Kvm),
         ..Options::default()

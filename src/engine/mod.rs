@@ -129,19 +129,25 @@ impl<'a> Engine<'a> {
     /// # Errors
     /// As of [`Self::open`].
     pub fn with_flags(&self, flags: Vec<FlagValue>) -> Result<Self> {
-        self.asked(flags, &[])
+        self.asked(flags, None)
     }
 
-    /// The same project with other flags, and with other variables (`NAME=value`) if there are any, opened where this one was.
+    /// The same project with other flags, and with these variables (`NAME=value`) in the place of those that say what is built, if it is known which,
+    /// opened where this one was.
     ///
     /// # Errors
     /// As of [`Self::open`].
-    pub fn asked(&self, flags: Vec<FlagValue>, variables: &[&String]) -> Result<Self> {
+    pub fn asked(&self, flags: Vec<FlagValue>, variables: Option<&[String]>) -> Result<Self> {
         let dir = Some(self.source.start.clone());
-        let own =
-            variables.iter().filter_map(|word| word.split_once('=')).map(|(name, value)| (name.into(), value.into()));
-        let variables = if variables.is_empty() { std::env::vars_os().collect() } else { own.collect() };
-        Self::open_with(&Invocation { dir, flags, offline: self.source.offline }, variables, self.events)
+        let mut all: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+        if let Some(variables) = variables {
+            let replaced: Vec<&str> =
+                self.project.settings.shaping_variables().filter_map(|word| word.split('=').next()).collect();
+            all.retain(|(name, _)| !replaced.iter().any(|other| name == *other));
+            let split = |word: &String| word.split_once('=').map(|(name, value)| (name.into(), value.into()));
+            all.extend(variables.iter().filter_map(split));
+        }
+        Self::open_with(&Invocation { dir, flags, offline: self.source.offline }, all, self.events)
     }
 
     /// The stages of these names, and all that they read.

@@ -49,8 +49,11 @@ pub struct SavedMachine {
     pub program: Vec<String>,
     /// The profiles that were on.
     pub profiles: Vec<String>,
-    /// The settings that were given as variables (`NAME=value`) and as flags, as words of a command line.
+    /// The settings that were given as flags, as words of a command line.
     pub flags: Vec<String>,
+    /// Those that variables gave and that say what is built, as `NAME=value`. Older records do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variables: Option<Vec<String>>,
     /// The programs of the guest that start its program on a terminal.
     pub wraps: Vec<String>,
     /// The line that makes it again, in its own place.
@@ -184,6 +187,7 @@ pub fn store(
         program: program.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
         profiles: options.profiles.clone(),
         flags: options.flags.clone(),
+        variables: options.variables.clone(),
         wraps: wraps(engine).cloned().collect(),
         again: options.again.clone(),
         arch: machine.arch,

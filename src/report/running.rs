@@ -67,6 +67,7 @@ pub fn running_json(machines: &[Shown]) -> serde_json::Value {
             kernel: image,
             // Where a crash came from is for debuggers alone, which must run nothing that it brought.
             imported: _,
+            variables: _,
         } = &machine.running;
         Machine {
             run: &machine.run,

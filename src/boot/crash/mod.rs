@@ -76,9 +76,12 @@ pub struct Crash {
     pub kernel: String,
     /// The layers of the root, in the cache, the topmost first.
     pub layers: Vec<String>,
-    /// The settings that were given as variables (`NAME=value`) and as flags, as words of a command line.
+    /// The settings that were given as flags, as words of a command line.
     #[serde(default)]
     pub flags: Vec<String>,
+    /// Those that variables gave and that say what is built, as `NAME=value`. Older records do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variables: Option<Vec<String>>,
     /// The line that runs it again.
     pub again: String,
     /// Its machine, in a form of quiz's own that may change; nothing if an older quiz kept it.
@@ -107,6 +110,7 @@ pub(super) struct Circumstances {
     pub(super) lines: Vec<String>,
     pub(super) program: Vec<String>,
     pub(super) flags: Vec<String>,
+    pub(super) variables: Option<Vec<String>>,
     pub(super) again: String,
     pub(super) imported: Option<Imported>,
     /// The machine goes on: what is read from now on is of another moment.
@@ -214,6 +218,7 @@ impl Layout {
             kernel: machine.kernel.display().to_string(),
             layers: machine.layers.iter().map(|layer| layer.display().to_string()).collect(),
             flags: told.flags,
+            variables: told.variables,
             again: told.again,
             machine: Some(Guest::of(machine)),
             imported: told.imported,
@@ -321,6 +326,7 @@ mod tests {
             lines: vec!["Call Trace:".to_owned(), " f+0x1/0x2".to_owned()],
             program: vec!["true".to_owned()],
             flags: Vec::new(),
+            variables: None,
             again: "quiz up".to_owned(),
             imported: None,
             goes_on: Arc::new(AtomicBool::new(goes_on)),

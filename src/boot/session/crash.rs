@@ -144,6 +144,7 @@ impl Session<'_> {
             lines,
             program: program.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
             flags: self.job.options.flags.clone(),
+            variables: self.job.options.variables.clone(),
             again: self.job.options.again.clone(),
             imported: self.job.options.imported.clone(),
             goes_on,

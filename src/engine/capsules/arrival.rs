@@ -114,6 +114,7 @@ impl Engine<'_> {
                 machine,
                 imported: Some(imported),
                 flags: Vec::new(),
+                variables: None,
                 ..plain(&about.crash)
             };
             let text = folder.join(ABOUT);

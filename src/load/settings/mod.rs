@@ -297,9 +297,9 @@ impl Settings {
         self.values.iter().map(|(name, setting)| (name.as_str(), setting))
     }
 
-    /// The variables of the environment that set them, as `NAME=value`, sorted.
-    pub fn variables(&self) -> &[String] {
-        &self.variables
+    /// The variables of the environment that say what is built and run, and not only how, as `NAME=value`, sorted.
+    pub fn shaping_variables(&self) -> impl Iterator<Item = &String> {
+        self.variables.iter().filter(|word| variables::shapes(word))
     }
 
     /// The flags that set them, as words of a command line.

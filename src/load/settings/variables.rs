@@ -25,6 +25,21 @@ pub(super) fn words(all: &Variables) -> Vec<String> {
     words
 }
 
+/// Settings of how and by whose help something is made, which whoever looks at it later has of their own.
+const HOW: &[&str] = &[
+    "QUIZ_BUILD_",
+    "QUIZ_CACHE_",
+    "QUIZ_MACHINE_ACCEL=",
+    "QUIZ_PACKAGES_MIRROR=",
+    "QUIZ_PACKAGES_SNAPSHOT=",
+    "QUIZ_RUNS_",
+];
+
+/// Whether a word of [`words`] says what is built.
+pub(super) fn shapes(word: &str) -> bool {
+    !HOW.iter().any(|how| word.starts_with(how))
+}
+
 fn is_setting(name: &OsString) -> bool {
     name.to_str().is_some_and(|name| name.starts_with("QUIZ_") && !OTHER_VARIABLES.contains(&name))
 }

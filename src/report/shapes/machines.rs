@@ -58,7 +58,7 @@ pub(in crate::report) struct Machine<'a> {
     pub image: &'a str,
     /// The layers of the root, in the cache, the topmost first.
     pub layers: &'a [String],
-    /// The settings that were given as variables (`NAME=value`) and as flags.
+    /// The settings that were given as flags.
     pub flags: &'a [String],
     /// The line that runs it again.
     pub again: &'a str,
@@ -83,7 +83,7 @@ pub(in crate::report) struct OwnSnapshot<'a> {
     pub cpus: u32,
     /// The profiles that were on.
     pub profiles: &'a [String],
-    /// The settings that were given as variables (`NAME=value`) and as flags.
+    /// The settings that were given as flags.
     pub flags: &'a [String],
     /// The program that ran; empty for a shell.
     pub program: &'a [String],
