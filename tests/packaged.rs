@@ -117,6 +117,8 @@ fn refused(config: &str, toml: &str) -> Ran {
 fn what_a_package_does_not_have_is_named_before_anything_boots() {
     let lacks = refused(&CONFIG.replace("CONFIG_VIRTIO_BLK=m\n", ""), "");
     lacks.says(&["has no CONFIG_VIRTIO_BLK, without which a guest of quiz cannot start (the layers)"]);
+    let deaf = refused(&CONFIG.replace("CONFIG_NET_9P_VIRTIO=m\n", ""), "");
+    deaf.says(&["has no CONFIG_NET_9P_VIRTIO, and 9P"]);
     let compressed = refused(&format!("{CONFIG}CONFIG_MODULE_COMPRESS_XZ=y\n"), "");
     compressed.says(&["has no CONFIG_MODULE_DECOMPRESS, and its modules are compressed"]);
     let asked = refused(

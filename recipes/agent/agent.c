@@ -270,9 +270,6 @@ static void take_frame(uint8_t type, uint8_t *payload, uint32_t length)
 {
 	if (type == WAKE) {
 		begin_anew();
-		// Of a machine that boots, what hooks made the kernel say belongs to the run.
-		if (layout.saved)
-			forget_log();
 		wake(payload, length);
 	} else if (type == REQUEST) {
 		take_request(payload, length);
@@ -395,7 +392,6 @@ int main(void)
 	hurry(false);
 	prepare_program();
 	exec_pid = prepare_exec();
-	open_log();
 	if (layout.saved)
 		end_warm_up();
 	send_ready();

@@ -19,10 +19,10 @@ enum frame {
 	EXIT = 4,    // u8 status, u64 bytes of stdout, u64 bytes of stderr
 	PONG = 5,    // nothing
 	AWAKE = 6,   // u8: 1 when hooks run first, and another one follows; 0: a request may come
-	SYNCED = 7,  // u8, after EXIT: bit 0: what was written to the shares is with the host; bit 1: the kernel's log ends with PROGRAM_OVER; else it has nothing of the program's
+	SYNCED = 7,  // u8, after EXIT: bit 0: what was written to the shares is with the host; bit 1: the kernel's log ends with PROGRAM_OVER
 	TAKEN = 8,   // u64: bytes of stdin that the program has read; when the request asks for that, and before EXIT
 	DESERTED = 9, // nothing: no more programs can be started later, and those that were say nothing any more
-	NOTE = 10,   // text: what the user should know of this machine, which goes on
+	NOTE = 10,   // text, before AWAKE: what the user should know of this machine, which goes on
 	REQUEST = 64,     // see read_request
 	STDIN_END = 65,   // u64: bytes of stdin in all
 	RESIZE = 66,      // u16 rows, u16 columns

@@ -201,34 +201,11 @@ void end_warm_up(void)
 	waitpid(beside, NULL, 0);
 }
 
-// Reads the kernel's log.
-static int log_reader = -1;
-
-void open_log(void)
-{
-	log_reader = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-}
-
-void forget_log(void)
-{
-	lseek(log_reader, 0, SEEK_END);
-}
-
-// Whether the log has anything behind the place up to which it is known.
-static bool has_more(void)
-{
-	char record[8]; // for none, and then reading fails in another way
-	return read(log_reader, record, sizeof record) >= 0 || errno != EAGAIN;
-}
-
 // The kernel's console may be far behind its log. The host waits until this line stands there, and so all that the program made
-// the kernel say. Level 0 is printed whatever a program made of the console's level. Under an emulator a line takes 5 ms, so a kernel that said
-// nothing has none.
+// the kernel say. Level 0 is printed whatever a program made of the console's level.
 bool mark_log(void)
 {
 	static const char mark[] = "<0>" PROGRAM_OVER "\n";
-	if (!has_more())
-		return false;
 	int kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
 	if (kmsg < 0)
 		return false;

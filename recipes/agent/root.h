@@ -25,11 +25,7 @@ void begin_beside(int layers, bool warm_up);
 void end_beside(void);
 // Waits until that program has ended.
 void end_warm_up(void);
-// Makes mark_log able to know.
-void open_log(void);
-// What the log has up to here, no program made the kernel say.
-void forget_log(void);
-// Writes PROGRAM_OVER into the log. False when it could not, or when nothing came into the log since forget_log.
+// Writes PROGRAM_OVER into the log. False when it could not.
 bool mark_log(void);
 // Writes these letters to /proc/sysrq-trigger.
 void sysrq(const uint8_t *letters, uint32_t length);

@@ -59,29 +59,12 @@ void add_share(char mode, const char *tag, const char *where)
 	shares[share_count++] = (struct share){ .tag = tag, .where = where, .mode = mode, .held = -1 };
 }
 
-static bool try_9p(const char *tag, const char *where, unsigned long flags, const char *cache)
+static void mount_9p(const char *tag, const char *where, unsigned long flags, const char *cache)
 {
 	char options[96];
 	snprintf(options, sizeof options, "trans=virtio,version=9p2000.L,msize=512000,cache=%s", cache);
-	return mount(tag, where, "9p", flags, options) == 0;
-}
-
-static void mount_9p(const char *tag, const char *where, unsigned long flags, const char *cache)
-{
-	if (!try_9p(tag, where, flags, cache))
+	if (mount(tag, where, "9p", flags, options) != 0)
 		fail("cannot mount the share %s: %s (CONFIG_9P_FS, CONFIG_NET_9P_VIRTIO)", where, strerror(errno));
-}
-
-// One that each run has, whether anybody wants it or not. A kernel that does not know 9P has an empty place for it: nothing can be written
-// there that would seem to be with the host. False then.
-static bool mount_own(struct share *share)
-{
-	if (try_9p(share->tag, share->where, share->mode == SHARE_READ ? MS_RDONLY : 0, "mmap"))
-		return true;
-	if (errno != ENODEV || mount("none", share->where, "tmpfs", MS_RDONLY, "mode=0555") != 0)
-		fail("cannot mount the share %s: %s (CONFIG_9P_FS, CONFIG_NET_9P_VIRTIO)", share->where, strerror(errno));
-	share->mode = SHARE_READ;
-	return false;
 }
 
 // What is written goes into the guest's memory. What lies below must not change (Documentation/filesystems/overlayfs.rst), so the guest
@@ -106,25 +89,40 @@ static void mount_overlay(const struct share *share)
 		fail("cannot mount an overlay on %s: %s", share->where, strerror(errno));
 }
 
+// Without 9P they are empty, and take nothing that would seem to be with the host.
+static bool lacks_9p;
+
 void keep_own_shares(void)
 {
 	own_count = share_count;
+	char line[64];
+	FILE *known = fopen("/proc/filesystems", "re");
+	lacks_9p = known != NULL;
+	while (lacks_9p && fgets(line, sizeof line, known) != NULL)
+		lacks_9p = strcmp(line, "nodev\t9p\n") != 0;
+	if (known != NULL)
+		fclose(known);
+	for (struct share *share = shares; lacks_9p && share < shares + own_count; share++)
+		share->mode = SHARE_READ;
+}
+
+void tell_of_own_shares(void)
+{
+	static const char text[] = "this kernel has no 9P: of the host's folders /shared and /out the guest has empty ones, and can write nothing there";
+	if (lacks_9p)
+		send_frame(NOTE, text, sizeof text - 1);
 }
 
 void mount_shares(void)
 {
-	static const char lacks[] = "this kernel has no 9P: of the host's folders /shared and /out the guest has empty ones, and can write nothing there";
-	bool whole = true;
 	rounds++;
-	for (struct share *share = shares; share < shares + own_count; share++)
-		whole &= mount_own(share);
-	if (!whole)
-		send_frame(NOTE, lacks, sizeof lacks - 1);
-	for (const struct share *share = shares + own_count; share < shares + share_count; share++)
+	for (const struct share *share = shares; share < shares + share_count; share++)
 		if (share->mode == SHARE_OVERLAY)
 			mount_overlay(share);
-		else
+		else if (!lacks_9p || share >= shares + own_count)
 			mount_9p(share->tag, share->where, share->mode == SHARE_READ ? MS_RDONLY : 0, "mmap");
+		else if (mount("none", share->where, "tmpfs", MS_RDONLY, "mode=0555") != 0)
+			fail("cannot mount a tmpfs on %s: %s", share->where, strerror(errno));
 }
 
 enum { SYNC_LIMIT = 5 }; // seconds

@@ -12,6 +12,8 @@ enum { SHARE_WRITE = 'w', SHARE_READ = 'r', SHARE_OVERLAY = 'o' };
 void add_share(char mode, const char *tag, const char *where);
 // Those that were added so far each run of this machine has.
 void keep_own_shares(void);
+// Tells the host if there is nothing in them.
+void tell_of_own_shares(void);
 // Mounts those that were added.
 void mount_shares(void);
 // Opens those to which may be written, for sync_shares: under an emulator that takes 20 ms, for which a program that runs beside does not wait.

@@ -5,6 +5,7 @@
 #include "wake.h"
 #include "hooks.h"
 #include "serve.h"
+#include "shares.h"
 #include "wire.h"
 
 #include <errno.h>
@@ -248,5 +249,6 @@ void wake(const uint8_t *payload, uint32_t length)
 	if (!served)
 		serve_channels();
 	served = true;
+	tell_of_own_shares();
 	send_awake(0);
 }

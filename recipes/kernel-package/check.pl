@@ -24,6 +24,8 @@ sub has {
 }
 
 my @wrong = map { "CONFIG_$_, without which a guest of quiz cannot start ($needed{$_})" } grep { !has($_, 'y') } sort keys %needed;
+# The guest does without 9P; that it knows 9P, and no way to the host, it would find out too late.
+push @wrong, 'CONFIG_NET_9P_VIRTIO, and 9P' if has('9P_FS', 'y') && !has('NET_9P_VIRTIO', 'y');
 push @wrong, 'CONFIG_MODULE_DECOMPRESS, and its modules are compressed'
     if !has('MODULE_DECOMPRESS', 'y') && grep { has("MODULE_COMPRESS_$_", 'y') } qw(GZIP XZ ZSTD);
 

@@ -339,6 +339,7 @@ impl Play {
                 self.phase = Phase::Running(Run::Free);
                 vec![Effect::Step("wake"), Effect::Forget, Effect::Start]
             }
+            (FromGuest::Note(text), Phase::Waking | Phase::Owning) => vec![Effect::Note(text)],
             (
                 FromGuest::Failed(why),
                 Phase::Booting

@@ -332,10 +332,6 @@ impl<'a> Session<'a> {
                 )));
             }
             FromGuest::Taken(bytes) => self.input.taken(*bytes),
-            FromGuest::Note(text) => {
-                (self.job.events)(Event::Warning { message: text.clone() });
-                return Ok(());
-            }
             FromGuest::Deserted => {
                 if let Some(port) = self.exec.take() {
                     // Tells clients that wait there that nobody starts programs any more. The port may be closed already.

@@ -42,14 +42,14 @@ pub enum FromGuest {
     Synced {
         /// What was written to the shares is with the host.
         shares: bool,
-        /// The kernel's log ends with `PROGRAM_OVER`, and so will its console. Otherwise the program made the kernel say nothing.
+        /// The kernel's log ends with `PROGRAM_OVER`, and so will its console.
         marked: bool,
     },
     /// The program has read so many bytes of its stdin; comes before `Exit`, and all along of a bounded one.
     Taken(u64),
     /// The process is gone that starts further programs.
     Deserted,
-    /// What the user should know of this machine, which goes on.
+    /// What the user should know of this machine, which goes on; comes before `Awake`.
     Note(String),
     /// The answer to `Ping`.
     Pong,

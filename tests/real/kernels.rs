@@ -122,6 +122,14 @@ fn variants_of_the_distributions_kernel_boot_and_one_without_9p_says_that_it_has
         assert_eq!((ran.status, ran.out.as_str()), (Some(7), "/out:\n\n/shared:\n"), "{ran:?}");
         ran.says(&[how, "warning: this kernel has no 9P: ", "Read-only file system"]);
     }
+    // Before quiz leaves it to itself.
+    let left = real.run(&["up", "--detach", "--", "true"]);
+    assert_eq!(left.status, Some(0), "{left:?}");
+    left.says(&["warning: this kernel has no 9P: "]);
+    real.run(&["wait"]);
+    let suite = real.run(&["test", "-t", "atime"]);
+    assert_ne!(suite.status, Some(0), "{suite:?}");
+    suite.says(&["is not as profiles or settings ask for: CONFIG_9P_FS=y, CONFIG_NET_9P_VIRTIO=y"]);
     let shared = real.run(&["up", "--share", ".:ro", "--", "true"]);
     assert_eq!(shared.status, Some(125), "{shared:?}");
     shared.says(&["cannot mount the share /", "CONFIG_9P_FS"]);

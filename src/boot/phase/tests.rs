@@ -221,6 +221,14 @@ fn a_status_counts_when_all_bytes_came() {
 }
 
 #[test]
+fn a_note_is_told_before_the_program_and_what_the_program_forges_is_none() {
+    let note = || Input::Guest(FromGuest::Note("x".to_owned()));
+    let (mut play, told) = played(plan(Start::Cold), [hello(), ready(), note(), awake()]);
+    assert!(told.contains(&Effect::Note("x".to_owned())), "{told:?}");
+    assert_eq!(play.take(note(), Instant::now()), []);
+}
+
+#[test]
 fn what_the_program_made_the_kernel_say_is_waited_for_and_not_for_ever() {
     let marked = || Input::Guest(FromGuest::Synced { shares: true, marked: true });
     let now = Instant::now();

@@ -75,6 +75,8 @@ pub(in crate::boot) enum Effect {
     Settle(Level, Saved),
     /// What was written to the shares last may be lost.
     Unsynced,
+    /// Say what the guest wants its user to know.
+    Note(String),
     /// Says that the kernel gave up after the program had ended.
     LatePanic,
     /// What the kernel said before explains nothing any more.

@@ -42,6 +42,7 @@ impl Session<'_> {
                 let message = "what was written last to /out, /shared and other shares may be missing: the guest could not sync it in time";
                 (self.job.events)(Event::Warning { message: message.to_owned() });
             }
+            Effect::Note(message) => (self.job.events)(Event::Warning { message }),
             Effect::LatePanic => {
                 let words = self.console.panic().unwrap_or("its console has no words of that").to_owned();
                 let message = format!("the guest's kernel gave up after the program had ended: {words}");

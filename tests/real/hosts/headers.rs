@@ -1,5 +1,6 @@
 //! A host without a header of its own: an editor there finds all that a file includes, in the root that it was compiled in.
 
+use super::ONE_AT_A_TIME;
 use crate::real::zfs::Zfs;
 use crate::real::{linux, new_word};
 use std::path::Path;
@@ -27,6 +28,7 @@ fn look(file: &Path, list: &Path) -> String {
 #[test]
 #[ignore = "runs clangd on what is compiled in OpenZFS and Linux: tests/run --full hosts"]
 fn clangd_finds_all_headers_of_openzfs_and_linux_on_a_host_that_has_none() {
+    let _turn = ONE_AT_A_TIME.lock();
     let zfs = Zfs::new();
     zfs.mark(&new_word());
     assert_eq!(zfs.0.run(&["build"]).status, Some(0));
