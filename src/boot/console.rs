@@ -76,7 +76,7 @@ impl Console {
         })
     }
 
-    /// Takes what came and gives the lines that are whole now.
+    /// Takes what came and gives the lines that are whole now, but that which quiz wrote itself.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Vec<String> {
         self.bytes += bytes.len() as u64;
         // A full disk must not stop the machine; the lines are still looked at and shown.
@@ -90,8 +90,9 @@ impl Console {
             None => return Vec::new(),
         };
         let whole: Vec<u8> = self.partial.drain(..end).collect();
-        let lines: Vec<String> = whole.split_inclusive(|&byte| byte == b'\n').map(clean).collect();
+        let mut lines: Vec<String> = whole.split_inclusive(|&byte| byte == b'\n').map(clean).collect();
         lines.iter().for_each(|line| self.look_at(line));
+        lines.retain(|line| without_time(line) != PROGRAM_OVER);
         lines
     }
 
@@ -254,6 +255,13 @@ mod tests {
             assert!(console.panic().is_some());
             assert_eq!(console.lived_on(), lived_on, "{first}");
         }
+    }
+
+    #[test]
+    fn quizs_own_line_is_not_among_those_that_are_shown() {
+        let (_folder, mut console) = console();
+        let said = format!("[ 1.0] bye\r\n[ 2.0] {PROGRAM_OVER}\r\n");
+        assert_eq!((console.feed(said.as_bytes()), console.over()), (vec!["[ 1.0] bye".to_owned()], true));
     }
 
     #[test]

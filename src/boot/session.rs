@@ -313,7 +313,7 @@ impl<'a> Session<'a> {
             self.step("firmware");
         }
         let lines = self.console.feed(bytes);
-        if self.job.options.kmsg && self.is_running() {
+        if self.job.options.kmsg && self.is_program_heard() {
             self.kernel_shown = true;
             lines.into_iter().for_each(|line| (self.job.events)(Event::Kernel { line }));
         }

@@ -36,6 +36,11 @@ impl Session<'_> {
         matches!(self.play.phase(), Phase::Running(_))
     }
 
+    /// What comes of the kernel now may be the program's: its last words come behind its end.
+    pub(super) fn is_program_heard(&self) -> bool {
+        matches!(self.play.phase(), Phase::Running(_) | Phase::Ended(..))
+    }
+
     /// What to wait for. A source that has nothing to do is left out: poll would report its end again and again.
     fn sources(&self, now: Instant) -> Vec<(Source, BorrowedFd<'_>, PollFlags)> {
         let streams = &self.job.streams;
