@@ -79,7 +79,7 @@ pub(super) fn run(
     let unasked = stage.recipe.tools_on_demand.keys().filter(|tool| !ctx.is_asked_for(tool));
     let hidden = match &toolchain {
         Some(toolchain) => tools::require_in(toolchain, stage, |tool| ctx.is_asked_for(tool)).map(|()| Vec::new())?,
-        None => unasked.flat_map(|tool| tools::everywhere(tool)).collect(),
+        None => unasked.flat_map(|tool| tools::everywhere(tool)).collect::<BTreeSet<_>>().into_iter().collect(),
     };
     let (chroot, own, lacks) = (stage.recipe.chroot, ctx.graph.projects_own(id).next().is_none(), Lacks::default());
     let mut sandbox = Sandbox { script, toolchain, read, write, hidden, env, chroot, user: User::me(), own, lacks };

@@ -202,12 +202,16 @@ fn find(view: &View<'_>, name: &str) -> (Option<PathBuf>, Option<PathBuf>, Optio
     (None, None, hidden)
 }
 
-/// Every place at which a script would find it, the first one first.
-pub(super) fn everywhere(name: &str) -> Vec<PathBuf> {
+/// Every file that a script would find by that name, without links in its path: bubblewrap mounts nothing on a link (from 0.12 on).
+pub(super) fn everywhere(name: &str) -> BTreeSet<PathBuf> {
+    everywhere_in(&View::new(Path::new("/")), name)
+}
+
+fn everywhere_in(view: &View<'_>, name: &str) -> BTreeSet<PathBuf> {
     let mut passed = BTreeSet::new();
-    let view = View::new(Path::new("/"));
     if name.contains('/') {
-        return find(&view, name).0.into_iter().collect();
+        return find(view, name).1.into_iter().collect();
     }
-    view.programs(name, &mut passed).filter(|(_, way)| matches!(way, Way::Here(_))).map(|(at, _)| at).collect()
+    let real = |(_, way)| if let Way::Here(real) = way { Some(real) } else { None };
+    view.programs(name, &mut passed).filter_map(real).collect()
 }

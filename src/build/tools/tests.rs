@@ -141,6 +141,19 @@ impl Host {
 const ALL: [&str; 2] = ["gcc", "ld"];
 
 #[test]
+fn what_is_hidden_from_a_script_is_the_file_itself_and_no_link_to_it() {
+    let host = Host::new();
+    host.program("usr/bin/python3.13", "python");
+    host.link("python3.13", "usr/bin/python3");
+    let root = host.root();
+    let places = |name: &str| everywhere_in(&View::new(&root), name).into_iter().collect::<Vec<_>>();
+    assert_eq!(places("python3"), [Path::new("/usr/bin/python3.13")]);
+    assert_eq!(places("/usr/bin/python3"), [Path::new("/usr/bin/python3.13")]);
+    assert_eq!(places("ld"), [Path::new("/usr/bin/ld.bfd")], "by /etc/alternatives");
+    assert!(places("none").is_empty());
+}
+
+#[test]
 fn another_cc1_under_the_same_driver_is_another_compiler() {
     let host = Host::new();
     let before = host.tools(&ALL);
