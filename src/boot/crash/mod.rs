@@ -176,7 +176,7 @@ impl Layout {
         not: Option<String>,
         forward: &(dyn Fn() + Sync),
     ) -> Result<Crash> {
-        let (folder, new) = (run.join(FOLDER), run.join(NEW));
+        let new = run.join(NEW);
         let _ = fs::remove_dir_all(&new);
         DirBuilder::new().mode(0o700).create(&new).map_err(|e| cannot("make the folder", &new, e))?;
         let path = new.join(MEMORY);
@@ -231,12 +231,7 @@ impl Layout {
         let about = new.join(ABOUT);
         host::write_private(&about, &format!("{}\n", serde_json::json!(crash)))
             .map_err(|e| cannot("write", &about, e))?;
-        // That of an earlier `quiz dump`, away at once, since to remove it takes a while.
-        let old = run.join("crash.old");
-        let _ = fs::rename(&folder, &old);
-        let renamed = fs::rename(&new, &folder).map_err(|e| cannot("rename", &new, e));
-        let _ = fs::remove_dir_all(&old);
-        renamed.map(|()| crash)
+        put_in_place(run).map(|()| crash)
     }
 
     fn copy(&self, qemu: u32, file: &File, forward: &(dyn Fn() + Sync)) -> std::io::Result<Copied> {
@@ -247,6 +242,16 @@ impl Layout {
         file.write_all_at(&elf::head(&self.ranges, self.begin, &notes), 0)?;
         Ok(copied)
     }
+}
+
+/// Gives the folder that is whole now its name.
+fn put_in_place(run: &Path) -> Result<()> {
+    let (folder, new, old) = (run.join(FOLDER), run.join(NEW), run.join("crash.old"));
+    // That of an earlier `quiz dump`, away at once, since to remove it takes a while.
+    let _ = fs::rename(&folder, &old);
+    let renamed = fs::rename(&new, &folder).map_err(|e| cannot("rename", &new, e));
+    let _ = fs::remove_dir_all(&old);
+    renamed
 }
 
 fn release(vmcoreinfo: &[u8]) -> Option<String> {
