@@ -95,6 +95,15 @@ fn the_initrd_loads_each_module_after_those_that_it_needs() {
 }
 
 #[test]
+fn a_package_without_9p_has_an_initrd_without_it() {
+    let modules: Vec<_> = MODULES.iter().filter(|(path, _)| !path.contains("9p")).copied().collect();
+    let project = project(&CONFIG.replace("CONFIG_9P_FS=m\nCONFIG_NET_9P_VIRTIO=m\n", ""), &modules);
+    let initrd = std::fs::read(made(&project, "image").join("initrd")).unwrap();
+    let has = |word: &[u8]| initrd.windows(word.len()).any(|window| window == word);
+    assert!(has(b"virtio_blk.ko") && !has(b"9p"));
+}
+
+#[test]
 fn drivers_of_hardware_stay_behind_unless_they_are_asked_for() {
     let project = project(CONFIG, MODULES);
     let all: BTreeSet<String> = MODULES.iter().map(|(path, _)| path.rsplit('/').next().unwrap().to_owned()).collect();

@@ -3,12 +3,14 @@
 //! Knows names and types of settings, not what they do.
 
 mod file;
+mod flag;
 mod implied;
 mod place;
 mod variables;
 
 use crate::document::Document;
 use crate::error::Result;
+pub use flag::FlagValue;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -63,16 +65,8 @@ pub struct Setting {
     pub origin: Origin,
 }
 
-/// A setting given as a flag.
-#[derive(Debug, Clone)]
-pub struct FlagValue {
-    /// The setting's name.
-    pub key: &'static str,
-    /// What it is set to; the items of a list are added to those of the files.
-    pub value: Value,
-    /// The flag, for messages.
-    pub flag: &'static str,
-}
+/// How the settings begin that say how and by whose help something is made: whoever looks at it later has them of their own.
+const HOW: &[&str] = &["build.", "cache.", "machine.accel", "packages.mirror", "packages.snapshot", "runs."];
 
 /// What a setting is called, its type (that of the default), and what it is for.
 #[derive(Debug)]
@@ -299,22 +293,18 @@ impl Settings {
 
     /// The variables of the environment that say what is built and run, and not only how, as `NAME=value`, sorted.
     pub fn shaping_variables(&self) -> impl Iterator<Item = &String> {
-        self.variables.iter().filter(|word| variables::shapes(word))
+        self.variables.iter().filter(|word| !variables::is_one_of(word, HOW))
     }
 
     /// The flags that set them, as words of a command line.
     pub fn flags(&self) -> impl Iterator<Item = String> {
-        self.flags.iter().flat_map(|flag| match &flag.value {
-            Value::List(items) => items.iter().map(|item| format!("{}={item}", flag.flag)).collect(),
-            Value::Text(text) => vec![format!("{}={text}", flag.flag)],
-            Value::Number(number) => vec![format!("{}={number}", flag.flag)],
-            Value::Flag(_) | Value::File { .. } => vec![flag.flag.to_owned()],
-        })
+        self.flags.iter().flat_map(FlagValue::words)
     }
 
     /// The flags that say what is built and run, and not only how.
     pub fn shaping_flags(&self) -> impl Iterator<Item = String> {
-        self.flags().filter(|flag| !["--jobs", "--accel"].iter().any(|how| flag.starts_with(how)))
+        let shapes = |flag: &&FlagValue| !HOW.iter().any(|how| flag.key.starts_with(how));
+        self.flags.iter().filter(shapes).flat_map(FlagValue::words)
     }
 
     /// A text setting; "" if there is none of that name and type.

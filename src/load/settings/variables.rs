@@ -25,19 +25,9 @@ pub(super) fn words(all: &Variables) -> Vec<String> {
     words
 }
 
-/// Settings of how and by whose help something is made, which whoever looks at it later has of their own.
-const HOW: &[&str] = &[
-    "QUIZ_BUILD_",
-    "QUIZ_CACHE_",
-    "QUIZ_MACHINE_ACCEL=",
-    "QUIZ_PACKAGES_MIRROR=",
-    "QUIZ_PACKAGES_SNAPSHOT=",
-    "QUIZ_RUNS_",
-];
-
-/// Whether a word of [`words`] says what is built.
-pub(super) fn shapes(word: &str) -> bool {
-    !HOW.iter().any(|how| word.starts_with(how))
+/// Whether a word of [`words`] sets one of the settings whose names begin so.
+pub(super) fn is_one_of(word: &str, begin: &[&str]) -> bool {
+    begin.iter().any(|name| word.starts_with(&variable_name(name)))
 }
 
 fn is_setting(name: &OsString) -> bool {
