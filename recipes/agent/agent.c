@@ -390,6 +390,7 @@ int main(void)
 	if (signals < 0)
 		fail("cannot watch for ended programs: %s (CONFIG_SIGNALFD)", strerror(errno));
 	hurry(false);
+	open_log();
 	prepare_program();
 	exec_pid = prepare_exec();
 	if (layout.saved)

@@ -201,17 +201,19 @@ void end_warm_up(void)
 	waitpid(beside, NULL, 0);
 }
 
+static int kmsg = -1;
+
+void open_log(void)
+{
+	kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+}
+
 // The kernel's console may be far behind its log. The host waits until this line stands there, and so all that the program made
 // the kernel say. Level 0 is printed whatever a program made of the console's level.
 bool mark_log(void)
 {
 	static const char mark[] = "<0>" PROGRAM_OVER "\n";
-	int kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
-	if (kmsg < 0)
-		return false;
-	bool marked = write(kmsg, mark, sizeof mark - 1) > 0;
-	close(kmsg);
-	return marked;
+	return write(kmsg, mark, sizeof mark - 1) > 0;
 }
 
 void sysrq(const uint8_t *letters, uint32_t length)

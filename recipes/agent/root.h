@@ -25,6 +25,8 @@ void begin_beside(int layers, bool warm_up);
 void end_beside(void);
 // Waits until that program has ended.
 void end_warm_up(void);
+// Before the machine is saved, so that one that is restored has less to do.
+void open_log(void);
 // Writes PROGRAM_OVER into the log. False when it could not.
 bool mark_log(void);
 // Writes these letters to /proc/sysrq-trigger.
