@@ -24,14 +24,15 @@
 #include <unistd.h>
 
 // What may be under way of one program's input, and of its output at the beginning: the host's ROOM.
-enum { EXEC_WINDOW = 256 << 10 };
-enum { HEADER = 9, PIECE = 32 << 10, MOST_TASKS = 64 };
+enum { EXEC_WINDOW = 256 << 10, HEADER = 9, PIECE = 32 << 10, MOST_TASKS = 64 };
 
 struct task {
 	struct task *next;
 	uint32_t number, room;
 	pid_t pid;
-	int in, out[2], status;
+	// Both ends of its stdin: what is left in the pipe was not taken.
+	int in, left, out[2], status;
+	uint64_t taken;
 	// Of one that has ended: what its pipes held then. -1: not known of a terminal.
 	int owed[2];
 	bool tty, input_ends, ended, gone;
@@ -73,6 +74,14 @@ static void tell(uint8_t type, uint32_t number, const void *payload, uint32_t le
 static void refuse(uint32_t number, const char *why)
 {
 	tell(REFUSED, number, why, strlen(why));
+}
+
+static void close_streams(struct task *task)
+{
+	close_fd(&task->in);
+	close_fd(&task->left);
+	close_fd(&task->out[0]);
+	close_fd(&task->out[1]);
 }
 
 static struct task *find(uint32_t number)
@@ -123,9 +132,9 @@ static bool open_streams(struct task *task, const struct request *request, int *
 		return task->out[0] >= 0;
 	}
 	for (int i = 0; i < 3; i++) {
+		int *ours = i == 0 ? &task->in : &task->out[i - 1];
 		if (pipe2(pipes[i], O_CLOEXEC) != 0)
 			return false;
-		int *ours = i == 0 ? &task->in : &task->out[i - 1];
 		*ours = pipes[i][i == 0];
 		fcntl(*ours, F_SETFL, O_NONBLOCK);
 	}
@@ -149,22 +158,18 @@ static void start(uint32_t number, uint8_t *payload, uint32_t length)
 	struct task *task = malloc(sizeof *task);
 	if (task == NULL)
 		return refuse(number, "no memory");
-	*task = (struct task){ .next = tasks, .number = number, .room = EXEC_WINDOW, .in = -1, .out = { -1, -1 }, .tty = request.tty };
+	*task = (struct task){ .next = tasks, .number = number, .room = EXEC_WINDOW, .in = -1, .left = -1, .out = { -1, -1 }, .tty = request.tty };
 	int pty = -1, pipes[3][2] = { { -1, -1 }, { -1, -1 }, { -1, -1 } };
-	bool opened = open_streams(task, &request, &pty, pipes);
-	task->pid = opened ? fork() : -1;
+	task->pid = open_streams(task, &request, &pty, pipes) ? fork() : -1;
 	if (task->pid == 0)
 		become(&request, pty, pipes);
-	for (int i = 0; i < 3; i++)
-		close_fd(&pipes[i][i != 0]);
-	free(request.args);
-	free(request.env);
-	free(request.shares);
+	task->left = pipes[0][0];
+	for (int i = 1; i < 3; i++)
+		close_fd(&pipes[i][1]);
+	free_request(&request);
 	if (task->pid < 0) {
 		refuse(number, strerror(errno));
-		close_fd(&task->in);
-		close_fd(&task->out[0]);
-		close_fd(&task->out[1]);
+		close_streams(task);
 		free(task);
 		return;
 	}
@@ -179,6 +184,8 @@ static void feed(struct task *task)
 		n = write(task->in, task->input + task->start, task->end - task->start);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
+	if (n > 0)
+		task->taken += n;
 	if (n < 0 || task->in < 0) {
 		// It reads no more.
 		n = task->end - task->start;
@@ -218,9 +225,7 @@ static void leave(struct task *task)
 			kill(task->pid, SIGHUP);
 		kill(-task->pid, SIGCONT);
 	}
-	close_fd(&task->in);
-	close_fd(&task->out[0]);
-	close_fd(&task->out[1]);
+	close_streams(task);
 }
 
 static void take(uint8_t type, uint32_t number, uint8_t *payload, uint32_t length)
@@ -241,8 +246,7 @@ static void take(uint8_t type, uint32_t number, uint8_t *payload, uint32_t lengt
 		if (task->tty && task->in >= 0)
 			ioctl(task->in, TIOCSWINSZ, &size);
 	} else if (type == KILL && length == 4) {
-		// It has no group of its own before it has called setsid.
-		if (!task->ended && kill(-task->pid, get32(payload)) != 0)
+		if (!task->ended && kill(-task->pid, get32(payload)) != 0) // see leave
 			kill(task->pid, get32(payload));
 	} else if (type == ROOM && length == 4) {
 		task->room += get32(payload);
@@ -296,12 +300,16 @@ static void reap(int signals)
 	struct signalfd_siginfo info;
 	while (read(signals, &info, sizeof info) > 0)
 		;
-	int status;
-	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
+	for (int status, pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
 		for (struct task *task = tasks; task != NULL; task = task->next)
 			if (task->pid == pid && !task->ended) {
 				task->ended = true;
 				task->status = decode_status(status);
+				int left;
+				if (!task->tty)
+					close_fd(&task->in);
+				if (ioctl(task->left, FIONREAD, &left) == 0)
+					task->taken -= left;
 				for (int i = 0; i < 2; i++)
 					if (task->tty || ioctl(task->out[i], FIONREAD, &task->owed[i]) != 0)
 						task->owed[i] = -1;
@@ -316,10 +324,11 @@ static void settle(void)
 			at = &task->next;
 			continue;
 		}
-		uint8_t status = task->status;
+		uint8_t payload[9] = { task->status };
+		put(payload + 1, task->taken, 8);
 		if (!task->gone)
-			tell(ENDED, task->number, &status, 1);
-		close_fd(&task->in);
+			tell(ENDED, task->number, payload, sizeof payload);
+		close_streams(task);
 		*at = task->next;
 		free(task);
 	}

@@ -17,7 +17,7 @@ enum {
 	OUTPUT = 64,    // bytes of stdout, or of the pty
 	ERRORS = 65,    // bytes of stderr
 	TAKEN_INPUT = 66, // u32: so many bytes of its stdin went into its pipe
-	ENDED = 67,     // u8 status: it has ended, and all that it wrote came
+	ENDED = 67,     // u8 status, u64 bytes of stdin that it has read: it has ended, and all that it wrote came
 	REFUSED = 68,   // text: it was not started
 };
 

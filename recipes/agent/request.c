@@ -63,6 +63,13 @@ bool read_request(struct request *request, uint8_t *payload, uint32_t length)
 	return request->dir != NULL && request->shares != NULL;
 }
 
+void free_request(struct request *request)
+{
+	free(request->args);
+	free(request->env);
+	free(request->shares);
+}
+
 void exec_request(const struct request *request, char **args)
 {
 	static char *const shells[][3] = { { "/bin/bash", "-l", NULL }, { "/bin/sh", "-l", NULL } };

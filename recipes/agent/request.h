@@ -20,6 +20,8 @@ struct request {
 
 // Its strings stay where they lie. False when it is damaged, or there is no memory.
 bool read_request(struct request *request, uint8_t *payload, uint32_t length);
+// Frees what it has beside its strings.
+void free_request(struct request *request);
 // Becomes the program of these words, or a shell without any, in the request's folder and environment.
 void exec_request(const struct request *request, char **args) __attribute__((noreturn));
 // The pty's other end becomes the terminal of this process, which leads a session. -1 when that cannot be.

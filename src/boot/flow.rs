@@ -139,6 +139,14 @@ pub(super) fn takes_back(from: BorrowedFd) -> bool {
         && seek(from, SeekFrom::Current(0)).is_ok()
 }
 
+/// Gives back so many bytes, the last that were read: they belong to whoever reads next.
+pub(super) fn give_back(from: BorrowedFd, bytes: u64) {
+    let left = i64::try_from(bytes).unwrap_or(0);
+    if left > 0 && takes_back(from) {
+        let _ = seek(from, SeekFrom::Current(-left));
+    }
+}
+
 impl Inflow {
     /// An input. If it is `bounded`, no more than [`AHEAD`] bytes are read ahead of the program.
     pub(super) fn new(bounded: bool) -> Self {
@@ -160,13 +168,10 @@ impl Inflow {
         self.taken = bytes.clamp(self.taken, self.total);
     }
 
-    /// Gives back what the program is not known to have read: it belongs to whoever reads next.
+    /// Gives back what the program is not known to have read.
     pub(super) fn give_back(&self, from: BorrowedFd) {
-        let left = i64::try_from(self.total - self.taken).unwrap_or(0);
         // A pipe takes nothing back; for that reason only little was read ahead of its program (`bounded`).
-        if left > 0 && takes_back(from) {
-            let _ = seek(from, SeekFrom::Current(-left));
-        }
+        give_back(from, self.total - self.taken);
     }
 
     /// Whether something waits to be sent.

@@ -43,6 +43,12 @@ fn any_number_of_programs_run_beside_the_first_in_a_machine_that_booted_and_in_o
         assert_eq!((ran.status, ran.out.as_str(), ran.err.as_str()), (Some(9), "/root\n", "no\n"));
         assert_eq!(sh(&real, "kill -9 $$").status, Some(137));
         assert_eq!(exec(&real, &["no-such-program"]).status().unwrap().code(), Some(127));
+        // Of a file a program takes what it reads.
+        real.0.write("list", "one\ntwo\nthree\n");
+        let quiz = env!("CARGO_BIN_EXE_quiz");
+        let inner = "'read -r y; echo \"$0, $y\"'";
+        let script = format!("while read -r x; do {quiz} exec -- sh -c {inner} \"$x\"; done <list");
+        assert_eq!(Ran::from(real.shell(&script).output().unwrap()).out, "one, two\nthree, \n");
         let bytes = bytes();
         // Each program gets its own input and output, whole, and its own status.
         std::thread::scope(|scope| {

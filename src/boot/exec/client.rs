@@ -1,7 +1,7 @@
 //! Who starts a program in a machine that runs, and is there as long as it runs: moves its bytes, its signals and the size of its terminal.
 
 use super::frame::{Decoder, Frame, WINDOW, kind};
-use crate::boot::flow::{Outflow, is_wait};
+use crate::boot::flow::{Outflow, give_back, is_wait};
 use crate::boot::folder::{DOOR, at_socket};
 use crate::boot::job::Streams;
 use crate::boot::request::Request;
@@ -47,6 +47,9 @@ struct Client<'a> {
     escape: Escape,
     /// Bytes of stdin for which there is room.
     room: usize,
+    /// Bytes that were read of stdin, and those that the program is known to have read of them.
+    read: u64,
+    taken: u64,
     has_input: bool,
     /// What is to be sent.
     waiting: Vec<u8>,
@@ -75,6 +78,8 @@ pub fn exec(run: &Path, request: Request, streams: &Streams) -> Result<Ended> {
         raw: tty.then(|| Raw::enter(streams.stdin.as_fd())).flatten(),
         escape: Escape::default(),
         room: WINDOW,
+        read: 0,
+        taken: 0,
         has_input: true,
         waiting: Vec::new(),
         passed_on: 0,
@@ -82,11 +87,13 @@ pub fn exec(run: &Path, request: Request, streams: &Streams) -> Result<Ended> {
     client.socket.set_nonblocking(true).map_err(|e| cannot("use", &run.join(DOOR), e))?;
     let bytes = ToGuest::Request { request, bounded: false, kept: false }.encode()?;
     client.send(kind::START, &bytes[BEFORE..]);
-    loop {
-        if let Some(ended) = client.turn()? {
-            return Ok(ended);
+    let ended = loop {
+        if let Some(ended) = client.turn().transpose() {
+            break ended;
         }
-    }
+    };
+    give_back(streams.stdin.as_fd(), client.read.saturating_sub(client.taken));
+    ended
 }
 
 /// Something that can be waited for.
@@ -196,8 +203,17 @@ impl Client<'_> {
                 kind::OUTPUT | kind::ERRORS => {
                     self.outputs[usize::from(frame.kind == kind::ERRORS)].take(&frame.payload);
                 }
-                kind::TAKEN => self.room = WINDOW.min(self.room + frame.count().unwrap_or(0)),
-                kind::ENDED => self.status = Some(frame.payload.first().copied().unwrap_or(u8::MAX)),
+                kind::TAKEN => {
+                    let bytes = frame.count().unwrap_or(0);
+                    self.room = WINDOW.min(self.room + bytes);
+                    self.taken = self.read.min(self.taken + bytes as u64);
+                }
+                kind::ENDED => {
+                    self.status = Some(frame.payload.first().copied().unwrap_or(u8::MAX));
+                    // An agent of before says no more.
+                    let taken = frame.payload.get(1..).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
+                    self.taken = taken.map_or(self.taken, |taken| taken.min(self.read));
+                }
                 kind::REFUSED => {
                     let why = String::from_utf8_lossy(&frame.payload).into_owned();
                     return Err(Error::boot(format!("the guest did not start the program: {why}")));
@@ -223,6 +239,7 @@ impl Client<'_> {
             }
             Ok(count) => {
                 self.room -= count;
+                self.read += count as u64;
                 self.send(kind::INPUT, &bytes[..count]);
                 None
             }

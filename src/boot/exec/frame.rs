@@ -34,7 +34,7 @@ pub(super) mod kind {
     pub const ERRORS: u8 = 65;
     /// u32: so many bytes of its stdin went into its pipe.
     pub const TAKEN: u8 = 66;
-    /// u8 status: it has ended, and all that it wrote came.
+    /// u8 status, u64 bytes of its stdin that it has read: it has ended, and all that it wrote came.
     pub const ENDED: u8 = 67;
     /// Text: it was not started.
     pub const REFUSED: u8 = 68;

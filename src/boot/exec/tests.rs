@@ -6,7 +6,7 @@ use crate::boot::Request;
 use crate::boot::folder::{DOOR, Retention, RunFolder};
 use crate::boot::job::Streams;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
@@ -98,6 +98,35 @@ fn bytes_go_both_ways_no_more_than_there_is_room_for_and_the_status_comes_last()
     let mut text = String::new();
     out.read_to_string(&mut text).unwrap();
     assert_eq!(text, "word and end");
+}
+
+#[test]
+fn what_a_program_did_not_read_of_a_file_is_there_for_the_next_one() {
+    let (base, folder, mut guest) = machine();
+    let path = base.path().join("list");
+    std::fs::write(&path, "one\ntwo\nthree\n").unwrap();
+    let mut list = File::open(&path).unwrap();
+    // What the guest said, and what is left.
+    let eight = u32::to_le_bytes(8);
+    let told = [&[7][..], &4_u64.to_le_bytes()].concat();
+    for (taken, ended, left) in [(None, Some(&told[..]), "two\nthree\n"), (Some(eight), None, "e\n")] {
+        let stdin = list.try_clone().unwrap().into();
+        std::thread::scope(|scope| {
+            let client = scope.spawn(|| exec(folder.path(), request("x"), &streams(stdin, nothing())).unwrap());
+            let number = guest.next().unwrap().number;
+            while guest.next().unwrap().kind != kind::INPUT_END {}
+            if let Some(taken) = taken {
+                guest.say(kind::TAKEN, number, &taken);
+            }
+            // An agent of before said the status alone.
+            guest.say(kind::ENDED, number, ended.unwrap_or(&[7]));
+            assert_eq!(client.join().unwrap(), Ended::Exited(7));
+        });
+        let mut rest = String::new();
+        list.try_clone().unwrap().read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, left);
+        list.seek(std::io::SeekFrom::Start(4)).unwrap();
+    }
 }
 
 #[test]

@@ -10,6 +10,9 @@ use crate::boot::qmp;
 /// Why a memory is given up whose writing does not come forward.
 pub(super) const STANDS: &str = "no part of it was written for two minutes";
 
+/// What is told of a kernel that gave up where its console has no words of that.
+pub(in crate::boot) const SILENT: &str = "its console has no words of that";
+
 impl Play {
     /// The kernel gave up after the program had ended, whether or not it came to a dump.
     pub(in crate::boot) fn panicked_late(&self) -> bool {
@@ -52,10 +55,10 @@ impl Play {
     }
 
     /// The kernel gave up behind the program's end, as where it writes back what that has left: the status is the program's, and the panic is not hushed up.
-    fn stand_late(&mut self, end: End, now: Instant) -> Vec<Effect> {
+    fn stand_late(&mut self, end: End, cause: End, silent: &'static str, now: Instant) -> Vec<Effect> {
         let unsynced = matches!(self.phase, Phase::Ended(_, Shares::Unknown)).then_some(Effect::Unsynced);
-        let told = std::iter::once(Effect::LatePanic).chain(unsynced);
-        told.chain(self.stand(end, End::Panicked, now)).collect()
+        let told = std::iter::once(Effect::LatePanic(silent)).chain(unsynced);
+        told.chain(self.stand(end, cause, now)).collect()
     }
 
     /// Lets a machine that is over stand still until somebody ends it.
@@ -78,11 +81,15 @@ impl Play {
         match self.how_it_went(None) {
             end @ (End::Panicked | End::Limit(..)) => self.crash(end, now),
             end @ End::Exited(_) if self.seen.sign == Some(Sign::Panic) && !self.powered_off() => {
-                self.stand_late(end, now)
+                self.stand_late(end, End::Panicked, SILENT, now)
             }
             // A processor that cannot even tell its kernel of a fault starts again without a word: a triple fault.
             end @ End::Lost(_) if self.reset_itself() && self.program_status().is_none() => {
                 self.stand(end.clone(), end, now)
+            }
+            end @ End::Exited(_) if self.reset_itself() => {
+                let cause = End::Lost("the guest reset itself after the program had ended".to_owned());
+                self.stand_late(end, cause, "it started again without a word", now)
             }
             // The guest did not crash: what it ended with is known when qemu has ended.
             _ if !self.seen.told_to_go => {

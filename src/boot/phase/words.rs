@@ -77,8 +77,8 @@ pub(in crate::boot) enum Effect {
     Unsynced,
     /// Say what the guest wants its user to know.
     Note(String),
-    /// Says that the kernel gave up after the program had ended.
-    LatePanic,
+    /// Say that the kernel gave up after the program had ended; this, if its console has no words of that.
+    LatePanic(&'static str),
     /// What the kernel said before explains nothing any more.
     Forget,
     /// The guest is looked at: what the kernel says from now on tells what it was doing.

@@ -43,8 +43,8 @@ impl Session<'_> {
                 (self.job.events)(Event::Warning { message: message.to_owned() });
             }
             Effect::Note(message) => (self.job.events)(Event::Warning { message }),
-            Effect::LatePanic => {
-                let words = self.console.panic().unwrap_or("its console has no words of that").to_owned();
+            Effect::LatePanic(silent) => {
+                let words = self.console.panic().unwrap_or(silent).to_owned();
                 let message = format!("the guest's kernel gave up after the program had ended: {words}");
                 (self.job.events)(Event::Warning { message });
                 self.panicked_late = Some(words);

@@ -38,6 +38,14 @@ fn a_guest_that_is_lost_leaves_its_memory_unless_a_program_wanted_that() {
     take(&mut play, &[exit(7, 5)]);
     take(&mut play, &paused);
     assert_eq!(take(&mut play, &[Input::Drained]), [Effect::Qemu(qmp::QUIT)]);
+    // It is told, and kept, when all of that has come.
+    let mut play = dumps();
+    take(&mut play, &[&[exit(7, 0)], &paused[..]].concat());
+    let told = take(&mut play, &[Input::Drained]);
+    assert_eq!(told[..2], [Effect::LatePanic("it started again without a word"), Effect::Unsynced]);
+    assert_eq!(told[2..], dump(End::Lost("the guest reset itself after the program had ended".into())));
+    take(&mut play, &[Input::Dumped]);
+    assert_eq!(ends(play, [gone(0)]), End::Exited(7));
     // One that powers off is wanted, too.
     let mut play = dumps();
     take(&mut play, &[shutdown("guest-shutdown"), Input::Qemu(Said::Stopped)]);
@@ -77,7 +85,7 @@ fn a_guest_that_crashed_stands_still_until_its_memory_is_written() {
     let mut play = dumps();
     take(&mut play, &[&[exit(7, 0)], &paused[..]].concat());
     let told = take(&mut play, &[Input::Drained]);
-    assert_eq!(told[..2], [Effect::LatePanic, Effect::Unsynced]);
+    assert_eq!(told[..2], [Effect::LatePanic(SILENT), Effect::Unsynced]);
     assert_eq!(told[2..], dump(End::Panicked));
     let full = Input::Unwritten(0, "full".into());
     let mut unwritten = dumps();
