@@ -69,12 +69,19 @@ fn the_crash_of_a_machine_that_is_over_is_meant_while_its_run_goes_on() {
         assert_eq!(ran.status, Some(2), "{ran:?}");
         ran.says(&[&format!("the memory of run {name} is not there")]);
     }
-    for (command, name, why) in
-        [("exec", "1/a", "is over\n"), ("monitor", "1/a", "is over\n"), ("dump", "1/a", "is over\n")]
-    {
-        let ran = project.run(&[&[command, name][..], if command == "exec" { &["--", "true"] } else { &[] }].concat());
-        assert!(matches!(ran.status, Some(2 | 125)), "{ran:?}");
-        ran.says(&[&format!("the machine of run {name} {why}")]);
+    let commands: [&[&str]; 6] = [
+        &["exec", "1/a", "--", "true"],
+        &["attach", "1/a"],
+        &["cp", "1/a:/etc/hostname", "there"],
+        &["cp", "quiz.toml", "1/a:/root/"],
+        &["monitor", "1/a"],
+        &["dump", "1/a"],
+    ];
+    project.write("quiz.toml", "");
+    for words in commands {
+        let ran = project.run(words);
+        assert!(matches!(ran.status, Some(2 | 125)) && !project.dir().join("there").exists(), "{ran:?}");
+        ran.says(&["the machine of run 1/a is over\n"]);
     }
 }
 
@@ -122,6 +129,14 @@ fn of_another_kernel_than_that_which_crashed_no_line_is_said() {
     let ran = project.run(&["crash", "show", "--lines"]);
     assert_eq!(ran.status, Some(2));
     ran.says(&[other, "which was started by: quiz up"]);
+    // No debugger is started that would show what is not so.
+    project.write(".quiz/runs/1/crash/vmcore", "x");
+    ["gdb", "drgn"].iter().for_each(|name| project.stand_in(name, "touch started\n"));
+    for words in [&["gdb", "1"][..], &["drgn", "1"], &["crash", "gdb"], &["crash", "drgn"]] {
+        let ran = Ran::from(project.command(words).env("QUIZ_DRGN_PROGRAM", "host").output().unwrap());
+        assert!(ran.status == Some(2) && !project.dir().join("started").exists(), "{ran:?}");
+        ran.says(&[other, "which was started by: quiz up"]);
+    }
 }
 
 /// Of the sources as they are now no debugger could say anything of that crash.

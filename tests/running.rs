@@ -185,7 +185,13 @@ fn a_machine_of_another_user_is_neither_seen_nor_entered_nor_ended() {
     };
     let seen = other(&["ps"]);
     assert_eq!((seen.status, seen.out.as_str()), (Some(0), ""), "{seen:?}");
-    let commands: [&[&str]; 7] = [
+    let commands: [&[&str]; 13] = [
+        &["wait", "1"],
+        &["wait"],
+        &["gdb", "1"],
+        &["drgn", "1"],
+        &["crash", "show", "1"],
+        &["crash", "rm", "1"],
         &["exec", "1", "--", "true"],
         &["attach", "1"],
         &["stop", "1"],
@@ -197,7 +203,7 @@ fn a_machine_of_another_user_is_neither_seen_nor_entered_nor_ended() {
     for words in commands {
         let ran = other(words);
         // 2 could be the program's own status.
-        let wanted = if ["exec", "attach"].contains(&words[0]) { 125 } else { 2 };
+        let wanted = if ["exec", "attach", "wait"].contains(&words[0]) { 125 } else { 2 };
         assert_eq!((ran.status, ran.out.as_str()), (Some(wanted), ""), "{words:?}: {ran:?}");
         ran.says(&["run 1 is another user's"]);
     }

@@ -147,16 +147,23 @@ fn read(place: &Path) -> Option<Running> {
     serde_json::from_str(&text).ok()
 }
 
+/// The error for the folder of a run, or of a machine of one, that another user has started.
+#[must_use]
+pub fn others(place: &Path) -> Option<Error> {
+    let lock = host::open_plain(&run_of(place).join("lock"));
+    lock.is_err_and(|e| e.kind() == ErrorKind::PermissionDenied).then(|| {
+        Error::input(format!("run {} is another user's", name(place)))
+            .hint("only they, and root, reach its machine and what it has left")
+    })
+}
+
 /// The error for a machine's folder whose run does not live, or whose machine is over, as far as this user can see.
 #[must_use]
 pub fn not_live(place: &Path) -> Error {
-    let name = name(place);
-    let is_hidden =
-        host::open_plain(&run_of(place).join("lock")).is_err_and(|e| e.kind() == ErrorKind::PermissionDenied);
-    if is_hidden {
-        return Error::input(format!("run {name} is another user's")).hint("only they, and root, reach its machine");
+    if let Some(error) = others(place) {
+        return error;
     }
-    let run = run_of(place);
+    let (name, run) = (name(place), run_of(place));
     if is_live(run) {
         // Of several machines others may run.
         let left = if run == place { "; what it has left is still being kept" } else { "" };

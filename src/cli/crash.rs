@@ -37,7 +37,7 @@ pub(super) fn run(engine: &Engine<'_>, command: &CrashCommand, json: bool, style
         }
         CrashCommand::Show { id, lines, tasks, all: whole } => {
             let all = every(engine)?;
-            let crashed = find(&all, id.as_deref())?;
+            let crashed = find(engine, &all, id.as_deref())?;
             let equal = |other: &&Crashed| other.crash.signature == crashed.crash.signature && other.run != crashed.run;
             let others: Vec<String> = all.iter().filter(equal).map(|other| other.run.clone()).collect();
             // First: it makes debug information, which then has the lines, too.
@@ -53,7 +53,7 @@ pub(super) fn run(engine: &Engine<'_>, command: &CrashCommand, json: bool, style
         }
         CrashCommand::Rm { id, all: everything } => {
             let all = every(engine)?;
-            let chosen = if *everything { all.iter().collect() } else { vec![find(&all, id.as_deref())?] };
+            let chosen = if *everything { all.iter().collect() } else { vec![find(engine, &all, id.as_deref())?] };
             chosen.into_iter().try_for_each(|crashed| {
                 let folder = crashed.place.join(FOLDER);
                 fs::remove_dir_all(&folder).map_err(|e| cannot("remove", &folder, e))?;

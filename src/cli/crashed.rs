@@ -1,7 +1,7 @@
 //! Which crashes there are, and the memory of a machine that runs, which becomes one.
 
 use super::running;
-use crate::boot::crash::{Crash, FOLDER, MEMORY, REFUSED, WISH, being_written, memory_of};
+use crate::boot::crash::{Crash, FOLDER, MEMORY, REFUSED, WISH, being_written, cut_short, memory_of};
 use crate::boot::folder::{all, is_live, parts, run_of};
 use crate::boot::running::{holder, machines};
 use crate::engine::Engine;
@@ -25,20 +25,23 @@ pub(super) fn every(engine: &Engine<'_>) -> Result<Vec<Crashed>> {
     for run in running::every(engine, all)? {
         let places = [vec![run.clone()], parts(&run)].concat();
         found.extend(places.into_iter().filter_map(|place| {
-            let crash = Crash::read(&place)?;
-            Some(Crashed { run: running::name(&place), memory: memory_of(&place), crash, place })
+            let (crash, memory) = (Crash::read(&place)?, memory_of(&place));
+            // A copy of it, or a file system that was checked, may have lost the rest.
+            let cut = crash.cut.or_else(|| cut_short(&memory.as_ref()?.0));
+            Some(Crashed { run: running::name(&place), memory, crash: Crash { cut, ..crash }, place })
         }));
     }
     Ok(found)
 }
 
 /// The crash of a run, or the newest one.
-pub(super) fn find<'a>(all: &'a [Crashed], id: Option<&str>) -> Result<&'a Crashed> {
+pub(super) fn find<'a>(engine: &Engine<'_>, all: &'a [Crashed], id: Option<&str>) -> Result<&'a Crashed> {
     let found = match id {
         Some(id) => all.iter().find(|crashed| crashed.run == id),
         None => all.first(),
     };
     found.ok_or_else(|| match id {
+        Some(id) if let Some(error) = running::foreign(engine, id) => error,
         Some(id) => Error::input(format!("run {id} has left no crash")).hint("`quiz crash ls` shows those that have"),
         None => Error::input("no run of this project has left a crash"),
     })
@@ -47,7 +50,7 @@ pub(super) fn find<'a>(all: &'a [Crashed], id: Option<&str>) -> Result<&'a Crash
 /// A copy of the crash of a run, or of the newest one.
 pub(super) fn take(engine: &Engine<'_>, id: Option<&str>) -> Result<Crashed> {
     let all = every(engine)?;
-    find(&all, id).cloned()
+    find(engine, &all, id).cloned()
 }
 
 /// Has the memory of a machine that runs written; the machine goes on. Gives the file.

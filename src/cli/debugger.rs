@@ -3,7 +3,7 @@
 use super::args::{Command, CrashCommand, Debugger as Asked};
 use super::crashed::identity;
 use super::{crashed, running, symbols};
-use crate::boot::crash::{Core, Crash, FOLDER};
+use crate::boot::crash::{Core, Crash, FOLDER, cut_short};
 use crate::boot::folder::run_of;
 use crate::boot::gdb::Stub;
 use crate::boot::running::{Running, machines};
@@ -69,6 +69,10 @@ impl Target {
             return Err(Error::input(format!("the memory of run {} is not there", crashed.run))
                 .hint("`quiz crash show` says why"));
         };
+        if let Some(why) = cut_short(&memory) {
+            return Err(Error::input(format!("no debugger can read the memory of run {}: {why}", crashed.run))
+                .hint(format!("quiz crash again {} runs its program in the same machine", crashed.run)));
+        }
         Ok(Self::Crashed(Box::new(crashed), memory))
     }
 
@@ -105,13 +109,16 @@ impl Target {
         }
     }
 
-    /// An error if drgn would not find the kernel in a crash's memory: it needs VMCOREINFO, which the kernel writes about its own layout.
+    /// An error if drgn would not find the kernel in the memory, which is there: it needs VMCOREINFO, which the kernel writes about its own layout.
     fn says_where_it_lies(&self) -> Result<()> {
-        let Self::Crashed(crashed, _) = self else { return Ok(()) };
-        if crashed.crash.release.is_some() {
+        let release = match self {
+            Self::Crashed(crashed, _) => crashed.crash.release.clone(),
+            Self::Live(place, _) => Crash::read(place).and_then(|crash| crash.release),
+        };
+        if release.is_some() {
             return Ok(());
         }
-        let run = &crashed.run;
+        let run = self.name();
         Err(Error::input(format!("the memory of run {run} has no VMCOREINFO, by which drgn finds the kernel in it"))
             .hint("a kernel with CONFIG_VMCORE_INFO=y (CONFIG_CRASH_CORE=y before 6.9) has it")
             .hint(format!("quiz gdb {run} works without it")))
@@ -149,6 +156,10 @@ fn start(engine: &Engine<'_>, program: &str, asked: &Asked, only_crashes: bool) 
         return gdb(engine, &target.again(engine)?, &symbols, &asked.words);
     }
     let target = find()?;
+    // Before anything is compiled: what drgn sees is the machine as it was when it was asked for.
+    if let Target::Live(place, _) = &target {
+        crashed::dump(engine, Some(&running::name(place)))?;
+    }
     target.says_where_it_lies()?;
     let drgn = drgn::made(engine)?;
     let symbols = target.symbols(engine)?;
@@ -221,11 +232,13 @@ fn on(vmlinux: &Path, script: &Path) -> Process {
     command
 }
 
-/// Starts drgn on the memory of a crash; that of a machine that runs is written now.
+/// Starts drgn on the memory of a crash, or on that of a machine that runs, which is written.
 fn start_drgn(engine: &Engine<'_>, drgn: &Drgn, target: &Target, symbols: &Symbols, words: &[OsString]) -> Result<u8> {
     let core = match target {
         Target::Crashed(_, memory) => memory.clone(),
-        Target::Live(place, _) => crashed::dump(engine, Some(&running::name(place)))?,
+        // Its run may have ended meanwhile, and packed it.
+        Target::Live(place, _) => memory::plain(place, engine.events)?
+            .ok_or_else(|| Error::input(format!("the memory of run {} is gone", target.name())))?,
     };
     Err(cannot_start(drgn_on(engine, drgn, &core, symbols)?.args(words).exec()))
 }

@@ -2,7 +2,7 @@
 
 pub(super) use crate::boot::folder::name;
 use crate::boot::folder::{PARTS, all, is_live, live, number, parts, run_of};
-use crate::boot::running::{is_up, machines, not_live, process};
+use crate::boot::running::{is_up, machines, not_live, others, process};
 use crate::engine::{Engine, running};
 use crate::error::{Error, Result, cannot};
 use crate::event::Event;
@@ -194,18 +194,32 @@ fn several(run: &Path, command: &str, parts: &[PathBuf]) -> Error {
         .hint(format!("its machines are: {}", names.join(", ")))
 }
 
-/// The folder of the run of that number, or of one of its machines: `7`, `7/functional.atime`.
-fn named(engine: &Engine<'_>, id: &str) -> Result<PathBuf> {
+/// The folder of the run of that number, or of one of its machines: `7`, `7/functional.atime`; nothing if there is none.
+fn place(engine: &Engine<'_>, id: &str) -> Option<PathBuf> {
     let (run, group) = id.split_once('/').map_or((id, None), |(run, group)| (run, Some(group)));
     let below = match group {
         Some(group) if group.contains('/') || [".", ".."].contains(&group) => None,
         Some(group) => Some(Path::new("runs").join(run).join(PARTS).join(group)),
         None => Some(Path::new("runs").join(run)),
     };
+    run.parse::<u64>().ok()?;
     let dirs = state_dirs(&engine.project.dir);
     let mut places = below.iter().flat_map(|below| dirs.iter().map(move |dir| dir.join(below)));
-    if let (Ok(_), Some(place)) = (run.parse::<u64>(), places.find(|place| place.is_dir())) {
-        return Ok(place);
+    places.find(|place| place.is_dir())
+}
+
+/// The error for that run, or machine of one, if another user has started it.
+pub(super) fn foreign(engine: &Engine<'_>, id: &str) -> Option<Error> {
+    others(&place(engine, id)?)
+}
+
+/// As [`place`].
+///
+/// # Errors
+/// There is none, or it is another user's.
+fn named(engine: &Engine<'_>, id: &str) -> Result<PathBuf> {
+    if let Some(place) = place(engine, id) {
+        return others(&place).map_or(Ok(place), Err);
     }
     let live = every(engine, live)?;
     let live: Vec<_> = live.iter().map(|run| number(run)).collect();
@@ -252,8 +266,12 @@ pub(super) fn living(engine: &Engine<'_>, command: &str, id: Option<&str>) -> Re
     }
 }
 
-/// The newest run of this project.
+/// The newest run of this project, if there is one of this user's.
 fn any(engine: &Engine<'_>) -> Result<PathBuf> {
-    let newest = every(engine, all)?.into_iter().next();
-    newest.ok_or_else(|| Error::input("this project has no run yet").hint("quiz up"))
+    let mut all = every(engine, all)?.into_iter();
+    let newest = all.next().ok_or_else(|| Error::input("this project has no run yet").hint("quiz up"))?;
+    match others(&newest) {
+        Some(error) => all.find(|run| others(run).is_none()).ok_or(error),
+        None => Ok(newest),
+    }
 }

@@ -127,6 +127,10 @@ pub fn export(
     let (mut files, mut missing) = (Vec::new(), lacks(crash, run, symbols));
     for name in FILES {
         let path = place.join(FOLDER).join(name);
+        if let (MEMORY, Some(why)) = (name, &crash.cut) {
+            missing.push(format!("the guest's memory: {why}"));
+            continue;
+        }
         match host::open_plain(&path) {
             Ok(mut opened) => {
                 let size = opened.metadata().map_or(0, |meta| meta.len());
@@ -136,8 +140,7 @@ pub fn export(
                 files.push((name, opened, Output { kind: Kind::File, digest, size, files: 1 }));
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound && name == MEMORY => {
-                let why = crash.cut.as_deref().unwrap_or("it was removed, as runs.keep-crashes demands");
-                missing.push(format!("the guest's memory: {why}"));
+                missing.push("the guest's memory: it was removed, as runs.keep-crashes demands".to_owned());
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(cannot("read", &path, e)),

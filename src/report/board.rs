@@ -147,7 +147,7 @@ impl Board {
                 (self.tasks, self.held) = (Vec::new(), false);
                 self.begin(BOOT, Kind::Boot, now).says.clone_from(accelerator);
             }
-            Event::Dumping { why, over } => {
+            Event::Dumping { why, over, .. } => {
                 self.held &= !over;
                 self.begin(DUMP, Kind::Stage, now).says.clone_from(why);
             }

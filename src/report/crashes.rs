@@ -54,7 +54,8 @@ impl Crashed {
         match (&self.memory, &self.crash.cut) {
             (None, None) => "removed".to_owned(),
             (None, Some(_)) => "none".to_owned(),
-            (Some((_, bytes)), _) => size(*bytes),
+            (Some(_), Some(_)) => "cut short".to_owned(),
+            (Some((_, bytes)), None) => size(*bytes),
         }
     }
 
@@ -94,11 +95,17 @@ pub fn crash(crashed: &Crashed, looked: &Decoded, most: usize, others: &[String]
         [] => "(a shell)".to_owned(),
         words => words.iter().map(crate::host::quoted).collect::<Vec<_>>().join(" "),
     };
-    let look = memory.as_ref().map_or(String::new(), |_| format!("quiz gdb {run}, quiz drgn {run}"));
+    let host = crash.host.as_ref().map_or(String::new(), |host| {
+        let start = if host.restored { "restored" } else { "booted" };
+        format!("{start}; {}, qemu {}, quiz {}", host.accel, host.qemu, host.quiz)
+    });
+    let is_whole = memory.is_some() && crash.cut.is_none();
+    let look = if is_whole { format!("quiz gdb {run}, quiz drgn {run}") } else { String::new() };
     let memory = match (memory, &crash.cut) {
         (None, None) => "removed: runs.keep-crashes says how many stay".to_owned(),
         (None, Some(why)) => format!("none: {why}"),
-        (Some((path, bytes)), _) => {
+        (Some((path, _)), Some(why)) => format!("{}: {why}", path.display()),
+        (Some((path, bytes)), None) => {
             let lacks = if crash.release.is_none() { "; it has no VMCOREINFO, which drgn needs" } else { "" };
             format!("{} ({} on the disk){lacks}", path.display(), size(*bytes))
         }
@@ -108,6 +115,7 @@ pub fn crash(crashed: &Crashed, looked: &Decoded, most: usize, others: &[String]
         ("signature", [&[crash.signature.clone()][..], others].concat().join(", also in run ")),
         ("kernel", format!("{} {}", crash.release.as_deref().unwrap_or("unknown"), crash.kernel)),
         ("layers", crash.layers.join(" ")),
+        ("host", host),
         ("program", program),
         ("again", crash.again.clone()),
         ("memory", memory),

@@ -54,7 +54,10 @@ pub(super) fn line(event: &Event, verbosity: Verbosity, style: &Style) -> Option
         Event::Complained { words, log } => {
             (Quiet, Some(format!("{} the guest's kernel complained: {words} ({log})", style.warn("warning:"))))
         }
-        Event::Dumping { why, .. } => (Normal, verb("Dumping", &format!("the guest's memory: {why}"))),
+        Event::Dumping { why, status, .. } => {
+            let status = status.map_or_else(String::new, |status| format!(" (status {status})"));
+            (Normal, verb("Dumping", &format!("the guest's memory: {why}{status}")))
+        }
         Event::Saving => (Verbose, verb("Saving", "the machine")),
         Event::Dumped { run, title: _, used, took } => (
             Normal,

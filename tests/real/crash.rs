@@ -96,7 +96,7 @@ fn the_memory_of_a_guest_that_crashed_is_kept_with_what_was_wrong() {
     for (run, how) in [("2", "--no-snapshot"), ("3", "--no-input")] {
         let ran = real.run(&["up", how, "--", "sh", "-c", "echo out; sleep 1; echo c >/proc/sysrq-trigger; sleep 60"]);
         assert_eq!((ran.status, ran.out.as_str()), (Some(123), "out\n"), "{ran:?}");
-        ran.says(&["Dumping the guest's memory: ", "Dumped", "/crash (quiz crash show)"]);
+        ran.says(&["Dumping the guest's memory: ", " (status 12", "Dumped", "/crash (quiz crash show)"]);
         let crash = looked_at(&real, run, &release, "panic");
         assert!(crash["title"].as_str().unwrap().contains("sysrq triggered crash"), "{crash}");
         assert_eq!(crash["functions"][0], "sysrq_handle_crash", "{crash}");
@@ -185,6 +185,21 @@ fn a_crash_that_was_exported_crashes_again_elsewhere_in_the_same_machine() {
     // A program of one's own in that machine; nothing is left behind.
     let ran = run(&["again", "1", "--", "sh", "-c", "exit 7"]);
     assert_eq!(ran.status, Some(7), "{ran:?}");
+    // A memory that has lost its end is called so, by whoever is asked for it.
+    let half = plain.metadata().unwrap().len() / 2;
+    std::fs::File::options().write(true).open(&plain).unwrap().set_len(half).unwrap();
+    let cut = format!("its file is cut short: {half} of ");
+    assert!(real.run(&["crash", "ls"]).out.contains(" cut short "));
+    let shown = real.run(&["crash", "show"]).out;
+    assert!(shown.contains(&cut) && shown.contains(", qemu ") && shown.contains(", quiz "), "{shown}");
+    let ran = real.run(&["crash", "gdb"]);
+    assert_eq!(ran.status, Some(2), "{ran:?}");
+    ran.says(&["no debugger can read the memory of run", &cut, "quiz crash again"]);
+    let other = real.0.dir().join("half.tar.zst");
+    let ran = real.run(&["crash", "export", other.to_str().unwrap()]);
+    let [whole, without] = [&file, &other].map(|file| file.metadata().unwrap().len());
+    assert!(ran.status == Some(0) && without < whole - size / 2, "{ran:?}");
+    ran.says(&[&format!("not in the file: the guest's memory: {cut}")]);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::machine::{Accel, Arch, Disk, DiskFormat, Machine, Net, Qemu, Start};
@@ -17,6 +18,26 @@ const MEMORY: u32 = 1 << 20;
 const DISK: u64 = 1 << 50;
 const DISKS: usize = 64;
 const CHANNELS: usize = 24;
+
+/// What a guest ran on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Host {
+    /// The version of quiz.
+    pub quiz: String,
+    /// That of qemu, with its package's.
+    pub qemu: String,
+    /// `kvm` or `tcg`.
+    pub accel: String,
+    /// The machine went on from a snapshot, and did not boot.
+    pub restored: bool,
+}
+
+impl Host {
+    pub(super) fn of(machine: &Machine, qemu: &str) -> Self {
+        let (accel, restored) = (machine.accel.name().to_owned(), machine.start.from().is_some());
+        Self { quiz: env!("BUILT_AS").to_owned(), qemu: qemu.trim().to_owned(), accel, restored }
+    }
+}
 
 /// A machine without its files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -228,6 +228,32 @@ mod tests {
     }
 
     #[test]
+    fn a_qemu_that_ends_before_its_memory_is_written_is_no_memory_of_zeros() {
+        let mut qemu = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let id = qemu.id();
+        let maps = || fs::read_to_string(format!("/proc/{id}/maps")).unwrap();
+        // It is still this process before it has become the other one.
+        while !maps().contains("[heap]")
+            || !fs::read_to_string(format!("/proc/{id}/comm")).unwrap().starts_with("sleep")
+        {
+            std::thread::yield_now();
+        }
+        let maps = maps();
+        let heap = maps.lines().find(|line| line.ends_with("[heap]")).unwrap();
+        let host = u64::from_str_radix(heap.split_once('-').unwrap().0, 16).unwrap();
+        let piece = Piece { guest: 0, host, length: PAGE as u64, offset: 0 };
+        let to = tempfile::tempfile().unwrap();
+        copy(id, &[piece], &to, &|| {}).unwrap();
+        let qemu = Mutex::new(qemu);
+        let ends = || {
+            let mut qemu = qemu.lock().unwrap();
+            qemu.kill().unwrap();
+            qemu.wait().unwrap();
+        };
+        assert_eq!(copy(id, &[piece], &to, &ends).unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
     fn the_kernels_own_note_is_found_and_nothing_else_is_taken_for_it() {
         let mut page = vec![0; PAGE];
         page[..24].copy_from_slice(b"\x0b\0\0\0\x0e\0\0\0\0\0\0\0VMCOREINFO\0\0");

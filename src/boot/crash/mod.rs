@@ -39,9 +39,9 @@ use registers::Registers;
 use super::folder::NEW;
 pub use super::folder::{ABOUT, CRASH as FOLDER, Cause, MEMORY, MOST, PACKED};
 pub use super::staging::BROUGHT;
-pub use guest::Guest;
+pub use guest::{Guest, Host};
 pub use memory::being_written;
-pub use stub::Core;
+pub use stub::{Core, cut_short};
 pub use trace::{Frame, frames};
 /// A file of this name in a machine's folder, and then the signal SIGURG to its quiz, are the wish to see its memory. The signal is one that by
 /// itself does nothing.
@@ -88,6 +88,9 @@ pub struct Crash {
     #[serde(default)]
     #[schemars(with = "Option<std::collections::BTreeMap<String, serde_json::Value>>")]
     pub machine: Option<Guest>,
+    /// What it ran on; nothing if an older quiz kept it.
+    #[serde(default)]
+    pub host: Option<Host>,
     /// Where it comes from, if not from here.
     #[serde(default)]
     pub imported: Option<Imported>,
@@ -125,12 +128,18 @@ pub(super) struct Layout {
     /// Where the memory begins in the file.
     begin: u64,
     processors: Vec<Registers>,
+    /// qemu's version.
+    version: String,
 }
 
 /// What qemu has to be asked, commands for people: registers, how much memory there is, and where each piece of it lies.
 pub(super) fn questions(machine: &Machine) -> Vec<String> {
     let places = machine.ram().into_iter().map(|range| format!("gpa2hva {:#x}", range.start));
-    ["info registers -a", "info memory_size_summary"].map(str::to_owned).into_iter().chain(places).collect()
+    ["info registers -a", "info memory_size_summary", "info version"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(places)
+        .collect()
 }
 
 impl Layout {
@@ -138,7 +147,7 @@ impl Layout {
     /// An answer is none, or it is another machine.
     pub(super) fn new(machine: &Machine, answers: &[String]) -> Result<Self> {
         let ram = machine.ram();
-        let [registers, size, places @ ..] = answers else { return Err(Error::boot("qemu did not answer")) };
+        let [registers, size, version, places @ ..] = answers else { return Err(Error::boot("qemu did not answer")) };
         let strange = |answer: &str| Error::boot(format!("qemu gave a strange answer: `{}`", answer.trim()));
         // base memory: 1073741824
         let size = size.lines().find_map(|line| line.strip_prefix("base memory: ")?.trim().parse::<u64>().ok());
@@ -159,7 +168,8 @@ impl Layout {
             let offset = elf::offset(&ranges, begin, range.start);
             Ok(Piece { guest: range.start, host: host(answer)?, length: range.end - range.start, offset })
         });
-        Ok(Self { pieces: pieces.collect::<Result<_>>()?, ranges, begin, processors })
+        let pieces = pieces.collect::<Result<_>>()?;
+        Ok(Self { pieces, ranges, begin, processors, version: version.clone() })
     }
 
     /// Writes the memory of that qemu, which stands still, into a folder beside the run's files, and what is known of the crash. What goes wrong
@@ -221,6 +231,7 @@ impl Layout {
             variables: told.variables,
             again: told.again,
             machine: Some(Guest::of(machine)),
+            host: Some(Host::of(machine, &self.version)),
             imported: told.imported,
         };
         // A dump that somebody asked for, and that came to nothing, takes no place of one that has a memory.
@@ -310,83 +321,4 @@ pub(super) fn fuzz(text: &str) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::machine::qemu::tests::machine;
-    use crate::machine::{Accel, Machine};
-
-    /// What this process has as memory, for which it passes as a qemu.
-    fn dump(answer: &str, run: &Path, not: Option<String>, goes_on: bool) -> Crash {
-        dump_as(Cause::Panic, answer, run, not, goes_on)
-    }
-
-    fn dump_as(cause: Cause, answer: &str, run: &Path, not: Option<String>, goes_on: bool) -> Crash {
-        let machine = Machine { memory: 8, ..machine(Accel::Tcg) };
-        assert_eq!(questions(&machine), ["info registers -a", "info memory_size_summary", "gpa2hva 0x0"]);
-        let answers = ["CPU#0\nRIP=01\n", "base memory: 8388608\r\n", answer].map(str::to_owned);
-        let layout = Layout::new(&machine, &answers).unwrap();
-        let told = Circumstances {
-            cause,
-            words: "BUG: x at 0xffff888003a1c000".to_owned(),
-            lines: vec!["Call Trace:".to_owned(), " f+0x1/0x2".to_owned()],
-            program: vec!["true".to_owned()],
-            flags: Vec::new(),
-            variables: None,
-            again: "quiz up".to_owned(),
-            imported: None,
-            goes_on: Arc::new(AtomicBool::new(goes_on)),
-        };
-        layout.write(std::process::id(), &machine, run, told, not, &|| {}).unwrap()
-    }
-
-    #[test]
-    fn what_is_known_of_a_crash_lies_beside_its_memory_and_what_is_not_whole_is_called_so() {
-        let run = tempfile::tempdir().unwrap();
-        let memory = vec![7_u8; (8 << 20) + 8192];
-        let at = |address: usize| format!("Host virtual address for 0x0 (memory) is {address:#x}\r\n");
-        // Of whole pages.
-        let whole = dump(&at(memory.as_ptr().addr().next_multiple_of(4096)), run.path(), None, false);
-        assert_eq!(
-            (whole.title.as_str(), &whole.functions[..], &whole.cut),
-            ("BUG: x at …", &["f".to_owned()][..], &None)
-        );
-        assert_eq!(whole.used, Some(8 << 20));
-        assert_eq!(Crash::read(run.path()), Some(whole));
-        let (path, bytes) = memory_of(run.path()).unwrap();
-        assert!(path.ends_with("crash/vmcore") && bytes >= 7 << 20, "{bytes}");
-        assert!(fs::read(&path).unwrap().starts_with(b"\x7fELF"));
-        // One that was asked for, and came to nothing, takes no place of that.
-        let asked = dump_as(Cause::Asked, &at(4096), run.path(), Some("no room".to_owned()), false);
-        assert!(asked.cut.is_some() && memory_of(run.path()).is_some());
-        // Nothing lies there.
-        let cut = dump(&at(4096), run.path(), None, false);
-        assert_eq!((cut.used, cut.cut.as_deref()), (None, Some("qemu has no memory at 0x1000")));
-        assert_eq!((Crash::read(run.path()), memory_of(run.path())), (Some(cut), None));
-        // There are enough.
-        let words = dump(&at(4096), run.path(), Some("enough".to_owned()), false);
-        assert_eq!((words.cut.as_deref(), memory_of(run.path())), (Some("enough"), None));
-        // Half of it is of another moment.
-        let torn = dump(&at(memory.as_ptr().addr().next_multiple_of(4096)), run.path(), None, true);
-        assert_eq!(torn.cut.as_deref(), Some("the machine went on before its memory was written"));
-        assert_eq!(memory_of(run.path()), None);
-        assert_eq!(fs::read_dir(run.path()).unwrap().count(), 1, "nothing is left beside it");
-    }
-
-    #[test]
-    fn what_qemu_does_not_say_as_it_should_is_no_layout() {
-        let machine = Machine { memory: 8, ..machine(Accel::Tcg) };
-        let (size, place) =
-            ("base memory: 8388608\nplugged memory: 0\n", "Host virtual address for 0x0 (memory) is 0x10");
-        let new = |answers: &[&str]| {
-            Layout::new(&machine, &answers.iter().map(|&answer| answer.to_owned()).collect::<Vec<_>>()).map(drop)
-        };
-        new(&["", size, place]).unwrap();
-        let all: [&[&str]; 6] =
-            [&[], &[""], &["", size], &["", "x", place], &["", size, "no such command"], &["", size, "… is 0x"]];
-        for answers in all {
-            assert!(new(answers).is_err(), "{answers:?}");
-        }
-        let error = new(&["", "base memory: 16777216\n", place]).unwrap_err().to_string();
-        assert_eq!(error, "qemu has 16777216 bytes of memory, by an argument that was added to its command");
-    }
-}
+mod tests;

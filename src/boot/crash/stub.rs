@@ -58,6 +58,18 @@ struct Processor {
     cr4: u64,
 }
 
+/// Why the memory in that file is not whole, by what its head says of it; nothing if it is, or if that is no head of quiz's.
+#[must_use]
+pub fn cut_short(path: &Path) -> Option<String> {
+    let file = host::open_plain(path).ok()?;
+    let mut head = Vec::new();
+    io::Read::read_to_end(&mut io::Read::take(&file, MOST), &mut head).ok()?;
+    let (memory, _) = read(&head)?;
+    let whole = memory.iter().map(|(range, offset)| offset.saturating_add(range.end - range.start)).max()?;
+    let length = file.metadata().ok()?.len();
+    (length < whole).then(|| format!("its file is cut short: {length} of {whole} bytes"))
+}
+
 impl Core {
     /// # Errors
     /// It cannot be read, or is none of those that quiz writes.

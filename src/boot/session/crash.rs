@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use super::super::crash::{Cause, Circumstances, Crash, Layout, REFUSED, questions};
 use super::super::flow::is_wait;
 use super::super::folder::{is_asked, memories, run_of};
-use super::super::outcome::{End, Words, judge};
-use super::super::phase::{Input, Sign};
+use super::super::outcome::{End, Outcome, Words, judge};
+use super::super::phase::{Input, Phase, Sign};
 use super::super::qmp;
 use super::super::spawn::Port;
 use super::Session;
@@ -60,7 +60,8 @@ impl Session<'_> {
             // Whoever sits at the terminal may not want to wait: their keys are signals again.
             self.raw = None;
         }
-        (self.job.events)(Event::Dumping { why, over: end.is_some() });
+        let status = end.as_ref().and_then(|_| self.known_status());
+        (self.job.events)(Event::Dumping { why, status, over: end.is_some() });
         self.dump =
             Some(Dump { end, answers: Vec::new(), begun: Instant::now(), goes_on: Arc::default(), writer: None });
         let questions: String = questions(&self.machine).iter().map(|question| qmp::human(question)).collect();
@@ -195,6 +196,13 @@ impl Session<'_> {
         };
         self.no_dump(&why);
         (self.job.events)(Event::Warning { message: format!("the guest's memory is not kept: {why}") });
+    }
+
+    /// The status of a guest that crashed. That of a program that had ended before may still become another one by what the kernel said.
+    fn known_status(&self) -> Option<u8> {
+        let Phase::Still(end) = self.play.phase() else { return None };
+        let outcome = judge(end.clone(), Words::default()).ok()?;
+        (!matches!(outcome, Outcome::Exited(_))).then(|| outcome.status_as(self.job.options.lost_as))
     }
 
     /// The end in words, and what the kernel said about it.

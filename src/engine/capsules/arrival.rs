@@ -3,7 +3,7 @@
 //! The crash is put together beside the runs and gets its name last, so that it is there whole or not at all; its image lies in the cache before.
 
 use super::{About, FILES, FORMAT, HEAD, KERNEL, STAGE, layer, symbols_of};
-use crate::boot::crash::{ABOUT, BROUGHT, Crash, FOLDER, Guest, Imported, MEMORY, MOST, memory_of};
+use crate::boot::crash::{ABOUT, BROUGHT, Crash, FOLDER, Guest, Host, Imported, MEMORY, MOST, memory_of};
 use crate::boot::folder::{RunFolder, all, number};
 use crate::boot::staging::{Staging, is_brought};
 use crate::engine::copying::{copy, full, room};
@@ -144,6 +144,12 @@ fn plain(crash: &Crash) -> Crash {
         lines: crash.lines.iter().map(plain).collect(),
         release: crash.release.as_ref().map(plain),
         cut: crash.cut.as_ref().map(plain),
+        host: crash.host.as_ref().map(|host| Host {
+            quiz: plain(&host.quiz),
+            qemu: plain(&host.qemu),
+            accel: plain(&host.accel),
+            restored: host.restored,
+        }),
         ..crash.clone()
     }
 }

@@ -127,7 +127,7 @@ fn no_line_is_wider_than_the_terminal_whatever_others_call_their_things() {
 
 #[test]
 fn a_memory_that_is_written_says_why_and_is_over_with_it() {
-    let dumping = |over| Event::Dumping { why: "the guest hung after 5 s".into(), over };
+    let dumping = |over| Event::Dumping { why: "the guest hung after 5 s".into(), status: Some(124), over };
     let dumped = Event::Dumped { run: "7".into(), title: String::new(), used: 1, took: seconds(3) };
     assert_eq!(lines(79, &[(0, dumping(false))], 2), ["        dump   2s  the guest hung after 5 s"]);
     assert!(lines(79, &[(0, dumping(true)), (3, dumped)], 4).is_empty());
