@@ -1,5 +1,7 @@
 //! What `quiz crash show` knows of a crash that lies in a run's folder, with a kernel that is compiled in a moment.
 
+mod pinned;
+
 use crate::collect::age;
 use crate::project::{Project, Ran};
 use crate::worktree::git;

@@ -60,7 +60,7 @@ pub(super) fn run(engine: &Engine<'_>, asked: &Test, shown: &Shown<'_>) -> Resul
         });
     }
     built.machine.disks = machine::disks(&engine.project, Path::new(""))?;
-    let announced = running::announce(engine, built.folders)?;
+    let announced = running::announce(engine, built.built_of)?;
     let folder = &announced.folder;
     let results = test::schedule::run(&Plan {
         groups: &groups,

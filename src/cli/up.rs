@@ -9,7 +9,7 @@ use crate::engine::named::{self, OwnSnapshot};
 use crate::engine::running;
 use crate::engine::shares::{self, Folder};
 use crate::engine::tidy;
-use crate::engine::{Engine, SourceFolder};
+use crate::engine::{BuiltOf, Engine};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events};
 use crate::machine::{Accel, Machine, disk, qemu};
@@ -36,7 +36,7 @@ pub(super) fn keep(engine: &Engine<'_>, up: &Up, name: &str, replace: bool) -> R
 pub(super) fn again(engine: &Engine<'_>, up: &Up, (prepared, guest): (Prepared, Guest), crash: &Crash) -> Result<u8> {
     let folders = shares::wanted(engine, &up.around.share, true)?;
     let dir = shares::dir(&up.around.cwd, Some(&folders))?;
-    let Prepared { machine, why_not_kvm, folders: built_of } = prepared;
+    let Prepared { machine, why_not_kvm, built_of } = prepared;
     let way = Way::Again {
         guest: Box::new(guest),
         flags: crash.flags.clone(),
@@ -102,7 +102,7 @@ struct Built {
     machine: Machine,
     why_not_kvm: Option<String>,
     /// The folders that people edit of which it was made.
-    built_of: Vec<SourceFolder>,
+    built_of: BuiltOf,
     way: Way,
     folders: Vec<Folder>,
     /// The folder of the guest in which the program starts.
@@ -139,14 +139,13 @@ fn build(engine: &Engine<'_>, up: &Up) -> Result<Built> {
         return Ok(Built {
             machine,
             why_not_kvm: None,
-            built_of: Vec::new(),
+            built_of: BuiltOf::default(),
             way: Way::From(Box::new(own)),
             folders,
             dir,
         });
     }
-    let Prepared { machine, why_not_kvm, folders: built_of } =
-        super::machine(engine, up.guest.install, terminal(up).is_some())?;
+    let Prepared { machine, why_not_kvm, built_of } = super::machine(engine, up.guest.install, terminal(up).is_some())?;
     let way = if up.guest.no_snapshot { Way::Cold } else { Way::Usual };
     Ok(Built { machine, why_not_kvm, built_of, way, folders, dir })
 }

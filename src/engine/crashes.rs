@@ -4,7 +4,7 @@
 
 use super::machine::Prepared;
 use super::noted::Noted;
-use super::{Engine, named};
+use super::{BuiltOf, Engine, named};
 use crate::boot::crash::{Crash, FOLDER, Guest};
 use crate::boot::folder::parts;
 use crate::error::{Error, Result};
@@ -116,7 +116,7 @@ pub fn again(engine: &Engine<'_>, crash: &Crash, run: &str) -> Result<(Prepared,
     let layers: Vec<PathBuf> = layers.iter().map(|layer| engine.cache.path(layer)).collect();
     let machine = guest.machine(&kernel, layers, qemu, choice.accel);
     qemu::fits(&machine)?;
-    Ok((Prepared { machine, why_not_kvm: choice.why_not_kvm, folders: Vec::new() }, guest))
+    Ok((Prepared { machine, why_not_kvm: choice.why_not_kvm, built_of: BuiltOf::default() }, guest))
 }
 
 /// What a crash says of its machine.

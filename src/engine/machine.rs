@@ -2,7 +2,7 @@
 //!
 //! Runs nothing in it.
 
-use super::{Engine, IMAGE, SourceFolder, Stages, memory, ssh};
+use super::{BuiltOf, Engine, IMAGE, Stages, memory, ssh};
 use crate::boot::{Allowed, Options, Retention, complaint};
 use crate::build::{self, Depth, Needed, Records};
 use crate::error::{Error, Result};
@@ -29,8 +29,8 @@ pub struct Prepared {
     pub machine: Machine,
     /// Why it has no KVM, when there is a reason.
     pub why_not_kvm: Option<String>,
-    /// The folders that people edit of which its image was made.
-    pub folders: Vec<SourceFolder>,
+    /// What its image was made of.
+    pub built_of: BuiltOf,
 }
 
 /// The tools of the host that it takes to make the image of these stages, and to run it.
@@ -63,8 +63,8 @@ pub fn build(engine: &Engine<'_>, stages: &Stages, terminal: bool) -> Result<Pre
     // qemu opens what the image is made of, so that has to lie there, too.
     let known =
         engine.make(stages, &needed, &BTreeSet::new(), &|ctx| build::build(ctx, &[id], Depth::OutputsAndInputs))?;
-    let folders = stages.folders(&known);
-    Ok(Prepared { folders, ..of(engine, qemu, &known, &known[&id], terminal)? })
+    let built_of = stages.built_of(&known);
+    Ok(Prepared { built_of, ..of(engine, qemu, &known, &known[&id], terminal)? })
 }
 
 /// What of the guest its profiles have a say in.
@@ -158,7 +158,7 @@ pub fn of(engine: &Engine<'_>, qemu: Qemu, known: &Records, image: &Record, term
         extra: by_profile.chain(settings.list("machine.qemu-args")).map(OsString::from).collect(),
     };
     qemu::fits(&machine)?;
-    Ok(Prepared { machine, why_not_kvm: choice.why_not_kvm, folders: Vec::new() })
+    Ok(Prepared { machine, why_not_kvm: choice.why_not_kvm, built_of: BuiltOf::default() })
 }
 
 /// What its kernel may complain about, by the file that a setting names.

@@ -50,7 +50,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use wishes::SourceWish;
 
-pub use wishes::SourceFolder;
+pub use wishes::{BuiltOf, SourceFolder};
 
 /// The stage that a machine boots.
 pub const IMAGE: &str = "image";

@@ -133,6 +133,24 @@ pub(super) enum PinName {
     Former,
 }
 
+impl Stages {
+    /// Has what is not made of a folder be made of what this lock file pins, whatever quiz.lock says. Says whether that is something else.
+    ///
+    /// # Errors
+    /// quiz.lock cannot be read.
+    pub(super) fn repin(&mut self, lock: &source::Lock) -> Result<bool> {
+        let now = pinned_before(self)?;
+        let mut is_other = false;
+        for w in self.wishes.iter_mut().filter(|w| w.dir().is_none() && !w.is_outside) {
+            if let Some(pin) = lock.get(&w.wish).filter(|pin| now.get(&w.id) != Some(pin)) {
+                w.pin = Some(pin.clone());
+                is_other = true;
+            }
+        }
+        Ok(is_other)
+    }
+}
+
 /// What quiz.lock says of the sources.
 pub(super) fn pinned_before(stages: &Stages) -> Result<BTreeMap<NodeIndex, Pin>> {
     Before::read(stages).map(|before| before.pins)

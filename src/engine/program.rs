@@ -17,7 +17,7 @@ use std::ffi::OsString;
 /// # Errors
 /// What the machine needs of the host is not there, or it does not start. A machine that ends before its program is no error: see [`Outcome`].
 pub fn run(engine: &Engine<'_>, prepared: Prepared, program: Vec<OsString>, streams: &Streams) -> Result<Outcome> {
-    let Prepared { mut machine, why_not_kvm, folders: built_of } = prepared;
+    let Prepared { mut machine, why_not_kvm, built_of } = prepared;
     let folders = shares::wanted(engine, &[], true)?;
     let announced = running::announce(engine, built_of)?;
     let folder = &announced.folder;

@@ -1,7 +1,7 @@
 //! All machines of a user, whatever the project: links to the folders of runs, in the cache. A link to a run that does not live any more counts
 //! for nothing.
 
-use super::{Engine, SourceFolder, crashes, memory, sources};
+use super::{BuiltOf, Engine, crashes, memory, sources};
 use crate::boot::crash::{Cause, Crash};
 use crate::boot::{RunFolder, folder};
 use crate::error::{Result, cannot};
@@ -36,7 +36,7 @@ pub struct Announced<'a> {
     project: PathBuf,
     cache: Cache,
     /// What its machine was built of.
-    built_of: Vec<SourceFolder>,
+    built_of: BuiltOf,
     /// Who keeps that, once a machine has crashed.
     keeping: Mutex<Option<Keeping>>,
     packs: bool,
@@ -58,11 +58,11 @@ pub(super) fn say_where(engine: &Engine<'_>) {
     }
 }
 
-/// Makes the folder of a new run of the project, whose machine was built of these folders: if it crashes, what is in them then is kept.
+/// Makes the folder of a new run of the project, whose machine was built of that: if it crashes, that is kept as it is then.
 ///
 /// # Errors
 /// Something cannot be written.
-pub fn announce<'a>(engine: &Engine<'a>, built_of: Vec<SourceFolder>) -> Result<Announced<'a>> {
+pub fn announce<'a>(engine: &Engine<'a>, built_of: BuiltOf) -> Result<Announced<'a>> {
     let packs = memory::is_packed(engine)?;
     say_where(engine);
     let folder = RunFolder::create(&engine.project.state_dir, super::machine::kept(engine))?;
@@ -106,14 +106,14 @@ impl Announced<'_> {
     fn keep(&self) {
         let mut keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
         let Ok(run) = self.folder.path().canonicalize() else { return };
-        if keeping.is_some() || self.built_of.is_empty() {
+        if keeping.is_some() || (self.built_of.folders.is_empty() && self.built_of.pinned.is_empty()) {
             return;
         }
         let (ended, done) = channel();
         let (came, is_over) = (Arc::default(), Arc::<AtomicBool>::default());
         // If it cannot be told that one came, git has its time.
         let _ = note(&came);
-        let (cache, folders) = (self.cache.clone(), self.built_of.clone());
+        let (cache, built_of) = (self.cache.clone(), self.built_of.clone());
         // Ctrl-C is for git, too, whose end is no reason then.
         let stops = {
             let (came, is_over) = (Arc::clone(&came), Arc::clone(&is_over));
@@ -121,7 +121,7 @@ impl Announced<'_> {
         };
         let keep = {
             let run = run.clone();
-            move || drop(ended.send(sources::keep(&cache, &run, &folders, &stops)))
+            move || drop(ended.send(sources::keep(&cache, &run, &built_of, &stops)))
         };
         // Where no thread can be started its sender is dropped with it, so that who waits at `done` goes on without sources.
         let _ = std::thread::Builder::new().name("sources".to_owned()).spawn(keep);
@@ -151,7 +151,7 @@ impl Announced<'_> {
         if let Some(why) = why {
             is_over.store(true, Ordering::SeqCst);
             // Where this cannot be written there is a reason less later.
-            let _ = sources::give_up(&run, &self.built_of, &why);
+            let _ = sources::give_up(&run, &self.built_of.folders, &why);
             let what = "the sources are not kept for the crash, which has no lines once they are edited";
             (self.events)(Event::Warning { message: format!("{what}: {why}") });
         }

@@ -3,23 +3,27 @@
 //!
 //! The file may be of a project's making: it says what of git's a folder was then, and nothing of where that folder lies.
 
-use super::{Engine, SourceFolder, Stages, crashes};
+use super::{BuiltOf, Engine, SourceFolder, Stages, crashes};
 use crate::boot::crash::put;
 use crate::boot::folder::is_live;
 use crate::build::{Depth, Records, StageState, scan};
 use crate::error::{Error, Result, cannot};
 use crate::graph::NodeIndex;
 use crate::host;
-use crate::source::kept;
+use crate::source::{Lock, Wish, kept};
 use quiz_cache::{Cache, Looked};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::{self, DirBuilder};
 use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The file, and the folder with what git needs for it, in the folder of a run.
 const FILE: &str = "sources.json";
+/// What its other sources were pinned to then, as a quiz.lock.
+const LOCK: &str = "sources.lock";
 const OBJECTS: &str = "sources";
 /// The most bytes that are read of the file: some paths.
 const MOST: u64 = 1 << 20;
@@ -45,11 +49,15 @@ pub(super) struct Edited {
     number: usize,
 }
 
-/// Keeps what is in these folders now, unless `is_over` says that nobody waits for it any more. What cannot be kept says so to whoever asks for it.
+/// Keeps what is in these folders now, and what other sources are pinned to, unless `is_over` says that nobody waits for it any more. What cannot be kept says so to whoever asks for it.
 ///
 /// # Errors
 /// It is over, or the run's folder cannot be written.
-pub(super) fn keep(cache: &Cache, run: &Path, folders: &[SourceFolder], is_over: &dyn Fn() -> bool) -> Result<()> {
+pub(super) fn keep(cache: &Cache, run: &Path, built_of: &BuiltOf, is_over: &dyn Fn() -> bool) -> Result<()> {
+    let BuiltOf { folders, pinned } = built_of;
+    if !pinned.is_empty() && run.join(LOCK).symlink_metadata().is_err() {
+        put(run, LOCK, pins(pinned)?.text().as_bytes())?;
+    }
     if folders.is_empty() || run.join(FILE).symlink_metadata().is_ok() {
         return Ok(());
     }
@@ -69,6 +77,25 @@ pub(super) fn keep(cache: &Cache, run: &Path, folders: &[SourceFolder], is_over:
 /// The run's folder cannot be written.
 pub(super) fn give_up(run: &Path, folders: &[SourceFolder], why: &str) -> Result<()> {
     note(run, folders, vec![Err(why.to_owned()); folders.len()])
+}
+
+/// What these are pinned to now.
+fn pins(pinned: &[(Wish, PathBuf)]) -> Result<Lock> {
+    let mut locks = BTreeMap::new();
+    for (_, path) in pinned {
+        if let Entry::Vacant(place) = locks.entry(path) {
+            place.insert(Lock::read(path)?);
+        }
+    }
+    Ok(pinned.iter().filter_map(|(wish, path)| Some((wish, locks.get(path)?.get(wish)?.clone()))).collect())
+}
+
+/// Has these stages be made of what their sources were pinned to when a machine of the run crashed. Says whether they are pinned to something else now.
+///
+/// # Errors
+/// What was kept, or quiz.lock, cannot be read.
+pub(super) fn repin(run: &Path, stages: &mut Stages) -> Result<bool> {
+    stages.repin(&Lock::read(&run.join(LOCK))?)
 }
 
 fn note(run: &Path, folders: &[SourceFolder], kept: Vec<std::result::Result<String, String>>) -> Result<()> {
@@ -102,8 +129,9 @@ pub fn forget(run: &Path) -> Result<()> {
     if is_live(run) || !crashes::needs(run).is_empty() {
         return Ok(());
     }
-    let (file, objects) = (run.join(FILE), run.join(OBJECTS));
-    let removed = [(fs::remove_file(&file), &file), (fs::remove_dir_all(&objects), &objects)];
+    let [file, lock, objects] = [FILE, LOCK, OBJECTS].map(|name| run.join(name));
+    let removed =
+        [(fs::remove_file(&file), &file), (fs::remove_file(&lock), &lock), (fs::remove_dir_all(&objects), &objects)];
     let failed = removed.into_iter().find_map(|(removed, path)| match removed {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Some(cannot("remove", path, e)),
         _ => None,
@@ -148,6 +176,9 @@ pub(super) fn bring(engine: &Engine<'_>, run: &Path, stages: &mut Stages, edited
     if let Some((folder, why)) = edited.iter().find_map(|one| Some((&one.now.folder, one.then.kept.as_ref().err()?))) {
         return Err(Error::input(format!("{} was not kept: {why}", folder.display())));
     }
+    if edited.is_empty() {
+        return Ok(());
+    }
     // git is told of it where it is.
     let objects = run.canonicalize().map_err(|e| cannot("find", run, e))?.join(OBJECTS);
     if !objects.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
@@ -189,6 +220,9 @@ mod tests {
         fs::write(folder.path().join("a.c"), "1\n").unwrap();
         let now = scan(&cache, folder.path(), &Looked::default()).unwrap().output().digest;
         let of = |source| SourceFolder { stage: "x".to_owned(), folder: folder.path().to_owned(), source };
+        let keep = |cache: &Cache, run: &Path, folders: &[SourceFolder], is_over: &dyn Fn() -> bool| {
+            super::keep(cache, run, &BuiltOf { folders: folders.to_vec(), pinned: Vec::new() }, is_over)
+        };
         let go_on = &|| false;
         let why = |source| {
             keep(&cache, run, &[of(source)], go_on).unwrap();

@@ -60,7 +60,22 @@ pub struct SourceFolder {
     pub source: Digest,
 }
 
+/// What a machine was built of, so that it can be built of that again.
+#[derive(Debug, Clone, Default)]
+pub struct BuiltOf {
+    /// The folders that people edit.
+    pub folders: Vec<SourceFolder>,
+    /// What its other sources were asked for by, and the file that has what these were pinned to.
+    pub pinned: Vec<(Wish, PathBuf)>,
+}
+
 impl Stages {
+    /// What stages that are `known` were built of.
+    pub fn built_of(&self, known: &Records) -> BuiltOf {
+        let pinned = self.wishes.iter().filter(|w| w.dir().is_none() && !w.is_outside);
+        BuiltOf { folders: self.folders(known), pinned: pinned.map(|w| (w.wish.clone(), w.lock.clone())).collect() }
+    }
+
     /// The folder that people edit of which a source stage is made; `None` where it is fetched.
     pub fn folder(&self, id: NodeIndex) -> Option<PathBuf> {
         self.wishes.iter().find(|w| w.id == id).and_then(SourceWish::dir).map(ToOwned::to_owned)

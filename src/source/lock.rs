@@ -103,7 +103,9 @@ impl Lock {
         Ok(Self(pins))
     }
 
-    pub(super) fn text(&self) -> String {
+    /// As a file has it.
+    #[must_use]
+    pub fn text(&self) -> String {
         let mut text = HEAD.to_owned();
         for ((entry, wanted), pin) in &self.0 {
             let _ = write!(text, "\n[[pin]]\nentry = {}\nwanted = {}\n", quoted(entry), quoted(wanted));
@@ -229,6 +231,12 @@ fn fault(is: &Pin) -> Option<(String, String)> {
     }
     let named = |fact: &str| fact.split(['/', ':']).nth(1).unwrap_or_default().to_owned();
     is.twice().map(|fact| (format!("`{fact}` is there twice"), named(&fact)))
+}
+
+impl<'w> FromIterator<(&'w Wish, Pin)> for Lock {
+    fn from_iter<T: IntoIterator<Item = (&'w Wish, Pin)>>(pins: T) -> Self {
+        Self(pins.into_iter().map(|(wish, pin)| (key(wish), pin)).collect())
+    }
 }
 
 fn key(wish: &Wish) -> (String, String) {

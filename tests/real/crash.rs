@@ -98,6 +98,8 @@ fn the_memory_of_a_guest_that_crashed_is_kept_with_what_was_wrong() {
         assert_eq!((ran.status, ran.out.as_str()), (Some(123), "out\n"), "{ran:?}");
         ran.says(&["Dumping the guest's memory: ", " (status 12", "Dumped", "/crash (quiz crash show)"]);
         let crash = looked_at(&real, run, &release, "panic");
+        let pinned = std::fs::read_to_string(real.run_folder().join("sources.lock")).unwrap();
+        assert!(pinned.contains("[[pin]]"), "{pinned}");
         assert!(crash["title"].as_str().unwrap().contains("sysrq triggered crash"), "{crash}");
         assert_eq!(crash["functions"][0], "sysrq_handle_crash", "{crash}");
         let again = crash["again"].as_str().unwrap();

@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_qemu_that_ends_before_its_memory_is_written_is_no_memory_of_zeros() {
-        let mut qemu = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let qemu = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let id = qemu.id();
         let maps = || fs::read_to_string(format!("/proc/{id}/maps")).unwrap();
         // It is still this process before it has become the other one.

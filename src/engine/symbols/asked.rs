@@ -61,7 +61,7 @@ impl Asked {
 
     /// By the sources as they were when the machine crashed, where those are others now and were kept.
     pub(super) fn best(engine: &Engine<'_>, booted: &Booted<'_>, now: Result<Self>) -> Result<Self> {
-        let is_exact = now.as_ref().is_ok_and(|now| !now.is_edited);
+        let is_exact = now.as_ref().is_ok_and(Self::is_whole);
         let Some((run, mut stages, edited)) = Self::edited(engine, booted).filter(|_| !is_exact) else { return now };
         let then = sources::bring(engine, run, &mut stages, &edited).and_then(|()| Self::of(engine, booted, stages));
         let why = |error: &Error| format!("its sources as they were do not help: {}", sources::in_a_line(error));
@@ -77,12 +77,14 @@ impl Asked {
         Self::edited(engine, booted).is_some_and(|(_, _, edited)| sources::are_kept(&edited))
     }
 
-    /// The run, the stages, and which of the folders that these are made of were edited since; nothing if none was.
+    /// The run, the stages with what their sources were pinned to then, and which of the folders that these are made of were edited since; nothing if none
+    /// was, and they are pinned to the same now.
     fn edited<'b>(engine: &Engine<'_>, booted: &Booted<'b>) -> Option<(&'b Path, Stages, Vec<Edited>)> {
         let run = run_of(booted.crash?);
-        let stages = Self::stages(engine).ok()?;
+        let mut stages = Self::stages(engine).ok()?;
+        let is_other = sources::repin(run, &mut stages).unwrap_or(false);
         let edited = sources::edited(run, &stages, &engine.plan(&stages).ok()?);
-        (!edited.is_empty()).then_some((run, stages, edited))
+        (is_other || !edited.is_empty()).then_some((run, stages, edited))
     }
 
     fn stages(engine: &Engine<'_>) -> Result<Stages> {

@@ -35,7 +35,9 @@ fn a_hundred_crashes_side_by_side_are_all_kept_and_each_run_has_its_own_status()
     let ended = runs.into_iter().map(|(number, child)| (number, Ran::from(child.wait_with_output().unwrap())));
     let ended: BTreeMap<u8, Ran> = ended.collect();
     for (number, ran) in &ended {
-        assert_eq!((ran.status, ran.out.trim()), (Some(deed(*number).1), &*number.to_string()), "{ran:?}");
+        let (out, own) = (ran.out.trim(), number.to_string());
+        // What a guest wrote just before its kernel gave up may have gone with it.
+        assert!(ran.status == Some(deed(*number).1) && (out == own || out.is_empty() && *number < CRASHES), "{ran:?}");
     }
     let crashes: serde_json::Value = serde_json::from_str(&real.run(&["--json", "crash", "ls"]).out).unwrap();
     let crashes = crashes.as_array().unwrap();
