@@ -73,6 +73,29 @@ fn gdb_sees_lines_and_types_of_kernel_and_modules_wherever_a_machine_is() {
     assert!(real.run_folder().join("crash/zfs_dbgmsg").exists());
 }
 
+/// VMCOREINFO comes with /proc/kcore in quiz's kernels.
+#[test]
+#[ignore = "compiles two kernels: tests/run --full"]
+fn where_a_kernel_does_not_say_how_it_lies_drgn_is_not_started_and_gdb_sees_it() {
+    let real = Real::new();
+    real.0.write("quiz.toml", "[kernel]\nconfig = [\"PROC_KCORE=n\"]\n");
+    let refused = || {
+        let ran = real.run(&["drgn", "--", "-e", "1"]);
+        assert_eq!((ran.status, ran.count("Making"), ran.out.as_str()), (Some(2), 0, ""), "{ran:?}");
+        ran.says(&[" has no VMCOREINFO, by which drgn finds the kernel in it", "CONFIG_VMCORE_INFO=y"]);
+    };
+    let ran = real.run(&["up", "--detach", "--", "sleep", "infinity"]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    refused();
+    assert_eq!(real.run(&["exec", "--", "true"]).status, Some(0), "it goes on");
+    real.run(&["exec", "--", "sh", "-c", "echo c >/proc/sysrq-trigger"]);
+    assert_eq!(ended(&real), Some(123));
+    refused();
+    assert!(real.run(&["crash", "show"]).out.contains("it has no VMCOREINFO, which drgn needs"));
+    let ran = gdb(&real, &["thread apply all backtrace"]);
+    assert!(ran.out.contains("sysrq_handle_crash (key=") && ran.out.contains("/drivers/tty/sysrq.c:"), "{ran:?}");
+}
+
 /// The five functions of quiz_zfs, and the commands that Linux brings for gdb, in machines that booted and were restored, and in the memory of a crash.
 #[test]
 #[ignore = "compiles kernel and modules once more, and fetches drgn: tests/run --full"]
