@@ -83,8 +83,8 @@ pub enum Event {
     GroupEnded { group: String, tests: usize, unexpected: usize, took: Duration, cached: bool },
     /// The guest's kernel complained of something that ended nothing: its words, and the log with the rest.
     Complained { words: String, log: String },
-    /// The guest's memory is being written, and why: how the run ended, and the status of that, before anything else is said of it. `over`: the program has
-    /// ended, and does not have the terminal any more.
+    /// The guest's memory is being written, and why: how the run ended, and the status of that, before anything else is said of it; none while the machine
+    /// goes on, or where the program had ended. `over`: the program has ended, and does not have the terminal any more.
     Dumping { why: String, status: Option<u8>, over: bool },
     /// The guest's memory was written: the run's folder, what was wrong, how many bytes hold something, and how long it took.
     Dumped { run: String, title: String, used: u64, took: Duration },

@@ -185,7 +185,8 @@ fn a_machine_of_another_user_is_neither_seen_nor_entered_nor_ended() {
     };
     let seen = other(&["ps"]);
     assert_eq!((seen.status, seen.out.as_str()), (Some(0), ""), "{seen:?}");
-    let commands: [&[&str]; 13] = [
+    let commands: [&[&str]; 14] = [
+        &["dump", "1/functional.atime"],
         &["wait", "1"],
         &["wait"],
         &["gdb", "1"],

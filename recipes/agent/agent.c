@@ -109,6 +109,7 @@ static void __attribute__((noreturn)) become_program(void)
 static void prepare_program(void)
 {
 	open_prepared();
+	open_log();
 	program.pid = fork();
 	if (program.pid < 0)
 		fail("cannot fork: %s", strerror(errno));
@@ -390,7 +391,6 @@ int main(void)
 	if (signals < 0)
 		fail("cannot watch for ended programs: %s (CONFIG_SIGNALFD)", strerror(errno));
 	hurry(false);
-	open_log();
 	prepare_program();
 	exec_pid = prepare_exec();
 	if (layout.saved)

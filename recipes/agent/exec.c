@@ -246,7 +246,7 @@ static void take(uint8_t type, uint32_t number, uint8_t *payload, uint32_t lengt
 		if (task->tty && task->in >= 0)
 			ioctl(task->in, TIOCSWINSZ, &size);
 	} else if (type == KILL && length == 4) {
-		if (!task->ended && kill(-task->pid, get32(payload)) != 0) // see leave
+		if (!task->ended && kill(-task->pid, get32(payload)) != 0) // no group before setsid
 			kill(task->pid, get32(payload));
 	} else if (type == ROOM && length == 4) {
 		task->room += get32(payload);

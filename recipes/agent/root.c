@@ -205,6 +205,7 @@ static int kmsg = -1;
 
 void open_log(void)
 {
+	close_fd(&kmsg);
 	kmsg = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
 }
 

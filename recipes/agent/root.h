@@ -25,7 +25,7 @@ void begin_beside(int layers, bool warm_up);
 void end_beside(void);
 // Waits until that program has ended.
 void end_warm_up(void);
-// Before the machine is saved, so that one that is restored has less to do.
+// Before the machine is saved, so that one that is restored has less to do; anew for each, as the kernel lets each file write so many lines.
 void open_log(void);
 // Writes PROGRAM_OVER into the log. False when it could not.
 bool mark_log(void);

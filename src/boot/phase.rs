@@ -5,7 +5,6 @@
 
 use std::time::Instant;
 
-pub(super) use self::crash::SILENT;
 use self::crash::STANDS;
 use super::limits::{Action, Limits};
 use super::outcome::End;

@@ -26,7 +26,7 @@ use super::crash::WISH;
 use super::flow::{Inflow, Outflow, is_wait};
 use super::job::Job;
 use super::outcome::{End, Words};
-use super::phase::{Effect, Input, Phase, Plan, Play, SILENT};
+use super::phase::{Effect, Input, Phase, Plan, Play};
 use super::qmp::{self, Qmp, Said, Transport};
 use super::signals::{Signals, Stop};
 use super::spawn::{Port, Qemu, SnapshotFiles, Wires};
@@ -198,9 +198,9 @@ impl<'a> Session<'a> {
                 self.feed(Input::Written)?;
             }
         };
-        let is_late = self.play.panicked_late() && !self.console.lived_on();
-        if matches!(end, End::Exited(_)) && self.panicked_late.is_none() && is_late {
-            self.act(Effect::LatePanic(SILENT))?;
+        let late = self.play.late_end().filter(|_| !self.console.lived_on());
+        if let (End::Exited(_), None, Some(silent)) = (&end, &self.panicked_late, late) {
+            self.act(Effect::LatePanic(silent))?;
         }
         self.raw = None;
         self.end_dump();

@@ -174,11 +174,10 @@ impl Drop for Qemu {
     }
 }
 
-/// Has glibc (2.35 and later; others do not look at it) ask for huge pages for qemu's heap, and put there what it would map by itself. Each device of 9P
+/// Has glibc (2.35 and later; before that only the threshold counts) ask for huge pages for qemu's heap, and put there what it would map by itself. Each device of 9P
 /// fills two hash tables of 1 MiB when it is made (hw/9pfs/9p.c), each device of virtio a thousand queues: 7,000 of the 13,500 page faults of a run.
-/// One heap: those of each processor's thread would each be a huge page that is cleared. A user who has such a variable keeps it.
-const MALLOC: (&str, &str) =
-    ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4194304:glibc.malloc.arena_max=1");
+/// A user who has such a variable keeps it.
+const MALLOC: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4194304");
 
 /// Starts `machine`. Its command and what it says go to the run folder.
 pub(super) fn spawn(machine: &Machine, folder: &RunFolder) -> Result<(Qemu, Wires, Option<SnapshotFiles>)> {

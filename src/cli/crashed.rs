@@ -27,7 +27,8 @@ pub(super) fn every(engine: &Engine<'_>) -> Result<Vec<Crashed>> {
         found.extend(places.into_iter().filter_map(|place| {
             let (crash, memory) = (Crash::read(&place)?, memory_of(&place));
             // A copy of it, or a file system that was checked, may have lost the rest.
-            let cut = crash.cut.or_else(|| cut_short(&memory.as_ref()?.0));
+            let plain = memory.as_ref().filter(|(path, _)| path.ends_with(MEMORY));
+            let cut = crash.cut.or_else(|| cut_short(&plain?.0));
             Some(Crashed { run: running::name(&place), memory, crash: Crash { cut, ..crash }, place })
         }));
     }

@@ -70,7 +70,7 @@ impl Target {
                 .hint("`quiz crash show` says why"));
         };
         if let Some(why) = cut_short(&memory) {
-            return Err(Error::input(format!("no debugger can read the memory of run {}: {why}", crashed.run))
+            return Err(Error::input(format!("the memory of run {} is not whole: {why}", crashed.run))
                 .hint(format!("quiz crash again {} runs its program in the same machine", crashed.run)));
         }
         Ok(Self::Crashed(Box::new(crashed), memory))
@@ -156,14 +156,27 @@ fn start(engine: &Engine<'_>, program: &str, asked: &Asked, only_crashes: bool) 
         return gdb(engine, &target.again(engine)?, &symbols, &asked.words);
     }
     let target = find()?;
-    // Before anything is compiled: what drgn sees is the machine as it was when it was asked for.
-    if let Target::Live(place, _) = &target {
-        crashed::dump(engine, Some(&running::name(place)))?;
-    }
-    target.says_where_it_lies()?;
+    let Target::Live(place, _) = &target else {
+        target.says_where_it_lies()?;
+        let (drgn, symbols) = (drgn::made(engine)?, target.symbols(engine)?);
+        let target = target.again(engine)?;
+        let Target::Crashed(_, memory) = &target else { return Err(Error::input("there is no memory")) };
+        return start_drgn(engine, &drgn, memory, &symbols, &asked.words);
+    };
+    // A machine does not stand still for a drgn that is not there. But before anything is compiled: what is seen is the moment at which it was asked for.
     let drgn = drgn::made(engine)?;
+    let memory = crashed::dump(engine, Some(&target.name()))?;
+    let written = identity(&place.join(FOLDER));
+    target.says_where_it_lies()?;
     let symbols = target.symbols(engine)?;
-    start_drgn(engine, &drgn, &target.again(engine)?, &symbols, &asked.words)
+    if identity(&place.join(FOLDER)) != written {
+        return Err(Error::input(format!(
+            "the memory of run {} is another one by now: it crashed, or was dumped",
+            target.name()
+        ))
+        .hint(format!("quiz drgn {}", target.name())));
+    }
+    start_drgn(engine, &drgn, &memory, &symbols, &asked.words)
 }
 
 const GDB: &str = "gdb";
@@ -232,15 +245,8 @@ fn on(vmlinux: &Path, script: &Path) -> Process {
     command
 }
 
-/// Starts drgn on the memory of a crash, or on that of a machine that runs, which is written.
-fn start_drgn(engine: &Engine<'_>, drgn: &Drgn, target: &Target, symbols: &Symbols, words: &[OsString]) -> Result<u8> {
-    let core = match target {
-        Target::Crashed(_, memory) => memory.clone(),
-        // Its run may have ended meanwhile, and packed it.
-        Target::Live(place, _) => memory::plain(place, engine.events)?
-            .ok_or_else(|| Error::input(format!("the memory of run {} is gone", target.name())))?,
-    };
-    Err(cannot_start(drgn_on(engine, drgn, &core, symbols)?.args(words).exec()))
+fn start_drgn(engine: &Engine<'_>, drgn: &Drgn, core: &Path, symbols: &Symbols, words: &[OsString]) -> Result<u8> {
+    Err(cannot_start(drgn_on(engine, drgn, core, symbols)?.args(words).exec()))
 }
 
 fn cannot_start(error: io::Error) -> Error {
@@ -253,7 +259,8 @@ fn cannot_start(error: io::Error) -> Error {
 /// The memory is not there, or says not where the kernel lies in it; drgn or the debug information cannot be made; drgn found nothing.
 pub(super) fn tasks(engine: &Engine<'_>, crashed: &Crashed) -> Result<Tasks> {
     let folder = crashed.place.join(FOLDER);
-    if let (None, Some(kept)) = (&crashed.memory, tasks::kept(&folder)) {
+    let is_whole = crashed.memory.is_some() && crashed.crash.cut.is_none();
+    if let Some(kept) = tasks::kept(&folder).filter(|_| !is_whole) {
         return Ok(kept);
     }
     // A dump in the meantime puts another folder there, which is not to get what was found in the memory of this one.

@@ -194,7 +194,8 @@ fn several(run: &Path, command: &str, parts: &[PathBuf]) -> Error {
         .hint(format!("its machines are: {}", names.join(", ")))
 }
 
-/// The folder of the run of that number, or of one of its machines: `7`, `7/functional.atime`; nothing if there is none.
+/// The folder of the run of that number, or of one of its machines: `7`, `7/functional.atime`; nothing if there is none. Of a run of another user that
+/// of the run, since nothing is seen in it.
 fn place(engine: &Engine<'_>, id: &str) -> Option<PathBuf> {
     let (run, group) = id.split_once('/').map_or((id, None), |(run, group)| (run, Some(group)));
     let below = match group {
@@ -204,8 +205,9 @@ fn place(engine: &Engine<'_>, id: &str) -> Option<PathBuf> {
     };
     run.parse::<u64>().ok()?;
     let dirs = state_dirs(&engine.project.dir);
-    let mut places = below.iter().flat_map(|below| dirs.iter().map(move |dir| dir.join(below)));
-    places.find(|place| place.is_dir())
+    let there = |below: &Path| dirs.iter().map(|dir| dir.join(below)).find(|place| place.is_dir());
+    let whole = there(&Path::new("runs").join(run)).filter(|run| others(run).is_some());
+    whole.or_else(|| there(&below?))
 }
 
 /// The error for that run, or machine of one, if another user has started it.

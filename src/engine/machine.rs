@@ -61,9 +61,11 @@ pub fn build(engine: &Engine<'_>, stages: &Stages, terminal: bool) -> Result<Pre
         super::qemu::accelerator(engine, &qemu)?;
     }
     // qemu opens what the image is made of, so that has to lie there, too.
-    let known =
-        engine.make(stages, &needed, &BTreeSet::new(), &|ctx| build::build(ctx, &[id], Depth::OutputsAndInputs))?;
-    let built_of = stages.built_of(&known);
+    let (known, built_of) = engine.make(stages, &needed, &BTreeSet::new(), &|ctx| {
+        let known = build::build(ctx, &[id], Depth::OutputsAndInputs)?;
+        let built_of = stages.built_of(&known, &ctx.pins);
+        Ok((known, built_of))
+    })?;
     Ok(Prepared { built_of, ..of(engine, qemu, &known, &known[&id], terminal)? })
 }
 

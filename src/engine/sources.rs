@@ -7,23 +7,24 @@ use super::{BuiltOf, Engine, SourceFolder, Stages, crashes};
 use crate::boot::crash::put;
 use crate::boot::folder::is_live;
 use crate::build::{Depth, Records, StageState, scan};
+use crate::document::Document;
 use crate::error::{Error, Result, cannot};
 use crate::graph::NodeIndex;
 use crate::host;
-use crate::source::{Lock, Wish, kept};
+use crate::source::{Lock, kept};
 use quiz_cache::{Cache, Looked};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::fs::{self, DirBuilder};
 use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The file, and the folder with what git needs for it, in the folder of a run.
 const FILE: &str = "sources.json";
 /// What its other sources were pinned to then, as a quiz.lock.
 const LOCK: &str = "sources.lock";
+/// The most bytes that are read of it: thousands of packages.
+const LONGEST: u64 = 16 << 20;
 const OBJECTS: &str = "sources";
 /// The most bytes that are read of the file: some paths.
 const MOST: u64 = 1 << 20;
@@ -49,14 +50,14 @@ pub(super) struct Edited {
     number: usize,
 }
 
-/// Keeps what is in these folders now, and what other sources are pinned to, unless `is_over` says that nobody waits for it any more. What cannot be kept says so to whoever asks for it.
+/// Keeps what is in these folders now, and what other sources were pinned to, unless `is_over` says that nobody waits for it any more. What cannot be kept says so to whoever asks for it.
 ///
 /// # Errors
 /// It is over, or the run's folder cannot be written.
 pub(super) fn keep(cache: &Cache, run: &Path, built_of: &BuiltOf, is_over: &dyn Fn() -> bool) -> Result<()> {
     let BuiltOf { folders, pinned } = built_of;
     if !pinned.is_empty() && run.join(LOCK).symlink_metadata().is_err() {
-        put(run, LOCK, pins(pinned)?.text().as_bytes())?;
+        put(run, LOCK, pinned.iter().cloned().collect::<Lock>().text().as_bytes())?;
     }
     if folders.is_empty() || run.join(FILE).symlink_metadata().is_ok() {
         return Ok(());
@@ -79,23 +80,19 @@ pub(super) fn give_up(run: &Path, folders: &[SourceFolder], why: &str) -> Result
     note(run, folders, vec![Err(why.to_owned()); folders.len()])
 }
 
-/// What these are pinned to now.
-fn pins(pinned: &[(Wish, PathBuf)]) -> Result<Lock> {
-    let mut locks = BTreeMap::new();
-    for (_, path) in pinned {
-        if let Entry::Vacant(place) = locks.entry(path) {
-            place.insert(Lock::read(path)?);
-        }
-    }
-    Ok(pinned.iter().filter_map(|(wish, path)| Some((wish, locks.get(path)?.get(wish)?.clone()))).collect())
-}
-
-/// Has these stages be made of what their sources were pinned to when a machine of the run crashed. Says whether they are pinned to something else now.
+/// Has these stages be made of what the sources of the run's machine were pinned to. Says whether they are pinned to something else now.
 ///
 /// # Errors
 /// What was kept, or quiz.lock, cannot be read.
 pub(super) fn repin(run: &Path, stages: &mut Stages) -> Result<bool> {
-    stages.repin(&Lock::read(&run.join(LOCK))?)
+    let path = run.join(LOCK);
+    let mut bytes = Vec::new();
+    match host::open_plain(&path) {
+        Ok(file) => file.take(LONGEST).read_to_end(&mut bytes).map_err(|e| cannot("read", &path, e))?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(cannot("read", &path, e)),
+    };
+    stages.repin(&Lock::parse(&Document::of_bytes(&path, &bytes)?)?)
 }
 
 fn note(run: &Path, folders: &[SourceFolder], kept: Vec<std::result::Result<String, String>>) -> Result<()> {

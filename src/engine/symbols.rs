@@ -119,7 +119,7 @@ impl Symbols {
         match found(engine, booted) {
             Ok(Found::Whole(symbols)) => Ok(Some(symbols)),
             // It would have to be made of the sources as they were.
-            Ok(Found::Lacking(asked)) if asked.is_edited && Asked::may_be_better(engine, booted) => Ok(None),
+            Ok(Found::Lacking(asked)) if !asked.is_whole() && Asked::may_be_better(engine, booted) => Ok(None),
             Ok(Found::Lacking(asked)) => {
                 asked.warn(engine, booted);
                 Ok(there(engine, &asked).map(|(symbols, _)| symbols))

@@ -65,15 +65,16 @@ pub struct SourceFolder {
 pub struct BuiltOf {
     /// The folders that people edit.
     pub folders: Vec<SourceFolder>,
-    /// What its other sources were asked for by, and the file that has what these were pinned to.
-    pub pinned: Vec<(Wish, PathBuf)>,
+    /// What its other sources were asked for by, and pinned to.
+    pub pinned: Vec<(Wish, Pin)>,
 }
 
 impl Stages {
-    /// What stages that are `known` were built of.
-    pub fn built_of(&self, known: &Records) -> BuiltOf {
+    /// What stages that are `known` were built of, with these pins.
+    pub fn built_of(&self, known: &Records, pins: &BTreeMap<NodeIndex, Pin>) -> BuiltOf {
         let pinned = self.wishes.iter().filter(|w| w.dir().is_none() && !w.is_outside);
-        BuiltOf { folders: self.folders(known), pinned: pinned.map(|w| (w.wish.clone(), w.lock.clone())).collect() }
+        let pinned = pinned.filter_map(|w| Some((w.wish.clone(), pins.get(&w.id)?.clone()))).collect();
+        BuiltOf { folders: self.folders(known), pinned }
     }
 
     /// The folder that people edit of which a source stage is made; `None` where it is fetched.

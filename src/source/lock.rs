@@ -7,7 +7,7 @@ use super::worktree::NEW_LOCK;
 use crate::document::Document;
 use crate::error::{Error, Result};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -75,7 +75,11 @@ impl Lock {
         all.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
     }
 
-    pub(super) fn parse(file: &Document) -> Result<Self> {
+    /// As of [`Self::read`], of a file that was read.
+    ///
+    /// # Errors
+    /// As of that.
+    pub fn parse(file: &Document) -> Result<Self> {
         let wrong = |error: Error| {
             error.hint(format!(
                 "quiz writes this file: restore it from git, or remove it and run `quiz update`: {}",
@@ -233,9 +237,19 @@ fn fault(is: &Pin) -> Option<(String, String)> {
     is.twice().map(|fact| (format!("`{fact}` is there twice"), named(&fact)))
 }
 
-impl<'w> FromIterator<(&'w Wish, Pin)> for Lock {
-    fn from_iter<T: IntoIterator<Item = (&'w Wish, Pin)>>(pins: T) -> Self {
-        Self(pins.into_iter().map(|(wish, pin)| (key(wish), pin)).collect())
+/// Of wishes that several lock files have under one name, with another pin in each, it has none.
+impl FromIterator<(Wish, Pin)> for Lock {
+    fn from_iter<T: IntoIterator<Item = (Wish, Pin)>>(pins: T) -> Self {
+        let (mut all, mut doubtful) = (BTreeMap::new(), BTreeSet::new());
+        for (wish, pin) in pins {
+            let key = key(&wish);
+            if all.get(&key).is_some_and(|other| *other != pin) {
+                doubtful.insert(key.clone());
+            }
+            all.insert(key, pin);
+        }
+        all.retain(|key, _| !doubtful.contains(key));
+        Self(all)
     }
 }
 

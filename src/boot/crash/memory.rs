@@ -233,9 +233,9 @@ mod tests {
         let id = qemu.id();
         let maps = || fs::read_to_string(format!("/proc/{id}/maps")).unwrap();
         // It is still this process before it has become the other one.
-        while !maps().contains("[heap]")
-            || !fs::read_to_string(format!("/proc/{id}/comm")).unwrap().starts_with("sleep")
-        {
+        let is_other = || fs::read_to_string(format!("/proc/{id}/comm")).unwrap().starts_with("sleep");
+        let begun = std::time::Instant::now();
+        while !(is_other() && maps().contains("[heap]")) && begun.elapsed().as_secs() < 60 {
             std::thread::yield_now();
         }
         let maps = maps();

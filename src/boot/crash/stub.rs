@@ -15,8 +15,9 @@ use gdbstub::target::ext::base::multithread::{MultiThreadBase, MultiThreadResume
 use gdbstub::target::{Target, TargetError, TargetResult};
 use gdbstub_arch::x86::X86_64_SSE;
 use gdbstub_arch::x86::reg::X86_64CoreRegs;
-use goblin::elf::Elf;
+use goblin::container::{Container, Ctx, Endian};
 use goblin::elf::program_header::PT_LOAD;
+use goblin::elf::{Elf, ProgramHeader};
 use std::fs::File;
 use std::io;
 use std::num::NonZero;
@@ -61,11 +62,16 @@ struct Processor {
 /// Why the memory in that file is not whole, by what its head says of it; nothing if it is, or if that is no head of quiz's.
 #[must_use]
 pub fn cut_short(path: &Path) -> Option<String> {
+    // What quiz writes has all of them in the first page.
+    const HEADERS: u64 = 64 << 10;
     let file = host::open_plain(path).ok()?;
     let mut head = Vec::new();
-    io::Read::read_to_end(&mut io::Read::take(&file, MOST), &mut head).ok()?;
-    let (memory, _) = read(&head)?;
-    let whole = memory.iter().map(|(range, offset)| offset.saturating_add(range.end - range.start)).max()?;
+    io::Read::read_to_end(&mut io::Read::take(&file, HEADERS), &mut head).ok()?;
+    let header = Elf::parse_header(&head).ok()?;
+    let context = Ctx::new(Container::Big, Endian::Little);
+    let (at, count) = (usize::try_from(header.e_phoff).ok()?, usize::from(header.e_phnum));
+    let headers = ProgramHeader::parse(&head, at, count, context).ok()?;
+    let whole = headers.iter().map(|header| header.p_offset.saturating_add(header.p_filesz)).max()?;
     let length = file.metadata().ok()?.len();
     (length < whole).then(|| format!("its file is cut short: {length} of {whole} bytes"))
 }

@@ -11,17 +11,24 @@ use crate::boot::qmp;
 pub(super) const STANDS: &str = "no part of it was written for two minutes";
 
 /// What is told of a kernel that gave up where its console has no words of that.
-pub(in crate::boot) const SILENT: &str = "its console has no words of that";
+const SILENT: &str = "its console has no words of that";
+/// The same, of one whose machine started again.
+const RESET_LATE: &str = "it started again without a word";
 
 impl Play {
     /// The kernel gave up after the program had ended, whether or not it came to a dump.
-    pub(in crate::boot) fn panicked_late(&self) -> bool {
+    fn panicked_late(&self) -> bool {
         self.seen.panicked_late && !self.powered_off()
     }
 
     /// Who writes the words of a panic to the kernel's log, and powers off, has none.
     fn powered_off(&self) -> bool {
         self.seen.shutdown.as_deref() == Some("guest-shutdown")
+    }
+
+    /// The words of a kernel that gave up after the program had ended, where its console has none; nothing if it did not, as far as is known.
+    pub(in crate::boot) fn late_end(&self) -> Option<&'static str> {
+        if self.panicked_late() { Some(SILENT) } else { self.reset_itself().then_some(RESET_LATE) }
     }
 
     /// The machine started again, and no program wanted it.
@@ -89,7 +96,7 @@ impl Play {
             }
             end @ End::Exited(_) if self.reset_itself() => {
                 let cause = End::Lost("the guest reset itself after the program had ended".to_owned());
-                self.stand_late(end, cause, "it started again without a word", now)
+                self.stand_late(end, cause, RESET_LATE, now)
             }
             // The guest did not crash: what it ended with is known when qemu has ended.
             _ if !self.seen.told_to_go => {

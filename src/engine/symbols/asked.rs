@@ -61,8 +61,10 @@ impl Asked {
 
     /// By the sources as they were when the machine crashed, where those are others now and were kept.
     pub(super) fn best(engine: &Engine<'_>, booted: &Booted<'_>, now: Result<Self>) -> Result<Self> {
-        let is_exact = now.as_ref().is_ok_and(Self::is_whole);
-        let Some((run, mut stages, edited)) = Self::edited(engine, booted).filter(|_| !is_exact) else { return now };
+        if now.as_ref().is_ok_and(Self::is_whole) {
+            return now;
+        }
+        let Some((run, mut stages, edited)) = Self::edited(engine, booted) else { return now };
         let then = sources::bring(engine, run, &mut stages, &edited).and_then(|()| Self::of(engine, booted, stages));
         let why = |error: &Error| format!("its sources as they were do not help: {}", sources::in_a_line(error));
         match (now, then) {

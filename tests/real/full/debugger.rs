@@ -81,7 +81,7 @@ fn where_a_kernel_does_not_say_how_it_lies_drgn_is_not_started_and_gdb_sees_it()
     real.0.write("quiz.toml", "[kernel]\nconfig = [\"PROC_KCORE=n\"]\n");
     let refused = || {
         let ran = real.run(&["drgn", "--", "-e", "1"]);
-        assert_eq!((ran.status, ran.count("Making"), ran.out.as_str()), (Some(2), 0, ""), "{ran:?}");
+        assert_eq!((ran.status, ran.count("Making kernel-debug"), ran.out.as_str()), (Some(2), 0, ""), "{ran:?}");
         ran.says(&[" has no VMCOREINFO, by which drgn finds the kernel in it", "CONFIG_VMCORE_INFO=y"]);
     };
     let ran = real.run(&["up", "--detach", "--", "sleep", "infinity"]);

@@ -38,6 +38,9 @@ fn a_guest_that_is_lost_leaves_its_memory_unless_a_program_wanted_that() {
     take(&mut play, &[exit(7, 5)]);
     take(&mut play, &paused);
     assert_eq!(take(&mut play, &[Input::Drained]), [Effect::Qemu(qmp::QUIT)]);
+    let told_later = play.late_end();
+    assert_eq!(ends(play, [Input::Came(0, 5), gone(0)]), End::Exited(7));
+    assert_eq!(told_later, Some("it started again without a word"));
     // It is told, and kept, when all of that has come.
     let mut play = dumps();
     take(&mut play, &[&[exit(7, 0)], &paused[..]].concat());
@@ -85,7 +88,7 @@ fn a_guest_that_crashed_stands_still_until_its_memory_is_written() {
     let mut play = dumps();
     take(&mut play, &[&[exit(7, 0)], &paused[..]].concat());
     let told = take(&mut play, &[Input::Drained]);
-    assert_eq!(told[..2], [Effect::LatePanic(SILENT), Effect::Unsynced]);
+    assert_eq!(told[..2], [Effect::LatePanic("its console has no words of that"), Effect::Unsynced]);
     assert_eq!(told[2..], dump(End::Panicked));
     let full = Input::Unwritten(0, "full".into());
     let mut unwritten = dumps();
