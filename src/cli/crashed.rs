@@ -3,7 +3,7 @@
 use super::running;
 use crate::boot::crash::{Crash, FOLDER, MEMORY, REFUSED, WISH, being_written, cut_short, memory_of};
 use crate::boot::folder::{all, is_live, parts, run_of};
-use crate::boot::running::{holder, machines};
+use crate::boot::running::{holder, machines, others};
 use crate::engine::Engine;
 use crate::error::{Error, Result, cannot};
 use crate::host;
@@ -42,7 +42,7 @@ pub(super) fn find<'a>(engine: &Engine<'_>, all: &'a [Crashed], id: Option<&str>
         None => all.first(),
     };
     found.ok_or_else(|| match id {
-        Some(id) if let Some(error) = running::foreign(engine, id) => error,
+        Some(id) if let Some(error) = running::place(engine, id).and_then(|place| others(&place)) => error,
         Some(id) => Error::input(format!("run {id} has left no crash")).hint("`quiz crash ls` shows those that have"),
         None => Error::input("no run of this project has left a crash"),
     })

@@ -196,7 +196,7 @@ fn several(run: &Path, command: &str, parts: &[PathBuf]) -> Error {
 
 /// The folder of the run of that number, or of one of its machines: `7`, `7/functional.atime`; nothing if there is none. Of a run of another user that
 /// of the run, since nothing is seen in it.
-fn place(engine: &Engine<'_>, id: &str) -> Option<PathBuf> {
+pub(super) fn place(engine: &Engine<'_>, id: &str) -> Option<PathBuf> {
     let (run, group) = id.split_once('/').map_or((id, None), |(run, group)| (run, Some(group)));
     let below = match group {
         Some(group) if group.contains('/') || [".", ".."].contains(&group) => None,
@@ -208,11 +208,6 @@ fn place(engine: &Engine<'_>, id: &str) -> Option<PathBuf> {
     let there = |below: &Path| dirs.iter().map(|dir| dir.join(below)).find(|place| place.is_dir());
     let whole = there(&Path::new("runs").join(run)).filter(|run| others(run).is_some());
     whole.or_else(|| there(&below?))
-}
-
-/// The error for that run, or machine of one, if another user has started it.
-pub(super) fn foreign(engine: &Engine<'_>, id: &str) -> Option<Error> {
-    others(&place(engine, id)?)
 }
 
 /// As [`place`].

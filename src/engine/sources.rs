@@ -207,7 +207,13 @@ pub(super) fn known(planned: &[(NodeIndex, StageState)]) -> Records {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::pinned::pinned_before;
+    use crate::engine::{sharing, source_context};
+    use crate::load::{FlagValue, Project, Value};
+    use crate::source::{Pin, tested};
     use quiz_cache::Digest;
+    use std::collections::BTreeMap;
+    use std::time::Instant;
 
     #[test]
     fn what_cannot_be_kept_is_told_to_whoever_asks() {
@@ -251,6 +257,36 @@ mod tests {
         assert!(keep(&cache, run, &[of(now)], &|| true).is_err());
         give_up(run, &[of(now)], "a signal came").unwrap();
         assert_eq!(read(run)[0].kept, Err("a signal came".to_owned()));
+    }
+
+    #[test]
+    fn stages_are_made_again_of_what_a_machine_was_built_of() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("quiz.toml"), "").unwrap();
+        let flags = [FlagValue { key: "toolchain.suite", value: Value::Text("bookworm".into()), flag: "--x" }];
+        let mut project = Project::load(dir.path(), &flags).unwrap();
+        (project.cache_dir, project.config_dir) = (dir.path().join("cache"), dir.path().join("config"));
+        let cache = sharing::open(&project).unwrap();
+        let source = source_context(&project, cache.own(), dir.path().to_owned(), true);
+        let engine = Engine { project, cache, events: &|_| {}, begun: Instant::now(), source };
+        let stages = || engine.stages(["toolchain:kernel"]).unwrap();
+        let (then, mut now) = (stages(), stages());
+        let id = then.graph.find("toolchain:kernel").unwrap();
+        let wish = &then.wishes.iter().find(|w| w.id == id).unwrap().wish;
+        let pins = BTreeMap::from([(id, tested(wish).unwrap().unwrap())]);
+        let keep = |pins: &BTreeMap<NodeIndex, Pin>| {
+            keep(&engine.cache, dir.path(), &then.built_of(&Records::new(), pins), &|| false).unwrap();
+        };
+        keep(&BTreeMap::new());
+        assert!(!repin(dir.path(), &mut now).unwrap(), "nothing was kept");
+        keep(&pins);
+        assert!(repin(dir.path(), &mut now).unwrap());
+        assert_eq!(pinned_before(&now).unwrap(), pins);
+        assert!(!repin(dir.path(), &mut now).unwrap(), "it is the same now");
+        let lock = dir.path().join(LOCK);
+        fs::rename(&lock, dir.path().join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink("elsewhere", &lock).unwrap();
+        assert!(repin(dir.path(), &mut stages()).is_err(), "a project may have brought it along");
     }
 
     #[test]
