@@ -26,14 +26,8 @@ fn crashed() -> Project {
 /// The same, of a run with these flags.
 fn crashed_with(flags: &[&str]) -> Project {
     let project = Project::new();
-    let tree = |output: &str| format!("[outputs]\n{output} = \"tree\"\n");
-    project.recipe("t-source", &tree("tree"), SOURCE);
-    project.recipe("kernel", &tree("image"), "mkdir /quiz/out/image\ntouch /quiz/out/image/vmlinux\n");
-    let debug =
-        format!("[inputs]\nsource = \"t-source/tree\"\n{}[tools]\ngcc = \"gcc\"\nld = \"binutils\"\n", tree("symbols"));
-    project.recipe("kernel-debug", &debug, DEBUG);
-    let image = "[inputs]\nkernel = \"kernel/image\"\n[outputs]\ndescription = \"file\"\n";
-    project.recipe("image", image, "echo >/quiz/out/description\n");
+    project.recipe("t-source", "[outputs]\ntree = \"tree\"\n", SOURCE);
+    kernel_of(&project, "t-source/tree");
     write_crash(&project, flags);
     project
 }
@@ -223,17 +217,22 @@ fn a_crash_has_the_lines_of_the_variables_that_its_run_was_started_with() {
     }
 }
 
-/// A project whose sources are the git worktree that it lies in, and what git calls them; its run 1 has crashed. Lines of comments alone make no other kernel.
-fn crashed_worktree() -> (Project, Value) {
-    let project = Project::new();
-    project.source_folder();
+/// Adds a kernel of this source, its debug information, and an image. Lines of comments alone make no other kernel.
+fn kernel_of(project: &Project, source: &str) {
     let script = "mkdir /quiz/out/image\ngrep -v '^//' /quiz/src/fs/x.c >/quiz/out/image/vmlinux\n";
-    let inputs = "[inputs]\nsource = \"t-source\"\n[outputs]\n";
+    let inputs = format!("[inputs]\nsource = \"{source}\"\n[outputs]\n");
     project.recipe("kernel", &format!("{inputs}image = \"tree\"\n"), script);
     let tools = "[tools]\ngcc = \"gcc\"\nld = \"binutils\"\n";
     project.recipe("kernel-debug", &format!("{inputs}symbols = \"tree\"\n{tools}"), DEBUG);
     let image = "[inputs]\nkernel = \"kernel/image\"\n[outputs]\ndescription = \"file\"\n";
     project.recipe("image", image, "echo >/quiz/out/description\n");
+}
+
+/// A project whose sources are the git worktree that it lies in, and what git calls them; its run 1 has crashed.
+fn crashed_worktree() -> (Project, Value) {
+    let project = Project::new();
+    project.source_folder();
+    kernel_of(&project, "t-source");
     project.write("MARK", "");
     project.write(".quiz/.gitignore", "*\n");
     project.write("fs/x.c", CODE);

@@ -174,9 +174,9 @@ impl Drop for Qemu {
     }
 }
 
-/// Has glibc (2.35 and later; before that only the threshold counts) ask for huge pages for qemu's heap, and put there what it would map by itself. Each device of 9P
-/// fills two hash tables of 1 MiB when it is made (hw/9pfs/9p.c), each device of virtio a thousand queues: 7,000 of the 13,500 page faults of a run.
-/// A user who has such a variable keeps it.
+/// Has glibc (2.35 and later; before that only the threshold counts) ask for huge pages for qemu's heap, and put there what it would map by itself.
+/// Each device of 9P fills two hash tables of 1 MiB when it is made (hw/9pfs/9p.c), each device of virtio a thousand queues: 7,000 of the 13,500
+/// page faults of a run. A user who has such a variable keeps it.
 const MALLOC: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4194304");
 
 /// Starts `machine`. Its command and what it says go to the run folder.

@@ -101,7 +101,7 @@ impl Way {
 struct Built {
     machine: Machine,
     why_not_kvm: Option<String>,
-    /// The folders that people edit of which it was made.
+    /// What it was made of.
     built_of: BuiltOf,
     way: Way,
     folders: Vec<Folder>,

@@ -172,12 +172,23 @@ pub(super) fn of_locks<'w>(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::engine::{sharing, source_context};
     use crate::load::{FlagValue, Project, Value};
     use quiz_cache::{Built, Entry as Place, Kind, Made};
     use std::time::{Duration, Instant};
+
+    /// An engine without network in an empty project in that folder, whose stages run in bookworm's roots; it has a cache and a configuration of its own.
+    pub(in crate::engine) fn of_bookworm(dir: &Path) -> Engine<'static> {
+        std::fs::write(dir.join("quiz.toml"), "").unwrap();
+        let flags = [FlagValue { key: "toolchain.suite", value: Value::Text("bookworm".into()), flag: "--x" }];
+        let mut project = Project::load(dir, &flags).unwrap();
+        (project.cache_dir, project.config_dir) = (dir.join("cache"), dir.join("config"));
+        let cache = sharing::open(&project).unwrap();
+        let source = source_context(&project, cache.own(), dir.to_owned(), true);
+        Engine { project, cache, events: &|_| {}, begun: Instant::now(), source }
+    }
 
     /// Puts a result into the cache that a stage would have with what is tested: empty, whatever it is.
     fn known(engine: &Engine<'_>, stages: &Stages, name: &str, outputs: &[&str]) -> Record {
@@ -206,13 +217,7 @@ mod tests {
     #[test]
     fn what_is_made_of_the_tested_packages_needs_no_mirror_that_has_them() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("quiz.toml"), "").unwrap();
-        let flags = [FlagValue { key: "toolchain.suite", value: Value::Text("bookworm".into()), flag: "--x" }];
-        let mut project = Project::load(dir.path(), &flags).unwrap();
-        (project.cache_dir, project.config_dir) = (dir.path().join("cache"), dir.path().join("config"));
-        let cache = sharing::open(&project).unwrap();
-        let source = source_context(&project, cache.own(), dir.path().to_owned(), true);
-        let engine = Engine { project, cache, events: &|_| {}, begun: Instant::now(), source };
+        let engine = of_bookworm(dir.path());
         let names = ["toolchain:kernel", "toolchain:zfs"];
         let stages = engine.stages(names).unwrap();
         let kernel = stages.graph.find(names[0]).unwrap();

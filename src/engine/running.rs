@@ -106,7 +106,7 @@ impl Announced<'_> {
     fn keep(&self) {
         let mut keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
         let Ok(run) = self.folder.path().canonicalize() else { return };
-        if keeping.is_some() || (self.built_of.folders.is_empty() && self.built_of.pinned.is_empty()) {
+        if keeping.is_some() || self.built_of.is_empty() {
             return;
         }
         let (ended, done) = channel();

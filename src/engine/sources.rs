@@ -1,7 +1,7 @@
-//! The folders that a machine was built of, as they were when it crashed: beside the run, until that is removed. Who edits one before anybody has
-//! looked at the crash does not take its debug information away.
+//! The folders that a machine was built of, as they were when it crashed, and what its other sources were pinned to: beside the run, until that is removed.
+//! Who edits a folder, or updates what is pinned, before anybody has looked at the crash does not take its debug information away.
 //!
-//! The file may be of a project's making: it says what of git's a folder was then, and nothing of where that folder lies.
+//! The files may be of a project's making: they say what of git's a folder was then, and nothing of where that folder lies.
 
 use super::{BuiltOf, Engine, SourceFolder, Stages, crashes};
 use crate::boot::crash::put;
@@ -21,13 +21,13 @@ use std::path::Path;
 
 /// The file, and the folder with what git needs for it, in the folder of a run.
 const FILE: &str = "sources.json";
-/// What its other sources were pinned to then, as a quiz.lock.
-const LOCK: &str = "sources.lock";
-/// The most bytes that are read of it: thousands of packages.
-const LONGEST: u64 = 16 << 20;
 const OBJECTS: &str = "sources";
 /// The most bytes that are read of the file: some paths.
 const MOST: u64 = 1 << 20;
+/// What its other sources were pinned to, as a quiz.lock.
+const LOCK: &str = "sources.lock";
+/// The most bytes that are read of it: thousands of packages.
+const LONGEST: u64 = 16 << 20;
 
 /// A folder as it was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +50,8 @@ pub(super) struct Edited {
     number: usize,
 }
 
-/// Keeps what is in these folders now, and what other sources were pinned to, unless `is_over` says that nobody waits for it any more. What cannot be kept says so to whoever asks for it.
+/// Keeps what is in the folders of it now, and what its other sources were pinned to, unless `is_over` says that nobody waits for it any more. What cannot be
+/// kept says so to whoever asks for it.
 ///
 /// # Errors
 /// It is over, or the run's folder cannot be written.
@@ -208,12 +209,10 @@ pub(super) fn known(planned: &[(NodeIndex, StageState)]) -> Records {
 mod tests {
     use super::*;
     use crate::engine::pinned::pinned_before;
-    use crate::engine::{sharing, source_context};
-    use crate::load::{FlagValue, Project, Value};
+    use crate::engine::pinned::tests::of_bookworm;
     use crate::source::{Pin, tested};
     use quiz_cache::Digest;
     use std::collections::BTreeMap;
-    use std::time::Instant;
 
     #[test]
     fn what_cannot_be_kept_is_told_to_whoever_asks() {
@@ -262,13 +261,7 @@ mod tests {
     #[test]
     fn stages_are_made_again_of_what_a_machine_was_built_of() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("quiz.toml"), "").unwrap();
-        let flags = [FlagValue { key: "toolchain.suite", value: Value::Text("bookworm".into()), flag: "--x" }];
-        let mut project = Project::load(dir.path(), &flags).unwrap();
-        (project.cache_dir, project.config_dir) = (dir.path().join("cache"), dir.path().join("config"));
-        let cache = sharing::open(&project).unwrap();
-        let source = source_context(&project, cache.own(), dir.path().to_owned(), true);
-        let engine = Engine { project, cache, events: &|_| {}, begun: Instant::now(), source };
+        let engine = of_bookworm(dir.path());
         let stages = || engine.stages(["toolchain:kernel"]).unwrap();
         let (then, mut now) = (stages(), stages());
         let id = then.graph.find("toolchain:kernel").unwrap();

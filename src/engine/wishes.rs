@@ -69,6 +69,13 @@ pub struct BuiltOf {
     pub pinned: Vec<(Wish, Pin)>,
 }
 
+impl BuiltOf {
+    /// Whether nothing is known of it.
+    pub fn is_empty(&self) -> bool {
+        self.folders.is_empty() && self.pinned.is_empty()
+    }
+}
+
 impl Stages {
     /// What stages that are `known` were built of, with these pins.
     pub fn built_of(&self, known: &Records, pins: &BTreeMap<NodeIndex, Pin>) -> BuiltOf {

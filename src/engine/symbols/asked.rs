@@ -84,7 +84,10 @@ impl Asked {
     fn edited<'b>(engine: &Engine<'_>, booted: &Booted<'b>) -> Option<(&'b Path, Stages, Vec<Edited>)> {
         let run = run_of(booted.crash?);
         let mut stages = Self::stages(engine).ok()?;
-        let is_other = sources::repin(run, &mut stages).unwrap_or(false);
+        let is_other = sources::repin(run, &mut stages).unwrap_or_else(|error| {
+            (engine.events)(Event::Warning { message: sources::in_a_line(&error) });
+            false
+        });
         let edited = sources::edited(run, &stages, &engine.plan(&stages).ok()?);
         (is_other || !edited.is_empty()).then_some((run, stages, edited))
     }
